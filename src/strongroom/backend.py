@@ -1,0 +1,385 @@
+"""
+The promise of a backend: a place that may hold an Entry.
+
+Rules of this file:
+
+1. Reading is the promise; writing, listing, history and checking are optional abilities, each a
+   small Protocol, so that no backend carries stubs.
+2. Returning is *mine*; None is *not mine*; raising is *trouble*. A denial (`AccessDeniedError`) is
+   final: the chain asks nobody else.
+3. Names of a foreign store are built here (`Naming`) and nowhere else, and never parsed back.
+4. Backends are synchronous; `asynchronous.py` is the one bridge to asyncio.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from importlib.metadata import entry_points
+from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
+
+from strongroom.errors import (
+    BackendConfigError,
+    BackendUnavailableError,
+    InvalidInputError,
+    MalformedEntryError,
+    StrongroomError,
+)
+from strongroom.model.entry import MAX_VALUE_BYTES, Draft, Entry, Summary, VersionInfo
+from strongroom.model.ref import Kind, Ref
+from strongroom.model.secret import Secret
+
+__all__ = [
+    "Backend",
+    "Checkable",
+    "Fetched",
+    "Health",
+    "Listable",
+    "Naming",
+    "PathBackend",
+    "Versioned",
+    "Writable",
+    "load",
+]
+
+OptionsT = TypeVar("OptionsT")
+
+
+class Backend(ABC):
+    """
+    A place that may hold an Entry.
+
+    Trust: what a backend answers is data; it is parsed with limits and never executed.
+    Threads: every method may be called from several threads at once.
+    Consistency: a read that starts after a write returned sees that write, or the class says why not.
+
+    Attributes:
+        name: its name in the settings, unique in a chain.
+        is_local: True when reads never leave this machine; such a backend is called on the
+            caller's thread, every other one on a pool of its own (the bulkhead).
+    """
+
+    name: str
+    is_local: bool = False
+
+    @abstractmethod
+    def read(self, ref: Ref) -> Entry | None:
+        """
+        Give the entry held under exactly *ref* (team included), or None.
+
+        Raises:
+            AccessDeniedError: this store refuses; final for the whole chain.
+            BackendUnavailableError: no answer now.
+            MalformedEntryError: what is stored cannot be an entry.
+            TamperedError, SealedError: as their names say.
+        """
+
+    def close(self) -> None:  # noqa: B027 -- optional: most backends hold nothing to close
+        """Let go of files, connections and threads. Safe to call twice."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """
+    What one path of a foreign store held.
+
+    Args:
+        text: the stored text, verbatim.
+        version: opaque text, or None.
+        lifetime: how long the store says it may be kept, or None.
+        lease: the store's handle on a dynamic secret, or None.
+    """
+
+    text: str = field(repr=False)
+    version: str | None = None
+    lifetime: timedelta | None = None
+    lease: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """
+    Turn a Ref into the path of a foreign store, injectively: two Refs never share a path.
+
+    Shape of a path: `<prefix><separator><name>`, with a team
+    `<prefix><separator><team><team_separator><name>`; an empty prefix drops its separator.
+
+    Args:
+        prefixes: per kind; None (or missing) means this store does not keep that kind.
+        team_separator: None means the store keeps no teams.
+        is_spellable: the store's own grammar over the finished path.
+
+    Raises:
+        BackendConfigError: two kinds could share a path under these prefixes.
+    """
+
+    prefixes: Mapping[Kind, str | None]
+    separator: str = "/"
+    team_separator: str | None = None
+    is_spellable: Callable[[str], bool] = field(default=lambda _path: True)
+
+    def __post_init__(self) -> None:
+        heads = [self._head(prefix) for prefix in self.prefixes.values() if prefix is not None]
+        for index, head in enumerate(heads):
+            if any(other.startswith(head) for other in heads[:index] + heads[index + 1 :]):
+                raise BackendConfigError(
+                    "two kinds share a prefix, so a connection and a variable could have the same path",
+                    hint="give connections, variables and config prefixes of which none begins another",
+                )
+
+    def _head(self, prefix: str) -> str:
+        return prefix + self.separator if prefix else ""
+
+    def path(self, ref: Ref) -> str | None:
+        """Give the path of *ref*, or None when this store cannot spell it (so it holds nothing there)."""
+        prefix = self.prefixes.get(ref.kind)
+        if prefix is None:
+            return None
+        tail = self._tail(ref)
+        if tail is None:
+            return None
+        path = self._head(prefix) + tail
+        return path if self.is_spellable(path) else None
+
+    def _tail(self, ref: Ref) -> str | None:
+        if self.team_separator is None:
+            return None if ref.team else ref.name
+        if ref.team is None:
+            # A global name that reads like "<team><separator><name>" would meet that team's path.
+            return None if self.team_separator in ref.name else ref.name
+        tail = f"{ref.team}{self.team_separator}{ref.name}"
+        # The first separator must be the one we put there: ("a-", "x") and ("a", "-x") both give "a---x".
+        return tail if tail.find(self.team_separator) == len(ref.team) else None
+
+    def spell(self, ref: Ref, store: str) -> str:
+        """
+        Give the path of *ref* for writing.
+
+        Raises:
+            InvalidInputError: the store called *store* cannot spell this name.
+        """
+        path = self.path(ref)
+        if path is None:
+            raise InvalidInputError(
+                f"the backend {store} cannot hold the name of {ref}",
+                hint="choose a name within that store's grammar, or another backend",
+            )
+        return path
+
+
+class PathBackend(Backend, Generic[OptionsT]):
+    """
+    A foreign store in which one path holds one text: write `_fetch`, inherit the rest.
+
+    `read` is final. It spells the name, calls `_fetch`, bounds the size, and turns any foreign
+    exception into `BackendUnavailableError` (the one broad `except`: SDK errors quote requests,
+    so only their class name is kept). A subclass builds no path, parses no connection, caches
+    nothing, retries nothing and logs no value.
+    """
+
+    options_type: type[OptionsT]
+
+    def __init__(self, name: str, options: OptionsT, naming: Naming, clock: Callable[[], datetime]) -> None:
+        self.name = name
+        self.options = options
+        self.naming = naming
+        self._clock = clock
+
+    @abstractmethod
+    def _fetch(self, path: str) -> Fetched | None:
+        """Give what *path* holds, or None; raise our own errors for denials and anything else known."""
+
+    def read(self, ref: Ref) -> Entry | None:
+        path = self.naming.path(ref)
+        if path is None:
+            return None
+        try:
+            fetched = self._fetch(path)
+        except StrongroomError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- the seam where foreign errors end
+            raise BackendUnavailableError(
+                f"the backend {self.name} failed with {type(error).__name__}", backend=self.name
+            ) from None
+        return None if fetched is None else self._entry(ref, fetched)
+
+    def _entry(self, ref: Ref, fetched: Fetched) -> Entry:
+        check_size(fetched.text, backend=self.name, ref=ref)
+        return Entry(
+            ref=ref,
+            secret=Secret(fetched.text),
+            backend=self.name,
+            version=fetched.version,
+            read_at=self._clock(),
+            lifetime=fetched.lifetime,
+        )
+
+
+def check_size(text: str, *, backend: str, ref: Ref) -> None:
+    """
+    Refuse a stored text that is over the limit of a value.
+
+    Raises:
+        MalformedEntryError: it has more than 1 MiB of UTF-8.
+    """
+    # Characters first: a text of 250k characters can never pass 1 MiB, and counting bytes costs a copy.
+    if len(text) * 4 > MAX_VALUE_BYTES and len(text.encode("utf-8", "replace")) > MAX_VALUE_BYTES:
+        raise MalformedEntryError(
+            f"{ref} in the backend {backend} is over {MAX_VALUE_BYTES} bytes",
+            backend=backend,
+            ref=str(ref),
+        )
+
+
+# --- abilities ---------------------------------------------------------------------------------
+
+
+@runtime_checkable
+class Writable(Protocol):
+    """A backend that can be written. Where it has no compare-and-set, an `expected_version` is refused."""
+
+    def write(self, draft: Draft) -> str | None:
+        """
+        Write one entry and give its new version (None where the store has no versions).
+
+        Raises:
+            ConflictError: another version stands than the one expected.
+            ReadOnlyError: an `expected_version` was given and this store cannot compare and set.
+            InvalidInputError: this store cannot spell the name or hold the value.
+        """
+        ...
+
+    def write_many(self, drafts: Sequence[Draft]) -> list[str | None]:
+        """Write all or, where the store has transactions, none. Gives the versions in order."""
+        ...
+
+    def delete(self, ref: Ref, *, expected_version: str | None = None, author: str) -> bool:
+        """Delete and tell whether there was anything. Raises as `write` does."""
+        ...
+
+
+@runtime_checkable
+class Listable(Protocol):
+    """A backend that can tell what it holds, a page at a time, without values."""
+
+    def list(
+        self,
+        kind: Kind,
+        *,
+        team: str | None = None,
+        prefix: str = "",
+        after: str = "",
+        limit: int = 1000,
+    ) -> list[Summary]:
+        """
+        Give up to *limit* summaries of exactly this *kind* and *team*, ordered by name (by code
+        point), names greater than *after* only.
+        """
+        ...
+
+
+@runtime_checkable
+class Versioned(Protocol):
+    """A backend that keeps what stood before."""
+
+    def history(self, ref: Ref) -> list[VersionInfo]:
+        """Give every version, newest first; empty when the name was never held."""
+        ...
+
+    def read_version(self, ref: Ref, version: str) -> Entry:
+        """
+        Give one version, deleted or not.
+
+        Raises:
+            NotFoundError: there is no such version.
+        """
+        ...
+
+    def undelete(self, ref: Ref, *, author: str) -> str:
+        """
+        Bring the last version back and give its version.
+
+        Raises:
+            NotFoundError: nothing was ever held under this name.
+            ConflictError: it is not deleted.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How a backend is: `ready`, `error`, or `unknown` where it cannot be told without a real read."""
+
+    status: Literal["ready", "error", "unknown"]
+    message: str = ""
+
+
+@runtime_checkable
+class Checkable(Protocol):
+    """A backend that can tell, cheaply, whether it would answer."""
+
+    def check(self) -> Health:
+        """Tell how it is; never raises for trouble of the store."""
+        ...
+
+
+# --- finding a backend by its kind -------------------------------------------------------------
+
+
+def load(kind: str) -> type[Backend]:
+    """
+    Give the class of the backend *kind*: `strongroom/backends/<kind>.py`, or a stranger's entry
+    point in the group `strongroom.backends`. Imported only when configured, so that a missing SDK
+    hurts nobody else.
+
+    Raises:
+        BackendConfigError: there is no such kind, or something it needs is not installed.
+    """
+    if not kind.isidentifier() or kind.startswith("_"):
+        raise _unknown(kind)
+    module = f"strongroom.backends.{kind}"
+    try:
+        if importlib.util.find_spec(module) is not None:
+            found: object = importlib.import_module(module).BACKEND
+        else:
+            found = _stranger(kind)
+    except ImportError as error:
+        raise BackendConfigError(
+            f"the backend kind {kind} needs the package {(error.name or 'unknown').partition('.')[0]}",
+            hint=f"pip install 'strongroom[{_extra(kind)}]'",
+        ) from None
+    if not (isinstance(found, type) and issubclass(found, Backend)):
+        raise BackendConfigError(f"the entry point for the backend kind {kind} is not a Backend")
+    return found
+
+
+def _extra(kind: str) -> str:
+    return "store" if kind == "native" else kind.partition("_")[0]
+
+
+def _stranger(kind: str) -> object:
+    for point in entry_points(group="strongroom.backends", name=kind):
+        return point.load()
+    raise _unknown(kind)
+
+
+def _unknown(kind: str) -> BackendConfigError:
+    shown = kind if kind.isidentifier() and len(kind) <= 64 else "given"  # noqa: PLR2004 -- a sane width
+    return BackendConfigError(
+        f"there is no backend of the kind {shown}",
+        hint=f"installed kinds: {', '.join(sorted(kinds()))}",
+    )
+
+
+def kinds() -> set[str]:
+    """Give the names of every installed kind of backend, ours and strangers'."""
+    package = importlib.util.find_spec("strongroom.backends")
+    places: Iterable[str] = (package.submodule_search_locations or ()) if package else ()
+    import pkgutil  # noqa: PLC0415 -- only listing needs it; reads must not pay for it
+
+    ours = {module.name for module in pkgutil.iter_modules(list(places))}
+    return ours | {point.name for point in entry_points(group="strongroom.backends")}

@@ -1,0 +1,1 @@
+"""One file, one place a value may live. The file name is its `kind` in the settings."""

@@ -1,0 +1,1 @@
+"""Things that follow an entry as it changes."""

@@ -1,0 +1,126 @@
+"""An Entry: a Secret with its origin; and the public metadata that stands beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from strongroom.model.ref import Ref
+from strongroom.model.secret import Secret
+
+__all__ = [
+    "MAX_VALUE_BYTES",
+    "MUST_BE_ABSENT",
+    "Draft",
+    "Entry",
+    "Metadata",
+    "Summary",
+    "VersionInfo",
+]
+
+MAX_VALUE_BYTES = 1_048_576  # 1 MiB of UTF-8: docs/design.md, Limits
+MUST_BE_ABSENT = ""
+"""As `expected_version`: write only if there is nothing yet. No store gives out an empty version."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metadata:
+    """
+    Public facts about an entry: never sealed, so never put a secret here.
+
+    Args:
+        description: free text.
+        tags: sorted, without repeats.
+        owner: who to ask.
+        conn_type: connection type as Airflow spells it, None for variables or where unknown.
+        remind_at: only reminds (UTC).
+        not_after: from then on the entry is invalid (UTC).
+        expires_at: from then on the entry is gone; a sweep deletes it (UTC).
+        references: resolve `${connection.…}` and `${variable/…}` inside the value when it is read.
+    """
+
+    description: str | None = None
+    tags: tuple[str, ...] = ()
+    owner: str | None = None
+    conn_type: str | None = None
+    remind_at: datetime | None = None
+    not_after: datetime | None = None
+    expires_at: datetime | None = None
+    references: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """
+    A Secret as one backend holds it: the text unresolved and unparsed.
+
+    Args:
+        ref: the Ref under which the backend holds it (the team's, or the global one).
+        secret: the stored text: a variable's value, or a connection in an Airflow form.
+        backend: name of the backend in the settings.
+        version: opaque text, compared for equality; None where the store has no versions.
+        read_at: wall clock, UTC.
+        lifetime: how long the backend says it may be kept, or None for the cache's own `ttl`.
+        metadata: what the backend knows beside the value.
+        is_stale: True when it is served from memory because its backend is unavailable.
+    """
+
+    ref: Ref
+    secret: Secret[str]
+    backend: str
+    read_at: datetime
+    version: str | None = None
+    lifetime: timedelta | None = None
+    metadata: Metadata = Metadata()
+    is_stale: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """One line of a listing: everything but the value."""
+
+    ref: Ref
+    backend: str
+    version: str | None = None
+    changed_at: datetime | None = None
+    metadata: Metadata = Metadata()
+    is_deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionInfo:
+    """
+    One version in an entry's history.
+
+    Args:
+        version: opaque text.
+        same_as: the newest older version with the same value, or None. Told by comparing keyed
+            fingerprints; no fingerprint leaves the process.
+    """
+
+    version: str
+    created_at: datetime
+    author: str
+    comment: str = ""
+    is_current: bool = False
+    same_as: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """
+    One write to make.
+
+    Args:
+        expected_version: write only if this version stands; `MUST_BE_ABSENT`: only if nothing is
+            there; None: whatever is there.
+        author: the actor's id, kept in the history.
+        comment: why, kept in the history.
+    """
+
+    ref: Ref
+    secret: Secret[str]
+    metadata: Metadata = Metadata()
+    expected_version: str | None = None
+    author: str
+    comment: str = ""

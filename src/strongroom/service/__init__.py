@@ -1,0 +1,1 @@
+"""Every use case: authorise, act, record. One file per noun."""

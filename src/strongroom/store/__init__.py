@@ -1,0 +1,1 @@
+"""Our own tables. They see ciphertext only; `barrier.py` joins it to plaintext."""

@@ -1,0 +1,1 @@
+"""Shipped fakes, contract suites and a pytest plugin, for our tests and for yours."""

@@ -1,0 +1,1 @@
+"""Move entries in and out of files."""
