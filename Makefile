@@ -1,0 +1,70 @@
+# The two commands of the README are `make up` and `make test`; `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --all-extras --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
+# One worker a core, and never fewer than two: some tests wait on processes of their own.
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ "$$n" -lt 2 ] && echo 2 || echo "$$n")
+
+.PHONY: help up test check bench trials lock format clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: $(VENV)/.runtime  ## Install Strongroom into .venv, make a store and a key, show what is there
+	@$(BIN)/strongroom up
+
+test: $(VENV)/.dev  ## Install what the tests need and run them all
+	@scripts/system-packages
+	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	@scripts/test-other-pythons
+
+check: $(VENV)/.dev  ## Lint, types, import contracts, docs
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/docs
+
+bench: $(VENV)/.dev  ## Measure beside the peers, print a table, write bench/results.md
+	@$(BIN)/python -m compileall -q src $(VENV)/lib
+	@$(BIN)/python -m bench
+
+trials: $(VENV)/.dev  ## The long trials: 10,000 kills and the like
+	@scripts/system-packages
+	@STRONGROOM_TRIALS=1 $(BIN)/python -m pytest -m trial -n $(WORKERS) $(ARGS)
+
+format: $(VENV)/.dev  ## Format the code
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+# Universal locks with hashes and without addresses. No uv.lock: it names package hosts.
+lock: $(VENV)/.venv  ## Resolve the dependencies anew into requirements*.lock
+	$(PIP) install --quiet uv
+	$(COMPILE) --group build pyproject.toml -o requirements.lock $(LOCK_ARGS)
+	$(COMPILE) --group build --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock $(LOCK_ARGS)
+
+clean:  ## Remove what the targets made (never a store or a key)
+	rm -rf $(VENV) .venv-* .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
+
+$(VENV)/.venv:
+	@scripts/make-venv $(PYTHON) $(VENV)
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.venv requirements.lock pyproject.toml
+	@echo "installing strongroom into $(VENV)"
+	@$(PIP) install --quiet --require-hashes -r requirements.lock
+	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
+	@echo "installing what the tests need"
+	@$(PIP) install --quiet --require-hashes -r requirements-dev.lock
+	@touch $@

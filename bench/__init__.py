@@ -1,0 +1,1 @@
+"""Benchmarks: ours beside the named peer, in interleaved rounds of one run. `make bench` runs them all."""
