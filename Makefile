@@ -50,6 +50,7 @@ lock: $(VENV)/.venv  ## Resolve the dependencies anew into requirements*.lock
 	$(PIP) install --quiet uv
 	$(COMPILE) --group build pyproject.toml -o requirements.lock $(LOCK_ARGS)
 	$(COMPILE) --group build --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock $(LOCK_ARGS)
+	$(COMPILE:--all-extras=) bench/peers.in -o bench/peers.lock $(LOCK_ARGS)
 
 clean:  ## Remove what the targets made (never a store or a key)
 	rm -rf $(VENV) .venv-* .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
