@@ -28,6 +28,7 @@ __all__ = [
     "MalformedEntryError",
     "NotAuthenticatedError",
     "NotFoundError",
+    "NotRecordedError",
     "RateLimitedError",
     "ReadOnlyError",
     "SealedError",
@@ -236,6 +237,24 @@ class TamperedError(StrongroomError):
     """Stored bytes failed authentication: they were changed, moved or damaged. The chain stops."""
 
     code = "tampered"
+
+
+class NotRecordedError(StrongroomError):
+    """
+    The audit record could not be written, so the answer does not leave.
+
+    Apart from `BackendUnavailableError` because a caller acts differently: no other backend and no
+    value from memory may answer instead.
+
+    Attributes:
+        folder: the audit folder that could not be written.
+    """
+
+    code = "not_recorded"
+
+    def __init__(self, message: str, *, folder: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.folder = folder
 
 
 class SettingsError(StrongroomError):
