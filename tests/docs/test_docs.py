@@ -1,0 +1,65 @@
+"""What is not documented fails the build like any other bug."""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import strongroom.backends
+import strongroom.wrappers
+from strongroom import errors
+from strongroom.policy import Action
+
+ROOT = Path(__file__).parent.parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md")])
+
+
+def _names(package) -> list[str]:
+    return [module.name for module in pkgutil.iter_modules(package.__path__)]
+
+
+@pytest.mark.parametrize("kind", _names(strongroom.backends))
+def test_every_backend_has_its_page_and_its_test(kind):
+    assert (DOCS / "backends" / f"{kind}.md").is_file()
+    assert (ROOT / "tests" / "backends" / f"test_{kind}.py").is_file()
+
+
+@pytest.mark.parametrize("kind", _names(strongroom.wrappers))
+def test_every_wrapper_is_described_in_the_settings(kind):
+    assert f"`{kind}`" in (DOCS / "settings.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", [name for name in errors.__all__ if name != "StrongroomError"])
+def test_every_error_is_documented_with_its_code(name):
+    text = (DOCS / "errors.md").read_text(encoding="utf-8")
+    assert f"`{name}`" in text
+    assert f"`{getattr(errors, name).code}`" in text
+
+
+@pytest.mark.parametrize("action", list(Action))
+def test_every_action_is_documented(action):
+    assert f"`{action.value}`" in (DOCS / "audit.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_to_a_file_leads_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        if "://" not in target and not target.startswith("mailto:"):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_file_a_page_names_exists(page):
+    text = page.read_text(encoding="utf-8")
+    for named in re.findall(r"`((?:src|tests|docs|bench|scripts)/[\w./-]+)`", text):
+        assert (ROOT / named.rstrip("/")).exists(), f"{page.name} names {named}"
+
+
+def test_every_decision_is_in_the_list_of_decisions():
+    index = (DOCS / "adr" / "README.md").read_text(encoding="utf-8")
+    for page in (DOCS / "adr").glob("0*.md"):
+        assert page.name in index
