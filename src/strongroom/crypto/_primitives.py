@@ -1,0 +1,164 @@
+"""
+The raw steps: randomness, AES-256-GCM, AES-256-GCM-SIV, HMAC, argon2id.
+
+The only file that imports `cryptography`. It knows no format: `envelope.py`, `keyring.py` and
+`wrapping.py` say what is sealed under what. A failed authentication leaves as `TamperedError`;
+no text of the library leaves at all.
+"""
+
+from __future__ import annotations
+
+from hmac import compare_digest, digest
+from os import urandom as _urandom
+
+from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
+from cryptography.hazmat.backends.openssl import backend as _openssl
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESGCMSIV
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+from strongroom.errors import BackendConfigError, TamperedError
+
+__all__ = ["SivCipher", "argon2id", "draw", "expand", "gcm_open", "gcm_seal", "mac", "same"]
+
+KEY_BYTES = 32  # AES-256, and every derived key
+NONCE_BYTES = 12  # 96 bits: the only size both modes take without hashing (SP 800-38D §8.2)
+TAG_BYTES = 16
+
+same = compare_digest  # the one comparison for MACs and commitments: time tells nothing
+
+_drawn_before = b""  # the last nonce of this process: public bytes, never a key
+
+
+def draw(size: int) -> bytes:
+    """
+    Draw *size* ≥ 12 bytes from the kernel, of which the last 12 are a nonce (public).
+
+    Safe in a forked child: the kernel keeps the state, not this process. A source that gives the
+    same nonce twice in a row is stuck, and sealing with it would give keys away.
+
+    Raises:
+        BackendConfigError: the random source repeats itself.
+    """
+    # Threads may race here: each compares with some earlier draw, which is all the check needs.
+    global _drawn_before  # noqa: PLW0603  # one canary per process is the point
+    drawn = _urandom(size)
+    nonce = drawn[-NONCE_BYTES:]
+    if nonce == _drawn_before:
+        raise BackendConfigError(
+            "the system's random source repeats itself, so nothing can be sealed safely",
+            hint="check the random device of this machine or sandbox, then try again",
+        )
+    _drawn_before = nonce
+    return drawn
+
+
+def new_key() -> bytes:
+    """Draw a key of 32 bytes."""
+    # The nonce that `draw` checks and remembers must not be a part of the key.
+    return draw(KEY_BYTES + NONCE_BYTES)[:KEY_BYTES]
+
+
+def expand(key: bytes, info: bytes) -> bytes:
+    """
+    Derive 64 bytes from the uniform 32-byte *key*: the first block of HKDF-Expand-SHA-512.
+
+    Source: RFC 5869 §2.3; §3.3 allows leaving out the extract step for a uniform key.
+    """
+    return digest(key, info + b"\x01", "sha512")
+
+
+def mac(key: bytes, message: bytes) -> bytes:
+    """Authenticate *message* with HMAC-SHA-256: 32 bytes."""
+    return digest(key, message, "sha256")
+
+
+def gcm_seal(key: bytes, nonce: bytes, plaintext: bytes, aad: bytes) -> bytes:
+    """Encrypt with AES-256-GCM: ciphertext ‖ tag (16). *key* must be used for one message only."""
+    return AESGCM(key).encrypt(nonce, plaintext, aad)
+
+
+def gcm_open(key: bytes, nonce: bytes, ciphertext: bytes, aad: bytes) -> bytes:
+    """
+    Decrypt what `gcm_seal` gave.
+
+    Raises:
+        TamperedError: key, nonce, ciphertext or *aad* is not what it was.
+    """
+    try:
+        return AESGCM(key).decrypt(nonce, ciphertext, aad)
+    except InvalidTag:
+        raise TamperedError("a sealed value failed authentication") from None
+
+
+class SivCipher:
+    """
+    AES-256-GCM-SIV under one key, for wrapping other keys: a repeated nonce shows only equality.
+
+    Threads: safe; the key schedule is built once.
+
+    Raises:
+        BackendConfigError: this OpenSSL has no AES-GCM-SIV.
+
+    Source: RFC 8452.
+    """
+
+    __slots__ = ("_cipher",)
+
+    def __init__(self, key: bytes) -> None:
+        try:
+            self._cipher = AESGCMSIV(key)
+        except UnsupportedAlgorithm:
+            raise _missing("AES-256-GCM-SIV") from None
+
+    def seal(self, nonce: bytes, key: bytes, aad: bytes) -> bytes:
+        """Wrap *key* (32 bytes) as ciphertext (32) ‖ tag (16)."""
+        return self._cipher.encrypt(nonce, key, aad)
+
+    def open(self, nonce: bytes, wrapped: bytes, aad: bytes) -> bytes:
+        """
+        Unwrap what `seal` gave.
+
+        Raises:
+            TamperedError: key, nonce, wrapped bytes or *aad* is not what it was.
+        """
+        try:
+            return self._cipher.decrypt(nonce, wrapped, aad)
+        except InvalidTag:
+            raise TamperedError("a wrapped key failed authentication") from None
+
+
+def argon2id(passphrase: bytes, salt: bytes, *, memory_kib: int, iterations: int, lanes: int) -> bytes:
+    """
+    Stretch *passphrase* to 32 bytes.
+
+    Args:
+        passphrase: at least one byte.
+        salt: 16 random bytes.
+        memory_kib: memory in KiB, at least 8 a lane.
+        iterations: passes over that memory.
+        lanes: parallel lanes.
+
+    Raises:
+        BackendConfigError: this OpenSSL has no argon2id, or the memory is not to be had.
+
+    Source: RFC 9106.
+    """
+    try:
+        stretcher = Argon2id(
+            salt=salt, length=KEY_BYTES, iterations=iterations, lanes=lanes, memory_cost=memory_kib
+        )
+        return stretcher.derive(passphrase)
+    except UnsupportedAlgorithm:
+        raise _missing("argon2id") from None
+    except MemoryError:
+        raise BackendConfigError(
+            f"this machine cannot spare the {memory_kib // 1024} MiB that the passphrase needs",
+            hint="free memory, or raise the memory limit of this process",
+        ) from None
+
+
+def _missing(algorithm: str) -> BackendConfigError:
+    return BackendConfigError(
+        f"{algorithm} is missing from the OpenSSL that cryptography uses ({_openssl.openssl_version_text()})",
+        hint="install cryptography from its wheels, or build it with OpenSSL 3.2 or newer",
+    )
