@@ -1,0 +1,615 @@
+"""
+A connection: URI ⇄ fields ⇄ JSON, in both dialects of Airflow.
+
+Reading equals Airflow or is refused with a number of the closed list in docs/compatibility.md (R1, R2 …);
+nothing else may differ. The dialects:
+
+- `core`: Airflow 3's metadata database, scheduler and API server. Values of a URI's query that are JSON
+  become what they say (`a=1` → 1), and an empty password is no password.
+- `sdk`: Airflow 3's tasks. Values of a query stay text, and an empty password stays one. (Airflow 2 reads
+  queries this way, and passwords as `core`.)
+
+Writing loses nothing: `format("json")` always reads back to the same connection, `format("uri")` refuses
+where a URI could not. Not here: what the fields of one connection type mean, and files of many
+connections.
+
+The URI is taken apart here rather than by `urllib.parse.urlsplit`, which remembers the last texts it saw,
+passwords and all, and answers differently from one Python to the next.
+
+Source: airflow/models/connection.py and airflow/sdk/definitions/connection.py of Airflow 3.3.2; measured
+answers in tests/vectors/airflow_uri.json and airflow_json.json.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from typing import Any, Literal, NamedTuple
+from urllib.parse import parse_qsl, quote, unquote, urlencode
+
+from strongroom.errors import InvalidInputError
+from strongroom.model.entry import MAX_VALUE_BYTES
+from strongroom.model.extra import HIDDEN, Extra
+from strongroom.model.jsontext import decode, is_unicode
+from strongroom.model.secret import Secret
+
+__all__ = ["Connection", "Dialect", "Form"]
+
+Dialect = Literal["core", "sdk"]
+Form = Literal["json", "uri"]
+
+_MAX_PORT = 65535
+_MAX_TEXT_DEPTH = 63  # of an extra given as text: written as an object it stands one level deeper
+_EXTRA_KEY = "__extra__"
+_TEXT_FIELDS = ("conn_type", "description", "host", "login", "schema")
+_FIELDS = frozenset({*_TEXT_FIELDS, "password", "port", "extra", "uri", "team_name"})
+
+_TYPE = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
+_UNDERSCORED = re.compile(r"[A-Za-z][\w+.\-]*://", re.ASCII)
+_AUTHORITY_END = re.compile(r"[/?#]")
+_BRACKETED = re.compile(r"\[([^\[\]/]*)\](?::(.*))?", re.DOTALL)
+_IP_FUTURE = re.compile(r"v[0-9A-Fa-f]+\..+", re.DOTALL)  # RFC 3986 §3.2.2
+_DIGITS = re.compile(r"[0-9]{1,4300}")  # as many as Python converts
+_DROPPED = re.compile(r"[\t\r\n]")
+_MAYBE_JSON = re.compile(r'[ \t\r\n]*["\[{\-0-9tfnNI]')  # how any JSON text starts, and NaN and Infinity
+_LEADING = "".join(map(chr, range(0x21)))  # C0 controls and space, which Airflow strips from a URI's start
+# What a host or a database name looks like; anything else may carry credentials and is not shown.
+_PLAIN = re.compile(r"[\w.:/+ \-\[\]%]*")
+_USER_INFO = re.compile(r"(?:^|//)([^/@\s]*:([^/@\s]+))@")
+_SECRET_KEY = re.compile(r"pass|secret|token|pwd|pin|key|code", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Connection:
+    """
+    Hold one connection; nothing secret in it prints.
+
+    Args:
+        conn_type: as Airflow normalises it in every text form: `-` becomes `_`, `postgresql` becomes
+            `postgres`, the empty text None.
+        port: 0 to 65535.
+        extra: a JSON object; `Extra({})` and None are two things, as in Airflow.
+
+    Raises:
+        InvalidInputError: a field has the wrong type (R18), the port is out of range (R8), or a text is
+            not Unicode (R3).
+
+    Threads: immutable.
+    """
+
+    conn_type: str | None = None
+    description: str | None = None
+    host: str | None = None
+    login: str | None = None
+    password: Secret[str] | None = None
+    schema: str | None = None
+    port: int | None = None
+    extra: Extra | None = None
+
+    def __post_init__(self) -> None:
+        for name in _TEXT_FIELDS:
+            _check_text(name, getattr(self, name))
+        if self.password is not None:
+            if not isinstance(self.password, Secret):
+                raise _refused("R18", "password is not a Secret")
+            _check_text("password", self.password.reveal())
+        if self.extra is not None and not isinstance(self.extra, Extra):
+            raise _refused("R18", "extra is not an Extra")
+        if self.port is not None and (type(self.port) is not int or not 0 <= self.port <= _MAX_PORT):
+            raise _bad_port()
+        object.__setattr__(self, "conn_type", _normalised(self.conn_type))
+
+    @classmethod
+    def parse(cls, text: str, dialect: Dialect = "core") -> Connection:
+        """
+        Read the JSON or URI form as Airflow's *dialect* does: JSON if it starts with `{`.
+
+        Args:
+            text: at most 1 MiB of UTF-8; white space around it is not part of it.
+            dialect: which of Airflow's two readings to follow.
+
+        Raises:
+            InvalidInputError: with `rule`, a number of docs/compatibility.md, and, where it is known,
+                `offset` in *text*; never any of the text.
+        """
+        _check_size(text)
+        stripped = text.strip()
+        if not stripped:
+            raise _refused("R1", "the connection is empty")
+        if stripped[0] != "{":
+            return _from_uri(stripped, dialect, len(text) - len(text.lstrip()))
+        found = decode(text, what="the connection")
+        return cls.from_dict(found, dialect) if isinstance(found, dict) else cls()
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, object], dialect: Dialect = "core") -> Connection:
+        """
+        Read the object that Airflow's JSON and YAML forms hold.
+
+        Args:
+            fields: any of conn_type, description, host, login, password, schema, port, extra (JSON text
+                or an object), or uri instead of them.
+            dialect: which of Airflow's two readings to follow.
+
+        Raises:
+            InvalidInputError: as `parse`.
+        """
+        _check_names(fields, dialect)
+        uri = fields.get("uri")
+        _check_text("uri", uri)
+        if uri or (uri is not None and dialect == "sdk"):
+            return _from_uri_field(fields, str(uri), dialect)
+        texts = {name: _text(fields, name) for name in _TEXT_FIELDS}
+        return cls(
+            **texts,
+            password=_password(_text(fields, "password"), dialect),
+            port=_port(fields.get("port")),
+            extra=_extra(fields.get("extra")),
+        )
+
+    def format(self, form: Form = "json") -> Secret[str]:
+        """
+        Write the connection in one of Airflow's text forms, so that `parse` gives it back.
+
+        Raises:
+            InvalidInputError: *form* is `uri` and a URI would lose something (the message names the
+                fields), or the text would have more than 1 MiB.
+        """
+        if form == "json":
+            text = json.dumps(self._json_fields(), allow_nan=False)
+        else:
+            lost = self.uri_losses("sdk")
+            if lost:
+                raise InvalidInputError(
+                    f"a URI would lose {' and '.join(lost)}", hint="write the JSON form, which loses nothing"
+                )
+            text = _uri(self)
+        _check_size(text)
+        return Secret(text)
+
+    def uri_losses(self, dialect: Dialect = "core") -> tuple[str, ...]:
+        """Give the fields that would not survive a URI read by *dialect*; () when it loses nothing."""
+        if not self.conn_type or not _TYPE.fullmatch(f"{_scheme(self)}://"):
+            # Without a type there is nothing to read back; what else would be lost shows beside another type.
+            return ("conn_type", *self.replace(conn_type="generic").uri_losses(dialect))
+        back = _from_uri(_uri(self), dialect, 0)
+        return tuple(name for name in _NAMES if getattr(self, name) != getattr(back, name))
+
+    def to_dict(self, *, reveal: bool = False) -> dict[str, Any]:
+        """
+        Give Airflow's plain shape, every field present, `extra` as an object or None.
+
+        Args:
+            reveal: False shows the password and every leaf of extra as `"***"`, and so a host or schema
+                that does not look like one (it may be a connection string or carry user-info).
+        """
+        shown = {name: getattr(self, name) for name in _NAMES}
+        if reveal:
+            shown["password"] = self.password.reveal() if self.password is not None else None
+            shown["extra"] = self.extra.reveal() if self.extra is not None else None
+            return shown
+        shown["password"] = HIDDEN if self.password is not None else None
+        shown["extra"] = self.extra.hidden() if self.extra is not None else None
+        return shown | {"host": _shown(self.host), "schema": _shown(self.schema)}
+
+    def replace(self, **changes: Any) -> Connection:  # noqa: ANN401 -- each field has its own type
+        """Give a copy with *changes*, checked as in the constructor."""
+        return Connection(**{name: getattr(self, name) for name in _NAMES} | changes)
+
+    def secrets(self) -> Iterator[str]:
+        """
+        Give every plaintext worth masking, repeats and short ones included: the password, the texts in
+        extra (and in JSON documents kept there as text), numbers under keys that read like a secret's,
+        and user-info inside the host or any of these.
+        """
+        if self.password is not None:
+            yield from _texts_within(self.password.reveal())
+        if self.extra is not None:
+            for key, leaf in self.extra.leaves():
+                yield from _leaf_texts(key, leaf.reveal())
+        for place in (self.host, self.schema):
+            yield from _user_info(place or "")
+
+    def _json_fields(self) -> dict[str, Any]:
+        shown = {name: value for name, value in self.to_dict(reveal=True).items() if value is not None}
+        if self.port == 0:
+            shown["port"] = "0"  # Airflow takes a false value for no port; as text it is true
+        if self.extra is not None and not self.extra:
+            shown["extra"] = "{}"  # likewise: an empty object is read as no extra
+        return shown
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Connection):
+            return NotImplemented
+        # Every field is compared, so that the time does not tell which one differs.
+        return all([getattr(self, name) == getattr(other, name) for name in _NAMES])  # noqa: C419
+
+    __hash__ = None  # type: ignore[assignment]  # it holds secrets, whose hash would be a fingerprint
+
+    def __repr__(self) -> str:
+        # Without the login: it may be an access key's id.
+        return (
+            f"Connection(conn_type={self.conn_type!r}, host={_shown(self.host)!r},"
+            f" port={self.port!r}, schema={_shown(self.schema)!r})"
+        )
+
+
+_NAMES = tuple(field.name for field in fields(Connection))
+
+
+def _refused(
+    rule: str, message: str, offset: int | None = None, *, hint: str | None = None
+) -> InvalidInputError:
+    return InvalidInputError(message, offset=offset, rule=rule, hint=hint)
+
+
+# --- checks shared by both forms ---------------------------------------------------------------
+
+
+def _check_size(text: str) -> None:
+    if not isinstance(text, str):
+        raise _refused("R18", "the connection is not text")
+    if not text.isascii() and not is_unicode(text):
+        raise _refused("R3", "the connection holds half a surrogate pair, which is not Unicode text")
+    # Characters first: counting bytes costs a copy, and few texts come near.
+    if len(text) * 4 > MAX_VALUE_BYTES and len(text.encode()) > MAX_VALUE_BYTES:
+        raise InvalidInputError(
+            f"the connection is over {MAX_VALUE_BYTES} bytes", limit=MAX_VALUE_BYTES, rule="R2"
+        )
+
+
+def _check_text(name: str, value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, str):
+        raise _refused("R18", f"{name} is not text", hint="put it in quotes")
+    if not value.isascii() and not is_unicode(value):
+        raise _refused("R3", f"{name} holds half a surrogate pair, which is not Unicode text")
+
+
+def _normalised(conn_type: str | None) -> str | None:
+    if conn_type == "postgresql":
+        return "postgres"
+    return conn_type.replace("-", "_") if conn_type else None
+
+
+def _password(text: str | None, dialect: Dialect) -> Secret[str] | None:
+    if text is None or (dialect == "core" and not text):
+        return None
+    return Secret(text)
+
+
+def _bad_port(offset: int | None = None) -> InvalidInputError:
+    return _refused(
+        "R8",
+        f"the port is not a whole number from 0 to {_MAX_PORT}",
+        offset,
+        hint="in a URI percent-encode '/', '?', '#', ':' and '@' in the login and password,"
+        " and put an IPv6 address in [ ]",
+    )
+
+
+def _extra(value: object) -> Extra | None:
+    if not value:
+        return None  # as Airflow: any false value is no extra
+    if isinstance(value, str):
+        value = decode(value, what="extra", max_depth=_MAX_TEXT_DEPTH)
+    if not isinstance(value, Mapping):
+        raise _refused("R20", "extra is not a JSON object", hint='write it as {"key": "value"}')
+    return Extra(value)
+
+
+# --- the JSON form -----------------------------------------------------------------------------
+
+
+def _check_names(fields: Mapping[str, object], dialect: Dialect) -> None:
+    for name in fields:
+        if name not in _FIELDS or (name == "team_name" and dialect == "sdk"):
+            raise _refused(
+                "R17",
+                "the connection has a field that Airflow does not know",
+                hint="known are conn_type, description, host, login, password, schema, port, extra and uri",
+            )
+    if fields.get("team_name") is not None:
+        raise _refused("R21", "team_name stands inside the connection", hint="give the team beside the name")
+
+
+def _text(fields: Mapping[str, object], name: str) -> str | None:
+    value = fields.get(name)
+    _check_text(name, value)
+    return value if isinstance(value, str) else None
+
+
+def _port(value: object) -> int | None:
+    if not value:
+        return None  # as Airflow: any false value is no port
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    number = _whole_number(value) if isinstance(value, str) else None
+    if number is None:
+        raise _bad_port()
+    return number
+
+
+def _whole_number(text: str) -> int | None:
+    try:
+        return int(text)
+    except ValueError:
+        return None
+
+
+def _from_uri_field(fields: Mapping[str, object], uri: str, dialect: Dialect) -> Connection:
+    # The core looks at the values of the other fields, the SDK at their presence (but for the three that
+    # it drops when they are false).
+    dropped = ("conn_type", "port", "extra") if dialect == "sdk" else _FIELDS
+    allowed = ("uri", "team_name", "description") if dialect == "core" else ("uri",)
+    if any(name not in allowed and (value or name not in dropped) for name, value in fields.items()):
+        raise _refused("R19", "uri stands beside other fields", hint="give either uri or the fields")
+    description = _text(fields, "description")
+    try:
+        return _from_uri(uri, dialect, 0).replace(description=description)
+    except InvalidInputError as error:
+        error.offset = None  # it counts from the start of the uri, not of what the caller gave
+        raise
+
+
+# --- the URI form ------------------------------------------------------------------------------
+
+
+class _Place(NamedTuple):
+    """Login, password, host and port as a URI spells them, and where the part after `://` starts."""
+
+    login: str | None
+    password: str | None
+    host: str
+    port: str
+    start: int
+
+
+def _from_uri(text: str, dialect: Dialect, base: int) -> Connection:
+    dropped = _DROPPED.search(text)
+    if dropped:
+        raise _refused(
+            "R7",
+            "the URI holds a tab or line break, which Airflow drops",
+            base + dropped.start(),
+            hint="percent-encode it",
+        )
+    uri = text.lstrip(_LEADING)
+    base += len(text) - len(uri)
+    conn_type, protocol, start = _heads(uri, base)
+    end = _AUTHORITY_END.search(uri, start)
+    stop = end.start() if end else len(uri)
+    place = _place(uri[start:stop], base + start)
+    tail, _, fragment = uri[stop:].partition("#")
+    if "@" in fragment:
+        raise _refused(
+            "R12", "an '@' stands behind a '#', which ends the URI", base + uri.rindex("@"), hint="write %23"
+        )
+    path, _, query = tail.partition("?")
+    host = _host(place)
+    return Connection(
+        conn_type=conn_type,
+        host=f"{protocol}://{host}" if protocol and host else host,
+        login=_unquoted(place.login, place.start),
+        password=_password(_unquoted(place.password, place.start), dialect),
+        schema=_unquoted(path[1:], base + stop),
+        port=_uri_port(place),
+        extra=_query(query, dialect, base + stop) if query else None,
+    )
+
+
+def _heads(uri: str, base: int) -> tuple[str, str | None, int]:
+    """Give the connection type, the host's protocol and the offset behind them."""
+    head = _TYPE.match(uri)
+    if head is None:
+        raise _no_type(uri, base)
+    conn_type = head[1].lower()
+    second = uri.find("://", head.end())
+    if second < 0:
+        return conn_type, None, head.end()
+    inner = _TYPE.match(uri, head.end())
+    # Airflow cuts out every "<type>://", so that a type in capitals or repeated leaves a wrong host.
+    is_sound = inner is not None and head[1] == conn_type and not inner[1].endswith(conn_type)
+    if inner is None or not is_sound or uri.find("://", inner.end()) >= 0:
+        raise _refused(
+            "R6",
+            "a second '://' stands where Airflow reads no protocol of the host",
+            base + second,
+            hint="percent-encode it as %3A%2F%2F",
+        )
+    return conn_type, inner[1].lower(), inner.end()
+
+
+def _no_type(uri: str, base: int) -> InvalidInputError:
+    underscored = _UNDERSCORED.match(uri)
+    if underscored:
+        return _refused(
+            "R5",
+            "the connection type in a URI holds '_'",
+            base + uri.index("_"),
+            hint="write '-' for it, as in google-cloud-platform://; Airflow turns it back",
+        )
+    hint = "start with the connection type, as in postgres://host"
+    if uri[:1] in "\"'`":
+        hint = "take off the quotation marks"
+    elif uri[:1] in ("[", "\ufeff"):
+        hint = "the JSON form starts with { and has no byte order mark"
+    return _refused("R4", "the connection does not start with a type and '://'", base, hint=hint)
+
+
+def _place(authority: str, start: int) -> _Place:
+    if not authority.isascii():
+        _check_compatible(authority, start)
+    user, at, place = authority.rpartition("@")
+    login, colon, password = user.partition(":")
+    if "[" in authority or "]" in authority:
+        host, port = _bracketed(user, place, start)
+    else:
+        host, _, port = place.partition(":")
+    return _Place(login if at else None, password if colon else None, host, port, start)
+
+
+def _check_compatible(authority: str, start: int) -> None:
+    # Characters such as ℀ turn into a/c under NFKC, so a host could change after it was checked.
+    bare = re.sub("[@:#?]", "", authority)
+    if set("/?#@:") & set(unicodedata.normalize("NFKC", bare)):
+        raise _refused(
+            "R10",
+            "the login, password or host holds a character that is equivalent to '/', '?', '#', '@' or ':'",
+            start,
+            hint="percent-encode it",
+        )
+
+
+def _bracketed(user: str, place: str, start: int) -> tuple[str, str]:
+    match = _BRACKETED.fullmatch(place)
+    if match is None or "[" in user or "]" in user or not _is_ip_literal(match[1]):
+        raise _refused(
+            "R9",
+            "'[' and ']' do not hold the host's IPv6 address",
+            start,
+            hint="percent-encode them elsewhere as %5B and %5D",
+        )
+    return match[1], match[2] or ""
+
+
+def _is_ip_literal(text: str) -> bool:
+    if _IP_FUTURE.fullmatch(text):
+        return True
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _host(place: _Place) -> str:
+    plain, percent, rest = place.host.partition("%")
+    # Lower case up to the first '%' only: urllib takes it for the start of an IPv6 zone.
+    host = _unquoted(plain.lower() + percent + rest, place.start) or ""
+    return (_unquoted(place.host, place.start) or "") if "/" in host else host
+
+
+def _uri_port(place: _Place) -> int | None:
+    if not place.port:
+        return None
+    if not _DIGITS.fullmatch(place.port) or int(place.port) > _MAX_PORT:
+        raise _bad_port(place.start)
+    return int(place.port)
+
+
+def _unquoted(text: str | None, offset: int) -> str | None:
+    if not text or "%" not in text:
+        return text
+    with suppress(UnicodeDecodeError):
+        return unquote(text, errors="strict")
+    raise _not_utf8(offset)
+
+
+def _not_utf8(offset: int) -> InvalidInputError:
+    return _refused(
+        "R11", "a percent-encoded character is not UTF-8", offset, hint="percent-encode its UTF-8 bytes"
+    )
+
+
+def _query(query: str, dialect: Dialect, offset: int) -> Extra | None:
+    values: dict[str, Any] | None = None
+    with suppress(UnicodeDecodeError):
+        values = dict(parse_qsl(query, keep_blank_values=True, errors="strict"))
+    if values is None:
+        raise _not_utf8(offset)
+    if _EXTRA_KEY in values:
+        return _extra(values[_EXTRA_KEY])
+    if dialect == "core":
+        values = {key: _typed(value) for key, value in values.items()}
+    return Extra(values)
+
+
+def _typed(value: str) -> object:
+    """Give what *value* says as JSON, or the text itself: the core reads a query this way."""
+    if not _MAYBE_JSON.match(value):
+        return value
+    try:
+        return decode(value, what="a value of the query")
+    except InvalidInputError as error:
+        if error.rule != "R13":
+            raise
+    return value
+
+
+def _scheme(connection: Connection) -> str:
+    return (connection.conn_type or "").replace("_", "-")
+
+
+def _uri(connection: Connection) -> str:
+    """Write a URI, lossy where it must be. The whole host is quoted, so that one with a path survives."""
+    authority = quote(connection.host or "", safe="")
+    if connection.login is not None or connection.password is not None:
+        password = "" if connection.password is None else ":" + quote(connection.password.reveal(), safe="")
+        authority = f"{quote(connection.login or '', safe='')}{password}@{authority}"
+    port = "" if connection.port is None else f":{connection.port}"
+    path = "/" + quote(connection.schema, safe="") if connection.schema else ""
+    return f"{_scheme(connection)}://{authority}{port}{path}{_uri_query(connection.extra)}"
+
+
+def _uri_query(extra: Extra | None) -> str:
+    if extra is None:
+        return ""
+    plain = extra.reveal()
+    # Flat only where both dialects read the same: in the core a value that is JSON would change its type.
+    if plain and _EXTRA_KEY not in plain and all(_stays_text(value) for value in plain.values()):
+        query = urlencode(plain)
+    else:
+        query = urlencode({_EXTRA_KEY: json.dumps(plain, allow_nan=False)})
+    return f"?{query}"
+
+
+def _stays_text(value: object) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        return _typed(value) is value
+    except InvalidInputError:
+        return False
+
+
+# --- what is shown, and what must not be -------------------------------------------------------
+
+
+def _shown(text: str | None) -> str | None:
+    return text if text is None or _PLAIN.fullmatch(text) else HIDDEN
+
+
+def _leaf_texts(key: str, value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield from _texts_within(value)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool) and _SECRET_KEY.search(key):
+        yield json.dumps(value)
+
+
+def _texts_within(text: str) -> Iterator[str]:
+    if not text:
+        return
+    yield text
+    yield from _user_info(text)
+    if text.lstrip()[:1] == "{":
+        try:
+            document = Extra(decode(text, max_depth=_MAX_TEXT_DEPTH))  # type: ignore[arg-type]  # it starts with {
+        except InvalidInputError:
+            return
+        for key, leaf in document.leaves():
+            yield from _leaf_texts(key, leaf.reveal())
+
+
+def _user_info(text: str) -> Iterator[str]:
+    for match in _USER_INFO.finditer(text):
+        yield from match.groups()
+        yield unquote(match[2])

@@ -1,0 +1,157 @@
+"""A connection's `extra`: an immutable JSON object whose every leaf is a Secret."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from math import isfinite
+from typing import Any
+
+from strongroom.errors import InvalidInputError
+from strongroom.model.jsontext import MAX_DEPTH, is_unicode
+from strongroom.model.secret import Secret
+
+__all__ = ["HIDDEN", "Extra"]
+
+HIDDEN = "***"
+_MAX_DEPTH = MAX_DEPTH - 1  # the connection's own object is the outermost level
+_MAX_BITS = 14_280  # of a whole number: under the 4300 digits that Python converts
+
+
+class Extra(Mapping[str, Any]):
+    """
+    Hold a JSON object so that nothing in it prints.
+
+    A nested object is an Extra, an array a tuple, every other value a `Secret`:
+    `connection.extra["ssl"]["mode"].reveal()`. The values are typed Any, because which of the three
+    stands where is a matter of the data.
+
+    Args:
+        fields: plain JSON values, or Secrets and Extras of them.
+
+    Raises:
+        InvalidInputError: a key is not text (R18), a value is not JSON (R20), a number is not finite or
+            too large (R16), it is nested more than 63 levels deep (R14), or a text is not Unicode (R3).
+
+    Threads: immutable.
+    """
+
+    __slots__ = ("_fields",)
+
+    _fields: dict[str, Any]
+
+    def __init__(self, fields: Mapping[str, object]) -> None:
+        object.__setattr__(self, "_fields", _frozen(fields, 1))
+
+    def __getitem__(self, key: str) -> Any:  # noqa: ANN401 -- see the class
+        return self._fields[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def reveal(self) -> dict[str, Any]:
+        """Give a plain, mutable copy."""
+        return {key: _plain(value) for key, value in self._fields.items()}
+
+    def hidden(self) -> dict[str, Any]:
+        """Give the same shape as `reveal`, every leaf `"***"`."""
+        return {key: _hidden(value) for key, value in self._fields.items()}
+
+    def leaves(self) -> Iterator[tuple[str, Secret[Any]]]:
+        """Give every leaf with the nearest key above it."""
+        for key, value in self._fields.items():
+            yield from _leaves(key, value)
+
+    def __eq__(self, other: object) -> bool:
+        return self._fields == other._fields if isinstance(other, Extra) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # a hash of plaintext would be a fingerprint
+
+    def __repr__(self) -> str:
+        # Not even the keys: a document pasted the wrong way round has its secrets there.
+        return f"Extra({len(self._fields)} keys)"
+
+    def __copy__(self) -> Extra:
+        return self
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Extra:
+        return self
+
+    def __setattr__(self, name: str, _value: object) -> None:
+        raise AttributeError(f"an Extra is immutable; cannot set {name}")
+
+
+def _frozen(fields: Mapping[str, object], depth: int) -> dict[str, Any]:
+    _check_depth(depth)
+    for key in fields:
+        if not isinstance(key, str):
+            raise InvalidInputError("a key of extra is not text", rule="R18", hint="put it in quotes")
+        _check_unicode(key)
+    return {key: _frozen_value(value, depth) for key, value in fields.items()}
+
+
+def _frozen_value(value: object, depth: int) -> object:
+    if isinstance(value, Secret):
+        value = value.reveal()
+    if isinstance(value, str):
+        _check_unicode(value)
+        return Secret(value)
+    if isinstance(value, Mapping):
+        inner = Extra.__new__(Extra)
+        object.__setattr__(inner, "_fields", _frozen(value, depth + 1))
+        return inner
+    if isinstance(value, (list, tuple)):
+        _check_depth(depth + 1)
+        return tuple(_frozen_value(item, depth + 1) for item in value)
+    _check_scalar(value)
+    return Secret(value)
+
+
+def _check_depth(depth: int) -> None:
+    if depth > _MAX_DEPTH:
+        raise InvalidInputError(
+            f"extra is nested more than {_MAX_DEPTH} levels deep", limit=_MAX_DEPTH, rule="R14"
+        )
+
+
+def _check_unicode(text: str) -> None:
+    if not text.isascii() and not is_unicode(text):
+        raise InvalidInputError("extra holds half a surrogate pair, which is not Unicode text", rule="R3")
+
+
+def _check_scalar(value: object) -> None:
+    is_large = isinstance(value, int) and value.bit_length() > _MAX_BITS
+    if is_large or (isinstance(value, float) and not isfinite(value)):
+        raise InvalidInputError("extra holds a number that is not finite or is too large", rule="R16")
+    if value is not None and not isinstance(value, (bool, int, float)):
+        raise InvalidInputError(
+            f"extra holds a {type(value).__name__}, which JSON has no form for",
+            rule="R20",
+            hint="put it in quotes",
+        )
+
+
+def _plain(value: object) -> Any:  # noqa: ANN401 -- see Extra
+    if isinstance(value, Secret):
+        return value.reveal()
+    if isinstance(value, Extra):
+        return value.reveal()
+    return [_plain(item) for item in value] if isinstance(value, tuple) else None
+
+
+def _hidden(value: object) -> object:
+    if isinstance(value, Extra):
+        return value.hidden()
+    return [_hidden(item) for item in value] if isinstance(value, tuple) else HIDDEN
+
+
+def _leaves(key: str, value: object) -> Iterator[tuple[str, Secret[Any]]]:
+    if isinstance(value, Secret):
+        yield key, value
+    elif isinstance(value, Extra):
+        yield from value.leaves()
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _leaves(key, item)
