@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, IntEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from strongroom.model.ref import Ref
+if TYPE_CHECKING:
+    from strongroom.model.ref import Ref
 
 __all__ = ["Action", "Actor", "Assurance", "Decision", "OwnerPolicy", "Policy"]
 
