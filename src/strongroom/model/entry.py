@@ -77,7 +77,12 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """One line of a listing: everything but the value."""
+    """
+    One line of a listing: everything but the value.
+
+    Args:
+        is_tampered: what is stored failed authentication, so nothing but the name is told.
+    """
 
     ref: Ref
     backend: str
@@ -85,6 +90,7 @@ class Summary:
     changed_at: datetime | None = None
     metadata: Metadata = Metadata()
     is_deleted: bool = False
+    is_tampered: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,1 +1,1 @@
-"""Our own tables. They see ciphertext only; `barrier.py` joins it to plaintext."""
+"""Our own tables: rows of ciphertext and of public facts. `barrier.py` alone joins them to plaintext."""

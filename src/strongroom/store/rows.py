@@ -1,0 +1,236 @@
+"""
+The shapes of rows, and every statement that reads them.
+
+Plain SQL with `?` for parameters, so that a process which only reads never loads SQLAlchemy
+(0.3 s of a cold start) and a read by name costs the driver alone. The values are bound, never
+pasted; what varies in a text is chosen from constants of this file.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import sqlite3
+
+__all__ = ["ChangeRow", "EntryRow", "KekRow", "Page", "VersionRow", "WrapRow"]
+
+
+class EntryRow(NamedTuple):
+    """
+    One row of `entries`, in the order of its columns, and the sealed bytes of its current version.
+
+    Times are microseconds since 1970 UTC; `sealed` is None in listings, and where the version row
+    is missing.
+    """
+
+    id: bytes
+    deployment: str
+    team: str
+    kind: str
+    name: str
+    current_version: int
+    is_deleted: int
+    conn_type: str | None
+    description: str | None
+    tags: str
+    owner: str | None
+    remind_at: int | None
+    not_after: int | None
+    expires_at: int | None
+    has_references: int
+    changed_at: int
+    changed_by: str
+    mac: bytes
+    sealed: bytes | None = None
+
+
+class VersionRow(NamedTuple):
+    """One row of `versions`, in the order of its columns."""
+
+    entry_id: bytes
+    number: int
+    sealed: bytes
+    kek_id: bytes
+    conn_type: str | None
+    created_at: int
+    author: str
+    comment: str
+    mac: bytes
+
+
+class KekRow(NamedTuple):
+    """One row of `keks`, in the order of its columns."""
+
+    id: bytes
+    deployment: str
+    team: str
+    number: int
+    state: str
+    created_at: int
+    canary: bytes
+
+
+class WrapRow(NamedTuple):
+    """One row of `kek_wraps`, in the order of its columns."""
+
+    kek_id: bytes
+    number: int
+    kind: str
+    name: str
+    wrapped: bytes
+
+
+class ChangeRow(NamedTuple):
+    """One row of `changes`; `version` is None where the entry was deleted."""
+
+    sequence: int
+    team: str
+    kind: str
+    name: str
+    version: int | None
+
+
+class Page(NamedTuple):
+    """
+    Which entries to list.
+
+    Args:
+        now: microseconds; what expired before is left out.
+    """
+
+    deployment: str
+    team: str
+    kind: str
+    prefix: str
+    after: str
+    limit: int
+    now: int
+    with_deleted: bool
+
+
+_ENTRY = ", ".join(f"e.{field}" for field in EntryRow._fields[:-1])
+_CURRENT = (
+    f"SELECT {_ENTRY}, v.sealed FROM entries e"  # noqa: S608 -- columns are constants of this file
+    # LEFT: an entry whose version row was taken away must not look as if it had never been.
+    " LEFT JOIN versions v ON v.entry_id = e.id AND v.number = e.current_version"
+    " WHERE e.deployment = ? AND e.team = ? AND e.kind = ? AND e.name = ?"
+)
+_VERSION = f"SELECT {', '.join(VersionRow._fields)} FROM versions WHERE entry_id = ?"  # noqa: S608 -- as above
+_KEKS = f"SELECT {', '.join(KekRow._fields)} FROM keks WHERE deployment = ?"  # noqa: S608 -- as above
+_WRAPS = f"SELECT {', '.join(WrapRow._fields)} FROM kek_wraps WHERE kek_id = ? ORDER BY number"  # noqa: S608 -- as above
+
+
+def current(
+    connection: sqlite3.Connection, deployment: str, team: str, kind: str, name: str
+) -> EntryRow | None:
+    """Give the entry under exactly this name with the sealed bytes of its current version."""
+    row = connection.execute(_CURRENT, (deployment, team, kind, name)).fetchone()
+    return None if row is None else EntryRow(*row)
+
+
+def version(connection: sqlite3.Connection, entry_id: bytes, number: int) -> VersionRow | None:
+    """Give one version of an entry."""
+    row = connection.execute(f"{_VERSION} AND number = ?", (entry_id, number)).fetchone()
+    return None if row is None else VersionRow._make(row)
+
+
+def versions(connection: sqlite3.Connection, entry_id: bytes) -> list[VersionRow]:
+    """Give every version of an entry, newest first."""
+    rows = connection.execute(f"{_VERSION} ORDER BY number DESC", (entry_id,)).fetchall()
+    return [VersionRow._make(row) for row in rows]
+
+
+def keks(connection: sqlite3.Connection, deployment: str, team: str | None = None) -> list[KekRow]:
+    """Give the keys of one team ('' for none), or of the whole deployment, oldest first."""
+    if team is None:
+        rows = connection.execute(f"{_KEKS} ORDER BY team, number", (deployment,)).fetchall()
+    else:
+        rows = connection.execute(f"{_KEKS} AND team = ? ORDER BY number", (deployment, team)).fetchall()
+    return [KekRow._make(row) for row in rows]
+
+
+def wraps(connection: sqlite3.Connection, kek_id: bytes) -> list[WrapRow]:
+    """Give the wrapped forms of one key, in the order of the wrappers that made them."""
+    return [WrapRow._make(row) for row in connection.execute(_WRAPS, (kek_id,)).fetchall()]
+
+
+def sealed_versions(connection: sqlite3.Connection, kek_id: bytes) -> int:
+    """Count the versions sealed under one key."""
+    row = connection.execute("SELECT count(*) FROM versions WHERE kek_id = ?", (kek_id,)).fetchone()
+    return int(row[0])
+
+
+def has_entries(connection: sqlite3.Connection, deployment: str, team: str) -> bool:
+    """Tell whether a team ('' for none) has any entry, deleted ones included."""
+    sql = "SELECT 1 FROM entries WHERE deployment = ? AND team = ? LIMIT 1"
+    return connection.execute(sql, (deployment, team)).fetchone() is not None
+
+
+def page(connection: sqlite3.Connection, wanted: Page) -> list[EntryRow]:
+    """Give entries in the order of their names, by code point, without their sealed bytes."""
+    clauses, parameters = _bounds(wanted)
+    if not wanted.with_deleted:
+        clauses.append("e.is_deleted = 0 AND (e.expires_at IS NULL OR e.expires_at > ?)")
+        parameters.append(wanted.now)
+    sql = f"SELECT {_ENTRY} FROM entries e WHERE {' AND '.join(clauses)} ORDER BY e.name LIMIT ?"  # noqa: S608 -- constants
+    rows = connection.execute(sql, (*parameters, max(0, wanted.limit))).fetchall()
+    return [EntryRow(*row) for row in rows]
+
+
+def _bounds(wanted: Page) -> tuple[list[str], list[object]]:
+    # A range over the index instead of LIKE: no wildcard to escape, and Python compares text by
+    # code point exactly as SQLite compares its UTF-8.
+    clauses = ["e.deployment = ?", "e.team = ?", "e.kind = ?", "e.name >= ?", "e.name <> ?"]
+    parameters: list[object] = [
+        wanted.deployment,
+        wanted.team,
+        wanted.kind,
+        max(wanted.prefix, wanted.after),
+        wanted.after,
+    ]
+    end = _successor(wanted.prefix)
+    if end is not None:
+        clauses.append("e.name < ?")
+        parameters.append(end)
+    return clauses, parameters
+
+
+_FIRST_SURROGATE, _AFTER_SURROGATES, _LAST = 0xD800, 0xE000, 0x10FFFF  # code points
+
+
+def _successor(prefix: str) -> str | None:
+    """Give the least text above every text that begins with *prefix*, None where there is none."""
+    for index in range(len(prefix) - 1, -1, -1):
+        following = ord(prefix[index]) + 1
+        if following == _FIRST_SURROGATE:  # these are no characters: UTF-8 cannot spell them
+            following = _AFTER_SURROGATES
+        if following <= _LAST:
+            return prefix[:index] + chr(following)
+    return None
+
+
+def expired(connection: sqlite3.Connection, deployment: str, now: int) -> list[EntryRow]:
+    """Give the entries that stand and whose time was up at *now* (microseconds)."""
+    rows = connection.execute(
+        f"SELECT {_ENTRY} FROM entries e"  # noqa: S608 -- columns are constants of this file
+        " WHERE e.deployment = ? AND e.expires_at <= ? AND e.is_deleted = 0",
+        (deployment, now),
+    ).fetchall()
+    return [EntryRow(*row) for row in rows]
+
+
+def changes(connection: sqlite3.Connection, deployment: str, after: int, limit: int) -> list[ChangeRow]:
+    """Give up to *limit* changes after the sequence number *after*, oldest first."""
+    rows = connection.execute(
+        "SELECT sequence, team, kind, name, version FROM changes"
+        " WHERE deployment = ? AND sequence > ? ORDER BY sequence LIMIT ?",
+        (deployment, after, max(0, limit)),
+    ).fetchall()
+    return [ChangeRow._make(row) for row in rows]
+
+
+def last_sequence(connection: sqlite3.Connection) -> int:
+    """Give the sequence number of the newest change, 0 before the first."""
+    row = connection.execute("SELECT max(sequence) FROM changes").fetchone()
+    return int(row[0] or 0)

@@ -1,0 +1,288 @@
+"""
+Our own tables, on SQLite: rows in, rows out, no key and no plaintext.
+
+What a thief of the file learns: the names, kinds and teams of entries, their descriptions, tags,
+owners, connection types and dates, who wrote each version when and with which comment, how many
+versions there are and about how long each value is. Not a value, and no key that opens one.
+What someone who can *write* the file can do unseen: take whole entries away, hide one from
+listings, or put an entry's row and version rows back as they all stood before. Anything less
+fails authentication in `barrier.py`.
+
+Rules of this file:
+
+1. Reading opens no transaction and loads no SQLAlchemy; writing is one transaction at a time.
+2. A connection belongs to the process that opened it: a forked child opens its own.
+3. A store is never made because none was found: only `create=True` makes one.
+4. A store of a newer schema is refused and left exactly as it is.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import deque
+from contextlib import AbstractContextManager, suppress
+from os import getpid
+from threading import Lock
+from typing import TYPE_CHECKING, TypeVar
+
+from strongroom.errors import BackendConfigError, BackendUnavailableError
+from strongroom.store import rows, sqlite
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import sqlalchemy as sa
+
+    from strongroom.store.rows import ChangeRow, EntryRow, KekRow, Page, VersionRow, WrapRow
+    from strongroom.store.transaction import Transaction
+
+__all__ = ["REVISION", "Store"]
+
+REVISION = "0001"
+"""The newest revision under `migrations/versions`; later ones sort after earlier ones."""
+
+_ID_BYTES = 16
+
+T = TypeVar("T")
+
+
+class Store:
+    """
+    The tables of one store file.
+
+    Trust: what it gives back was authenticated by nobody yet.
+    Threads: safe; readers run beside each other and beside the one writer.
+    Consistency: a read that starts after a write returned sees it, in this and every other process.
+
+    Attributes:
+        name: what the settings call it, for errors.
+        path: its file.
+        id: 16 random bytes made with the store, bound into everything sealed for it.
+    """
+
+    def __init__(self, path: Path, *, name: str = "native") -> None:
+        """Take the current store at *path*; `open` is the way to one that may need work first."""
+        self.path = path
+        self.name = name
+        self._local = _Local(path)
+        self.id = self._read_id()
+
+    @classmethod
+    def open(cls, place: str | Path, *, create: bool = False, name: str = "native") -> Store:
+        """
+        Open the store at *place*, a path or `sqlite:///<path>`; an older one is brought up to date.
+
+        Args:
+            place: on a local disk; WAL does not work over a network.
+            name: of the store in the settings, for errors.
+            create: make it if there is none; one that is there is opened as it is.
+
+        Raises:
+            BackendConfigError: there is none, it is not ours, of a newer schema, or its file or
+                folder belongs to or can be written by other users.
+            BackendUnavailableError: it cannot be reached now.
+        """
+        path = sqlite.locate(place)
+        if create:
+            with sqlite.creating(path):
+                _bring_up_to_date(path, name, found=sqlite.prepare(path))
+        else:
+            _require_current(path, name)
+        return cls(path, name=name)
+
+    def close(self) -> None:
+        """Let go of every connection. Safe to call twice; nothing works afterwards."""
+        if self._local.pid == getpid():
+            self._local.close()
+
+    # --- reading -------------------------------------------------------------------------------
+
+    def current(self, deployment: str, team: str, kind: str, name: str) -> EntryRow | None:
+        """Give the entry under exactly this name (team '' for none) with its current sealed bytes."""
+        local = self._here()
+        connection = local.borrow(self.name)
+        try:
+            return rows.current(connection, deployment, team, kind, name)
+        except sqlite3.Error as error:
+            raise sqlite.translate(error, name=self.name) from None
+        finally:
+            local.give_back(connection)
+
+    def version(self, entry_id: bytes, number: int) -> VersionRow | None:
+        """Give one version of an entry."""
+        return self._read(lambda connection: rows.version(connection, entry_id, number))
+
+    def versions(self, entry_id: bytes) -> list[VersionRow]:
+        """Give every version of an entry, newest first."""
+        return self._read(lambda connection: rows.versions(connection, entry_id))
+
+    def page(self, wanted: Page) -> list[EntryRow]:
+        """Give entries in the order of their names, by code point, without their sealed bytes."""
+        return self._read(lambda connection: rows.page(connection, wanted))
+
+    def keks(self, deployment: str, team: str | None = None) -> list[KekRow]:
+        """Give the keys of one team ('' for none), or of the whole deployment, oldest first."""
+        return self._read(lambda connection: rows.keks(connection, deployment, team))
+
+    def wraps(self, kek_id: bytes) -> list[WrapRow]:
+        """Give the wrapped forms of one key."""
+        return self._read(lambda connection: rows.wraps(connection, kek_id))
+
+    def sealed_versions(self, kek_id: bytes) -> int:
+        """Count the versions sealed under one key."""
+        return self._read(lambda connection: rows.sealed_versions(connection, kek_id))
+
+    def changes(self, deployment: str, after: int, limit: int) -> list[ChangeRow]:
+        """Give up to *limit* changes after the sequence number *after*, oldest first."""
+        return self._read(lambda connection: rows.changes(connection, deployment, after, limit))
+
+    def last_sequence(self) -> int:
+        """Give the sequence number of the newest change, 0 before the first."""
+        return self._read(rows.last_sequence)
+
+    def data_version(self) -> int:
+        """
+        Give a number that differs from the last one given in this process when anything was written
+        since, by this process or another. It is a bell only: read `changes` to learn what.
+        """
+        try:
+            return self._here().data_version()
+        except sqlite3.Error as error:
+            raise sqlite.translate(error, name=self.name) from None
+
+    # --- writing -------------------------------------------------------------------------------
+
+    def write(self) -> AbstractContextManager[Transaction]:
+        """
+        Begin the one writing transaction: it stands when the block ends, or nothing of it does.
+
+        Raises:
+            BackendUnavailableError: another writer held on for 2.5 s, or the disk is full or failing.
+            TamperedError: the file is damaged.
+            ReadOnlyError: the file cannot be written.
+        """
+        from strongroom.store.transaction import begin  # noqa: PLC0415 -- SQLAlchemy: 0.3 s
+
+        return begin(self._here().engine(self.name), name=self.name)
+
+    # --- connections ---------------------------------------------------------------------------
+
+    def _here(self) -> _Local:
+        local = self._local
+        if local.pid != getpid():
+            # Closing what we inherited could fold the log or drop locks under the parent's feet
+            # (https://www.sqlite.org/howtocorrupt.html §2.6), so it is kept and never touched.
+            # No lock: one could have been held by another thread at the moment of the fork.
+            _ABANDONED.append(local)
+            local = self._local = _Local(self.path)
+        return local
+
+    def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        local = self._here()
+        connection = local.borrow(self.name)
+        try:
+            return query(connection)
+        except sqlite3.Error as error:
+            raise sqlite.translate(error, name=self.name) from None
+        finally:
+            local.give_back(connection)
+
+    def _read_id(self) -> bytes:
+        row = self._read(
+            lambda connection: connection.execute(
+                "SELECT value FROM settings WHERE key = 'store_id'"
+            ).fetchone()
+        )
+        with suppress(TypeError, ValueError):
+            found = bytes.fromhex(row[0])
+            if len(found) == _ID_BYTES:
+                return found
+        raise BackendConfigError(f"the store {self.name} has lost its id", hint="restore it from a backup")
+
+
+_ABANDONED: list[_Local] = []
+
+
+class _Local:
+    """The connections of one process: readers handed out in turn, one writer, one bell."""
+
+    def __init__(self, path: Path) -> None:
+        self.pid = getpid()
+        self._path = path
+        self._readers: deque[sqlite3.Connection] = deque()
+        self._is_closed = False
+        self._lock = Lock()
+        self._engine: sa.Engine | None = None
+        self._bell: sqlite3.Connection | None = None
+
+    def borrow(self, name: str) -> sqlite3.Connection:
+        """Give a connection that nobody else uses; there are as many as there were readers at once."""
+        try:
+            return self._readers.pop()
+        except IndexError:
+            pass
+        if self._is_closed:
+            raise BackendUnavailableError(f"the store {name} was closed", backend=name)
+        try:
+            return sqlite.connect(self._path, is_reader=True)
+        except sqlite3.Error as error:
+            raise sqlite.translate(error, name=name) from None
+
+    def give_back(self, connection: sqlite3.Connection) -> None:
+        """Take a connection back, or close it when the store was closed meanwhile."""
+        if self._is_closed:
+            connection.close()
+        else:
+            self._readers.append(connection)
+
+    def data_version(self) -> int:
+        # The number counts what *other* connections commit, so the bell needs one of its own.
+        with self._lock:
+            if self._bell is None:
+                self._bell = sqlite.connect(self._path, is_reader=True)
+            return int(self._bell.execute("PRAGMA data_version").fetchone()[0])
+
+    def engine(self, name: str) -> sa.Engine:
+        if self._is_closed:
+            raise BackendUnavailableError(f"the store {name} was closed", backend=name)
+        with self._lock:
+            if self._engine is None:
+                self._engine = sqlite.engine(self._path)
+            return self._engine
+
+    def close(self) -> None:
+        self._is_closed = True
+        with self._lock:
+            if self._engine is not None:
+                self._engine.dispose()
+            if self._bell is not None:
+                self._bell.close()
+            self._bell = None
+        with suppress(IndexError):
+            while True:
+                self._readers.pop().close()
+
+
+def _require_current(path: Path, name: str) -> None:
+    """Migrate an older store; refuse an empty or a newer one."""
+    found = sqlite.revision(path)
+    if found is None:
+        raise BackendConfigError("the store was never finished", hint="strongroom init")
+    if found != REVISION:
+        with sqlite.creating(path):
+            # Asked again under the lock: another process may have migrated it meanwhile.
+            _bring_up_to_date(path, name, found=sqlite.revision(path))
+
+
+def _bring_up_to_date(path: Path, name: str, *, found: str | None) -> None:
+    if found == REVISION:
+        return
+    if found is not None and found > REVISION:
+        raise BackendConfigError(
+            "the store was written by a newer version of Strongroom; it was left as it is",
+            hint="upgrade this installation",
+        )
+    from strongroom.store import migration  # noqa: PLC0415 -- Alembic: 0.4 s
+
+    migration.run(path, name=name)
