@@ -14,7 +14,7 @@ __all__ = ["HIDDEN", "Extra"]
 
 HIDDEN = "***"
 _MAX_DEPTH = MAX_DEPTH - 1  # the connection's own object is the outermost level
-_MAX_BITS = 14_280  # of a whole number: under the 4300 digits that Python converts
+_TOO_LARGE = 10**4300  # a whole number with more digits than Python converts
 
 
 class Extra(Mapping[str, Any]):
@@ -122,7 +122,7 @@ def _check_unicode(text: str) -> None:
 
 
 def _check_scalar(value: object) -> None:
-    is_large = isinstance(value, int) and value.bit_length() > _MAX_BITS
+    is_large = isinstance(value, int) and abs(value) >= _TOO_LARGE
     if is_large or (isinstance(value, float) and not isfinite(value)):
         raise InvalidInputError("extra holds a number that is not finite or is too large", rule="R16")
     if value is not None and not isinstance(value, (bool, int, float)):
