@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.errors import InvalidInputError
-from strongroom.model.yaml11 import parse_yaml, quote_yaml
+from strongroom.model.yaml11 import format_scalar, parse_yaml
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "yaml11.json").read_text())["cases"]
 
@@ -144,5 +144,19 @@ def test_errors_carry_a_line_and_no_text(text):
         "a" * 300,
     ],
 )
-def test_quoted_text_is_read_back(text):
-    assert parse_yaml(f"k: {quote_yaml(text)}\n") == {"k": text}
+def test_written_text_is_read_back(text):
+    assert parse_yaml(f"k: {format_scalar(text)}\n") == {"k": text}
+
+
+@pytest.mark.parametrize("word", ["y", "N", "Yes", "nULL", "off", "true", "null"])
+def test_words_that_some_yaml_takes_for_something_else_are_quoted(word):
+    assert format_scalar(word) == f'"{word}"'
+
+
+def test_numbers_and_nothing_are_written_bare():
+    assert [format_scalar(value) for value in (5432, None, "5432", "word")] == [
+        "5432",
+        "null",
+        '"5432"',
+        "word",
+    ]

@@ -31,7 +31,7 @@ from strongroom.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["MAX_DEPTH", "MAX_FILE_BYTES", "parse_yaml", "quote_yaml"]
+__all__ = ["MAX_DEPTH", "MAX_FILE_BYTES", "format_scalar", "parse_yaml"]
 
 MAX_DEPTH = 64
 MAX_FILE_BYTES = 64 * 1_048_576  # 64 MiB
@@ -55,6 +55,8 @@ _TIMESTAMP = re.compile(
 )
 _STARTS_TYPED = frozenset("yYnNtTfFoO-+0123456789.~<=")
 # What a double-quoted scalar must escape beyond JSON's own escapes: YAML 1.1 §5.1 and line breaks.
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:[./-][A-Za-z0-9_]+)*", re.ASCII)
+_NOT_A_WORD = frozenset({"y", "n", "yes", "no", "true", "false", "on", "off", "null"})
 _UNCERTAIN = re.compile("[\x85\u2028\u2029]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _UNPRINTABLE = re.compile('[\x00-\x1f"\\\\\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]')
@@ -103,8 +105,17 @@ def _refusal(error: YAMLError) -> InvalidInputError:
     )
 
 
-def quote_yaml(text: str) -> str:
-    """Give *text* as a double-quoted YAML scalar on one line, the same in YAML 1.1 and 1.2."""
+def format_scalar(value: object) -> str:
+    """
+    Write text, a whole number or None as one YAML scalar on one line, the same in YAML 1.1 and 1.2.
+
+    Text stands without quotes only where it is a plain word that no YAML takes for anything else.
+    """
+    if value is None or isinstance(value, int):
+        return "null" if value is None else str(value)
+    text = str(value)
+    if _WORD.fullmatch(text) and text.lower() not in _NOT_A_WORD:
+        return text
     return '"' + _UNPRINTABLE.sub(_escape, text) + '"'
 
 

@@ -1,0 +1,556 @@
+r"""
+Airflow's files of connections and variables: text ⇄ entries.
+
+Reads what `airflow connections import`, `airflow variables import` and LocalFilesystemBackend read,
+to the same entries or to a refusal with a number of docs/compatibility.md (F1 …, "Files"); beyond
+that quoted dotenv and JSON connections in `.env`, which Airflow cannot read back itself. Knows no
+paths and opens nothing.
+
+The rule of `.env`, line by line:
+
+1. A line is cut where Python's `splitlines` cuts; empty and `#` lines are skipped.
+2. The name is everything before the first `=`, the value everything after it, verbatim: no
+   trimming, no inline comments.
+3. Unless the value *begins* with `"` or `'`: then it is quoted dotenv, may span lines, ends at the
+   same quote and may be followed by blanks and a comment only. Inside double quotes
+   `\\a \\b \\f \\n \\r \\t \\v \\" \\' \\\\` stand for themselves as in C, inside single quotes `\\\\` and
+   `\\'`; every other backslash stays. Nothing is expanded.
+4. `export ` before a name of letters, digits, `_ . -` is dropped.
+
+Source: airflow/secrets/local_filesystem.py and airflow/cli/commands/ of 3.3.2; python-dotenv 1.2.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from math import isfinite
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
+from urllib.parse import quote
+
+from strongroom.errors import InvalidInputError
+from strongroom.model.connection import Connection
+from strongroom.model.jsontext import decode as decode_json
+from strongroom.model.ref import Ref
+from strongroom.model.variable import Variable
+from strongroom.model.yaml11 import MAX_DEPTH, MAX_FILE_BYTES, format_scalar, parse_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from strongroom.model.connection import Dialect
+
+__all__ = [
+    "Form",
+    "Serialization",
+    "connection_of",
+    "decode",
+    "form_of",
+    "format_connections",
+    "format_variables",
+    "parse",
+    "parse_connections",
+    "parse_variables",
+    "variable_of",
+]
+
+T = TypeVar("T")
+
+Form = Literal["json", "yaml", "env"]
+Serialization = Literal["uri", "json", "uri-only"]
+"""
+Connections in `.env`: "uri" writes a URI where it loses nothing and JSON elsewhere, "json" always
+JSON, "uri-only" refuses what a URI would lose.
+"""
+
+FORMS: tuple[Form, ...] = get_args(Form)
+_EXTENSIONS: dict[str, Form] = {"json": "json", "yaml": "yaml", "yml": "yaml", "env": "env"}
+_BOMS = {b"\xef\xbb\xbf": "UTF-8", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+_FIELDS = ("conn_type", "description", "login", "password", "host", "port", "schema", "extra")
+
+# Where `str.splitlines` cuts.
+_LINE_END = re.compile("\r\n|[\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029]")
+_COMMENT = re.compile(r"\s*#.*")
+_EXPORT = re.compile(r"export[ \t]+([A-Za-z0-9_.-]+)")
+_QUOTED = {
+    '"': re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL),
+    "'": re.compile(r"'([^'\\]*(?:\\.[^'\\]*)*)'", re.DOTALL),
+}
+_AFTER_QUOTED = re.compile(r"[ \t]*(?:#.*)?")
+_ESCAPES = {'"': re.compile(r"\\([\\'\"abfnrtv])"), "'": re.compile(r"\\([\\'])")}
+_ESCAPED = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+_TO_ESCAPE = {character: f"\\{letter}" for letter, character in _ESCAPED.items()} | {
+    "\\": "\\\\",
+    '"': '\\"',
+}
+_MAX_NAMES_SHOWN = 5
+
+
+# --- bytes and names of files ------------------------------------------------------------------
+
+
+def form_of(filename: str) -> Form:
+    """
+    Tell the form of a file by its name: `.json`, `.yaml`, `.yml`, `.env` in any case.
+
+    Raises:
+        InvalidInputError: F1, another ending.
+    """
+    ending = filename.rpartition(".")[2].lower() if "." in filename else ""
+    if ending not in _EXTENSIONS:
+        raise InvalidInputError(
+            "the file's name must end in .json, .yaml, .yml or .env",
+            rule="F1",
+            hint="rename it, or say its form",
+        )
+    return _EXTENSIONS[ending]
+
+
+def decode(data: bytes) -> str:
+    """
+    Give the text of a file's bytes.
+
+    Args:
+        data: UTF-8 without a byte order mark, at most 64 MiB.
+
+    Raises:
+        InvalidInputError: F2, over the limit, marked or not UTF-8; `offset` in bytes.
+    """
+    if len(data) > MAX_FILE_BYTES:
+        raise InvalidInputError(f"the file is over {MAX_FILE_BYTES} bytes", limit=MAX_FILE_BYTES, rule="F2")
+    for mark, encoding in _BOMS.items():
+        if data.startswith(mark):
+            raise InvalidInputError(
+                f"the file begins with a byte order mark of {encoding}",
+                offset=0,
+                rule="F2",
+                hint="save it as UTF-8 without a byte order mark",
+            )
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        offset = error.start
+    # Outside `except`: the foreign error holds the whole file.
+    raise InvalidInputError("the file is not UTF-8", offset=offset, rule="F2", hint="save it as UTF-8")
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+def parse(text: str, form: Form, *, quotes: bool = True) -> dict[str, object]:
+    """
+    Give the entries of a file by name, each as it stands there: text, or what JSON or YAML holds.
+
+    Args:
+        text: of the whole file.
+        form: which of the three.
+        quotes: False reads quotes in `.env` as part of the value, exactly as Airflow does.
+
+    Raises:
+        InvalidInputError: F3 (empty, or not one object), F4 and F5 (lines of `.env`), F6 (a name
+            twice), F7 (a name that is not text), R13 to R16 (JSON), F12 (YAML).
+    """
+    if form == "env":
+        return dict(_parse_env(text, quotes=quotes))
+    if not text:
+        raise InvalidInputError("the file is empty", offset=0, rule="F3")
+    found = _parse_json(text) if form == "json" else _parse_yaml(text)
+    if not isinstance(found, dict):
+        raise InvalidInputError(
+            "the file must hold one object, of names and their entries",
+            offset=0,
+            rule="F3",
+            hint=None if form == "json" else "a .env file must be named .env",
+        )
+    for name in found:
+        if not isinstance(name, str):
+            raise InvalidInputError(
+                f"a name is read as {_json_type(name)} and not as text",
+                rule="F7",
+                hint="put the name in quotes",
+            )
+    return found
+
+
+def parse_connections(text: str, form: Form, dialect: Dialect = "core") -> dict[str, Connection]:
+    """
+    Give the connections of a file by name.
+
+    Raises:
+        InvalidInputError: as `parse` and, for the first connection at fault, as `connection_of`.
+    """
+    return {name: connection_of(name, raw, dialect) for name, raw in parse(text, form).items()}
+
+
+def parse_variables(text: str, form: Form) -> dict[str, Variable]:
+    """
+    Give the variables of a file by name.
+
+    Raises:
+        InvalidInputError: as `parse` and, for the first variable at fault, as `variable_of`.
+    """
+    return {name: variable_of(name, raw) for name, raw in parse(text, form).items()}
+
+
+def connection_of(name: str, raw: object, dialect: Dialect = "core") -> Connection:
+    """
+    Give the connection that *raw* (from `parse`) describes: a URI, a JSON text, an object, or a list of one.
+
+    Raises:
+        InvalidInputError: F8 (no such shape), F9 (`conn_id` is another name, or `extra` twice), or
+            what `Connection.parse` and `from_dict` refuse; the message names *name*.
+    """
+    if isinstance(raw, list):
+        if len(raw) != 1:
+            raise InvalidInputError(f"{_shown(name)} stands for {len(raw)} connections, not one", rule="F8")
+        raw = raw[0]
+    if isinstance(raw, str):
+        text = _keep_trailing(raw)
+        return _named(name, lambda: Connection.parse(text, dialect))
+    if isinstance(raw, dict):
+        fields = _fields_of(name, raw)
+        return _named(name, lambda: Connection.from_dict(fields, dialect))
+    raise InvalidInputError(
+        f"{_shown(name)} is {_json_type(raw)}; a connection is a URI or an object", rule="F8"
+    )
+
+
+def variable_of(name: str, raw: object, *, unwrap: bool = True) -> Variable:
+    """
+    Give the variable that *raw* (from `parse`) describes; what is not text becomes JSON text.
+
+    Args:
+        name: for the messages and the variable's key.
+        raw: as the file holds it.
+        unwrap: read `{"value": …, "description": …}` as `airflow variables import` does. False keeps
+            the object itself, as LocalFilesystemBackend does.
+
+    Raises:
+        InvalidInputError: F11 (a date, a number JSON does not have, or nested deeper than 64), or what
+            `Variable.from_document` refuses; the message names *name*.
+    """
+    if not _is_json(raw, 0):
+        raise InvalidInputError(
+            f"{_shown(name)} holds a date or number that JSON does not have, or is nested too deep",
+            rule="F11",
+            hint="put it in quotes",
+        )
+    return _named(name, lambda: Variable.from_document(name, raw if unwrap else {"value": raw}))
+
+
+def _keep_trailing(text: str) -> str:
+    # White space after a URI belongs to it in a file, while every other place strips the text first.
+    bare = text.rstrip()
+    return (
+        text if bare == text or bare.lstrip()[:1] == "{" else bare + quote(text[len(bare) :], safe="\t\r\n")
+    )
+
+
+def _named(name: str, work: Callable[[], T]) -> T:
+    try:
+        found = work()
+    except InvalidInputError as error:
+        refusal = InvalidInputError(
+            f"{_shown(name)}: {error}",
+            offset=error.offset,
+            limit=error.limit,
+            rule=error.rule,
+            hint=error.hint,
+        )
+    else:
+        return found
+    raise refusal
+
+
+def _fields_of(name: str, raw: Mapping[str, object]) -> dict[str, object]:
+    fields = dict(raw)
+    if "conn_id" in fields and fields.pop("conn_id") != name:
+        raise InvalidInputError(f"{_shown(name)} has a conn_id that is another name", rule="F9")
+    if "extra_dejson" in fields:
+        if "extra" in fields:
+            raise InvalidInputError(f"{_shown(name)} has both extra and extra_dejson", rule="F9")
+        extra = fields.pop("extra_dejson")
+        if not isinstance(extra, dict):
+            raise InvalidInputError(f"the extra_dejson of {_shown(name)} is not an object", rule="F9")
+        fields["extra"] = extra
+    return fields
+
+
+def _is_json(value: object, depth: int) -> bool:
+    if isinstance(value, dict):
+        return depth < MAX_DEPTH and all(_is_json(item, depth + 1) for item in value.values())
+    if isinstance(value, list):
+        return depth < MAX_DEPTH and all(_is_json(item, depth + 1) for item in value)
+    if isinstance(value, float):
+        return isfinite(value)
+    return value is None or isinstance(value, (str, int))
+
+
+def _json_type(value: object) -> str:
+    if value is None:
+        return "null"
+    names = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
+    return names.get(type(value), "a date")
+
+
+def _shown(name: str) -> str:
+    # A name our grammar refuses may be a piece of a value that went astray: a torn key, a stray line.
+    try:
+        Ref("variable", name)
+    except InvalidInputError:
+        return "an entry whose name is not legal"
+    return f'"{name}"'
+
+
+def _parse_json(text: str) -> object:
+    try:
+        return decode_json(text, what="the file")
+    except InvalidInputError as error:
+        if error.offset is None:
+            raise
+        refusal = InvalidInputError(
+            f"{error} at line {_line(text, error.offset)}",
+            offset=error.offset,
+            limit=error.limit,
+            rule=error.rule,
+            hint=error.hint,
+        )
+    raise refusal
+
+
+def _parse_yaml(text: str) -> object:
+    try:
+        return parse_yaml(text)
+    except InvalidInputError as error:
+        error.rule = error.rule or "F12"
+        raise
+
+
+def _line(text: str, offset: int) -> int:
+    return text.count("\n", 0, offset) + 1
+
+
+# --- .env --------------------------------------------------------------------------------------
+
+
+def _parse_env(text: str, *, quotes: bool) -> dict[str, str]:
+    reader = _EnvReader(text, quotes=quotes)
+    found: dict[str, str] = {}
+    twice: list[str] = []
+    for name, value in reader:
+        if name in found:
+            twice.append(name)
+        found[name] = value
+    reader.check()
+    if twice:
+        names = _list_of(_shown(name) for name in dict.fromkeys(twice))
+        raise InvalidInputError(f"the file holds more than once: {names}", rule="F6")
+    return found
+
+
+class _EnvReader:
+    """Walk through the lines of a `.env` text, giving pairs and gathering faults."""
+
+    def __init__(self, text: str, *, quotes: bool) -> None:
+        self._text = text
+        self._quotes = quotes
+        self._at = 0
+        self._line = 0
+        self._faults: dict[str, list[int]] = {}
+        self._first: int | None = None
+
+    def __iter__(self) -> _EnvReader:
+        return self
+
+    def __next__(self) -> tuple[str, str]:
+        while self._at < len(self._text):
+            start = self._at
+            line = self._take_line()
+            if not line or _COMMENT.match(line):
+                continue
+            name, equals, value = line.partition("=")
+            if self._quotes and value[:1] in _QUOTED and name:
+                value_at = start + len(name) + 1
+                return _bare(name), self._quoted(name, value_at)
+            if equals and name and value:
+                return _bare(name) if self._quotes else name, value
+            fault = "no '='" if not equals else "no name" if not name else "no value"
+            self._faults.setdefault(fault, []).append(self._line)
+            self._first = start if self._first is None else self._first
+        raise StopIteration
+
+    def check(self) -> None:
+        """Raise for the lines that were no pairs, all in one error."""
+        if not self._faults:
+            return
+        told = "; ".join(
+            f"{fault} in line {_list_of(str(line) for line in lines)}"
+            for fault, lines in self._faults.items()
+        )
+        looks_like_json = self._text.lstrip()[:1] == "{"
+        raise InvalidInputError(
+            f"the file is not a .env file of NAME=value lines: {told}",
+            offset=self._first,
+            rule="F4",
+            hint="it looks like JSON: name it .json" if looks_like_json else None,
+        )
+
+    def _take_line(self) -> str:
+        self._line += 1
+        end = _LINE_END.search(self._text, self._at)
+        line = self._text[self._at : end.start() if end else None]
+        self._at = end.end() if end else len(self._text)
+        return line
+
+    def _quoted(self, name: str, start: int) -> str:
+        quote = self._text[start]
+        match = _QUOTED[quote].match(self._text, start)
+        if match is None:
+            raise InvalidInputError(
+                f"the quoted value of {_shown(_bare(name))} that begins in line {self._line} has no end",
+                offset=start,
+                rule="F5",
+            )
+        self._line += len(_LINE_END.findall(match[0])) - 1
+        self._at = match.end()
+        if not _AFTER_QUOTED.fullmatch(self._take_line()):
+            raise InvalidInputError(
+                f"text follows the quoted value of {_shown(_bare(name))} in line {self._line}",
+                offset=match.end(),
+                rule="F5",
+                hint="only a comment may follow; put a backslash before a quote inside the value",
+            )
+        inner = re.sub("\r\n?", "\n", match[1])
+        return _ESCAPES[quote].sub(lambda escape: _ESCAPED.get(escape[1], escape[1]), inner)
+
+
+def _bare(name: str) -> str:
+    exported = _EXPORT.fullmatch(name)
+    return exported[1] if exported else name
+
+
+def _list_of(items: Iterable[str]) -> str:
+    shown = list(items)
+    more = len(shown) - _MAX_NAMES_SHOWN
+    return ", ".join(shown[:_MAX_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+# --- writing -----------------------------------------------------------------------------------
+
+
+def format_connections(
+    items: Mapping[str, Connection], form: Form, serialization: Serialization = "uri"
+) -> str:
+    """
+    Write connections as `airflow connections export` does, ordered by name, with their secrets.
+
+    Raises:
+        InvalidInputError: F13, `.env` cannot spell a name, or "uri-only" would lose something of a
+            connection; the message names them.
+    """
+    ordered = sorted(items.items())
+    if form == "env":
+        _check_env_names(items)
+        if serialization == "uri-only":
+            _check_uris(ordered)
+        lines = (f"{name}={_env_connection(item, serialization)}\n" for name, item in ordered)
+        return "".join(lines)
+    shapes = {name: _airflow_shape(item) for name, item in ordered}
+    if form == "json":
+        return json.dumps(shapes, indent=2) + "\n"
+    return "".join(_yaml_entry(name, shape) for name, shape in shapes.items()) or "{}\n"
+
+
+def format_variables(items: Mapping[str, Variable], form: Form, *, descriptions: bool = True) -> str:
+    """
+    Write variables as `airflow variables import` reads them, ordered by name.
+
+    Every value is written as text, because JSON in another spelling would come back changed.
+
+    Args:
+        items: by name.
+        form: which of the three.
+        descriptions: False leaves them out.
+
+    Raises:
+        InvalidInputError: F13, `.env` cannot spell a name or would lose a description; the message
+            names them.
+    """
+    ordered = {
+        name: item if descriptions else Variable(key=item.key, value=item.value)
+        for name, item in sorted(items.items())
+    }
+    if form == "env":
+        _check_env_names(items)
+        lost = [_shown(name) for name, item in ordered.items() if item.description is not None]
+        if lost:
+            raise InvalidInputError(
+                f"a .env file cannot hold the descriptions of {_list_of(lost)}",
+                rule="F13",
+                hint="export as json or yaml, or leave the descriptions out",
+            )
+        return "".join(f"{name}={_env_text(item.value.reveal())}\n" for name, item in ordered.items())
+    shapes = {name: item.to_document().reveal() for name, item in ordered.items()}
+    if form == "json":
+        return json.dumps(shapes, indent=4) + "\n"
+    return "".join(_yaml_entry(name, shape) for name, shape in shapes.items()) or "{}\n"
+
+
+def _airflow_shape(connection: Connection) -> dict[str, object]:
+    plain = connection.to_dict(reveal=True)
+    # Airflow writes `extra` as the text it holds, not as an object.
+    plain["extra"] = None if plain["extra"] is None else json.dumps(plain["extra"])
+    if plain["port"] == 0:
+        plain["port"] = "0"  # Airflow takes a false value for no port; as text it is true
+    return {field: plain[field] for field in _FIELDS}
+
+
+def _env_connection(connection: Connection, serialization: Serialization) -> str:
+    if serialization == "json" or _losses(connection):
+        # ASCII only, so that no character of a value ends the line.
+        return json.dumps(_airflow_shape(connection))
+    return connection.format("uri").reveal()
+
+
+def _losses(connection: Connection) -> tuple[str, ...]:
+    # Nobody knows which of Airflow's two readings the file will meet, so it must survive both.
+    return tuple(dict.fromkeys(connection.uri_losses("core") + connection.uri_losses("sdk")))
+
+
+def _check_uris(ordered: Iterable[tuple[str, Connection]]) -> None:
+    lossy = [f"{_shown(name)} ({', '.join(losses)})" for name, item in ordered if (losses := _losses(item))]
+    if lossy:
+        raise InvalidInputError(
+            f"a URI would lose something of {_list_of(lossy)}",
+            rule="F13",
+            hint="export as json or yaml, or let those be written as JSON",
+        )
+
+
+def _check_env_names(names: Iterable[str]) -> None:
+    odd = [_shown(name) for name in names if not _is_env_name(name)]
+    if odd:
+        raise InvalidInputError(
+            f"a .env file cannot hold the names {_list_of(odd)}",
+            rule="F13",
+            hint="export as json or yaml",
+        )
+
+
+def _is_env_name(name: str) -> bool:
+    return not (
+        not name or "=" in name or _LINE_END.search(name) or _COMMENT.match(name) or _EXPORT.fullmatch(name)
+    )
+
+
+def _env_text(text: str) -> str:
+    if text and text[0] not in _QUOTED and not _LINE_END.search(text):
+        return text
+    return '"' + "".join(_TO_ESCAPE.get(character, character) for character in text) + '"'
+
+
+def _yaml_entry(name: str, item: str | Mapping[str, object]) -> str:
+    if isinstance(item, str):
+        return f"{format_scalar(name)}: {format_scalar(item)}\n"
+    fields = (f"  {format_scalar(field)}: {format_scalar(value)}\n" for field, value in item.items())
+    return f"{format_scalar(name)}:\n{''.join(fields)}"
