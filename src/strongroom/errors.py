@@ -45,9 +45,12 @@ class StrongroomError(Exception):
     Attributes:
         code: stable name of the class for machines (JSON output, HTTP bodies, metrics).
         hint: what to change or type next, or None.
+        is_final: True when nothing remembered may stand in for the answer, because the operator
+            asked to stop (`on_unavailable = "stop"`).
     """
 
     code = "error"
+    is_final = False
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -191,6 +194,7 @@ class MalformedEntryError(StrongroomError):
         backend: the name of the backend that holds the entry.
         ref: kind and name of the entry, as text.
         offset: where in the stored text it went wrong, in characters from 0, or None.
+        reason: `malformed`, or `expired` when it is past its `not_after`.
     """
 
     code = "malformed_entry"
@@ -202,12 +206,14 @@ class MalformedEntryError(StrongroomError):
         backend: str,
         ref: str,
         offset: int | None = None,
+        reason: str = "malformed",
         hint: str | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
         self.backend = backend
         self.ref = ref
         self.offset = offset
+        self.reason = reason
 
 
 class RateLimitedError(StrongroomError):
