@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from strongroom.backend import Health
+from strongroom.backend import Checkable, Health, Listable, Versioned, Writable
+from strongroom.errors import StrongroomError
+from strongroom.policy import Action
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from strongroom.backend import Backend
+    from strongroom.chain import Chain, Link
+    from strongroom.policy import Actor
+    from strongroom.service.guard import Guard
 
 __all__ = ["BackendRow", "Backends", "Checked"]
+
+_ABILITIES: tuple[tuple[str, type], ...] = (
+    ("write", Writable),
+    ("list", Listable),
+    ("versions", Versioned),
+    ("check", Checkable),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +60,70 @@ class Checked:
 
 
 class Backends:
-    """Tell about backends as one actor. Threads: may be used from several threads at once."""
+    """
+    Tell about backends as one actor.
+
+    Args:
+        kinds: the kind of each backend by its name.
+
+    Threads: may be used from several threads at once.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        guard: Guard,
+        actor: Actor,
+        *,
+        kinds: Mapping[str, str],
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._chain = chain
+        self._guard = guard
+        self._actor = actor
+        self._kinds = kinds
+        self._timer = timer
+
+    def check(self) -> tuple[Checked, ...]:
+        """
+        Ask each backend how it is, in the chain's order; one that cannot tell is `unknown`. Trouble
+        of a store is an answer here, not an error.
+        """
+        return self._guard.act(
+            self._actor, Action.TEST, None, lambda: tuple(self._checked(link) for link in self._chain.links)
+        )
+
+    def _checked(self, link: Link) -> Checked:
+        begun = self._timer()
+        try:
+            health = self._chain.ask(link, lambda: _health(link.backend))
+        except StrongroomError as error:
+            health = Health(status="error", message=str(error))
+        return Checked(name=link.name, health=health, milliseconds=(self._timer() - begun) * 1000)
 
     def list(self) -> list[BackendRow]:
         """Give the backends in the order they are asked."""
-        raise NotImplementedError
+        return self._guard.act(
+            self._actor,
+            Action.LIST,
+            None,
+            lambda: [self._row(order, link) for order, link in enumerate(self._chain.links, 1)],
+        )
 
-    def check(self) -> list[Checked]:
-        """Ask each backend how it is; one that cannot tell is `unknown`. Never raises for trouble of a store."""
-        raise NotImplementedError
+    def _row(self, order: int, link: Link) -> BackendRow:
+        abilities = [word for word, ability in _ABILITIES if isinstance(link.backend, ability)]
+        return BackendRow(
+            order=order,
+            name=link.name,
+            kind=self._kinds.get(link.name, link.name),
+            abilities=("read", *abilities),
+            match=link.match,
+            kinds=link.kinds,
+            on_unavailable=link.on_unavailable,
+        )
+
+
+def _health(backend: Backend) -> Health:
+    if isinstance(backend, Checkable):
+        return backend.check()
+    return Health(status="unknown", message="cannot be told without a real read")

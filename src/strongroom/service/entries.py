@@ -6,17 +6,44 @@ Not for reading values in programs (`lookup.py`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from strongroom.backend import Listable, Versioned, Writable
+from strongroom.errors import (
+    InvalidInputError,
+    MalformedEntryError,
+    NotFoundError,
+    ReadOnlyError,
+    TamperedError,
+)
 from strongroom.model.connection import Connection
-from strongroom.model.entry import Entry, Metadata, VersionInfo
-from strongroom.model.ref import Kind, Ref
+from strongroom.model.entry import MAX_VALUE_BYTES, MUST_BE_ABSENT, Draft, Entry, Metadata, VersionInfo
+from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
-from strongroom.service.inventory import Row
+from strongroom.policy import Action
+from strongroom.service.lookup import parse_stored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from strongroom.backend import Backend
+    from strongroom.cache import Cache
+    from strongroom.chain import Chain, Link
+    from strongroom.model.connection import Dialect
+    from strongroom.model.ref import Kind
+    from strongroom.policy import Actor
+    from strongroom.service.guard import Guard
+    from strongroom.service.inventory import Inventory, Row
+    from strongroom.service.lookup import Lookup
 
 __all__ = ["HIDDEN", "Change", "Described", "Entries", "Written", "merge_hidden"]
+
+T = TypeVar("T")
+
+_PLAIN = Metadata()
 
 HIDDEN = "***"
 """Stands for a secret that is not shown; left as it is in a form, it means unchanged."""
@@ -28,8 +55,9 @@ class Described:
     What may be shown of an entry without revealing it.
 
     Args:
-        backend: which backend answers for it.
-        read_at: when it was read (UTC); `is_stale` when from memory because its backend is down.
+        ref: the one that answered: the team's or the global one.
+        backend: which backend answers.
+        read_at: when it was read (UTC).
         changed_at: when it was written (UTC), where the backend knows.
         shadowed: backends further down that hold the name too.
         connection: the parsed connection; show `connection.to_dict()`, which hides. None for
@@ -43,8 +71,7 @@ class Described:
     version: str | None
     read_at: datetime
     changed_at: datetime | None = None
-    metadata: Metadata = Metadata()
-    is_stale: bool = False
+    metadata: Metadata = _PLAIN
     shadowed: tuple[str, ...] = ()
     connection: Connection | None = field(default=None, repr=False)
     problem: str | None = None
@@ -58,7 +85,7 @@ class Change:
 
     Args:
         secret: a variable's text, or a connection in an Airflow form (JSON or URI).
-        metadata: None keeps what stands.
+        metadata: None keeps what stands, and then a change made meanwhile is a conflict.
         expected_version: write only over this version; `MUST_BE_ABSENT`: only if there is nothing.
     """
 
@@ -70,7 +97,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Where a write (or deletion) went, and the version that stands now, where the store has versions."""
+    """Where a change went, and the version that stands now (None after a deletion or without versions)."""
 
     backend: str
     version: str | None
@@ -80,17 +107,105 @@ class Entries:
     """
     Keep entries as one actor.
 
+    Args:
+        has_store: whether there is a store of ours; without one a refused write names the command
+            that makes it.
+
     Threads: may be used from several threads at once.
     """
 
+    def __init__(  # noqa: PLR0913 -- a service is made of the parts it joins
+        self,
+        *,
+        lookup: Lookup,
+        inventory: Inventory,
+        cache: Cache,
+        chain: Chain,
+        guard: Guard,
+        actor: Actor,
+        dialect: Dialect = "core",
+        has_store: bool = True,
+    ) -> None:
+        self._lookup = lookup
+        self._inventory = inventory
+        self._cache = cache
+        self._chain = chain
+        self._guard = guard
+        self._actor = actor
+        self._dialect: Dialect = dialect
+        self._has_store = has_store
+
+    # --- looking -----------------------------------------------------------------------------------
+
     def describe(self, ref: Ref) -> Described:
         """
-        Tell everything about *ref* but its secrets.
+        Tell everything about *ref* but its secrets, read anew and with references unresolved.
 
         Raises:
             NotFoundError: nothing holds it.
+            As `Lookup.entry`.
         """
-        raise NotImplementedError(ref)
+        return self._guard.act(self._actor, Action.DESCRIBE, ref, lambda: self._described(ref))
+
+    def _described(self, ref: Ref) -> Described:
+        entry = self._read(ref)
+        connection, problem = None, None
+        if ref.kind == "connection":
+            try:
+                connection = parse_stored(entry, self._dialect)
+            except MalformedEntryError as error:
+                problem = str(error)
+        return Described(
+            ref=entry.ref,
+            backend=entry.backend,
+            version=entry.version,
+            read_at=entry.read_at,
+            changed_at=self._changed_at(entry),
+            metadata=entry.metadata,
+            shadowed=self._chain.explain(ref).shadows,
+            connection=connection,
+            problem=problem,
+            size=len(entry.secret.reveal()),
+        )
+
+    def _changed_at(self, entry: Entry) -> datetime | None:
+        backend = self._link(entry.backend).backend
+        if not isinstance(backend, Listable):
+            return None
+        ref = entry.ref
+        # Names come in order, so one that is a prefix of others comes first among them.
+        found = backend.list(ref.kind, team=ref.team, prefix=ref.name, limit=1)
+        return found[0].changed_at if found and found[0].ref == ref else None
+
+    def reveal(self, ref: Ref, *, reason: str) -> Entry:
+        """
+        Give the entry with its secret to a person, references unresolved; recorded with *reason*.
+
+        Raises:
+            InvalidInputError: no reason was given.
+            As `Lookup.entry`.
+        """
+        if not reason.strip():
+            raise InvalidInputError("a reveal needs a reason", hint="say why, as in: checking the port")
+        return self._guard.act(
+            self._actor, Action.REVEAL, ref, lambda: self._read(ref), reason=reason.strip()
+        )
+
+    def history(self, ref: Ref, *, at: str | None = None) -> list[VersionInfo]:
+        """
+        Give the versions of *ref*, newest first.
+
+        Args:
+            ref: which entry; a deleted one has its history still.
+            at: name of the backend to ask instead of the first that knows it.
+
+        Raises:
+            NotFoundError: it was never held.
+            ReadOnlyError: no backend here keeps versions.
+        """
+        return self._guard.act(self._actor, Action.DESCRIBE, ref, lambda: self._versioned(ref, at)[1])
+
+    # --- writing -----------------------------------------------------------------------------------
 
     def write(
         self, change: Change, *, to: str | None = None, force: bool = False, comment: str = ""
@@ -99,17 +214,19 @@ class Entries:
         Write one entry: where it is now if that backend writes, else to `write_to`.
 
         Args:
+            change: what to write.
             to: name of the backend to write to instead.
-            force: write though a higher backend would shadow it.
-            comment: why, kept in the history.
+            force: write though a higher backend shadows it.
+            comment: why; kept in the history and in the record.
 
         Raises:
             InvalidInputError: a connection that does not parse, a value over its limit, or a
                 reference the writer may not read.
-            ConflictError: another version stands, or a higher backend shadows the place.
-            ReadOnlyError: nothing that could be written; the hint names `strongroom init`.
+            ConflictError: another version stands.
+            ReadOnlyError: nothing that could be written (the hint names `strongroom init` where
+                there is no store), or a higher backend shadows the place.
         """
-        raise NotImplementedError(change, to, force, comment)
+        return self.write_many([change], to=to, force=force, comment=comment)[0]
 
     def write_many(
         self, changes: Sequence[Change], *, to: str | None = None, force: bool = False, comment: str = ""
@@ -118,25 +235,119 @@ class Entries:
         Write many entries, all or none of those that go to one backend; answers in their order.
 
         Raises:
-            As `write`; nothing was written where it is raised before a backend was reached.
+            As `write`; where the first backend refuses, nothing was written.
         """
-        raise NotImplementedError(changes, to, force, comment)
+        types = [self._check(change) for change in changes]
 
-    def delete(
-        self, ref: Ref, *, expected_version: str | None = None, at: str | None = None, comment: str = ""
-    ) -> Written:
+        def work() -> list[Written]:
+            places = [self._place(change.ref, to=to, force=force) for change in changes]
+            drafts = [
+                self._draft(change, place, conn_type, comment)
+                for change, place, conn_type in zip(changes, places, types, strict=True)
+            ]
+            return self._write(places, drafts)
+
+        refs = [change.ref for change in changes]
+        return list(self._guard.act_many(self._actor, Action.WRITE, refs, work, reason=comment))
+
+    def _check(self, change: Change) -> str | None:
+        """Refuse what no backend should hold; give the type of a connection."""
+        text = change.secret.reveal()
+        try:
+            size = len(text.encode("utf-8"))
+        except UnicodeEncodeError:
+            raise InvalidInputError(f"the value for {change.ref} is not Unicode text") from None
+        if size > MAX_VALUE_BYTES:
+            raise InvalidInputError(
+                f"the value for {change.ref} has more than {MAX_VALUE_BYTES} bytes", limit=MAX_VALUE_BYTES
+            )
+        if change.metadata is not None and change.metadata.references:
+            self._lookup.check_references(change.ref, text)
+        if change.ref.kind != "connection":
+            return None
+        return Connection.parse(text, self._dialect).conn_type
+
+    def _place(self, ref: Ref, *, to: str | None, force: bool) -> Backend:
+        try:
+            return self._chain.place_to_write(ref, to=to, force=force)
+        except ReadOnlyError as error:
+            if self._has_store or to is not None or error.hint:
+                raise
+            raise ReadOnlyError(
+                f"there is no place to write {ref} to: this machine has no store yet", hint="strongroom init"
+            ) from None
+
+    def _draft(self, change: Change, place: Backend, conn_type: str | None, comment: str) -> Draft:
+        metadata, expected = change.metadata, change.expected_version
+        if metadata is None:
+            metadata, read = self._standing(place, change.ref)
+            # What stood may have changed meanwhile: then it is a conflict, never a mixed row.
+            expected = read if expected is None else expected
+        if change.ref.kind == "connection":
+            metadata = replace(metadata, conn_type=conn_type)
+        return Draft(
+            ref=change.ref,
+            secret=change.secret,
+            metadata=metadata,
+            expected_version=expected,
+            author=self._actor.id,
+            comment=comment,
+        )
+
+    def _standing(self, place: Backend, ref: Ref) -> tuple[Metadata, str | None]:
+        """Give the metadata that stands at *place*, and the version to expect there (None: any)."""
+        try:
+            entry = self._chain.ask(self._link(place.name), lambda: place.read(ref))
+        except MalformedEntryError:
+            return Metadata(), None  # the write mends it
+        if entry is not None:
+            return entry.metadata, entry.version
+        return Metadata(), MUST_BE_ABSENT if isinstance(place, Versioned) else None
+
+    def _write(self, places: Sequence[Backend], drafts: Sequence[Draft]) -> list[Written]:
+        written: dict[int, Written] = {}
+        for name in dict.fromkeys(place.name for place in places):
+            mine = [index for index, place in enumerate(places) if place.name == name]
+            versions = self._at(places[mine[0]], lambda place: place.write_many([drafts[i] for i in mine]))  # noqa: B023 -- called at once
+            written.update(
+                (index, Written(name, version)) for index, version in zip(mine, versions, strict=True)
+            )
+        return [written[index] for index in range(len(drafts))]
+
+    def _at(self, place: Backend, change: Callable[[Writable], T]) -> T:
+        """Change something in *place*, on its own threads, and forget what was cached of it."""
+        if not isinstance(place, Writable):
+            raise ReadOnlyError(f"the backend {place.name} cannot be written")
+        writing = self._cache.writing(place)
+        return self._chain.ask(self._link(place.name), lambda: change(writing))
+
+    # --- deleting and bringing back ------------------------------------------------------------------
+
+    def delete(self, ref: Ref, *, expected_version: str | None = None, at: str | None = None) -> Written:
         """
-        Delete *ref* where it is now (softly, where the backend keeps versions).
+        Delete exactly *ref* (a team's, or the global one) where it is now, softly where versions are kept.
 
         Args:
+            ref: which entry.
+            expected_version: delete only this version.
             at: name of the backend to delete it from instead.
 
         Raises:
-            NotFoundError: it is nowhere.
+            NotFoundError: it is nowhere, or only the global one is there.
             ConflictError: another version stands.
             ReadOnlyError: the backend that has it cannot be written.
         """
-        raise NotImplementedError(ref, expected_version, at, comment)
+
+        def work() -> Written:
+            place = self._link(at).backend if at else self._holder(ref)
+            author = self._actor.id
+            if not self._at(
+                place, lambda writable: writable.delete(ref, expected_version=expected_version, author=author)
+            ):
+                raise NotFoundError(f"{ref} is not in the backend {place.name}")
+            return Written(place.name, None)
+
+        return self._guard.act(self._actor, Action.DELETE, ref, work)
 
     def undelete(self, ref: Ref, *, at: str | None = None) -> Written:
         """
@@ -147,56 +358,148 @@ class Entries:
             ConflictError: it is not deleted.
             ReadOnlyError: no backend here keeps versions.
         """
-        raise NotImplementedError(ref, at)
 
-    def history(self, ref: Ref, *, at: str | None = None) -> list[VersionInfo]:
-        """
-        Give the versions of *ref*, newest first.
+        def work() -> Written:
+            link, _ = self._versioned(ref, at)
+            try:
+                version = self._chain.ask(
+                    link, lambda: _as_versioned(link).undelete(ref, author=self._actor.id)
+                )
+            finally:
+                self._cache.drop(ref)
+            return Written(link.name, version)
 
-        Raises:
-            NotFoundError: it was never held.
-            ReadOnlyError: no backend here keeps versions.
-        """
-        raise NotImplementedError(ref, at)
+        return self._guard.act(self._actor, Action.WRITE, ref, work, reason="undelete")
 
     def rollback(self, ref: Ref, version: str, *, at: str | None = None, comment: str = "") -> Written:
         """
-        Write the value of an older *version* again, as a new version.
+        Write the value of an older *version* again, as a new version. A deleted entry comes back.
 
         Raises:
             NotFoundError: there is no such version.
+            ConflictError: it was changed meanwhile.
             ReadOnlyError: no backend here keeps versions.
         """
-        raise NotImplementedError(ref, version, at, comment)
+
+        def work() -> Written:
+            link, history = self._versioned(ref, at)
+            old = self._chain.ask(link, lambda: _as_versioned(link).read_version(ref, version))
+            current = next((info.version for info in history if info.is_current), MUST_BE_ABSENT)
+            draft = Draft(
+                ref=ref,
+                secret=old.secret,
+                metadata=old.metadata,
+                expected_version=current,
+                author=self._actor.id,
+                comment=comment or f"rollback to version {version}",
+            )
+            return Written(link.name, self._at(link.backend, lambda place: place.write(draft)))
+
+        return self._guard.act(self._actor, Action.WRITE, ref, work, reason=comment or "rollback")
+
+    # --- finding the backend -------------------------------------------------------------------------
+
+    def _read(self, ref: Ref) -> Entry:
+        entry = self._chain.read(ref)
+        if entry is None:
+            raise self._lookup.absent(ref)
+        return entry
+
+    def _link(self, name: str) -> Link:
+        for link in self._chain.links:
+            if link.name == name:
+                return link
+        known = ", ".join(link.name for link in self._chain.links)
+        raise InvalidInputError("the chain has no backend of that name", hint=f"its backends: {known}")
+
+    def _holder(self, ref: Ref) -> Backend:
+        """Give the first backend that holds exactly *ref*, readable or not."""
+        for link in self._chain.links:
+            if link.why_not(ref) is None and self._holds(link, ref):
+                return link.backend
+        raise self._lookup.absent(ref)
+
+    def _holds(self, link: Link, ref: Ref) -> bool:
+        try:
+            return self._chain.ask(link, lambda: link.backend.read(ref)) is not None
+        except (MalformedEntryError, TamperedError):
+            return True
+
+    def _versioned(self, ref: Ref, at: str | None) -> tuple[Link, list[VersionInfo]]:
+        """Give the first backend that knows versions of *ref*, and those."""
+        links = [self._link(at)] if at else list(self._chain.links)
+        keeping = [link for link in links if isinstance(link.backend, Versioned)]
+        if not keeping:
+            raise ReadOnlyError(
+                "no backend of the chain keeps versions"
+                if at is None
+                else f"the backend {at} keeps no versions",
+                hint=None if self._has_store else "strongroom init",
+            )
+        for link in keeping:
+            history = self._chain.ask(link, partial(_as_versioned(link).history, ref))
+            if history:
+                return link, history
+        raise NotFoundError(f"{ref} has no versions here: nothing was ever held under this name")
 
     def list(
         self, kind: Kind, *, team: str | None = None, prefix: str = "", after: str = "", limit: int = 1000
     ) -> list[Row]:
         """Give up to *limit* rows of one kind ordered by name, names greater than *after* only."""
-        raise NotImplementedError(kind, team, prefix, after, limit)
-
-    def reveal(self, ref: Ref, *, reason: str) -> Entry:
-        """
-        Give the entry with its secret to a person, references unresolved; recorded with *reason*.
-
-        Raises:
-            InvalidInputError: no reason was given.
-            As `Lookup.entry`.
-        """
-        raise NotImplementedError(ref, reason)
+        start = Ref(kind, after, team) if after else None
+        return self._inventory.page(kind, team=team, prefix=prefix, after=start, limit=limit)
 
 
-def merge_hidden(old: Connection, new: dict[str, object]) -> dict[str, object]:
+def _as_versioned(link: Link) -> Versioned:
+    if not isinstance(link.backend, Versioned):
+        raise ReadOnlyError(f"the backend {link.name} keeps no versions")
+    return link.backend
+
+
+# --- forms with hidden secrets ---------------------------------------------------------------------
+
+
+def merge_hidden(old: Connection, new: dict[str, Any]) -> dict[str, Any]:
     """
     Put the secrets of *old* back where an edited form still says `***`.
 
     Args:
+        old: what the form was made of.
         new: the shape of `Connection.to_dict()`, as it came back from the editor.
 
     Returns:
         the same shape with plaintext, fit for `Connection.from_dict`. Hold it briefly.
 
     Raises:
-        InvalidInputError: `***` stands where *old* has nothing to put back; `hint` names the field.
+        InvalidInputError: `***` stands where *old* has nothing to put back; the message names the field.
     """
-    raise NotImplementedError(old, new)
+    plain, hidden = old.to_dict(reveal=True), old.to_dict()
+    return {name: _merged(value, plain.get(name), hidden.get(name), name) for name, value in new.items()}
+
+
+def _merged(value: Any, plain: Any, hidden: Any, place: str) -> Any:  # noqa: ANN401 -- JSON
+    if value == HIDDEN:
+        if hidden == HIDDEN:
+            return plain
+        raise _nothing_to_keep(place)
+    if isinstance(value, dict):
+        plain, hidden = (plain, hidden) if isinstance(hidden, dict) else ({}, {})
+        return {
+            key: _merged(item, plain.get(key), hidden.get(key), f"{place}.{key}")
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        if not isinstance(hidden, list) or len(hidden) != len(value):
+            # Which of the old items is meant cannot be told once some were added or taken away.
+            plain = hidden = [None] * len(value)
+        return [
+            _merged(item, plain[index], hidden[index], f"{place}[{index}]")
+            for index, item in enumerate(value)
+        ]
+    return value
+
+
+def _nothing_to_keep(place: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"{place} says {HIDDEN}, and there is no old value to keep", hint=f"write the new value of {place}"
+    )

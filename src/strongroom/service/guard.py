@@ -14,16 +14,20 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from strongroom.audit import Event
 from strongroom.backend import Backend
 from strongroom.chain import outcome_of
 from strongroom.errors import AccessDeniedError, NotFoundError, StrongroomError
-from strongroom.model.entry import Entry
-from strongroom.model.ref import Ref
-from strongroom.policy import Action, Actor, Decision, Policy
+from strongroom.policy import Action
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from strongroom.model.entry import Entry
+    from strongroom.model.ref import Ref
+    from strongroom.policy import Actor, Decision, Policy
 
 __all__ = ["Guard", "Guarded", "Recorder"]
 
@@ -68,6 +72,8 @@ class Guard:
         Do *work* as *actor* if that is allowed, and record it.
 
         Args:
+            actor: who acts.
+            action: what is done.
             ref: what it is about, or None for the room as a whole.
             work: gives the answer; its attributes `backend` and `version`, where it has them, are
                 recorded.
@@ -94,7 +100,11 @@ class Guard:
         Do one *work* about many *refs*, if every one of them is allowed.
 
         Args:
+            actor: who acts.
+            action: what is done.
+            refs: what it is about.
             work: gives one answer a ref, in their order.
+            reason: why the actor says he does it.
 
         Raises:
             As `act`.

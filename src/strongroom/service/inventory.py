@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from heapq import merge
+from itertools import groupby, islice
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
-from strongroom.model.entry import Metadata
-from strongroom.model.ref import Kind, Ref
+from strongroom.backend import Listable
+from strongroom.model.entry import Metadata, Summary
+from strongroom.model.ref import KINDS, Kind, Ref
+from strongroom.policy import Action
 
-__all__ = ["Clash", "Inventory", "Row"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from strongroom.chain import Chain, Link
+    from strongroom.policy import Actor
+    from strongroom.service.guard import Guard
+
+__all__ = ["Clash", "Inventory", "Row", "Spelling"]
+
+_PLAIN = Metadata()
+_PAGE = 1000  # summaries asked of one backend at a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +42,7 @@ class Row:
     shadowed: tuple[str, ...] = ()
     version: str | None = None
     changed_at: datetime | None = None
-    metadata: Metadata = Metadata()
+    metadata: Metadata = _PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +59,22 @@ class Clash:
     spelling: str
 
 
+@runtime_checkable
+class Spelling(Protocol):
+    """A backend whose convention may spell two names alike."""
+
+    def spelling(self, ref: Ref) -> str | None:
+        """Say how *ref* is spelled there, or None where it cannot be."""
+        ...
+
+
 class Inventory:
     """List names as one actor. Threads: may be used from several threads at once."""
+
+    def __init__(self, chain: Chain, guard: Guard, actor: Actor) -> None:
+        self._chain = chain
+        self._guard = guard
+        self._actor = actor
 
     def page(
         self,
@@ -56,19 +86,81 @@ class Inventory:
         limit: int = 1000,
     ) -> list[Row]:
         """
-        Give up to *limit* rows ordered by kind and name, those after the ref *after* only.
+        Give up to *limit* rows ordered by kind and name.
 
         Args:
-            kind: one kind, or None for connections and variables.
+            kind: one kind, or None for all.
             team: exactly this team's names, or the global ones.
+            prefix: only names that begin so.
+            after: only what comes after this one.
+            limit: rows at most.
+
+        Raises:
+            BackendUnavailableError: a backend that can list gave no answer.
         """
-        raise NotImplementedError(kind, team, prefix, after, limit)
+        rows = self._rows((kind,) if kind else KINDS, team, prefix, after)
+        return self._guard.act(self._actor, Action.LIST, None, lambda: list(islice(rows, limit)))
 
     def clashes(self) -> list[Clash]:
         """Give the names that a backend of the chain spells alike (`AIRFLOW_CONN_X` for `x` and `X`)."""
-        raise NotImplementedError
+        rows = self._guard.act(
+            self._actor, Action.LIST, None, lambda: list(self._rows(KINDS, None, "", None))
+        )
+        return [clash for link in self._chain.links for clash in _clashes(link, rows)]
 
     @property
     def not_listable(self) -> tuple[str, ...]:
         """Names of the backends that cannot tell what they hold."""
-        raise NotImplementedError
+        return tuple(link.name for link in self._chain.links if not isinstance(link.backend, Listable))
+
+    def _rows(
+        self, kinds: tuple[Kind, ...], team: str | None, prefix: str, after: Ref | None
+    ) -> Iterator[Row]:
+        for kind in sorted(kinds):
+            if after is not None and kind < after.kind:
+                continue
+            start = after.name if after is not None and after.kind == kind else ""
+            yield from self._rows_of(kind, team, prefix, start)
+
+    def _rows_of(self, kind: Kind, team: str | None, prefix: str, after: str) -> Iterator[Row]:
+        # Each stream is ordered by name; the chain's order breaks ties, so the first of a group answers.
+        streams = [
+            ((summary.ref.name, order, summary) for summary in self._listed(link, kind, team, prefix, after))
+            for order, link in enumerate(self._chain.links)
+            if isinstance(link.backend, Listable)
+        ]
+        merged = merge(*streams, key=lambda item: item[:2])
+        for _, group in groupby(merged, key=lambda item: item[0]):
+            first, *others = (summary for _, _, summary in group)
+            yield Row(
+                ref=first.ref,
+                backend=first.backend,
+                shadowed=tuple(summary.backend for summary in others),
+                version=first.version,
+                changed_at=first.changed_at,
+                metadata=first.metadata,
+            )
+
+    def _listed(self, link: Link, kind: Kind, team: str | None, prefix: str, after: str) -> Iterator[Summary]:
+        backend = cast("Listable", link.backend)
+        while True:
+            listing = partial(backend.list, kind, team=team, prefix=prefix, after=after, limit=_PAGE)
+            page = self._chain.ask(link, listing)
+            yield from (summary for summary in page if link.why_not(summary.ref) is None)
+            if len(page) < _PAGE:
+                return
+            after = page[-1].ref.name
+
+
+def _clashes(link: Link, rows: list[Row]) -> Iterator[Clash]:
+    if not isinstance(link.backend, Spelling):
+        return
+    alike: dict[str, list[Ref]] = {}
+    for row in rows:
+        # A backend's own listing gives one name for each spelling; other backends' names tell the clash.
+        spelling = link.backend.spelling(row.ref)
+        if spelling is not None and row.backend != link.name:
+            alike.setdefault(spelling, []).append(row.ref)
+    for spelling, refs in alike.items():
+        if len(refs) > 1:
+            yield Clash(link.name, tuple(refs), spelling)

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from typing import TYPE_CHECKING
 
-__all__ = ["KeyRow", "Keys"]
+from strongroom.barrier import KeyStatus
+from strongroom.policy import Action
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyRow:
-    """
-    One key; never its bytes.
+    from strongroom.policy import Actor
+    from strongroom.service.guard import Guard
 
-    Args:
-        id: 32 hexadecimal digits.
-        number: 1 for the first key of the deployment.
-        state: active (seals and opens) or retired (only opens).
-        wrapped_by: the wrappers that can open it, as in `file`, `passphrase`.
-        sealed: how many stored versions it has sealed.
-    """
-
-    id: str
-    number: int
-    state: str
-    wrapped_by: tuple[str, ...]
-    sealed: int
-    created_at: datetime
+__all__ = ["KeyStatus", "Keys"]
 
 
 class Keys:
-    """Tell about keys as one actor."""
+    """
+    Tell about keys as one actor.
 
-    def status(self) -> list[KeyRow]:
-        """Give the keys, newest first; empty where the chain has no store of ours."""
-        raise NotImplementedError
+    Args:
+        sources: one for each store of ours in the chain.
+    """
+
+    def __init__(self, sources: Sequence[Callable[[], list[KeyStatus]]], guard: Guard, actor: Actor) -> None:
+        self._sources = tuple(sources)
+        self._guard = guard
+        self._actor = actor
+
+    def status(self) -> list[KeyStatus]:
+        """
+        Give the keys by store, team and number; empty where the chain has no store of ours.
+
+        Raises:
+            BackendUnavailableError: a store gave no answer.
+        """
+        return self._guard.act(
+            self._actor, Action.DESCRIBE, None, lambda: [key for keys in self._sources for key in keys()]
+        )
