@@ -8,6 +8,7 @@ no text of the library leaves at all.
 
 from __future__ import annotations
 
+from hashlib import sha512
 from hmac import compare_digest, digest
 from os import urandom as _urandom
 
@@ -18,13 +19,17 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from strongroom.errors import BackendConfigError, TamperedError
 
-__all__ = ["SivCipher", "argon2id", "draw", "expand", "gcm_open", "gcm_seal", "mac", "same"]
+__all__ = ["SivCipher", "argon2id", "draw", "expand", "gcm_seal", "mac", "new_key", "open_twice", "same"]
 
 KEY_BYTES = 32  # AES-256, and every derived key
 NONCE_BYTES = 12  # 96 bits: the only size both modes take without hashing (SP 800-38D §8.2)
 TAG_BYTES = 16
 
 same = compare_digest  # the one comparison for MACs and commitments: time tells nothing
+
+# HMAC's two masks for a key of 32 bytes, which SHA-512 wants filled up to a block of 128.
+_INNER, _INNER_FILL = bytes(byte ^ 0x36 for byte in range(256)), b"\x36" * 96
+_OUTER, _OUTER_FILL = bytes(byte ^ 0x5C for byte in range(256)), b"\x5c" * 96
 
 _drawn_before = b""  # the last nonce of this process: public bytes, never a key
 
@@ -64,7 +69,9 @@ def expand(key: bytes, info: bytes) -> bytes:
 
     Source: RFC 5869 §2.3; §3.3 allows leaving out the extract step for a uniform key.
     """
-    return digest(key, info + b"\x01", "sha512")
+    # HMAC-SHA-512 written out (RFC 2104 §2): `hmac.digest` costs a third more on every read.
+    inner = sha512(key.translate(_INNER) + _INNER_FILL + info + b"\x01").digest()
+    return sha512(key.translate(_OUTER) + _OUTER_FILL + inner).digest()
 
 
 def mac(key: bytes, message: bytes) -> bytes:
@@ -75,19 +82,6 @@ def mac(key: bytes, message: bytes) -> bytes:
 def gcm_seal(key: bytes, nonce: bytes, plaintext: bytes, aad: bytes) -> bytes:
     """Encrypt with AES-256-GCM: ciphertext ‖ tag (16). *key* must be used for one message only."""
     return AESGCM(key).encrypt(nonce, plaintext, aad)
-
-
-def gcm_open(key: bytes, nonce: bytes, ciphertext: bytes, aad: bytes) -> bytes:
-    """
-    Decrypt what `gcm_seal` gave.
-
-    Raises:
-        TamperedError: key, nonce, ciphertext or *aad* is not what it was.
-    """
-    try:
-        return AESGCM(key).decrypt(nonce, ciphertext, aad)
-    except InvalidTag:
-        raise TamperedError("a sealed value failed authentication") from None
 
 
 class SivCipher:
@@ -102,17 +96,17 @@ class SivCipher:
     Source: RFC 8452.
     """
 
-    __slots__ = ("_cipher",)
+    __slots__ = ("cipher",)
 
     def __init__(self, key: bytes) -> None:
         try:
-            self._cipher = AESGCMSIV(key)
+            self.cipher = AESGCMSIV(key)
         except UnsupportedAlgorithm:
             raise _missing("AES-256-GCM-SIV") from None
 
     def seal(self, nonce: bytes, key: bytes, aad: bytes) -> bytes:
         """Wrap *key* (32 bytes) as ciphertext (32) ‖ tag (16)."""
-        return self._cipher.encrypt(nonce, key, aad)
+        return self.cipher.encrypt(nonce, key, aad)
 
     def open(self, nonce: bytes, wrapped: bytes, aad: bytes) -> bytes:
         """
@@ -122,9 +116,37 @@ class SivCipher:
             TamperedError: key, nonce, wrapped bytes or *aad* is not what it was.
         """
         try:
-            return self._cipher.decrypt(nonce, wrapped, aad)
+            return self.cipher.decrypt(nonce, wrapped, aad)
         except InvalidTag:
             raise TamperedError("a wrapped key failed authentication") from None
+
+
+def open_twice(  # noqa: PLR0913, PLR0917  # the parts of a sealed value, in their order
+    keys: SivCipher,
+    wrap_nonce: bytes,
+    wrapped: bytes,
+    commitment: bytes,
+    nonce: bytes,
+    ciphertext: bytes,
+    label: bytes,
+    aad: bytes,
+) -> bytes:
+    """
+    Unwrap a data key, compare its commitment, then decrypt: the read path in one call.
+
+    Raises:
+        TamperedError: any part is not what it was.
+    """
+    # The steps of `SivCipher.open`, `expand` and `gcm_open` in one frame: four calls less on every read.
+    try:
+        dek = keys.cipher.decrypt(wrap_nonce, wrapped, aad)
+        inner = sha512(dek.translate(_INNER) + _INNER_FILL + label + aad + b"\x01").digest()
+        okm = sha512(dek.translate(_OUTER) + _OUTER_FILL + inner).digest()
+        if not compare_digest(okm[KEY_BYTES:], commitment):
+            raise TamperedError("a sealed value does not match its key commitment")
+        return AESGCM(okm[:KEY_BYTES]).decrypt(nonce, ciphertext, aad)
+    except InvalidTag:
+        raise TamperedError("a sealed value failed authentication") from None
 
 
 def argon2id(passphrase: bytes, salt: bytes, *, memory_kib: int, iterations: int, lanes: int) -> bytes:

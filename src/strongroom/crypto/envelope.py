@@ -14,11 +14,11 @@ Rules of this file:
 
 from __future__ import annotations
 
-from struct import Struct, error
-from typing import TYPE_CHECKING, Literal, NamedTuple
+import struct
+from typing import TYPE_CHECKING, Literal
 
 from strongroom.crypto import _primitives
-from strongroom.crypto._primitives import draw, expand, gcm_open, gcm_seal, same
+from strongroom.crypto._primitives import draw, expand, gcm_seal, open_twice
 from strongroom.errors import InvalidInputError, SealedError, TamperedError
 
 if TYPE_CHECKING:
@@ -35,11 +35,12 @@ _MAGIC = b"SRM"
 _VERSION = 1
 _ALGORITHM = 1  # AES-256-GCM, DEK wrapped with AES-256-GCM-SIV, commitment by HMAC-SHA-512
 _START = _MAGIC + bytes([_VERSION, _ALGORITHM])
-# Start, key id, wrap nonce, wrapped DEK (32 and its tag), commitment, nonce.
-_HEADER = Struct(">5s16s12s48s32s12s")
+# After the start: key id, wrap nonce, wrapped DEK (32 and its tag), commitment, nonce.
+_HEADER = struct.Struct(">5x16s12s48s32s12s")
+_BODY = _HEADER.size  # where the ciphertext begins
 _KINDS = {"connection": 1, "variable": 2, "config": 3}
 _FIELDS = {"value": 1, "metadata": 2}
-_TAIL = Struct(">BB16sQ")
+_TAIL = struct.Struct(">BB16sQ")
 _ROW_ID_BYTES = 16
 _MAX_VERSION = 2**63 - 1  # what a signed column of SQL can hold
 _LABEL = b"srm/v1"
@@ -49,42 +50,46 @@ _LARGE = 1024  # bytes a bucket above
 _SMALL_UNTIL = 4096
 
 
-class Context(NamedTuple):
+class Context:
     """
     What the bytes are: bound to them, not stored with them.
 
-    Attributes:
+    Threads: immutable by custom; made once for each value that is sealed or opened.
+
+    Args:
         kind: of the entry.
         field: which part of the entry.
         row_id: 16 random bytes of the row, kept through all its versions.
         version: 1 for the first version of the row, at most 2**63 - 1.
         name: of the entry, in NFC as `Ref` gives it.
-    """
 
-    kind: Kind
-    field: Field
-    row_id: bytes
-    version: int
-    name: str
-
-    def tail(self) -> bytes:
-        """
-        Give the second part of what is bound to a sealed value.
-
-        Returns:
+    Attributes:
+        tail: the second part of what is bound, after `Place.prefix`:
             kind (1) ‖ field (1) ‖ row id (16) ‖ version (8, big-endian) ‖ name in UTF-8.
 
-        Raises:
-            InvalidInputError: a part is outside its range.
-        """
-        kind, field, row_id, version, name = self
+    Raises:
+        InvalidInputError: an argument is outside its range.
+    """
+
+    __slots__ = ("tail",)
+
+    def __init__(self, kind: Kind, field: Field, row_id: bytes, version: int, name: str) -> None:
         # The length is checked here because struct would fill a short id up with zeros.
         if len(row_id) != _ROW_ID_BYTES or not 0 < version <= _MAX_VERSION:
             raise InvalidInputError("a row id has 16 bytes and a version is at least 1")
         try:
-            return _TAIL.pack(_KINDS[kind], _FIELDS[field], row_id, version) + name.encode()
-        except (KeyError, error, UnicodeEncodeError):
+            self.tail = _TAIL.pack(_KINDS[kind], _FIELDS[field], row_id, version) + name.encode()
+        except (KeyError, struct.error, UnicodeEncodeError):
             raise InvalidInputError("the kind, field, row id or name of a value cannot be bound") from None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Context) and self.tail == other.tail
+
+    def __hash__(self) -> int:
+        return hash(self.tail)
+
+    def __repr__(self) -> str:
+        return f"Context({self.tail!r})"
 
 
 def seal(plaintext: bytes, *, key: Kek, context: Context) -> bytes:
@@ -113,14 +118,14 @@ def seal(plaintext: bytes, *, key: Kek, context: Context) -> bytes:
         raise SealedError(
             f"key {key.id.hex()} only opens, it does not seal any more", hint="use the active key"
         )
-    aad = key.prefix + context.tail()
+    aad = key.prefix + context.tail
     padded = _padded(plaintext)
     drawn = draw(56)  # one system call for the DEK (32) and both nonces (12 each)
     dek, wrap_nonce, nonce = drawn[:32], drawn[32:44], drawn[44:]
     okm = expand(dek, _LABEL + aad)
     wrapped = key.deks.seal(wrap_nonce, dek, aad)
-    header = _HEADER.pack(_START, key.id, wrap_nonce, wrapped, okm[32:], nonce)
-    return header + gcm_seal(okm[:32], nonce, padded, aad)
+    body = gcm_seal(okm[:32], nonce, padded, aad)
+    return b"".join((_START, key.id, wrap_nonce, wrapped, okm[32:], nonce, body))
 
 
 def open(sealed: bytes, *, keyring: Keyring, context: Context) -> bytes:  # noqa: A001  # the mirror of seal
@@ -137,15 +142,18 @@ def open(sealed: bytes, *, keyring: Keyring, context: Context) -> bytes:  # noqa
             changed key id cannot be told from a missing key, and it is the operator who can look.
         InvalidInputError: a newer release wrote them.
     """
-    start, key_id, wrap_nonce, wrapped, commitment, nonce = _header(sealed)
-    if start != _START:
-        raise _foreign(start)
-    key = keyring.find(key_id)
-    aad = key.prefix + context.tail()
-    okm = expand(key.deks.open(wrap_nonce, wrapped, aad), _LABEL + aad)  # type: ignore[union-attr]  # find checked
-    if not same(okm[32:], commitment):
-        raise TamperedError("a sealed value does not match its key commitment")
-    return _unpadded(gcm_open(okm[:32], nonce, sealed[_HEADER.size :], aad))
+    key_id, wrap_nonce, wrapped, commitment, nonce = _header(sealed)
+    opener = keyring.openers.get(key_id)
+    if opener is None:
+        raise keyring.missing(key_id)
+    prefix, keys = opener
+    aad = prefix + context.tail
+    padded = open_twice(keys, wrap_nonce, wrapped, commitment, nonce, sealed[_BODY:], _LABEL, aad)
+    ended = padded.rstrip(b"\x00")
+    # The sealer is trusted with the key, not with being right: another padding is another message.
+    if not ended.endswith(_PAD_START) or len(padded) != _bucketed(len(ended)):
+        raise TamperedError("a sealed value is padded wrongly")
+    return ended[:-1]
 
 
 def key_id_of(sealed: bytes) -> bytes:
@@ -156,10 +164,7 @@ def key_id_of(sealed: bytes) -> bytes:
         TamperedError: it is no sealed value.
         InvalidInputError: a newer release wrote it.
     """
-    start, key_id = _header(sealed)[:2]
-    if start != _START:
-        raise _foreign(start)
-    return key_id
+    return _header(sealed)[0]
 
 
 def reseal(sealed: bytes, *, keyring: Keyring, context: Context) -> bytes:
@@ -176,45 +181,36 @@ def reseal(sealed: bytes, *, keyring: Keyring, context: Context) -> bytes:
     return seal(open(sealed, keyring=keyring, context=context), key=keyring.active, context=context)
 
 
-def _header(sealed: object) -> tuple[bytes, bytes, bytes, bytes, bytes, bytes]:
+def _header(sealed: object) -> tuple[bytes, bytes, bytes, bytes, bytes]:
     # The type is checked because a column of SQLite holds whatever was put into it.
-    if not isinstance(sealed, bytes):
-        raise TamperedError("a sealed value is not made of bytes")
-    if not _MIN_BYTES <= len(sealed) <= _MAX_BYTES:
-        # A newer format may be of any length, so its version is looked at first.
-        raise _foreign(sealed[: len(_START)])
-    return _HEADER.unpack_from(sealed)
+    if isinstance(sealed, bytes) and sealed.startswith(_START) and _MIN_BYTES <= len(sealed) <= _MAX_BYTES:
+        return _HEADER.unpack_from(sealed)
+    raise _refusal(sealed)
 
 
-def _foreign(start: bytes) -> TamperedError | InvalidInputError:
-    version, algorithm = start[3:4], start[4:5]
-    if start[:3] == _MAGIC and (version > b"\x01" or (version == b"\x01" and algorithm > b"\x01")):
-        return InvalidInputError(
-            "a sealed value is in a newer format than this release of strongroom reads",
-            hint="upgrade strongroom; if no newer release ever wrote here, the stored bytes were changed",
-        )
-    return TamperedError("a sealed value is damaged: its start or its length is wrong")
+def _refusal(sealed: object) -> TamperedError | InvalidInputError:
+    # A newer format may be of any length, so its version is looked at first.
+    if isinstance(sealed, bytes) and sealed.startswith(_MAGIC):
+        version, algorithm = sealed[3:4], sealed[4:5]
+        if version > _START[3:4] or (version == _START[3:4] and algorithm > _START[4:5]):
+            return InvalidInputError(
+                "a sealed value is in a newer format than this release of strongroom reads",
+                hint="upgrade strongroom; if no newer release ever wrote here, the stored bytes were changed",
+            )
+    return TamperedError("a sealed value is damaged: its type, its start or its length is wrong")
 
 
-def _padded_bytes(length: int) -> int:
-    with_end = length + 1
-    bucket = _SMALL if with_end <= _SMALL_UNTIL else _LARGE
-    return -(-with_end // bucket) * bucket
+def _bucketed(length: int) -> int:
+    """Round *length*, the padding's first byte counted, up to its bucket."""
+    bucket = _SMALL if length <= _SMALL_UNTIL else _LARGE
+    return -(-length // bucket) * bucket
 
 
 def _padded(plaintext: bytes) -> bytes:
     if len(plaintext) > MAX_PLAINTEXT_BYTES:
         raise InvalidInputError(f"a value has at most {MAX_PLAINTEXT_BYTES} bytes", limit=MAX_PLAINTEXT_BYTES)
-    return (plaintext + _PAD_START).ljust(_padded_bytes(len(plaintext)), b"\x00")
+    return (plaintext + _PAD_START).ljust(_bucketed(len(plaintext) + 1), b"\x00")
 
 
-def _unpadded(padded: bytes) -> bytes:
-    plaintext = padded.rstrip(b"\x00")
-    # The sealer is trusted with the key, not with being right: another padding is another message.
-    if plaintext[-1:] != _PAD_START or len(padded) != _padded_bytes(len(plaintext) - 1):
-        raise TamperedError("a sealed value is padded wrongly")
-    return plaintext[:-1]
-
-
-_MIN_BYTES = _HEADER.size + _padded_bytes(0) + _primitives.TAG_BYTES
-_MAX_BYTES = _HEADER.size + _padded_bytes(MAX_PLAINTEXT_BYTES) + _primitives.TAG_BYTES
+_MIN_BYTES = _BODY + _bucketed(1) + _primitives.TAG_BYTES
+_MAX_BYTES = _BODY + _bucketed(MAX_PLAINTEXT_BYTES + 1) + _primitives.TAG_BYTES

@@ -221,18 +221,20 @@ class Keyring:
     Attributes:
         place: where its keys belong.
         keys: all of them, lowest number first.
+        openers: key id → (prefix, cipher of its data keys), for the keys that are loaded.
 
     Raises:
         InvalidInputError: a key belongs to another place.
         TamperedError: two keys share an id or a number.
     """
 
-    __slots__ = ("_by_id", "keys", "place")
+    __slots__ = ("_by_id", "keys", "openers", "place")
 
     def __init__(self, place: Place, keys: Iterable[Kek]) -> None:
         self.place = place
         self.keys = tuple(sorted(keys, key=lambda key: key.number))
         self._by_id = {key.id: key for key in self.keys}
+        self.openers = {key.id: (key.prefix, key.deks) for key in self.keys if key.deks is not None}
         if any(key.place != place for key in self.keys):
             raise InvalidInputError("a keyring holds the keys of one place")
         if len(self._by_id) < len(self.keys) or len({key.number for key in self.keys}) < len(self.keys):
@@ -261,14 +263,19 @@ class Keyring:
             SealedError: it is unknown, destroyed or not loaded.
         """
         key = self._by_id.get(key_id)
-        if key is None:
-            raise SealedError(
-                f"key {key_id.hex()} is not among the keys of this place",
-                hint="bring back the key; if there never was such a key, the stored bytes were changed",
-            )
-        if key.deks is None:
-            raise key.unusable()
+        if key is None or key.deks is None:
+            raise self.missing(key_id)
         return key
+
+    def missing(self, key_id: bytes) -> SealedError:
+        """Say why *key_id* opens nothing here, and who can act."""
+        key = self._by_id.get(key_id)
+        if key is not None:
+            return key.unusable()
+        return SealedError(
+            f"key {key_id.hex()} is not among the keys of this place",
+            hint="bring back the key; if there never was such a key, the stored bytes were changed",
+        )
 
     def rotated(self) -> Keyring:
         """Give a keyring with a new active key; those that were active only open from then on."""
