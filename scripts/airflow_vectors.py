@@ -4,6 +4,7 @@ Ask real Airflow what it reads from a corpus of texts, and freeze its answers un
     .venv/bin/python scripts/airflow_vectors.py corpus             # the texts, without answers
     AIRFLOW_HOME=$(mktemp -d) AIRFLOW3/bin/python scripts/airflow_vectors.py answer
     AIRFLOW_HOME=$(mktemp -d) AIRFLOW2/bin/python scripts/airflow_vectors.py answer
+    .venv/bin/python scripts/airflow_vectors.py refusals           # which of them we refuse, by number
 
 The second and third run inside an environment that holds Airflow and fill in the dialects it knows:
 `core` and `sdk` (Airflow 3), `core2` (Airflow 2). Each text goes the way of a secrets backend's text
@@ -281,7 +282,7 @@ def write_corpus() -> None:
 def _readers() -> dict[str, tuple[str, Callable[[str], Any]]]:
     from importlib.metadata import version  # noqa: PLC0415 -- only this half needs Airflow
 
-    from airflow.models import Connection  # noqa: AIR311, PLC0415 -- the core's own class is asked on purpose
+    from airflow.models import Connection  # noqa: PLC0415
     from airflow.secrets import BaseSecretsBackend  # noqa: PLC0415
 
     release = version("apache-airflow")
@@ -291,7 +292,7 @@ def _readers() -> dict[str, tuple[str, Callable[[str], Any]]]:
 
     read = BaseSecretsBackend._deserialize_connection_value  # noqa: SLF001 -- it is what backends call
     return {
-        "core": (release, lambda text: read(Connection, "c", text)),
+        "core": (release, lambda text: read(Connection, "c", text)),  # noqa: AIR311 -- the core is asked on purpose
         "sdk": (version("apache-airflow-task-sdk"), lambda text: read(TaskConnection, "c", text)),
     }
 
@@ -320,6 +321,25 @@ def fill_answers() -> None:
         _save(name, document)
 
 
+def fill_refusals() -> None:
+    """Fill in which texts we refuse, so that a refusal more or less shows in a diff."""
+    from strongroom.errors import InvalidInputError  # noqa: PLC0415 -- Airflow's environment lacks it
+    from strongroom.model.connection import Connection  # noqa: PLC0415
+
+    def refusal(text: str, dialect: Any) -> str | None:  # noqa: ANN401 -- a Dialect
+        try:
+            Connection.parse(text, dialect)
+        except InvalidInputError as error:
+            return error.rule
+        return None
+
+    for name in FILES:
+        document = json.loads((VECTORS / name).read_text())
+        for case in document["cases"]:
+            case["refused"] = {dialect: refusal(case["text"], dialect) for dialect in ("core", "sdk")}
+        _save(name, document)
+
+
 def _save(name: str, document: dict[str, Any]) -> None:
     lines = ",\n".join(json.dumps(case) for case in document["cases"])
     head = json.dumps(document["airflow"])
@@ -327,4 +347,4 @@ def _save(name: str, document: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    {"corpus": write_corpus, "answer": fill_answers}[sys.argv[1]]()
+    {"corpus": write_corpus, "answer": fill_answers, "refusals": fill_refusals}[sys.argv[1]]()

@@ -25,9 +25,14 @@ __all__ = ["MAX_DEPTH", "decode", "is_unicode"]
 
 MAX_DEPTH = 64  # levels of [ and {: docs/design.md, Limits
 _MAX_DIGITS = 4300  # Python's own bound on str → int, which 3.10 does not have in every release
-# The closing quote is optional so that an unterminated string is consumed once, not from every quote in it.
+# Locating a refusal costs Python a step a token, so it is done in texts of this many characters only.
+_MAX_LOCATED = 65_536
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_TOKEN = re.compile(r'"(?:[^"\\]+|\\.)*"?|[\[\]{},:]|[^\s\[\]{},:"]+', re.DOTALL)
+# The closing quote is optional so that an unterminated string is consumed once, not from every quote in it.
+_STRING = re.compile(r'"(?:[^"\\]+|\\.)*"?', re.DOTALL)
+_TOKEN = re.compile(rf'{_STRING.pattern}|[\[\]{{}},:]|[^\s\[\]{{}},:"]+', re.DOTALL)
+_NO_BRACKET = re.compile(r"[^\[\]{}]+")
+_ONE_KIND = str.maketrans("{}", "[]")
 
 
 class _Fault(Exception):  # noqa: N818 -- a jump out of the C scanner, never seen outside this file
@@ -44,7 +49,8 @@ def decode(text: str, *, what: str = "the text", max_depth: int = MAX_DEPTH) -> 
         max_depth: most levels of arrays and objects.
 
     Raises:
-        InvalidInputError: with `rule` R13 to R16; `offset` in characters from the start of *text*.
+        InvalidInputError: with `rule` R13 to R16; `offset` in characters from the start of *text*, None
+            where finding it would take long.
     """
     _check_depth(text, what, max_depth)
     try:
@@ -52,11 +58,14 @@ def decode(text: str, *, what: str = "the text", max_depth: int = MAX_DEPTH) -> 
     except json.JSONDecodeError as error:
         rule, offset = "R13", error.pos
     except _Fault as fault:
-        rule, offset = str(fault), -1
-    if offset < 0:
         # Not being JSON comes before what a hook met on the way: "NaNette" is a text, not a number.
-        rule, offset = _not_json(text) or (rule, _where(text, rule))
-    raise InvalidInputError(f"{what} {_REASONS[rule]}", offset=offset, rule=rule, hint=_HINTS[rule])
+        rule, offset = _not_json(text) or (str(fault), -1)
+    raise InvalidInputError(
+        f"{what} {_REASONS[rule]}",
+        offset=_located(text, rule) if offset < 0 else offset,
+        rule=rule,
+        hint=_HINTS[rule],
+    )
 
 
 def is_unicode(text: str) -> bool:
@@ -77,22 +86,27 @@ _HINTS = {
 
 
 def _check_depth(text: str, what: str, max_depth: int) -> None:
-    if text.count("[") + text.count("{") <= max_depth:
+    if text.count("[") + text.count("{") <= max_depth or not _is_deeper(text, max_depth):
         return
-    depth = 0
-    for token in _TOKEN.finditer(text):
-        mark = token[0]
-        if mark in ("[", "{"):
-            depth += 1
-            if depth > max_depth:
-                raise InvalidInputError(
-                    f"{what} is nested more than {max_depth} levels deep",
-                    offset=token.start(),
-                    limit=max_depth,
-                    rule="R14",
-                )
-        elif mark in ("]", "}"):
-            depth -= 1
+    raise InvalidInputError(
+        f"{what} is nested more than {max_depth} levels deep",
+        offset=_located(text, "R14", max_depth),
+        limit=max_depth,
+        rule="R14",
+    )
+
+
+def _is_deeper(text: str, max_depth: int) -> bool:
+    """Take off one level of brackets a round, in C; what is left after *max_depth* rounds is deeper."""
+    marks = _NO_BRACKET.sub("", _STRING.sub("", text)).translate(_ONE_KIND)
+    for _ in range(max_depth):
+        rest = marks.replace("[]", "")
+        if len(rest) == len(marks):
+            # Only brackets without a partner are left, so it is not JSON. The parser finds out at most
+            # twice as deep: as many levels as there were rounds, below as many as are left open.
+            return marks.count("[") > max_depth
+        marks = rest
+    return "[" in marks
 
 
 def _whole(digits: str) -> int:
@@ -133,26 +147,35 @@ def _not_json(text: str) -> tuple[str, int] | None:
     return None
 
 
-def _where(text: str, rule: str) -> int:
-    """Find the first token that breaks *rule* in a text known to be JSON; only a refusal pays for it."""
+def _located(text: str, rule: str, max_depth: int = MAX_DEPTH) -> int | None:
+    """Find the first token that breaks *rule*; only a refusal pays for it."""
+    if len(text) > _MAX_LOCATED:
+        return None
     keys: list[set[str]] = []
-    last = ""
-    last_at = 0
+    last, last_at, depth = "", 0, 0
     for token in _TOKEN.finditer(text):
         mark = token[0]
-        if mark == "{":
-            keys.append(set())
-        elif mark == "}":
-            keys.pop()
-        elif mark == ":" and rule == "R15":
-            key = json.loads(last)
-            if key in keys[-1]:
-                return last_at
-            keys[-1].add(key)
-        elif rule == "R16" and _is_out_of_range(mark):
+        depth += (mark in "[{") - (mark in "]}")
+        if (rule == "R14" and depth > max_depth) or (rule == "R16" and _is_out_of_range(mark)):
             return token.start()
+        if rule == "R15" and _is_repeated(mark, last, keys):
+            return last_at
         last, last_at = mark, token.start()
-    return 0
+    return None
+
+
+def _is_repeated(mark: str, last: str, keys: list[set[str]]) -> bool:
+    """Tell whether *mark* is the colon behind a key that its object holds already."""
+    if mark == "{":
+        keys.append(set())
+    elif mark == "}":
+        keys.pop()
+    elif mark == ":":
+        key = json.loads(last)
+        if key in keys[-1]:
+            return True
+        keys[-1].add(key)
+    return False
 
 
 def _is_out_of_range(token: str) -> bool:
