@@ -13,6 +13,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 from abc import ABC, abstractmethod
@@ -233,6 +234,19 @@ def check_size(text: str, *, backend: str, ref: Ref) -> None:
             backend=backend,
             ref=str(ref),
         )
+
+
+def ephemeral_version(key: bytes, text: str) -> str:
+    """
+    Give a version for a store that has none: it changes with *text* and means nothing outside this process.
+
+    Args:
+        key: 16 to 64 random bytes, new in every process: without them a version would be a
+            fingerprint by which short secrets could be guessed.
+        text: what the store holds.
+    """
+    data = text.encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(data, key=key, digest_size=8).hexdigest()
 
 
 # --- abilities ---------------------------------------------------------------------------------

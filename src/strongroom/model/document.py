@@ -44,6 +44,7 @@ __all__ = [
     "Form",
     "Serialization",
     "connection_of",
+    "connection_text",
     "decode",
     "form_of",
     "format_connections",
@@ -213,6 +214,20 @@ def connection_of(name: str, raw: object, dialect: Dialect = "core") -> Connecti
     raise InvalidInputError(
         f"{_shown(name)} is {_json_type(raw)}; a connection is a URI or an object", rule="F8"
     )
+
+
+def connection_text(name: str, raw: object, dialect: Dialect = "core") -> str:
+    """
+    Give a text that `Connection.parse` reads to `connection_of(name, raw, dialect)`; a text is kept as it is.
+
+    Raises:
+        InvalidInputError: *raw* is no text and no connection, as `connection_of`.
+    """
+    if isinstance(raw, list) and len(raw) == 1:
+        raw = raw[0]
+    if isinstance(raw, str):
+        return _keep_trailing(raw)
+    return connection_of(name, raw, dialect).format("json").reveal()
 
 
 def variable_of(name: str, raw: object, *, unwrap: bool = True) -> Variable:
