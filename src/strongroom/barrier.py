@@ -28,6 +28,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from secrets import token_bytes
+from struct import error as struct_error
 from struct import pack
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -38,6 +39,7 @@ from strongroom.errors import (
     BackendConfigError,
     ConflictError,
     InvalidInputError,
+    MalformedEntryError,
     NotFoundError,
     SealedError,
     StrongroomError,
@@ -492,8 +494,20 @@ class Barrier:
             if sealed is None:
                 raise self._tampered(ref)
             return Secret(envelope.open(sealed, keyring=keyring, context=context).decode())
+        except SealedError:
+            if _holds(keyring, envelope.key_id_of(sealed or b"")):
+                raise
+            # Keys are never taken out of a store, so no value can honestly name another.
+            raise self._tampered(ref) from None
         except (TamperedError, UnicodeDecodeError):
             raise self._tampered(ref) from None
+        except InvalidInputError as newer:
+            raise MalformedEntryError(
+                f"{ref} is sealed in a newer format than this release reads",
+                backend=self.name,
+                ref=str(ref),
+                hint=newer.hint,
+            ) from None
 
     def _secret_of(self, ref: Ref, version: str, row: VersionRow | None, keyring: Keyring) -> Secret[str]:
         if row is None:
@@ -556,7 +570,7 @@ class Barrier:
                         number=row.number,
                         state=cast("State", row.state),
                     )
-                    Keyring(kek.place, [kek]).check_row_mac(_message("kek", row[:-1]), row.canary)
+                    _check_canary(kek, row)
                 except (SealedError, BackendConfigError, TamperedError, InvalidInputError) as refusal:
                     refusals.append(refusal)
                 else:
@@ -717,6 +731,13 @@ class _Writing:
         self._gathered.clear()
 
 
+def _check_canary(kek: Kek, row: KekRow) -> None:
+    # Wrapping authenticates the key; only this tells whether its state and time are what was written.
+    if row.canary[:_KEY_ID_BYTES] != kek.id:
+        raise TamperedError("a stored key has the canary of another")
+    Keyring(kek.place, [kek]).check_row_mac(_message("kek", row[:-1]), row.canary)
+
+
 # --- rows and what they mean -------------------------------------------------------------------
 
 
@@ -746,7 +767,7 @@ def _message(table: str, columns: Iterable[object]) -> bytes:
                 parts.append(pack(">cq", b"i", column))
             else:
                 raise InvalidInputError("a row has a column of the wrong type")
-    except (OverflowError, UnicodeEncodeError, ValueError):
+    except (struct_error, UnicodeEncodeError):
         raise InvalidInputError("a row holds text or a number that cannot be stored") from None
     return b"".join(parts)
 

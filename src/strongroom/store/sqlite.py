@@ -227,6 +227,16 @@ def busy(name: str) -> BackendUnavailableError:
     )
 
 
+def is_text_damage(error: sqlite3.Error) -> bool:
+    """Tell whether a text column held bytes that are no UTF-8; the module gives no code for it."""
+    return isinstance(error, sqlite3.OperationalError) and _code(error) == 0
+
+
+def damaged_text(content: bytes) -> str:
+    """Give a text that no UTF-8 can spell, so that it can equal nothing that was ever written."""
+    return content.decode("utf-8", "surrogateescape")
+
+
 def _code(error: sqlite3.Error) -> int:
     # Errors of the module itself (a closed connection) carry no code.
     return getattr(error, "sqlite_errorcode", 0) & 0xFF

@@ -105,7 +105,9 @@ class Store:
         try:
             return rows.current(connection, deployment, team, kind, name)
         except sqlite3.Error as error:
-            raise sqlite.translate(error, name=self.name) from None
+            return self._again(
+                connection, error, lambda: rows.current(connection, deployment, team, kind, name)
+            )
         finally:
             local.give_back(connection)
 
@@ -147,7 +149,7 @@ class Store:
         since, by this process or another. It is a bell only: read `changes` to learn what.
         """
         try:
-            return self._here().data_version()
+            return self._here().data_version(self.name)
         except sqlite3.Error as error:
             raise sqlite.translate(error, name=self.name) from None
 
@@ -184,9 +186,24 @@ class Store:
         try:
             return query(connection)
         except sqlite3.Error as error:
-            raise sqlite.translate(error, name=self.name) from None
+            return self._again(connection, error, lambda: query(connection))
         finally:
             local.give_back(connection)
+
+    def _again(self, connection: sqlite3.Connection, error: sqlite3.Error, query: Callable[[], T]) -> T:
+        """
+        Repeat *query* taking damaged text as it comes, where that was the trouble: one row that was
+        made unreadable must fail alone, when it is authenticated, and not the page it stands on.
+        """
+        if not sqlite.is_text_damage(error):
+            raise sqlite.translate(error, name=self.name) from None
+        connection.text_factory = sqlite.damaged_text
+        try:
+            return query()
+        except sqlite3.Error as again:
+            raise sqlite.translate(again, name=self.name) from None
+        finally:
+            connection.text_factory = str
 
     def _read_id(self) -> bytes:
         row = self._read(
@@ -222,8 +239,7 @@ class _Local:
             return self._readers.pop()
         except IndexError:
             pass
-        if self._is_closed:
-            raise BackendUnavailableError(f"the store {name} was closed", backend=name)
+        self._require_open(name)
         try:
             return sqlite.connect(self._path, is_reader=True)
         except sqlite3.Error as error:
@@ -236,7 +252,9 @@ class _Local:
         else:
             self._readers.append(connection)
 
-    def data_version(self) -> int:
+    def data_version(self, name: str) -> int:
+        """Give SQLite's own count of what the others committed."""
+        self._require_open(name)
         # The number counts what *other* connections commit, so the bell needs one of its own.
         with self._lock:
             if self._bell is None:
@@ -244,14 +262,19 @@ class _Local:
             return int(self._bell.execute("PRAGMA data_version").fetchone()[0])
 
     def engine(self, name: str) -> sa.Engine:
-        if self._is_closed:
-            raise BackendUnavailableError(f"the store {name} was closed", backend=name)
+        """Give the one writer."""
+        self._require_open(name)
         with self._lock:
             if self._engine is None:
                 self._engine = sqlite.engine(self._path)
             return self._engine
 
+    def _require_open(self, name: str) -> None:
+        if self._is_closed:
+            raise BackendUnavailableError(f"the store {name} was closed", backend=name)
+
     def close(self) -> None:
+        """Close every connection; those lent out are closed when they come back."""
         self._is_closed = True
         with self._lock:
             if self._engine is not None:

@@ -1,0 +1,176 @@
+"""How tables come into being and an older store becomes a current one."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import zipfile
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from strongroom.errors import BackendConfigError
+from strongroom.store import migration, schema, sqlite
+from strongroom.store.store import REVISION, Store
+
+ROOT = Path(__file__).parents[2]
+
+SECOND = """
+import sqlalchemy as sa
+from alembic import op
+revision, down_revision = "0002", "0001"
+def upgrade():
+    op.add_column("changes", sa.Column("note", sa.Text))
+    op.execute("UPDATE settings SET value = 'touched' WHERE key = 'store_id'")
+"""
+FAILING = """
+from alembic import op
+revision, down_revision = "0003", "0002"
+def upgrade():
+    op.execute("DROP TABLE entries")
+    raise RuntimeError("power cut")
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "room" / "store.db"
+    Store.open(path, create=True).close()
+    return path
+
+
+@pytest.fixture
+def newer(tmp_path):
+    """A folder of migrations one revision ahead of ours."""
+    location = tmp_path / "migrations"
+    shutil.copytree(migration.MIGRATIONS, location)
+    (location / "versions" / "r0002_note.py").write_text(SECOND)
+    return location
+
+
+def tables(path):
+    with closing(sqlite3.connect(path)) as connection:
+        return sorted(connection.execute("SELECT name, sql FROM sqlite_master"))
+
+
+def test_newest_revision_is_the_one_the_code_expects():
+    config = Config()
+    config.set_main_option("script_location", str(migration.MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    assert ScriptDirectory.from_config(config).get_current_head() == REVISION
+
+
+def test_tables_after_the_last_migration_are_those_described(path):
+    engine = sqlite.engine(path)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"version_table": "schema_revision", "compare_type": True}
+        )
+        assert compare_metadata(context, schema.METADATA) == []
+        inspector = sa.inspect(connection)
+        for table in schema.METADATA.sorted_tables:
+            stored = {column["name"]: column["nullable"] for column in inspector.get_columns(table.name)}
+            assert stored == {column.name: column.nullable for column in table.columns}
+            assert [column["name"] for column in inspector.get_columns(table.name)] == table.columns.keys()
+    engine.dispose()
+
+
+def test_older_store_is_migrated_and_keeps_its_rows(path, newer):
+    with sqlite.creating(path):
+        migration.run(path, name="native", location=newer)
+    assert sqlite.revision(path) == "0002"
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT value FROM settings").fetchall() == [("touched",)]
+        assert "note" in {row[1] for row in connection.execute("PRAGMA table_info(changes)")}
+
+
+def test_migration_that_fails_half_way_leaves_the_old_store(path, newer):
+    (newer / "versions" / "r0003_failing.py").write_text(FAILING)
+    before = tables(path)
+    with pytest.raises(RuntimeError, match="power cut"):
+        migration.run(path, name="native", location=newer)
+    assert tables(path) == before
+    assert sqlite.revision(path) == "0001"
+    Store.open(path).close()
+
+
+def test_store_opened_by_newer_code_is_migrated(path, newer, monkeypatch):
+    monkeypatch.setattr("strongroom.store.store.REVISION", "0002")
+    monkeypatch.setattr(migration.run, "__kwdefaults__", {"location": newer})
+    with pytest.raises(BackendConfigError, match="lost its id"):  # the synthetic revision touches it
+        Store.open(path)
+    assert sqlite.revision(path) == "0002"
+
+
+def test_store_of_a_newer_schema_is_refused_and_not_a_byte_is_touched(path):
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE schema_revision SET version_num = '0042'")
+        connection.commit()
+    before = path.read_bytes()
+    stamp = path.stat().st_mtime_ns
+    for create in (False, True):
+        with pytest.raises(BackendConfigError, match="newer version of Strongroom") as caught:
+            Store.open(path, create=create)
+        assert caught.value.hint is not None
+    assert path.read_bytes() == before
+    assert not (log := path.with_name("store.db-wal")).exists() or log.read_bytes() == b""
+    assert path.stat().st_mtime_ns == stamp
+
+
+def test_newer_store_with_an_unfolded_log_keeps_it(path):
+    store = Store.open(path, create=True)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE schema_revision SET version_num = '0042'")
+        connection.commit()
+        copy = path.parent.parent / "copy"
+        shutil.copytree(path.parent, copy)
+    store.close()
+    before = (copy / "store.db").read_bytes()
+    with pytest.raises(BackendConfigError, match="newer version"):
+        Store.open(copy / "store.db")
+    assert (copy / "store.db").read_bytes() == before
+
+
+def test_store_without_its_id_is_refused(path):
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE settings SET value = 'xyz'")
+        connection.commit()
+    with pytest.raises(BackendConfigError, match="lost its id"):
+        Store.open(path)
+
+
+def test_two_stores_have_two_ids(tmp_path):
+    ids = set()
+    for name in ("a", "b"):
+        store = Store.open(tmp_path / name / "store.db", create=True)
+        ids.add(store.id)
+        store.close()
+    assert {len(one) for one in ids} == {16}
+    assert len(ids) == 2
+
+
+def test_built_wheel_finds_its_own_migrations(tmp_path):
+    build = pytest.importorskip("hatchling.build", reason="needs: pip install hatchling")
+    here = Path.cwd()
+    os.chdir(ROOT)
+    try:
+        wheel = build.build_wheel(str(tmp_path))
+    finally:
+        os.chdir(here)
+    with zipfile.ZipFile(tmp_path / wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from strongroom.store import store\n"
+        "assert store.__file__.startswith(sys.argv[1])\n"
+        "store.Store.open(sys.argv[2], create=True).close()\n"
+    )
+    arguments = [sys.executable, "-c", code, str(tmp_path / "site"), str(tmp_path / "room" / "store.db")]
+    subprocess.run(arguments, check=True, timeout=60)
