@@ -13,7 +13,17 @@ from abc import ABC, abstractmethod
 from strongroom.crypto import _primitives
 from strongroom.errors import SealedError, TamperedError
 
-__all__ = ["Wrapper", "draw_key", "frame", "label", "stretch", "unframe", "unwrap_under", "wrap_under"]
+__all__ = [
+    "Wrapper",
+    "draw_key",
+    "draw_salt",
+    "frame",
+    "label",
+    "stretch",
+    "unframe",
+    "unwrap_under",
+    "wrap_under",
+]
 
 _FORMAT = b"SRW\x01"
 _NONCE = _primitives.NONCE_BYTES
@@ -62,6 +72,11 @@ class Wrapper(ABC):
 def draw_key() -> bytes:
     """Draw a new key of 32 bytes."""
     return _primitives.new_key()
+
+
+def draw_salt() -> bytes:
+    """Draw a new salt of 16 bytes."""
+    return _primitives.draw(16)
 
 
 def label(outer_key: bytes) -> bytes:

@@ -9,7 +9,6 @@ docs/envelope.md.
 
 from __future__ import annotations
 
-import os
 import struct
 import unicodedata
 from dataclasses import dataclass
@@ -101,7 +100,7 @@ class PassphraseWrapper(Wrapper):
             )
         profile = self._profile
         cost = _COST.pack(profile.memory_kib, profile.iterations, profile.lanes)
-        salted = cost + os.urandom(_SALT_BYTES)
+        salted = cost + wrapping.draw_salt()
         outer = self._stretched(salted, profile)
         return wrapping.frame(self.kind, salted + wrapping.wrap_under(outer, key, context=salted + context))
 
