@@ -1,0 +1,408 @@
+"""
+Move entries in and out: Airflow's import and export.
+
+Rules of this file:
+
+1. An import judges every entry before it writes the first, and writes all of them in one batch, or
+   none (`keep_going` writes those that can be written).
+2. Every item is authorised and recorded by the verb that happens: a write as a write, an exported
+   value as a reveal. A batch is one act naming its refs.
+3. The mask `***` never replaces a value that stands: an export that hid its secrets, imported
+   again, would wipe them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+from strongroom.errors import (
+    BackendUnavailableError,
+    ConflictError,
+    InvalidInputError,
+    MalformedEntryError,
+    NotFoundError,
+    ReadOnlyError,
+    StrongroomError,
+)
+from strongroom.model.connection import Connection, Dialect
+from strongroom.model.document import decode, format_connections, format_variables, parse
+from strongroom.model.entry import MUST_BE_ABSENT
+from strongroom.model.secret import Secret
+from strongroom.model.variable import Variable
+from strongroom.service.entries import Change
+from strongroom.service.lookup import parse_stored
+from strongroom.transfer.convert import written_as_json
+from strongroom.transfer.naming import NameToChange, names_to_change
+from strongroom.transfer.plan import Item, Line, Plan, Report, plan_import
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from strongroom.model.document import Form, Serialization
+    from strongroom.model.entry import Entry
+    from strongroom.model.ref import Kind, Ref
+    from strongroom.service.inventory import Row
+    from strongroom.service.room import Room
+
+__all__ = ["Exported", "ImportOptions", "Source", "Transfer"]
+
+Source = bytes | str | Mapping[str, object]
+"""A file's bytes or text, or entries by name: `Connection`, `Variable`, or what JSON holds."""
+
+OnExisting = Literal["skip", "overwrite", "fail"]
+Progress = Callable[[int, int], None]
+_PAGE = 1000
+_MASKED = "holds ***: if the file was exported with its secrets hidden, the secret is missing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportOptions:
+    """
+    How an import is done.
+
+    Args:
+        on_existing: what happens to a name that is held already: `skip` it, `overwrite` it, or
+            `fail`, which refuses it. None: as Airflow, connections are skipped and variables
+            overwritten.
+        rename: new names by the file's.
+        keep_going: write what can be written though others are refused.
+        allow_mask: let `***` replace a value that stands.
+        team: which team's entries they become.
+        to: name of the backend to write to.
+        force: write though a higher backend shadows the place.
+        dialect: which of Airflow's two readings connections follow.
+        dry_run: judge everything, write nothing.
+        comment: why; kept in the history.
+        progress: called with (done, total); the last call has them equal.
+    """
+
+    on_existing: OnExisting | None = None
+    rename: Mapping[str, str] = field(default_factory=dict)
+    keep_going: bool = False
+    allow_mask: bool = False
+    team: str | None = None
+    to: str | None = None
+    force: bool = False
+    dialect: Dialect = "core"
+    dry_run: bool = False
+    comment: str = "import"
+    progress: Progress = field(default=lambda _done, _total: None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """
+    A file's text with all its secrets.
+
+    Args:
+        text: what to write.
+        names: which entries it holds.
+        as_json: names that a `.env` holds as JSON because a URI would lose something of them;
+            Airflow's own `connections import` cannot read those back.
+    """
+
+    text: Secret[str] = field(repr=False)
+    names: tuple[str, ...]
+    as_json: tuple[str, ...] = ()
+
+    def reveal(self) -> str:
+        """Give the text in clear."""
+        return self.text.reveal()
+
+
+class Transfer:
+    """Import and export as the actor of *room*. Threads: may be used from several threads at once."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+
+    # --- in --------------------------------------------------------------------------------------
+
+    def import_connections(
+        self, source: Source, form: Form = "json", options: ImportOptions | None = None
+    ) -> Report:
+        """
+        Import connections as `airflow connections import` means it.
+
+        Args:
+            source: a file's bytes or text, or entries by name.
+            form: of a file.
+            options: how; None for Airflow's defaults.
+
+        Raises:
+            InvalidInputError: the file as a whole is refused, or `rename` names what is not there.
+            ConflictError, ReadOnlyError, AccessDeniedError, BackendUnavailableError: nothing was
+                written (with `keep_going` they become refusals, entry by entry).
+        """
+        chosen = options or ImportOptions()
+        if chosen.on_existing is None:
+            chosen = replace(chosen, on_existing="skip")
+        return self._import("connection", source, form, chosen)
+
+    def import_variables(
+        self, source: Source, form: Form = "json", options: ImportOptions | None = None
+    ) -> Report:
+        """
+        Import variables as `airflow variables import` means it.
+
+        Args:
+            source: a file's bytes or text, or entries by name.
+            form: of a file.
+            options: how; None for Airflow's defaults.
+
+        Raises:
+            As `import_connections`.
+        """
+        chosen = options or ImportOptions()
+        if chosen.on_existing is None:
+            chosen = replace(chosen, on_existing="overwrite")
+        return self._import("variable", source, form, chosen)
+
+    def names_to_change(self, source: Source, form: Form = "json") -> tuple[NameToChange, ...]:
+        """
+        Give the names of a file that are not legal here, each with a suggestion for `rename`.
+
+        Raises:
+            InvalidInputError: the file as a whole is refused.
+        """
+        return names_to_change(_raw(source, form))
+
+    def _import(self, kind: Kind, source: Source, form: Form, options: ImportOptions) -> Report:
+        raw = _raw(source, form)
+        steps = _Steps(options.progress, 2 * len(raw))
+        plan = plan_import(
+            raw,
+            kind=kind,
+            team=options.team,
+            rename=options.rename,
+            dialect=options.dialect,
+            progress=steps.step,
+        )
+        judged = self._judge(plan, options)
+        is_refused = any(line.outcome == "refused" for line in judged.lines.values())
+        if options.dry_run or (is_refused and not options.keep_going):
+            reason = "" if options.dry_run else "others were refused, so nothing was written"
+            for name in judged.changes:
+                judged.lines[name] = replace(judged.lines[name], outcome="not reached", reason=reason)
+            is_written = False
+        else:
+            self._write(judged, options)
+            is_written = True
+        steps.finish()
+        lines = tuple(judged.lines[name] for name in raw)
+        return Report(lines=lines, is_written=is_written, names_to_change=plan.names_to_change)
+
+    def _judge(self, plan: Plan, options: ImportOptions) -> _Judged:
+        judged = _Judged({line.name: line for line in plan.refused})
+        standing = self._standing(plan.items, options)
+        for item in plan.items:
+            row = standing.get(item.ref)
+            line = self._line(item, row, options)
+            judged.lines[item.name] = line
+            if line.outcome == "imported":
+                judged.changes[item.name] = _change(item, row)
+        return judged
+
+    def _line(self, item: Item, row: Row | None, options: ImportOptions) -> Line:
+        new_name = item.ref.name if item.ref.name != item.name else None
+        line = Line(name=item.name, outcome="imported", new_name=new_name)
+        if row is not None and options.on_existing != "overwrite":
+            outcome: Literal["skipped", "refused"] = "skipped" if options.on_existing == "skip" else "refused"
+            return replace(line, outcome=outcome, reason=f"already held by {row.backend}")
+        if not item.is_masked:
+            return replace(line, is_overwritten=row is not None)
+        if row is not None and not options.allow_mask and not self._is_same(item):
+            return replace(
+                line, outcome="refused", reason="holds ***, which would replace the value that stands"
+            )
+        return replace(line, is_overwritten=row is not None, warning=_MASKED)
+
+    def _is_same(self, item: Item) -> bool:
+        (entry,) = self._room.entries.reveal_many([item.ref], reason="import: is *** the value that stands?")
+        if item.ref.kind == "variable":
+            return entry.secret == item.secret
+        try:
+            return parse_stored(entry, "core") == Connection.parse(item.secret.reveal())
+        except MalformedEntryError:
+            return False
+
+    def _standing(self, items: Sequence[Item], options: ImportOptions) -> dict[Ref, Row | None]:
+        """Give what is held already, with its row."""
+        if not items:
+            return {}
+        wanted = {item.ref for item in items}
+        standing: dict[Ref, Row | None] = {
+            row.ref: row for row in self._rows(items[0].ref.kind, options.team) if row.ref in wanted
+        }
+        if self._room.inventory.not_listable:
+            for ref in wanted - set(standing):
+                standing |= self._described(ref)
+        return standing
+
+    def _described(self, ref: Ref) -> dict[Ref, Row | None]:
+        from strongroom.service.inventory import Row  # noqa: PLC0415 -- only where a backend cannot list
+
+        try:
+            found = self._room.entries.describe(ref)
+        except NotFoundError:
+            return {}
+        if found.ref != ref:
+            return {}  # the global one answered for the team; the team's own is absent
+        return {ref: Row(ref=ref, backend=found.backend, metadata=found.metadata)}
+
+    def _rows(self, kind: Kind, team: str | None, prefix: str = "") -> Iterator[Row]:
+        after: Ref | None = None
+        while True:
+            page = self._room.inventory.page(kind, team=team, prefix=prefix, after=after, limit=_PAGE)
+            yield from page
+            if len(page) < _PAGE:
+                return
+            after = page[-1].ref
+
+    def _write(self, judged: _Judged, options: ImportOptions) -> None:
+        if not judged.changes:
+            return
+        try:
+            self._write_batch(list(judged.changes.values()), options)
+        except (ConflictError, ReadOnlyError, InvalidInputError, BackendUnavailableError):
+            if not options.keep_going:
+                raise
+            self._write_each(judged, options)
+
+    def _write_each(self, judged: _Judged, options: ImportOptions) -> None:
+        for name, change in judged.changes.items():
+            try:
+                self._write_batch([change], options)
+            except StrongroomError as error:
+                judged.lines[name] = replace(judged.lines[name], outcome="refused", reason=str(error))
+
+    def _write_batch(self, changes: list[Change], options: ImportOptions) -> None:
+        write = self._room.entries.write_many
+        try:
+            write(changes, to=options.to, force=options.force, comment=options.comment)
+        except ReadOnlyError:
+            # A store without compare-and-set refuses to promise that nothing is there. If the
+            # refusal had another reason, it comes again.
+            if all(change.expected_version is None for change in changes):
+                raise
+            unconditional = [replace(change, expected_version=None) for change in changes]
+            write(unconditional, to=options.to, force=options.force, comment=options.comment)
+
+    # --- out -------------------------------------------------------------------------------------
+
+    def export_connections(
+        self,
+        form: Form = "json",
+        *,
+        serialization: Serialization = "uri",
+        prefix: str = "",
+        team: str | None = None,
+        reason: str = "export",
+        dialect: Dialect = "core",
+    ) -> Exported:
+        """
+        Export connections as `airflow connections export` writes them, with their secrets.
+
+        Args:
+            form: json, yaml or env.
+            serialization: how a `.env` spells them.
+            prefix: only names that begin so.
+            team: exactly this team's, or the global ones.
+            reason: kept in the record; an export reveals.
+            dialect: how stored texts are read.
+
+        Raises:
+            MalformedEntryError: a stored text is no connection.
+            InvalidInputError: F13, a `.env` cannot hold some of them; the message names them.
+        """
+        items = {
+            entry.ref.name: parse_stored(entry, dialect)
+            for entry in self._revealed("connection", team, prefix, reason)
+        }
+        text = format_connections(items, form, serialization)
+        as_json = written_as_json(items, serialization) if form == "env" else ()
+        return Exported(text=Secret(text), names=tuple(sorted(items)), as_json=as_json)
+
+    def export_variables(
+        self,
+        form: Form = "json",
+        *,
+        prefix: str = "",
+        team: str | None = None,
+        reason: str = "export",
+        descriptions: bool = True,
+    ) -> Exported:
+        """
+        Export variables so that `airflow variables import` reads them, with their values.
+
+        Args:
+            form: json, yaml or env.
+            prefix: only names that begin so.
+            team: exactly this team's, or the global ones.
+            reason: kept in the record; an export reveals.
+            descriptions: False leaves them out; a `.env` cannot hold them.
+
+        Raises:
+            InvalidInputError: F13, a `.env` cannot hold some of them; the message names them.
+        """
+        items = {
+            entry.ref.name: Variable(
+                key=entry.ref.name, value=entry.secret, description=entry.metadata.description
+            )
+            for entry in self._revealed("variable", team, prefix, reason)
+        }
+        text = format_variables(items, form, descriptions=descriptions)
+        return Exported(text=Secret(text), names=tuple(sorted(items)))
+
+    def _revealed(self, kind: Kind, team: str | None, prefix: str, reason: str) -> Iterator[Entry]:
+        refs = [row.ref for row in self._rows(kind, team, prefix)]
+        for start in range(0, len(refs), _PAGE):
+            yield from self._room.entries.reveal_many(refs[start : start + _PAGE], reason=reason)
+
+
+@dataclass(slots=True)
+class _Judged:
+    """What is to happen to every entry, by its name in the file."""
+
+    lines: dict[str, Line]
+    changes: dict[str, Change] = field(default_factory=dict)
+
+
+class _Steps:
+    """Count towards a total and tell it now and then."""
+
+    _EVERY = 100
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress = progress
+        self._total = total
+        self._done = 0
+
+    def step(self) -> None:
+        self._done += 1
+        if self._done % self._EVERY == 0:
+            self._progress(self._done, self._total)
+
+    def finish(self) -> None:
+        self._progress(self._total, self._total)
+
+
+def _raw(source: Source, form: Form) -> Mapping[str, object]:
+    if isinstance(source, Mapping):
+        return source
+    text = decode(source) if isinstance(source, bytes) else source
+    if not text.strip():
+        raise InvalidInputError("the file is empty", offset=0, rule="F3")
+    return parse(text, form)
+
+
+def _change(item: Item, row: Row | None) -> Change:
+    if row is None:
+        return Change(
+            ref=item.ref, secret=item.secret, metadata=item.metadata, expected_version=MUST_BE_ABSENT
+        )
+    # What the file knows replaces; tags, owner and dates that only the room knows stay.
+    metadata = replace(row.metadata, description=item.metadata.description, conn_type=item.metadata.conn_type)
+    return Change(ref=item.ref, secret=item.secret, metadata=metadata)

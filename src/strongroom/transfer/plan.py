@@ -1,0 +1,199 @@
+"""
+What an import would do: which entries of a file can be written, which cannot, and why. Pure.
+
+Not for reading files (`model/document.py`) or for writing entries (`service/transfer.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from strongroom.errors import InvalidInputError
+from strongroom.model.connection import Connection
+from strongroom.model.document import connection_of, variable_of
+from strongroom.model.entry import Metadata
+from strongroom.model.ref import Ref
+from strongroom.model.secret import Secret
+from strongroom.model.variable import Variable
+from strongroom.transfer.naming import NameToChange, names_to_change, rename_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from strongroom.model.connection import Dialect
+    from strongroom.model.ref import Kind
+
+__all__ = ["MASK", "Item", "Line", "Plan", "Report", "plan_import"]
+
+MASK = "***"
+"""What Airflow writes for a value it hides. Nothing tells it from a secret that is three stars."""
+
+Outcome = Literal["imported", "skipped", "refused", "not reached"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """
+    One entry of a file that can be written.
+
+    Args:
+        name: as the file has it; *ref* has the new name.
+        is_masked: somewhere in it stands the mask, where a secret may have been.
+    """
+
+    name: str
+    ref: Ref
+    secret: Secret[str] = field(repr=False)
+    metadata: Metadata
+    is_masked: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """
+    What happened to one entry of a file.
+
+    Args:
+        name: as the file has it. It may hold control characters: escape it before it is printed.
+        outcome: `not reached` where others were refused, so that nothing was written.
+        reason: why it was skipped or refused; holds no value.
+        new_name: where it was renamed.
+        warning: what to look at though it was imported.
+        is_overwritten: another value stood there.
+    """
+
+    name: str
+    outcome: Outcome
+    reason: str = ""
+    new_name: str | None = None
+    warning: str = ""
+    is_overwritten: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """
+    What an import did, in the order of the file.
+
+    Args:
+        lines: one for every entry.
+        is_written: False where entries were refused and so nothing was written, or on a trial run.
+        names_to_change: names our grammar refuses, each with a suggestion.
+    """
+
+    lines: tuple[Line, ...]
+    is_written: bool
+    names_to_change: tuple[NameToChange, ...] = ()
+
+    def of(self, outcome: Outcome) -> tuple[Line, ...]:
+        """Give the lines with this outcome."""
+        return tuple(line for line in self.lines if line.outcome == outcome)
+
+    @property
+    def renamed(self) -> tuple[Line, ...]:
+        """The lines of entries that got another name."""
+        return tuple(line for line in self.lines if line.new_name is not None)
+
+    @property
+    def warnings(self) -> tuple[Line, ...]:
+        """The lines with something to look at."""
+        return tuple(line for line in self.lines if line.warning)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What can be written, and what cannot."""
+
+    items: tuple[Item, ...]
+    refused: tuple[Line, ...]
+    names_to_change: tuple[NameToChange, ...]
+
+
+def plan_import(
+    raw: Mapping[str, object],
+    *,
+    kind: Kind,
+    team: str | None = None,
+    rename: Mapping[str, str] | None = None,
+    dialect: Dialect = "core",
+    progress: Callable[[], None] = lambda: None,
+) -> Plan:
+    """
+    Judge every entry of *raw*, so that trouble is known before anything is written.
+
+    Args:
+        raw: by name, as `document.parse` gives it, or `Connection` and `Variable` objects.
+        kind: connection or variable.
+        team: which team's entries they become.
+        rename: new names by old ones.
+        dialect: which of Airflow's two readings connections follow.
+        progress: called once for every entry.
+
+    Raises:
+        InvalidInputError: as `rename_all`.
+    """
+    new_names = rename_all(raw, rename or {})
+    # Names of the file, not the new ones: the table tells what to write into `rename`.
+    old_names = {new: old for old, new in new_names.items()}
+    to_change = tuple(
+        NameToChange(name=old_names[row.name], reason=row.reason, suggestion=row.suggestion)
+        for row in names_to_change(new_names.values())
+    )
+    bad_names = {row.name: row.reason for row in to_change}
+    items: list[Item] = []
+    refused: list[Line] = []
+    for name, entry in raw.items():
+        progress()
+        new_name = new_names[name] if new_names[name] != name else None
+        if name in bad_names:
+            refused.append(Line(name=name, outcome="refused", reason=bad_names[name], new_name=new_name))
+            continue
+        ref = Ref(kind, new_names[name], team)
+        try:
+            items.append(_item(name, ref, entry, dialect))
+        except InvalidInputError as error:
+            refused.append(Line(name=name, outcome="refused", reason=str(error), new_name=new_name))
+    return Plan(items=tuple(items), refused=tuple(refused), names_to_change=to_change)
+
+
+def _item(name: str, ref: Ref, entry: object, dialect: Dialect) -> Item:
+    if ref.kind == "connection":
+        connection = entry if isinstance(entry, Connection) else connection_of(name, entry, dialect)
+        metadata = Metadata(description=connection.description, conn_type=connection.conn_type)
+        secret, is_masked = connection.format("json"), _is_masked_connection(connection)
+    else:
+        variable = entry if isinstance(entry, Variable) else variable_of(name, entry)
+        metadata = Metadata(description=variable.description)
+        secret, is_masked = variable.value, _is_masked_variable(variable)
+    return Item(name=name, ref=ref, secret=secret, metadata=metadata, is_masked=is_masked)
+
+
+def _is_masked_connection(connection: Connection) -> bool:
+    password = connection.password
+    if password is not None and password.reveal() == MASK:
+        return True
+    return connection.extra is not None and MASK in _texts(connection.extra.reveal())
+
+
+def _is_masked_variable(variable: Variable) -> bool:
+    text = variable.value.reveal()
+    if text == MASK:
+        return True
+    if MASK not in text or text[:1] not in ("{", "["):
+        return False
+    try:
+        return MASK in _texts(variable.json())
+    except InvalidInputError:
+        return False
+
+
+def _texts(value: object) -> Iterator[object]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+    else:
+        yield value
