@@ -13,9 +13,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from strongroom.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["KINDS", "MAX_NAME_CHARACTERS", "Kind", "Ref", "check_deployment"]
 
@@ -29,9 +32,10 @@ _TEAM = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,48}[A-Za-z0-9])?", re.ASCII)
 _DEPLOYMENT = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?", re.ASCII)
 # Cc control, Cf formatting (bidi, zero-width, soft hyphen, BOM), Cs surrogate, Zl/Zp line separators.
 _REFUSED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-# Unicode's Default_Ignorable_Code_Point outside Cf: they print as nothing, so two names would look alike.
+# Unicode's Default_Ignorable_Code_Point outside Cf, and the blank of Braille: they print as nothing, so
+# two names would look alike.
 _INVISIBLE = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
+    "[\u034f\u2800\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
 )
 
 
@@ -58,11 +62,14 @@ class Ref(_Parts):
     def __new__(cls, kind: Kind, name: str, team: str | None = None) -> Ref:
         if kind not in KINDS:
             raise InvalidInputError("the kind must be connection, variable or config")
-        if team is not None and not (_TEAM.fullmatch(team)):
-            raise InvalidInputError(
-                "a team name has 1 to 50 letters, digits, '-' or '_', the first and last a letter or digit"
-            )
+        if team is not None:
+            _check_team(team)
         return super().__new__(cls, kind, _checked(name), team)
+
+    @classmethod
+    def _make(cls, iterable: Iterable[Any]) -> Ref:  # type: ignore[override]  # typing.Self is 3.11
+        # What NamedTuple's own _make and _replace build would skip the checks.
+        return cls(*iterable)
 
     def __str__(self) -> str:
         """Give kind and name for people, as in `connection "orders_db" (team data)`."""
@@ -84,6 +91,13 @@ def check_deployment(name: str) -> str:
             "a deployment name has 1 to 63 of a-z, 0-9, '_' or '-', the first and last a letter or digit"
         )
     return name
+
+
+def _check_team(team: object) -> None:
+    if not isinstance(team, str) or not _TEAM.fullmatch(team):
+        raise InvalidInputError(
+            "a team name has 1 to 50 letters, digits, '-' or '_', the first and last a letter or digit"
+        )
 
 
 def _checked(name: str) -> str:

@@ -58,7 +58,8 @@ class Secret(_Holder["T"]):
         return "Secret(…)"
 
     def __bool__(self) -> bool:
-        return self.reveal() not in ("", None)
+        value = self.reveal()
+        return value is not None and not (isinstance(value, (str, bytes)) and len(value) == 0)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
@@ -75,6 +76,10 @@ class Secret(_Holder["T"]):
 
     def __reduce_ex__(self, _protocol: object) -> NoReturn:
         raise TypeError("a Secret cannot be pickled; reveal() it where it is needed")
+
+    def __getstate__(self) -> NoReturn:
+        # Serialisers that are not pickle ask for this one.
+        raise TypeError("a Secret cannot be serialised; reveal() it where it is needed")
 
     def __setattr__(self, name: str, _value: object) -> None:
         raise AttributeError(f"a Secret is immutable; cannot set {name}")

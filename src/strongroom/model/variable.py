@@ -40,6 +40,9 @@ class Variable:
         if not isinstance(text, str):
             raise InvalidInputError("the value of a variable is not a Secret of text", rule="R18")
         _check(text)
+        description: object = self.description
+        if description is not None and not isinstance(description, str):
+            raise InvalidInputError("the description of a variable is not text", rule="R18")
 
     def json(self) -> object:
         """
@@ -63,11 +66,9 @@ class Variable:
 
         Source: `airflow variables import` of Airflow 3.3.2, cli/commands/variable_command.py.
         """
-        description: object = None
+        description = None
         if isinstance(item, Mapping) and "value" in item:
             description, item = item.get("description"), item["value"]
-        if description is not None and not isinstance(description, str):
-            raise InvalidInputError("the description of a variable is not text", rule="R18")
         text = item if isinstance(item, str) else _written(item)
         return cls(key=key, value=Secret(text), description=description)
 
