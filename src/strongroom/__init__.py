@@ -1,3 +1,260 @@
-"""Keep variables and connections in the stores you trust; hand each to the task that may have it."""
+"""
+Keep variables and connections in the stores you trust; hand each to the task that may have it.
+
+    import strongroom
+
+    orders = strongroom.connection("orders_db")
+    region = strongroom.variable("region", default="eu")
+
+The first call opens the room that the settings describe (none at all works too) and keeps it for
+the process. Every task imports this file, so importing it loads nothing but the errors.
+"""
+
+from __future__ import annotations
+
+import os
+from _thread import allocate_lock
+
+from strongroom import errors
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import timedelta
+    from typing import Any
+
+    from strongroom.live.follow import Follow
+    from strongroom.model.connection import Connection
+    from strongroom.model.entry import Entry
+    from strongroom.model.ref import Kind
+    from strongroom.model.secret import Secret
+    from strongroom.model.variable import Variable
+    from strongroom.service.room import Room
+    from strongroom.settings import Settings
 
 __version__ = "0.1.0"
+__all__ = [
+    "Connection",
+    "Secret",
+    "Variable",
+    "aconnection",
+    "avariable",
+    "connection",
+    "errors",
+    "follow",
+    "open_room",
+    "use_room",
+    "variable",
+]
+
+_LAZY = {
+    "Connection": "strongroom.model.connection",
+    "Secret": "strongroom.model.secret",
+    "Variable": "strongroom.model.variable",
+}
+
+
+class _Required:
+    """Says that no default was given, because None may be one."""
+
+    def __repr__(self) -> str:
+        return "<required>"
+
+
+_REQUIRED = _Required()
+
+
+def connection(name: str, *, team: str | None = None) -> Connection:
+    """
+    Give a connection; `password` and every leaf of `extra` are Secrets.
+
+    Raises:
+        NotFoundError: no backend has it; `hint` is the next command to type.
+        AccessDeniedError, BackendUnavailableError, MalformedEntryError, SettingsError, …: see
+            docs/errors.md.
+    """
+    return _here().lookup.connection(name, team)
+
+
+def variable(
+    name: str,
+    default: object = _REQUIRED,
+    *,
+    json: bool = False,
+    team: str | None = None,
+) -> Any:  # noqa: ANN401 -- text, or any JSON
+    """
+    Give the text of a variable.
+
+    Args:
+        name: which one.
+        default: given back where no backend has it; without one that is an error.
+        json: parse the text as JSON.
+        team: whose it is; the global one answers where the team has none.
+
+    Raises:
+        NotFoundError: no backend has it, and there is no default.
+        MalformedEntryError: with *json*, the text is not JSON.
+        As `connection`.
+    """
+    entry = _peek(("variable", name, team))
+    # The way of nearly every call: in memory, plain text. Everything else takes the long way.
+    if entry is not None and not json and not entry.metadata.references:
+        return entry.secret.reveal()
+    lookup = _here().lookup
+    if default is _REQUIRED:
+        found = lookup.variable_entry(name, team)
+    elif (found := lookup.find_variable(name, team)) is None:
+        return default
+    return lookup.json_of(found) if json else found.secret.reveal()
+
+
+async def aconnection(name: str, *, team: str | None = None) -> Connection:
+    """Give what `connection` gives without blocking the loop."""
+    return await _here().lookup.aconnection(name, team)
+
+
+async def avariable(
+    name: str,
+    default: object = _REQUIRED,
+    *,
+    json: bool = False,
+    team: str | None = None,
+) -> Any:  # noqa: ANN401 -- as variable
+    """Give what `variable` gives without blocking the loop."""
+    lookup = _here().lookup
+    if default is _REQUIRED:
+        found = await lookup.avariable_entry(name, team)
+    elif (found := await lookup.afind_variable(name, team)) is None:
+        return default
+    return lookup.json_of(found) if json else found.secret.reveal()
+
+
+def follow(
+    name: str,
+    on_change: Callable[[Entry], object] | None = None,
+    *,
+    kind: Kind = "connection",
+    team: str | None = None,
+    interval: timedelta | None = None,
+) -> Follow:
+    """
+    Follow an entry: `current` is the newest, *on_change* is called with each new version.
+
+    Args:
+        name: which one.
+        on_change: called on a thread of its own.
+        kind: `connection` or `variable`.
+        team: whose it is.
+        interval: how often to look; a few seconds if unsaid.
+
+    Returns:
+        a context manager; `close` ends the following.
+    """
+    return _here().lookup.follow(name, on_change, kind=kind, team=team, interval=interval)
+
+
+def open_room(
+    config: Settings | str | os.PathLike[str] | None = None,
+    *,
+    deployment: str | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Room:
+    """
+    Open a room of one's own, to close oneself: `with strongroom.open_room() as room`.
+
+    Args:
+        config: settings, or a settings file, or None to look for one.
+        deployment: which of the file's deployments.
+        environ: the environment, if not this process's.
+
+    Raises:
+        SettingsError, BackendConfigError, SealedError: as their names say.
+    """
+    from strongroom import assembly  # noqa: PLC0415 -- loads the stores; a task may never need it
+
+    return assembly.open_room(
+        config, deployment=deployment, environ=os.environ if environ is None else environ
+    )
+
+
+class use_room:  # noqa: N801 -- used like a function: `with strongroom.use_room(room):`
+    """
+    Let `connection`, `variable` and the others above ask *room*, inside a `with` block.
+
+    For tests, and for processes that open their room themselves. It counts for the whole process,
+    all threads; the room stays open afterwards.
+    """
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._before: Room | None = None
+
+    def __enter__(self) -> Room:
+        with _lock:
+            self._before = _room
+            _use(self._room)
+        return self._room
+
+    def __exit__(self, *_details: object) -> None:
+        with _lock:
+            _use(self._before)
+
+
+# --- the room of this process ----------------------------------------------------------------------
+
+_lock = allocate_lock()
+_room: Room | None = None
+
+
+def _nothing(_key: tuple[Kind, str, str | None]) -> Entry | None:
+    return None
+
+
+_peek: Callable[[tuple[Kind, str, str | None]], Entry | None] = _nothing
+
+
+def _use(room: Room | None) -> None:
+    global _room, _peek  # noqa: PLW0603 -- the one room of a process is its state
+    _room = room
+    _peek = _nothing if room is None else room.lookup.peek
+
+
+def _here() -> Room:
+    return _room or _opened()
+
+
+def _opened() -> Room:
+    with _lock:
+        if _room is not None:
+            return _room
+        room = open_room()
+        _use(room)
+        return room
+
+
+def _forget_after_fork() -> None:
+    # The child opens its own: threads and locks of the parent's room do not exist here.
+    global _lock  # noqa: PLW0603 -- another thread of the parent may have held it
+    _lock = allocate_lock()
+    _use(None)
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)
+
+
+def __getattr__(name: str) -> object:
+    if name in _LAZY:
+        from importlib import import_module  # noqa: PLC0415 -- loaded by Python itself
+
+        found: object = getattr(import_module(_LAZY[name]), name)
+    elif name in errors.__all__:
+        found = getattr(errors, name)
+    else:
+        raise AttributeError(f"module 'strongroom' has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY, *errors.__all__})

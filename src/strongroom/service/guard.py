@@ -113,7 +113,7 @@ class Guard:
 
     def _do(self, deed: _Deed, work: Callable[[], Sequence[T]]) -> Sequence[T]:
         self._authorise(deed)
-        if deed.action not in _RECORDED:
+        if deed.action not in _RECORDED or not deed.refs:
             return work()
         if deed.action in _CHANGES:
             self._recorder.append(deed.begun())

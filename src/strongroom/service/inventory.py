@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 from heapq import merge
 from itertools import groupby, islice
-from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, cast
 
 from strongroom.backend import Listable
 from strongroom.model.entry import Metadata, Summary
@@ -15,13 +15,13 @@ from strongroom.model.ref import KINDS, Kind, Ref
 from strongroom.policy import Action
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from strongroom.chain import Chain, Link
     from strongroom.policy import Actor
     from strongroom.service.guard import Guard
 
-__all__ = ["Clash", "Inventory", "Row", "Spelling"]
+__all__ = ["Clash", "Inventory", "Row"]
 
 _PLAIN = Metadata()
 _PAGE = 1000  # summaries asked of one backend at a time
@@ -59,22 +59,29 @@ class Clash:
     spelling: str
 
 
-@runtime_checkable
-class Spelling(Protocol):
-    """A backend whose convention may spell two names alike."""
-
-    def spelling(self, ref: Ref) -> str | None:
-        """Say how *ref* is spelled there, or None where it cannot be."""
-        ...
-
-
 class Inventory:
-    """List names as one actor. Threads: may be used from several threads at once."""
+    """
+    List names as one actor.
 
-    def __init__(self, chain: Chain, guard: Guard, actor: Actor) -> None:
+    Args:
+        spellings: by the name of a backend, how it spells a Ref (None where it cannot); only of
+            those whose convention may spell two names alike.
+
+    Threads: may be used from several threads at once.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        guard: Guard,
+        actor: Actor,
+        *,
+        spellings: Mapping[str, Callable[[Ref], str | None]] | None = None,
+    ) -> None:
         self._chain = chain
         self._guard = guard
         self._actor = actor
+        self._spellings = spellings or {}
 
     def page(
         self,
@@ -106,7 +113,7 @@ class Inventory:
         rows = self._guard.act(
             self._actor, Action.LIST, None, lambda: list(self._rows(KINDS, None, "", None))
         )
-        return [clash for link in self._chain.links for clash in _clashes(link, rows)]
+        return [clash for name, spell in self._spellings.items() for clash in _clashes(name, spell, rows)]
 
     @property
     def not_listable(self) -> tuple[str, ...]:
@@ -152,15 +159,13 @@ class Inventory:
             after = page[-1].ref.name
 
 
-def _clashes(link: Link, rows: list[Row]) -> Iterator[Clash]:
-    if not isinstance(link.backend, Spelling):
-        return
+def _clashes(name: str, spell: Callable[[Ref], str | None], rows: list[Row]) -> Iterator[Clash]:
     alike: dict[str, list[Ref]] = {}
     for row in rows:
         # A backend's own listing gives one name for each spelling; other backends' names tell the clash.
-        spelling = link.backend.spelling(row.ref)
-        if spelling is not None and row.backend != link.name:
+        spelling = spell(row.ref)
+        if spelling is not None and {row.backend, *row.shadowed} != {name}:
             alike.setdefault(spelling, []).append(row.ref)
     for spelling, refs in alike.items():
         if len(refs) > 1:
-            yield Clash(link.name, tuple(refs), spelling)
+            yield Clash(name, tuple(refs), spelling)

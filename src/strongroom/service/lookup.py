@@ -13,10 +13,10 @@ from strongroom.backend import Listable
 from strongroom.errors import InvalidInputError, MalformedEntryError, NotFoundError
 from strongroom.model.connection import Connection
 from strongroom.model.ref import Ref
+from strongroom.model.variable import Variable
 from strongroom.policy import Action
 
 if TYPE_CHECKING:
-
     from strongroom.cache import Cache
     from strongroom.chain import Chain, Explanation
     from strongroom.model.connection import Dialect
@@ -103,10 +103,33 @@ class Lookup:
         Raises:
             As `entry`.
         """
+        return self.variable_entry(name, team).secret.reveal()
+
+    def variable_entry(self, name: str, team: str | None = None) -> Entry:
+        """Give the entry of a variable, references resolved. Raises as `entry`."""
+        entry = self.find_variable(name, team)
+        if entry is None:
+            raise self.absent(Ref("variable", name, team))
+        return entry
+
+    def find_variable(self, name: str, team: str | None = None) -> Entry | None:
+        """Give the entry of a variable, references resolved, or None where no backend has it."""
         entry = self._cache.peek(("variable", name, team))
-        if entry is None or entry.metadata.references:
-            entry = self.entry(Ref("variable", name, team))
-        return entry.secret.reveal()
+        if entry is not None and not entry.metadata.references:
+            return entry
+        return self.find(Ref("variable", name, team))
+
+    def json_of(self, entry: Entry) -> object:
+        """
+        Read the JSON in a variable's *entry*.
+
+        Raises:
+            MalformedEntryError: it is none; the text of the entry is not told.
+        """
+        try:
+            return Variable(key=entry.ref.name, value=entry.secret).json()
+        except InvalidInputError as error:
+            raise _malformed(entry, "JSON", error) from None
 
     def explain(self, ref: Ref) -> Explanation:
         """Tell which backend answers *ref* and why, never the value; absent is an outcome, not an error."""
@@ -162,13 +185,17 @@ def parse_stored(entry: Entry, dialect: Dialect) -> Connection:
     try:
         return Connection.parse(entry.secret.reveal(), dialect)
     except InvalidInputError as error:
-        raise MalformedEntryError(
-            f"{entry.ref} in the backend {entry.backend} is no connection: {error}",
-            backend=entry.backend,
-            ref=str(entry.ref),
-            offset=error.offset,
-            hint=error.hint,
-        ) from None
+        raise _malformed(entry, "connection", error) from None
+
+
+def _malformed(entry: Entry, what: str, error: InvalidInputError) -> MalformedEntryError:
+    return MalformedEntryError(
+        f"{entry.ref} in the backend {entry.backend} is no {what}: {error}",
+        backend=entry.backend,
+        ref=str(entry.ref),
+        offset=error.offset,
+        hint=error.hint,
+    )
 
 
 def shell_word(name: str) -> str:

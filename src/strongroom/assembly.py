@@ -1,0 +1,402 @@
+"""
+Settings → objects: the only file that names concrete classes.
+
+Not for deciding anything: it reads settings, makes the parts, and joins them.
+
+Rules of this file:
+
+1. Opening makes nothing: no store, no key, no folder. `create_room` makes what is missing and
+   never overwrites; a key is never made beside a store that has one already.
+2. What a room does not need is not imported: reading loads no writer.
+3. Clock and environment come in here and are passed down.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from strongroom.audit import AuditLog
+from strongroom.backend import load as load_backend
+from strongroom.cache import Cache, Lifetimes
+from strongroom.chain import Chain, Link
+from strongroom.crypto.wrapping import Wrapper
+from strongroom.errors import ConflictError, SealedError
+from strongroom.model.ref import KINDS, Ref
+from strongroom.model.secret import Secret
+from strongroom.place import require_library
+from strongroom.policy import Action, Actor, Assurance, OwnerPolicy
+from strongroom.service.guard import Guard, Guarded
+from strongroom.service.lookup import Lookup
+from strongroom.service.room import Room
+from strongroom.settings import BackendSettings, Settings, WrapperSettings, load, options, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from strongroom.backend import Backend
+    from strongroom.barrier import Barrier
+    from strongroom.service.audit import AuditTrail
+    from strongroom.service.backends import Backends
+    from strongroom.service.doctor import Doctor
+    from strongroom.service.entries import Entries
+    from strongroom.service.inventory import Inventory
+    from strongroom.service.keys import Keys
+    from strongroom.service.transfer import Transfer
+
+__all__ = ["create_room", "local_owner", "open_room", "room_of"]
+
+NATIVE = "native"
+ENV = "env"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ways:
+    """What comes from outside: environment, clock, and whom to ask for a passphrase."""
+
+    environ: Mapping[str, str]
+    clock: Callable[[], datetime]
+    ask: Callable[[], Secret[str]] | None = None
+
+
+def open_room(
+    config: Settings | str | os.PathLike[str] | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    cwd: Path | None = None,
+    deployment: str | None = None,
+    passphrase: Callable[[], Secret[str]] | None = None,
+) -> Room:
+    """
+    Open one deployment's room, making nothing.
+
+    Args:
+        config: settings, a settings file, or None to look for one; none at all works too.
+        environ: the environment.
+        cwd: where `./strongroom.toml` is looked for.
+        deployment: which of the file's deployments; the first if unsaid.
+        passphrase: asks a person, where the store is wrapped by one that the settings do not fetch.
+
+    Raises:
+        SettingsError: the settings are wrong, or an agent or server is named.
+        BackendConfigError: a backend will never work as configured, or its store is not there.
+        SealedError: no wrapper opens the store.
+    """
+    require_library(environ)
+    settings = _settings(config, environ, cwd, deployment)
+    ways = _Ways(environ=environ, clock=_now, ask=passphrase)
+    made: list[Backend] = []
+    try:
+        links = [_link(backend, settings, ways, made) for backend in _chain(settings)]
+        return room_of(links, settings, clock=ways.clock)
+    except BaseException:
+        for backend in made:
+            backend.close()
+        raise
+
+
+def create_room(
+    config: Settings | str | os.PathLike[str] | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    cwd: Path | None = None,
+    deployment: str | None = None,
+    passphrase: Callable[[], Secret[str]] | None = None,
+) -> Room:
+    """
+    Make the store and the outer key of a deployment, where they are missing, and open its room.
+
+    Usable twice, and by several processes at once: what is there is left as it is, and whoever
+    comes second opens what the first has made. All of it is on the disk before this returns.
+
+    Raises:
+        As `open_room`; and SealedError where the store has a key and the outer one is missing.
+        NotRecordedError: the audit log cannot be written; nothing was made.
+    """
+    require_library(environ)
+    settings = _settings(config, environ, cwd, deployment)
+    ways = _Ways(environ=environ, clock=_now, ask=passphrase)
+    if not _has_key(settings):
+        log = AuditLog(settings.audit.path, deployment=settings.deployment, clock=ways.clock)
+        try:
+            guard = Guard(OwnerPolicy(local_owner()), log)
+            guard.act(local_owner(), Action.ADMINISTER, None, lambda: _create(settings, ways), reason="init")
+        finally:
+            log.close()
+    return open_room(settings, environ=environ, passphrase=passphrase)
+
+
+def local_owner() -> Actor:
+    """Give the actor a process without agent or server acts as: its Unix user on this host."""
+    return Actor(f"local:{os.geteuid()}", Assurance.HOST_USER)
+
+
+def room_of(
+    links: Sequence[Link],
+    settings: Settings,
+    *,
+    clock: Callable[[], datetime],
+    log: AuditLog | None = None,
+) -> Room:
+    """
+    Join backends and everything above them into a room. Tests bring their own backends here.
+
+    Raises:
+        SettingsError, BackendConfigError: the chain cannot be right.
+    """
+    lookup = settings.lookup
+    deadline = timedelta(seconds=lookup.deadline_seconds)
+    chain = Chain(links, clock=clock, deadline=deadline, write_to=settings.write_to)
+    log = log or AuditLog(settings.audit.path, deployment=settings.deployment, clock=clock)
+    actor = local_owner()
+    guard = Guard(OwnerPolicy(actor), log)
+    cache = Cache(Guarded(chain, guard, actor), _lifetimes(settings), clock=clock, patience=deadline * 1.5)
+    parts = _Parts(settings=settings, chain=chain, cache=cache, guard=guard, log=log)
+    return Room(
+        deployment=settings.deployment,
+        actor=actor,
+        lookup=Lookup(cache, chain, guard, actor, dialect=lookup.dialect),
+        parts=parts,
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def _settings(
+    config: Settings | str | os.PathLike[str] | None,
+    environ: Mapping[str, str],
+    cwd: Path | None,
+    deployment: str | None,
+) -> Settings:
+    if isinstance(config, Settings):
+        return config
+    return load(config, environ=environ, cwd=cwd, deployment=deployment)
+
+
+def _lifetimes(settings: Settings) -> Lifetimes:
+    cache = settings.cache
+    return Lifetimes(
+        ttl=timedelta(seconds=cache.ttl),
+        stale_if_error=timedelta(seconds=cache.stale_if_error),
+        absent_ttl=timedelta(seconds=cache.absent_ttl),
+        max_entries=cache.max_entries,
+        max_absences=cache.max_entries,
+    )
+
+
+# --- backends --------------------------------------------------------------------------------------
+
+
+def _chain(settings: Settings) -> list[BackendSettings]:
+    """Give the backends in the order asked; unsaid, the environment and then the store there is."""
+    names = settings.chain
+    if not names:
+        names = (ENV, NATIVE) if settings.store.path.exists() else (ENV,)
+    return [settings.backend.get(name) or BackendSettings(name=name, kind=name) for name in names]
+
+
+def _link(backend: BackendSettings, settings: Settings, ways: _Ways, made: list[Backend]) -> Link:
+    found = _backend(backend, settings, ways)
+    made.append(found)
+    seconds = backend.timeout_seconds or settings.lookup.timeout_seconds
+    return Link(
+        backend=found,
+        match=backend.match,
+        kinds=backend.kinds or KINDS,
+        on_unavailable=backend.on_unavailable,
+        team_fallback=backend.team_fallback,
+        timeout=timedelta(seconds=seconds),
+        references=backend.references,
+    )
+
+
+def _backend(backend: BackendSettings, settings: Settings, ways: _Ways) -> Backend:
+    kind: Any = load_backend(backend.kind)
+    if backend.kind == NATIVE:
+        options(backend, _NoOptions, environ=ways.environ)
+        return kind(_open_barrier(backend.name, settings, ways))  # type: ignore[no-any-return]
+    made = options(backend, getattr(kind, "options_type", _NoOptions), environ=ways.environ)
+    if backend.kind == ENV:
+        return kind(backend.name, made, environ=ways.environ, clock=ways.clock)  # type: ignore[no-any-return]
+    return kind(backend.name, made, clock=ways.clock)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class _NoOptions:
+    """Options of a backend that has none."""
+
+
+# --- the store and its keys ------------------------------------------------------------------------
+
+
+def _open_barrier(name: str, settings: Settings, ways: _Ways) -> Barrier:
+    from strongroom.barrier import Barrier  # noqa: PLC0415 -- only a chain with a store loads it
+    from strongroom.store.store import Store  # noqa: PLC0415
+
+    store = Store.open(settings.store.path, name=name)
+    try:
+        return Barrier.open(
+            store, _wrappers(settings, ways), deployment=settings.deployment, clock=ways.clock
+        )
+    except BaseException:
+        store.close()
+        raise
+
+
+def _has_key(settings: Settings) -> bool:
+    """Tell whether the store is there and has a key of this deployment, which only its wrappers may open."""
+    from strongroom.barrier import Barrier  # noqa: PLC0415 -- only `init` asks
+    from strongroom.store.store import Store  # noqa: PLC0415
+
+    if not settings.store.path.exists():
+        return False
+    store = Store.open(settings.store.path, create=True)
+    try:
+        return bool(Barrier(store, (), deployment=settings.deployment, clock=_now).keys())
+    finally:
+        store.close()
+
+
+def _create(settings: Settings, ways: _Ways) -> None:
+    from strongroom.barrier import Barrier  # noqa: PLC0415 -- only `init` makes one
+    from strongroom.store.store import Store  # noqa: PLC0415
+    from strongroom.wrappers import file  # noqa: PLC0415
+
+    for wrapper in settings.store.wrappers:
+        if wrapper.path is not None:
+            # Another process may have been faster: its key is the key.
+            with suppress(ConflictError):
+                file.create(wrapper.path)
+    store = Store.open(settings.store.path, create=True)
+    Barrier.create(store, _wrappers(settings, ways), deployment=settings.deployment, clock=ways.clock).close()
+
+
+def _wrappers(settings: Settings, ways: _Ways) -> list[Wrapper]:
+    return [_wrapper(wrapper, ways) for wrapper in settings.store.wrappers]
+
+
+def _wrapper(wrapper: WrapperSettings, ways: _Ways) -> Wrapper:
+    if wrapper.path is not None:
+        from strongroom.wrappers.file import FileWrapper  # noqa: PLC0415 -- only what is configured
+
+        return FileWrapper(wrapper.path)
+    return _AskedPassphrase(wrapper, ways)
+
+
+class _AskedPassphrase(Wrapper):
+    """A passphrase wrapper that fetches or asks for the passphrase when it is first needed, once."""
+
+    kind = "passphrase"
+    name = "passphrase"
+
+    def __init__(self, settings: WrapperSettings, ways: _Ways) -> None:
+        self._settings = settings
+        self._ways = ways
+        self._made: Wrapper | None = None
+
+    def wrap(self, key: bytes, *, context: bytes) -> bytes:
+        return self._wrapper().wrap(key, context=context)
+
+    def unwrap(self, blob: bytes, *, context: bytes) -> bytes:
+        return self._wrapper().unwrap(blob, context=context)
+
+    def _wrapper(self) -> Wrapper:
+        if self._made is None:
+            from strongroom.wrappers.passphrase import PassphraseWrapper  # noqa: PLC0415 -- as above
+
+            self._made = PassphraseWrapper(self._passphrase())
+        return self._made
+
+    def _passphrase(self) -> Secret[str]:
+        if self._settings.passphrase is not None:
+            return resolve(self._settings.passphrase, environ=self._ways.environ)
+        if self._ways.ask is None:
+            raise SealedError(
+                "the store is wrapped by a passphrase, and nobody can be asked for it here",
+                hint="name where it comes from: store.wrappers, passphrase = { file = … }",
+            )
+        return self._ways.ask()
+
+
+# --- the nouns of a room ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """Makes each noun when it is first asked for; see `service/room.py`."""
+
+    settings: Settings
+    chain: Chain
+    cache: Cache
+    guard: Guard
+    log: AuditLog
+
+    def entries(self, room: Room) -> Entries:
+        from strongroom.service.entries import Entries  # noqa: PLC0415 -- see the class
+
+        return Entries(
+            lookup=room.lookup,
+            inventory=room.inventory,
+            cache=self.cache,
+            chain=self.chain,
+            guard=self.guard,
+            actor=room.actor,
+            dialect=self.settings.lookup.dialect,
+            has_store=bool(self._barriers()),
+        )
+
+    def inventory(self, room: Room) -> Inventory:
+        from strongroom.service.inventory import Inventory  # noqa: PLC0415 -- see the class
+
+        return Inventory(self.chain, self.guard, room.actor, spellings=self._spellings())
+
+    def transfer(self, room: Room) -> Transfer:
+        from strongroom.service.transfer import Transfer  # noqa: PLC0415 -- see the class
+
+        return Transfer(room)
+
+    def backends(self, room: Room) -> Backends:
+        from strongroom.service.backends import Backends  # noqa: PLC0415 -- see the class
+
+        kinds = {name: backend.kind for name, backend in self.settings.backend.items()}
+        return Backends(self.chain, self.guard, room.actor, kinds=kinds)
+
+    def keys(self, room: Room) -> Keys:
+        from strongroom.service.keys import Keys  # noqa: PLC0415 -- see the class
+
+        return Keys([barrier.keys for barrier in self._barriers()], self.guard, room.actor)
+
+    def audit(self, room: Room) -> AuditTrail:
+        from strongroom.service.audit import AuditTrail  # noqa: PLC0415 -- see the class
+
+        return AuditTrail(self.log, self.guard, room.actor)
+
+    def doctor(self, room: Room) -> Doctor:
+        from strongroom.service.doctor import Doctor  # noqa: PLC0415 -- see the class
+
+        return Doctor(room, self.settings, clock=_now)
+
+    def close(self) -> None:
+        self.cache.close()
+        self.log.close()
+
+    def _spellings(self) -> dict[str, Callable[[Ref], str | None]]:
+        """Give the spelling of each backend whose file says how it spells names."""
+        found = {}
+        for link in self.chain.links:
+            spell = getattr(sys.modules[type(link.backend).__module__], "spell", None)
+            if spell is not None:
+                found[link.name] = spell
+        return found
+
+    def _barriers(self) -> list[Barrier]:
+        backends = (link.backend for link in self.chain.links)
+        return [barrier for backend in backends if (barrier := getattr(backend, "barrier", None)) is not None]
