@@ -37,12 +37,17 @@ if TYPE_CHECKING:
 
     from strongroom.model.ref import Kind, Ref
 
-__all__ = ["Denying", "Flaky", "Memory", "Slow", "frozen_clock"]
+__all__ = ["Denying", "Flaky", "Memory", "Slow", "frozen_clock", "utc_now"]
 
 
 def frozen_clock() -> datetime:
     """Give the same instant, always: 2026-01-01T00:00:00Z."""
     return datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+
+def utc_now() -> datetime:
+    """Give the wall clock, for fakes in tests that measure real time."""
+    return datetime.now(timezone.utc)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,229 @@
+"""The promise of a backend: injective names, one broad except, and finding a kind."""
+
+import pkgutil
+import sys
+import types
+from datetime import datetime, timedelta, timezone
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import strongroom.backends
+from strongroom import backend as module
+from strongroom.backend import Fetched, Naming, PathBackend, check_size, ephemeral_version, kinds, load
+from strongroom.errors import (
+    AccessDeniedError,
+    BackendConfigError,
+    BackendUnavailableError,
+    InvalidInputError,
+    MalformedEntryError,
+)
+from strongroom.model.ref import Ref
+
+CANARY = "cAnArY-91b7"
+ROOT = Path(__file__).parents[1]
+AIRFLOW = Naming({"connection": "airflow/connections", "variable": "airflow/variables"}, team_separator="--")
+
+
+def clock():
+    return datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+
+# --- Naming ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("naming", "ref", "path"),
+    [
+        (AIRFLOW, Ref("connection", "orders_db"), "airflow/connections/orders_db"),
+        (AIRFLOW, Ref("variable", "a/b c"), "airflow/variables/a/b c"),
+        (AIRFLOW, Ref("variable", "x", "data"), "airflow/variables/data--x"),
+        (AIRFLOW, Ref("variable", "data--x"), None),
+        (AIRFLOW, Ref("variable", "-x", "a"), "airflow/variables/a---x"),
+        (AIRFLOW, Ref("variable", "x", "a--b"), None),
+        (AIRFLOW, Ref("config", "x"), None),
+        (Naming({"variable": ""}), Ref("variable", "x"), "x"),
+        (Naming({"variable": None}), Ref("variable", "x"), None),
+        (Naming({"variable": "v"}), Ref("variable", "x", "data"), None),
+        (Naming({"variable": "v"}, separator="-"), Ref("variable", "x"), "v-x"),
+        (Naming({"variable": "v"}, is_spellable=str.isidentifier), Ref("variable", "x"), None),
+    ],
+)
+def test_path_is_prefix_team_and_name_or_nothing(naming, ref, path):
+    assert naming.path(ref) == path
+
+
+def test_name_a_store_cannot_spell_is_refused_for_writing_and_names_the_store():
+    with pytest.raises(InvalidInputError, match="vault") as caught:
+        AIRFLOW.spell(Ref("variable", "data--x"), "vault")
+    assert caught.value.hint
+    assert AIRFLOW.spell(Ref("variable", "x"), "vault") == "airflow/variables/x"
+
+
+@pytest.mark.parametrize(
+    "prefixes",
+    [
+        {"connection": "a", "variable": "a"},
+        {"connection": "a", "variable": "a/b"},
+        {"connection": "", "variable": "a"},
+        {"connection": "", "variable": ""},
+    ],
+)
+def test_prefixes_under_which_kinds_could_meet_are_refused(prefixes):
+    with pytest.raises(BackendConfigError):
+        Naming(prefixes)
+
+
+names = st.text(st.sampled_from("ab-_/x. "), min_size=1, max_size=6)
+teams = st.none() | st.text(st.sampled_from("ab-_"), min_size=1, max_size=6)
+
+
+def ref_or_none(kind, name, team):
+    try:
+        return Ref(kind, name, team)
+    except InvalidInputError:
+        return None
+
+
+@given(
+    st.lists(st.builds(ref_or_none, st.sampled_from(["connection", "variable"]), names, teams), max_size=40),
+    st.sampled_from(["--", "-", "_", "/", "___"]),
+)
+def test_two_refs_never_share_a_path(refs, separator):
+    naming = Naming({"connection": "c", "variable": "v"}, team_separator=separator)
+    owners = {}
+    for ref in {ref for ref in refs if ref is not None}:
+        path = naming.path(ref)
+        if path is not None:
+            assert owners.setdefault(path, ref) == ref
+
+
+# --- PathBackend -------------------------------------------------------------------------------
+
+
+class Paths(PathBackend):
+    """A foreign store whose one answer the test decides."""
+
+    def __init__(self, answer):
+        super().__init__("paths", None, AIRFLOW, clock)
+        self.answer = answer
+        self.asked = []
+
+    def _fetch(self, path):
+        self.asked.append(path)
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer
+
+
+def test_fetched_text_becomes_an_entry_with_its_origin():
+    backend = Paths(Fetched(text=CANARY, version="7", lifetime=timedelta(minutes=1)))
+    entry = backend.read(Ref("variable", "x"))
+    assert backend.asked == ["airflow/variables/x"]
+    assert (entry.secret.reveal(), entry.version, entry.lifetime) == (CANARY, "7", timedelta(minutes=1))
+    assert (entry.backend, entry.read_at) == ("paths", clock())
+    assert CANARY not in repr(entry) + repr(backend.answer)
+
+
+def test_name_that_cannot_be_spelled_is_absent_without_a_call():
+    backend = Paths(Fetched(text="x"))
+    assert backend.read(Ref("variable", "data--x")) is None
+    assert backend.asked == []
+
+
+def test_nothing_fetched_is_absent():
+    assert Paths(None).read(Ref("variable", "x")) is None
+
+
+def test_foreign_error_is_unavailable_and_only_its_class_is_told():
+    with pytest.raises(BackendUnavailableError, match="ValueError") as caught:
+        Paths(ValueError(CANARY)).read(Ref("variable", "x"))
+    assert CANARY not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+def test_own_error_passes_unchanged():
+    error = AccessDeniedError("no", reason="rule")
+    with pytest.raises(AccessDeniedError) as caught:
+        Paths(error).read(Ref("variable", "x"))
+    assert caught.value is error
+
+
+def test_interrupt_is_not_swallowed():
+    with pytest.raises(KeyboardInterrupt):
+        Paths(KeyboardInterrupt()).read(Ref("variable", "x"))
+
+
+def test_text_over_one_mebibyte_is_malformed():
+    check_size("é" * 524_288, backend="b", ref=Ref("variable", "x"))
+    with pytest.raises(MalformedEntryError) as caught:
+        Paths(Fetched(text="é" * 524_289)).read(Ref("variable", "x"))
+    assert caught.value.backend == "paths"
+
+
+def test_ephemeral_version_follows_key_and_text():
+    key, other = b"k" * 16, b"o" * 16
+    assert ephemeral_version(key, "a") == ephemeral_version(key, "a")
+    assert len({ephemeral_version(key, "a"), ephemeral_version(key, "b"), ephemeral_version(other, "a")}) == 3
+
+
+# --- load --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stranger(monkeypatch):
+    """Install a stranger's entry point without installing a package."""
+
+    def install(found):
+        point = EntryPoint("strange", "strange_package.backend:BACKEND", "strongroom.backends")
+        monkeypatch.setattr(
+            module, "entry_points", lambda group, name=None: [point] if name in (None, "strange") else []
+        )
+        package = types.ModuleType("strange_package.backend")
+        package.BACKEND = found
+        monkeypatch.setitem(sys.modules, "strange_package", types.ModuleType("strange_package"))
+        monkeypatch.setitem(sys.modules, "strange_package.backend", package)
+
+    return install
+
+
+def test_own_backend_is_found_by_its_file_name():
+    assert {load(kind).__name__ for kind in ("env", "file", "native")} == {"Env", "File", "Native"}
+
+
+def test_strangers_backend_is_found_by_its_entry_point(stranger):
+    stranger(Paths)
+    assert load("strange") is Paths
+    assert "strange" in kinds()
+
+
+def test_strangers_entry_point_that_is_no_backend_is_refused(stranger):
+    stranger(object)
+    with pytest.raises(BackendConfigError, match="is not a Backend"):
+        load("strange")
+
+
+@pytest.mark.parametrize("kind", ["nope", "", "../env", "_private", "env.x", "x" * 100])
+def test_unknown_kind_is_refused_and_the_known_are_named(kind):
+    with pytest.raises(BackendConfigError) as caught:
+        load(kind)
+    assert "env" in caught.value.hint
+    assert "file" in caught.value.hint
+
+
+def test_missing_package_names_what_to_install(monkeypatch):
+    monkeypatch.delitem(sys.modules, "strongroom.backends.native", raising=False)
+    monkeypatch.setitem(sys.modules, "strongroom.backends.native", None)
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda _name: object())
+    with pytest.raises(BackendConfigError, match="needs the package") as caught:
+        load("native")
+    assert caught.value.hint == "pip install 'strongroom[store]'"
+
+
+def test_every_backend_has_its_page_and_its_test():
+    for info in pkgutil.iter_modules(strongroom.backends.__path__):
+        assert (ROOT / "docs" / "backends" / f"{info.name}.md").is_file(), info.name
+        assert (ROOT / "tests" / "backends" / f"test_{info.name}.py").is_file(), info.name
