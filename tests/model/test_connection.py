@@ -91,7 +91,7 @@ def _documented() -> list[str]:
 def test_the_list_of_refusals_is_closed():
     documented = _documented()
     raised = set()
-    for name in ("connection", "extra", "jsontext", "variable"):
+    for name in ("connection", "entry", "extra", "jsontext", "variable"):
         source = (ROOT / "src" / "strongroom" / "model" / f"{name}.py").read_text(encoding="utf-8")
         raised |= set(re.findall(r'"(R\d+)"', source))
     assert documented == [f"R{number}" for number in range(1, len(documented) + 1)]
@@ -311,7 +311,7 @@ def test_a_text_may_have_a_mebibyte_and_no_more():
 
 
 def test_a_connection_whose_text_would_be_too_long_is_not_written():
-    connection = Connection(conn_type="a", description="\u20ac" * (LARGEST // 4))
+    connection = Connection(conn_type="a", description="\u20ac" * (LARGEST // 4), host="h")
     with pytest.raises(InvalidInputError) as caught:
         connection.format()
     assert caught.value.limit == LARGEST
@@ -593,6 +593,18 @@ def test_the_object_refuses_pickling_json_and_hashing():
             act(SHOWY.extra)
 
 
+def test_pickling_fails_even_where_nothing_is_secret():
+    for value in (Connection(), Extra({})):
+        with pytest.raises(TypeError):
+            pickle.dumps(value)
+
+
+def test_a_dialect_that_is_none_is_refused():
+    for read in (Connection.parse, Connection.from_dict):
+        with pytest.raises(InvalidInputError):
+            read("{}" if read == Connection.parse else {}, "airflow")
+
+
 def test_copies_and_asdict_hold_the_same_secrets():
     assert copy.deepcopy(SHOWY) == copy.copy(SHOWY) == SHOWY
     fields = dataclasses.asdict(SHOWY)
@@ -752,3 +764,11 @@ def test_every_plaintext_worth_masking_is_given():
         "{not json",
     } == found
     assert list(Connection(host="h", login="u").secrets()) == []
+
+
+@pytest.mark.parametrize("text", [":", "//", "//:", "a:", "@", "{", '{"a":', '"'])
+def test_what_is_worth_masking_is_found_in_one_pass(text):
+    # A pattern that looked back would need hours for these.
+    long = text * (LARGEST // len(text))
+    assert next(Connection(password=Secret(long)).secrets()) == long
+    assert list(Connection(password=Secret(long), host=long).secrets())

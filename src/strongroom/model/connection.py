@@ -29,13 +29,13 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, NoReturn, get_args
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from strongroom.errors import InvalidInputError
-from strongroom.model.entry import MAX_VALUE_BYTES
+from strongroom.model.entry import check_value
 from strongroom.model.extra import HIDDEN, Extra
-from strongroom.model.jsontext import decode, is_unicode
+from strongroom.model.jsontext import MAX_DEPTH, decode
 from strongroom.model.secret import Secret
 
 __all__ = ["Connection", "Dialect", "Form"]
@@ -43,6 +43,7 @@ __all__ = ["Connection", "Dialect", "Form"]
 Dialect = Literal["core", "sdk"]
 Form = Literal["json", "uri"]
 
+_DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
 _MAX_PORT = 65535
 _MAX_TEXT_DEPTH = 63  # of an extra given as text: written as an object it stands one level deeper
 _EXTRA_KEY = "__extra__"
@@ -60,7 +61,7 @@ _MAYBE_JSON = re.compile(r'[ \t\r\n]*["\[{\-0-9tfnNI]')  # how any JSON text sta
 _LEADING = "".join(map(chr, range(0x21)))  # C0 controls and space, which Airflow strips from a URI's start
 # What a host or a database name looks like; anything else may carry credentials and is not shown.
 _PLAIN = re.compile(r"[\w.:/+ \-\[\]%]*")
-_USER_INFO = re.compile(r"(?:^|//)([^/@\s]*:([^/@\s]+))@")
+_USER_INFO = re.compile(r"(?:^|//)([^/@:\s]*:([^/@\s]+))@")
 _SECRET_KEY = re.compile(r"pass|secret|token|pwd|pin|key|code", re.IGNORECASE)
 
 
@@ -117,14 +118,16 @@ class Connection:
             InvalidInputError: with `rule`, a number of docs/compatibility.md, and, where it is known,
                 `offset` in *text*; never any of the text.
         """
-        _check_size(text)
+        _check_dialect(dialect)
+        if not isinstance(text, str):
+            raise _refused("R18", "the connection is not text")
+        check_value(text, "the connection")
         stripped = text.strip()
         if not stripped:
             raise _refused("R1", "the connection is empty")
         if stripped[0] != "{":
             return _from_uri(stripped, dialect, len(text) - len(text.lstrip()))
-        found = decode(text, what="the connection")
-        return cls.from_dict(found, dialect) if isinstance(found, dict) else cls()
+        return cls.from_dict(_object(text, "the connection", MAX_DEPTH), dialect)
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, object], dialect: Dialect = "core") -> Connection:
@@ -139,6 +142,7 @@ class Connection:
         Raises:
             InvalidInputError: as `parse`.
         """
+        _check_dialect(dialect)
         _check_names(fields, dialect)
         uri = fields.get("uri")
         _check_text("uri", uri)
@@ -169,7 +173,7 @@ class Connection:
                     f"a URI would lose {' and '.join(lost)}", hint="write the JSON form, which loses nothing"
                 )
             text = _uri(self)
-        _check_size(text)
+        check_value(text, "the connection")
         return Secret(text)
 
     def uri_losses(self, dialect: Dialect = "core") -> tuple[str, ...]:
@@ -231,6 +235,16 @@ class Connection:
 
     __hash__ = None  # type: ignore[assignment]  # it holds secrets, whose hash would be a fingerprint
 
+    def __reduce_ex__(self, _protocol: object) -> NoReturn:
+        # Always, not only where there is a password: what works in a test must work in production.
+        raise TypeError("a Connection cannot be pickled; format() it and reveal() where it is needed")
+
+    def __copy__(self) -> Connection:
+        return self
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Connection:
+        return self
+
     def __repr__(self) -> str:
         # Without the login: it may be an access key's id.
         return (
@@ -251,16 +265,9 @@ def _refused(
 # --- checks shared by both forms ---------------------------------------------------------------
 
 
-def _check_size(text: str) -> None:
-    if not isinstance(text, str):
-        raise _refused("R18", "the connection is not text")
-    if not text.isascii() and not is_unicode(text):
-        raise _refused("R3", "the connection holds half a surrogate pair, which is not Unicode text")
-    # Characters first: counting bytes costs a copy, and few texts come near.
-    if len(text) * 4 > MAX_VALUE_BYTES and len(text.encode()) > MAX_VALUE_BYTES:
-        raise InvalidInputError(
-            f"the connection is over {MAX_VALUE_BYTES} bytes", limit=MAX_VALUE_BYTES, rule="R2"
-        )
+def _check_dialect(dialect: str) -> None:
+    if dialect not in _DIALECTS:
+        raise InvalidInputError(f"the dialect is none of {' and '.join(_DIALECTS)}")
 
 
 def _check_text(name: str, value: object) -> None:
@@ -268,8 +275,7 @@ def _check_text(name: str, value: object) -> None:
         return
     if not isinstance(value, str):
         raise _refused("R18", f"{name} is not text", hint="put it in quotes")
-    if not value.isascii() and not is_unicode(value):
-        raise _refused("R3", f"{name} holds half a surrogate pair, which is not Unicode text")
+    check_value(value, name)
 
 
 def _normalised(conn_type: str | None) -> str | None:
@@ -298,10 +304,18 @@ def _extra(value: object) -> Extra | None:
     if not value:
         return None  # as Airflow: any false value is no extra
     if isinstance(value, str):
-        value = decode(value, what="extra", max_depth=_MAX_TEXT_DEPTH)
+        return Extra(_object(value, "extra", _MAX_TEXT_DEPTH))
+    return Extra(_checked_object(value, "extra"))
+
+
+def _object(text: str, what: str, max_depth: int) -> Mapping[str, object]:
+    return _checked_object(decode(text, what=what, max_depth=max_depth), what)
+
+
+def _checked_object(value: object, what: str) -> Mapping[str, object]:
     if not isinstance(value, Mapping):
-        raise _refused("R20", "extra is not a JSON object", hint='write it as {"key": "value"}')
-    return Extra(value)
+        raise _refused("R20", f"{what} is not a JSON object", hint='write it as {"key": "value"}')
+    return value
 
 
 # --- the JSON form -----------------------------------------------------------------------------
@@ -605,7 +619,7 @@ def _texts_within(text: str) -> Iterator[str]:
     yield from _user_info(text)
     if text.lstrip()[:1] == "{":
         try:
-            document = Extra(decode(text, max_depth=_MAX_TEXT_DEPTH))  # type: ignore[arg-type]  # it starts with {
+            document = Extra(_object(text, "a text", _MAX_TEXT_DEPTH))
         except InvalidInputError:
             return
         for key, leaf in document.leaves():

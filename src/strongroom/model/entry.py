@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from strongroom.errors import InvalidInputError
+from strongroom.model.jsontext import is_unicode
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 
@@ -16,6 +18,7 @@ __all__ = [
     "Metadata",
     "Summary",
     "VersionInfo",
+    "check_value",
 ]
 
 MAX_VALUE_BYTES = 1_048_576  # 1 MiB of UTF-8: docs/design.md, Limits
@@ -130,3 +133,18 @@ class Draft:
     expected_version: str | None = None
     author: str
     comment: str = ""
+
+
+def check_value(text: str, what: str) -> None:
+    """
+    Check that *text* may be kept as a value.
+
+    Raises:
+        InvalidInputError: it is not Unicode (R3) or has more than 1 MiB of UTF-8 (R2); the message names it
+            by *what*.
+    """
+    if not text.isascii() and not is_unicode(text):
+        raise InvalidInputError(f"{what} holds half a surrogate pair, which is not Unicode text", rule="R3")
+    # Characters first: counting bytes costs a copy, and few texts come near.
+    if len(text) * 4 > MAX_VALUE_BYTES and len(text.encode()) > MAX_VALUE_BYTES:
+        raise InvalidInputError(f"{what} is over {MAX_VALUE_BYTES} bytes", limit=MAX_VALUE_BYTES, rule="R2")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from math import isfinite
-from typing import Any
+from typing import Any, NoReturn
 
 from strongroom.errors import InvalidInputError
 from strongroom.model.jsontext import MAX_DEPTH, is_unicode
@@ -72,6 +72,9 @@ class Extra(Mapping[str, Any]):
     def __repr__(self) -> str:
         # Not even the keys: a document pasted the wrong way round has its secrets there.
         return f"Extra({len(self._fields)} keys)"
+
+    def __reduce_ex__(self, _protocol: object) -> NoReturn:
+        raise TypeError("an Extra cannot be pickled; reveal() it where it is needed")
 
     def __copy__(self) -> Extra:
         return self

@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from strongroom.errors import InvalidInputError
-from strongroom.model.entry import MAX_VALUE_BYTES
-from strongroom.model.jsontext import decode, is_unicode
+from strongroom.model.entry import check_value
+from strongroom.model.jsontext import decode
 from strongroom.model.secret import Secret
 
 __all__ = ["Variable"]
@@ -39,7 +39,7 @@ class Variable:
         text: object = value.reveal() if isinstance(value, Secret) else None
         if not isinstance(text, str):
             raise InvalidInputError("the value of a variable is not a Secret of text", rule="R18")
-        _check(text)
+        check_value(text, "the value of a variable")
         description: object = self.description
         if description is not None and not isinstance(description, str):
             raise InvalidInputError("the description of a variable is not text", rule="R18")
@@ -90,15 +90,6 @@ class Variable:
         return is_same and (self.key, self.description) == (other.key, other.description)
 
     __hash__ = None  # type: ignore[assignment]  # it holds a secret, whose hash would be a fingerprint
-
-
-def _check(text: str) -> None:
-    if not text.isascii() and not is_unicode(text):
-        raise InvalidInputError("the value of a variable holds half a surrogate pair", rule="R3")
-    if len(text) * 4 > MAX_VALUE_BYTES and len(text.encode()) > MAX_VALUE_BYTES:
-        raise InvalidInputError(
-            f"the value of a variable is over {MAX_VALUE_BYTES} bytes", limit=MAX_VALUE_BYTES, rule="R2"
-        )
 
 
 def _written(item: object) -> str:
