@@ -156,6 +156,7 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path):
     assert str(tmp_path / "plain") in str(refused.value)
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_full_disk_leaves_no_half_key(path):
     resource = pytest.importorskip("resource")
     path.parent.mkdir(mode=0o700)
@@ -274,9 +275,11 @@ def test_what_is_no_regular_file_is_refused_at_once(path, blob, make, tmp_path, 
         monkeypatch.chdir(path.parent)  # the path of a socket is short
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(path.name)
+    open_before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # a count
     with pytest.raises((BackendConfigError, SealedError)) as refused:
         FileWrapper(path).unwrap(blob, context=CONTEXT)
     assert str(path) in str(refused.value)
+    assert len(os.listdir("/proc/self/fd")) == open_before  # noqa: PTH208  # same
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")

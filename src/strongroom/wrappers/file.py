@@ -22,7 +22,6 @@ import os
 import secrets
 import stat
 from contextlib import contextmanager, suppress
-from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,11 +107,13 @@ def _write_once(directory: int, name: str, content: bytes) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(draft, flags, 0o600, dir_fd=directory)
     try:
-        with FileIO(descriptor, "w") as file:
+        try:
             os.fchmod(descriptor, 0o600)  # whatever the umask took away
-            if file.write(content) != len(content):
+            if os.write(descriptor, content) != len(content):
                 raise OSError(errno.ENOSPC, "short write")
             os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         os.link(draft, name, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
     finally:
         with suppress(FileNotFoundError):
@@ -158,9 +159,11 @@ def _read(path: Path, directory: int) -> bytes:
         if error.errno in {errno.ELOOP, errno.EMLINK}:
             raise _untrusted(path, "is a symbolic link", "name the file it points to") from None
         raise
-    with FileIO(descriptor, "r") as file:
+    try:
         _judge_file(path, os.fstat(descriptor))
-        return file.read(_MAX_BYTES + 1)
+        return os.read(descriptor, _MAX_BYTES + 1)
+    finally:
+        os.close(descriptor)
 
 
 def _judge_file(path: Path, status: os.stat_result) -> None:
