@@ -483,6 +483,8 @@ def _override(tables: dict[str, Any], variable: str, text: str) -> None:
         if not isinstance(inner, dict):
             raise SettingsError(f"{variable} names a key inside {part}, which is not a table", key=variable)
         table[part] = table = dict(inner)
+    if not path and last in ("deployment", "deployments"):
+        raise SettingsError(f"{variable} names no setting", key=variable, hint="STRONGROOM_DEPLOYMENT=NAME")
     if not last or not all(path):
         raise SettingsError(f"{variable} names no setting", key=variable, hint="STRONGROOM__SECTION__KEY")
     table[last] = _Text(text)

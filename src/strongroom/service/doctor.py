@@ -116,7 +116,7 @@ class Doctor:
             yield Finding(
                 "warning",
                 f"single point of key loss: only {single[0].wrapped_by[0]} opens the store",
-                "back the key up away from this machine, or add a wrapper to store.wrappers",
+                "keep a copy of it away from this machine and away from copies of the store",
             )
         elif keys:
             yield Finding("ok", f"each of {len(keys[0].wrapped_by)} wrappers opens the store")
