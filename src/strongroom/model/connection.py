@@ -388,14 +388,7 @@ class _Place(NamedTuple):
 
 
 def _from_uri(text: str, dialect: Dialect, base: int) -> Connection:
-    dropped = _DROPPED.search(text)
-    if dropped:
-        raise _refused(
-            "R7",
-            "the URI holds a tab or line break, which Airflow drops",
-            base + dropped.start(),
-            hint="percent-encode it",
-        )
+    _check_lines(text, base)
     uri = text.lstrip(_LEADING)
     base += len(text) - len(uri)
     conn_type, protocol, start = _heads(uri, base)
@@ -418,6 +411,17 @@ def _from_uri(text: str, dialect: Dialect, base: int) -> Connection:
         port=_uri_port(place),
         extra=_query(query, dialect, base + stop) if query else None,
     )
+
+
+def _check_lines(text: str, base: int) -> None:
+    dropped = _DROPPED.search(text)
+    if dropped:
+        raise _refused(
+            "R7",
+            "the URI holds a tab or line break, which Airflow drops",
+            base + dropped.start(),
+            hint="percent-encode it",
+        )
 
 
 def _heads(uri: str, base: int) -> tuple[str, str | None, int]:
