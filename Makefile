@@ -24,7 +24,7 @@ up: $(VENV)/.runtime  ## Install Strongroom into .venv, make a store and a key, 
 test: $(VENV)/.dev  ## Install what the tests need and run them all
 	@scripts/system-packages
 	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
-	@scripts/test-other-pythons
+	@WORKERS=$(WORKERS) scripts/test-other-pythons
 
 check: $(VENV)/.dev  ## Lint, types, import contracts, docs
 	$(BIN)/ruff check
