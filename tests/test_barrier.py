@@ -184,10 +184,10 @@ def test_team_gets_a_key_of_its_own_with_its_first_write(barrier):
     barrier.write(draft("x"))
     barrier.write(draft("x", team="data"))
     barrier.write(draft("y", team="data"))
-    statuses = [
+    found = [
         (status.team, status.number, status.state, status.sealed_versions) for status in statuses(barrier)
     ]
-    assert statuses == [(None, 1, "active", 1), ("data", 1, "active", 2)]
+    assert found == [(None, 1, "active", 1), ("data", 1, "active", 2)]
     assert len({status.id for status in statuses(barrier)}) == 2
     assert all(status.created_at == NOON for status in statuses(barrier))
 

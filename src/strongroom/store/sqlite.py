@@ -95,7 +95,7 @@ def prepare(path: Path) -> str | None:
         pass
     except OSError as error:
         raise _no_file(error) from None
-    found = revision(path)
+    found = revision(path, is_ours_to_finish=True)
     if found is None:
         try:
             with closing(connect(path)) as connection:
@@ -105,9 +105,13 @@ def prepare(path: Path) -> str | None:
     return found
 
 
-def revision(path: Path) -> str | None:
+def revision(path: Path, *, is_ours_to_finish: bool = False) -> str | None:
     """
     Give the schema revision of the store at *path*, None for an empty file, without touching it.
+
+    Args:
+        path: of the file.
+        is_ours_to_finish: undo what a creation left half done when it was killed.
 
     Raises:
         BackendConfigError: there is no file, it is not a store, or others own it or may write it.
@@ -122,6 +126,15 @@ def revision(path: Path) -> str | None:
     except sqlite3.Error as error:
         if _code(error) == _NOTADB:
             raise _not_a_store() from None
+        # Only a file that never got as far as WAL has a journal to undo, which takes writing.
+        if _code(error) != _READONLY:
+            raise translate(error, name=path.stem) from None
+    if not is_ours_to_finish:
+        raise BackendConfigError("the store was never finished", hint=_EMPTY_HINT)
+    try:
+        with closing(_open(path, "rw")) as connection:
+            return _revision(connection)
+    except sqlite3.Error as error:
         raise translate(error, name=path.stem) from None
 
 

@@ -1,0 +1,119 @@
+"""
+The process that is killed: forks one child for each order and runs a scenario in it.
+
+Run by test_kill.py under strace, which kills a child at its n-th write or sync. Orders and answers
+go over a socket, because `send` and `recv` are not among the calls that kill.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import sqlalchemy.dialects.sqlite.pysqlite
+
+from native_room import draft, make_barrier, open_barrier
+from strongroom.model.entry import Metadata
+from strongroom.model.ref import Ref
+from strongroom.store import migration, transaction
+
+# Loaded before the fork, once: a child that loads them itself takes a second under strace.
+LOADED = (migration, transaction, sqlalchemy.dialects.sqlite.pysqlite)
+
+CALLS = ("write", "pwrite64", "fsync", "fdatasync", "ftruncate", "unlink")
+NULL = os.open(os.devnull, os.O_WRONLY)
+A, B, C = (Ref("variable", name) for name in "abc")
+
+
+def seed(path):
+    """Make the store that every scenario but `create` starts from."""
+    barrier = make_barrier(path)
+    barrier.write_many([draft(name, f"{name}{number}") for number in (1, 2) for name in "abc"])
+    barrier.delete(C, author="alice")
+    barrier.close()
+
+
+def put(barrier):
+    yield lambda: barrier.write(draft("a", "a3", expected_version="2"))
+    yield lambda: barrier.write(draft("new", "n1" * 5000))
+    yield lambda: barrier.edit(B, Metadata(description="edited"), author="bob")
+    yield barrier.close
+
+
+def delete(barrier):
+    yield lambda: barrier.delete(A, author="bob")
+    yield lambda: barrier.undelete(C, author="bob")
+    yield lambda: barrier.undelete(A, author="bob")
+    yield barrier.close
+
+
+def rollback(barrier):
+    yield lambda: barrier.rollback(A, "1", author="bob")
+    yield lambda: barrier.rollback(C, "2", author="bob")
+    yield lambda: barrier.rollback(A, "2", author="bob")
+    yield barrier.close
+
+
+def write_many(barrier):
+    yield lambda: barrier.write_many(draft(f"m{number}", str(number)) for number in range(40))
+    yield lambda: barrier.write_many([draft("a", "a3", team="data"), draft("a", "a3"), draft("b", "b3")])
+
+
+def create(barrier):
+    yield lambda: barrier.write(draft("first", "kept"))
+
+
+SCENARIOS = {"put": put, "delete": delete, "rollback": rollback, "write_many": write_many, "create": create}
+
+
+def steps(scenario, path):
+    """Give the acts of *scenario* on the store at *path*, opening or creating it first."""
+    yield (barrier := make_barrier(path) if scenario == "create" else open_barrier(path))
+    yield from SCENARIOS[scenario](barrier)
+
+
+def idle(call):
+    """Make one call that changes nothing."""
+    with suppress(OSError):
+        {
+            "write": lambda: os.write(NULL, b""),
+            "pwrite64": lambda: os.pwrite(NULL, b"", 0),
+            "fsync": lambda: os.fsync(NULL),
+            "fdatasync": lambda: os.fdatasync(NULL),
+            "ftruncate": lambda: os.ftruncate(NULL, 0),
+            "unlink": lambda: os.unlink(os.devnull + "/nothing"),  # noqa: PTH108 -- the bare call
+        }[call]()
+
+
+def child(order, answers):
+    # The limit is one for all children and counted for each call apart; idle calls move the kill.
+    for _ in range(order["idle"]):
+        idle(order["call"])
+    acts = steps(order["scenario"], Path(order["path"]))
+    next(acts)
+    answers.send(b'"acknowledged"')
+    for act in acts:
+        act()
+        answers.send(b'"acknowledged"')
+
+
+def main():
+    answers = socket.socket(fileno=int(sys.argv[1]))
+    while order := answers.recv(65_536):
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(60)  # seconds: a child that hangs fails its test and nothing else
+            try:
+                child(json.loads(order), answers)
+            except BaseException as error:  # noqa: BLE001 -- the test wants to see whatever it was
+                answers.send(json.dumps({"raised": repr(error)}).encode())
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        answers.send(json.dumps({"pid": pid, "status": status}).encode())
+
+
+if __name__ == "__main__":
+    main()
