@@ -268,8 +268,8 @@ class Cache(Backend):
                 self.fly(ref, flight)
                 return flight.answer()
             if not flight.wait(self._patience):
-                # The next one asks again: a thread may have died between boarding and flying.
-                self._leave(ref, flight)
+                # A thread may have died between boarding and flying.
+                self.abandon(ref, flight)
                 raise self._no_patience(ref)
             # Ctrl-C in the thread that asked is not an answer: somebody else asks again.
             if flight.error is None or isinstance(flight.error, Exception):
@@ -306,6 +306,10 @@ class Cache(Backend):
         """End *flight* with *error* without having asked."""
         self._leave(ref, flight)
         flight.land(error=error)
+
+    def abandon(self, ref: Ref, flight: Flight[Entry | None]) -> None:
+        """Let the next one ask anew. Who waits for *flight* goes on waiting; its answer is not remembered."""
+        self._leave(ref, flight)
 
     def _ask(self, ref: Ref, flight: Flight[Entry | None]) -> Entry | None:
         # Before the question: an answer is at least as old as its question.
