@@ -132,7 +132,7 @@ async def avariable(
 
 def follow(
     name: str,
-    on_change: Callable[[Entry], object] | None = None,
+    on_change: Callable[[Entry], None] | None = None,
     *,
     kind: Kind = "connection",
     team: str | None = None,
@@ -146,12 +146,14 @@ def follow(
         on_change: called on a thread of its own.
         kind: `connection` or `variable`.
         team: whose it is.
-        interval: how often to look; a few seconds if unsaid.
+        interval: how often to look; 5 s if unsaid.
 
     Returns:
         a context manager; `close` ends the following.
     """
-    return _here().lookup.follow(name, on_change, kind=kind, team=team, interval=interval)
+    from strongroom.model.ref import Ref  # noqa: PLC0415 -- most processes follow nothing
+
+    return _here().lookup.follow(Ref(kind, name, team), on_change, interval=interval)
 
 
 def open_room(

@@ -150,20 +150,17 @@ def room_of(
     Raises:
         SettingsError, BackendConfigError: the chain cannot be right.
     """
-    lookup = settings.lookup
-    deadline = timedelta(seconds=lookup.deadline_seconds)
+    deadline = timedelta(seconds=settings.lookup.deadline_seconds)
     chain = Chain(links, clock=clock, deadline=deadline, write_to=settings.write_to)
     log = log or AuditLog(settings.audit.path, deployment=settings.deployment, clock=clock)
     actor = local_owner()
     guard = Guard(OwnerPolicy(actor), log)
     cache = Cache(Guarded(chain, guard, actor), _lifetimes(settings), clock=clock, patience=deadline * 1.5)
-    parts = _Parts(settings=settings, chain=chain, cache=cache, guard=guard, log=log)
-    return Room(
-        deployment=settings.deployment,
-        actor=actor,
-        lookup=Lookup(cache, chain, guard, actor, dialect=lookup.dialect),
-        parts=parts,
+    lookup = Lookup(cache, chain, guard, actor, dialect=settings.lookup.dialect)
+    parts = _Parts(
+        settings=settings, chain=chain, cache=cache, guard=guard, log=log, lookup=lookup, clock=clock
     )
+    return Room(deployment=settings.deployment, actor=actor, lookup=lookup, parts=parts)
 
 
 def _now() -> datetime:
@@ -338,6 +335,8 @@ class _Parts:
     cache: Cache
     guard: Guard
     log: AuditLog
+    lookup: Lookup
+    clock: Callable[[], datetime]
 
     def entries(self, room: Room) -> Entries:
         from strongroom.service.entries import Entries  # noqa: PLC0415 -- see the class
@@ -349,6 +348,7 @@ class _Parts:
             chain=self.chain,
             guard=self.guard,
             actor=room.actor,
+            clock=self.clock,
             dialect=self.settings.lookup.dialect,
             has_store=bool(self._barriers()),
         )
@@ -382,9 +382,10 @@ class _Parts:
     def doctor(self, room: Room) -> Doctor:
         from strongroom.service.doctor import Doctor  # noqa: PLC0415 -- see the class
 
-        return Doctor(room, self.settings, clock=_now)
+        return Doctor(room, self.settings, clock=self.clock)
 
     def close(self) -> None:
+        self.lookup.close()
         self.cache.close()
         self.log.close()
 

@@ -123,6 +123,7 @@ class Entries:
         chain: Chain,
         guard: Guard,
         actor: Actor,
+        clock: Callable[[], datetime],
         dialect: Dialect = "core",
         has_store: bool = True,
     ) -> None:
@@ -132,6 +133,7 @@ class Entries:
         self._chain = chain
         self._guard = guard
         self._actor = actor
+        self._clock = clock
         self._dialect: Dialect = dialect
         self._has_store = has_store
 
@@ -249,35 +251,60 @@ class Entries:
         Raises:
             As `write`; where the first backend refuses, nothing was written.
         """
-        types = [self._check(change) for change in changes]
-
-        def work() -> list[Written]:
-            places = [self._place(change.ref, to=to, force=force) for change in changes]
-            drafts = [
-                self._draft(change, place, conn_type, comment)
-                for change, place, conn_type in zip(changes, places, types, strict=True)
-            ]
-            return self._write(places, drafts)
-
         refs = [change.ref for change in changes]
+        for change in changes:
+            _check_text(change)
+        # Everything that can be refused is, before a change is recorded as begun.
+        planned = self._guard.act_many(
+            self._actor,
+            Action.DESCRIBE,
+            refs,
+            lambda: [self._plan(change, comment, to=to, force=force) for change in changes],
+        )
+        work = partial(self._write, planned)
         return list(self._guard.act_many(self._actor, Action.WRITE, refs, work, reason=comment))
 
-    def _check(self, change: Change) -> str | None:
-        """Refuse what no backend should hold; give the type of a connection."""
-        text = change.secret.reveal()
+    def _plan(self, change: Change, comment: str, *, to: str | None, force: bool) -> tuple[Backend, Draft]:
+        place = self._place(change.ref, to=to, force=force)
+        metadata, expected = change.metadata, change.expected_version
+        if metadata is None:
+            metadata, read = self._standing(place, change.ref)
+            # What stood may have changed meanwhile: then it is a conflict, never a mixed row.
+            expected = read if expected is None else expected
+        draft = Draft(
+            ref=change.ref,
+            secret=change.secret,
+            metadata=metadata,
+            expected_version=expected,
+            author=self._actor.id,
+            comment=comment,
+        )
+        return place, self._checked(draft, place)
+
+    def _checked(self, draft: Draft, place: Backend) -> Draft:
+        """Refuse a value that could not be read back; note the type of a connection beside it."""
+        text = draft.secret.reveal()
+        if draft.metadata.references or self._link(place.name).references:
+            text = self._resolved(draft, place)
+        if draft.ref.kind != "connection":
+            return draft
+        conn_type = Connection.parse(text, self._dialect).conn_type
+        return replace(draft, metadata=replace(draft.metadata, conn_type=conn_type))
+
+    def _resolved(self, draft: Draft, place: Backend) -> str:
+        """Resolve references as a reader would: the writer must be allowed to read what he refers to."""
+        entry = Entry(
+            ref=draft.ref,
+            secret=draft.secret,
+            backend=place.name,
+            read_at=self._clock(),
+            metadata=replace(draft.metadata, references=True),
+        )
         try:
-            size = len(text.encode("utf-8"))
-        except UnicodeEncodeError:
-            raise InvalidInputError(f"the value for {change.ref} is not Unicode text") from None
-        if size > MAX_VALUE_BYTES:
-            raise InvalidInputError(
-                f"the value for {change.ref} has more than {MAX_VALUE_BYTES} bytes", limit=MAX_VALUE_BYTES
-            )
-        if change.metadata is not None and change.metadata.references:
-            self._lookup.check_references(change.ref, text)
-        if change.ref.kind != "connection":
-            return None
-        return Connection.parse(text, self._dialect).conn_type
+            return self._lookup.resolved(entry).secret.reveal()
+        except MalformedEntryError as error:
+            why = str(error).removeprefix(f"{draft.ref} in the backend {place.name}: ")
+            raise InvalidInputError(f"{draft.ref} cannot be written: {why}", hint=error.hint) from None
 
     def _place(self, ref: Ref, *, to: str | None, force: bool) -> Backend:
         try:
@@ -289,23 +316,6 @@ class Entries:
                 f"there is no place to write {ref} to: this machine has no store yet", hint="strongroom init"
             ) from None
 
-    def _draft(self, change: Change, place: Backend, conn_type: str | None, comment: str) -> Draft:
-        metadata, expected = change.metadata, change.expected_version
-        if metadata is None:
-            metadata, read = self._standing(place, change.ref)
-            # What stood may have changed meanwhile: then it is a conflict, never a mixed row.
-            expected = read if expected is None else expected
-        if change.ref.kind == "connection":
-            metadata = replace(metadata, conn_type=conn_type)
-        return Draft(
-            ref=change.ref,
-            secret=change.secret,
-            metadata=metadata,
-            expected_version=expected,
-            author=self._actor.id,
-            comment=comment,
-        )
-
     def _standing(self, place: Backend, ref: Ref) -> tuple[Metadata, str | None]:
         """Give the metadata that stands at *place*, and the version to expect there (None: any)."""
         try:
@@ -316,15 +326,18 @@ class Entries:
             return entry.metadata, entry.version
         return Metadata(), MUST_BE_ABSENT if isinstance(place, Versioned) else None
 
-    def _write(self, places: Sequence[Backend], drafts: Sequence[Draft]) -> list[Written]:
+    def _write(self, planned: Sequence[tuple[Backend, Draft]]) -> list[Written]:
+        """Write one batch to each backend; the answers come in the order of the plan."""
+        batches: dict[str, list[int]] = {}
+        for index, (place, _) in enumerate(planned):
+            batches.setdefault(place.name, []).append(index)
         written: dict[int, Written] = {}
-        for name in dict.fromkeys(place.name for place in places):
-            mine = [index for index, place in enumerate(places) if place.name == name]
-            versions = self._at(places[mine[0]], lambda place: place.write_many([drafts[i] for i in mine]))  # noqa: B023 -- called at once
-            written.update(
-                (index, Written(name, version)) for index, version in zip(mine, versions, strict=True)
-            )
-        return [written[index] for index in range(len(drafts))]
+        for name, indices in batches.items():
+            drafts = [planned[index][1] for index in indices]
+            versions = self._at(planned[indices[0]][0], partial(_write_all, drafts=drafts))
+            for index, version in zip(indices, versions, strict=True):
+                written[index] = Written(name, version)
+        return [written[index] for index in range(len(planned))]
 
     def _at(self, place: Backend, change: Callable[[Writable], T]) -> T:
         """Change something in *place*, on its own threads, and forget what was cached of it."""
@@ -460,6 +473,22 @@ class Entries:
         """Give up to *limit* rows of one kind ordered by name, names greater than *after* only."""
         start = Ref(kind, after, team) if after else None
         return self._inventory.page(kind, team=team, prefix=prefix, after=start, limit=limit)
+
+
+def _check_text(change: Change) -> None:
+    """Refuse what no backend should hold."""
+    try:
+        size = len(change.secret.reveal().encode("utf-8"))
+    except UnicodeEncodeError:
+        raise InvalidInputError(f"the value for {change.ref} is not Unicode text") from None
+    if size > MAX_VALUE_BYTES:
+        raise InvalidInputError(
+            f"the value for {change.ref} has more than {MAX_VALUE_BYTES} bytes", limit=MAX_VALUE_BYTES
+        )
+
+
+def _write_all(place: Writable, drafts: Sequence[Draft]) -> list[str | None]:
+    return place.write_many(drafts)
 
 
 def _as_versioned(link: Link) -> Versioned:

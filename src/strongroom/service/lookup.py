@@ -7,6 +7,7 @@ Not for writing (`entries.py`) or for what lies beside a value (`Entries.describ
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from strongroom.backend import Listable
@@ -17,8 +18,13 @@ from strongroom.model.variable import Variable
 from strongroom.policy import Action
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+
+    from strongroom.asynchronous import Bridge
     from strongroom.cache import Cache
     from strongroom.chain import Chain, Explanation
+    from strongroom.live.follow import Follow
     from strongroom.model.connection import Dialect
     from strongroom.model.entry import Entry
     from strongroom.model.ref import Kind
@@ -57,7 +63,7 @@ class Lookup:
     def find(self, ref: Ref) -> Entry | None:
         """Give what `entry` gives, or None where every backend was asked and had nothing."""
         found = self._cache.read(ref)
-        return None if found is None else self._resolved(found, ref)
+        return None if found is None else self.resolved(found)
 
     def entry(self, ref: Ref) -> Entry:
         """
@@ -87,13 +93,15 @@ class Lookup:
         if held is not None and self._cache.peek(key) is held[0]:
             return held[1]
         ref = Ref("connection", name, team)
-        entry = self.entry(ref)
+        return self._connection(ref, self.entry(ref))
+
+    def _connection(self, ref: Ref, entry: Entry) -> Connection:
         connection = parse_stored(entry, self._dialect)
-        # Keyed by the cache's own object, so an entry whose references were resolved is parsed anew.
+        # Only the cache's own object: one whose references were resolved is another every time.
         if self._cache.peek(ref) is entry:
             if len(self._parsed) >= _MAX_PARSED:
                 self._parsed.clear()
-            self._parsed[key] = (entry, connection)
+            self._parsed[ref] = (entry, connection)
         return connection
 
     def variable(self, name: str, team: str | None = None) -> str:
@@ -142,11 +150,100 @@ class Lookup:
         decision = self._guard.can(self._actor, Action.READ, ref)
         return replace(explanation, policies=decision.policies)
 
-    def _resolved(self, entry: Entry, _ref: Ref) -> Entry:
-        return entry
+    # --- following, and asyncio ----------------------------------------------------------------------
 
-    def check_references(self, ref: Ref, text: str) -> None:
-        """Refuse references in *text* that this actor may not read."""
+    def follow(
+        self, ref: Ref, on_change: Callable[[Entry], None] | None = None, *, interval: timedelta | None = None
+    ) -> Follow:
+        """
+        Keep the current entry of *ref* and call back when it changes; close it when done.
+
+        Looking whether it changed gives nothing out and is not recorded; each new version is.
+
+        Args:
+            ref: what to follow.
+            on_change: called with the new entry, on the following thread.
+            interval: between two looks; 5 s if unsaid.
+
+        Raises:
+            As `entry`.
+        """
+        from strongroom.live.follow import Follow  # noqa: PLC0415 -- most processes follow nothing
+
+        last: Entry | None = None
+
+        def read() -> Entry:
+            nonlocal last
+            seen = self._guard.act(self._actor, Action.DESCRIBE, ref, lambda: self._chain.read(ref))
+            if last is None or seen is None or not _is_same(seen, last):
+                last = self._cache.refresh(ref)
+            if last is None:
+                raise self.absent(ref)
+            return self.resolved(last)
+
+        if interval is None:
+            return Follow(read, on_change)
+        return Follow(read, on_change, interval=interval)
+
+    async def afind(self, ref: Ref) -> Entry | None:
+        """Give what `find` gives without blocking the loop: hits inline, misses on a thread."""
+        found = await self._bridge.read(ref)
+        if found is None or not found.metadata.references:
+            return found
+        return await self._bridge.run(lambda: self.resolved(found))
+
+    async def aentry(self, ref: Ref) -> Entry:
+        """Give what `entry` gives without blocking the loop."""
+        found = await self.afind(ref)
+        if found is None:
+            raise await self._bridge.run(lambda: self.absent(ref))
+        return found
+
+    async def aconnection(self, name: str, team: str | None = None) -> Connection:
+        """Give what `connection` gives without blocking the loop."""
+        held = self._parsed.get(("connection", name, team))
+        if held is not None and self._cache.peek(("connection", name, team)) is held[0]:
+            return held[1]
+        ref = Ref("connection", name, team)
+        return self._connection(ref, await self.aentry(ref))
+
+    async def afind_variable(self, name: str, team: str | None = None) -> Entry | None:
+        """Give what `find_variable` gives without blocking the loop."""
+        return await self.afind(Ref("variable", name, team))
+
+    async def avariable_entry(self, name: str, team: str | None = None) -> Entry:
+        """Give what `variable_entry` gives without blocking the loop."""
+        return await self.aentry(Ref("variable", name, team))
+
+    @cached_property
+    def _bridge(self) -> Bridge:
+        from strongroom.asynchronous import Bridge  # noqa: PLC0415 -- asyncio: 20 ms
+
+        # More threads than the backends' own together: one slow backend must not take them all.
+        return Bridge(self._cache, threads=max(64, self._chain.capacity + 8))
+
+    def close(self) -> None:
+        """Take no more work of asyncio's."""
+        if "_bridge" in self.__dict__:
+            self._bridge.close()
+
+    # --- references ----------------------------------------------------------------------------------
+
+    def resolved(self, entry: Entry) -> Entry:
+        """
+        Give *entry* with its references resolved for this actor, or itself where it has none.
+
+        Raises:
+            MalformedEntryError: a reference leads to nothing, in a circle or too deep.
+            AccessDeniedError: the actor may not read what is referred to.
+        """
+        if not entry.metadata.references:
+            return entry
+        from strongroom.model import template  # noqa: PLC0415 -- references are off by default
+
+        return template.resolve(entry, self._cache.read, dialect=self._dialect)
+
+    # --- nothing found -------------------------------------------------------------------------------
 
     def absent(self, ref: Ref) -> NotFoundError:
         """Give the error of a lookup that found nothing: who was asked, and what to type next."""
@@ -173,6 +270,10 @@ class Lookup:
                 found = link.backend.list(ref.kind, team=ref.team, limit=_MAX_NEAR)
                 names.update(summary.ref.name for summary in found)
         return next(iter(difflib.get_close_matches(ref.name, sorted(names), 1, 0.75)), None)
+
+
+def _is_same(entry: Entry, other: Entry) -> bool:
+    return entry.version == other.version and entry.secret == other.secret
 
 
 def parse_stored(entry: Entry, dialect: Dialect) -> Connection:
