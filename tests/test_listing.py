@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.backend import Backend
 from strongroom.chain import Chain, Link
-from strongroom.listing import merged, not_listable
+from strongroom.errors import BackendUnavailableError
+from strongroom.listing import Listing, not_listable
 from strongroom.model.ref import Ref
 from strongroom.testing.fakes import Flaky, Memory, Slow, frozen_clock
 
@@ -20,18 +24,22 @@ def chain(*links) -> Chain:
     return Chain([one if isinstance(one, Link) else Link(backend=one) for one in links], clock=frozen_clock)
 
 
-def told(page):
+def told(chain, after="", **asked):
     return [
         (line.ref.name, line.summary.backend, [below.backend for below in line.shadowed])
-        for line in page.lines
+        for line in Listing(chain, "variable", **asked).after(after)
     ]
+
+
+def names(chain, after="", **asked):
+    return [name for name, _, _ in told(chain, after, **asked)]
 
 
 def test_names_come_in_order_with_the_backend_that_answers_first():
     asked = chain(
         Memory("first", variables("b", "d")), Memory("second", variables("a", "b", "e")), Memory("third")
     )
-    assert told(merged(asked, "variable")) == [
+    assert told(asked) == [
         ("a", "second", []),
         ("b", "first", ["second"]),
         ("d", "first", []),
@@ -39,12 +47,18 @@ def test_names_come_in_order_with_the_backend_that_answers_first():
     ]
 
 
-def test_a_page_ends_at_its_limit_and_the_next_goes_on_after_it():
+def test_a_listing_goes_on_after_a_name():
     asked = chain(Memory("first", variables("a", "c")), Memory("second", variables("a", "b")))
-    page = merged(asked, "variable", limit=2)
-    assert [line.ref.name for line in page.lines] == ["a", "b"]
-    rest = merged(asked, "variable", after="b", limit=2)
-    assert [line.ref.name for line in rest.lines] == ["c"]
+    assert names(asked, after="a") == ["b", "c"]
+    assert names(asked, after="b") == ["c"]
+
+
+def test_a_backend_is_asked_only_as_far_as_somebody_reads_on():
+    backend = Memory("first", variables(*"abcdef"))
+    lines = Listing(chain(backend), "variable", page=2).after()
+    assert [line.ref.name for line in islice(lines, 2)] == ["a", "b"]
+    # One page more than was read, to see that the last name does not come again.
+    assert backend.calls == [("list", None)] * 2
 
 
 def test_only_the_kind_team_and_prefix_asked_for_are_listed():
@@ -54,40 +68,56 @@ def test_only_the_kind_team_and_prefix_asked_for_are_listed():
         Ref("connection", "ax"): "{}",
     }
     asked = chain(Memory("first", entries))
-    assert [line.ref.name for line in merged(asked, "variable", prefix="a").lines] == ["ax", "ay"]
-    assert [line.ref for line in merged(asked, "variable", team="data").lines] == [
-        Ref("variable", "ax", "data")
-    ]
+    assert names(asked, prefix="a") == ["ax", "ay"]
+    (line,) = Listing(asked, "variable", team="data").after()
+    assert line.ref == Ref("variable", "ax", "data")
 
 
 def test_a_backend_is_listed_only_for_names_it_is_asked_for():
     first = Link(backend=Memory("first", variables("prod/a", "other")), match=("prod/*",))
-    asked = chain(first, Memory("second", variables("other")))
-    assert told(merged(asked, "variable")) == [("other", "second", []), ("prod/a", "first", [])]
+    assert told(chain(first, Memory("second", variables("other")))) == [
+        ("other", "second", []),
+        ("prod/a", "first", []),
+    ]
 
 
-def test_trouble_in_one_backend_is_told_and_the_others_are_listed():
+def test_trouble_in_one_backend_is_raised():
     flaky = Flaky("vault", variables("a"))
     flaky.fail()
-    page = merged(chain(flaky, Memory("native", variables("a", "b"))), "variable")
-    assert [name for name, _, _ in told(page)] == ["a", "b"]
-    assert [backend for backend, _ in page.trouble] == ["vault"]
+    with pytest.raises(BackendUnavailableError):
+        names(chain(flaky, Memory("native", variables("b"))))
 
 
-def test_a_backend_that_lists_out_of_order_is_in_trouble_and_ends():
+def test_trouble_may_be_told_instead_and_the_others_are_listed():
+    flaky, trouble = Flaky("vault", variables("a")), []
+    flaky.fail()
+    asked = chain(flaky, Memory("native", variables("a", "b")))
+    assert names(asked, on_trouble=lambda name, error: trouble.append((name, error.code))) == ["a", "b"]
+    assert trouble == [("vault", "backend_unavailable")]
+
+
+def test_a_backend_that_lists_out_of_order_is_in_trouble():
     class Backwards(Memory):
         def list(self, kind, **asked):
             return super().list(kind, **asked)[::-1]
 
-    page = merged(chain(Backwards("odd", variables("a", "b")), Memory("native", variables("c"))), "variable")
-    assert page.trouble[0][0] == "odd"
-    assert "c" in [name for name, _, _ in told(page)]
+    with pytest.raises(BackendUnavailableError):
+        names(chain(Backwards("odd", variables("a", "b"))))
+
+
+def test_a_backend_that_never_ends_is_in_trouble():
+    class Endless(Memory):
+        def list(self, kind, **asked):
+            return super().list(kind, **(asked | {"after": ""}))
+
+    with pytest.raises(BackendUnavailableError):
+        names(chain(Endless("odd", variables("a", "b"))), page=2)
 
 
 def test_a_backend_that_leaves_the_machine_is_listed_on_its_own_threads():
     far = Slow("far", variables("a"))
     far.is_local = False
-    assert told(merged(chain(far), "variable")) == [("a", "far", [])]
+    assert told(chain(far)) == [("a", "far", [])]
 
 
 def test_backends_that_cannot_list_are_named():
@@ -100,25 +130,24 @@ def test_backends_that_cannot_list_are_named():
 
     asked = chain(Silent(), Memory("native", variables("a")))
     assert not_listable(asked) == ("silent",)
-    assert told(merged(asked, "variable")) == [("a", "native", [])]
+    assert told(asked) == [("a", "native", [])]
 
 
 NAMES = st.sets(st.text("abc", min_size=1, max_size=3), max_size=12)
 
 
-@given(st.lists(NAMES, max_size=4), st.integers(1, 5))
-def test_pages_together_are_the_whole_in_order_each_name_once(held, limit):
-    asked = chain(*(Memory(str(index), variables(*names)) for index, names in enumerate(held)))
+@given(st.lists(NAMES, max_size=4), st.integers(1, 5), st.integers(1, 5))
+def test_pages_together_are_the_whole_in_order_each_name_once(held, limit, page):
+    asked = chain(*(Memory(str(index), variables(*some)) for index, some in enumerate(held)))
     after, seen = "", []
-    while lines := merged(asked, "variable", after=after, limit=limit).lines:
-        assert len(lines) <= limit
+    while lines := list(islice(Listing(asked, "variable", page=page).after(after), limit)):
         seen += [(line.ref.name, line.summary.backend, len(line.shadowed)) for line in lines]
         after = lines[-1].ref.name
     expected = [
         (
             name,
-            next(str(index) for index, names in enumerate(held) if name in names),
-            sum(name in names for names in held) - 1,
+            next(str(index) for index, some in enumerate(held) if name in some),
+            sum(name in some for some in held) - 1,
         )
         for name in sorted(set().union(*held))
     ]

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
-from heapq import merge
-from itertools import groupby, islice
-from typing import TYPE_CHECKING, cast
+from itertools import islice
+from typing import TYPE_CHECKING
 
-from strongroom.backend import Listable
-from strongroom.model.entry import Metadata, Summary
+from strongroom.listing import Listing, not_listable
+from strongroom.model.entry import Metadata
 from strongroom.model.ref import KINDS, Kind, Ref
 from strongroom.policy import Action
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from strongroom.chain import Chain, Link
+    from strongroom.chain import Chain
     from strongroom.policy import Actor
     from strongroom.service.guard import Guard
 
 __all__ = ["Clash", "Inventory", "Row"]
 
 _PLAIN = Metadata()
-_PAGE = 1000  # summaries asked of one backend at a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +115,7 @@ class Inventory:
     @property
     def not_listable(self) -> tuple[str, ...]:
         """Names of the backends that cannot tell what they hold."""
-        return tuple(link.name for link in self._chain.links if not isinstance(link.backend, Listable))
+        return not_listable(self._chain)
 
     def _rows(
         self, kinds: tuple[Kind, ...], team: str | None, prefix: str, after: Ref | None
@@ -130,33 +127,15 @@ class Inventory:
             yield from self._rows_of(kind, team, prefix, start)
 
     def _rows_of(self, kind: Kind, team: str | None, prefix: str, after: str) -> Iterator[Row]:
-        # Each stream is ordered by name; the chain's order breaks ties, so the first of a group answers.
-        streams = [
-            ((summary.ref.name, order, summary) for summary in self._listed(link, kind, team, prefix, after))
-            for order, link in enumerate(self._chain.links)
-            if isinstance(link.backend, Listable)
-        ]
-        merged = merge(*streams, key=lambda item: item[:2])
-        for _, group in groupby(merged, key=lambda item: item[0]):
-            first, *others = (summary for _, _, summary in group)
+        for line in Listing(self._chain, kind, team=team, prefix=prefix).after(after):
             yield Row(
-                ref=first.ref,
-                backend=first.backend,
-                shadowed=tuple(summary.backend for summary in others),
-                version=first.version,
-                changed_at=first.changed_at,
-                metadata=first.metadata,
+                ref=line.ref,
+                backend=line.summary.backend,
+                shadowed=tuple(summary.backend for summary in line.shadowed),
+                version=line.summary.version,
+                changed_at=line.summary.changed_at,
+                metadata=line.summary.metadata,
             )
-
-    def _listed(self, link: Link, kind: Kind, team: str | None, prefix: str, after: str) -> Iterator[Summary]:
-        backend = cast("Listable", link.backend)
-        while True:
-            listing = partial(backend.list, kind, team=team, prefix=prefix, after=after, limit=_PAGE)
-            page = self._chain.ask(link, listing)
-            yield from (summary for summary in page if link.why_not(summary.ref) is None)
-            if len(page) < _PAGE:
-                return
-            after = page[-1].ref.name
 
 
 def _clashes(name: str, spell: Callable[[Ref], str | None], rows: list[Row]) -> Iterator[Clash]:
