@@ -16,6 +16,7 @@ from pathlib import Path
 import sqlalchemy.dialects.sqlite.pysqlite
 
 from native_room import draft, make_barrier, open_barrier
+from strongroom.errors import BackendUnavailableError
 from strongroom.model.entry import Metadata
 from strongroom.model.ref import Ref
 from strongroom.store import migration, transaction
@@ -92,12 +93,31 @@ def child(order, answers):
     # The limit is one for all children and counted for each call apart; idle calls move the kill.
     for _ in range(order["idle"]):
         idle(order["call"])
-    acts = steps(order["scenario"], Path(order["path"]))
-    next(acts)
-    answers.send(b'"acknowledged"')
+    acts = opened(order, answers)
     for act in acts:
-        act()
-        answers.send(b'"acknowledged"')
+        attempt(act, answers)
+
+
+def opened(order, answers):
+    """Give the acts of a scenario whose store is open."""
+
+    def open_it():
+        acts = steps(order["scenario"], Path(order["path"]))
+        next(acts)
+        return acts
+
+    return attempt(open_it, answers)
+
+
+def attempt(act, answers):
+    """Do *act*, once more if the store was unavailable, and acknowledge it."""
+    try:
+        done = act()
+    except BackendUnavailableError:
+        answers.send(b'"refused"')
+        done = act()
+    answers.send(b'"acknowledged"')
+    return done
 
 
 def main():

@@ -1,8 +1,9 @@
 """
-kill -9 at any write or sync leaves the old or the new state, and loses nothing acknowledged.
+A kill at any write or sync leaves the old or the new state and loses nothing acknowledged; a call
+that fails leaves the old state, and the next attempt succeeds.
 
 One victim process under one strace forks a child for each kill. strace counts each child and each
-call apart and kills at a fixed count; the child first makes as many idle calls as move that count
+call apart and strikes at a fixed count; the child first makes as many idle calls as move that count
 to the boundary wanted. First every scenario runs once unharmed and its boundaries are noted.
 """
 
@@ -44,37 +45,37 @@ class Victim:
 
     def run(self, scenario, path, boundary=None):
         """
-        Run *scenario* in a child that dies entering *boundary* (call, which one of its kind), if any.
+        Run *scenario* in a child that is struck entering *boundary* (call, which one of its kind), if any.
 
-        Gives how many acts it acknowledged, its pid and its exit status.
+        Gives a count of its answers, its pid and its exit status.
         """
         call, count = boundary or ("write", self.limit)
         order = {"scenario": scenario, "path": str(path), "call": call, "idle": self.limit - count}
         self.orders.send(json.dumps(order).encode())
-        acknowledged = 0
+        answers = Counter()
         while True:
             answer = json.loads(self.orders.recv(65_536))
-            if answer == "acknowledged":
-                acknowledged += 1
+            if isinstance(answer, str):
+                answers[answer] += 1
             elif "raised" in answer:
                 pytest.fail(f"{scenario} raised {answer['raised']}")
             else:
-                return acknowledged, answer["pid"], answer["status"]
+                return answers, answer["pid"], answer["status"]
 
     def kill(self, scenario, path, boundary):
         """Run *scenario*, see that it dies, and give how many acts it acknowledged."""
-        acknowledged, _, status = self.run(scenario, path, boundary)
+        answers, _, status = self.run(scenario, path, boundary)
         assert status == -signal.SIGKILL, f"no kill at {boundary}"
-        return acknowledged
+        return answers["acknowledged"]
 
 
 @contextmanager
-def traced(log, limit):
-    """Give a victim whose children die at their *limit*-th call."""
+def traced(log, limit, strike="signal=KILL"):
+    """Give a victim whose children are struck at their *limit*-th call of a kind."""
     mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     mine.settimeout(60)
     command = ["strace", "-f", "-qq", "-o", str(log), "-e", f"trace={CALLS}"]
-    command += ["-e", f"inject={CALLS}:signal=KILL:when={limit}"]
+    command += ["-e", f"inject={CALLS}:{strike}:when={limit}"]
     command += [sys.executable, str(Path(victim.__file__)), str(theirs.fileno())]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     process = subprocess.Popen(
@@ -113,16 +114,21 @@ def boundaries(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def killer(boundaries, tmp_path_factory):
-    """A victim whose children die at a count that none reaches without idle calls."""
-    limit = 1 + max(count for made in boundaries.values() for _, count in made)
+def limit(boundaries):
+    """A count that no child reaches without idle calls."""
+    return 1 + max(count for made in boundaries.values() for _, count in made)
+
+
+@pytest.fixture(scope="module")
+def killer(limit, tmp_path_factory):
+    """A victim whose children die."""
     with traced(tmp_path_factory.mktemp("kill") / "log", limit) as victims:
         yield victims
 
 
-def spread(made):
-    """Give the boundaries to kill at: all over the scenario, the first and the last among them."""
-    return [made[index * (len(made) - 1) // (KILLS_EACH - 1)] for index in range(KILLS_EACH)]
+def spread(made, count=KILLS_EACH):
+    """Give *count* boundaries to strike at: all over the scenario, the first and the last among them."""
+    return [made[index * (len(made) - 1) // (count - 1)] for index in range(count)]
 
 
 def fresh(folder, scenario):
@@ -198,6 +204,31 @@ def test_kill_while_creating_leaves_nothing_or_a_store_that_opens(boundaries, ki
         barrier.close()
         assert intact(path)
     print(f"create: {KILLS_EACH} kills over {len(boundaries['create'])} boundaries")
+
+
+@pytest.mark.parametrize(
+    ("strike", "calls"), [("error=ENOSPC", ("write", "pwrite64")), ("error=EIO", ("fsync", "fdatasync"))]
+)
+def test_call_that_fails_is_unavailable_and_the_next_attempt_succeeds(
+    strike, calls, boundaries, limit, tmp_path
+):
+    expected = states(tmp_path / "unharmed", "put")
+    seeded = fresh(tmp_path / "seed", "put")
+    refused = 0
+    with traced(tmp_path / "log", limit, strike) as victims:
+        made = [boundary for boundary in boundaries["put"] if boundary[0] in calls]
+        for index, boundary in enumerate(spread(made, min(len(made), KILLS_EACH // 2))):
+            folder = tmp_path / f"failure{index}"
+            shutil.copytree(seeded.parent, folder)
+            answers, _, status = victims.run("put", folder / "store.db", boundary)
+            assert status == 0
+            refused += answers["refused"]
+            barrier = open_barrier(folder / "store.db")
+            assert snapshot(barrier) == expected[-1], boundary
+            barrier.close()
+            assert intact(folder / "store.db")
+    assert refused >= 3
+    print(f"{strike}: {index + 1} failures, {refused} refused writes, the others while folding the log")
 
 
 def intact(path):

@@ -85,7 +85,7 @@ def test_tables_after_the_last_migration_are_those_described(path):
 def test_older_store_is_migrated_and_keeps_its_rows(path, newer):
     with sqlite.creating(path):
         migration.run(path, name="native", location=newer)
-    assert sqlite.revision(path) == "0002"
+    assert sqlite.revision(path, name="native") == "0002"
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT value FROM settings").fetchall() == [("touched",)]
         assert "note" in {row[1] for row in connection.execute("PRAGMA table_info(changes)")}
@@ -97,7 +97,7 @@ def test_migration_that_fails_half_way_leaves_the_old_store(path, newer):
     with pytest.raises(RuntimeError, match="power cut"):
         migration.run(path, name="native", location=newer)
     assert tables(path) == before
-    assert sqlite.revision(path) == "0001"
+    assert sqlite.revision(path, name="native") == "0001"
     Store.open(path).close()
 
 
@@ -106,7 +106,7 @@ def test_store_opened_by_newer_code_is_migrated(path, newer, monkeypatch):
     monkeypatch.setattr(migration.run, "__kwdefaults__", {"location": newer})
     with pytest.raises(BackendConfigError, match="lost its id"):  # the synthetic revision touches it
         Store.open(path)
-    assert sqlite.revision(path) == "0002"
+    assert sqlite.revision(path, name="native") == "0002"
 
 
 def test_store_of_a_newer_schema_is_refused_and_not_a_byte_is_touched(path):

@@ -73,6 +73,20 @@ def test_url_of_another_database_is_refused_without_its_password():
     assert "hunter2" not in str(caught.value) + str(caught.value.hint)
 
 
+@pytest.mark.parametrize("place", ["", ".", "a\0b", "~nobody_has_this_name/x/../..", "/dev/null/store.db"])
+def test_place_that_can_be_no_file_is_refused(place):
+    for create in (False, True):
+        with pytest.raises(BackendConfigError):
+            Store.open(place, create=create)
+
+
+def test_folder_that_cannot_be_made_is_a_matter_of_configuration(tmp_path):
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file" / "store.db", tmp_path / ("n" * 300) / "store.db"):
+        with pytest.raises(BackendConfigError, match="cannot be reached"):
+            Store.open(place, create=True)
+
+
 def test_path_with_url_characters_is_taken_literally(tmp_path):
     path = tmp_path / "a?b#c%20d e" / "s?mode=memory.db"
     Store.open(path, create=True).close()

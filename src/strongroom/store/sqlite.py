@@ -11,6 +11,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -48,7 +49,7 @@ def locate(place: str | Path) -> Path:
     Give the file that *place* names: a path, or `sqlite:///<path>`.
 
     Raises:
-        BackendConfigError: it is the URL of another database.
+        BackendConfigError: it is the URL of another database, or cannot be a file.
     """
     text = os.fspath(place)
     if text.startswith(_URL):
@@ -57,8 +58,15 @@ def locate(place: str | Path) -> Path:
         raise BackendConfigError(
             "the store must be a file", hint=f"give a path or a URL that begins with {_URL}"
         )
-    # Resolved once: a later chdir, or a link put in its place, must not lead to another file.
-    return Path(text).expanduser().resolve()
+    try:
+        # Resolved once: a later chdir, or a link put in its place, must not lead to another file.
+        path = Path(text).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError):  # no such home, a loop of links, a NUL
+        path = None
+    # os.path: a folder that cannot be looked into is told by whoever opens the file.
+    if path is None or os.path.isdir(path):  # noqa: PTH112 -- Path.is_dir raises
+        raise BackendConfigError("the store must be a file", hint="give the path of a file")
+    return path
 
 
 @contextmanager
@@ -71,7 +79,10 @@ def creating(path: Path) -> Iterator[None]:
     """
     _make_folder(path.parent)
     _check_owned(path.parent, "the folder of the store")
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _no_file(error) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -80,7 +91,7 @@ def creating(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def prepare(path: Path) -> str | None:
+def prepare(path: Path, *, name: str) -> str | None:
     """
     Make the empty file of a store if there is none, and give the revision of what stands there,
     None for an empty file, which is put into WAL mode; call under `creating`.
@@ -95,22 +106,23 @@ def prepare(path: Path) -> str | None:
         pass
     except OSError as error:
         raise _no_file(error) from None
-    found = revision(path, is_ours_to_finish=True)
+    found = revision(path, name=name, is_ours_to_finish=True)
     if found is None:
         try:
             with closing(connect(path)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
         except sqlite3.Error as error:
-            raise translate(error, name=path.stem) from None
+            raise translate(error, name=name) from None
     return found
 
 
-def revision(path: Path, *, is_ours_to_finish: bool = False) -> str | None:
+def revision(path: Path, *, name: str, is_ours_to_finish: bool = False) -> str | None:
     """
     Give the schema revision of the store at *path*, None for an empty file, without touching it.
 
     Args:
         path: of the file.
+        name: of the store in the settings, for errors.
         is_ours_to_finish: undo what a creation left half done when it was killed.
 
     Raises:
@@ -127,15 +139,15 @@ def revision(path: Path, *, is_ours_to_finish: bool = False) -> str | None:
         if _code(error) == _NOTADB:
             raise _not_a_store() from None
         # Only a file that never got as far as WAL has a journal to undo, which takes writing.
-        if _code(error) != _READONLY:
-            raise translate(error, name=path.stem) from None
+        if getattr(error, "sqlite_errorcode", 0) != _READONLY_ROLLBACK:
+            raise translate(error, name=name) from None
     if not is_ours_to_finish:
         raise BackendConfigError("the store was never finished", hint=_EMPTY_HINT)
     try:
         with closing(_open(path, "rw")) as connection:
             return _revision(connection)
     except sqlite3.Error as error:
-        raise translate(error, name=path.stem) from None
+        raise translate(error, name=name) from None
 
 
 def _revision(connection: sqlite3.Connection) -> str | None:
@@ -196,6 +208,7 @@ def engine(path: Path) -> sa.Engine:
 # Primary result codes, https://www.sqlite.org/rescode.html; the module names them from Python 3.11 on only.
 _BUSY, _LOCKED, _NOMEM, _READONLY, _IOERR = 5, 6, 7, 8, 10
 _CORRUPT, _FULL, _CANTOPEN, _CONSTRAINT, _NOTADB = 11, 13, 14, 19, 26
+_READONLY_ROLLBACK = 776  # an extended one
 
 
 def translate(error: sqlite3.Error, *, name: str) -> StrongroomError:
@@ -298,7 +311,13 @@ def _not_a_store() -> BackendConfigError:
     )
 
 
-def _no_file(error: OSError) -> BackendUnavailableError:
-    return BackendUnavailableError(
-        f"the file of the store cannot be reached: {os.strerror(error.errno or 0)}", backend="native"
+def _no_file(error: OSError) -> StrongroomError:
+    reason = os.strerror(error.errno or 0)
+    if error.errno in _TEMPORARY:
+        return BackendUnavailableError(f"the file of the store cannot be reached: {reason}", backend="native")
+    return BackendConfigError(
+        f"the file of the store cannot be reached: {reason}", hint="check its path and who may go there"
     )
+
+
+_TEMPORARY = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE)

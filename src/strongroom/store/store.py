@@ -86,7 +86,7 @@ class Store:
         path = sqlite.locate(place)
         if create:
             with sqlite.creating(path):
-                _bring_up_to_date(path, name, found=sqlite.prepare(path))
+                _bring_up_to_date(path, name, found=sqlite.prepare(path, name=name))
         else:
             _require_current(path, name)
         return cls(path, name=name)
@@ -289,13 +289,13 @@ class _Local:
 
 def _require_current(path: Path, name: str) -> None:
     """Migrate an older store; refuse an empty or a newer one."""
-    found = sqlite.revision(path)
+    found = sqlite.revision(path, name=name)
     if found is None:
         raise BackendConfigError("the store was never finished", hint="strongroom init")
     if found != REVISION:
         with sqlite.creating(path):
             # Asked again under the lock: another process may have migrated it meanwhile.
-            _bring_up_to_date(path, name, found=sqlite.revision(path))
+            _bring_up_to_date(path, name, found=sqlite.revision(path, name=name))
 
 
 def _bring_up_to_date(path: Path, name: str, *, found: str | None) -> None:
