@@ -1,0 +1,90 @@
+"""`strongroom backends`: what stands where in the chain, and how each is."""
+
+from __future__ import annotations
+
+import typer
+
+from strongroom.cli.app import command, noun
+from strongroom.cli.output import Column, show_rows
+from strongroom.cli.session import Session
+from strongroom.model.ref import KINDS
+
+app = noun(
+    "backends",
+    """
+    Show the backends of the chain, and how they are.
+
+    Example:
+      $ strongroom backends list
+      $ strongroom backends check
+    """,
+)
+
+_UNAVAILABLE = 6  # the exit code of BackendUnavailableError
+_COLUMNS = (
+    Column("order", "#", is_number=True),
+    Column("name", "NAME", styles={"": "bold"}),
+    Column("kind", "KIND"),
+    Column("abilities", "ABILITIES", 1),
+    Column("match", "ONLY NAMES", 2),
+    Column("kinds", "ONLY KINDS", 3),
+    Column("on_unavailable", "WHEN DOWN", 4),
+)
+_CHECKED = (
+    Column("name", "NAME", styles={"": "bold"}),
+    Column("status", "STATUS", styles={"ready": "green", "error": "bold red", "unknown": "yellow"}),
+    Column("milliseconds", "MS", 1, is_number=True),
+    Column("message", "MESSAGE"),
+)
+
+
+@command(app, "list")
+def list_(context: typer.Context) -> None:
+    """
+    List the backends in the order they are asked.
+
+    Example:
+      $ strongroom backends list
+    """
+    session: Session = context.obj
+    with session.room() as room:
+        rows = [
+            {
+                "order": row.order,
+                "name": row.name,
+                "kind": row.kind,
+                "abilities": row.abilities,
+                "match": row.match,
+                "kinds": () if set(row.kinds) == set(KINDS) else row.kinds,
+                "on_unavailable": row.on_unavailable,
+            }
+            for row in room.backends.list()
+        ]
+    show_rows(session, _COLUMNS, [rows])
+
+
+@command(app, "check")
+def check(context: typer.Context) -> None:
+    """
+    Ask each backend how it is.
+
+    Ends with 6 if any of them is in error.
+
+    Example:
+      $ strongroom backends check
+    """
+    session: Session = context.obj
+    with session.room() as room:
+        checked = room.backends.check()
+    rows = [
+        {
+            "name": found.name,
+            "status": found.health.status,
+            "milliseconds": round(found.milliseconds, 1),
+            "message": found.health.message,
+        }
+        for found in checked
+    ]
+    show_rows(session, _CHECKED, [rows])
+    if any(found.health.status == "error" for found in checked):
+        raise typer.Exit(_UNAVAILABLE)

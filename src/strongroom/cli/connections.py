@@ -1,0 +1,395 @@
+"""`strongroom connections`: keep connections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from strongroom.cli import form, intake, terminal, transfer
+from strongroom.cli.app import command, noun
+from strongroom.cli.entry import (
+    Comment,
+    ExpectedVersion,
+    Force,
+    To,
+    Yes,
+    ask_reason,
+    facts_of,
+    metadata_of,
+    name_argument,
+    register,
+    standing,
+    tell_written,
+)
+from strongroom.cli.output import show_record
+from strongroom.cli.session import Session
+from strongroom.errors import InvalidInputError, MalformedEntryError
+from strongroom.model.connection import Connection
+from strongroom.model.entry import MUST_BE_ABSENT
+from strongroom.model.secret import Secret
+from strongroom.service.entries import Change
+
+if TYPE_CHECKING:
+    from strongroom.model.ref import Ref
+    from strongroom.service.entries import Described
+    from strongroom.service.room import Room
+
+app = noun(
+    "connections",
+    """
+    Keep connections.
+
+    Example:
+      $ strongroom connections import connections.json
+      $ strongroom connections add orders_db --conn-uri @uri.txt
+      $ strongroom connections list
+    """,
+)
+
+_LABELS = {
+    "name": "connection",
+    "team": "team",
+    "conn_type": "type",
+    "host": "host",
+    "port": "port",
+    "schema": "schema",
+    "login": "login",
+    "password": "password",
+    "extra": "extra",
+    "uri": "uri",
+    "problem": "problem",
+    "backend": "backend",
+    "shadowed": "hides",
+    "version": "version",
+    "changed_at": "changed",
+    "description": "description",
+    "tags": "tags",
+    "owner": "owner",
+    "remind_at": "remind at",
+    "not_after": "not after",
+    "expires_at": "expires at",
+}
+
+
+# --- get -----------------------------------------------------------------------------------------
+
+
+@command(app, "get")
+def get(
+    context: typer.Context,
+    *,
+    name: str = name_argument("connection", "Which connection."),
+    reveal: Annotated[
+        bool, typer.Option("--reveal", help="Show the secrets; recorded, with the reason.")
+    ] = False,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why they are revealed.")] = None,
+) -> None:
+    """
+    Show a connection without its secrets.
+
+    The password and everything in extra read `***`. For programs that need them there is
+    `strongroom read NAME`.
+
+    Example:
+      $ strongroom connections get orders_db
+      $ strongroom connections get orders_db --output json
+      $ strongroom connections get orders_db --reveal --reason "checking the port"
+    """
+    session: Session = context.obj
+    ref = session.ref("connection", name)
+    with session.room() as room:
+        found = room.entries.describe(ref)
+        connection = found.connection
+        if reveal and connection is not None:
+            entry = room.entries.reveal(ref, reason=ask_reason(reason))
+            connection = Connection.parse(entry.secret.reveal(), session.settings().lookup.dialect)
+    record: dict[str, Any] = {
+        "kind": "connection",
+        "name": found.ref.name,
+        "team": found.ref.team,
+        **_fields(connection, session, reveal=reveal),
+        "problem": found.problem,
+        "backend": found.backend,
+        "shadowed": found.shadowed,
+        "version": found.version,
+        "changed_at": found.changed_at,
+    }
+    facts = facts_of(found.metadata)
+    facts["description"] = facts["description"] or record.get("description")
+    show_record(session, record | facts, labels=_LABELS)
+
+
+def _fields(connection: Connection | None, session: Session, *, reveal: bool) -> dict[str, Any]:
+    if connection is None:
+        return {}
+    shown = connection.to_dict(reveal=reveal)
+    if session.output == "table" and shown["extra"] is not None:
+        shown["extra"] = dict(_flat(shown["extra"], "")) or "{}"
+    return shown
+
+
+def _flat(extra: dict[str, Any], path: str) -> list[tuple[str, Any]]:
+    """Give the leaves of *extra* with their paths, as in `ssl.mode`."""
+    leaves: list[tuple[str, Any]] = []
+    for key, value in extra.items():
+        leaves += (
+            _flat(value, f"{path}{key}.") if isinstance(value, dict) and value else [(f"{path}{key}", value)]
+        )
+    return leaves
+
+
+# --- add -----------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class _Given:
+    """What `add` was told about the connection itself."""
+
+    conn_type: str | None
+    host: str | None
+    login: str | None
+    schema: str | None
+    port: int | None
+    extra: str | None
+    description: str | None
+    uri: str | None
+    json: str | None
+    password_file: str | None
+
+    def connection(self, name: str) -> Connection:
+        """
+        Make the connection.
+
+        Raises:
+            InvalidInputError: what was told does not go together, or a secret stands on the command line.
+        """
+        self._check()
+        if self.uri is not None or self.json is not None:
+            return self._whole()
+        fields: dict[str, Any] = {
+            "conn_type": self.conn_type,
+            "host": self.host,
+            "login": self.login,
+            "schema": self.schema,
+            "port": self.port,
+        }
+        if self.extra is not None:
+            fields["extra"] = intake.connection_text(self.extra, option="--conn-extra", what="extra")
+        made = Connection.from_dict(fields).replace(port=self.port, description=self.description)
+        if intake.has_secret(made.replace(extra=None)):
+            raise intake.refuse_argument(
+                "a host or schema with a password in it", instead="pass --password-stdin"
+            )
+        password = self._password(name)
+        return made.replace(password=Secret(password) if password else None)
+
+    def _whole(self) -> Connection:
+        option, text = ("--conn-uri", self.uri) if self.uri is not None else ("--conn-json", self.json)
+        made = Connection.parse(
+            intake.connection_text(str(text), option=option, what=f"the value of {option}")
+        )
+        return made if self.description is None else made.replace(description=self.description)
+
+    def _check(self) -> None:
+        single = (
+            self.conn_type,
+            self.host,
+            self.login,
+            self.schema,
+            self.port,
+            self.extra,
+            self.password_file,
+        )
+        has_single = any(value is not None for value in single)
+        ways = [has_single, self.uri is not None, self.json is not None]
+        if sum(ways) > 1:
+            raise InvalidInputError(
+                "--conn-uri, --conn-json and the options for single fields exclude one another",
+                hint="give the whole connection, or its fields",
+            )
+        if not any(ways):
+            raise InvalidInputError(
+                "there is nothing to add", hint="say --conn-type and its fields, --conn-uri or --conn-json"
+            )
+        if [self.extra, self.password_file].count(intake.STDIN) > 1:
+            raise InvalidInputError(
+                "stdin can be read only once", hint="pass the password with --password-file"
+            )
+
+    def _password(self, name: str) -> str:
+        if self.password_file is not None:
+            return intake.read_secret(self.password_file, what="the password")
+        if self.extra != intake.STDIN and terminal.can_ask():
+            return terminal.ask_secret(f"password of {terminal.clean(name)} (empty for none): ")
+        return ""
+
+
+@command(app, "add")
+def add(
+    context: typer.Context,
+    *,
+    name: str = name_argument("connection", "What to call it."),
+    conn_type: Annotated[
+        str | None, typer.Option(metavar="TYPE", help="As in Airflow: postgres, aws, http …")
+    ] = None,
+    conn_host: Annotated[str | None, typer.Option(metavar="HOST", help="Host.")] = None,
+    conn_login: Annotated[str | None, typer.Option(metavar="LOGIN", help="Login.")] = None,
+    conn_schema: Annotated[str | None, typer.Option(metavar="SCHEMA", help="Schema or database.")] = None,
+    conn_port: Annotated[int | None, typer.Option(metavar="PORT", min=0, max=65535, help="Port.")] = None,
+    conn_extra: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Extra: - is stdin, @FILE a file.")
+    ] = None,
+    conn_description: Annotated[
+        str | None,
+        typer.Option("--conn-description", "--description", metavar="TEXT", help="What it is for; public."),
+    ] = None,
+    conn_uri: Annotated[
+        str | None, typer.Option(metavar="URI", help="All in one: - is stdin, @FILE a file.")
+    ] = None,
+    conn_json: Annotated[
+        str | None, typer.Option(metavar="JSON", help="All in one: - is stdin, @FILE a file.")
+    ] = None,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from stdin.")
+    ] = False,
+    password_file: Annotated[str | None, typer.Option(metavar="FILE", help="Read it from a file.")] = None,
+    conn_password: Annotated[str | None, typer.Option(hidden=True)] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(metavar="TAG", help="A word to find it by; repeatable.")
+    ] = None,
+    owner: Annotated[str | None, typer.Option(metavar="WHO", help="Who to ask about it.")] = None,
+    remind_at: Annotated[
+        str | None, typer.Option(metavar="DATE", help="When to remind, as 2026-12-31 or 90d.")
+    ] = None,
+    not_after: Annotated[str | None, typer.Option(metavar="DATE", help="From then on it is refused.")] = None,
+    to: To = None,
+    comment: Comment = "",
+    expected_version: ExpectedVersion = None,
+    force: Force = False,
+    yes: Yes = False,
+) -> None:
+    r"""
+    Add a connection.
+
+    Takes the options of `airflow connections add`, but for the password, which comes from stdin, a file
+    or a prompt: every process of the machine can see the command line. A URI, a JSON or an extra with a
+    secret in it is refused there too; pass it as `-` (stdin) or `@FILE`. Writing over a connection that
+    stands is asked about first.
+
+    Example:
+      $ strongroom connections add orders_db --conn-type postgres \
+          --conn-host db.example.com --conn-login svc     # asks for the password
+      $ strongroom connections add orders_db --conn-uri - < uri.txt
+      $ strongroom connections add lake --conn-json @lake.json --owner data-team
+    """
+    session: Session = context.obj
+    if conn_password:
+        raise intake.refuse_argument("a password", instead="say --password-stdin or --password-file FILE")
+    if password_stdin and password_file not in (None, intake.STDIN):
+        raise InvalidInputError("the password comes from stdin or from a file, not from both")
+    given = _Given(
+        conn_type=conn_type,
+        host=conn_host,
+        login=conn_login,
+        schema=conn_schema,
+        port=conn_port,
+        extra=conn_extra,
+        description=conn_description,
+        uri=conn_uri,
+        json=conn_json,
+        password_file=intake.STDIN if password_stdin else password_file,
+    )
+    ref = session.ref("connection", name)
+    connection = given.connection(ref.name)
+    with session.room() as room:
+        found = _found(room, ref)
+        if found is not None:
+            terminal.confirm(f"write over {ref} in {found.backend}", is_agreed=yes)
+        metadata = metadata_of(
+            found.metadata if found else None,
+            description=conn_description,
+            tags=tag or (),
+            owner=owner,
+            remind_at=remind_at,
+            not_after=not_after,
+        )
+        change = Change(
+            ref=ref,
+            secret=connection.format("json"),
+            metadata=metadata,
+            expected_version=expected_version or _expected(found, to),
+        )
+        written = room.entries.write(change, to=to, force=force, comment=comment)
+    tell_written(session, ref, written, did="written")
+
+
+def _found(room: Room, ref: Ref) -> Described | None:
+    return standing(room, ref)
+
+
+def _expected(found: Described | None, to: str | None) -> str | None:
+    """Give the version that was seen, so that nobody's write in between is overwritten."""
+    if found is None:
+        return MUST_BE_ABSENT
+    return found.version if to in (None, found.backend) else None
+
+
+# --- edit ----------------------------------------------------------------------------------------
+
+
+@command(app, "edit")
+def edit(
+    context: typer.Context,
+    *,
+    name: str = name_argument("connection", "Which connection."),
+    to: To = None,
+    comment: Comment = "",
+    force: Force = False,
+) -> None:
+    """
+    Edit a connection as a form in your editor.
+
+    Opens $VISUAL or $EDITOR on a form without the secrets: `***` left as it is keeps them. The form is a
+    file that only you can read, in memory where the machine has such a folder, and is removed whatever
+    happens. If somebody else writes the connection meanwhile, your edit is refused.
+
+    Example:
+      $ strongroom connections edit orders_db
+      $ EDITOR="code --wait" strongroom connections edit orders_db --comment "new host"
+    """
+    session: Session = context.obj
+    ref = session.ref("connection", name)
+    with session.room() as room:
+        found = room.entries.describe(ref)
+        if found.connection is None:
+            raise MalformedEntryError(
+                found.problem or f"{ref} is no connection",
+                backend=found.backend,
+                ref=str(ref),
+                hint=f"write it anew: strongroom connections add {ref.name} --conn-json -",
+            )
+        sheet = form.Form(found.connection, found.metadata, title=_title(found))
+        edited = form.edit(sheet, session)
+        if edited is None:
+            terminal.note("nothing was changed", session)
+            return
+        connection, metadata = edited
+        change = Change(
+            ref=ref,
+            secret=connection.format("json"),
+            metadata=metadata,
+            expected_version=_expected(found, to),
+        )
+        written = room.entries.write(change, to=to, force=force, comment=comment)
+    tell_written(session, ref, written, did="written")
+
+
+def _title(found: Described) -> str:
+    version = f", version {found.version}" if found.version else ""
+    return f"{found.ref} in {found.backend}{version}"
+
+
+register(app, "connection", example="orders_db")
+transfer.register(app, "connection")

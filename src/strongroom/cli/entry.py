@@ -1,0 +1,407 @@
+"""
+What connections and variables have in common: the verbs both nouns share, and how entries are shown.
+
+Not for what differs: `connections.py` and `variables.py` declare `get`, `add`, `edit` and `set`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from strongroom.cli import terminal
+from strongroom.cli.app import command
+from strongroom.cli.output import Column, sentence, show_rows
+from strongroom.cli.session import Session
+from strongroom.errors import InvalidInputError, NotFoundError, StrongroomError
+from strongroom.model.entry import Metadata
+from strongroom.model.ref import Kind, Ref
+
+if TYPE_CHECKING:
+    from strongroom.model.entry import VersionInfo
+    from strongroom.service.entries import Described, Written
+    from strongroom.service.inventory import Row
+    from strongroom.service.room import Room
+
+__all__ = [
+    "ROW_COLUMNS",
+    "At",
+    "Comment",
+    "ExpectedVersion",
+    "Force",
+    "To",
+    "Yes",
+    "ask_reason",
+    "facts_of",
+    "facts_of_row",
+    "metadata_of",
+    "name_argument",
+    "pages_of",
+    "register",
+    "standing",
+    "tell_written",
+]
+
+_PAGE = 1000
+_DAYS = re.compile(r"([0-9]{1,5})d")
+
+At = Annotated[
+    str | None, typer.Option(metavar="BACKEND", help="The backend to use, if not the first that has it.")
+]
+To = Annotated[str | None, typer.Option(metavar="BACKEND", help="The backend to write to.")]
+Comment = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the history.")]
+ExpectedVersion = Annotated[
+    str | None, typer.Option(metavar="VERSION", help="Only if this version stands; else nothing is changed.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Write even where a higher backend hides it.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+ROW_COLUMNS = (
+    Column("name", "NAME", styles={"": "bold"}),
+    Column("kind", "KIND", 2),
+    Column("conn_type", "TYPE", 1),
+    Column("backend", "BACKEND"),
+    Column("shadowed", "HIDES", 1, styles={"": "yellow"}),
+    Column("version", "VERSION", 2, is_number=True),
+    Column("changed_at", "CHANGED", 2, styles={"": "dim"}),
+    Column("owner", "OWNER", 4),
+    Column("tags", "TAGS", 4),
+    Column("not_after", "NOT AFTER", 3, styles={"": "red"}),
+    Column("description", "DESCRIPTION", 3),
+)
+
+
+# --- how entries are shown -----------------------------------------------------------------------
+
+
+def facts_of(metadata: Metadata) -> dict[str, object]:
+    """Give what may be told of an entry besides its value."""
+    return {
+        "description": metadata.description,
+        "tags": metadata.tags,
+        "owner": metadata.owner,
+        "remind_at": metadata.remind_at,
+        "not_after": metadata.not_after,
+        "expires_at": metadata.expires_at,
+        "references": metadata.references,
+    }
+
+
+def facts_of_row(row: Row) -> dict[str, object]:
+    """Give one line of a listing."""
+    return {
+        "name": row.ref.name,
+        "kind": row.ref.kind,
+        "team": row.ref.team,
+        "conn_type": row.metadata.conn_type,
+        "backend": row.backend,
+        "shadowed": row.shadowed,
+        "version": row.version,
+        "changed_at": row.changed_at,
+        **facts_of(row.metadata),
+    }
+
+
+def pages_of(fetch: Callable[[Ref | None, int], list[Row]], *, limit: int | None) -> Iterator[list[Row]]:
+    """
+    Give pages of rows until there are no more, or *limit* were given.
+
+    Args:
+        fetch: gives the rows after a ref, and how many at most.
+        limit: rows in all; None for no limit.
+    """
+    after, left = None, limit
+    while left is None or left > 0:
+        wanted = _PAGE if left is None else min(_PAGE, left)
+        page = fetch(after, wanted)
+        if page:
+            yield page
+        if len(page) < wanted:
+            return
+        after = page[-1].ref
+        left = None if left is None else left - len(page)
+
+
+def tell_written(session: Session, ref: Ref, written: Written, *, did: str) -> None:
+    """Answer a change: what was done, where, and the version that stands."""
+    version = "" if written.version is None else f", version {written.version}"
+    facts = {"kind": ref.kind, "name": ref.name, "team": ref.team, "done": did}
+    sentence(
+        session,
+        f"{ref}: {did} in {written.backend}{version}",
+        facts | {"backend": written.backend, "version": written.version},
+    )
+
+
+def standing(room: Room, ref: Ref) -> Described | None:
+    """Give what stands under exactly *ref*, or None."""
+    with suppress(NotFoundError):
+        found = room.entries.describe(ref)
+        return found if found.ref == ref else None
+    return None
+
+
+# --- what commands ask for -----------------------------------------------------------------------
+
+
+def name_argument(kind: Kind, text: str) -> Any:  # noqa: ANN401 -- what typer's own function gives
+    """Give the argument NAME, as a parameter's default; it completes from the names of *kind*."""
+
+    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+        # A shell that completes must not show errors, nor ask for a passphrase.
+        with suppress(StrongroomError):
+            session: Session = ctx.obj
+            with session.room(asks=False) as room:
+                rows = room.entries.list(kind, team=session.team, prefix=incomplete, limit=100)
+                return [row.ref.name for row in rows]
+        return []
+
+    return typer.Argument(..., metavar="NAME", help=text, autocompletion=complete, show_default=False)
+
+
+def ask_reason(reason: str | None) -> str:
+    """
+    Give why a secret is revealed, asking where it was not said.
+
+    Raises:
+        InvalidInputError: it was not said and there is nobody to ask.
+    """
+    if reason:
+        return reason
+    if not terminal.can_ask():
+        raise InvalidInputError("a reveal needs a reason", hint='say why: --reason "checking the port"')
+    return terminal.ask_text("reason, for the record: ")
+
+
+def metadata_of(
+    base: Metadata | None,
+    *,
+    description: str | None,
+    tags: Sequence[str],
+    owner: str | None,
+    remind_at: str | None,
+    not_after: str | None,
+) -> Metadata | None:
+    """
+    Put what was said on the command line over *base*; None where nothing was said, so all is kept.
+
+    Raises:
+        InvalidInputError: a date that is none.
+    """
+    from dataclasses import replace  # noqa: PLC0415 -- only commands that write
+
+    said: dict[str, Any] = {
+        "description": description,
+        "tags": tuple(sorted({tag.strip() for tag in tags if tag.strip()})) or None,
+        "owner": owner,
+        "remind_at": _moment(remind_at, "--remind-at"),
+        "not_after": _moment(not_after, "--not-after"),
+    }
+    said = {key: value for key, value in said.items() if value is not None}
+    return replace(base or Metadata(), **said) if said else None
+
+
+def _moment(text: str | None, option: str) -> datetime | None:
+    """Read `2026-12-31`, `2026-12-31T12:00Z` or `90d` (from now); without a zone it is UTC."""
+    if text is None:
+        return None
+    days = _DAYS.fullmatch(text)
+    if days:
+        return datetime.now(timezone.utc).replace(microsecond=0) + timedelta(days=int(days[1]))
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(text.removesuffix("Z") + "+00:00" if text.endswith("Z") else text)
+        return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    raise InvalidInputError(
+        f"{option} is no date", hint=f"{option} 2026-12-31, 2026-12-31T12:00Z or 90d (from now)"
+    )
+
+
+# --- the verbs both nouns have -------------------------------------------------------------------
+
+
+def register(app: typer.Typer, kind: Kind, *, example: str) -> None:
+    """
+    Declare list, delete, undelete, history and rollback for one kind on *app*.
+
+    Args:
+        app: of the noun.
+        kind: connection or variable.
+        example: a name that examples use.
+    """
+    for declare in (_list, _delete, _undelete, _history, _rollback):
+        declare(app, kind, example)
+
+
+def _list(app: typer.Typer, kind: Kind, example: str) -> None:
+    @command(
+        app,
+        "list",
+        text=f"""
+        List {kind}s, without their values.
+
+        The names of every backend that can list, in order. HIDES names the backends further down that
+        hold the same name and are not asked for it.
+
+        Example:
+          $ strongroom {kind}s list
+          $ strongroom {kind}s list --prefix {example[:4]} --output json
+        """,
+    )
+    def list_(
+        context: typer.Context,
+        *,
+        prefix: Annotated[str, typer.Option(metavar="TEXT", help="Only names that begin so.")] = "",
+        after: Annotated[str, typer.Option(metavar="NAME", help="Only names after this one.")] = "",
+        limit: Annotated[
+            int | None, typer.Option(metavar="N", min=1, help="At most so many; all if unsaid.")
+        ] = None,
+    ) -> None:
+        session: Session = context.obj
+        with session.room() as room:
+
+            def fetch(last: Ref | None, wanted: int) -> list[Row]:
+                start = last.name if last else after
+                return room.entries.list(kind, team=session.team, prefix=prefix, after=start, limit=wanted)
+
+            columns = [column for column in ROW_COLUMNS if column.key != "kind"]
+            pages = ([facts_of_row(row) for row in page] for page in pages_of(fetch, limit=limit))
+            count = show_rows(session, columns, pages)
+        if not count:
+            terminal.note(f"there are no {kind}s here", session)
+
+
+def _delete(app: typer.Typer, kind: Kind, example: str) -> None:
+    @command(
+        app,
+        "delete",
+        text=f"""
+        Delete a {kind}.
+
+        Its versions stay, where the backend keeps them: `undelete` brings it back.
+
+        Example:
+          $ strongroom {kind}s delete {example}
+          $ strongroom {kind}s delete {example} --yes --expected-version 3
+        """,
+    )
+    def delete(
+        context: typer.Context,
+        *,
+        name: str = name_argument(kind, "What to delete."),
+        expected_version: ExpectedVersion = None,
+        at: At = None,
+        yes: Yes = False,
+    ) -> None:
+        session: Session = context.obj
+        ref = session.ref(kind, name)
+        with session.room() as room:
+            terminal.confirm(f"delete {ref}", is_agreed=yes)
+            written = room.entries.delete(ref, expected_version=expected_version, at=at)
+        tell_written(session, ref, written, did="deleted")
+
+
+def _undelete(app: typer.Typer, kind: Kind, example: str) -> None:
+    @command(
+        app,
+        "undelete",
+        text=f"""
+        Bring a deleted {kind} back.
+
+        Example:
+          $ strongroom {kind}s undelete {example}
+        """,
+    )
+    def undelete(
+        context: typer.Context,
+        *,
+        name: str = name_argument(kind, "What to bring back."),
+        at: At = None,
+    ) -> None:
+        session: Session = context.obj
+        ref = session.ref(kind, name)
+        with session.room() as room:
+            written = room.entries.undelete(ref, at=at)
+        tell_written(session, ref, written, did="brought back")
+
+
+_HISTORY_COLUMNS = (
+    Column("version", "VERSION", is_number=True),
+    Column("current", "NOW", styles={"": "green"}),
+    Column("created_at", "CREATED", 1),
+    Column("author", "AUTHOR", 2),
+    Column("same_as", "SAME AS", 3, is_number=True),
+    Column("comment", "COMMENT"),
+)
+
+
+def _history(app: typer.Typer, kind: Kind, example: str) -> None:
+    @command(
+        app,
+        "history",
+        text=f"""
+        Show the versions of a {kind}, newest first.
+
+        SAME AS names the newest older version with the same value.
+
+        Example:
+          $ strongroom {kind}s history {example}
+        """,
+    )
+    def history(
+        context: typer.Context,
+        *,
+        name: str = name_argument(kind, "Whose versions to show."),
+        at: At = None,
+    ) -> None:
+        session: Session = context.obj
+        with session.room() as room:
+            versions = room.entries.history(session.ref(kind, name), at=at)
+        rows = [_facts_of_version(info, session) for info in versions]
+        show_rows(session, _HISTORY_COLUMNS, [rows])
+
+
+def _facts_of_version(info: VersionInfo, session: Session) -> dict[str, object]:
+    return {
+        "version": info.version,
+        "current": ("now" if info.is_current else "") if session.output == "table" else info.is_current,
+        "created_at": info.created_at,
+        "author": info.author,
+        "same_as": info.same_as,
+        "comment": info.comment,
+    }
+
+
+def _rollback(app: typer.Typer, kind: Kind, example: str) -> None:
+    @command(
+        app,
+        "rollback",
+        text=f"""
+        Write the value of an older version again, as a new version.
+
+        A deleted {kind} comes back this way too. Nothing is lost: what stood before is a version as well.
+
+        Example:
+          $ strongroom {kind}s history {example}
+          $ strongroom {kind}s rollback {example} 2 --comment "3 has the wrong host"
+        """,
+    )
+    def rollback(
+        context: typer.Context,
+        *,
+        name: str = name_argument(kind, "What to roll back."),
+        version: str = typer.Argument(..., metavar="VERSION", help="Whose value to write again."),
+        comment: Comment = "",
+        at: At = None,
+        yes: Yes = False,
+    ) -> None:
+        session: Session = context.obj
+        ref = session.ref(kind, name)
+        with session.room() as room:
+            terminal.confirm(f"write version {version} of {ref} again", is_agreed=yes)
+            written = room.entries.rollback(ref, version, at=at, comment=comment)
+        tell_written(session, ref, written, did=f"rolled back to {version}")

@@ -1,0 +1,116 @@
+"""`strongroom explain`: which backend answers, and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from strongroom.cli.app import command, noun
+from strongroom.cli.entry import name_argument
+from strongroom.cli.output import Column, plain, show_record, show_rows, write
+from strongroom.cli.session import Session
+from strongroom.model.ref import Kind
+
+if TYPE_CHECKING:
+    from strongroom.model.explanation import Explanation, Step
+
+app = noun(
+    "explain",
+    """
+    Show which backend answers for a name, and why.
+
+    Example:
+      $ strongroom explain connection orders_db
+      $ strongroom explain variable region --output json
+    """,
+)
+
+_OUTCOMES = {
+    "found": "green",
+    "absent": "dim",
+    "denied": "bold red",
+    "unavailable": "yellow",
+    "invalid": "bold red",
+}
+_COLUMNS = (
+    Column("number", "#", is_number=True),
+    Column("backend", "BACKEND", styles={"": "bold"}),
+    Column("team", "TEAM", 3),
+    Column("outcome", "OUTCOME", styles=_OUTCOMES),
+    Column("milliseconds", "MS", 2, is_number=True),
+    Column("version", "VERSION", 3),
+    Column("notes", "NOTES"),
+)
+_VERDICTS = {
+    "found": "{backend} answers",
+    "absent": "nobody has it",
+    "denied": "{backend} refuses, and nobody else is asked",
+    "unavailable": "{backend} gives no answer, and nobody else is asked",
+    "invalid": "what {backend} holds cannot be used, and nobody else is asked",
+}
+
+
+@command(app, "connection")
+def connection(context: typer.Context, name: str = name_argument("connection", "Which connection.")) -> None:
+    """
+    Show which backend answers for a connection, and why.
+
+    Asks every backend in order, past the cache, and tells what each said; never the value.
+
+    Example:
+      $ strongroom explain connection orders_db
+    """
+    _explain(context.obj, "connection", name)
+
+
+@command(app, "variable")
+def variable(context: typer.Context, name: str = name_argument("variable", "Which variable.")) -> None:
+    """
+    Show which backend answers for a variable, and why.
+
+    Asks every backend in order, past the cache, and tells what each said; never the value.
+
+    Example:
+      $ strongroom explain variable region
+    """
+    _explain(context.obj, "variable", name)
+
+
+def _explain(session: Session, kind: Kind, name: str) -> None:
+    ref = session.ref(kind, name)
+    with session.room() as room:
+        explanation = room.lookup.explain(ref)
+    if session.output != "table":
+        show_record(session, explanation.to_dict(), labels={})
+        return
+    verdict = _VERDICTS[explanation.outcome.value].format(backend=explanation.backend)
+    write(f"{explanation.ref}: {verdict}")
+    write("")
+    rows = [_row(number, step, explanation) for number, step in enumerate(explanation.steps, 1)]
+    rows += [
+        {"backend": backend, "outcome": "not asked", "notes": why} for backend, why in explanation.not_asked
+    ]
+    show_rows(session, _COLUMNS, [rows])
+    if explanation.policies:
+        write("")
+        write(f"may be read by policy {', '.join(explanation.policies)}")
+
+
+def _row(number: int, step: Step, explanation: Explanation) -> dict[str, object]:
+    notes = [step.reason] if step.reason else []
+    if step.is_shadowed:
+        notes.append(f"hidden by {explanation.backend}")
+    elif step.outcome.value == "found" and step.backend == explanation.backend:
+        notes.append("answers")
+    if step.is_cached:
+        notes.append("in the cache")
+    return {
+        "number": number,
+        "backend": step.backend,
+        "team": step.ref.team,
+        "outcome": step.outcome.value,
+        "milliseconds": f"{step.milliseconds:.1f}",
+        "version": plain(step.version),
+        "notes": ", ".join(notes),
+    }

@@ -1,0 +1,98 @@
+"""What a command was told besides its own arguments, and the room it opens with that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TextIO
+
+from strongroom.model.ref import Kind, Ref
+from strongroom.model.secret import Secret
+
+if TYPE_CHECKING:
+    from strongroom.service.room import Room
+    from strongroom.settings import Settings
+
+__all__ = ["OUTPUTS", "Output", "Session", "ask_passphrase"]
+
+Output = Literal["table", "json", "yaml"]
+OUTPUTS: tuple[Output, ...] = ("table", "json", "yaml")
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """
+    The options every command takes.
+
+    Args:
+        environ: the environment the command was started in.
+        config: path of the settings file, or None to look for one.
+        deployment: which deployment of the settings, or None for the first.
+        team: whose names are meant, or None for the global ones.
+        output: how answers (and with `json`, errors) are written.
+        is_debug: show where an unexpected failure came from.
+    """
+
+    environ: Mapping[str, str]
+    config: str | None = None
+    deployment: str | None = None
+    team: str | None = None
+    output: Output = "table"
+    is_debug: bool = False
+
+    def ref(self, kind: Kind, name: str) -> Ref:
+        """
+        Name one thing in the team of this session.
+
+        Raises:
+            InvalidInputError: the name or the team is malformed.
+        """
+        return Ref(kind, name, self.team)
+
+    def settings(self) -> Settings:
+        """
+        Find the settings and read them.
+
+        Raises:
+            SettingsError: they are wrong.
+        """
+        from strongroom import settings  # noqa: PLC0415 -- `--help` needs no settings
+
+        return settings.load(self.config, environ=self.environ, deployment=self.deployment)
+
+    def room(self, *, asks: bool = True) -> Room:
+        """
+        Open the room; use it as a context manager.
+
+        Args:
+            asks: a passphrase may be asked for on the terminal.
+
+        Raises:
+            SettingsError, BackendConfigError, SealedError: as their names say.
+        """
+        from strongroom import assembly  # noqa: PLC0415 -- it loads the store
+
+        ask = ask_passphrase if asks else None
+        return assembly.open_room(self.settings(), environ=self.environ, passphrase=ask)
+
+    def has_colour(self, stream: TextIO) -> bool:
+        """Tell whether *stream* may be coloured: a terminal, without `NO_COLOR` and not a dumb one."""
+        return stream.isatty() and not self.environ.get("NO_COLOR") and self.environ.get("TERM") != "dumb"
+
+
+def ask_passphrase() -> Secret[str]:
+    """
+    Ask for the passphrase of the store on the terminal.
+
+    Raises:
+        SealedError: there is nobody to ask.
+    """
+    from strongroom.cli import terminal  # noqa: PLC0415 -- it names Session in its own signatures
+    from strongroom.errors import SealedError  # noqa: PLC0415
+
+    if not terminal.can_ask():
+        raise SealedError(
+            "the store is wrapped by a passphrase, and there is no terminal to ask for it on",
+            hint="name where it comes from: store.wrappers, passphrase = { file = … }",
+        )
+    return Secret(terminal.ask_secret("passphrase of the store: "))

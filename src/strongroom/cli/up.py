@@ -1,0 +1,135 @@
+"""`strongroom up`: the first command: make what is missing, show what there is and what to type next."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import typer
+
+from strongroom.cli.app import command, single
+from strongroom.cli.entry import ROW_COLUMNS, facts_of_row, pages_of
+from strongroom.cli.init import create, places
+from strongroom.cli.output import sentence, show_rows, write
+from strongroom.cli.session import Session
+from strongroom.cli.terminal import clean
+from strongroom.service.lookup import shell_word
+
+if TYPE_CHECKING:
+    from strongroom.model.ref import Ref
+    from strongroom.service.inventory import Row
+    from strongroom.service.room import Room
+
+app = single()
+
+_SHOWN = 20  # names; the inventory has them all
+
+
+@command(app, "up")
+def up(context: typer.Context) -> None:
+    """
+    Make an encrypted store and its key where they are missing, and show what there is.
+
+    Usable again at any time: what is there is left as it is.
+
+    Example:
+      $ strongroom up
+    """
+    session: Session = context.obj
+    settings = session.settings()
+    is_new = not settings.store.path.exists()
+    with create(session, settings) as room:
+        found = _Found.of(room, session)
+    made = places(settings)
+    commands = _next(found)
+    if session.output != "table":
+        facts = {**made, "made": is_new, "connections": found.connections, "variables": found.variables}
+        sentence(session, "", facts | {"hidden": found.hidden, "next": [typed for typed, _ in commands]})
+        return
+    write(clean(f"{'made' if is_new else 'found'} the store {made['store']}"))
+    write(clean(f"its key is {made['key']}: keep a copy elsewhere"))
+    write("")
+    _show(session, found)
+    write("")
+    write("next:")
+    width = max(len(typed) for typed, _ in commands)
+    for typed, why in commands:
+        write(clean(f"  {typed:<{width}}  {why}"))
+
+
+@dataclass(slots=True)
+class _Found:
+    """What the inventory holds, counted, and its first rows."""
+
+    connections: int = 0
+    variables: int = 0
+    hidden: int = 0
+    places: set[str] = field(default_factory=set)
+    first: list[Row] = field(default_factory=list)
+    example: Row | None = None
+
+    @classmethod
+    def of(cls, room: Room, session: Session) -> _Found:
+        found = cls()
+        for row in _rows(room, session):
+            found._count(row)
+        return found
+
+    def _count(self, row: Row) -> None:
+        self.connections += row.ref.kind == "connection"
+        self.variables += row.ref.kind == "variable"
+        self.hidden += bool(row.shadowed)
+        self.places.update((row.backend, *row.shadowed))
+        if len(self.first) < _SHOWN:
+            self.first.append(row)
+        self.example = self.example or row
+
+    @property
+    def total(self) -> int:
+        return self.connections + self.variables
+
+
+def _rows(room: Room, session: Session) -> Iterator[Row]:
+    def fetch(last: Ref | None, wanted: int) -> list[Row]:
+        return room.inventory.page(team=session.team, after=last, limit=wanted)
+
+    for page in pages_of(fetch, limit=None):
+        yield from page
+
+
+def _show(session: Session, found: _Found) -> None:
+    if not found.total:
+        write("there is nothing in it yet")
+        return
+    counts = f"{_counted(found.connections, 'connection')} and {_counted(found.variables, 'variable')}"
+    hidden = f", {found.hidden} hiding another of the same name" if found.hidden else ""
+    write(f"{counts} in {_counted(len(found.places), 'place')}{hidden}")
+    write("")
+    show_rows(session, ROW_COLUMNS, [[facts_of_row(row) for row in islice(found.first, _SHOWN)]])
+    if found.total > _SHOWN:
+        write(f"… and {found.total - _SHOWN:,} more: strongroom inventory")
+    sys.stdout.flush()
+
+
+def _next(found: _Found) -> list[tuple[str, str]]:
+    """Give the three commands to type next, each with why."""
+    if found.example is None:
+        return [
+            ("strongroom connections import connections.json", "bring in an Airflow export"),
+            ("strongroom variables set region", "or type in a first value"),
+            ("strongroom doctor", "see what is as it should be"),
+        ]
+    ref = found.example.ref
+    name = shell_word(ref.name)
+    return [
+        (f"strongroom explain {ref.kind} {name}", "see which place answers, and why"),
+        (f"strongroom run --{ref.kind} {name} -- python job.py", "hand it to a job"),
+        ("strongroom doctor", "see what is as it should be"),
+    ]
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
