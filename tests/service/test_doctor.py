@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from strongroom.assembly import create_room, open_room
+from strongroom.backends.env import Env, EnvOptions
+from strongroom.model.entry import Metadata
+from strongroom.model.ref import Ref
+from strongroom.model.secret import Secret
+from strongroom.service.entries import Change
+from strongroom.testing.fakes import Flaky, Memory, frozen_clock
+
+REGION = Ref("variable", "region")
+
+
+def findings(room, level: str) -> list[str]:
+    return [finding.what for finding in room.doctor.run() if finding.level == level]
+
+
+@pytest.fixture
+def environ(tmp_path):
+    return {"STRONGROOM_HOME": str(tmp_path / "room")}
+
+
+@pytest.fixture
+def real(environ, tmp_path):
+    with create_room(environ=environ, cwd=tmp_path) as room:
+        yield room
+
+
+def test_a_new_room_is_well_but_for_what_the_owner_should_know(real):
+    assert findings(real, "error") == []
+    (warning,) = findings(real, "warning")
+    assert warning.startswith("single point of key loss: only file ")
+    notes = " ".join(findings(real, "note"))
+    assert "local owner: whoever may read the settings and the key may read the room" in notes
+    assert "key and store are in one folder" in notes
+    assert "the audit log is whole: 2 records" in findings(real, "ok")
+
+
+def test_the_worst_comes_first(real, environ, tmp_path):
+    (tmp_path / "room/store.db").chmod(0o644)
+    levels = [finding.level for finding in real.doctor.run()]
+    assert levels == sorted(levels, key=["error", "warning", "note", "ok"].index)
+    assert levels[0] == "error"
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "fix"), [("store.db", 0o644, "600"), ("key", 0o640, "600"), ("audit", 0o755, "700")]
+)
+def test_what_is_open_to_others_is_an_error_with_the_command_that_closes_it(real, tmp_path, name, mode, fix):
+    path = tmp_path / "room" / name
+    path.chmod(mode)
+    found = [finding for finding in real.doctor.run() if finding.level == "error"]
+    assert f"chmod {fix} {path}" in [finding.fix for finding in found]
+
+
+def test_a_settings_file_that_others_may_change_is_a_warning(environ, tmp_path):
+    path = tmp_path / "strongroom.toml"
+    path.write_text("")
+    path.chmod(0o664)
+    with create_room(path, environ=environ, cwd=tmp_path) as room:
+        assert f"the settings file {path} may be changed by others" in findings(room, "warning")
+
+
+def test_without_a_store_the_doctor_names_the_command(environ, tmp_path):
+    with open_room(environ=environ, cwd=tmp_path) as room:
+        assert ("there is no store yet", "strongroom init") in [
+            (finding.what, finding.fix) for finding in room.doctor.run()
+        ]
+
+
+def test_a_changed_audit_log_is_an_error(real, tmp_path):
+    (segment,) = (tmp_path / "room/audit").glob("*.jsonl")
+    segment.write_bytes(segment.read_bytes().replace(b'"init"', b'"xxxx"'))
+    assert any("broken at record 0" in what for what in findings(real, "error"))
+
+
+def test_a_store_without_any_record_of_its_making_is_a_warning(environ, tmp_path, real):
+    real.close()
+    for path in (tmp_path / "room/audit").iterdir():
+        path.unlink()
+    with open_room(environ=environ, cwd=tmp_path) as room:
+        assert any("no audit record of its making" in what for what in findings(room, "warning"))
+
+
+def test_entries_past_and_near_their_end_are_named(house):
+    native = Memory("native")
+    now = house.clock.now
+    for name, metadata in {
+        "past": Metadata(not_after=now - timedelta(days=1)),
+        "soon": Metadata(not_after=now + timedelta(days=3)),
+        "later": Metadata(not_after=now + timedelta(days=300)),
+        "due": Metadata(remind_at=now),
+    }.items():
+        native.put(Ref("variable", name), "canary-1", metadata)
+    room = house.room(native)
+    assert any('variable "past"' in what for what in findings(room, "error"))
+    assert any("within 14 days" in what and "soon" in what for what in findings(room, "warning"))
+    assert any("remind_at" in what and "due" in what for what in findings(room, "note"))
+    assert "canary" not in repr(room.doctor.run())
+
+
+def test_backends_that_fail_shadow_or_clash_are_findings(house):
+    env = Env("env", EnvOptions(), {"AIRFLOW_VAR_REGION": "eu"}, frozen_clock)
+    lower = Memory("lower", {REGION: "x", Ref("variable", "Region"): "x"})
+    room = house.room(env, lower)
+    assert any('variable "region" (env before lower)' in what for what in findings(room, "note"))
+    assert any("AIRFLOW_VAR_REGION" in what for what in findings(room, "warning"))
+
+
+def test_one_part_in_trouble_does_not_hide_the_others(house):
+    native = Flaky("native")
+    room = house.room(native)
+    native.fail()
+    assert len(findings(room, "error")) >= 2
+    assert any("local owner" in what for what in findings(room, "note"))
+
+
+def test_many_names_are_cut(house):
+    upper = Memory("upper", {Ref("variable", f"n{number:02}"): "x" for number in range(30)})
+    lower = Memory("lower", {Ref("variable", f"n{number:02}"): "x" for number in range(30)})
+    (what,) = [what for what in findings(house.room(upper, lower), "note") if "shadowed" in what]
+    assert what.endswith(" and 20 more")
+
+
+def test_the_keys_of_a_room(real):
+    real.entries.write(Change(ref=REGION, secret=Secret("eu")))
+    (key,) = real.keys.status()
+    assert (key.number, key.team, key.state, key.sealed_versions) == (1, None, "active", 1)
+    assert key.wrapped_by[0].startswith("file ")
+
+
+def test_the_backends_of_a_room(real):
+    rows = real.backends.list()
+    assert [(row.order, row.name, row.kind) for row in rows] == [(1, "env", "env"), (2, "native", "native")]
+    assert rows[0].abilities == ("read", "list", "check")
+    assert rows[1].abilities == ("read", "write", "list", "versions", "check")
+    checked = real.backends.check()
+    assert [(one.name, one.health.status) for one in checked] == [("env", "ready"), ("native", "ready")]
+    assert all(one.milliseconds >= 0 for one in checked)
+
+
+def test_a_backend_that_cannot_tell_how_it_is_is_unknown(house):
+    class Silent:
+        name = "silent"
+        is_local = True
+
+        def read(self, _ref):
+            return None
+
+        def close(self):
+            pass
+
+    (checked,) = house.room(Silent()).backends.check()
+    assert checked.health.status == "unknown"
+
+
+def test_the_audit_trail_of_a_room(real, tmp_path):
+    assert real.audit.folder == tmp_path / "room/audit"
+    assert [record.outcome for record in real.audit.tail(1)] == ["done"]
+    assert real.audit.verify().count == 2
