@@ -10,6 +10,7 @@ import random
 import shlex
 import string
 import urllib.parse
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -240,6 +241,12 @@ def test_the_minimum_may_be_chosen_but_not_below_one():
     assert Masker(["pin7"], minimum=4).mask("<pin7>") == "<***>"
     with pytest.raises(InvalidInputError, match="at least 1"):
         Masker(["pin7"], minimum=0)
+
+
+def test_every_trivial_value_is_documented():
+    page = (Path(__file__).parent.parent.parent / "docs" / "masking.md").read_text(encoding="utf-8")
+    listed = page.split("in any case: `", 1)[1].partition("`")[0]
+    assert set(listed.split()) == TRIVIAL_VALUES
 
 
 def test_trivial_values_are_written_in_lower_case():

@@ -143,7 +143,7 @@ class _Child:
         self._process = 0
         self._code: int | None = None
 
-    def start(self, command: Sequence[str], environ: Mapping[str, str], mask: set[signal.Signals]) -> None:
+    def start(self, command: Sequence[str], environ: Mapping[str, str], mask: set[int]) -> None:
         sinks = () if self._masker is None else (_STDOUT, _STDERR)
         pipes = [(*os.pipe(), sink) for sink in sinks]
         try:
@@ -238,13 +238,13 @@ def _why_not(error: OSError, program: str) -> CannotStartError:
 
 
 @contextmanager
-def _signals_held() -> Iterator[set[signal.Signals]]:
+def _signals_held() -> Iterator[set[int]]:
     """Keep signals for `_next_signal`; gives the mask that stood before, for the child."""
     # What is ignored by default may not be kept waiting (POSIX.1-2024, §2.4.1), unless there is a handler.
     handlers = {number: signal.signal(number, _ignore) for number in (signal.SIGCHLD, signal.SIGWINCH)}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {*_FORWARDED, signal.SIGCHLD})
     try:
-        yield {signal.Signals(number) for number in before}
+        yield set(before)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         for number, handler in handlers.items():
