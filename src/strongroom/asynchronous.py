@@ -44,7 +44,8 @@ class _Remembering(Protocol):
 
     name: str
 
-    def peek(self, key: Key) -> Entry | None: ...
+    @property
+    def peek(self) -> Callable[[Key], Entry | None]: ...
 
     def board(self, ref: Ref) -> tuple[Flight[Entry | None], bool]: ...
 
