@@ -100,7 +100,7 @@ def _work(verb: str, form: str, folder: str) -> None:
             report = room.transfer.import_connections(prepared.read_bytes(), form)
             count = len(report.of("imported"))
         else:
-            out = room.transfer.export_connections(form, serialization="json")
+            out = room.transfer.export_connections(form)
             (Path(folder) / f"out.{form}").write_text(out.reveal())
             count = len(out.names)
         seconds = time.perf_counter() - start

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from math import isfinite
 from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 from urllib.parse import quote
@@ -521,10 +522,12 @@ def _airflow_shape(connection: Connection) -> dict[str, object]:
 
 
 def _env_connection(connection: Connection, serialization: Serialization) -> str:
-    if serialization == "json" or _losses(connection):
-        # ASCII only, so that no character of a value ends the line.
-        return json.dumps(_airflow_shape(connection))
-    return connection.format("uri").reveal()
+    # `format` itself refuses what the sdk's reading would lose; here the core's is asked first.
+    if serialization != "json" and not connection.uri_losses("core"):
+        with suppress(InvalidInputError):
+            return connection.format("uri").reveal()
+    # ASCII only, so that no character of a value ends the line.
+    return json.dumps(_airflow_shape(connection))
 
 
 def _losses(connection: Connection) -> tuple[str, ...]:

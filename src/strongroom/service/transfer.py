@@ -322,7 +322,7 @@ class Transfer:
             for entry in self._revealed("connection", team, prefix, reason)
         }
         text = format_connections(items, form, serialization)
-        as_json = written_as_json(items, serialization) if form == "env" else ()
+        as_json = written_as_json(text) if form == "env" else ()
         return Exported(text=Secret(text), names=tuple(sorted(items)), as_json=as_json)
 
     def export_variables(

@@ -21,7 +21,7 @@ from strongroom.model.secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from strongroom.model.connection import Connection, Dialect
+    from strongroom.model.connection import Dialect
     from strongroom.model.document import Form, Serialization
 
 __all__ = ["Converted", "convert_connections", "convert_variables", "written_as_json"]
@@ -71,7 +71,7 @@ def convert_connections(
     items = parse_connections(text, source, dialect)
     written = format_connections(items, target, serialization)
     _prove(items, parse_connections(written, target, target_dialect or dialect))
-    as_json = written_as_json(items, serialization) if target == "env" else ()
+    as_json = written_as_json(written) if target == "env" else ()
     return Converted(text=Secret(written), count=len(items), as_json=as_json)
 
 
@@ -98,13 +98,10 @@ def convert_variables(text: str, source: Form, target: Form, *, descriptions: bo
     return Converted(text=Secret(written), count=len(items))
 
 
-def written_as_json(items: Mapping[str, Connection], serialization: Serialization) -> tuple[str, ...]:
-    """Give the names that a `.env` holds as JSON."""
-    if serialization == "json":
-        return tuple(sorted(items))
-    return tuple(
-        sorted(name for name, item in items.items() if item.uri_losses("core") or item.uri_losses("sdk"))
-    )
+def written_as_json(text: str) -> tuple[str, ...]:
+    """Give the names that *text*, a `.env` as `format_connections` writes it, holds as JSON."""
+    pairs = (line.partition("=") for line in text.splitlines())
+    return tuple(name for name, _, value in pairs if value.startswith("{"))
 
 
 def _prove(items: Mapping[str, object], back: Mapping[str, object]) -> None:
