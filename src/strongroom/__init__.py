@@ -102,10 +102,11 @@ def variable(
     if entry is not None and not json and not entry.metadata.references:
         return entry.secret.reveal()
     lookup = _here().lookup
-    if default is _REQUIRED:
-        found = lookup.variable_entry(name, team)
-    elif (found := lookup.find_variable(name, team)) is None:
-        return default
+    found = lookup.find_variable(name, team)
+    if found is None:
+        if default is not _REQUIRED:
+            return default
+        found = lookup.variable_entry(name, team)  # raises, with all that can be said about it
     return lookup.json_of(found) if json else found.secret.reveal()
 
 
@@ -123,10 +124,11 @@ async def avariable(
 ) -> Any:  # noqa: ANN401 -- as variable
     """Give what `variable` gives without blocking the loop."""
     lookup = _here().lookup
-    if default is _REQUIRED:
-        found = await lookup.avariable_entry(name, team)
-    elif (found := await lookup.afind_variable(name, team)) is None:
-        return default
+    found = await lookup.afind_variable(name, team)
+    if found is None:
+        if default is not _REQUIRED:
+            return default
+        found = await lookup.avariable_entry(name, team)  # raises, with all that can be said about it
     return lookup.json_of(found) if json else found.secret.reveal()
 
 

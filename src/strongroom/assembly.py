@@ -25,7 +25,6 @@ from strongroom.audit import AuditLog
 from strongroom.backend import load as load_backend
 from strongroom.cache import Cache, Lifetimes
 from strongroom.chain import Chain, Link
-from strongroom.crypto.wrapping import Wrapper
 from strongroom.errors import ConflictError, SealedError
 from strongroom.model.ref import KINDS, Ref
 from strongroom.model.secret import Secret
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
 
     from strongroom.backend import Backend
     from strongroom.barrier import Barrier
+    from strongroom.crypto.wrapping import Wrapper
     from strongroom.service.audit import AuditTrail
     from strongroom.service.backends import Backends
     from strongroom.service.doctor import Doctor
@@ -285,42 +285,20 @@ def _wrapper(wrapper: WrapperSettings, ways: _Ways) -> Wrapper:
         from strongroom.wrappers.file import FileWrapper  # noqa: PLC0415 -- only what is configured
 
         return FileWrapper(wrapper.path)
-    return _AskedPassphrase(wrapper, ways)
+    from strongroom.wrappers.passphrase import PassphraseWrapper  # noqa: PLC0415 -- as above
+
+    return PassphraseWrapper(lambda: _passphrase(wrapper, ways))
 
 
-class _AskedPassphrase(Wrapper):
-    """A passphrase wrapper that fetches or asks for the passphrase when it is first needed, once."""
-
-    kind = "passphrase"
-    name = "passphrase"
-
-    def __init__(self, settings: WrapperSettings, ways: _Ways) -> None:
-        self._settings = settings
-        self._ways = ways
-        self._made: Wrapper | None = None
-
-    def wrap(self, key: bytes, *, context: bytes) -> bytes:
-        return self._wrapper().wrap(key, context=context)
-
-    def unwrap(self, blob: bytes, *, context: bytes) -> bytes:
-        return self._wrapper().unwrap(blob, context=context)
-
-    def _wrapper(self) -> Wrapper:
-        if self._made is None:
-            from strongroom.wrappers.passphrase import PassphraseWrapper  # noqa: PLC0415 -- as above
-
-            self._made = PassphraseWrapper(self._passphrase())
-        return self._made
-
-    def _passphrase(self) -> Secret[str]:
-        if self._settings.passphrase is not None:
-            return resolve(self._settings.passphrase, environ=self._ways.environ)
-        if self._ways.ask is None:
-            raise SealedError(
-                "the store is wrapped by a passphrase, and nobody can be asked for it here",
-                hint="name where it comes from: store.wrappers, passphrase = { file = … }",
-            )
-        return self._ways.ask()
+def _passphrase(wrapper: WrapperSettings, ways: _Ways) -> Secret[str]:
+    if wrapper.passphrase is not None:
+        return resolve(wrapper.passphrase, environ=ways.environ)
+    if ways.ask is None:
+        raise SealedError(
+            "the store is wrapped by a passphrase, and nobody can be asked for it here",
+            hint="name where it comes from: store.wrappers, passphrase = { file = … }",
+        )
+    return ways.ask()
 
 
 # --- the nouns of a room ---------------------------------------------------------------------------

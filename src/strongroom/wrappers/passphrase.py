@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 from strongroom.crypto import wrapping
 from strongroom.crypto.wrapping import Wrapper
 from strongroom.errors import InvalidInputError, SealedError, TamperedError
+from strongroom.model.secret import Secret
 
 if TYPE_CHECKING:
-    from strongroom.model.secret import Secret
+    from collections.abc import Callable
 
 __all__ = ["INSECURE_TEST_PROFILE", "RECOMMENDED_PROFILE", "PassphraseWrapper", "Profile"]
 
@@ -73,7 +74,8 @@ class PassphraseWrapper(Wrapper):
     Wrap with a key stretched from *passphrase*.
 
     Args:
-        passphrase: compared after Unicode NFC, so that it can be typed on any keyboard.
+        passphrase: compared after Unicode NFC, so that it can be typed on any keyboard; or what fetches
+            it, called once, when it is first needed.
         profile: cost of what is wrapped from now on; blobs bring their own.
 
     Threads: safe; each call takes the memory of its profile while it runs.
@@ -82,7 +84,9 @@ class PassphraseWrapper(Wrapper):
     kind = "passphrase"
     name = "passphrase"
 
-    def __init__(self, passphrase: Secret[str], *, profile: Profile = RECOMMENDED_PROFILE) -> None:
+    def __init__(
+        self, passphrase: Secret[str] | Callable[[], Secret[str]], *, profile: Profile = RECOMMENDED_PROFILE
+    ) -> None:
         self._passphrase = passphrase
         self._profile = profile
 
@@ -94,7 +98,7 @@ class PassphraseWrapper(Wrapper):
             InvalidInputError: the passphrase has fewer than 8 characters.
             BackendConfigError: argon2id or its memory is not to be had here.
         """
-        if len(self._passphrase.reveal()) < MIN_CHARACTERS:
+        if len(self._text()) < MIN_CHARACTERS:
             raise InvalidInputError(
                 f"a passphrase has at least {MIN_CHARACTERS} characters", limit=MIN_CHARACTERS
             )
@@ -118,8 +122,13 @@ class PassphraseWrapper(Wrapper):
                 "the passphrase is wrong, or the stored key was changed", hint="type the passphrase again"
             ) from None
 
+    def _text(self) -> str:
+        if not isinstance(self._passphrase, Secret):
+            self._passphrase = self._passphrase()
+        return self._passphrase.reveal()
+
     def _stretched(self, salted: bytes, profile: Profile) -> bytes:
-        text = unicodedata.normalize("NFC", self._passphrase.reveal())
+        text = unicodedata.normalize("NFC", self._text())
         return wrapping.stretch(
             text.encode("utf-8", "surrogatepass"),
             salted[_COST.size :],
