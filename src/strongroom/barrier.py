@@ -28,8 +28,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from secrets import token_bytes
+from struct import Struct
 from struct import error as struct_error
-from struct import pack
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from strongroom.crypto import envelope
@@ -756,20 +756,25 @@ def _message(table: str, columns: Iterable[object]) -> bytes:
     parts = [b"srm/v1/row/", table.encode(), b"\x00"]
     try:
         for column in columns:
+            kind = type(column)  # exact types: a row of SQLite has no others, and this is every read
             if column is None:
                 parts.append(b"n")
-            elif isinstance(column, str):
-                encoded = column.encode()
-                parts += (pack(">cI", b"s", len(encoded)), encoded)
-            elif isinstance(column, bytes):
-                parts += (pack(">cI", b"b", len(column)), column)
-            elif isinstance(column, int):
-                parts.append(pack(">cq", b"i", column))
+            elif kind is str:
+                encoded = cast("str", column).encode()
+                parts += (_LENGTH(b"s", len(encoded)), encoded)
+            elif kind is int:
+                parts.append(_INTEGER(b"i", column))
+            elif kind is bytes:
+                parts += (_LENGTH(b"b", len(cast("bytes", column))), cast("bytes", column))
             else:
                 raise InvalidInputError("a row has a column of the wrong type")
     except (struct_error, UnicodeEncodeError):
         raise InvalidInputError("a row holds text or a number that cannot be stored") from None
     return b"".join(parts)
+
+
+_LENGTH = Struct(">cI").pack
+_INTEGER = Struct(">cq").pack
 
 
 def _authenticated(row: EntryRow, ref: Ref, keyring: Keyring) -> EntryRow:

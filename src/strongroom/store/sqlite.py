@@ -176,6 +176,7 @@ def connect(path: Path, *, is_reader: bool = False) -> sqlite3.Connection:
     connection.execute("PRAGMA trusted_schema=OFF")  # a planted view or trigger may not call functions
     if is_reader:
         connection.execute("PRAGMA query_only=ON")
+        connection.execute("PRAGMA cache_size=-8192")  # KiB: the rows of about 10,000 entries, once read
     return connection
 
 
