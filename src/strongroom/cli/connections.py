@@ -32,9 +32,7 @@ from strongroom.model.secret import Secret
 from strongroom.service.entries import Change
 
 if TYPE_CHECKING:
-    from strongroom.model.ref import Ref
     from strongroom.service.entries import Described
-    from strongroom.service.room import Room
 
 app = noun(
     "connections",
@@ -158,9 +156,16 @@ class _Given:
     json: str | None
     password_file: str | None
 
-    def connection(self, name: str) -> Connection:
+    @property
+    def asks_password(self) -> bool:
+        """Whether a password is to be asked for: single fields, no file, and somebody to ask."""
+        has_whole = self.uri is not None or self.json is not None
+        is_read = self.password_file is not None or self.extra == intake.STDIN
+        return not has_whole and not is_read and terminal.can_ask()
+
+    def connection(self) -> Connection:
         """
-        Make the connection.
+        Make the connection, as far as nobody needs to be asked.
 
         Raises:
             InvalidInputError: what was told does not go together, or a secret stands on the command line.
@@ -182,8 +187,9 @@ class _Given:
             raise intake.refuse_argument(
                 "a host or schema with a password in it", instead="pass --password-stdin"
             )
-        password = self._password(name)
-        return made.replace(password=Secret(password) if password else None)
+        if self.password_file is None:
+            return made
+        return made.replace(password=_password(intake.read_secret(self.password_file, what="the password")))
 
     def _whole(self) -> Connection:
         option, text = ("--conn-uri", self.uri) if self.uri is not None else ("--conn-json", self.json)
@@ -218,12 +224,9 @@ class _Given:
                 "stdin can be read only once", hint="pass the password with --password-file"
             )
 
-    def _password(self, name: str) -> str:
-        if self.password_file is not None:
-            return intake.read_secret(self.password_file, what="the password")
-        if self.extra != intake.STDIN and terminal.can_ask():
-            return terminal.ask_secret(f"password of {terminal.clean(name)} (empty for none): ")
-        return ""
+
+def _password(text: str) -> Secret[str] | None:
+    return Secret(text) if text else None
 
 
 @command(app, "add")
@@ -302,11 +305,14 @@ def add(
         password_file=intake.STDIN if password_stdin else password_file,
     )
     ref = session.ref("connection", name)
-    connection = given.connection(ref.name)
+    connection = given.connection()
     with session.room() as room:
-        found = _found(room, ref)
+        found = standing(room, ref)
         if found is not None:
             terminal.confirm(f"write over {ref} in {found.backend}", is_agreed=yes)
+        if given.asks_password:
+            typed = terminal.ask_secret(f"password of {terminal.clean(ref.name)} (empty for none): ")
+            connection = connection.replace(password=_password(typed))
         metadata = metadata_of(
             found.metadata if found else None,
             description=conn_description,
@@ -322,11 +328,7 @@ def add(
             expected_version=expected_version or _expected(found, to),
         )
         written = room.entries.write(change, to=to, force=force, comment=comment)
-    tell_written(session, ref, written, did="written")
-
-
-def _found(room: Room, ref: Ref) -> Described | None:
-    return standing(room, ref)
+    tell_written(session, ref, written, did="written to")
 
 
 def _expected(found: Described | None, to: str | None) -> str | None:
@@ -383,7 +385,7 @@ def edit(
             expected_version=_expected(found, to),
         )
         written = room.entries.write(change, to=to, force=force, comment=comment)
-    tell_written(session, ref, written, did="written")
+    tell_written(session, ref, written, did="written to")
 
 
 def _title(found: Described) -> str:

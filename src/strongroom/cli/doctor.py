@@ -7,13 +7,14 @@ import sys
 import typer
 
 from strongroom.cli.app import command, single
-from strongroom.cli.output import Column, show_rows, write
+from strongroom.cli.output import Column, show_rows, wrapped, write
 from strongroom.cli.session import Session
 from strongroom.cli.terminal import clean
 
 app = single()
 
 _EXIT_CODE = 7  # as settings that are wrong: the operator acts
+_INDENT = 9
 _STYLES = {"ok": "32", "note": "36", "warning": "33", "error": "1;31"}
 
 
@@ -46,6 +47,7 @@ def _show(session: Session, level: str, what: str, fix: str) -> None:
     head = f"{level:<7}"
     if session.has_colour(sys.stdout):
         head = f"\x1b[{_STYLES[level]}m{head}\x1b[0m"
-    write(f"{head}  {clean(what)}")
-    if fix:
-        write(f"         {clean(fix)}")
+    first, *rest = wrapped(clean(what), indent=_INDENT)
+    write(f"{head}  {first}")
+    for line in rest + (wrapped(clean(fix), indent=_INDENT) if fix else []):
+        write(" " * _INDENT + line)

@@ -128,12 +128,12 @@ def pages_of(fetch: Callable[[Ref | None, int], list[Row]], *, limit: int | None
 
 
 def tell_written(session: Session, ref: Ref, written: Written, *, did: str) -> None:
-    """Answer a change: what was done, where, and the version that stands."""
+    """Answer a change: what was done (*did*, as in `written to`), where, and the version that stands."""
     version = "" if written.version is None else f", version {written.version}"
-    facts = {"kind": ref.kind, "name": ref.name, "team": ref.team, "done": did}
+    facts = {"kind": ref.kind, "name": ref.name, "team": ref.team, "done": did.rpartition(" ")[0]}
     sentence(
         session,
-        f"{ref}: {did} in {written.backend}{version}",
+        f"{ref}: {did} {written.backend}{version}",
         facts | {"backend": written.backend, "version": written.version},
     )
 
@@ -302,7 +302,7 @@ def _delete(app: typer.Typer, kind: Kind, example: str) -> None:
         with session.room() as room:
             terminal.confirm(f"delete {ref}", is_agreed=yes)
             written = room.entries.delete(ref, expected_version=expected_version, at=at)
-        tell_written(session, ref, written, did="deleted")
+        tell_written(session, ref, written, did="deleted from")
 
 
 def _undelete(app: typer.Typer, kind: Kind, example: str) -> None:
@@ -326,7 +326,7 @@ def _undelete(app: typer.Typer, kind: Kind, example: str) -> None:
         ref = session.ref(kind, name)
         with session.room() as room:
             written = room.entries.undelete(ref, at=at)
-        tell_written(session, ref, written, did="brought back")
+        tell_written(session, ref, written, did="brought back in")
 
 
 _HISTORY_COLUMNS = (
@@ -404,4 +404,4 @@ def _rollback(app: typer.Typer, kind: Kind, example: str) -> None:
         with session.room() as room:
             terminal.confirm(f"write version {version} of {ref} again", is_agreed=yes)
             written = room.entries.rollback(ref, version, at=at, comment=comment)
-        tell_written(session, ref, written, did=f"rolled back to {version}")
+        tell_written(session, ref, written, did=f"rolled back to {version} in")

@@ -18,6 +18,8 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from shutil import get_terminal_size
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from strongroom.cli.session import Session
@@ -27,12 +29,13 @@ from strongroom.model.yaml11 import format_scalar
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Column", "format_yaml", "plain", "sentence", "show_record", "show_rows", "write"]
+__all__ = ["Column", "format_yaml", "plain", "sentence", "show_record", "show_rows", "wrapped", "write"]
 
 Row = Mapping[str, object]
 
 _GAP = 2  # cells between two columns
 _UNLIMITED = 100_000  # cells: a pipe has no width
+_LEAST = 24  # cells that prose keeps, however narrow the terminal
 _UNPRINTED_IN_JSON = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
 
@@ -69,6 +72,14 @@ def plain(value: object) -> Any:  # noqa: ANN401 -- plain JSON types
 def write(text: str) -> None:
     """Write *text* as it is, and the end of the line."""
     sys.stdout.write(text + "\n")
+
+
+def wrapped(text: str, *, indent: int) -> list[str]:
+    """Give *text* in lines that fit the terminal beside *indent* cells; one line in a pipe."""
+    if not sys.stdout.isatty():
+        return [text]
+    room = max(get_terminal_size().columns - indent, _LEAST)
+    return wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def sentence(session: Session, text: str, facts: Row) -> None:
@@ -189,6 +200,7 @@ def _print_page(
 
     console = _console(session)
     kept = _fitting(columns, widths, console.width)
+    is_tight = _needed(columns, widths, kept) > console.width
     table = Table(
         box=None, pad_edge=False, padding=(0, _GAP, 0, 0), show_header=has_header, header_style="bold"
     )
@@ -196,7 +208,7 @@ def _print_page(
         column = columns[index]
         table.add_column(
             column.header,
-            min_width=min(widths[index], 40),
+            min_width=None if is_tight else widths[index],
             overflow="fold",
             no_wrap=console.width == _UNLIMITED,
             justify="right" if column.is_number else "left",
@@ -217,12 +229,16 @@ def _style(column: Column, cell: str) -> str:
 def _fitting(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
     """Give the places of the columns that fit into *room* cells, those of the lowest rank first."""
     kept = [index for index, width in enumerate(widths) if width or columns[index].rank == 0]
-    while True:
-        needed = sum(max(widths[index], len(columns[index].header)) + _GAP for index in kept) - _GAP
-        spare = max((columns[index].rank for index in kept), default=0)
-        if needed <= room or spare == 0:
-            return kept
+    while _needed(columns, widths, kept) > room:
+        spare = max(columns[index].rank for index in kept)
+        if spare == 0:
+            break
         kept.remove(next(index for index in reversed(kept) if columns[index].rank == spare))
+    return kept
+
+
+def _needed(columns: Sequence[Column], widths: Sequence[int], kept: Sequence[int]) -> int:
+    return sum(max(widths[index], len(columns[index].header)) + _GAP for index in kept) - _GAP
 
 
 def _console(session: Session) -> Console:

@@ -159,7 +159,7 @@ def set_(
         )
         change = Change(ref=ref, secret=variable.value, metadata=metadata, expected_version=expected_version)
         written = room.entries.write(change, to=to, force=force, comment=comment)
-    tell_written(session, ref, written, did="written")
+    tell_written(session, ref, written, did="written to")
 
 
 def _value(name: str, file: str | None, *, value_stdin: bool, exact: bool) -> str:
