@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import strongroom.backends
-from strongroom import backend as module
 from strongroom.backend import Fetched, Naming, PathBackend, check_size, ephemeral_version, kinds, load
 from strongroom.errors import (
     AccessDeniedError,
@@ -180,7 +179,8 @@ def stranger(monkeypatch):
     def install(found):
         point = EntryPoint("strange", "strange_package.backend:BACKEND", "strongroom.backends")
         monkeypatch.setattr(
-            module, "entry_points", lambda group, name=None: [point] if name in (None, "strange") else []
+            "importlib.metadata.entry_points",
+            lambda group, name=None: [point] if name in (None, "strange") else [],
         )
         package = types.ModuleType("strange_package.backend")
         package.BACKEND = found
@@ -217,7 +217,7 @@ def test_unknown_kind_is_refused_and_the_known_are_named(kind):
 def test_missing_package_names_what_to_install(monkeypatch):
     monkeypatch.delitem(sys.modules, "strongroom.backends.native", raising=False)
     monkeypatch.setitem(sys.modules, "strongroom.backends.native", None)
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda _name: object())
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: object())
     with pytest.raises(BackendConfigError, match="needs the package") as caught:
         load("native")
     assert caught.value.hint == "pip install 'strongroom[store]'"

@@ -20,7 +20,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from importlib.metadata import entry_points
 from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from strongroom.errors import (
@@ -376,6 +375,8 @@ def _extra(kind: str) -> str:
 
 
 def _stranger(kind: str) -> object:
+    from importlib.metadata import entry_points  # noqa: PLC0415 -- a third of the cold start of a read
+
     for point in entry_points(group="strongroom.backends", name=kind):
         return point.load()
     raise _unknown(kind)
@@ -394,6 +395,7 @@ def kinds() -> set[str]:
     package = importlib.util.find_spec("strongroom.backends")
     places: Iterable[str] = (package.submodule_search_locations or ()) if package else ()
     import pkgutil  # noqa: PLC0415 -- only listing needs it; reads must not pay for it
+    from importlib.metadata import entry_points  # noqa: PLC0415 -- as above
 
     ours = {module.name for module in pkgutil.iter_modules(list(places))}
     return ours | {point.name for point in entry_points(group="strongroom.backends")}
