@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import sqlite3
 import threading
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -470,6 +471,18 @@ def test_batch_tells_its_progress_and_takes_drafts_one_by_one(barrier):
     assert text(barrier, Ref("variable", "n699")) == "699"
 
 
+def test_batch_of_large_values_takes_bounded_memory(barrier):
+    value = "x" * 1_000_000
+    tracemalloc.start()
+    try:
+        barrier.write_many(draft(f"n{number}", value) for number in range(40))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20_000_000  # bytes, for 40 million written
+    assert len(names(barrier)) == 40
+
+
 def test_empty_batch_changes_nothing(barrier):
     assert barrier.write_many([]) == []
     assert barrier.last_sequence() == 0
@@ -726,6 +739,21 @@ def test_old_sealed_bytes_put_back_as_the_current_version_are_tampered(path, bar
     assert barrier.read_version(X, "1").secret.reveal() == "old"
     assert barrier.rollback(X, "1", author="alice") == "3"
     assert text(barrier) == "old"
+
+
+def test_whole_row_put_back_is_noticed_by_the_history_and_the_next_write(path, barrier):
+    barrier.write(draft("x", "old"))
+    with closing(sqlite3.connect(path)) as connection:
+        columns = ", ".join(schema.entries.columns.keys())
+        row = connection.execute(f"SELECT {columns} FROM entries").fetchone()
+    barrier.write(draft("x", "new"))
+    assignments = ", ".join(f"{column} = ?" for column in schema.entries.columns.keys())  # noqa: SIM118 -- names
+    sql(path, f"UPDATE entries SET {assignments}", *row)
+    assert text(barrier) == "old"  # the docstring of store.py says so
+    with pytest.raises(TamperedError, match='variable "x"'):
+        barrier.history(X)
+    with pytest.raises(TamperedError, match='variable "x"'):
+        barrier.write(draft("x", "newer"))
 
 
 def test_version_that_was_taken_away_is_tampered_and_not_absent(path, barrier):

@@ -72,6 +72,7 @@ SWEEPER = "strongroom:sweep"
 """The author of deletions that `sweep` makes."""
 
 _BATCH = 500  # drafts sealed before they are handed to the database: bounds memory at full speed
+_BATCH_BYTES = 8_388_608  # 8 MiB of sealed values, whatever their number
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
 _KEY_ID_BYTES = 16
@@ -240,6 +241,9 @@ class Barrier:
         if row is None:
             return []
         keyring = self._authenticate(row, ref)
+        if self._store.has_version(row.id, row.current_version + 1):
+            # An older state of the row was put back, and what came after it was left behind.
+            raise self._tampered(ref)
         stands = _stands(row, _micros(self._clock()))
         seen: dict[bytes, str] = {}
         found: list[VersionInfo] = []
@@ -659,6 +663,7 @@ class _Writing:
         self._changed: list[EntryRow] = []
         self._versions: list[VersionRow] = []
         self._changes: list[ChangeRow] = []
+        self._bytes = 0
 
     def row(self, ref: Ref) -> EntryRow | None:
         """Give the authentic row of *ref*, deleted or not, as this transaction sees it."""
@@ -701,7 +706,11 @@ class _Writing:
         keyring = self.keyring(ref)
         row_id = token_bytes(16) if row is None else row.id
         number = 1 if row is None else row.current_version + 1
-        self._versions.append(_version_row(draft, keyring, row_id, number, self.micros))
+        if row is not None and self.transaction.has_version(row_id, number):
+            raise self._barrier._tampered(ref)  # noqa: SLF001 -- as above; an older state was put back
+        version = _version_row(draft, keyring, row_id, number, self.micros)
+        self._versions.append(version)
+        self._bytes += len(version.sealed)
         entry = _entry_row(draft, self._barrier.deployment, row_id, number, self.micros)
         (self._added if row is None else self._changed).append(_authenticated(entry, ref, keyring))
         self._note(ref, number)
@@ -717,7 +726,7 @@ class _Writing:
     def _note(self, ref: Ref, version: int | None) -> None:
         self._changes.append(ChangeRow(0, ref.team or "", ref.kind, ref.name, version))
         self._gathered.add(ref)
-        if len(self._changes) >= _BATCH:
+        if len(self._changes) >= _BATCH or self._bytes >= _BATCH_BYTES:
             self.flush()
 
     def flush(self) -> None:
@@ -729,6 +738,7 @@ class _Writing:
         for gathered in (self._added, self._changed, self._versions, self._changes):
             gathered.clear()
         self._gathered.clear()
+        self._bytes = 0
 
 
 def _check_canary(kek: Kek, row: KekRow) -> None:

@@ -135,6 +135,12 @@ def version(connection: sqlite3.Connection, entry_id: bytes, number: int) -> Ver
     return None if row is None else VersionRow._make(row)
 
 
+def has_version(connection: sqlite3.Connection, entry_id: bytes, number: int) -> bool:
+    """Tell whether an entry has one version, without reading it."""
+    sql = "SELECT 1 FROM versions WHERE entry_id = ? AND number = ?"
+    return connection.execute(sql, (entry_id, number)).fetchone() is not None
+
+
 def versions(connection: sqlite3.Connection, entry_id: bytes) -> list[VersionRow]:
     """Give every version of an entry, newest first."""
     rows = connection.execute(f"{_VERSION} ORDER BY number DESC", (entry_id,)).fetchall()

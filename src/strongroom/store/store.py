@@ -5,8 +5,9 @@ What a thief of the file learns: the names, kinds and teams of entries, their de
 owners, connection types and dates, who wrote each version when and with which comment, how many
 versions there are and about how long each value is. Not a value, and no key that opens one.
 What someone who can *write* the file can do unseen: take whole entries away, hide one from
-listings, or put an entry's row and version rows back as they all stood before. Anything less
-fails authentication in `barrier.py`.
+listings, or put an entry back as it stood before, which its history and its next write notice
+unless the newer versions are taken away as well. Anything less fails authentication in
+`barrier.py`.
 
 Rules of this file:
 
@@ -114,6 +115,10 @@ class Store:
     def version(self, entry_id: bytes, number: int) -> VersionRow | None:
         """Give one version of an entry."""
         return self._read(lambda connection: rows.version(connection, entry_id, number))
+
+    def has_version(self, entry_id: bytes, number: int) -> bool:
+        """Tell whether an entry has one version, without reading it."""
+        return self._read(lambda connection: rows.has_version(connection, entry_id, number))
 
     def versions(self, entry_id: bytes) -> list[VersionRow]:
         """Give every version of an entry, newest first."""

@@ -48,6 +48,10 @@ class Transaction:
         """Give one version of an entry."""
         return rows.version(self._driver, entry_id, number)
 
+    def has_version(self, entry_id: bytes, number: int) -> bool:
+        """Tell whether an entry has one version."""
+        return rows.has_version(self._driver, entry_id, number)
+
     def keks(self, deployment: str, team: str) -> list[KekRow]:
         """Give the keys of one team, oldest first."""
         return rows.keks(self._driver, deployment, team)
