@@ -103,7 +103,23 @@ def test_an_assignment_that_meets_an_entry_is_refused():
         )
 
 
-@pytest.mark.parametrize("name", ["my-conn", "a/b", "a b", "a.b", "straße", "größe", "a=b"])
+def test_a_name_is_spelled_in_upper_case_and_not_otherwise_changed():
+    refs = [Ref("connection", name) for name in ("my-conn", "a/b", "a b", "aws_2.v2", "größe")]
+    assert [place.removeprefix("AIRFLOW_CONN_") for place in places(*refs)] == [
+        "MY-CONN",
+        "A/B",
+        "A B",
+        "AWS_2.V2",
+        "GRÖSSE",
+    ]
+
+
+def test_two_names_that_meet_beyond_ascii_are_refused():
+    with pytest.raises(InvalidInputError, match="would both be AIRFLOW_CONN_STRASSE"):
+        places(Ref("connection", "straße"), Ref("connection", "strasse"))
+
+
+@pytest.mark.parametrize("name", ["a=b"])
 def test_a_name_no_variable_can_have_is_refused_by_name_with_what_to_type(name):
     with pytest.raises(InvalidInputError) as caught:
         places(Ref("connection", name))

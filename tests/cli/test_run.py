@@ -386,6 +386,12 @@ def test_all_hands_over_everything_in_files(strongroom):
     assert not Path(done.stdout.rsplit("x?sslmode=require", 1)[1].strip()).exists()
 
 
+def test_naming_nothing_hands_over_everything(strongroom):
+    done = strongroom("--", "env")
+    assert "AIRFLOW_VAR_REGION=eu-west-1" in done.stdout
+    assert "AIRFLOW_CONN_ORDERS_DB=postgres://ana:" in done.stdout
+
+
 def test_options_of_the_command_are_its_own(strongroom):
     done = strongroom("--variable", "region", "sh", "-c", "echo $0 $@", "--mask", "--help")
     assert done.stdout == "--mask --help\n"
@@ -394,10 +400,9 @@ def test_options_of_the_command_are_its_own(strongroom):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--", "true"], 2, "nothing is named to hand over"),
         (["--variable", "region"], 2, "CMD... is missing"),
         (["--variable", "nowhere", "--", "true"], 3, 'variable "nowhere" is in no backend'),
-        (["--connection", "my-conn", "--", "true"], 2, 'connection "my-conn" has a name that no variable'),
+        (["--connection", "a=b", "--", "true"], 2, 'connection "a=b" has a name that no variable'),
         (["--variable", "region", "--", "no-such-program"], 127, "no-such-program: command not found"),
         (["--variable", "region", "--mask", "--", "/"], 126, "/: cannot be executed"),
     ],

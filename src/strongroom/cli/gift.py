@@ -34,7 +34,6 @@ __all__ = ["Gift", "Values", "inherited", "own_credentials", "plan", "read_value
 
 _PREFIXES: Mapping[Kind, str] = {"connection": "AIRFLOW_CONN_", "variable": "AIRFLOW_VAR_"}
 _FOLDERS: Mapping[Kind, str] = {"connection": "connections", "variable": "variables"}
-_SPELLABLE = re.compile(r"[A-Z0-9_]+", re.ASCII)  # POSIX.1-2024 §8.1: what every shell passes on
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _LONG_SOURCE = re.compile(r"(connection|variable)(?:\.([^/]+))?/(.+)", re.DOTALL)
 _EXTRA = "extra"
@@ -125,14 +124,14 @@ def _called(gift: Gift) -> str:
 
 
 def _variable_name(ref: Ref) -> str:
-    name = ref.name.upper()
-    # "ß".upper() is "SS": what is not ASCII could meet another name unnoticed.
-    if not (ref.name.isascii() and _SPELLABLE.fullmatch(name)):
+    # As Airflow spells it: upper case and nothing else. The system takes every name without "="; two
+    # that meet in upper case are found by `plan`.
+    if "=" in ref.name:
         raise InvalidInputError(
             f"{ref} has a name that no variable of the environment can have",
             hint=f"say --as {_source(ref)} to choose one, or --files",
         )
-    return _PREFIXES[ref.kind] + name
+    return _PREFIXES[ref.kind] + ref.name.upper()
 
 
 def _file_name(ref: Ref) -> str:

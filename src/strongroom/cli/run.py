@@ -12,7 +12,6 @@ from strongroom.cli import child, terminal
 from strongroom.cli.app import command, single
 from strongroom.cli.gift import Values, inherited, own_credentials, plan, read_values
 from strongroom.cli.session import Session
-from strongroom.errors import InvalidInputError
 from strongroom.model.masking import MASK, Masker
 from strongroom.model.ref import Kind, Ref
 from strongroom.model.secret import Secret
@@ -35,7 +34,9 @@ def run(
         [], "--connection", metavar="NAME", help="Hand over this connection."
     ),
     variable: list[str] = typer.Option([], "--variable", metavar="NAME", help="Hand over this variable."),
-    is_all: bool = typer.Option(False, "--all", help="Hand over every connection and variable."),
+    is_all: bool = typer.Option(
+        False, "--all", help="Hand over every connection and variable, as when none is named."
+    ),
     assignment: list[str] = typer.Option(
         [],
         "--as",
@@ -48,8 +49,10 @@ def run(
     """
     Start a command with the entries it needs.
 
-    Connections become AIRFLOW_CONN_<NAME>, variables AIRFLOW_VAR_<NAME>, as Airflow reads them. The
-    command keeps the environment it would have had, less what Strongroom itself logs in with.
+    Connections become AIRFLOW_CONN_<NAME>, variables AIRFLOW_VAR_<NAME>, in upper case, as Airflow reads
+    them; name the few a job needs, or none for all. Names with other characters than letters, digits and
+    _ reach programs, but a shell in between may drop them. The command keeps the environment it would
+    have had, less what Strongroom itself logs in with.
 
     Every program of the same user can read a process's environment. With --files the values stand in
     files only this user may read (connections/NAME, variables/NAME, or the NAME after --as), in memory
@@ -63,6 +66,7 @@ def run(
     not found, 126 if it cannot be executed.
 
     Example:
+      $ strongroom run -- python job.py
       $ strongroom run --connection orders_db --variable region -- python job.py
       $ strongroom run --as PGPASSWORD=orders_db.password -- psql -h db.example.com
       $ strongroom run --all --files --mask -- ./report.sh
@@ -70,10 +74,7 @@ def run(
     session: Session = context.obj
     wanted = [session.ref("connection", name) for name in connection]
     wanted += [session.ref("variable", name) for name in variable]
-    if not (wanted or is_all or assignment):
-        raise InvalidInputError(
-            "nothing is named to hand over", hint="say --connection NAME, --variable NAME, --as or --all"
-        )
+    is_all = is_all or not (wanted or assignment)
     plan(wanted, assignment, team=session.team, is_files=is_files)  # before a store is opened
     settings = session.settings()
     with session.room() as room:
@@ -120,12 +121,16 @@ def _starter(
         if is_files:
             return child.supervise(argv, environ, masker=masker, files=values.texts)
         # As UTF-8, whatever character set this process was started with.
-        environ |= {place: os.fsdecode(text.reveal().encode()) for place, text in values.texts.items()}
+        environ |= {_native(place): _native(text.reveal()) for place, text in values.texts.items()}
         if masker is None:
             child.become(argv, environ)
         return child.supervise(argv, environ, masker=masker)
 
     return start
+
+
+def _native(text: str) -> str:
+    return os.fsdecode(text.encode())
 
 
 def _masker(values: Values, session: Session) -> Masker:
