@@ -127,7 +127,7 @@ class Link:
         return ref, Ref(ref.kind, ref.name)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would cost a lookup a microsecond
 class _Answer:
     """What one question to one link came to."""
 
