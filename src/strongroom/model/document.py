@@ -79,6 +79,7 @@ _QUOTED = {
     "'": re.compile(r"'([^'\\]*(?:\\.[^'\\]*)*)'", re.DOTALL),
 }
 _AFTER_QUOTED = re.compile(r"[ \t]*(?:#.*)?")
+_STRUCTURE = re.compile(r"[{}\[\]\"]|: ")
 _ESCAPES = {'"': re.compile(r"\\([\\'\"abfnrtv])"), "'": re.compile(r"\\([\\'])")}
 _ESCAPED = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _TO_ESCAPE = {character: f"\\{letter}" for letter, character in _ESCAPED.items()} | {
@@ -315,6 +316,9 @@ def _shown(name: str) -> str:
         Ref("variable", name)
     except InvalidInputError:
         return "an entry whose name is not legal"
+    # Legal, but more likely JSON or YAML in a file called .env, up to the first `=` of a secret.
+    if _STRUCTURE.search(name):
+        return "an entry whose name looks like JSON or YAML"
     return f'"{name}"'
 
 
