@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from native_room import NOON, Clock, HeldKey, draft, make_barrier, open_barrier
-from strongroom import barrier as barrier_module
 from strongroom.barrier import MAX_METADATA_BYTES, Barrier
 from strongroom.errors import (
     BackendConfigError,
@@ -148,7 +147,8 @@ def test_every_wrapper_wraps_and_any_one_opens(path):
 
 def test_key_whose_row_was_changed_is_not_taken(path):
     make_barrier(path).close()
-    for column, value in (("state", "deactivated"), ("created_at", 1), ("canary", b"x" * 48)):
+    changes = [("state", "deactivated"), ("created_at", 1), ("canary", b"x" * 48), ("canary", 7)]
+    for column, value in [*changes, ("state", b"active"), ("created_at", "x"), ("number", "x")]:
         with closing(sqlite3.connect(path)) as connection:
             was = connection.execute(f"SELECT {column} FROM keks").fetchone()[0]
         sql(path, f"UPDATE keks SET {column} = ?", value)
@@ -169,9 +169,10 @@ def test_key_of_another_store_is_refused(path, tmp_path):
         open_barrier(path)
 
 
-def test_create_never_makes_a_key_beside_rows_that_lost_theirs(path):
+@pytest.mark.parametrize("team", [None, "data"])
+def test_create_never_makes_a_key_beside_rows_that_lost_theirs(path, team):
     first = make_barrier(path)
-    first.write(draft("x", "kept"))
+    first.write(draft("x", "kept", team=team))
     first.close()
     for table in ("kek_wraps", "keks"):
         sql(path, f"DELETE FROM {table}")
@@ -841,34 +842,6 @@ def test_no_value_and_no_key_stands_in_the_files(path, barrier):
     assert CANARY.encode() not in content
     assert CANARY.encode("utf-16-le") not in content
     assert key.key not in content
-
-
-# --- the bytes of a row ------------------------------------------------------------------------
-
-COLUMN = (
-    st.none()
-    | st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
-    | st.binary(max_size=5)
-    | st.integers(-(2**63), 2**63 - 1)
-)
-
-
-@given(one=st.lists(COLUMN, max_size=4), two=st.lists(COLUMN, max_size=4))
-def test_two_different_rows_never_give_the_same_bytes(one, two):
-    same = barrier_module._message("entry", one) == barrier_module._message("entry", two)
-    assert same == (one == two and [type(x) for x in one] == [type(x) for x in two])
-
-
-def test_bytes_of_a_row_are_as_written_down():
-    assert barrier_module._message("kek", (None, "é", b"\x00", -1)) == (
-        b"srm/v1/row/kek\x00ns\x00\x00\x00\x02\xc3\xa9b\x00\x00\x00\x01\x00i" + b"\xff" * 8
-    )
-
-
-@pytest.mark.parametrize("column", [1.5, 2**63, "\ud800", [], object()])
-def test_column_that_cannot_be_stored_is_refused(column):
-    with pytest.raises(InvalidInputError):
-        barrier_module._message("entry", [column])
 
 
 # --- threads and processes ---------------------------------------------------------------------

@@ -17,19 +17,16 @@ Rules of this file:
 4. Nothing is acknowledged before its transaction is on the disk.
 5. The clock is read once an operation.
 
-What is authenticated in a row, and how, says `_message`; what is bound to a sealed value says
+What is authenticated in a row, and how, says `store/record.py`; what is bound to a sealed value says
 docs/envelope.md.
 """
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from secrets import token_bytes
-from struct import Struct
-from struct import error as struct_error
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from strongroom.crypto import envelope
@@ -56,6 +53,16 @@ from strongroom.model.entry import (
 )
 from strongroom.model.ref import Kind, Ref, check_deployment
 from strongroom.model.secret import Secret
+from strongroom.store.record import (
+    covered,
+    entry_row,
+    metadata_of,
+    micros,
+    moment,
+    ref_of,
+    stands,
+    version_info,
+)
 from strongroom.store.rows import ChangeRow, EntryRow, KekRow, Page, VersionRow, WrapRow
 
 if TYPE_CHECKING:
@@ -73,9 +80,8 @@ SWEEPER = "strongroom:sweep"
 
 _BATCH = 500  # drafts sealed before they are handed to the database: bounds memory at full speed
 _BATCH_BYTES = 8_388_608  # 8 MiB of sealed values, whatever their number
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_MICROSECOND = timedelta(microseconds=1)
 _KEY_ID_BYTES = 16
+_KEK_COLUMNS = [bytes, str, str, int, str, int, bytes]
 
 
 class Change(NamedTuple):
@@ -197,7 +203,7 @@ class Barrier:
             return None
         keyring = self._authenticate(row, ref)
         now = self._clock()
-        if not _stands(row, _micros(now)):
+        if not stands(row, micros(now)):
             return None
         return Entry(
             ref=ref,
@@ -205,7 +211,7 @@ class Barrier:
             backend=self.name,
             version=str(row.current_version),
             read_at=now,
-            metadata=_metadata(row),
+            metadata=metadata_of(row),
         )
 
     def read_version(self, ref: Ref, version: str) -> Entry:
@@ -218,14 +224,15 @@ class Barrier:
         """
         row, keyring = self._known(ref)
         found = self._store.version(row.id, _number(ref, version))
-        secret = self._secret_of(ref, version, found, keyring)
+        if found is None:
+            raise _absent(ref, version)
         return Entry(
             ref=ref,
-            secret=secret,
+            secret=self._secret_of(ref, found, keyring),
             backend=self.name,
             version=version,
             read_at=self._clock(),
-            metadata=replace(_metadata(row), conn_type=found.conn_type if found else None),
+            metadata=replace(metadata_of(row), conn_type=found.conn_type),
         )
 
     def history(self, ref: Ref) -> list[VersionInfo]:
@@ -244,17 +251,18 @@ class Barrier:
         if self._store.has_version(row.id, row.current_version + 1):
             # An older state of the row was put back, and what came after it was left behind.
             raise self._tampered(ref)
-        stands = _stands(row, _micros(self._clock()))
+        is_standing = stands(row, micros(self._clock()))
         seen: dict[bytes, str] = {}
         found: list[VersionInfo] = []
         for number in range(1, row.current_version + 1):
             # One at a time: a hundred versions of a mebibyte must not stand in memory together.
             version = self._store.version(row.id, number)
-            secret = self._secret_of(ref, str(number), version, keyring)
+            if version is None:
+                raise self._tampered(ref)
+            secret = self._secret_of(ref, version, keyring)
             fingerprint = keyring.fingerprint(secret.reveal().encode())
-            found.append(
-                _info(version, seen.get(fingerprint), is_current=stands and number == row.current_version)
-            )
+            is_current = is_standing and number == row.current_version
+            found.append(version_info(version, is_current=is_current, same_as=seen.get(fingerprint)))
             seen[fingerprint] = str(number)
         return found[::-1]
 
@@ -263,7 +271,7 @@ class Barrier:
         return [
             Change(row.sequence, ref, None if row.version is None else str(row.version))
             for row in self._store.changes(self.deployment, after, limit)
-            if (ref := _ref(row.kind, row.name, row.team)) is not None
+            if (ref := ref_of(row.kind, row.name, row.team)) is not None
         ]
 
     def last_sequence(self) -> int:
@@ -287,7 +295,7 @@ class Barrier:
                 state=cast("State", row.state),
                 wrapped_by=tuple(f"{wrap.kind} {wrap.name}" for wrap in self._store.wraps(row.id)),
                 sealed_versions=self._store.sealed_versions(row.id),
-                created_at=_moment(row.created_at),
+                created_at=moment(row.created_at),
             )
             for row in self._store.keks(self.deployment)
         ]
@@ -380,12 +388,13 @@ class Barrier:
             if row is None:
                 raise _absent(ref)
             found = writing.transaction.version(row.id, _number(ref, version))
-            secret = self._secret_of(ref, version, found, writing.keyring(ref))
-            metadata = replace(_metadata(row), conn_type=found.conn_type if found else None)
+            if found is None:
+                raise _absent(ref, version)
+            metadata = replace(metadata_of(row), conn_type=found.conn_type)
             return writing.write(
                 Draft(
                     ref=ref,
-                    secret=secret,
+                    secret=self._secret_of(ref, found, writing.keyring(ref)),
                     metadata=_without_past_expiry(metadata, writing.now),
                     expected_version=expected_version,
                     author=author,
@@ -422,7 +431,7 @@ class Barrier:
             row = writing.row(ref)
             if row is None:
                 raise _absent(ref)
-            if _stands(row, writing.micros):
+            if stands(row, writing.micros):
                 raise ConflictError(f"{ref} is not deleted", current_version=str(row.current_version))
             expires_at = row.expires_at if row.expires_at and row.expires_at > writing.micros else None
             shown = row._replace(is_deleted=0, expires_at=expires_at, changed_by=author)
@@ -438,8 +447,8 @@ class Barrier:
         """
         swept = 0
         with self._writing() as writing:
-            for row in writing.transaction.expired(self.deployment, _micros(now)):
-                ref = _ref(row.kind, row.name, row.team)
+            for row in writing.transaction.expired(self.deployment, micros(now)):
+                ref = ref_of(row.kind, row.name, row.team)
                 if ref is not None and self._is_authentic(row, ref):
                     writing.change(row._replace(is_deleted=1, changed_by=SWEEPER), version=None)
                     swept += 1
@@ -471,7 +480,7 @@ class Barrier:
         self, ref: Ref, table: str, columns: tuple[object, ...], mac: object, keyring: Keyring | None = None
     ) -> Keyring:
         try:
-            message = _message(table, columns)
+            message = covered(table, columns)
             key_id = mac[:_KEY_ID_BYTES] if isinstance(mac, bytes) else b""
             if keyring is None:
                 keyring = self._keyring(ref.team or "", key_id)
@@ -513,9 +522,7 @@ class Barrier:
                 hint=newer.hint,
             ) from None
 
-    def _secret_of(self, ref: Ref, version: str, row: VersionRow | None, keyring: Keyring) -> Secret[str]:
-        if row is None:
-            raise _absent(ref, version)
+    def _secret_of(self, ref: Ref, row: VersionRow, keyring: Keyring) -> Secret[str]:
         self._check(ref, "version", (*row[:2], *row[3:-1]), row.mac, keyring)
         return self._opened(row.sealed, keyring, row.entry_id, row.number, ref)
 
@@ -533,7 +540,7 @@ class Barrier:
         return row, self._authenticate(row, ref)
 
     def _summary(self, row: EntryRow, kind: Kind, now: int) -> Summary | None:
-        ref = _ref(kind, row.name, row.team)
+        ref = ref_of(kind, row.name, row.team)
         if ref is None:
             return None
         if not self._is_authentic(row, ref):
@@ -542,9 +549,9 @@ class Barrier:
             ref=ref,
             backend=self.name,
             version=str(row.current_version),
-            changed_at=_moment(row.changed_at),
-            metadata=_metadata(row),
-            is_deleted=not _stands(row, now),
+            changed_at=moment(row.changed_at),
+            metadata=metadata_of(row),
+            is_deleted=not stands(row, now),
         )
 
     # --- keys ----------------------------------------------------------------------------------
@@ -561,6 +568,8 @@ class Barrier:
     def _load(self, row: KekRow, wraps: Sequence[WrapRow]) -> Kek:
         """Unwrap one key with whichever wrapper fits, and see by its canary that it is the one."""
         refusals: list[StrongroomError] = []
+        if [type(column) for column in row] != _KEK_COLUMNS:
+            raise self._sealed([TamperedError("a stored key has a column of another type")])
         for wrap in wraps:
             for wrapper in self._wrappers:
                 if wrapper.kind != wrap.kind:
@@ -600,7 +609,8 @@ class Barrier:
         )
 
     def _first_key(self, transaction: Transaction, team: str, now: datetime) -> Keyring:
-        if transaction.has_entries(self.deployment, team):
+        # The key without a team is the first of the deployment: no row at all may be there before it.
+        if transaction.has_entries(self.deployment, team or None):
             raise SealedError(
                 f"the keys of the deployment {self.deployment} are gone from the store {self.name}; "
                 "start refused, nothing overwritten",
@@ -612,9 +622,9 @@ class Barrier:
             )
         kek = Kek.generate(self._place(team), number=1)
         keyring = Keyring(kek.place, [kek])
-        columns = (kek.id, self.deployment, team, kek.number, kek.state, _micros(now))
+        columns = (kek.id, self.deployment, team, kek.number, kek.state, micros(now))
         transaction.add_kek(
-            KekRow(*columns, canary=keyring.row_mac(_message("kek", columns))),
+            KekRow(*columns, canary=keyring.row_mac(covered("kek", columns))),
             [
                 WrapRow(kek.id, index, wrapper.kind, wrapper.name, kek.wrapped(by=wrapper))
                 for index, wrapper in enumerate(self._wrappers, start=1)
@@ -643,7 +653,7 @@ class Barrier:
         Raises:
             SealedError, BackendUnavailableError: as `read`.
         """
-        now = _micros(self._clock())
+        now = micros(self._clock())
         wanted = Page(self.deployment, team or "", kind, prefix, after, limit, now, with_deleted)
         found = (self._summary(row, kind, now) for row in self._store.page(wanted))
         return [summary for summary in found if summary is not None]
@@ -655,7 +665,7 @@ class _Writing:
     def __init__(self, barrier: Barrier, transaction: Transaction, now: datetime) -> None:
         self.transaction = transaction
         self.now = now
-        self.micros = _micros(now)
+        self.micros = micros(now)
         self.keyrings: dict[str, Keyring] = {}
         self._barrier = barrier
         self._gathered: set[Ref] = set()
@@ -677,7 +687,7 @@ class _Writing:
     def standing(self, ref: Ref) -> EntryRow | None:
         """Give the row of *ref* unless it is deleted or expired."""
         row = self.row(ref)
-        return row if row is not None and _stands(row, self.micros) else None
+        return row if row is not None and stands(row, self.micros) else None
 
     def keyring(self, ref: Ref) -> Keyring:
         """Give the keyring of *ref*'s team as it stands in this transaction; a team without one gets one."""
@@ -702,7 +712,7 @@ class _Writing:
         """Gather one write and give the version it will have."""
         ref = draft.ref
         row = self.row(ref)
-        _expect(ref, draft.expected_version, row if row is not None and _stands(row, self.micros) else None)
+        _expect(ref, draft.expected_version, row if row is not None and stands(row, self.micros) else None)
         keyring = self.keyring(ref)
         row_id = token_bytes(16) if row is None else row.id
         number = 1 if row is None else row.current_version + 1
@@ -711,7 +721,13 @@ class _Writing:
         version = _version_row(draft, keyring, row_id, number, self.micros)
         self._versions.append(version)
         self._bytes += len(version.sealed)
-        entry = _entry_row(draft, self._barrier.deployment, row_id, number, self.micros)
+        entry = entry_row(ref, draft.metadata)._replace(
+            id=row_id,
+            deployment=self._barrier.deployment,
+            current_version=number,
+            changed_at=self.micros,
+            changed_by=draft.author,
+        )
         (self._added if row is None else self._changed).append(_authenticated(entry, ref, keyring))
         self._note(ref, number)
         return str(number)
@@ -745,46 +761,10 @@ def _check_canary(kek: Kek, row: KekRow) -> None:
     # Wrapping authenticates the key; only this tells whether its state and time are what was written.
     if row.canary[:_KEY_ID_BYTES] != kek.id:
         raise TamperedError("a stored key has the canary of another")
-    Keyring(kek.place, [kek]).check_row_mac(_message("kek", row[:-1]), row.canary)
+    Keyring(kek.place, [kek]).check_row_mac(covered("kek", row[:-1]), row.canary)
 
 
 # --- rows and what they mean -------------------------------------------------------------------
-
-
-def _message(table: str, columns: Iterable[object]) -> bytes:
-    """
-    Give the bytes of a row that its MAC covers.
-
-    Returns:
-        `srm/v1/row/<table>` ‖ 0, then for each column its type (1) and its content: `n` nothing ·
-        `i` a signed integer (8, big-endian) · `s` UTF-8 and `b` bytes, each after its length (4,
-        big-endian). Injective: two different rows never give the same bytes.
-
-    Raises:
-        InvalidInputError: a column is of another type, out of range, or no UTF-8 can spell it.
-    """
-    parts = [b"srm/v1/row/", table.encode(), b"\x00"]
-    try:
-        for column in columns:
-            kind = type(column)  # exact types: a row of SQLite has no others, and this is every read
-            if column is None:
-                parts.append(b"n")
-            elif kind is str:
-                encoded = cast("str", column).encode()
-                parts += (_LENGTH(b"s", len(encoded)), encoded)
-            elif kind is int:
-                parts.append(_INTEGER(b"i", column))
-            elif kind is bytes:
-                parts += (_LENGTH(b"b", len(cast("bytes", column))), cast("bytes", column))
-            else:
-                raise InvalidInputError("a row has a column of the wrong type")
-    except (struct_error, UnicodeEncodeError):
-        raise InvalidInputError("a row holds text or a number that cannot be stored") from None
-    return b"".join(parts)
-
-
-_LENGTH = Struct(">cI").pack
-_INTEGER = Struct(">cq").pack
 
 
 def _authenticated(row: EntryRow, ref: Ref, keyring: Keyring) -> EntryRow:
@@ -792,7 +772,7 @@ def _authenticated(row: EntryRow, ref: Ref, keyring: Keyring) -> EntryRow:
 
 
 def _mac(ref: Ref, table: str, columns: tuple[object, ...], keyring: Keyring) -> bytes:
-    message = _message(table, columns)
+    message = covered(table, columns)
     if len(message) > MAX_METADATA_BYTES:
         raise InvalidInputError(
             f"what stands beside the value of {ref} is over {MAX_METADATA_BYTES} bytes",
@@ -824,59 +804,6 @@ def _plaintext(draft: Draft) -> bytes:
             f"the value of {draft.ref} is over {MAX_VALUE_BYTES} bytes", limit=MAX_VALUE_BYTES
         )
     return plaintext
-
-
-def _entry_row(draft: Draft, deployment: str, row_id: bytes, number: int, now: int) -> EntryRow:
-    ref, metadata = draft.ref, draft.metadata
-    return EntryRow(
-        id=row_id,
-        deployment=deployment,
-        team=ref.team or "",
-        kind=ref.kind,
-        name=ref.name,
-        current_version=number,
-        is_deleted=0,
-        conn_type=metadata.conn_type,
-        description=metadata.description,
-        tags=json.dumps(sorted(set(metadata.tags)), ensure_ascii=False) if metadata.tags else "[]",
-        owner=metadata.owner,
-        remind_at=_maybe_micros(metadata.remind_at),
-        not_after=_maybe_micros(metadata.not_after),
-        expires_at=_maybe_micros(metadata.expires_at),
-        has_references=int(metadata.references),
-        changed_at=now,
-        changed_by=draft.author,
-        mac=b"",
-    )
-
-
-def _metadata(row: EntryRow) -> Metadata:
-    return Metadata(
-        description=row.description,
-        tags=() if row.tags == "[]" else tuple(json.loads(row.tags)),
-        owner=row.owner,
-        conn_type=row.conn_type,
-        remind_at=_maybe_moment(row.remind_at),
-        not_after=_maybe_moment(row.not_after),
-        expires_at=_maybe_moment(row.expires_at),
-        references=bool(row.has_references),
-    )
-
-
-def _info(row: VersionRow | None, same_as: str | None, *, is_current: bool) -> VersionInfo:
-    assert row is not None  # noqa: S101 -- `_secret_of` has raised otherwise; this tells the type checker
-    return VersionInfo(
-        version=str(row.number),
-        created_at=_moment(row.created_at),
-        author=row.author,
-        comment=row.comment,
-        is_current=is_current,
-        same_as=same_as,
-    )
-
-
-def _stands(row: EntryRow, now: int) -> bool:
-    return not row.is_deleted and (row.expires_at is None or row.expires_at > now)
 
 
 def _without_past_expiry(metadata: Metadata, now: datetime) -> Metadata:
@@ -912,31 +839,5 @@ def _number(ref: Ref, version: str) -> int:
     return int(version)
 
 
-def _ref(kind: str, name: str, team: str) -> Ref | None:
-    """Give the Ref of a row nobody has authenticated, None where it is not even a legal one."""
-    try:
-        return Ref(cast("Kind", kind), name, team or None)
-    except InvalidInputError:
-        return None
-
-
 def _holds(keyring: Keyring, key_id: bytes) -> bool:
     return any(key.id == key_id for key in keyring.keys)
-
-
-def _micros(moment: datetime) -> int:
-    if moment.tzinfo is None:
-        raise InvalidInputError("a time must say its zone")
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def _moment(micros: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=micros)
-
-
-def _maybe_micros(moment: datetime | None) -> int | None:
-    return None if moment is None else _micros(moment)
-
-
-def _maybe_moment(micros: int | None) -> datetime | None:
-    return None if micros is None else _moment(micros)

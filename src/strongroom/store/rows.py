@@ -167,10 +167,10 @@ def sealed_versions(connection: sqlite3.Connection, kek_id: bytes) -> int:
     return int(row[0])
 
 
-def has_entries(connection: sqlite3.Connection, deployment: str, team: str) -> bool:
-    """Tell whether a team ('' for none) has any entry, deleted ones included."""
-    sql = "SELECT 1 FROM entries WHERE deployment = ? AND team = ? LIMIT 1"
-    return connection.execute(sql, (deployment, team)).fetchone() is not None
+def has_entries(connection: sqlite3.Connection, deployment: str, team: str | None) -> bool:
+    """Tell whether a team ('' for none), or with None the deployment, has any entry, deleted or not."""
+    sql = "SELECT 1 FROM entries WHERE deployment = ? AND (team = ? OR ? IS NULL) LIMIT 1"
+    return connection.execute(sql, (deployment, team, team)).fetchone() is not None
 
 
 def page(connection: sqlite3.Connection, wanted: Page) -> list[EntryRow]:

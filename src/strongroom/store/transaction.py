@@ -60,8 +60,8 @@ class Transaction:
         """Give the wrapped forms of one key."""
         return rows.wraps(self._driver, kek_id)
 
-    def has_entries(self, deployment: str, team: str) -> bool:
-        """Tell whether a team ('' for none) has any entry, deleted ones included."""
+    def has_entries(self, deployment: str, team: str | None) -> bool:
+        """Tell whether a team ('' for none), or with None the deployment, has any entry, deleted or not."""
         return rows.has_entries(self._driver, deployment, team)
 
     def expired(self, deployment: str, now: int) -> list[EntryRow]:

@@ -1,0 +1,157 @@
+"""
+What the columns of a row mean, and the bytes its authentication covers.
+
+Pure: no key, no plaintext, no clock, no database. Times are whole microseconds since 1970 UTC; a
+team of '' means none.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+from struct import Struct
+from struct import error as struct_error
+from typing import TYPE_CHECKING, cast
+
+from strongroom.errors import InvalidInputError
+from strongroom.model.entry import Metadata, VersionInfo
+from strongroom.model.ref import Ref
+from strongroom.store.rows import EntryRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from strongroom.model.ref import Kind
+    from strongroom.store.rows import VersionRow
+
+__all__ = ["covered", "entry_row", "metadata_of", "micros", "moment", "ref_of", "stands", "version_info"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
+_LENGTH = Struct(">cI").pack
+_INTEGER = Struct(">cq").pack
+
+
+def covered(table: str, columns: Iterable[object]) -> bytes:
+    """
+    Give the bytes of a row that its MAC covers.
+
+    Returns:
+        `srm/v1/row/<table>` ‖ 0, then for each column its type (1) and its content: `n` nothing ·
+        `i` a signed integer (8, big-endian) · `s` UTF-8 and `b` bytes, each after its length (4,
+        big-endian). Injective: two different rows never give the same bytes.
+
+    Raises:
+        InvalidInputError: a column is of another type, out of range, or no UTF-8 can spell it.
+    """
+    parts = [b"srm/v1/row/", table.encode(), b"\x00"]
+    try:
+        for column in columns:
+            kind = type(column)  # exact types: a row of SQLite has no others, and this is every read
+            if column is None:
+                parts.append(b"n")
+            elif kind is str:
+                encoded = cast("str", column).encode()
+                parts += (_LENGTH(b"s", len(encoded)), encoded)
+            elif kind is int:
+                parts.append(_INTEGER(b"i", column))
+            elif kind is bytes:
+                parts += (_LENGTH(b"b", len(cast("bytes", column))), cast("bytes", column))
+            else:
+                raise InvalidInputError("a row has a column of the wrong type")
+    except (struct_error, UnicodeEncodeError):
+        raise InvalidInputError("a row holds text or a number that cannot be stored") from None
+    return b"".join(parts)
+
+
+def entry_row(ref: Ref, metadata: Metadata) -> EntryRow:
+    """
+    Give the row of a new entry, still without id, deployment, version, author, time and MAC.
+
+    Raises:
+        InvalidInputError: a time does not say its zone.
+    """
+    return EntryRow(
+        id=b"",
+        deployment="",
+        team=ref.team or "",
+        kind=ref.kind,
+        name=ref.name,
+        current_version=0,
+        is_deleted=0,
+        conn_type=metadata.conn_type,
+        description=metadata.description,
+        tags=json.dumps(sorted(set(metadata.tags)), ensure_ascii=False) if metadata.tags else "[]",
+        owner=metadata.owner,
+        remind_at=_maybe_micros(metadata.remind_at),
+        not_after=_maybe_micros(metadata.not_after),
+        expires_at=_maybe_micros(metadata.expires_at),
+        has_references=int(metadata.references),
+        changed_at=0,
+        changed_by="",
+        mac=b"",
+    )
+
+
+def metadata_of(row: EntryRow) -> Metadata:
+    """Give the public facts of an authenticated row."""
+    return Metadata(
+        description=row.description,
+        tags=() if row.tags == "[]" else tuple(json.loads(row.tags)),
+        owner=row.owner,
+        conn_type=row.conn_type,
+        remind_at=_maybe_moment(row.remind_at),
+        not_after=_maybe_moment(row.not_after),
+        expires_at=_maybe_moment(row.expires_at),
+        references=bool(row.has_references),
+    )
+
+
+def version_info(row: VersionRow, *, is_current: bool, same_as: str | None) -> VersionInfo:
+    """Give the line of a history for an authenticated version."""
+    return VersionInfo(
+        version=str(row.number),
+        created_at=moment(row.created_at),
+        author=row.author,
+        comment=row.comment,
+        is_current=is_current,
+        same_as=same_as,
+    )
+
+
+def stands(row: EntryRow, now: int) -> bool:
+    """Tell whether an entry is neither deleted nor expired at *now*."""
+    return not row.is_deleted and (row.expires_at is None or row.expires_at > now)
+
+
+def ref_of(kind: str, name: str, team: str) -> Ref | None:
+    """Give the Ref of a row nobody has authenticated, None where it is not even a legal one."""
+    try:
+        return Ref(cast("Kind", kind), name, team or None)
+    except InvalidInputError:
+        return None
+
+
+def micros(time: datetime) -> int:
+    """
+    Give *time* as a column holds it.
+
+    Raises:
+        InvalidInputError: it does not say its zone.
+    """
+    if time.tzinfo is None:
+        raise InvalidInputError("a time must say its zone")
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def moment(column: int) -> datetime:
+    """Give the time that a column holds, in UTC."""
+    return _EPOCH + timedelta(microseconds=column)
+
+
+def _maybe_micros(time: datetime | None) -> int | None:
+    return None if time is None else micros(time)
+
+
+def _maybe_moment(column: int | None) -> datetime | None:
+    return None if column is None else moment(column)
