@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from strongroom import audit
 from strongroom.audit import AuditLog, Event, Record
 from strongroom.errors import NotRecordedError
 
@@ -473,6 +475,17 @@ def test_a_segment_that_is_a_link_is_not_followed(log, tmp_path):
     path.symlink_to(tmp_path / "stolen")
     with pytest.raises(NotRecordedError):
         log.append(event())
+
+
+def test_a_lock_that_is_never_given_back_does_not_hang_everybody(log, monkeypatch):
+    log.append(event("before"))
+    monkeypatch.setattr(audit, "_LOCK_DELAYS_SECONDS", (0.0, 0.0))
+    with (log.folder / "lock").open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(NotRecordedError, match="timed out"):
+            log.append(event("during"))
+    log.append(event("after"))
+    assert [record.name for record in log.tail(5)] == ["before", "after"]
 
 
 def test_a_record_is_an_event_with_number_and_chain():
