@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
+from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -44,6 +45,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 
 _EXAMPLE = re.compile(r"^Examples?:\n", re.MULTILINE)
 _EVERYWHERE = "Everywhere"
+_FEW = 2  # commands of a noun that are named at once
 
 
 # --- what every command has ----------------------------------------------------------------------
@@ -163,11 +165,11 @@ class Group(_Help, TyperGroup):
     ) -> tuple[str | None, AnyCommand | None, list[str]]:
         found = self.get_command(ctx, args[0])
         if found is None and not ctx.resilient_parsing and not args[0].startswith("-"):
-            near = get_close_matches(args[0], self.list_commands(ctx), 1)
-            path = ctx.command_path
+            path, names = ctx.command_path, self.list_commands(ctx)
+            near = get_close_matches(args[0], names, 1)
+            known = f"it has {' and '.join(names)}" if len(names) <= _FEW else f"{path} --help lists them"
             raise InvalidInputError(
-                f"{path} has no such command",
-                hint=f"did you mean {path} {near[0]}?" if near else f"{path} --help lists them",
+                f"{path} has no such command", hint=f"did you mean {path} {near[0]}?" if near else known
             )
         return super().resolve_command(ctx, args)
 
@@ -307,6 +309,8 @@ def invoke(arguments: list[str], session: Session) -> int:
     if "_STRONGROOM_COMPLETE" in session.environ:
         program.main(arguments, prog_name="strongroom", standalone_mode=False, obj=session)
         return 0
+    if _asks_for_json(arguments):
+        session.output = "json"  # for mistakes that end the parsing before it is reached
     try:
         with program.make_context("strongroom", arguments, obj=session) as context:
             program.invoke(context)
@@ -318,6 +322,14 @@ def invoke(arguments: list[str], session: Session) -> int:
         return 0
     # Outside `except`: typer's error quotes the command line, and would stay as this one's context.
     raise refusal
+
+
+def _asks_for_json(arguments: Sequence[str]) -> bool:
+    ours = list(takewhile(lambda argument: argument != "--", arguments))
+    pairs = pairwise(ours)
+    return any(one in ("--output", "-o") and other == "json" for one, other in pairs) or any(
+        one in ("--output=json", "-ojson") for one in ours
+    )
 
 
 # --- refusing ------------------------------------------------------------------------------------
@@ -351,12 +363,13 @@ def _called(parameter: Parameter) -> str:
 
 
 def _expected(parameter: Parameter) -> str:
-    choices = getattr(parameter.type, "choices", None)
+    kind = parameter.type
+    choices = getattr(kind, "choices", None)
     if choices:
         return f"one of {', '.join(map(str, choices))}"
-    return {"integer": "a whole number", "integer range": "a whole number in its range"}.get(
-        parameter.type.name, "something else"
-    )
+    least, most = getattr(kind, "min", None), getattr(kind, "max", None)
+    bounds = f"{'' if least is None else f' from {least}'}{'' if most is None else f' to {most}'}"
+    return f"a whole number{bounds}"
 
 
 def _usage(context: Any) -> str:  # noqa: ANN401 -- a context of typer's, or None

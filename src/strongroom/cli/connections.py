@@ -13,11 +13,11 @@ from strongroom.cli.entry import (
     Comment,
     ExpectedVersion,
     Force,
+    Said,
     To,
     Yes,
     ask_reason,
     facts_of,
-    metadata_of,
     name_argument,
     register,
     standing,
@@ -185,7 +185,7 @@ class _Given:
         made = Connection.from_dict(fields).replace(port=self.port, description=self.description)
         if intake.has_secret(made.replace(extra=None)):
             raise intake.refuse_argument(
-                "a host or schema with a password in it", instead="pass --password-stdin"
+                "a host or schema with a password in it", instead="leave it out and say --password-stdin"
             )
         if self.password_file is None:
             return made
@@ -306,6 +306,7 @@ def add(
     )
     ref = session.ref("connection", name)
     connection = given.connection()
+    said = Said.of(conn_description, tag, owner, (remind_at, not_after))
     with session.room() as room:
         found = standing(room, ref)
         if found is not None:
@@ -313,29 +314,14 @@ def add(
         if given.asks_password:
             typed = terminal.ask_secret(f"password of {terminal.clean(ref.name)} (empty for none): ")
             connection = connection.replace(password=_password(typed))
-        metadata = metadata_of(
-            found.metadata if found else None,
-            description=conn_description,
-            tags=tag or (),
-            owner=owner,
-            remind_at=remind_at,
-            not_after=not_after,
-        )
         change = Change(
             ref=ref,
             secret=connection.format("json"),
-            metadata=metadata,
-            expected_version=expected_version or _expected(found, to),
+            metadata=said.over(found.metadata if found else None),
+            expected_version=expected_version or (found.version_at(to) if found else MUST_BE_ABSENT),
         )
         written = room.entries.write(change, to=to, force=force, comment=comment)
     tell_written(session, ref, written, did="written to")
-
-
-def _expected(found: Described | None, to: str | None) -> str | None:
-    """Give the version that was seen, so that nobody's write in between is overwritten."""
-    if found is None:
-        return MUST_BE_ABSENT
-    return found.version if to in (None, found.backend) else None
 
 
 # --- edit ----------------------------------------------------------------------------------------
@@ -382,7 +368,7 @@ def edit(
             ref=ref,
             secret=connection.format("json"),
             metadata=metadata,
-            expected_version=_expected(found, to),
+            expected_version=found.version if to in (None, found.backend) else None,
         )
         written = room.entries.write(change, to=to, force=force, comment=comment)
     tell_written(session, ref, written, did="written to")

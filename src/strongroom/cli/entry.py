@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +19,7 @@ from strongroom.cli import terminal
 from strongroom.cli.app import command
 from strongroom.cli.output import Column, sentence, show_rows
 from strongroom.cli.session import Session
-from strongroom.errors import InvalidInputError, NotFoundError, StrongroomError
+from strongroom.errors import InvalidInputError, MalformedEntryError, NotFoundError, StrongroomError
 from strongroom.model.entry import Metadata
 from strongroom.model.ref import Kind, Ref
 
@@ -34,13 +35,15 @@ __all__ = [
     "Comment",
     "ExpectedVersion",
     "Force",
+    "Said",
+    "Standing",
     "To",
     "Yes",
     "ask_reason",
     "facts_of",
     "facts_of_row",
-    "metadata_of",
     "name_argument",
+    "note_nothing",
     "pages_of",
     "register",
     "standing",
@@ -138,12 +141,45 @@ def tell_written(session: Session, ref: Ref, written: Written, *, did: str) -> N
     )
 
 
-def standing(room: Room, ref: Ref) -> Described | None:
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """
+    What is there before a write.
+
+    Args:
+        backend: that answers for the name.
+        described: None where what it holds cannot be used (expired, malformed): a write mends it.
+    """
+
+    backend: str
+    described: Described | None
+
+    @property
+    def metadata(self) -> Metadata | None:
+        return self.described.metadata if self.described else None
+
+    def version_at(self, backend: str | None) -> str | None:
+        """Give the version that was seen at *backend* (None: where it is), None where it was not seen."""
+        if self.described is None or backend not in (None, self.backend):
+            return None
+        return self.described.version
+
+
+def standing(room: Room, ref: Ref) -> Standing | None:
     """Give what stands under exactly *ref*, or None."""
-    with suppress(NotFoundError):
+    try:
         found = room.entries.describe(ref)
-        return found if found.ref == ref else None
-    return None
+    except NotFoundError:
+        return None
+    except MalformedEntryError as error:
+        return Standing(error.backend, None)
+    return Standing(found.backend, found) if found.ref == ref else None
+
+
+def note_nothing(session: Session, what: str) -> None:
+    """Say that a listing is empty, and what to type about it."""
+    has_store = session.settings().store.path.exists()
+    terminal.note(f"there {what} here yet{'' if has_store else '; `strongroom up` makes a store'}", session)
 
 
 # --- what commands ask for -----------------------------------------------------------------------
@@ -178,32 +214,42 @@ def ask_reason(reason: str | None) -> str:
     return terminal.ask_text("reason, for the record: ")
 
 
-def metadata_of(
-    base: Metadata | None,
-    *,
-    description: str | None,
-    tags: Sequence[str],
-    owner: str | None,
-    remind_at: str | None,
-    not_after: str | None,
-) -> Metadata | None:
-    """
-    Put what was said on the command line over *base*; None where nothing was said, so all is kept.
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What was said on the command line of the facts beside a value; None and () were not said."""
 
-    Raises:
-        InvalidInputError: a date that is none.
-    """
-    from dataclasses import replace  # noqa: PLC0415 -- only commands that write
+    description: str | None = None
+    tags: tuple[str, ...] = ()
+    owner: str | None = None
+    remind_at: datetime | None = None
+    not_after: datetime | None = None
 
-    said: dict[str, Any] = {
-        "description": description,
-        "tags": tuple(sorted({tag.strip() for tag in tags if tag.strip()})) or None,
-        "owner": owner,
-        "remind_at": _moment(remind_at, "--remind-at"),
-        "not_after": _moment(not_after, "--not-after"),
-    }
-    said = {key: value for key, value in said.items() if value is not None}
-    return replace(base or Metadata(), **said) if said else None
+    @classmethod
+    def of(
+        cls,
+        description: str | None,
+        tags: Sequence[str] | None,
+        owner: str | None,
+        dates: tuple[str | None, str | None],
+    ) -> Said:
+        """
+        Read the options; *dates* are those of --remind-at and --not-after.
+
+        Raises:
+            InvalidInputError: a date that is none.
+        """
+        return cls(
+            description=description,
+            tags=tuple(sorted({tag.strip() for tag in tags or () if tag.strip()})),
+            owner=owner,
+            remind_at=_moment(dates[0], "--remind-at"),
+            not_after=_moment(dates[1], "--not-after"),
+        )
+
+    def over(self, base: Metadata | None) -> Metadata | None:
+        """Put what was said over *base*; None where nothing was said, so that all is kept."""
+        said = {one.name: value for one in fields(self) if (value := getattr(self, one.name))}
+        return replace(base or Metadata(), **said) if said else None
 
 
 def _moment(text: str | None, option: str) -> datetime | None:
@@ -272,7 +318,7 @@ def _list(app: typer.Typer, kind: Kind, example: str) -> None:
             pages = ([facts_of_row(row) for row in page] for page in pages_of(fetch, limit=limit))
             count = show_rows(session, columns, pages)
         if not count:
-            terminal.note(f"there are no {kind}s here", session)
+            note_nothing(session, f"are no {kind}s")
 
 
 def _delete(app: typer.Typer, kind: Kind, example: str) -> None:

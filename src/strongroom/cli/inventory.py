@@ -8,7 +8,7 @@ import typer
 
 from strongroom.cli import terminal
 from strongroom.cli.app import command, single
-from strongroom.cli.entry import ROW_COLUMNS, facts_of_row, pages_of
+from strongroom.cli.entry import ROW_COLUMNS, facts_of_row, note_nothing, pages_of
 from strongroom.cli.output import show_rows
 from strongroom.cli.session import Session
 from strongroom.errors import InvalidInputError
@@ -67,7 +67,7 @@ def show(
     pages = ([facts_of_row(row) for row in page] for page in pages_of(fetch, limit=limit))
     count = show_rows(session, ROW_COLUMNS, pages)
     if not count:
-        terminal.note("there is nothing here yet", session)
+        note_nothing(session, "is nothing")
     for backend in room.inventory.not_listable:
         terminal.note(f"the backend {backend} cannot tell what it holds", session)
     for clash in room.inventory.clashes():

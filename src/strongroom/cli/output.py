@@ -303,6 +303,8 @@ def _after_dash(value: object, indent: int) -> str:
 def _scalar(value: object) -> str:
     if isinstance(value, (Mapping, list)):
         return "{}" if isinstance(value, Mapping) else "[]"
-    if isinstance(value, (bool, float)):
-        return json.dumps(value)
-    return format_scalar(value)
+    if isinstance(value, float):
+        # YAML 1.1 takes 1e-05 for text: a number has a point.
+        whole, exponent, power = repr(value).partition("e")
+        return whole + ("" if "." in whole else ".0") + exponent + power
+    return json.dumps(value) if isinstance(value, bool) else format_scalar(value)

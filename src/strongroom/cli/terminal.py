@@ -106,7 +106,8 @@ def tell_error(error: StrongroomError, session: Session) -> None:
     if session.output == "json":
         _write_json(error)
         return
-    _write("", str(error), session, code=_BOLD_RED)
+    offset = getattr(error, "offset", None)
+    _write("", str(error) + ("" if offset is None else f" (at offset {offset})"), session, code=_BOLD_RED)
     if error.hint:
         _hint(error.hint, session)
 

@@ -13,10 +13,10 @@ from strongroom.cli.entry import (
     Comment,
     ExpectedVersion,
     Force,
+    Said,
     To,
     ask_reason,
     facts_of,
-    metadata_of,
     name_argument,
     register,
     standing,
@@ -147,16 +147,10 @@ def set_(
     variable = Variable(key=ref.name, value=Secret(text))
     if is_json:
         variable.json()
+    said = Said.of(description, tag, owner, (remind_at, not_after))
     with session.room() as room:
         found = standing(room, ref)
-        metadata = metadata_of(
-            found.metadata if found else None,
-            description=description,
-            tags=tag or (),
-            owner=owner,
-            remind_at=remind_at,
-            not_after=not_after,
-        )
+        metadata = said.over(found.metadata if found else None)
         change = Change(ref=ref, secret=variable.value, metadata=metadata, expected_version=expected_version)
         written = room.entries.write(change, to=to, force=force, comment=comment)
     tell_written(session, ref, written, did="written to")
