@@ -73,7 +73,7 @@ def connection(name: str, *, team: str | None = None) -> Connection:
         AccessDeniedError, BackendUnavailableError, MalformedEntryError, SettingsError, …: see
             docs/errors.md.
     """
-    return _here().lookup.connection(name, team)
+    return (_room or _opened()).lookup.connection(name, team)
 
 
 def variable(
@@ -101,7 +101,7 @@ def variable(
     # The way of nearly every call: in memory, plain text. Everything else takes the long way.
     if entry is not None and not json and not entry.metadata.references:
         return entry.secret.reveal()
-    lookup = _here().lookup
+    lookup = (_room or _opened()).lookup
     found = lookup.find_variable(name, team)
     if found is None:
         if default is not _REQUIRED:
@@ -112,7 +112,7 @@ def variable(
 
 async def aconnection(name: str, *, team: str | None = None) -> Connection:
     """Give what `connection` gives without blocking the loop."""
-    return await _here().lookup.aconnection(name, team)
+    return await (_room or _opened()).lookup.aconnection(name, team)
 
 
 async def avariable(
@@ -123,7 +123,7 @@ async def avariable(
     team: str | None = None,
 ) -> Any:  # noqa: ANN401 -- as variable
     """Give what `variable` gives without blocking the loop."""
-    lookup = _here().lookup
+    lookup = (_room or _opened()).lookup
     found = await lookup.afind_variable(name, team)
     if found is None:
         if default is not _REQUIRED:
@@ -155,7 +155,7 @@ def follow(
     """
     from strongroom.model.ref import Ref  # noqa: PLC0415 -- most processes follow nothing
 
-    return _here().lookup.follow(Ref(kind, name, team), on_change, interval=interval)
+    return (_room or _opened()).lookup.follow(Ref(kind, name, team), on_change, interval=interval)
 
 
 def open_room(
@@ -222,10 +222,6 @@ def _use(room: Room | None) -> None:
     global _room, _peek  # noqa: PLW0603 -- the one room of a process is its state
     _room = room
     _peek = _nothing if room is None else room.lookup.peek
-
-
-def _here() -> Room:
-    return _room or _opened()
 
 
 def _opened() -> Room:
