@@ -89,6 +89,22 @@ def test_a_backend_that_is_down_is_an_error_and_not_a_shorter_list(house):
         house.room(native).inventory.page()
 
 
+def test_whoever_listens_is_told_which_backend_is_down_and_gets_the_rest(house):
+    native = Flaky("native", held("a"))
+    native.fail()
+    room = house.room(native, Memory("lower", held("b")))
+    trouble = {}
+    rows = room.inventory.page("variable", on_trouble=trouble.__setitem__)
+    assert names(rows) == ["b"]
+    assert {name: type(error) for name, error in trouble.items()} == {"native": BackendUnavailableError}
+
+
+def test_clashes_pass_over_a_backend_that_is_down(house):
+    native = Flaky("native", held("a"))
+    native.fail()
+    assert house.room(native).inventory.clashes() == []
+
+
 def test_names_that_the_environment_cannot_tell_apart_clash(house):
     env = Env("env", EnvOptions(), {"AIRFLOW_VAR_REGION": "eu"}, frozen_clock)
     room = house.room(env, Memory("native", held("region", "Region", "other")))

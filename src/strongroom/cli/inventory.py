@@ -11,7 +11,7 @@ from strongroom.cli.app import command, single
 from strongroom.cli.entry import ROW_COLUMNS, facts_of_row, note_nothing, pages_of
 from strongroom.cli.output import show_rows
 from strongroom.cli.session import Session
-from strongroom.errors import InvalidInputError
+from strongroom.errors import InvalidInputError, StrongroomError
 from strongroom.model.ref import KINDS, Kind, Ref
 
 if TYPE_CHECKING:
@@ -60,13 +60,26 @@ def show(
     limit: int | None = None,
 ) -> int:
     """Show the inventory, note what it cannot hold, and tell how many names there were."""
+    trouble: dict[str, StrongroomError] = {}
+
+    def note_trouble(backend: str, error: StrongroomError) -> None:
+        trouble[backend] = error
 
     def fetch(last: Ref | None, wanted: int) -> list[Row]:
-        return room.inventory.page(kind, team=session.team, prefix=prefix, after=last or after, limit=wanted)
+        return room.inventory.page(
+            kind,
+            team=session.team,
+            prefix=prefix,
+            after=last or after,
+            limit=wanted,
+            on_trouble=note_trouble,
+        )
 
     pages = ([facts_of_row(row) for row in page] for page in pages_of(fetch, limit=limit))
     count = show_rows(session, ROW_COLUMNS, pages)
-    if not count:
+    for backend, why in trouble.items():
+        terminal.warn(f"the names of {backend} are missing here: {why}", session)
+    if not count and not trouble:
         note_nothing(session, "is nothing")
     for backend in room.inventory.not_listable:
         terminal.note(f"the backend {backend} cannot tell what it holds", session)

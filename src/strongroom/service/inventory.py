@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.listing import Listing, not_listable
 from strongroom.model.entry import Metadata
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from strongroom.chain import Chain
+    from strongroom.errors import StrongroomError
     from strongroom.policy import Actor
     from strongroom.service.guard import Guard
 
@@ -56,6 +57,19 @@ class Clash:
     spelling: str
 
 
+class _Wanted(NamedTuple):
+    """Which rows are asked for, and who is told of trouble."""
+
+    team: str | None = None
+    prefix: str = ""
+    after: Ref | None = None
+    on_trouble: Callable[[str, StrongroomError], None] | None = None
+
+
+def _pass_over(_backend: str, _error: StrongroomError) -> None:
+    """Leave a backend out of a listing."""
+
+
 class Inventory:
     """
     List names as one actor.
@@ -88,6 +102,7 @@ class Inventory:
         prefix: str = "",
         after: Ref | None = None,
         limit: int = 1000,
+        on_trouble: Callable[[str, StrongroomError], None] | None = None,
     ) -> list[Row]:
         """
         Give up to *limit* rows ordered by kind and name.
@@ -98,17 +113,23 @@ class Inventory:
             prefix: only names that begin so.
             after: only what comes after this one.
             limit: rows at most.
+            on_trouble: told the name of a backend that could not be listed, and why; the others are
+                listed all the same. Unsaid, trouble is raised.
 
         Raises:
-            BackendUnavailableError: a backend that can list gave no answer.
+            BackendUnavailableError: a backend that can list gave no answer, and nobody is told instead.
         """
-        rows = self._rows((kind,) if kind else KINDS, team, prefix, after)
+        rows = self._rows((kind,) if kind else KINDS, _Wanted(team, prefix, after, on_trouble))
         return self._guard.act(self._actor, Action.LIST, None, lambda: list(islice(rows, limit)))
 
     def clashes(self) -> list[Clash]:
-        """Give the names that a backend of the chain spells alike (`AIRFLOW_CONN_X` for `x` and `X`)."""
+        """
+        Give the names that a backend of the chain spells alike (`AIRFLOW_CONN_X` for `x` and `X`).
+
+        A backend that cannot be listed now is passed over: `doctor` and `page` tell its trouble.
+        """
         rows = self._guard.act(
-            self._actor, Action.LIST, None, lambda: list(self._rows(KINDS, None, "", None))
+            self._actor, Action.LIST, None, lambda: list(self._rows(KINDS, _Wanted(on_trouble=_pass_over)))
         )
         return [clash for name, spell in self._spellings.items() for clash in _clashes(name, spell, rows)]
 
@@ -117,17 +138,19 @@ class Inventory:
         """Names of the backends that cannot tell what they hold."""
         return not_listable(self._chain)
 
-    def _rows(
-        self, kinds: tuple[Kind, ...], team: str | None, prefix: str, after: Ref | None
-    ) -> Iterator[Row]:
+    def _rows(self, kinds: tuple[Kind, ...], wanted: _Wanted) -> Iterator[Row]:
+        after = wanted.after
         for kind in sorted(kinds):
             if after is not None and kind < after.kind:
                 continue
             start = after.name if after is not None and after.kind == kind else ""
-            yield from self._rows_of(kind, team, prefix, start)
+            yield from self._rows_of(kind, start, wanted)
 
-    def _rows_of(self, kind: Kind, team: str | None, prefix: str, after: str) -> Iterator[Row]:
-        for line in Listing(self._chain, kind, team=team, prefix=prefix).after(after):
+    def _rows_of(self, kind: Kind, after: str, wanted: _Wanted) -> Iterator[Row]:
+        listing = Listing(
+            self._chain, kind, team=wanted.team, prefix=wanted.prefix, on_trouble=wanted.on_trouble
+        )
+        for line in listing.after(after):
             yield Row(
                 ref=line.ref,
                 backend=line.summary.backend,
