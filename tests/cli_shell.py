@@ -154,7 +154,8 @@ def _constant(line: str, shell: Shell) -> str:
     for pattern, name in _VARYING:
         line = pattern.sub(name, line)
     # Where the widths of a table follow from what varies, so do the blanks.
-    return re.sub(r" {3,}(?=<ms>)|(?<=<ms>) {3,}", "  ", line)
+    line = re.sub(r" {2,}(?=<ms>|MS\b)|(?<=<ms>) {2,}|(?<=\bMS) {2,}", "  ", line)
+    return re.sub('^version: "<id>"$', "version: <id>", line)  # quoted only where it begins with a digit
 
 
 def rewrite(path: Path) -> None:

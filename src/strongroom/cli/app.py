@@ -276,6 +276,10 @@ def tree() -> typer.core.TyperGroup:
         """
         Secrets and connections for workflows.
 
+        Ends with 0 when all is done, 2 for wrong input, 3 where nothing is found, 4 where it is denied, 5
+        for conflicts and what cannot be written, 6 where something is unavailable, 7 for wrong settings, 8
+        where no key opens the store, 9 where something stored is damaged, expired or tampered with.
+
         Example:
           $ strongroom up
           $ strongroom connections import connections.json
@@ -305,12 +309,12 @@ def invoke(arguments: list[str], session: Session) -> int:
         InvalidInputError: they do not parse.
         Whatever the command raises.
     """
+    if _asks_for_json(arguments):
+        session.output = "json"  # for mistakes that end the parsing before it is reached
     program = tree()
     if "_STRONGROOM_COMPLETE" in session.environ:
         program.main(arguments, prog_name="strongroom", standalone_mode=False, obj=session)
         return 0
-    if _asks_for_json(arguments):
-        session.output = "json"  # for mistakes that end the parsing before it is reached
     try:
         with program.make_context("strongroom", arguments, obj=session) as context:
             program.invoke(context)

@@ -235,7 +235,7 @@ def add(
     *,
     name: str = name_argument("connection", "What to call it."),
     conn_type: Annotated[
-        str | None, typer.Option(metavar="TYPE", help="As in Airflow: postgres, aws, http …")
+        str | None, typer.Option(metavar="TYPE", help="As in Airflow, such as postgres, aws or http.")
     ] = None,
     conn_host: Annotated[str | None, typer.Option(metavar="HOST", help="Host.")] = None,
     conn_login: Annotated[str | None, typer.Option(metavar="LOGIN", help="Login.")] = None,
@@ -345,7 +345,7 @@ def edit(
 
     Example:
       $ strongroom connections edit orders_db
-      $ EDITOR="code --wait" strongroom connections edit orders_db --comment "new host"
+      $ EDITOR="code --wait" strongroom connections edit orders_db
     """
     session: Session = context.obj
     ref = session.ref("connection", name)

@@ -37,7 +37,7 @@ def inventory(
     ] = None,
 ) -> None:
     """
-    List every name of every backend: where it lives, what it hides, never its value.
+    List every name and where it lives, never its value.
 
     HIDES names the backends further down that hold the same name and are not asked for it.
 

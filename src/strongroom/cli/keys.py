@@ -33,7 +33,7 @@ _COLUMNS = (
 @command(app, "status")
 def status(context: typer.Context) -> None:
     """
-    Show which keys there are, what wraps them, and how many versions each has sealed.
+    Show the keys, what wraps them, and how much each has sealed.
 
     Example:
       $ strongroom keys status

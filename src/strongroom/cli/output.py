@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from strongroom.cli.session import Session
 from strongroom.cli.terminal import clean
-from strongroom.model.yaml11 import format_scalar
+from strongroom.model.yamlscalar import format_scalar
 
 if TYPE_CHECKING:
     from rich.console import Console

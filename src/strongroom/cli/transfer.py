@@ -95,7 +95,7 @@ def _import_connections(
     comment: Comment = "import",
 ) -> None:
     """
-    Import what `airflow connections export` wrote: all of it or nothing.
+    Import what `airflow connections export` wrote, all or nothing.
 
     Reads json, yaml and env files, also the env files with JSON in them that Airflow itself cannot read
     back. As in Airflow, names that are held already are skipped unless --overwrite. Names that are not
@@ -104,7 +104,7 @@ def _import_connections(
     Example:
       $ strongroom connections import connections.json
       $ strongroom connections import connections.env --overwrite --dry-run
-      $ strongroom connections import old.yaml --rename '/old=old' --keep-going
+      $ strongroom connections import old.yaml --rename '/a=a' --keep-going
     """
     from strongroom.service.transfer import ImportOptions  # noqa: PLC0415 -- `--help` does without
 
@@ -153,7 +153,7 @@ def _import_variables(
     yes: Yes = False,
 ) -> None:
     """
-    Import what `airflow variables export` wrote: all of it or nothing.
+    Import what `airflow variables export` wrote, all or nothing.
 
     Reads json, yaml and env files. As in Airflow, names that are held already are written over, after a
     question, which --action-on-existing-key or --yes answers beforehand.
@@ -366,7 +366,7 @@ def _export_connections(
     force: _Replace = False,
 ) -> None:
     """
-    Write connections as `airflow connections export` does, secrets in clear.
+    Write connections as `airflow connections export` does, in clear.
 
     The file is written 0600, whole or not at all, and never over another one unless --force.
 
@@ -408,7 +408,7 @@ def _export_variables(
     force: _Replace = False,
 ) -> None:
     """
-    Write variables so that `airflow variables import` reads them, values in clear.
+    Write variables as `airflow variables export` does, in clear.
 
     The file is written 0600, whole or not at all, and never over another one unless --force.
 
@@ -516,7 +516,7 @@ def convert(
     force: _Replace = False,
 ) -> None:
     """
-    Turn connections from any of Airflow's forms into any other, with proof.
+    Turn any of Airflow's forms into any other, with proof.
 
     Reads a file or stdin, writes stdout. What was written is read again and compared, field by field,
     before any of it leaves. Needs no store and asks nobody.

@@ -31,9 +31,10 @@ _SHOWN = 20  # names; the inventory has them all
 @command(app, "up")
 def up(context: typer.Context) -> None:
     """
-    Make an encrypted store and its key where they are missing, and show what there is.
+    Make what is missing, and show what there is.
 
-    Usable again at any time: what is there is left as it is.
+    Makes an encrypted store and its key, shows every name, and the next three commands to type. Usable
+    again at any time: what is there is left as it is.
 
     Example:
       $ strongroom up
