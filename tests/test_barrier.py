@@ -559,6 +559,18 @@ def test_sweep_deletes_what_expired_and_tells_each(barrier, clock):
     ]
 
 
+def test_a_write_sweeps_what_expired_before_it(barrier, clock):
+    barrier.write(draft("old", metadata=Metadata(expires_at=NOON + timedelta(hours=1))))
+    barrier.write(draft("again", metadata=Metadata(expires_at=NOON + timedelta(hours=1))))
+    clock.forward(hours=2)
+    barrier.write(draft("again", "new"))
+    assert barrier.sweep(clock.now) == 0
+    assert [(change.ref.name, change.version) for change in barrier.changes()[2:]] == [
+        ("again", "2"),
+        ("old", None),
+    ]
+
+
 def test_undelete_of_an_expired_entry_drops_the_expiry(barrier, clock):
     barrier.write(draft("x", "kept", metadata=Metadata(expires_at=NOON + timedelta(hours=1))))
     clock.forward(hours=2)

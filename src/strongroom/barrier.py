@@ -23,7 +23,7 @@ docs/envelope.md.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from secrets import token_bytes
@@ -80,6 +80,8 @@ SWEEPER = "strongroom:sweep"
 
 _BATCH = 500  # drafts sealed before they are handed to the database: bounds memory at full speed
 _BATCH_BYTES = 8_388_608  # 8 MiB of sealed values, whatever their number
+_SWEPT_BY_A_WRITE = 100  # expired entries: so that no write pays for all of a long absence
+_ALL = -1  # as SQLite's LIMIT
 _KEY_ID_BYTES = 16
 _KEK_COLUMNS = [bytes, str, str, int, str, int, bytes]
 
@@ -335,6 +337,8 @@ class Barrier:
                 made.append(writing.write(draft))
                 if progress is not None and len(made) % _BATCH == 0:
                     progress(len(made))
+            writing.flush()  # what was written over an expired entry must not look expired any more
+            self._swept(writing, writing.micros, _SWEPT_BY_A_WRITE)
         if progress is not None:
             progress(len(made))
         return made
@@ -440,15 +444,21 @@ class Barrier:
 
     def sweep(self, now: datetime) -> int:
         """
-        Delete what expired before *now* and give how many. Rows that fail authentication stay.
+        Delete what expired before *now* and give how many; each write does it too, a little at a time.
+
+        Rows that fail authentication, or whose team's key is not to be had, stay as they are.
 
         Raises:
-            SealedError, BackendUnavailableError: as `write`.
+            BackendUnavailableError: as `write`.
         """
-        swept = 0
         with self._writing() as writing:
-            for row in writing.transaction.expired(self.deployment, micros(now)):
-                ref = ref_of(row.kind, row.name, row.team)
+            return self._swept(writing, micros(now), _ALL)
+
+    def _swept(self, writing: _Writing, now: int, limit: int) -> int:
+        swept = 0
+        for row in writing.transaction.expired(self.deployment, now, limit):
+            ref = ref_of(row.kind, row.name, row.team)
+            with suppress(SealedError):
                 if ref is not None and self._is_authentic(row, ref):
                     writing.change(row._replace(is_deleted=1, changed_by=SWEEPER), version=None)
                     swept += 1

@@ -38,7 +38,7 @@ class Metadata:
         conn_type: connection type as Airflow spells it, None for variables or where unknown.
         remind_at: only reminds (UTC).
         not_after: from then on the entry is invalid (UTC).
-        expires_at: from then on the entry is gone; a sweep deletes it (UTC).
+        expires_at: from then on the entry is gone; a later write to the store deletes it (UTC).
         references: resolve `${connection.…}` and `${variable/…}` inside the value when it is read.
     """
 

@@ -216,12 +216,13 @@ def _successor(prefix: str) -> str | None:
     return None
 
 
-def expired(connection: sqlite3.Connection, deployment: str, now: int) -> list[EntryRow]:
-    """Give the entries that stand and whose time was up at *now* (microseconds)."""
+def expired(connection: sqlite3.Connection, deployment: str, now: int, limit: int) -> list[EntryRow]:
+    """Give up to *limit* entries that stand and whose time was up at *now* (microseconds)."""
     rows = connection.execute(
         f"SELECT {_ENTRY} FROM entries e"  # noqa: S608 -- columns are constants of this file
-        " WHERE e.deployment = ? AND e.expires_at <= ? AND e.is_deleted = 0",
-        (deployment, now),
+        " WHERE e.deployment = ? AND e.expires_at <= ? AND e.is_deleted = 0"
+        " ORDER BY e.expires_at LIMIT ?",
+        (deployment, now, limit),
     ).fetchall()
     return [EntryRow(*row) for row in rows]
 

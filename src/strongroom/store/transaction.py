@@ -64,9 +64,9 @@ class Transaction:
         """Tell whether a team ('' for none), or with None the deployment, has any entry, deleted or not."""
         return rows.has_entries(self._driver, deployment, team)
 
-    def expired(self, deployment: str, now: int) -> list[EntryRow]:
-        """Give the entries that stand and whose time was up at *now* (microseconds)."""
-        return rows.expired(self._driver, deployment, now)
+    def expired(self, deployment: str, now: int, limit: int) -> list[EntryRow]:
+        """Give up to *limit* entries that stand and whose time was up at *now* (microseconds)."""
+        return rows.expired(self._driver, deployment, now, limit)
 
     def add_kek(self, kek: KekRow, wraps: Sequence[WrapRow]) -> None:
         """Add one key with its wrapped forms."""
