@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from strongroom.errors import InvalidInputError
-from strongroom.model.yaml11 import format_scalar, parse_yaml
+from strongroom.model.yaml11 import parse_yaml
+from strongroom.model.yamlscalar import format_scalar
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "yaml11.json").read_text())["cases"]
 

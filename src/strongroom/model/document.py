@@ -34,7 +34,8 @@ from strongroom.model.connection import Connection
 from strongroom.model.jsontext import decode as decode_json
 from strongroom.model.ref import Ref
 from strongroom.model.variable import Variable
-from strongroom.model.yaml11 import MAX_DEPTH, MAX_FILE_BYTES, format_scalar, parse_yaml
+from strongroom.model.yaml11 import MAX_DEPTH, MAX_FILE_BYTES, parse_yaml
+from strongroom.model.yamlscalar import format_scalar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

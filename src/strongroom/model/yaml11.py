@@ -1,9 +1,8 @@
 """
 YAML as Airflow reads it: version 1.1, safe, bounded.
 
-ruamel.yaml only scans and parses into events; what an unquoted word means is decided here, because
-"1.1" has dialects and the one to equal is PyYAML's (`1e3` and `y` are text, `no`, `0123` and
-`12:30:45` are not).
+ruamel.yaml only scans and parses into events; what an unquoted word means is decided in
+`yamlscalar.py`. Texts as plain as an export are read by `yamlblock.py` alone, to the same values.
 
 Rules of this file:
 
@@ -27,39 +26,20 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from strongroom.errors import InvalidInputError
+from strongroom.model.yamlblock import read_block
+from strongroom.model.yamlscalar import READERS, STARTS_TYPED, implicit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["MAX_DEPTH", "MAX_FILE_BYTES", "format_scalar", "parse_yaml"]
+__all__ = ["MAX_DEPTH", "MAX_FILE_BYTES", "parse_yaml"]
 
 MAX_DEPTH = 64
 MAX_FILE_BYTES = 64 * 1_048_576  # 64 MiB
 
 _CORE = "tag:yaml.org,2002:"
-_BOOL = re.compile(r"yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF")
-_TRUE = frozenset({"yes", "true", "on"})
-_NULL = re.compile(r"~|null|Null|NULL|")
-_INT = re.compile(
-    r"[-+]?0b[01_]+|[-+]?0[0-7_]+|[-+]?(?:0|[1-9][0-9_]*)|[-+]?0x[0-9a-fA-F_]+"
-    r"|[-+]?[1-9][0-9_]*(?::[0-5]?[0-9])+"
-)
-_FLOAT = re.compile(
-    r"[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?"
-    r"|[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+\.[0-9_]*|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
-)
-_TIMESTAMP = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
-    r"|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt]|[ \t]+)[0-9]{1,2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]*)?"
-    r"(?:[ \t]*(?:Z|[-+][0-9]{1,2}(?::[0-9]{2})?))?"
-)
-_STARTS_TYPED = frozenset("yYnNtTfFoO-+0123456789.~<=")
-# What a double-quoted scalar must escape beyond JSON's own escapes: YAML 1.1 §5.1 and line breaks.
-_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:[./-][A-Za-z0-9_]+)*", re.ASCII)
-_NOT_A_WORD = frozenset({"y", "n", "yes", "no", "true", "false", "on", "off", "null"})
 _UNCERTAIN = re.compile("[\x85\u2028\u2029]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_UNPRINTABLE = re.compile('[\x00-\x1f"\\\\\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]')
 
 
 def parse_yaml(text: str) -> object:
@@ -78,6 +58,12 @@ def parse_yaml(text: str) -> object:
             offset=found.start(),
             hint="write it as an escape inside double quotes",
         )
+    if len(text) <= MAX_FILE_BYTES and (entries := read_block(text)) is not None:
+        return entries  # it has no aliases, so its size is bounded by that of the text
+    return _read_any(text)
+
+
+def _read_any(text: str) -> object:
     reader = YAML(typ="safe", pure=True)
     # A fixed version keeps a `%YAML 1.2` line from changing the rules; Airflow ignores it too.
     reader.version = (1, 1)
@@ -103,26 +89,6 @@ def _refusal(error: YAMLError) -> InvalidInputError:
         "the YAML holds a character that YAML forbids",
         offset=position if isinstance(position, int) else None,
     )
-
-
-def format_scalar(value: object) -> str:
-    """
-    Write text, a whole number or None as one YAML scalar on one line, the same in YAML 1.1 and 1.2.
-
-    Text stands without quotes only where it is a plain word that no YAML takes for anything else.
-    """
-    if value is None or isinstance(value, int):
-        return "null" if value is None else str(value)
-    text = str(value)
-    if _WORD.fullmatch(text) and text.lower() not in _NOT_A_WORD:
-        return text
-    return '"' + _UNPRINTABLE.sub(_escape, text) + '"'
-
-
-def _escape(match: re.Match[str]) -> str:
-    character = match[0]
-    short = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(character)
-    return short or f"\\u{ord(character):04X}"
 
 
 @dataclass(slots=True)
@@ -278,14 +244,14 @@ def _scalar(event: Any) -> _Node:  # noqa: ANN401
     if event.style == '"' and _SURROGATE.search(text):
         raise _refused("an escape stands for half a character", event)
     if tag is None or (tag == "!" and text and event.style is None):
-        if event.style is not None or (text and text[0] not in _STARTS_TYPED):
+        if event.style is not None or (text and text[0] not in STARTS_TYPED):
             return _Node(text, size)
         if text in ("<<", "="):
             return _Node(text, size, role="merge" if text == "<<" else "value")
-        tag = _CORE + _implicit(text)
+        tag = _CORE + implicit(text)
     elif tag == "!":
         return _Node(text, size)
-    read = _READERS.get(tag.removeprefix(_CORE)) if tag.startswith(_CORE) else None
+    read = READERS.get(tag.removeprefix(_CORE)) if tag.startswith(_CORE) else None
     if read is None:
         raise _refused("the YAML holds a tag that is not allowed", event, hint="remove the '!' tag")
     try:
@@ -293,74 +259,6 @@ def _scalar(event: Any) -> _Node:  # noqa: ANN401
     except (ValueError, OverflowError):
         refusal = _refused("a number or date cannot be read", event, hint="put it in quotes")
     raise refusal
-
-
-def _implicit(text: str) -> str:
-    # PyYAML tries them in this order: `1:30.5` is a float before it could be an int.
-    for tag, pattern in (
-        ("bool", _BOOL),
-        ("float", _FLOAT),
-        ("int", _INT),
-        ("null", _NULL),
-        ("timestamp", _TIMESTAMP),
-    ):
-        if pattern.fullmatch(text):
-            return tag
-    return "str"
-
-
-def _read_bool(text: str) -> bool:
-    lowered = text.lower()
-    if lowered not in _TRUE and not _BOOL.fullmatch(lowered):
-        raise ValueError
-    return lowered in _TRUE
-
-
-def _read_int(text: str) -> int:
-    digits = text.replace("_", "")
-    sign = -1 if digits.startswith("-") else 1
-    digits = digits[1:] if digits[:1] in ("-", "+") else digits
-    if digits == "0":
-        return 0
-    if digits.startswith(("0b", "0x")):
-        return sign * int(digits[2:], 2 if digits[1] == "b" else 16)
-    if digits.startswith("0"):
-        return sign * int(digits, 8)
-    total = 0
-    for part in digits.split(":"):  # base 60: 1:30 is 90
-        total = total * 60 + int(part)
-    return sign * total
-
-
-def _read_float(text: str) -> float:
-    digits = text.replace("_", "").lower()
-    sign = -1.0 if digits.startswith("-") else 1.0
-    digits = digits[1:] if digits[:1] in ("-", "+") else digits
-    if digits == ".inf":
-        return sign * float("inf")
-    if digits == ".nan":
-        return float("nan")
-    total, base = 0.0, 1
-    for part in reversed(digits.split(":")):
-        total += float(part) * base
-        base *= 60
-    return sign * total
-
-
-def _read_date(text: str) -> date:
-    # The time of day is dropped: no caller can store a date, they only refuse it by its type.
-    year, month, day = (int(part) for part in re.split(r"[Tt \t]", text)[0].split("-"))
-    return date(year, month, day)
-
-
-_READERS = {
-    "bool": _read_bool,
-    "float": _read_float,
-    "int": _read_int,
-    "null": lambda _text: None,
-    "str": lambda text: text,
-    "timestamp": _read_date,
-}
 
 
 def _line(event: Any) -> int:  # noqa: ANN401
