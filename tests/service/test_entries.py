@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
@@ -55,6 +55,31 @@ def test_a_write_is_kept_with_author_and_comment_and_recorded(house):
     assert (info.author, info.comment) == (room.actor.id, "first")
     assert house.acts() == [("write", "region", "begun"), ("write", "region", "done")]
     assert [record.reason for record in house.records()] == ["first", "first"]
+
+
+def test_an_expired_entry_is_described_with_its_problem_and_still_refused(house):
+    noon = house.clock.now
+    room = house.room(Memory("native", clock=house.clock))
+    write(room, metadata=Metadata(owner="ana", not_after=noon + timedelta(hours=1)))
+    house.clock.advance(hours=2)
+    described = room.entries.describe(REGION)
+    assert (described.metadata.owner, described.version) == ("ana", "1")
+    assert "past its not_after" in described.problem
+    with pytest.raises(MalformedEntryError):
+        room.lookup.variable("region")
+    with pytest.raises(MalformedEntryError):
+        room.entries.reveal(REGION, reason="test")
+
+
+def test_a_new_value_over_an_expired_one_is_good_again_and_keeps_the_rest(house):
+    noon = house.clock.now
+    room = house.room(Memory("native", clock=house.clock))
+    write(room, metadata=Metadata(owner="ana", not_after=noon + timedelta(hours=1)))
+    house.clock.advance(hours=2)
+    write(room, text="new")
+    assert room.lookup.variable("region") == "new"
+    metadata = room.entries.describe(REGION).metadata
+    assert (metadata.owner, metadata.not_after) == ("ana", None)
 
 
 def test_a_write_is_seen_by_the_next_read(house):

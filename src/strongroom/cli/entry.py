@@ -249,7 +249,8 @@ class Said:
     def over(self, base: Metadata | None) -> Metadata | None:
         """Put what was said over *base*; None where nothing was said, so that all is kept."""
         said = {one.name: value for one in fields(self) if (value := getattr(self, one.name))}
-        return replace(base or Metadata(), **said) if said else None
+        kept = (base or Metadata()).renewed(datetime.now(timezone.utc))
+        return replace(kept, **said) if said else None
 
 
 def _moment(text: str | None, option: str) -> datetime | None:

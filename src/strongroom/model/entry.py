@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from strongroom.errors import InvalidInputError
@@ -50,6 +50,11 @@ class Metadata:
     not_after: datetime | None = None
     expires_at: datetime | None = None
     references: bool = False
+
+    def renewed(self, now: datetime) -> Metadata:
+        """Give what holds for a new value too: a `not_after` that is past was said of the old one."""
+        is_past = self.not_after is not None and self.not_after <= now
+        return replace(self, not_after=None) if is_past else self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -150,8 +150,11 @@ class Entries:
         return self._guard.act(self._actor, Action.DESCRIBE, ref, lambda: self._described(ref))
 
     def _described(self, ref: Ref) -> Described:
-        entry = self._read(ref)
         connection, problem = None, None
+        try:
+            entry = self._read(ref)
+        except MalformedEntryError as error:
+            entry, problem = self._expired(ref, error), str(error)
         if ref.kind == "connection":
             try:
                 connection = parse_stored(entry, self._dialect)
@@ -169,6 +172,16 @@ class Entries:
             problem=problem,
             size=len(entry.secret.reveal()),
         )
+
+    def _expired(self, ref: Ref, error: MalformedEntryError) -> Entry:
+        """Give the entry that *error* says is past its `not_after`: it is refused, not unknown."""
+        if error.reason == "expired":
+            link = self._link(error.backend)
+            for path in link.paths(ref):
+                found = self._chain.ask(link, partial(link.backend.read, path))
+                if found is not None:
+                    return found
+        raise error
 
     def _changed_at(self, entry: Entry) -> datetime | None:
         backend = self._link(entry.backend).backend
@@ -323,7 +336,7 @@ class Entries:
         except MalformedEntryError:
             return Metadata(), None  # the write mends it
         if entry is not None:
-            return entry.metadata, entry.version
+            return entry.metadata.renewed(self._clock()), entry.version
         return Metadata(), MUST_BE_ABSENT if isinstance(place, Versioned) else None
 
     def _write(self, planned: Sequence[tuple[Backend, Draft]]) -> list[Written]:
