@@ -62,9 +62,14 @@ ENTRY = st.one_of(
     FIELD,
     st.tuples(NAME, st.lists(FIELD, max_size=3)).map(lambda pair: "\n  ".join([f"{pair[0]}:", *pair[1]])),
 )
-TEXT = st.tuples(st.lists(ENTRY, min_size=1, max_size=3).map("\n".join), st.sampled_from(["", "\n"])).map(
-    "".join
-)
+BETWEEN = st.sampled_from(["\n", "\n", "\n\n", "\n# c: d\n", "\n  # c\n \n", "\n---\n", "\n..."])
+START = st.sampled_from(["", "", "", "\n", "# a\n", "---\n", "# a\n---\n\n", "--- ", "%YAML 1.2\n---\n", " "])
+TEXT = st.tuples(
+    START,
+    ENTRY,
+    st.lists(st.tuples(BETWEEN, ENTRY).map("".join), max_size=2).map("".join),
+    st.sampled_from(["", "\n", "\n\n", "\n# e", "\n# e\n", "\n...\n"]),
+).map("".join)
 
 
 def slowly(text):
@@ -133,6 +138,11 @@ def test_value_is_read_without_a_scanner(value, read):
     assert parse_yaml(f"a:\n  b: {value}\nc: {value}") == {"a": {"b": read}, "c": read}
 
 
+def test_empty_lines_and_comments_between_entries_are_skipped():
+    text = "\n# one: 1\n---\n\na:\n\n  # two\n  b: c\n# three\n  d: e\n \nf: g\n\n# four\n"
+    assert read_block(text) == slowly(text) == {"a": {"b": "c", "d": "e"}, "f": "g"}
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -153,7 +163,9 @@ def test_value_is_read_without_a_scanner(value, read):
         "a: b ",
         "a:  b",
         "a: b: c",
-        "# a\nb: c",
+        "a: b\n---\nc: d",
+        "---\n---\na: b",
+        "a: b\n# c\n  d",
         "1: a",
         "no: a",
         "<<: a",
@@ -173,7 +185,7 @@ def test_everything_else_is_left_to_the_scanner(text):
     assert read_block(text) is None
 
 
-@pytest.mark.parametrize("unit", [" ", ":", "a ", "\n ", "''", '\\"', "\\\n ", "a\n   "])
+@pytest.mark.parametrize("unit", [" ", ":", "a ", "\n ", "''", '\\"', "\\\n ", "a\n   ", "\n#"])
 @pytest.mark.parametrize("start", ["a: ", "a: '", 'a: "', "", "'"])
 def test_hostile_repetition_is_left_without_going_over_it_again(start, unit):
     # A second look at every character would take minutes here.

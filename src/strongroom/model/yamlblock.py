@@ -5,7 +5,8 @@ The plain YAML that exports are made of, read without a scanner: many times as f
 text: errors, their lines and every odd construct are its business alone. The grammar, a part of YAML 1.1:
 
 1. Entries of one or two levels, the inner one indented by two spaces: `NAME: VALUE`, or `NAME:` and
-   lines of `  FIELD: VALUE`. No comments, lists, flow objects, anchors, tags, block texts or tabs.
+   lines of `  FIELD: VALUE`. Empty lines and lines of comment between them, and one `---` before, are
+   skipped. No lists, flow objects, anchors, tags, block texts or tabs.
 2. A name is text of at most 200 characters on one line, and stands once.
 3. A value is quoted, or begins with a letter, digit, one of `_/.~+$(;^`, `-` and a digit, or `:` and
    no space; it may be folded over several indented lines.
@@ -33,15 +34,17 @@ _ESCAPE = r'\\(?:["\\/0abtnvfre N_LP]|x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|U[0-9A-Fa-
 _DOUBLE = rf'"[^"\\\n]*(?:(?:{_ESCAPE}|{_FOLDED})[^"\\\n]*)*"'
 _PLAIN_NAME = r"[A-Za-z0-9_/](?:[!-9;-~]|:(?=[!-~])| (?=[!-\"$-9;-~])){0,199}"
 _QUOTED_NAME = r"'[^'\n]{0,200}'|\"[^\"\\\n]{0,200}\""
+_SKIPPED = r"(?: *(?:#[^\n]*)?\n)*"
 
 
 def _line(indent: int) -> re.Pattern[str]:
     plain = rf"{_PLAIN}(?:\n+ {{{indent + 1},}}{_PLAIN})*"  # folded lines stand deeper than the name
     name = rf"{' ' * indent}(?:(?P<name>{_PLAIN_NAME})|(?P<quoted_name>{_QUOTED_NAME}))"
     value = rf"(?P<plain>{plain})|(?P<single>{_SINGLE})|(?P<double>{_DOUBLE})"
-    return re.compile(rf"{name}:(?: (?:{value}))?(?:\n|\Z)")
+    return re.compile(rf"{name}:(?: (?:{value}))?(?:\n{_SKIPPED}|\Z)")
 
 
+_START = re.compile(rf"{_SKIPPED}(?:---\n{_SKIPPED})?")
 _OUTER, _INNER = _line(0), _line(2)
 _FOLD = re.compile(r" +(?:(\n+) *)?|(\n+) *")
 _DOUBLE_PART = re.compile(
@@ -79,7 +82,8 @@ def _entries(text: str) -> dict[object, object] | None:
     found: dict[object, object] = {}
     fields: dict[object, object] | None = None
     is_open = False  # the last outer name still waits for its first field
-    at = 0
+    start = _START.match(text)
+    at = start.end() if start else 0
     while at < len(text):
         is_inner = text[at] == " "
         match = (_INNER if is_inner else _OUTER).match(text, at)
