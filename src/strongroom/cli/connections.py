@@ -12,8 +12,14 @@ from strongroom.cli.app import command, noun
 from strongroom.cli.entry import (
     Comment,
     ExpectedVersion,
+    ExpiresIn,
     Force,
+    NotAfter,
+    Owner,
+    References,
+    RemindAt,
     Said,
+    Tag,
     To,
     Yes,
     ask_reason,
@@ -259,14 +265,12 @@ def add(
     ] = False,
     password_file: Annotated[str | None, typer.Option(metavar="FILE", help="Read it from a file.")] = None,
     conn_password: Annotated[str | None, typer.Option(hidden=True)] = None,
-    tag: Annotated[
-        list[str] | None, typer.Option(metavar="TAG", help="A word to find it by; repeatable.")
-    ] = None,
-    owner: Annotated[str | None, typer.Option(metavar="WHO", help="Who to ask about it.")] = None,
-    remind_at: Annotated[
-        str | None, typer.Option(metavar="DATE", help="When to remind, as 2026-12-31 or 90d.")
-    ] = None,
-    not_after: Annotated[str | None, typer.Option(metavar="DATE", help="From then on it is refused.")] = None,
+    tag: Tag = None,
+    owner: Owner = None,
+    remind_at: RemindAt = None,
+    not_after: NotAfter = None,
+    expires_in: ExpiresIn = None,
+    references: References = None,
     to: To = None,
     comment: Comment = "",
     expected_version: ExpectedVersion = None,
@@ -306,7 +310,9 @@ def add(
     )
     ref = session.ref("connection", name)
     connection = given.connection()
-    said = Said.of(conn_description, tag, owner, (remind_at, not_after))
+    said = Said.of(
+        connection.description, tag, owner, (remind_at, not_after, expires_in), references=references
+    )
     with session.room() as room:
         found = standing(room, ref)
         if found is not None:

@@ -34,9 +34,15 @@ __all__ = [
     "At",
     "Comment",
     "ExpectedVersion",
+    "ExpiresIn",
     "Force",
+    "NotAfter",
+    "Owner",
+    "References",
+    "RemindAt",
     "Said",
     "Standing",
+    "Tag",
     "To",
     "Yes",
     "ask_reason",
@@ -51,7 +57,28 @@ __all__ = [
 ]
 
 _PAGE = 1000
-_DAYS = re.compile(r"([0-9]{1,5})d")
+_SPAN = re.compile(r"([0-9]{1,5})([mhd])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+Tag = Annotated[
+    list[str] | None, typer.Option("--tag", metavar="TAG", help="A word to find it by; repeatable.")
+]
+Owner = Annotated[str | None, typer.Option("--owner", metavar="WHO", help="Who to ask about it.")]
+RemindAt = Annotated[
+    str | None, typer.Option("--remind-at", metavar="DATE", help="When to remind, as 2026-12-31 or 90d.")
+]
+NotAfter = Annotated[
+    str | None, typer.Option("--not-after", metavar="DATE", help="From then on it is refused.")
+]
+ExpiresIn = Annotated[
+    str | None, typer.Option("--expires-in", metavar="TIME", help="Gone after so long, as 45m, 12h or 7d.")
+]
+References = Annotated[
+    bool | None,
+    typer.Option(
+        "--references/--no-references", help="Resolve ${variable/…} and ${connection.…/…} when it is read."
+    ),
+]
 
 At = Annotated[
     str | None, typer.Option(metavar="BACKEND", help="The backend to use, if not the first that has it.")
@@ -223,6 +250,8 @@ class Said:
     owner: str | None = None
     remind_at: datetime | None = None
     not_after: datetime | None = None
+    expires_at: datetime | None = None
+    references: bool | None = None
 
     @classmethod
     def of(
@@ -230,10 +259,12 @@ class Said:
         description: str | None,
         tags: Sequence[str] | None,
         owner: str | None,
-        dates: tuple[str | None, str | None],
+        dates: tuple[str | None, str | None, str | None],
+        *,
+        references: bool | None,
     ) -> Said:
         """
-        Read the options; *dates* are those of --remind-at and --not-after.
+        Read the options; *dates* are those of --remind-at, --not-after and --expires-in.
 
         Raises:
             InvalidInputError: a date that is none.
@@ -244,11 +275,14 @@ class Said:
             owner=owner,
             remind_at=_moment(dates[0], "--remind-at"),
             not_after=_moment(dates[1], "--not-after"),
+            expires_at=_moment(dates[2], "--expires-in"),
+            references=references,
         )
 
     def over(self, base: Metadata | None) -> Metadata | None:
         """Put what was said over *base*; None where nothing was said, so that all is kept."""
-        said = {one.name: value for one in fields(self) if (value := getattr(self, one.name))}
+        told = ((one.name, getattr(self, one.name)) for one in fields(self))
+        said = {name: value for name, value in told if value not in (None, ())}
         kept = (base or Metadata()).renewed(datetime.now(timezone.utc))
         return replace(kept, **said) if said else None
 
@@ -257,9 +291,10 @@ def _moment(text: str | None, option: str) -> datetime | None:
     """Read `2026-12-31`, `2026-12-31T12:00Z` or `90d` (from now); without a zone it is UTC."""
     if text is None:
         return None
-    days = _DAYS.fullmatch(text)
-    if days:
-        return datetime.now(timezone.utc).replace(microsecond=0) + timedelta(days=int(days[1]))
+    span = _SPAN.fullmatch(text)
+    if span:
+        now = datetime.now(timezone.utc).replace(microsecond=0)
+        return now + timedelta(**{_UNITS[span[2]]: int(span[1])})
     with suppress(ValueError):
         moment = datetime.fromisoformat(text.removesuffix("Z") + "+00:00" if text.endswith("Z") else text)
         return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)

@@ -12,8 +12,14 @@ from strongroom.cli.app import command, noun
 from strongroom.cli.entry import (
     Comment,
     ExpectedVersion,
+    ExpiresIn,
     Force,
+    NotAfter,
+    Owner,
+    References,
+    RemindAt,
     Said,
+    Tag,
     To,
     ask_reason,
     facts_of,
@@ -45,6 +51,7 @@ _LABELS = {
     "name": "variable",
     "team": "team",
     "value": "value",
+    "problem": "problem",
     "backend": "backend",
     "shadowed": "hides",
     "version": "version",
@@ -89,6 +96,7 @@ def get(
         "name": found.ref.name,
         "team": found.ref.team,
         "value": value,
+        "problem": found.problem,
         "backend": found.backend,
         "shadowed": found.shadowed,
         "version": found.version,
@@ -111,14 +119,12 @@ def set_(
     exact: Annotated[bool, typer.Option("--exact", help="Keep the newline at the end of the value.")] = False,
     is_json: Annotated[bool, typer.Option("--json", "-j", help="Refuse a value that is not JSON.")] = False,
     description: Annotated[str | None, typer.Option(metavar="TEXT", help="What it is for; public.")] = None,
-    tag: Annotated[
-        list[str] | None, typer.Option(metavar="TAG", help="A word to find it by; repeatable.")
-    ] = None,
-    owner: Annotated[str | None, typer.Option(metavar="WHO", help="Who to ask about it.")] = None,
-    remind_at: Annotated[
-        str | None, typer.Option(metavar="DATE", help="When to remind, as 2026-12-31 or 90d.")
-    ] = None,
-    not_after: Annotated[str | None, typer.Option(metavar="DATE", help="From then on it is refused.")] = None,
+    tag: Tag = None,
+    owner: Owner = None,
+    remind_at: RemindAt = None,
+    not_after: NotAfter = None,
+    expires_in: ExpiresIn = None,
+    references: References = None,
     to: To = None,
     comment: Comment = "",
     expected_version: ExpectedVersion = None,
@@ -147,7 +153,7 @@ def set_(
     variable = Variable(key=ref.name, value=Secret(text))
     if is_json:
         variable.json()
-    said = Said.of(description, tag, owner, (remind_at, not_after))
+    said = Said.of(description, tag, owner, (remind_at, not_after, expires_in), references=references)
     with session.room() as room:
         found = standing(room, ref)
         metadata = said.over(found.metadata if found else None)
