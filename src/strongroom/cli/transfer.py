@@ -189,11 +189,11 @@ def _import_variables(
     _tell_report(session, report, "variable", dry_run=dry_run)
 
 
-def _source(file: str, form: Form | None) -> tuple[bytes, Form]:
+def _source(file: str, form: Form | None, *, option: str = "--format") -> tuple[bytes, Form]:
     if form is None:
         if file == intake.STDIN:
             raise InvalidInputError(
-                "the form of what comes from stdin is not known", hint="say --format json, yaml or env"
+                "the form of what comes from stdin is not known", hint=f"say {option} json, yaml or env"
             )
         form = form_of(file)
     return intake.read_file(file, what="the import", limit=MAX_FILE_BYTES), form
@@ -561,7 +561,7 @@ def _convert_many(
 
     if target == "uri":
         raise InvalidInputError("many connections have no form uri", hint="say --to env, or --single for one")
-    data, form = _source(file, source)
+    data, form = _source(file, source, option="--from")
     made = convert_connections(
         decode(data),
         form,
