@@ -8,7 +8,7 @@ import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -912,3 +912,46 @@ def test_secret_of_an_edit_never_leaves_the_barrier(barrier):
     barrier.write(draft("x", CANARY))
     assert isinstance(barrier.read(X).secret, Secret)
     assert CANARY not in repr(barrier.read(X)) + repr(barrier.history(X)) + repr(statuses(barrier))
+
+
+# --- what a row must be able to give back --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"metadata": Metadata(description=5)},
+        {"metadata": Metadata(owner=True)},
+        {"metadata": Metadata(conn_type=1.5)},
+        {"metadata": Metadata(tags=("a", 1))},
+        {"metadata": Metadata(not_after="2030-01-01")},
+        {"author": 5},
+        {"comment": 5},
+    ],
+)
+def test_what_is_no_text_is_refused_instead_of_becoming_an_entry_nobody_can_read(barrier, changed):
+    with pytest.raises(InvalidInputError):
+        barrier.write(draft("x", **changed))
+    assert barrier.read(X) is None
+
+
+@pytest.mark.parametrize("field", ["remind_at", "not_after", "expires_at"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-5))),
+        datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=5))),
+    ],
+)
+def test_time_that_utc_cannot_say_is_refused_and_listing_goes_on(barrier, field, moment):
+    with pytest.raises(InvalidInputError, match="years"):
+        barrier.write(draft("x", metadata=Metadata(**{field: moment})))
+    assert barrier.list("variable") == []
+
+
+@pytest.mark.parametrize("planted", ["x'03'", "x'62ff'", "'a//b'"])
+def test_planted_name_that_is_not_legal_cuts_no_listing_short(path, barrier, planted):
+    barrier.write_many(draft(name) for name in "abcdef")
+    sql(path, f"UPDATE entries SET name = CAST({planted} AS TEXT) WHERE name = 'b'")
+    assert [summary.ref.name for summary in barrier.list("variable", limit=3)] == ["a", "c", "d"]
+    assert [summary.ref.name for summary in barrier.list("variable", limit=3, after="d")] == ["e", "f"]

@@ -54,6 +54,7 @@ from strongroom.model.entry import (
 from strongroom.model.ref import Kind, Ref, check_deployment
 from strongroom.model.secret import Secret
 from strongroom.store.record import (
+    check_texts,
     covered,
     entry_row,
     metadata_of,
@@ -665,8 +666,16 @@ class Barrier:
         """
         now = micros(self._clock())
         wanted = Page(self.deployment, team or "", kind, prefix, after, limit, now, with_deleted)
-        found = (self._summary(row, kind, now) for row in self._store.page(wanted))
-        return [summary for summary in found if summary is not None]
+        found: list[Summary] = []
+        while len(found) < limit:
+            rows = self._store.page(wanted._replace(limit=limit - len(found)))
+            found += (one for row in rows if (one := self._summary(row, kind, now)) is not None)
+            if len(found) == limit or not rows:
+                break
+            # A planted row whose name is not legal is passed over: a page cut short by it would read
+            # as the end of the list.
+            wanted = wanted._replace(after=rows[-1].name)
+        return found
 
 
 class _Writing:
@@ -794,6 +803,7 @@ def _mac(ref: Ref, table: str, columns: tuple[object, ...], keyring: Keyring) ->
 
 def _version_row(draft: Draft, keyring: Keyring, row_id: bytes, number: int, now: int) -> VersionRow:
     ref = draft.ref
+    check_texts(author=draft.author, comment=draft.comment)
     key = keyring.active
     context = Context(ref.kind, "value", row_id, number, ref.name)
     sealed = envelope.seal(_plaintext(draft), key=key, context=context)

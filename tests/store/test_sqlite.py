@@ -158,14 +158,30 @@ def test_vanished_file_is_unavailable_and_not_made_anew(path):
     store = Store.open(path, create=True)
     store.close()
     again = Store.open(path)
-    again._local.close()
-    again._local = type(again._local)(path)
     path.unlink()
-    with pytest.raises(BackendUnavailableError):
-        again.last_sequence()
     with pytest.raises(BackendUnavailableError), again.write():
         pass
+    again._local.look_at = 0.0  # readers look once a second
+    with pytest.raises(BackendUnavailableError):
+        again.last_sequence()
     assert not path.exists()
+
+
+def test_named_pipe_in_place_of_a_store_hangs_nobody(path):
+    path.parent.mkdir(mode=0o700)
+    os.mkfifo(path, 0o600)
+    for create in (False, True):
+        with pytest.raises(BackendConfigError, match="no plain file"):
+            Store.open(path, create=create)
+
+
+def test_damaged_text_met_while_writing_is_tampered_not_an_outage():
+    with (
+        closing(sqlite3.connect(":memory:")) as connection,
+        pytest.raises(sqlite3.OperationalError) as caught,
+    ):
+        connection.execute("SELECT CAST(x'ff' AS TEXT)").fetchone()
+    assert isinstance(sqlite.translate(caught.value, name="native"), TamperedError)
 
 
 def test_writer_that_waits_too_long_is_told_to_come_back(path, monkeypatch):

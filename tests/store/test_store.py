@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.errors import BackendUnavailableError
+from strongroom.errors import BackendConfigError, BackendUnavailableError
 from strongroom.store import rows, schema, sqlite
 from strongroom.store.rows import ChangeRow, EntryRow, KekRow, Page, VersionRow, WrapRow
 from strongroom.store.store import Store
@@ -370,3 +370,86 @@ def test_closing_leaves_one_file(store):
     fill(store, entry("a"))
     store.close()
     assert [path.name for path in store.path.parent.iterdir()] == ["store.db"]
+
+
+# --- a file that is replaced while it is open ----------------------------------------------------
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "room" / "store.db"
+
+
+def backup(path):
+    """Put a copy of the store in its place, as bringing a backup back does."""
+    copy = path.with_name("backup.db")
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+    copy.chmod(0o600)
+    return copy
+
+
+def bring_back(copy, path):
+    for name in ("store.db-wal", "store.db-shm"):
+        path.with_name(name).unlink(missing_ok=True)
+    copy.replace(path)
+
+
+def test_write_after_a_backup_was_brought_back_goes_into_it(path):
+    store = Store.open(path, create=True)
+    fill(store, entry("old"))
+    bring_back(backup(path), path)
+    fill(store, entry("new"))
+    with closing(Store.open(path)) as again:
+        assert [row.name for row in again.page(page())] == ["new", "old"]
+    store.close()
+
+
+def test_write_into_a_file_that_was_replaced_meanwhile_is_not_acknowledged(path):
+    store = Store.open(path, create=True)
+    fill(store, entry("old"))
+    copy = backup(path)
+
+    def write_meanwhile():
+        with store.write() as transaction:
+            transaction.add_entries([entry("lost")])
+            bring_back(copy, path)
+
+    with pytest.raises(BackendUnavailableError, match="replaced"):
+        write_meanwhile()
+    assert [row.name for row in store.page(page())] == ["old"]
+    store.close()
+
+
+def test_reader_finds_the_file_that_was_brought_back(path):
+    store = Store.open(path, create=True)
+    fill(store, entry("old"))
+    copy = backup(path)
+    fill(store, entry("newer"))
+    rung = store.data_version()
+    bring_back(copy, path)
+    store._local.look_at = 0.0  # readers look once a second
+    assert [row.name for row in store.page(page())] == ["old"]
+    assert store.data_version() != rung
+    store.close()
+
+
+def test_another_store_in_the_place_of_an_open_one_is_refused(path, tmp_path):
+    store = Store.open(path, create=True)
+    Store.open(tmp_path / "other" / "store.db", create=True).close()
+    bring_back(tmp_path / "other" / "store.db", path)
+    with pytest.raises(BackendConfigError, match="another store"), store.write():
+        pass
+    store._local.look_at = 0.0
+    with pytest.raises(BackendConfigError, match="another store"):
+        store.last_sequence()
+    store.close()
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\udcff"])
+def test_listing_from_a_text_that_no_name_can_have_gives_what_is_there(path, text):
+    store = Store.open(path, create=True)
+    fill(store, entry("a"))
+    assert store.page(page(prefix=text)) == []
+    assert [row.name for row in store.page(page(after=text))] in ([], ["a"])
+    store.close()

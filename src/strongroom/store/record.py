@@ -24,10 +24,23 @@ if TYPE_CHECKING:
     from strongroom.model.ref import Kind
     from strongroom.store.rows import VersionRow
 
-__all__ = ["covered", "entry_row", "metadata_of", "micros", "moment", "ref_of", "stands", "version_info"]
+__all__ = [
+    "check_texts",
+    "covered",
+    "entry_row",
+    "metadata_of",
+    "micros",
+    "moment",
+    "ref_of",
+    "stands",
+    "version_info",
+]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
+# In another zone a time may lie a day outside what UTC can say; it could never be read again.
+_EARLIEST = (datetime.min.replace(tzinfo=timezone.utc) - _EPOCH) // _MICROSECOND
+_LATEST = (datetime.max.replace(tzinfo=timezone.utc) - _EPOCH) // _MICROSECOND
 _LENGTH = Struct(">cI").pack
 _INTEGER = Struct(">cq").pack
 
@@ -69,8 +82,12 @@ def entry_row(ref: Ref, metadata: Metadata) -> EntryRow:
     Give the row of a new entry, still without id, deployment, version, author, time and MAC.
 
     Raises:
-        InvalidInputError: a time does not say its zone.
+        InvalidInputError: a time does not say its zone or is none a column can hold, or what must be
+            text is none.
     """
+    check_texts(conn_type=metadata.conn_type, description=metadata.description, owner=metadata.owner)
+    if any(type(tag) is not str for tag in metadata.tags):
+        raise InvalidInputError("a tag beside a value is not text", hint="give a str")
     return EntryRow(
         id=b"",
         deployment="",
@@ -91,6 +108,19 @@ def entry_row(ref: Ref, metadata: Metadata) -> EntryRow:
         changed_by="",
         mac=b"",
     )
+
+
+def check_texts(**texts: object) -> None:
+    """
+    Refuse what a column of text would keep as something else: SQLite turns a number put there into
+    text, and the row would fail its authentication for ever after.
+
+    Raises:
+        InvalidInputError: one is neither a plain `str` nor None.
+    """
+    for what, text in texts.items():
+        if text is not None and type(text) is not str:
+            raise InvalidInputError(f"the {what} beside a value is not text", hint="give a str")
 
 
 def metadata_of(row: EntryRow) -> Metadata:
@@ -150,7 +180,14 @@ def moment(column: int) -> datetime:
 
 
 def _maybe_micros(time: datetime | None) -> int | None:
-    return None if time is None else micros(time)
+    if time is None:
+        return None
+    if not isinstance(time, datetime):
+        raise InvalidInputError("a time beside a value is no date with a time", hint="give a datetime")
+    column = micros(time)
+    if not _EARLIEST <= column <= _LATEST:
+        raise InvalidInputError("a time beside a value is outside the years 1 to 9999 in UTC")
+    return column
 
 
 def _maybe_moment(column: int | None) -> datetime | None:

@@ -185,21 +185,30 @@ def page(connection: sqlite3.Connection, wanted: Page) -> list[EntryRow]:
 
 
 def _bounds(wanted: Page) -> tuple[list[str], list[object]]:
-    # A range over the index instead of LIKE: no wildcard to escape, and Python compares text by
-    # code point exactly as SQLite compares its UTF-8.
-    clauses = ["e.deployment = ?", "e.team = ?", "e.kind = ?", "e.name >= ?", "e.name <> ?"]
-    parameters: list[object] = [
-        wanted.deployment,
-        wanted.team,
-        wanted.kind,
-        max(wanted.prefix, wanted.after),
-        wanted.after,
-    ]
+    # A range over the index instead of LIKE: no wildcard to escape, and Python compares bytes
+    # exactly as SQLite compares its UTF-8.
+    clauses = ["e.deployment = ?", "e.team = ?", "e.kind = ?", f"e.name >= {_NAME}", f"e.name <> {_NAME}"]
+    prefix, after = _spelled(wanted.prefix), _spelled(wanted.after)
+    parameters: list[object] = [wanted.deployment, wanted.team, wanted.kind, max(prefix, after), after]
     end = _successor(wanted.prefix)
     if end is not None:
-        clauses.append("e.name < ?")
-        parameters.append(end)
+        clauses.append(f"e.name < {_NAME}")
+        parameters.append(_spelled(end))
     return clauses, parameters
+
+
+_NAME = "CAST(? AS TEXT)"  # a name as bytes, see `_spelled`
+
+
+def _spelled(name: str) -> bytes:
+    """
+    Give *name* as the file holds it. What a caller typed, or a damaged row holds, may be no UTF-8, and
+    the driver would raise an error of its own over it as text.
+    """
+    try:
+        return name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "surrogatepass")
 
 
 _FIRST_SURROGATE, _AFTER_SURROGATES, _LAST = 0xD800, 0xE000, 0x10FFFF  # code points

@@ -34,7 +34,17 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-__all__ = ["BUSY_SECONDS", "connect", "creating", "engine", "locate", "prepare", "revision", "translate"]
+__all__ = [
+    "BUSY_SECONDS",
+    "connect",
+    "creating",
+    "engine",
+    "identity",
+    "locate",
+    "prepare",
+    "revision",
+    "translate",
+]
 
 BUSY_SECONDS = 2.5
 """How long a write waits for another one before it answers *unavailable*; below the 3 s a backend has."""
@@ -220,6 +230,10 @@ def translate(error: sqlite3.Error, *, name: str) -> StrongroomError:
     is *read-only*.
     """
     code = _code(error)
+    if is_text_damage(error):
+        return TamperedError(
+            f"a row of the store {name} holds text that is no UTF-8", hint="restore it from a backup"
+        )
     if code in (_CORRUPT, _NOTADB):
         return TamperedError(
             f"the file of the store {name} is damaged", hint="restore it from a backup; keep the damaged one"
@@ -252,6 +266,15 @@ def busy(name: str) -> BackendUnavailableError:
     return BackendUnavailableError(
         f"the store {name} is busy with other writes", backend=name, retry_after=timedelta(seconds=1)
     )
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Tell which file stands at *path* now, None where there is none to be seen."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def is_text_damage(error: sqlite3.Error) -> bool:
@@ -298,6 +321,9 @@ def _check_owned(path: Path, what: str) -> None:
     except OSError as error:
         raise _no_file(error) from None
     is_folder = stat.S_ISDIR(status.st_mode)
+    if not is_folder and not stat.S_ISREG(status.st_mode):
+        # Opening a named pipe would wait for somebody to write into it.
+        raise BackendConfigError(f"{what} is no plain file: {path}", hint="name another file")
     # A folder of root's (a mount point, /var/lib) is as safe as our own: root can do anything anyway.
     if status.st_uid != os.geteuid() and not (is_folder and status.st_uid == 0):
         raise BackendConfigError(f"{what} belongs to another user: {path}", hint="run as its owner")

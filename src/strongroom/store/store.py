@@ -15,22 +15,25 @@ Rules of this file:
 2. A connection belongs to the process that opened it: a forked child opens its own.
 3. A store is never made because none was found: only `create=True` makes one.
 4. A store of a newer schema is refused and left exactly as it is.
+5. A file that was replaced while it was open (a backup brought back) is noticed, by readers within
+   a second and by writers before they acknowledge: what went into the old one would be lost.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections import deque
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from os import getpid
 from threading import Lock
+from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 from strongroom.errors import BackendConfigError, BackendUnavailableError
 from strongroom.store import rows, sqlite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import sqlalchemy as sa
@@ -44,6 +47,7 @@ REVISION = "0001"
 """The newest revision under `migrations/versions`; later ones sort after earlier ones."""
 
 _ID_BYTES = 16
+_LOOK_SECONDS = 1.0  # a look costs as much as a fifth of a read
 
 T = TypeVar("T")
 
@@ -66,8 +70,8 @@ class Store:
         """Take the current store at *path*; `open` is the way to one that may need work first."""
         self.path = path
         self.name = name
-        self._local = _Local(path)
-        self.id = self._read_id()
+        self._local = _Local(path, sqlite.identity(path))
+        self.id = self._id_in(self._local)
 
     @classmethod
     def open(cls, place: str | Path, *, create: bool = False, name: str = "native") -> Store:
@@ -169,21 +173,76 @@ class Store:
             TamperedError: the file is damaged.
             ReadOnlyError: the file cannot be written.
         """
+        return self._write()
+
+    @contextmanager
+    def _write(self) -> Iterator[Transaction]:
         from strongroom.store.transaction import begin  # noqa: PLC0415 -- SQLAlchemy: 0.3 s
 
-        return begin(self._here().engine(self.name), name=self.name)
+        local = self._here(looks=True)
+        with begin(local.engine(self.name), name=self.name) as transaction:
+            yield transaction
+        if local.identity != sqlite.identity(self.path):
+            # What was written lies in a file that nobody will open again: not to be acknowledged.
+            local.look_at = 0.0  # readers look at once
+            raise self._gone()
 
     # --- connections ---------------------------------------------------------------------------
 
-    def _here(self) -> _Local:
+    def _here(self, *, looks: bool = False) -> _Local:
+        """
+        Give this process's connections, to the file that stands at `path`.
+
+        Args:
+            looks: look now whether it was replaced, and not only once a second.
+        """
         local = self._local
         if local.pid != getpid():
             # Closing what we inherited could fold the log or drop locks under the parent's feet
             # (https://www.sqlite.org/howtocorrupt.html §2.6), so it is kept and never touched.
             # No lock: one could have been held by another thread at the moment of the fork.
             _ABANDONED.append(local)
-            local = self._local = _Local(self.path)
+            local = self._local = _Local(self.path, local.identity)
+        now = monotonic()
+        if looks or now >= local.look_at:
+            local.look_at = now + _LOOK_SECONDS
+            if local.identity != sqlite.identity(self.path):
+                local = self._renewed(local)
         return local
+
+    def _renewed(self, old: _Local) -> _Local:
+        """
+        Go over to the file that was put in the place of the one that is open: a backup of this store.
+
+        Raises:
+            BackendUnavailableError: there is no file.
+            BackendConfigError: it is another store, or one that `open` would refuse.
+        """
+        old.require_open(self.name)
+        with old.lock:
+            if self._local is not old:
+                return self._local
+            identity = sqlite.identity(self.path)
+            if identity is None:
+                raise self._gone()
+            _require_current(self.path, self.name)
+            fresh = _Local(self.path, identity, generation=old.generation + 1)
+            if self._id_in(fresh) != self.id:
+                fresh.close()
+                raise BackendConfigError(
+                    f"the file of the store {self.name} was replaced by another store",
+                    hint="bring the right one back, or start this process again",
+                )
+            self._local = fresh
+        old.close()
+        return fresh
+
+    def _gone(self) -> BackendUnavailableError:
+        return BackendUnavailableError(
+            f"the file of the store {self.name} was taken away or replaced while it was open",
+            backend=self.name,
+            hint="bring it back, then look whether the last change is in it",
+        )
 
     def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         local = self._here()
@@ -210,12 +269,14 @@ class Store:
         finally:
             connection.text_factory = str
 
-    def _read_id(self) -> bytes:
-        row = self._read(
-            lambda connection: connection.execute(
-                "SELECT value FROM settings WHERE key = 'store_id'"
-            ).fetchone()
-        )
+    def _id_in(self, local: _Local) -> bytes:
+        connection = local.borrow(self.name)
+        try:
+            row = connection.execute("SELECT value FROM settings WHERE key = 'store_id'").fetchone()
+        except sqlite3.Error as error:
+            raise sqlite.translate(error, name=self.name) from None
+        finally:
+            local.give_back(connection)
         with suppress(TypeError, ValueError):
             found = bytes.fromhex(row[0])
             if len(found) == _ID_BYTES:
@@ -229,8 +290,12 @@ _ABANDONED: list[_Local] = []
 class _Local:
     """The connections of one process: readers handed out in turn, one writer, one bell."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, identity: tuple[int, int] | None, *, generation: int = 0) -> None:
         self.pid = getpid()
+        self.identity = identity
+        self.generation = generation
+        self.look_at = 0.0
+        self.lock = Lock()  # held while the connections to a replaced file are renewed
         self._path = path
         self._readers: deque[sqlite3.Connection] = deque()
         self._is_closed = False
@@ -244,7 +309,7 @@ class _Local:
             return self._readers.pop()
         except IndexError:
             pass
-        self._require_open(name)
+        self.require_open(name)
         try:
             return sqlite.connect(self._path, is_reader=True)
         except sqlite3.Error as error:
@@ -259,22 +324,24 @@ class _Local:
 
     def data_version(self, name: str) -> int:
         """Give SQLite's own count of what the others committed."""
-        self._require_open(name)
+        self.require_open(name)
         # The number counts what *other* connections commit, so the bell needs one of its own.
         with self._lock:
             if self._bell is None:
                 self._bell = sqlite.connect(self._path, is_reader=True)
-            return int(self._bell.execute("PRAGMA data_version").fetchone()[0])
+            rung = int(self._bell.execute("PRAGMA data_version").fetchone()[0])
+        return (self.generation << 32) + rung  # a new file counts from the start
 
     def engine(self, name: str) -> sa.Engine:
         """Give the one writer."""
-        self._require_open(name)
+        self.require_open(name)
         with self._lock:
             if self._engine is None:
                 self._engine = sqlite.engine(self._path)
             return self._engine
 
-    def _require_open(self, name: str) -> None:
+    def require_open(self, name: str) -> None:
+        """Refuse to work after `close`."""
         if self._is_closed:
             raise BackendUnavailableError(f"the store {name} was closed", backend=name)
 
