@@ -1,7 +1,9 @@
 """Files as a backend, read as Airflow's LocalFilesystemBackend reads them."""
 
 import json
+import multiprocessing
 import os
+import threading
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from strongroom.model.ref import Ref
 from strongroom.testing.contract import CANARY, BackendContract
 
 DATA = Path(__file__).parents[1] / "data" / "airflow3"
+FORK = multiprocessing.get_context("fork")
 LONG_AGO = 1_600_000_000_000_000_000
 
 
@@ -230,3 +233,29 @@ def test_entry_of_the_wrong_shape_is_refused_with_the_offset_of_its_own_text(tmp
     with pytest.raises(InvalidInputError) as caught:
         Connection.parse(backend.read(Ref("connection", "bad")).secret.reveal())
     assert caught.value.offset is not None
+
+
+def test_fork_while_another_thread_reads_the_file_hangs_nobody(tmp_path):
+    entered, leave = threading.Event(), threading.Event()
+
+    def slow_clock():
+        if threading.current_thread() is reader:
+            entered.set()
+            leave.wait(30)
+        return clock()
+
+    path = tmp_path / "variables.json"
+    path.write_text('{"x": "1"}')
+    backend = File("file", FileOptions(variables=path), slow_clock)
+    reader = threading.Thread(target=backend.read, args=(Ref("variable", "x"),))
+    reader.start()
+    assert entered.wait(30)
+    child = FORK.Process(target=backend.read, args=(Ref("variable", "x"),))
+    child.start()
+    child.join(30)
+    is_hung = child.is_alive()
+    child.kill()
+    leave.set()
+    reader.join(30)
+    assert not is_hung
+    assert child.exitcode == 0

@@ -91,14 +91,20 @@ class _Held:
     path: Path
     signature: tuple[int, ...] | None = None
     entries: Mapping[str, object] = field(default_factory=dict, repr=False)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    # By process id: a forked child must not wait for a thread of the parent that held the lock.
+    locks: dict[int, threading.Lock] = field(default_factory=dict)
+
+    def lock(self) -> threading.Lock:
+        """Give this process's lock; `setdefault` is atomic, so all its threads get the same."""
+        process = os.getpid()
+        return self.locks.get(process) or self.locks.setdefault(process, threading.Lock())
 
 
 class File(Backend):
     """
     Entries in up to three files. Keeps no teams: a team's name is absent here.
 
-    Threads: one lock a file, held while it is read.
+    Threads: one lock a file, held while it is read. A forked child may go on using it.
     Consistency: a file replaced by renaming is seen whole by the next read. One written in place may
     be read half; write a new file and rename it.
 
@@ -183,7 +189,7 @@ class File(Backend):
         raise refusal
 
     def _entries(self, held: _Held) -> Mapping[str, object]:
-        with held.lock:
+        with held.lock():
             signature = self._signature(held.path)
             if signature != held.signature:
                 # Until it is read again there is nothing to compare with: a failure is tried again.
