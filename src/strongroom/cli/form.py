@@ -160,7 +160,7 @@ def edit(form: Form, session: Session) -> tuple[Connection, Metadata] | None:
         path.touch(mode=0o600)
         path.write_text(form.text(), encoding="utf-8")
         while True:
-            _run([*command, str(path)])
+            _run([*command, str(path)], session)
             try:
                 return form.read(_text_of(path))
             except InvalidInputError as error:
@@ -205,9 +205,9 @@ def _editor(session: Session) -> list[str]:
     return [found]
 
 
-def _run(command: list[str]) -> None:
+def _run(command: list[str], session: Session) -> None:
     try:
-        ended = subprocess.run(command, check=False)  # noqa: S603 -- the user's own editor
+        ended = subprocess.run(command, check=False, env=dict(session.environ))  # noqa: S603 -- the user's own editor
     except OSError:
         raise InvalidInputError("the editor cannot be started", hint="look at $VISUAL and $EDITOR") from None
     if ended.returncode:

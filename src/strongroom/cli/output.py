@@ -36,7 +36,7 @@ Row = Mapping[str, object]
 _GAP = 2  # cells between two columns
 _UNLIMITED = 100_000  # cells: a pipe has no width
 _LEAST = 24  # cells that prose keeps, however narrow the terminal
-_UNPRINTED_IN_JSON = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+_MOVING = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +126,12 @@ def _write_whole(session: Session, value: object) -> None:
 
 
 def _json(value: object) -> str:
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    return _UNPRINTED_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return _escaped(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _escaped(text: str) -> str:
+    """Write out what moves or hides text on a terminal; inside quotes JSON and YAML spell it alike."""
+    return _MOVING.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 # --- many things ---------------------------------------------------------------------------------
@@ -281,9 +285,7 @@ def format_yaml(value: object, indent: int = 0) -> str:
     """Write plain JSON types as a YAML document that 1.1 and 1.2 read alike, with a line end."""
     pad = "  " * indent
     if isinstance(value, Mapping) and value:
-        return "".join(
-            f"{pad}{format_scalar(str(key))}:{_below(item, indent)}" for key, item in value.items()
-        )
+        return "".join(f"{pad}{_scalar(str(key))}:{_below(item, indent)}" for key, item in value.items())
     if isinstance(value, list) and value:
         return "".join(f"{pad}-{_after_dash(item, indent)}" for item in value)
     return f"{pad}{_scalar(value)}\n"
@@ -307,4 +309,4 @@ def _scalar(value: object) -> str:
         # YAML 1.1 takes 1e-05 for text: a number has a point.
         whole, exponent, power = repr(value).partition("e")
         return whole + ("" if "." in whole else ".0") + exponent + power
-    return json.dumps(value) if isinstance(value, bool) else format_scalar(value)
+    return json.dumps(value) if isinstance(value, bool) else _escaped(format_scalar(value))

@@ -1,0 +1,68 @@
+"""A pseudo-terminal of a given width, for tests of what people see and are asked."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+from dataclasses import dataclass
+
+_PROGRAM = (
+    "import os, sys\n"
+    "os.open(os.ttyname(0), os.O_RDWR)  # the first one a session opens becomes its own\n"
+    "from strongroom.cli.main import run\n"
+    "run()\n"
+)
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_SECONDS = 60  # only a test that hangs waits so long
+
+
+@dataclass
+class Seen:
+    code: int
+    raw: str
+
+    @property
+    def text(self) -> str:
+        """What was shown, without its colours."""
+        return _COLOUR.sub("", self.raw)
+
+
+def on_terminal(arguments, environ, *, answers=(), columns=80, cwd=None) -> Seen:
+    """Run `strongroom` on a terminal; each of *answers* is (what is shown last, what is typed then)."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**environ, "TERM": "xterm"},
+        cwd=cwd,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    shown = _talk(ours, list(answers))
+    os.close(ours)
+    return Seen(process.wait(_SECONDS), shown.decode().replace("\r\n", "\n"))
+
+
+def _talk(ours: int, answers: list) -> bytes:
+    shown, asked = b"", 0
+    while select.select([ours], [], [], _SECONDS)[0]:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:  # Linux says EIO when the other end is closed
+            return shown
+        if not piece:
+            return shown
+        shown += piece
+        if answers and answers[0][0].encode() in shown[asked:]:
+            asked = len(shown)
+            os.write(ours, answers.pop(0)[1].encode())
+    raise AssertionError(f"nothing more was shown after {shown[-200:]!r}")
