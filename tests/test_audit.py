@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from strongroom import audit
 from strongroom.audit import AuditLog, Event, Record
-from strongroom.errors import NotRecordedError
+from strongroom.errors import BackendUnavailableError, NotRecordedError
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
@@ -486,6 +486,50 @@ def test_a_lock_that_is_never_given_back_does_not_hang_everybody(log, monkeypatc
             log.append(event("during"))
     log.append(event("after"))
     assert [record.name for record in log.tail(5)] == ["before", "after"]
+
+
+def test_a_lock_that_is_never_given_back_does_not_hang_who_verifies(log, monkeypatch):
+    log.append(event())
+    monkeypatch.setattr(audit, "_LOCK_DELAYS_SECONDS", (0.0, 0.0))
+    with (log.folder / "lock").open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(BackendUnavailableError, match="timed out"):
+            log.verify()
+    assert log.verify().is_ok
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+@pytest.mark.parametrize("name", ["99999999999999999999.jsonl", "head"])
+def test_what_is_no_plain_file_in_the_folder_hangs_nobody_and_is_a_typed_error(log, make, name):
+    log.append(event())
+    log.close()
+    (log.folder / name).unlink(missing_ok=True)
+    make(log.folder / name)
+    with pytest.raises(BackendUnavailableError, match="cannot be read"):
+        log.verify()
+    with pytest.raises(NotRecordedError):
+        log.append(event())
+
+
+def test_a_segment_that_cannot_be_read_is_not_an_empty_end(log):
+    log.append(event())
+    (log.folder / "99999999999999999999.jsonl").mkdir()
+    with pytest.raises(BackendUnavailableError, match="cannot be read"):
+        log.tail(3)
+
+
+def test_a_named_pipe_in_place_of_the_lock_does_not_hang_who_verifies(log):
+    log.append(event())
+    log.close()
+    (log.folder / "lock").unlink()
+    os.mkfifo(log.folder / "lock")
+    assert log.verify().is_ok
+
+
+def test_a_version_of_any_length_leaves_a_log_that_verifies(log):
+    log.append(event(version="v" * 100_000))
+    assert log.verify().is_ok
+    assert [record.version for record in log.tail(1)] == ["v" * 250]
 
 
 def test_a_record_is_an_event_with_number_and_chain():

@@ -30,6 +30,7 @@ import fcntl
 import hashlib
 import json
 import os
+import stat
 import threading
 import time
 import weakref
@@ -38,7 +39,7 @@ from dataclasses import Field, dataclass, fields
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from strongroom.errors import NotRecordedError
+from strongroom.errors import BackendUnavailableError, NotRecordedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["AuditLog", "Event", "Record", "Verdict"]
 
 MAX_REASON_CHARACTERS = 500
+_MAX_VERSION_CHARACTERS = 250  # a foreign store's version may be of any length; a record may not
 ZERO = "0" * 64  # stands before the first record
 _REPAIR = "repair"  # the log's own action
 _HEAD_BYTES = 128
@@ -69,6 +71,7 @@ class Event:
         outcome: found, absent, denied, unavailable, invalid, begun, done or failed.
         kind, name, team: what was asked for; None where the act is about the whole room.
         reason: why it was done or refused; at most 500 characters are kept.
+        version: of the entry; at most 250 characters are kept.
     """
 
     actor: str
@@ -191,9 +194,8 @@ class AuditLog:
             self._close()
 
     def _refusal(self, error: OSError) -> NotRecordedError:
-        why = os.strerror(error.errno) if error.errno else type(error).__name__
         return NotRecordedError(
-            f"the audit record cannot be written to {self.folder} ({why.lower()}), so nothing is answered",
+            f"the audit record cannot be written to {self.folder} ({_why(error)}), so nothing is answered",
             folder=str(self.folder),
             hint=f"make {self.folder} writable with free space, or set audit.path",
         )
@@ -246,7 +248,7 @@ class AuditLog:
             "reason": event.reason[:MAX_REASON_CHARACTERS],
             "seq": seq,
             "team": event.team,
-            "version": event.version,
+            "version": None if event.version is None else event.version[:_MAX_VERSION_CHARACTERS],
         }
         body = _ENCODE(members).encode("utf-8", "replace")
         digest = hashlib.sha256(body).hexdigest()
@@ -322,9 +324,10 @@ class AuditLog:
 
     def _open_head(self) -> _Tail | None:
         """Open the head file (made anew where it is missing) and give what it says, if that is sound."""
-        if self._head >= 0:
-            os.close(self._head)
-            self._head = -1
+        # Forgotten before it is closed: Ctrl-C in between must not leave a number that some other
+        # file will have next.
+        old, self._head = self._head, -1
+        _close(old)
         path = self.folder / "head"
         try:
             self._head = _open(path, os.O_RDWR)
@@ -337,18 +340,17 @@ class AuditLog:
         return _parse_head(os.pread(self._head, _HEAD_BYTES, 0))
 
     def _open_segment(self, name: str, *, create: bool) -> None:
-        if self._segment >= 0:
-            os.close(self._segment)
-            self._segment = -1
+        old, self._segment = self._segment, -1
+        _close(old)
         flags = os.O_RDWR | os.O_APPEND | (os.O_CREAT | os.O_EXCL if create else 0)
         self._segment = _open(self.folder / name, flags)
 
     def _close(self) -> None:
-        for file in (self._lock, self._head, self._segment):
-            if file >= 0:
-                os.close(file)
+        files = (self._lock, self._head, self._segment)
         self._lock = self._head = self._segment = -1
         self._tail = None
+        for file in files:
+            _close(file)
 
     def _after_fork(self) -> None:
         # The child shares our open files with the parent, and with them the parent's flock.
@@ -362,13 +364,17 @@ class AuditLog:
         Give the last *n* records, oldest first; reads from the end, whatever the size of the log.
 
         A line that is no record (a torn end, an edit) is left out; `verify` is what finds it.
+
+        Raises:
+            BackendUnavailableError: the log cannot be read.
         """
         lines: list[bytes] = []
-        for name in reversed(_segments(self.folder)):
-            with (self.folder / name).open("rb") as file:
-                lines[:0], _ = _last_lines(file.fileno(), n - len(lines))
-            if len(lines) >= n:
-                break
+        with self._reading():
+            for name in reversed(_segments(self.folder)):
+                with _open_to_read(self.folder / name) as file:
+                    lines[:0], _ = _last_lines(file.fileno(), n - len(lines))
+                if len(lines) >= n:
+                    break
         return [record for record in map(_record, lines) if record is not None]
 
     def verify(self) -> Verdict:
@@ -376,27 +382,42 @@ class AuditLog:
         Check every record: its own hash, its number, its link to the one before, and the head.
 
         Works offline on a copy of the folder. Sees the log as it stood when it began.
+
+        Raises:
+            BackendUnavailableError: the log cannot be read, or a stopped process holds its lock.
         """
-        with self._shared():
-            sizes = {name: (self.folder / name).stat().st_size for name in _segments(self.folder)}
-            head = _read_bytes(self.folder / "head")
-        checker = _Checker(None if head is None else _parse_head(head[:_HEAD_BYTES]))
-        for name, size in sizes.items():
-            with (self.folder / name).open("rb") as file:
-                checker.check_segment(file, size)
+        with self._reading():
+            with self._shared():
+                sizes = {name: (self.folder / name).stat().st_size for name in _segments(self.folder)}
+                head = _read_head(self.folder / "head")
+            checker = _Checker(None if head is None else _parse_head(head))
+            for name, size in sizes.items():
+                with _open_to_read(self.folder / name) as file:
+                    checker.check_segment(file, size)
         checker.check_end(has_head=head is not None)
         return checker.verdict()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise BackendUnavailableError(
+                f"the audit log in {self.folder} cannot be read ({_why(error)})",
+                backend="audit",
+                hint=f"look at the files in {self.folder} and at who may read them",
+            ) from None
 
     @contextmanager
     def _shared(self) -> Iterator[None]:
         """Hold appenders off for a moment, where there is a lock to hold."""
         try:
-            file = os.open(self.folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
+            file = os.open(self.folder / "lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
             yield  # a copy without its lock, or no log yet: nobody appends here
             return
         try:
-            fcntl.flock(file, fcntl.LOCK_SH)
+            _take(file, fcntl.LOCK_SH)
             yield
         finally:
             os.close(file)
@@ -571,11 +592,11 @@ def _open(path: Path, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
-def _take(lock: int) -> None:
+def _take(lock: int, kind: int = fcntl.LOCK_EX) -> None:
     """Take the lock within 5 s: a stopped process that holds it must not hang every other."""
     for delay in _LOCK_DELAYS_SECONDS:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             time.sleep(delay)
         else:
@@ -597,11 +618,30 @@ def _sync_folder(folder: Path) -> None:
         os.close(file)
 
 
-def _read_bytes(path: Path) -> bytes | None:
+@contextmanager
+def _open_to_read(path: Path) -> Iterator[BinaryIO]:
+    # Not blocking: a named pipe in the place of a file must hold nobody up.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, f"{path.name} is no plain file")
+        yield file
+
+
+def _read_head(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
+        with _open_to_read(path) as file:
+            return file.read(_HEAD_BYTES)
     except FileNotFoundError:
         return None
+
+
+def _close(file: int) -> None:
+    if file >= 0:
+        os.close(file)
+
+
+def _why(error: OSError) -> str:
+    return (os.strerror(error.errno) if error.errno else type(error).__name__).lower()
 
 
 def _last_lines(file: int, count: int) -> tuple[list[bytes], int]:
