@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from strongroom.cli import form, intake, terminal, transfer
+from strongroom.cli import export, form, intake, terminal, transfer, verb
 from strongroom.cli.app import command, noun
 from strongroom.cli.entry import (
     Comment,
@@ -25,7 +25,6 @@ from strongroom.cli.entry import (
     ask_reason,
     facts_of,
     name_argument,
-    register,
     standing,
     tell_written,
 )
@@ -385,5 +384,6 @@ def _title(found: Described) -> str:
     return f"{found.ref} in {found.backend}{version}"
 
 
-register(app, "connection", example="orders_db")
+verb.register(app, "connection", example="orders_db")
 transfer.register(app, "connection")
+export.register(app, "connection")

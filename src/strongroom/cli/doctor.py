@@ -10,6 +10,8 @@ from strongroom.cli.app import command, single
 from strongroom.cli.output import Column, show_rows, wrapped, write
 from strongroom.cli.session import Session
 from strongroom.cli.terminal import clean
+from strongroom.errors import StrongroomError
+from strongroom.service.doctor import Finding
 
 app = single()
 
@@ -31,8 +33,7 @@ def doctor(context: typer.Context) -> None:
       $ strongroom doctor --output json | jq '.[] | select(.level != "ok")'
     """
     session: Session = context.obj
-    with session.room() as room:
-        findings = room.doctor.run()
+    findings = _examine(session)
     if session.output == "table":
         for finding in findings:
             _show(session, finding.level, finding.what, finding.fix)
@@ -41,6 +42,15 @@ def doctor(context: typer.Context) -> None:
         show_rows(session, [Column("level", "LEVEL")], [rows])
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(_EXIT_CODE)
+
+
+def _examine(session: Session) -> list[Finding]:
+    try:
+        with session.room() as room:
+            return room.doctor.run()
+    except StrongroomError as error:
+        # A room that cannot be opened is what a doctor is called for.
+        return [Finding("error", str(error), error.hint or "")]
 
 
 def _show(session: Session, level: str, what: str, fix: str) -> None:

@@ -85,7 +85,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 def exit_code(error: StrongroomError) -> int:
     """Give the exit code of *error*."""
-    return EXIT_CODES.get(type(error), UNEXPECTED)
+    return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), UNEXPECTED)
 
 
 def _dispatch(arguments: list[str], session: Session) -> int:

@@ -15,19 +15,17 @@ from __future__ import annotations
 import json
 import re
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from shutil import get_terminal_size
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 from strongroom.cli.session import Session
 from strongroom.cli.terminal import clean
 from strongroom.model.yamlscalar import format_scalar
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 __all__ = ["Column", "format_yaml", "plain", "sentence", "show_record", "show_rows", "wrapped", "write"]
 
@@ -176,53 +174,104 @@ def _flat(pages: Iterable[Sequence[Row]]) -> Iterator[Row]:
 
 
 def _show_table(session: Session, columns: Sequence[Column], pages: Iterable[Sequence[Row]]) -> int:
-    count, widths = 0, [0] * len(columns)
+    count, table = 0, None
     for page in pages:
         if not page:
             continue
         cells = [[_cell(row.get(column.key)) for column in columns] for row in page]
-        # Later pages keep at least the widths of the first, so that they stand below one another.
-        widths = [
-            max(width, *map(len, column))
-            for width, column in zip(widths, zip(*cells, strict=True), strict=True)
-        ]
-        _print_page(session, columns, cells, widths, has_header=count == 0)
+        # The first page decides which columns there are, so that later ones stand below them.
+        table = table or _Table(session, columns, cells)
+        table.print(cells, has_header=count == 0)
         count += len(page)
     return count
 
 
-def _print_page(
-    session: Session,
-    columns: Sequence[Column],
-    cells: list[list[str]],
-    widths: list[int],
-    *,
-    has_header: bool,
-) -> None:
-    from rich.table import Table  # noqa: PLC0415 -- JSON and YAML do without
-    from rich.text import Text  # noqa: PLC0415
+class _Table:
+    """Columns that fit the terminal, printed a page at a time."""
 
-    console = _console(session)
-    kept = _fitting(columns, widths, console.width)
-    is_tight = _needed(columns, widths, kept) > console.width
-    table = Table(
-        box=None, pad_edge=False, padding=(0, _GAP, 0, 0), show_header=has_header, header_style="bold"
-    )
-    for index in kept:
-        column = columns[index]
-        table.add_column(
-            column.header,
-            min_width=None if is_tight else widths[index],
-            overflow="fold",
-            no_wrap=console.width == _UNLIMITED,
-            justify="right" if column.is_number else "left",
+    def __init__(self, session: Session, columns: Sequence[Column], cells: list[list[str]]) -> None:
+        self._has_colour = session.has_colour(sys.stdout)
+        self._room = get_terminal_size().columns if sys.stdout.isatty() else _UNLIMITED
+        self._columns = columns
+        self._widths = [_cells(column.header) for column in columns]
+        self._widen(cells)
+        has_text = [any(column) for column in zip(*cells, strict=True)]
+        self._kept = [index for index, column in enumerate(columns) if has_text[index] or column.rank == 0]
+        self._drop()
+
+    def _widen(self, cells: list[list[str]]) -> None:
+        for index, column in enumerate(zip(*cells, strict=True)):
+            self._widths[index] = max(self._widths[index], *map(_cells, column))
+
+    def _needed(self) -> int:
+        return sum(self._widths[index] + _GAP for index in self._kept) - _GAP
+
+    def _drop(self) -> None:
+        """Take columns away until the rest fits, those of the highest rank first, from the right."""
+        while self._needed() > self._room:
+            spare = max(self._columns[index].rank for index in self._kept)
+            if spare == 0:
+                return
+            last = max(index for index in self._kept if self._columns[index].rank == spare)
+            self._kept.remove(last)
+
+    def print(self, cells: list[list[str]], *, has_header: bool) -> None:
+        self._widen(cells)
+        if self._needed() > self._room:
+            self._print_folded(cells, has_header=has_header)
+            return
+        if has_header:
+            self._print_line([column.header for column in self._columns], ["bold"] * len(self._columns))
+        for row in cells:
+            self._print_line(row, [_style(*pair) for pair in zip(self._columns, row, strict=True)])
+
+    def _print_line(self, row: Sequence[str], styles: Sequence[str]) -> None:
+        line, gap = "", 0
+        for index in self._kept:
+            blanks = self._widths[index] - _cells(row[index])
+            before = blanks if self._columns[index].is_number else 0
+            # Blanks are written only before something, so that no line ends in them.
+            if row[index]:
+                line += " " * (gap + before) + self._styled(row[index], styles[index])
+                gap = blanks - before + _GAP
+            else:
+                gap += blanks + _GAP
+        write(line)
+
+    def _styled(self, text: str, style: str) -> str:
+        if not self._has_colour or not style:
+            return text
+        codes = ";".join(_CODES[word] for word in style.split(" "))
+        return f"\x1b[{codes}m{text}\x1b[0m"
+
+    def _print_folded(self, cells: list[list[str]], *, has_header: bool) -> None:
+        """Let rich share the room between columns that are too wide for it, and fold their cells."""
+        from rich.console import Console  # noqa: PLC0415 -- most tables fit
+        from rich.table import Table  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+
+        table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), show_header=has_header)
+        for index in self._kept:
+            column = self._columns[index]
+            header = Text(column.header, "bold" if self._has_colour else "")
+            justify: Literal["right", "left"] = "right" if column.is_number else "left"
+            table.add_column(header, overflow="fold", justify=justify)
+        for row in cells:
+            styles = [_style(self._columns[index], row[index]) for index in self._kept]
+            texts = [row[index] for index in self._kept]
+            table.add_row(*(Text(text, style) for text, style in zip(texts, styles, strict=True)))
+        console = Console(
+            width=self._room,
+            force_terminal=self._has_colour,
+            color_system="standard" if self._has_colour else None,
         )
-    for row in cells:
-        table.add_row(*(Text(row[index], style=_style(columns[index], row[index])) for index in kept))
-    with console.capture() as captured:
-        console.print(table)
-    for line in captured.get().splitlines():
-        write(line.rstrip())
+        with console.capture() as captured:
+            console.print(table)
+        for line in captured.get().splitlines():
+            write(line.rstrip())
+
+
+_CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
 
 def _style(column: Column, cell: str) -> str:
@@ -230,38 +279,12 @@ def _style(column: Column, cell: str) -> str:
     return styles.get(cell, styles.get("", ""))
 
 
-def _fitting(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
-    """Give the places of the columns that fit into *room* cells, those of the lowest rank first."""
-    kept = [index for index, width in enumerate(widths) if width or columns[index].rank == 0]
-    while _needed(columns, widths, kept) > room:
-        spare = max(columns[index].rank for index in kept)
-        if spare == 0:
-            break
-        kept.remove(next(index for index in reversed(kept) if columns[index].rank == spare))
-    return kept
-
-
-def _needed(columns: Sequence[Column], widths: Sequence[int], kept: Sequence[int]) -> int:
-    return sum(max(widths[index], len(columns[index].header)) + _GAP for index in kept) - _GAP
-
-
-def _console(session: Session) -> Console:
-    from rich.console import Console  # noqa: PLC0415
-
-    is_terminal = sys.stdout.isatty()
-    has_colour = session.has_colour(sys.stdout)
-    return Console(
-        file=sys.stdout,
-        width=None if is_terminal else _UNLIMITED,
-        force_terminal=is_terminal,
-        no_color=not has_colour,
-        color_system="standard" if has_colour else None,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        soft_wrap=False,
-        _environ=dict(session.environ),
-    )
+def _cells(text: str) -> int:
+    """Give how many cells of a terminal *text* takes: wide letters two, combining marks none."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(character) in ("W", "F") for character in text)
+    return len(text) + wide - sum(unicodedata.combining(character) > 0 for character in text)
 
 
 def _cell(value: object) -> str:

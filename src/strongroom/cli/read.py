@@ -32,8 +32,8 @@ def read(
 
     Exactly its bytes; only on a terminal a line end follows. A connection is printed as Airflow's JSON,
     one field of it with --field: conn_type, host, login, password, schema, port, description, extra,
-    extra.KEY, or uri. NAME is a variable or a connection, whichever there is; where both are, say which.
-    A value that is not there ends with 3; the exit codes stand in docs/cli.md.
+    extra.KEY, or uri. NAME is a variable or a connection, whichever there is; where both are, it must be
+    said which, and then only that kind is asked for. Ends with 3 where there is none.
 
     Example:
       $ region=$(strongroom read region)

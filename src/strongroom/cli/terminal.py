@@ -302,7 +302,7 @@ class _Bar:
         if time.monotonic() - self._started < _BAR_AFTER_SECONDS or not total:
             return
         filled = _BAR_CELLS * done // total
-        line = f"{self._label} {'━' * filled}{'─' * (_BAR_CELLS - filled)} {done:,} of {total:,}"
+        line = f"{self._label} {'━' * filled}{'─' * (_BAR_CELLS - filled)} {100 * done // total} %"
         if line != self._last:
             self._last = line
             self._stream.write(f"\r{line}\x1b[K")

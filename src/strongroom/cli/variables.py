@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from strongroom.cli import intake, terminal, transfer
+from strongroom.cli import export, intake, terminal, transfer, verb
 from strongroom.cli.app import command, noun
 from strongroom.cli.entry import (
     Comment,
@@ -24,7 +24,6 @@ from strongroom.cli.entry import (
     ask_reason,
     facts_of,
     name_argument,
-    register,
     standing,
     tell_written,
 )
@@ -173,5 +172,6 @@ def _value(name: str, file: str | None, *, value_stdin: bool, exact: bool) -> st
     return terminal.ask_secret(f"value of {terminal.clean(name)}: ")
 
 
-register(app, "variable", example="region")
+verb.register(app, "variable", example="region")
 transfer.register(app, "variable")
+export.register(app, "variable")
