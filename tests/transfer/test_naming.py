@@ -6,7 +6,11 @@ from hypothesis import strategies as st
 
 from strongroom.errors import InvalidInputError
 from strongroom.model.ref import Ref
-from strongroom.transfer.naming import names_to_change, rename_all
+from strongroom.transfer.naming import names_to_change, places_to_change, rename_all
+
+
+def places(names):
+    return {name: (None, name) for name in names}
 
 
 @pytest.mark.parametrize(
@@ -50,15 +54,26 @@ def test_every_suggestion_is_legal_and_free(names):
     rows = names_to_change(names)
     for row in rows:
         Ref("variable", row.suggestion)
-    renamed = rename_all(names, {row.name: row.suggestion for row in rows})
-    assert names_to_change(renamed.values()) == ()
+    renamed = rename_all(places(names), {row.name: row.suggestion for row in rows})
+    assert places_to_change(renamed) == ()
 
 
 def test_rename_of_what_is_not_there_is_refused():
     with pytest.raises(InvalidInputError):
-        rename_all(["a"], {"b": "c"})
+        rename_all(places(["a"]), {"b": "c"})
 
 
 def test_rename_that_makes_one_of_two_is_refused():
     with pytest.raises(InvalidInputError):
-        rename_all(["a", "b"], {"a": "b"})
+        rename_all(places(["a", "b"]), {"a": "b"})
+
+
+def test_one_name_of_two_teams_is_no_clash():
+    both = {"_a___x": ("a", "x"), "_b___x": ("b", "x"), "_b___y\\": ("b", "y\\")}
+    assert [(row.name, row.suggestion) for row in places_to_change(both)] == [("_b___y\\", "y_")]
+    assert rename_all(both, {"_b___x": "z"})["_b___x"] == ("b", "z")
+
+
+def test_rename_that_makes_one_of_two_of_a_team_is_refused():
+    with pytest.raises(InvalidInputError):
+        rename_all({"x": ("a", "x"), "_a___y": ("a", "y")}, {"_a___y": "x"})

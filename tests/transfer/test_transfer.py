@@ -128,6 +128,77 @@ def test_same_import_twice_changes_nothing(open_room, on_existing):
     assert {name: Connection.parse(text) for name, text in held["connection"].items()} == expected
 
 
+# --- environments ------------------------------------------------------------------------------
+
+ENVIRONMENT = """PATH=/usr/bin
+export AIRFLOW_CONN_A='http://a'
+AIRFLOW_CONN__DATA___A={"conn_type": "http", "host": "of data"}
+AIRFLOW_VAR_B="one\\ntwo"
+"""
+
+
+def test_dotenv_of_a_team_comes_in_under_the_names_airflow_asks_for(open_room):
+    memory = Memory()
+    room = open_room(memory)
+    report = room.transfer.import_connections(ENVIRONMENT, "env")
+    assert [(line.name, line.team, line.outcome) for line in report.lines] == [
+        ("a", None, "imported"),
+        ("_data___a", "data", "imported"),
+    ]
+    assert report.passed_over == 2
+    assert report.renamed == ()
+    assert Connection.parse(memory.read(connection("a")).secret.reveal()).host == "a"
+    of_data = memory.read(Ref("connection", "a", "data"))
+    assert Connection.parse(of_data.secret.reveal()).host == "of data"
+    assert room.transfer.import_variables(ENVIRONMENT, "env").passed_over == 3
+    assert texts(memory) == {"b": "one\ntwo"}
+    again = room.transfer.import_connections(ENVIRONMENT, "env")
+    assert [line.outcome for line in again.lines] == ["skipped", "skipped"]
+
+
+def test_names_of_an_environment_can_be_renamed_and_go_to_the_team_that_asks(open_room):
+    memory = Memory()
+    options = ImportOptions(team="Data", rename={"_data___a": "c"})
+    report = open_room(memory).transfer.import_connections(ENVIRONMENT, "env", options)
+    assert [line.new_name for line in report.lines] == [None, "c"]
+    assert {row.ref.name for row in memory.list("connection", team="Data")} == {"a", "c"}
+
+
+def test_names_of_an_environment_that_are_not_legal_are_told(open_room):
+    source = "AIRFLOW_VAR_A\\B=1\nAIRFLOW_VAR__DATA___A\\B=1\n"
+    rows = open_room(Memory()).transfer.names_to_change(source, "env", kind="variable")
+    assert [(row.name, row.suggestion) for row in rows] == [("a\\b", "a_b"), ("_data___a\\b", "a_b")]
+
+
+@pytest.mark.parametrize("team", [None, "data"])
+def test_environment_that_was_exported_comes_in_again_equal(open_room, team):
+    data = (DATA / "airflow3" / "connections.json").read_bytes()
+    room = open_room(Memory())
+    room.transfer.import_connections(data, "json", ImportOptions(team=team))
+    for serialization in ("uri", "json"):
+        out = room.transfer.export_connections(
+            "env", serialization=serialization, team=team, is_environment=True
+        )
+        assert out.lowered == ()
+        assert len(out.names) == 60
+        again = open_room(Memory())
+        assert again.transfer.import_connections(out.reveal(), "env").is_written
+        found = again.transfer.export_connections("json", team=team).reveal()
+        assert parse_connections(found, "json") == parse_connections(data.decode(), "json")
+
+
+def test_export_under_the_names_of_an_environment_tells_what_it_lowers_and_refuses_what_meets(open_room):
+    room = open_room(Memory(entries={Ref("variable", "Region"): "eu", Ref("variable", "b"): "x"}))
+    out = room.transfer.export_variables("env", is_environment=True)
+    assert out.reveal() == "AIRFLOW_VAR_B=x\nAIRFLOW_VAR_REGION=eu\n"
+    assert out.lowered == ("Region",)
+    with pytest.raises(InvalidInputError):
+        room.transfer.export_variables("json", is_environment=True)
+    room = open_room(Memory(entries={Ref("variable", "a"): "1", Ref("variable", "A"): "2"}))
+    with pytest.raises(InvalidInputError):
+        room.transfer.export_variables("env", is_environment=True)
+
+
 # --- what happens to what is there -------------------------------------------------------------
 
 

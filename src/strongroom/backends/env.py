@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from strongroom.backend import Backend, Health, check_size, ephemeral_version
 from strongroom.errors import InvalidInputError
 from strongroom.model.entry import Entry, Summary
+from strongroom.model.environment import AFTER_TEAM, PREFIXES, spell
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 
@@ -34,27 +35,10 @@ if TYPE_CHECKING:
 
 __all__ = ["BACKEND", "Env", "EnvOptions", "clashes", "spell"]
 
-_PREFIXES: dict[Kind, str] = {"connection": "AIRFLOW_CONN_", "variable": "AIRFLOW_VAR_"}
-_AFTER_TEAM = "___"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvOptions:
     """Nothing to set: the names are Airflow's."""
-
-
-def spell(ref: Ref) -> str | None:
-    """Give the variable of the environment that holds *ref*, or None where there can be none."""
-    prefix = _PREFIXES.get(ref.kind)
-    if prefix is None:
-        return None
-    name = ref.name.upper()
-    if ref.team is None:
-        # A global name that reads like `_<TEAM>___…` would be that team's variable.
-        return None if name[:1] == "_" and _AFTER_TEAM in name[1:] else prefix + name
-    tail = f"_{ref.team.upper()}{_AFTER_TEAM}{name}"
-    # The first separator must be the one put there: ("a___b", "c") and ("a", "b___c") spell the same.
-    return prefix + tail if tail.find(_AFTER_TEAM, 1) == len(ref.team) + 1 else None
 
 
 def clashes(refs: Iterable[Ref]) -> dict[str, list[Ref]]:
@@ -138,11 +122,11 @@ class Env(Backend):
         return not _is_nothing_when_empty(ref) or bool(self._environ.get(spell(ref) or ""))
 
     def _refs(self, kind: Kind, team: str | None) -> Iterator[Ref]:
-        head = _PREFIXES.get(kind)
+        head = PREFIXES.get(kind)
         if head is None:
             return
         if team is not None:
-            head += f"_{team.upper()}{_AFTER_TEAM}"
+            head += f"_{team.upper()}{AFTER_TEAM}"
         for variable in tuple(self._environ):
             if not variable.startswith(head):
                 continue

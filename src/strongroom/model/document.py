@@ -6,16 +6,7 @@ to the same entries or to a refusal with a number of docs/compatibility.md (F1 â
 that quoted dotenv and JSON connections in `.env`, which Airflow cannot read back itself. Knows no
 paths and opens nothing.
 
-The rule of `.env`, line by line:
-
-1. A line is cut where Python's `splitlines` cuts; empty and `#` lines are skipped.
-2. The name is everything before the first `=`, the value everything after it, verbatim: no
-   trimming, no inline comments.
-3. Unless the value *begins* with `"` or `'`: then it is quoted dotenv, may span lines, ends at the
-   same quote and may be followed by blanks and a comment only. Inside double quotes
-   `\\a \\b \\f \\n \\r \\t \\v \\" \\' \\\\` stand for themselves as in C, inside single quotes `\\\\` and
-   `\\'`; every other backslash stays. Nothing is expanded.
-4. `export ` before a name of letters, digits, `_ . -` is dropped.
+How a line of `.env` is read is told in `dotenv.py`.
 
 Source: airflow/secrets/local_filesystem.py and airflow/cli/commands/ of 3.3.2; python-dotenv 1.2.
 """
@@ -23,7 +14,6 @@ Source: airflow/secrets/local_filesystem.py and airflow/cli/commands/ of 3.3.2; 
 from __future__ import annotations
 
 import json
-import re
 from contextlib import suppress
 from math import isfinite
 from typing import TYPE_CHECKING, Literal, TypeVar, get_args
@@ -31,8 +21,8 @@ from urllib.parse import quote
 
 from strongroom.errors import InvalidInputError
 from strongroom.model.connection import Connection
+from strongroom.model.dotenv import check_names, format_value, listed, parse_dotenv, shown
 from strongroom.model.jsontext import decode as decode_json
-from strongroom.model.ref import Ref
 from strongroom.model.variable import Variable
 from strongroom.model.yaml11 import MAX_DEPTH, MAX_FILE_BYTES, parse_yaml
 from strongroom.model.yamlscalar import format_scalar
@@ -70,24 +60,6 @@ FORMS: tuple[Form, ...] = get_args(Form)
 _EXTENSIONS: dict[str, Form] = {"json": "json", "yaml": "yaml", "yml": "yaml", "env": "env"}
 _BOMS = {b"\xef\xbb\xbf": "UTF-8", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 _FIELDS = ("conn_type", "description", "login", "password", "host", "port", "schema", "extra")
-
-# Where `str.splitlines` cuts.
-_LINE_END = re.compile("\r\n|[\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029]")
-_COMMENT = re.compile(r"\s*#.*")
-_EXPORT = re.compile(r"export[ \t]+([A-Za-z0-9_.-]+)")
-_QUOTED = {
-    '"': re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL),
-    "'": re.compile(r"'([^'\\]*(?:\\.[^'\\]*)*)'", re.DOTALL),
-}
-_AFTER_QUOTED = re.compile(r"[ \t]*(?:#.*)?")
-_STRUCTURE = re.compile(r"[{}\[\]\"]|: ")
-_ESCAPES = {'"': re.compile(r"\\([\\'\"abfnrtv])"), "'": re.compile(r"\\([\\'])")}
-_ESCAPED = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
-_TO_ESCAPE = {character: f"\\{letter}" for letter, character in _ESCAPED.items()} | {
-    "\\": "\\\\",
-    '"': '\\"',
-}
-_MAX_NAMES_SHOWN = 5
 
 
 # --- bytes and names of files ------------------------------------------------------------------
@@ -155,7 +127,7 @@ def parse(text: str, form: Form, *, quotes: bool = True) -> dict[str, object]:
             twice), F7 (a name that is not text), R13 to R16 (JSON), F12 (YAML).
     """
     if form == "env":
-        return dict(_parse_env(text, quotes=quotes))
+        return dict(parse_dotenv(text, quotes=quotes))
     if not text:
         raise InvalidInputError("the file is empty", offset=0, rule="F3")
     found = _parse_json(text) if form == "json" else _parse_yaml(text)
@@ -206,7 +178,7 @@ def connection_of(name: str, raw: object, dialect: Dialect = "core") -> Connecti
     """
     if isinstance(raw, list):
         if len(raw) != 1:
-            raise InvalidInputError(f"{_shown(name)} stands for {len(raw)} connections, not one", rule="F8")
+            raise InvalidInputError(f"{shown(name)} stands for {len(raw)} connections, not one", rule="F8")
         raw = raw[0]
     if isinstance(raw, str):
         text = _keep_trailing(raw)
@@ -215,7 +187,7 @@ def connection_of(name: str, raw: object, dialect: Dialect = "core") -> Connecti
         fields = _fields_of(name, raw)
         return _named(name, lambda: Connection.from_dict(fields, dialect))
     raise InvalidInputError(
-        f"{_shown(name)} is {_json_type(raw)}; a connection is a URI or an object", rule="F8"
+        f"{shown(name)} is {_json_type(raw)}; a connection is a URI or an object", rule="F8"
     )
 
 
@@ -249,7 +221,7 @@ def variable_of(name: str, raw: object, *, unwrap: bool = True) -> Variable:
     """
     if not _is_json(raw, 0):
         raise InvalidInputError(
-            f"{_shown(name)} holds a date or number that JSON does not have, or is nested too deep",
+            f"{shown(name)} holds a date or number that JSON does not have, or is nested too deep",
             rule="F11",
             hint="put it in quotes",
         )
@@ -269,7 +241,7 @@ def _named(name: str, work: Callable[[], T]) -> T:
         found = work()
     except InvalidInputError as error:
         refusal = InvalidInputError(
-            f"{_shown(name)}: {error}",
+            f"{shown(name)}: {error}",
             offset=error.offset,
             limit=error.limit,
             rule=error.rule,
@@ -283,13 +255,13 @@ def _named(name: str, work: Callable[[], T]) -> T:
 def _fields_of(name: str, raw: Mapping[str, object]) -> dict[str, object]:
     fields = dict(raw)
     if "conn_id" in fields and fields.pop("conn_id") != name:
-        raise InvalidInputError(f"{_shown(name)} has a conn_id that is another name", rule="F9")
+        raise InvalidInputError(f"{shown(name)} has a conn_id that is another name", rule="F9")
     if "extra_dejson" in fields:
         if "extra" in fields:
-            raise InvalidInputError(f"{_shown(name)} has both extra and extra_dejson", rule="F9")
+            raise InvalidInputError(f"{shown(name)} has both extra and extra_dejson", rule="F9")
         extra = fields.pop("extra_dejson")
         if not isinstance(extra, dict):
-            raise InvalidInputError(f"the extra_dejson of {_shown(name)} is not an object", rule="F9")
+            raise InvalidInputError(f"the extra_dejson of {shown(name)} is not an object", rule="F9")
         fields["extra"] = extra
     return fields
 
@@ -309,18 +281,6 @@ def _json_type(value: object) -> str:
         return "null"
     names = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
     return names.get(type(value), "a date")
-
-
-def _shown(name: str) -> str:
-    # A name our grammar refuses may be a piece of a value that went astray: a torn key, a stray line.
-    try:
-        Ref("variable", name)
-    except InvalidInputError:
-        return "an entry whose name is not legal"
-    # Legal, but more likely JSON or YAML in a file called .env, up to the first `=` of a secret.
-    if _STRUCTURE.search(name):
-        return "an entry whose name looks like JSON or YAML"
-    return f'"{name}"'
 
 
 def _parse_json(text: str) -> object:
@@ -351,111 +311,6 @@ def _line(text: str, offset: int) -> int:
     return text.count("\n", 0, offset) + 1
 
 
-# --- .env --------------------------------------------------------------------------------------
-
-
-def _parse_env(text: str, *, quotes: bool) -> dict[str, str]:
-    reader = _EnvReader(text, quotes=quotes)
-    found: dict[str, str] = {}
-    twice: list[str] = []
-    for name, value in reader:
-        if name in found:
-            twice.append(name)
-        found[name] = value
-    reader.check()
-    if twice:
-        names = _list_of(_shown(name) for name in dict.fromkeys(twice))
-        raise InvalidInputError(f"the file holds more than once: {names}", rule="F6")
-    return found
-
-
-class _EnvReader:
-    """Walk through the lines of a `.env` text, giving pairs and gathering faults."""
-
-    def __init__(self, text: str, *, quotes: bool) -> None:
-        self._text = text
-        self._quotes = quotes
-        self._at = 0
-        self._line = 0
-        self._faults: dict[str, list[int]] = {}
-        self._first: int | None = None
-
-    def __iter__(self) -> _EnvReader:
-        return self
-
-    def __next__(self) -> tuple[str, str]:
-        while self._at < len(self._text):
-            start = self._at
-            line = self._take_line()
-            if not line or _COMMENT.match(line):
-                continue
-            name, equals, value = line.partition("=")
-            if self._quotes and value[:1] in _QUOTED and name:
-                value_at = start + len(name) + 1
-                return _bare(name), self._quoted(name, value_at)
-            if equals and name and value:
-                return _bare(name) if self._quotes else name, value
-            fault = "no '='" if not equals else "no name" if not name else "no value"
-            self._faults.setdefault(fault, []).append(self._line)
-            self._first = start if self._first is None else self._first
-        raise StopIteration
-
-    def check(self) -> None:
-        """Raise for the lines that were no pairs, all in one error."""
-        if not self._faults:
-            return
-        told = "; ".join(
-            f"{fault} in line {_list_of(str(line) for line in lines)}"
-            for fault, lines in self._faults.items()
-        )
-        looks_like_json = self._text.lstrip()[:1] == "{"
-        raise InvalidInputError(
-            f"the file is not a .env file of NAME=value lines: {told}",
-            offset=self._first,
-            rule="F4",
-            hint="it looks like JSON: name it .json" if looks_like_json else None,
-        )
-
-    def _take_line(self) -> str:
-        self._line += 1
-        end = _LINE_END.search(self._text, self._at)
-        line = self._text[self._at : end.start() if end else None]
-        self._at = end.end() if end else len(self._text)
-        return line
-
-    def _quoted(self, name: str, start: int) -> str:
-        quote = self._text[start]
-        match = _QUOTED[quote].match(self._text, start)
-        if match is None:
-            raise InvalidInputError(
-                f"the quoted value of {_shown(_bare(name))} that begins in line {self._line} has no end",
-                offset=start,
-                rule="F5",
-            )
-        self._line += len(_LINE_END.findall(match[0])) - 1
-        self._at = match.end()
-        if not _AFTER_QUOTED.fullmatch(self._take_line()):
-            raise InvalidInputError(
-                f"text follows the quoted value of {_shown(_bare(name))} in line {self._line}",
-                offset=match.end(),
-                rule="F5",
-                hint="only a comment may follow; put a backslash before a quote inside the value",
-            )
-        inner = re.sub("\r\n?", "\n", match[1])
-        return _ESCAPES[quote].sub(lambda escape: _ESCAPED.get(escape[1], escape[1]), inner)
-
-
-def _bare(name: str) -> str:
-    exported = _EXPORT.fullmatch(name)
-    return exported[1] if exported else name
-
-
-def _list_of(items: Iterable[str]) -> str:
-    shown = list(items)
-    more = len(shown) - _MAX_NAMES_SHOWN
-    return ", ".join(shown[:_MAX_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
 # --- writing -----------------------------------------------------------------------------------
 
 
@@ -471,7 +326,7 @@ def format_connections(
     """
     ordered = sorted(items.items())
     if form == "env":
-        _check_env_names(items)
+        check_names(items)
         if serialization == "uri-only":
             _check_uris(ordered)
         lines = (f"{name}={_env_connection(item, serialization)}\n" for name, item in ordered)
@@ -502,15 +357,15 @@ def format_variables(items: Mapping[str, Variable], form: Form, *, descriptions:
         for name, item in sorted(items.items())
     }
     if form == "env":
-        _check_env_names(items)
-        lost = [_shown(name) for name, item in ordered.items() if item.description is not None]
+        check_names(items)
+        lost = [shown(name) for name, item in ordered.items() if item.description is not None]
         if lost:
             raise InvalidInputError(
-                f"a .env file cannot hold the descriptions of {_list_of(lost)}",
+                f"a .env file cannot hold the descriptions of {listed(lost)}",
                 rule="F13",
                 hint="export as json or yaml, or leave the descriptions out",
             )
-        return "".join(f"{name}={_env_text(item.value.reveal())}\n" for name, item in ordered.items())
+        return "".join(f"{name}={format_value(item.value.reveal())}\n" for name, item in ordered.items())
     shapes = {name: item.to_document().reveal() for name, item in ordered.items()}
     if form == "json":
         return json.dumps(shapes, indent=4) + "\n"
@@ -541,35 +396,13 @@ def _losses(connection: Connection) -> tuple[str, ...]:
 
 
 def _check_uris(ordered: Iterable[tuple[str, Connection]]) -> None:
-    lossy = [f"{_shown(name)} ({', '.join(losses)})" for name, item in ordered if (losses := _losses(item))]
+    lossy = [f"{shown(name)} ({', '.join(losses)})" for name, item in ordered if (losses := _losses(item))]
     if lossy:
         raise InvalidInputError(
-            f"a URI would lose something of {_list_of(lossy)}",
+            f"a URI would lose something of {listed(lossy)}",
             rule="F13",
             hint="export as json or yaml, or let those be written as JSON",
         )
-
-
-def _check_env_names(names: Iterable[str]) -> None:
-    odd = [_shown(name) for name in names if not _is_env_name(name)]
-    if odd:
-        raise InvalidInputError(
-            f"a .env file cannot hold the names {_list_of(odd)}",
-            rule="F13",
-            hint="export as json or yaml",
-        )
-
-
-def _is_env_name(name: str) -> bool:
-    return not (
-        not name or "=" in name or _LINE_END.search(name) or _COMMENT.match(name) or _EXPORT.fullmatch(name)
-    )
-
-
-def _env_text(text: str) -> str:
-    if text and text[0] not in _QUOTED and not _LINE_END.search(text):
-        return text
-    return '"' + "".join(_TO_ESCAPE.get(character, character) for character in text) + '"'
 
 
 def _yaml_entry(name: str, item: str | Mapping[str, object]) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from strongroom.errors import (
     BackendUnavailableError,
@@ -29,16 +29,17 @@ from strongroom.errors import (
 from strongroom.model.connection import Connection, Dialect
 from strongroom.model.document import decode, format_connections, format_variables, parse
 from strongroom.model.entry import MUST_BE_ABSENT
+from strongroom.model.environment import Place, parse_environment, spell_all
 from strongroom.model.secret import Secret
 from strongroom.model.variable import Variable
 from strongroom.service.entries import Change
 from strongroom.service.lookup import parse_stored
 from strongroom.transfer.convert import written_as_json
-from strongroom.transfer.naming import NameToChange, names_to_change
+from strongroom.transfer.naming import NameToChange, places_to_change
 from strongroom.transfer.plan import Item, Line, Plan, Report, plan_import
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from strongroom.model.document import Form, Serialization
     from strongroom.model.entry import Entry
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from strongroom.service.room import Room
 
 __all__ = ["Exported", "ImportOptions", "Source", "Transfer"]
+
+T = TypeVar("T")
 
 Source = bytes | str | Mapping[str, object]
 """A file's bytes or text, or entries by name: `Connection`, `Variable`, or what JSON holds."""
@@ -66,10 +69,10 @@ class ImportOptions:
         on_existing: what happens to a name that is held already: `skip` it, `overwrite` it, or
             `fail`, which refuses it. None: as Airflow, connections are skipped and variables
             overwritten.
-        rename: new names by the file's.
+        rename: new names by the file's; for an environment's by what follows the prefix, in lower case.
         keep_going: write what can be written though others are refused.
         allow_mask: let `***` replace a value that stands.
-        team: which team's entries they become.
+        team: which team's entries they become, where the file does not say so itself.
         to: name of the backend to write to.
         force: write though a higher backend shadows the place.
         dialect: which of Airflow's two readings connections follow.
@@ -101,11 +104,14 @@ class Exported:
         names: which entries it holds.
         as_json: names that a `.env` holds as JSON because a URI would lose something of them;
             Airflow's own `connections import` cannot read those back.
+        lowered: names that the names of an environment hold in upper case, so that they would come
+            back in lower case.
     """
 
     text: Secret[str] = field(repr=False)
     names: tuple[str, ...]
     as_json: tuple[str, ...] = ()
+    lowered: tuple[str, ...] = ()
 
     def reveal(self) -> str:
         """Give the text in clear."""
@@ -160,22 +166,24 @@ class Transfer:
             chosen = replace(chosen, on_existing="overwrite")
         return self._import("variable", source, form, chosen)
 
-    def names_to_change(self, source: Source, form: Form = "json") -> tuple[NameToChange, ...]:
+    def names_to_change(
+        self, source: Source, form: Form = "json", *, kind: Kind = "connection"
+    ) -> tuple[NameToChange, ...]:
         """
         Give the names of a file that are not legal here, each with a suggestion for `rename`.
 
         Raises:
             InvalidInputError: the file as a whole is refused.
         """
-        return names_to_change(_raw(source, form))
+        return places_to_change(_read(source, form, kind).places)
 
     def _import(self, kind: Kind, source: Source, form: Form, options: ImportOptions) -> Report:
-        raw = _raw(source, form)
-        steps = _Steps(options.progress, 2 * len(raw))
+        read = _read(source, form, kind, options.team)
+        steps = _Steps(options.progress, 2 * len(read.raw))
         plan = plan_import(
-            raw,
+            read.raw,
             kind=kind,
-            team=options.team,
+            places=read.places,
             rename=options.rename,
             dialect=options.dialect,
             progress=steps.step,
@@ -191,12 +199,16 @@ class Transfer:
             self._write(judged, options)
             is_written = True
         steps.finish()
-        lines = tuple(judged.lines[name] for name in raw)
-        return Report(lines=lines, is_written=is_written, names_to_change=plan.names_to_change)
+        return Report(
+            lines=tuple(judged.lines[name] for name in read.raw),
+            is_written=is_written,
+            names_to_change=plan.names_to_change,
+            passed_over=read.passed_over,
+        )
 
     def _judge(self, plan: Plan, options: ImportOptions) -> _Judged:
         judged = _Judged({line.name: line for line in plan.refused})
-        standing = self._standing(plan.items, options)
+        standing = self._standing(plan.items)
         for item in plan.items:
             row = standing.get(item.ref)
             line = self._line(item, row, options)
@@ -206,8 +218,8 @@ class Transfer:
         return judged
 
     def _line(self, item: Item, row: Row | None, options: ImportOptions) -> Line:
-        new_name = item.ref.name if item.ref.name != item.name else None
-        line = Line(name=item.name, outcome="imported", new_name=new_name)
+        new_name = item.ref.name if item.is_renamed else None
+        line = Line(name=item.name, outcome="imported", new_name=new_name, team=item.ref.team)
         if row is not None and options.on_existing != "overwrite":
             outcome: Literal["skipped", "refused"] = "skipped" if options.on_existing == "skip" else "refused"
             return replace(line, outcome=outcome, reason=f"already held by {row.backend}")
@@ -228,13 +240,16 @@ class Transfer:
         except MalformedEntryError:
             return False
 
-    def _standing(self, items: Sequence[Item], options: ImportOptions) -> dict[Ref, Row | None]:
+    def _standing(self, items: Sequence[Item]) -> dict[Ref, Row | None]:
         """Give what is held already, with its row."""
         if not items:
             return {}
         wanted = {item.ref for item in items}
         standing: dict[Ref, Row | None] = {
-            row.ref: row for row in self._rows(items[0].ref.kind, options.team) if row.ref in wanted
+            row.ref: row
+            for team in dict.fromkeys(ref.team for ref in wanted)
+            for row in self._rows(items[0].ref.kind, team)
+            if row.ref in wanted
         }
         if self._room.inventory.not_listable:
             for ref in wanted - set(standing):
@@ -292,7 +307,7 @@ class Transfer:
 
     # --- out -------------------------------------------------------------------------------------
 
-    def export_connections(
+    def export_connections(  # noqa: PLR0913 -- each is one of the command's options
         self,
         form: Form = "json",
         *,
@@ -301,6 +316,7 @@ class Transfer:
         team: str | None = None,
         reason: str = "export",
         dialect: Dialect = "core",
+        is_environment: bool = False,
     ) -> Exported:
         """
         Export connections as `airflow connections export` writes them, with their secrets.
@@ -312,18 +328,23 @@ class Transfer:
             team: exactly this team's, or the global ones.
             reason: kept in the record; an export reveals.
             dialect: how stored texts are read.
+            is_environment: a `.env` under the names of an environment, `AIRFLOW_CONN_<NAME>`.
 
         Raises:
             MalformedEntryError: a stored text is no connection.
             InvalidInputError: F13, a `.env` cannot hold some of them; the message names them.
         """
-        items = {
-            entry.ref.name: parse_stored(entry, dialect)
-            for entry in self._revealed("connection", team, prefix, reason)
-        }
-        text = format_connections(items, form, serialization)
-        as_json = written_as_json(text) if form == "env" else ()
-        return Exported(text=Secret(text), names=tuple(sorted(items)), as_json=as_json)
+        refs = self._refs("connection", team, prefix)
+        names = _names(refs, form, is_environment=is_environment)
+        items = {entry.ref: parse_stored(entry, dialect) for entry in self._revealed(refs, reason)}
+        text = format_connections(_renamed(items, names), form, serialization)
+        as_json = set(written_as_json(text)) if form == "env" else set()
+        return Exported(
+            text=Secret(text),
+            names=_sorted(refs),
+            as_json=_sorted(ref for ref in refs if names[ref] in as_json),
+            lowered=_sorted(ref for ref in refs if is_environment and _is_lowered(ref)),
+        )
 
     def export_variables(
         self,
@@ -333,6 +354,7 @@ class Transfer:
         team: str | None = None,
         reason: str = "export",
         descriptions: bool = True,
+        is_environment: bool = False,
     ) -> Exported:
         """
         Export variables so that `airflow variables import` reads them, with their values.
@@ -343,21 +365,27 @@ class Transfer:
             team: exactly this team's, or the global ones.
             reason: kept in the record; an export reveals.
             descriptions: False leaves them out; a `.env` cannot hold them.
+            is_environment: a `.env` under the names of an environment, `AIRFLOW_VAR_<NAME>`.
 
         Raises:
             InvalidInputError: F13, a `.env` cannot hold some of them; the message names them.
         """
+        refs = self._refs("variable", team, prefix)
+        names = _names(refs, form, is_environment=is_environment)
         items = {
-            entry.ref.name: Variable(
+            entry.ref: Variable(
                 key=entry.ref.name, value=entry.secret, description=entry.metadata.description
             )
-            for entry in self._revealed("variable", team, prefix, reason)
+            for entry in self._revealed(refs, reason)
         }
-        text = format_variables(items, form, descriptions=descriptions)
-        return Exported(text=Secret(text), names=tuple(sorted(items)))
+        text = format_variables(_renamed(items, names), form, descriptions=descriptions)
+        lowered = _sorted(ref for ref in refs if is_environment and _is_lowered(ref))
+        return Exported(text=Secret(text), names=_sorted(refs), lowered=lowered)
 
-    def _revealed(self, kind: Kind, team: str | None, prefix: str, reason: str) -> Iterator[Entry]:
-        refs = [row.ref for row in self._rows(kind, team, prefix)]
+    def _refs(self, kind: Kind, team: str | None, prefix: str) -> list[Ref]:
+        return [row.ref for row in self._rows(kind, team, prefix)]
+
+    def _revealed(self, refs: Sequence[Ref], reason: str) -> Iterator[Entry]:
         for start in range(0, len(refs), _PAGE):
             yield from self._room.entries.reveal_many(refs[start : start + _PAGE], reason=reason)
 
@@ -389,13 +417,56 @@ class _Steps:
         self._progress(self._total, self._total)
 
 
-def _raw(source: Source, form: Form) -> Mapping[str, object]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """What a source holds: entries by their names in it, and where they belong."""
+
+    raw: Mapping[str, object] = field(repr=False)
+    places: Mapping[str, Place]
+    passed_over: int = 0
+
+
+def _read(source: Source, form: Form, kind: Kind, team: str | None = None) -> _Read:
     if isinstance(source, Mapping):
-        return source
+        return _as_named(source, team)
     text = decode(source) if isinstance(source, bytes) else source
     if not text.strip():
         raise InvalidInputError("the file is empty", offset=0, rule="F3")
-    return parse(text, form)
+    if form == "env" and (found := parse_environment(text, kind)) is not None:
+        places = {key: _of_team(place, team) for key, place in found.places.items()}
+        return _Read(raw=found.values, places=places, passed_over=found.passed_over)
+    return _as_named(parse(text, form), team)
+
+
+def _as_named(raw: Mapping[str, object], team: str | None) -> _Read:
+    return _Read(raw=raw, places={name: (team, name) for name in raw})
+
+
+def _of_team(place: Place, team: str | None) -> Place:
+    said, name = place
+    # An environment holds its teams in upper case; who asks spells theirs.
+    return (team if said is None or (team and said.upper() == team.upper()) else said), name
+
+
+def _names(refs: Sequence[Ref], form: Form, *, is_environment: bool) -> dict[Ref, str]:
+    """Give the names the file is to hold, before anything is revealed."""
+    if not is_environment:
+        return {ref: ref.name for ref in refs}
+    if form != "env":
+        raise InvalidInputError("only a .env file holds the names of an environment", hint="say --format env")
+    return spell_all(refs)
+
+
+def _renamed(items: Mapping[Ref, T], names: Mapping[Ref, str]) -> dict[str, T]:
+    return {names[ref]: item for ref, item in items.items()}
+
+
+def _sorted(refs: Iterable[Ref]) -> tuple[str, ...]:
+    return tuple(sorted(ref.name for ref in refs))
+
+
+def _is_lowered(ref: Ref) -> bool:
+    return any(text != text.upper().lower() for text in (ref.name, ref.team or ""))
 
 
 def _change(item: Item, row: Row | None) -> Change:

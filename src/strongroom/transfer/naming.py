@@ -13,7 +13,9 @@ from strongroom.model.ref import MAX_NAME_CHARACTERS, Ref
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["NameToChange", "names_to_change", "rename_all"]
+    from strongroom.model.environment import Place
+
+__all__ = ["NameToChange", "names_to_change", "places_to_change", "rename_all"]
 
 _REFUSED = re.compile(r"[\\\x00-\x1f\x7f-\x9f]")
 
@@ -56,20 +58,36 @@ def names_to_change(names: Iterable[str]) -> tuple[NameToChange, ...]:
     return tuple(found)
 
 
-def rename_all(names: Iterable[str], rename: Mapping[str, str]) -> dict[str, str]:
+def places_to_change(places: Mapping[str, Place]) -> tuple[NameToChange, ...]:
+    """Give the rows of the table for entries by their names in the file; names of two teams never meet."""
+    by_team: dict[str | None, dict[str, str]] = {}
+    for key, (team, name) in places.items():
+        by_team.setdefault(team, {})[name] = key
+    rows = {
+        keys[row.name]: NameToChange(name=keys[row.name], reason=row.reason, suggestion=row.suggestion)
+        for keys in by_team.values()
+        for row in names_to_change(keys)
+    }
+    return tuple(rows[key] for key in places if key in rows)
+
+
+def rename_all(places: Mapping[str, Place], rename: Mapping[str, str]) -> dict[str, Place]:
     """
-    Give the new name of every name: what *rename* says, else itself.
+    Give every entry the new name that *rename* says, if it says one.
+
+    Args:
+        places: team and name by the names in the file.
+        rename: new names by the names in the file.
 
     Raises:
         InvalidInputError: *rename* names something that is not there, or two would get one name.
     """
-    listed = list(names)
-    missing = sorted(set(rename) - set(listed))
+    missing = sorted(set(rename) - set(places))
     if missing:
         raise InvalidInputError(
             f"{len(missing)} of the names to change are not in the file", hint="spell them as the file does"
         )
-    renamed = {name: rename.get(name, name) for name in listed}
+    renamed = {key: (team, rename.get(key, name)) for key, (team, name) in places.items()}
     if len(set(renamed.values())) < len(renamed):
         raise InvalidInputError(
             "two entries would get the same name", hint="give every renamed entry a name of its own"

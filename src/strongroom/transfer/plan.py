@@ -7,7 +7,7 @@ Not for reading files (`model/document.py`) or for writing entries (`service/tra
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from strongroom.errors import InvalidInputError
@@ -17,12 +17,13 @@ from strongroom.model.entry import Metadata
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.model.variable import Variable
-from strongroom.transfer.naming import NameToChange, names_to_change, rename_all
+from strongroom.transfer.naming import NameToChange, places_to_change, rename_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from strongroom.model.connection import Dialect
+    from strongroom.model.environment import Place
     from strongroom.model.ref import Kind
 
 __all__ = ["MASK", "Item", "Line", "Plan", "Report", "plan_import"]
@@ -40,6 +41,7 @@ class Item:
 
     Args:
         name: as the file has it; *ref* has the new name.
+        is_renamed: *ref* has another name than the file means.
         is_masked: somewhere in it stands the mask, where a secret may have been.
     """
 
@@ -47,6 +49,7 @@ class Item:
     ref: Ref
     secret: Secret[str] = field(repr=False)
     metadata: Metadata
+    is_renamed: bool = False
     is_masked: bool = False
 
 
@@ -62,6 +65,7 @@ class Line:
         new_name: where it was renamed.
         warning: what to look at though it was imported.
         is_overwritten: another value stood there.
+        team: whose it is.
     """
 
     name: str
@@ -70,6 +74,7 @@ class Line:
     new_name: str | None = None
     warning: str = ""
     is_overwritten: bool = False
+    team: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,11 +86,13 @@ class Report:
         lines: one for every entry.
         is_written: False where entries were refused and so nothing was written, or on a trial run.
         names_to_change: names our grammar refuses, each with a suggestion.
+        passed_over: lines of an environment's `.env` that are no entries of this kind.
     """
 
     lines: tuple[Line, ...]
     is_written: bool
     names_to_change: tuple[NameToChange, ...] = ()
+    passed_over: int = 0
 
     def of(self, outcome: Outcome) -> tuple[Line, ...]:
         """Give the lines with this outcome."""
@@ -115,7 +122,7 @@ def plan_import(
     raw: Mapping[str, object],
     *,
     kind: Kind,
-    team: str | None = None,
+    places: Mapping[str, Place],
     rename: Mapping[str, str] | None = None,
     dialect: Dialect = "core",
     progress: Callable[[], None] = lambda: None,
@@ -126,35 +133,37 @@ def plan_import(
     Args:
         raw: by name, as `document.parse` gives it, or `Connection` and `Variable` objects.
         kind: connection or variable.
-        team: which team's entries they become.
-        rename: new names by old ones.
+        places: team and name they mean, by the same names.
+        rename: new names by the file's.
         dialect: which of Airflow's two readings connections follow.
         progress: called once for every entry.
 
     Raises:
         InvalidInputError: as `rename_all`.
     """
-    new_names = rename_all(raw, rename or {})
-    # Names of the file, not the new ones: the table tells what to write into `rename`.
-    old_names = {new: old for old, new in new_names.items()}
-    to_change = tuple(
-        NameToChange(name=old_names[row.name], reason=row.reason, suggestion=row.suggestion)
-        for row in names_to_change(new_names.values())
-    )
+    new = rename_all(places, rename or {})
+    to_change = places_to_change(new)
     bad_names = {row.name: row.reason for row in to_change}
     items: list[Item] = []
     refused: list[Line] = []
     for name, entry in raw.items():
         progress()
-        new_name = new_names[name] if new_names[name] != name else None
+        (team, new_name), old_name = new[name], places[name][1]
+        line = Line(
+            name=name,
+            outcome="refused",
+            new_name=new_name if new_name != old_name else None,
+            team=team,
+        )
         if name in bad_names:
-            refused.append(Line(name=name, outcome="refused", reason=bad_names[name], new_name=new_name))
+            refused.append(replace(line, reason=bad_names[name]))
             continue
-        ref = Ref(kind, new_names[name], team)
+        ref = Ref(kind, new_name, team)
         try:
-            items.append(_item(name, ref, entry, dialect))
+            item = _item(name, ref, entry, dialect)
+            items.append(replace(item, is_renamed=ref.name != old_name))
         except InvalidInputError as error:
-            refused.append(Line(name=name, outcome="refused", reason=str(error), new_name=new_name))
+            refused.append(replace(line, reason=str(error)))
     return Plan(items=tuple(items), refused=tuple(refused), names_to_change=to_change)
 
 
