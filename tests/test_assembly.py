@@ -146,6 +146,19 @@ def test_a_key_is_never_made_beside_a_store_that_has_one(environ, tmp_path, home
         assert not (home / "key").exists()
 
 
+def test_a_missing_key_is_not_made_anew_for_another_deployment_in_the_same_store(environ, tmp_path, home):
+    create_room(environ=environ, cwd=tmp_path, deployment="prod").close()
+    key = (home / "key").read_bytes()
+    (home / "key").unlink()
+    with pytest.raises(SealedError, match="missing"):
+        create_room(environ=environ, cwd=tmp_path, deployment="staging")
+    assert not (home / "key").exists()
+    (home / "key").write_bytes(key)
+    (home / "key").chmod(0o600)
+    create_room(environ=environ, cwd=tmp_path, deployment="staging").close()
+    open_room(environ=environ, cwd=tmp_path, deployment="prod").close()
+
+
 def test_another_key_does_not_open_the_store_and_nothing_is_overwritten(environ, tmp_path, home):
     create_room(environ=environ, cwd=tmp_path).close()
     other = {"STRONGROOM_HOME": str(tmp_path / "other")}

@@ -155,8 +155,9 @@ def room_of(
     log = log or AuditLog(settings.audit.path, deployment=settings.deployment, clock=clock)
     actor = local_owner()
     guard = Guard(OwnerPolicy(actor), log)
-    cache = Cache(Guarded(chain, guard, actor), _lifetimes(settings), clock=clock, patience=deadline * 1.5)
-    lookup = Lookup(cache, chain, guard, actor, dialect=settings.lookup.dialect)
+    patience = deadline * 1.5
+    cache = Cache(Guarded(chain, guard, actor), _lifetimes(settings), clock=clock, patience=patience)
+    lookup = Lookup(cache, chain, guard, actor, dialect=settings.lookup.dialect, patience=patience)
     parts = _Parts(
         settings=settings, chain=chain, cache=cache, guard=guard, log=log, lookup=lookup, clock=clock
     )
@@ -268,12 +269,25 @@ def _create(settings: Settings, ways: _Ways) -> None:
     from strongroom.wrappers import file  # noqa: PLC0415
 
     for wrapper in settings.store.wrappers:
-        if wrapper.path is not None:
+        # A file that wraps a key of another deployment in this store is missing, not yet to be made.
+        if wrapper.path is not None and not _is_in_use(wrapper.path, settings):
             # Another process may have been faster: its key is the key.
             with suppress(ConflictError):
                 file.create(wrapper.path)
     store = Store.open(settings.store.path, create=True)
     Barrier.create(store, _wrappers(settings, ways), deployment=settings.deployment, clock=ways.clock).close()
+
+
+def _is_in_use(key: Path, settings: Settings) -> bool:
+    from strongroom.store.store import Store  # noqa: PLC0415 -- as `_create`
+
+    if not settings.store.path.exists():
+        return False
+    store = Store.open(settings.store.path, create=True)
+    try:
+        return store.is_wrapped_by("file", str(key.absolute()))
+    finally:
+        store.close()
 
 
 def _wrappers(settings: Settings, ways: _Ways) -> list[Wrapper]:

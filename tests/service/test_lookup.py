@@ -256,3 +256,16 @@ def test_an_outage_without_anything_remembered_is_unavailable(house):
     native.fail()
     with pytest.raises(BackendUnavailableError):
         house.room(native).lookup.variable("region")
+
+
+def test_a_task_waits_as_long_as_the_settings_let_a_thread_wait(house):
+    class Hanging(Memory):
+        def read(self, ref):
+            leave.wait(30)
+            return super().read(ref)
+
+    leave = threading.Event()
+    room = house.room(Hanging("native"), STRONGROOM__LOOKUP__DEADLINE_SECONDS="0.1")
+    with pytest.raises(BackendUnavailableError, match=r"within 0\.15 s"):
+        asyncio.run(room.lookup.aentry(REGION))
+    leave.set()

@@ -7,6 +7,7 @@ Not for writing (`entries.py`) or for what lies beside a value (`Entries.describ
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,6 @@ from strongroom.policy import Action
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import timedelta
 
     from strongroom.asynchronous import Bridge
     from strongroom.cache import Cache
@@ -45,17 +45,28 @@ class Lookup:
 
     A value in the cache was authorised and recorded for this actor when it was filled.
 
+    Args:
+        patience: how long a task of asyncio waits for one answer, as threads wait in the cache.
+
     Threads: may be used from several threads at once.
     """
 
     def __init__(
-        self, cache: Cache, chain: Chain, guard: Guard, actor: Actor, *, dialect: Dialect = "core"
+        self,
+        cache: Cache,
+        chain: Chain,
+        guard: Guard,
+        actor: Actor,
+        *,
+        dialect: Dialect = "core",
+        patience: timedelta = timedelta(seconds=15),
     ) -> None:
         self._cache = cache
         self._chain = chain
         self._guard = guard
         self._actor = actor
         self._dialect = dialect
+        self._patience = patience
         # Parsed once per cached entry: good for as long as the cache gives out this very entry.
         self._parsed: dict[Key, tuple[Entry, Connection]] = {}
         self.peek = cache.peek
@@ -220,7 +231,8 @@ class Lookup:
         from strongroom.asynchronous import Bridge  # noqa: PLC0415 -- asyncio: 20 ms
 
         # More threads than the backends' own together: one slow backend must not take them all.
-        return Bridge(self._cache, threads=max(64, self._chain.capacity + 8))
+        threads = max(64, self._chain.capacity + 8)
+        return Bridge(self._cache, threads=threads, patience=self._patience)
 
     def close(self) -> None:
         """Take no more work of asyncio's."""

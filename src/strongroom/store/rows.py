@@ -161,6 +161,12 @@ def wraps(connection: sqlite3.Connection, kek_id: bytes) -> list[WrapRow]:
     return [WrapRow._make(row) for row in connection.execute(_WRAPS, (kek_id,)).fetchall()]
 
 
+def is_wrapped_by(connection: sqlite3.Connection, kind: str, name: str) -> bool:
+    """Tell whether any key is wrapped by the wrapper of this kind and name."""
+    sql = "SELECT 1 FROM kek_wraps WHERE kind = ? AND name = ? LIMIT 1"
+    return connection.execute(sql, (kind, name)).fetchone() is not None
+
+
 def sealed_versions(connection: sqlite3.Connection, kek_id: bytes) -> int:
     """Count the versions sealed under one key."""
     row = connection.execute("SELECT count(*) FROM versions WHERE kek_id = ?", (kek_id,)).fetchone()

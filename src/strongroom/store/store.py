@@ -140,6 +140,10 @@ class Store:
         """Give the wrapped forms of one key."""
         return self._read(lambda connection: rows.wraps(connection, kek_id))
 
+    def is_wrapped_by(self, kind: str, name: str) -> bool:
+        """Tell whether any key here, of whichever deployment, is wrapped by this wrapper."""
+        return self._read(lambda connection: rows.is_wrapped_by(connection, kind, name))
+
     def sealed_versions(self, kek_id: bytes) -> int:
         """Count the versions sealed under one key."""
         return self._read(lambda connection: rows.sealed_versions(connection, kek_id))
