@@ -268,6 +268,22 @@ def test_a_rollback_brings_a_deleted_entry_back(house):
     assert room.lookup.variable("region") == "eu"
 
 
+def test_a_rollback_brings_an_expired_entry_back(house):
+    room = house.room(Memory("native", clock=house.clock))
+    for text in ("one", "two"):
+        write(room, text=text, metadata=Metadata(expires_at=house.clock() + timedelta(hours=1)))
+    house.clock.advance(hours=2)
+    room.entries.rollback(REGION, "1")
+    assert room.lookup.variable("region") == "one"
+
+
+@pytest.mark.parametrize("value", [5, None, b"eu", {"a": 1}])
+def test_a_value_that_is_no_text_is_refused(house, value):
+    room = house.room(Memory("native"))
+    with pytest.raises(InvalidInputError, match="is not text"):
+        room.entries.write(Change(ref=REGION, secret=Secret(value)))
+
+
 def test_rollback_to_no_version(house):
     room = house.room(Memory("native", {REGION: "eu"}))
     with pytest.raises(NotFoundError):

@@ -411,7 +411,8 @@ class Entries:
 
     def rollback(self, ref: Ref, version: str, *, at: str | None = None, comment: str = "") -> Written:
         """
-        Write the value of an older *version* again, as a new version. A deleted entry comes back.
+        Write the value of an older *version* again, as a new version. A deleted or expired entry
+        comes back; an `expires_at` that is past is dropped.
 
         Raises:
             NotFoundError: there is no such version.
@@ -426,7 +427,7 @@ class Entries:
             draft = Draft(
                 ref=ref,
                 secret=old.secret,
-                metadata=old.metadata,
+                metadata=self._unexpired(old.metadata),
                 expected_version=current,
                 author=self._actor.id,
                 comment=comment or f"rollback to version {version}",
@@ -434,6 +435,10 @@ class Entries:
             return Written(link.name, self._at(link.backend, lambda place: place.write(draft)))
 
         return self._guard.act(self._actor, Action.WRITE, ref, work, reason=comment or "rollback")
+
+    def _unexpired(self, metadata: Metadata) -> Metadata:
+        is_past = metadata.expires_at is not None and metadata.expires_at <= self._clock()
+        return replace(metadata, expires_at=None) if is_past else metadata
 
     # --- finding the backend -------------------------------------------------------------------------
 
@@ -490,8 +495,11 @@ class Entries:
 
 def _check_text(change: Change) -> None:
     """Refuse what no backend should hold."""
+    text: object = change.secret.reveal()
+    if not isinstance(text, str):
+        raise InvalidInputError(f"the value for {change.ref} is not text", hint="write JSON as text")
     try:
-        size = len(change.secret.reveal().encode("utf-8"))
+        size = len(text.encode("utf-8"))
     except UnicodeEncodeError:
         raise InvalidInputError(f"the value for {change.ref} is not Unicode text") from None
     if size > MAX_VALUE_BYTES:

@@ -132,7 +132,7 @@ class Memory(Backend):
         self._before("history", ref)
         with self._lock:
             held = self._held.get(ref, _Held())
-            current = held.current()
+            current = self._live(ref)
             return [
                 replace(version.info, is_current=version is current) for version in reversed(held.versions)
             ]
