@@ -323,3 +323,31 @@ def test_reading_loads_neither_writers_nor_the_command_line(run):
 def test_settings_errors_are_reachable_from_the_top():
     assert strongroom.SettingsError is SettingsError
     assert os.getpid()
+
+
+def test_the_first_asynchronous_call_opens_the_room_beside_the_loop(run, tmp_path):
+    # The passphrase comes only once the loop has gone on: a loop that waited for it would wait in vain.
+    flag = tmp_path / "flag"
+    command = f"while ! test -e {flag}; do sleep 0.01; done; echo long-enough-passphrase"
+    (tmp_path / "strongroom.toml").write_text(
+        "[store]\nwrappers = [{ kind = 'passphrase', "
+        f"passphrase = {{ command = ['/bin/sh', '-c', '{command}'] }} }}]\n"
+    )
+    script = f"""
+import asyncio, pathlib, strongroom
+from strongroom import assembly
+
+flag = pathlib.Path({str(flag)!r})
+flag.touch()
+assembly.create_room().close()
+flag.unlink()
+
+async def main():
+    asked = asyncio.ensure_future(strongroom.avariable("region", "none"))
+    await asyncio.sleep(0)
+    flag.touch()
+    print(await asked)
+
+asyncio.run(main())
+"""
+    assert run(script) == "none"

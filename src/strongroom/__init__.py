@@ -112,7 +112,7 @@ def variable(
 
 async def aconnection(name: str, *, team: str | None = None) -> Connection:
     """Give what `connection` gives without blocking the loop."""
-    return await (_room or _opened()).lookup.aconnection(name, team)
+    return await (_room or await _aopened()).lookup.aconnection(name, team)
 
 
 async def avariable(
@@ -123,7 +123,7 @@ async def avariable(
     team: str | None = None,
 ) -> Any:  # noqa: ANN401 -- as variable
     """Give what `variable` gives without blocking the loop."""
-    lookup = (_room or _opened()).lookup
+    lookup = (_room or await _aopened()).lookup
     found = await lookup.afind_variable(name, team)
     if found is None:
         if default is not _REQUIRED:
@@ -231,6 +231,13 @@ def _opened() -> Room:
         room = open_room()
         _use(room)
         return room
+
+
+async def _aopened() -> Room:
+    from asyncio import to_thread  # noqa: PLC0415 -- who calls this has it loaded
+
+    # A passphrase or a command of the settings takes its time, and the loop goes on meanwhile.
+    return await to_thread(_opened)
 
 
 def _forget_after_fork() -> None:
