@@ -653,3 +653,41 @@ def test_every_default_in_the_page_is_the_default():
             default = member.default if isinstance(member.default, str) else f"{member.default:g}"
             shown = f"{member.default:_}" if isinstance(member.default, int) else default
             assert f"| `{section}.{member.name}` | `{shown}` |" in page
+
+
+# --- numbers and paths that nothing can hold -----------------------------------------------------
+
+
+@pytest.mark.parametrize("number", ["1e300", "1e10", "9" * 400, "9" * 5000])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "cache.ttl",
+        "cache.stale_if_error",
+        "cache.absent_ttl",
+        "cache.max_entries",
+        "lookup.timeout_seconds",
+        "lookup.deadline_seconds",
+        "backend.env.timeout_seconds",
+    ],
+)
+def test_a_number_too_large_for_a_clock_is_refused(read, key, number):
+    with pytest.raises(SettingsError):
+        read(f"{key} = {number}")
+    if "." not in number and "e" not in number:
+        with pytest.raises(SettingsError):
+            read(**{f"STRONGROOM__{key.upper().replace('.', '__')}": number})
+
+
+def test_a_home_that_nobody_has_is_refused_by_key(read):
+    with pytest.raises(SettingsError, match=r"store\.path must be a path") as caught:
+        read("store.path = '~nobody-of-that-name/store.db'")
+    assert caught.value.key == "store.path"
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
+def test_what_cannot_be_a_path_is_refused(tmp_path, environ, text):
+    with pytest.raises(SettingsError, match="STRONGROOM_CONFIG is not a path"):
+        load(text, environ=environ, cwd=tmp_path)
+    with pytest.raises(SettingsError, match="STRONGROOM_HOME is not a path"):
+        load(environ={**environ, "STRONGROOM_HOME": text}, cwd=tmp_path)

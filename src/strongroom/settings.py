@@ -49,6 +49,7 @@ FILE_NAME = "strongroom.toml"
 _MAX_FILE_BYTES = 1_048_576  # 1 MiB of settings
 _MAX_SECRET_BYTES = 65_536  # one secret of the settings
 _COMMAND_SECONDS = 10.0
+_MAX_NUMBER = 1_000_000_000  # of seconds, about 31 years: clocks and locks cannot count much further
 _PREFIX = "STRONGROOM__"
 _BACKEND_NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9_-]{0,62})", re.ASCII)
 # Container runtimes mount secrets here with modes of their own (0444), inside a namespace of their own.
@@ -383,13 +384,24 @@ def _read_within(pipe: BinaryIO, seconds: float) -> bytes:
 def _find(config: str | os.PathLike[str] | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
     named = config or environ.get("STRONGROOM_CONFIG")
     if named:
+        _check_path(os.fspath(named), "STRONGROOM_CONFIG")
         return cwd / named
+    _check_path(environ.get("STRONGROOM_HOME", ""), "STRONGROOM_HOME")
     candidates = [cwd / FILE_NAME]
     if environ.get("STRONGROOM_HOME"):
         candidates.append(cwd / environ["STRONGROOM_HOME"] / FILE_NAME)
     else:
         candidates += [folder / "strongroom" / FILE_NAME for folder in _config_folders(environ)]
     return next((path for path in candidates if _is_file(path, must_be_ours=True)), None)
+
+
+def _check_path(text: str, key: str) -> None:
+    try:
+        is_path = b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        is_path = False
+    if not is_path:
+        raise SettingsError(f"{key} is not a path", key=key)
 
 
 def _is_file(path: Path, *, must_be_ours: bool) -> bool:
@@ -429,7 +441,7 @@ def _parse(data: bytes, path: Path) -> dict[str, Any]:
         return dict(tomllib.loads(data.decode("utf-8-sig").replace("\r\n", "\n")))
     except UnicodeDecodeError:
         raise SettingsError(f"the settings file {path} is not UTF-8") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of over 4300 digits
         # The parser's text may quote the line; where it is, is enough.
         where = re.search(r"\(at (line \d+, column \d+|end of document)\)", str(error))
         raise SettingsError(
@@ -643,11 +655,18 @@ def _audit(table: _Table, home: _Home) -> AuditSettings:
 def _check_least(value: float, least: float, key: str) -> None:
     if value < least:
         raise SettingsError(f"{key} must be at least {least}", key=key)
+    _check_most(value, key)
 
 
 def _check_above(value: float, bound: float, key: str) -> None:
     if value <= bound:
         raise SettingsError(f"{key} must be more than {bound}", key=key)
+    _check_most(value, key)
+
+
+def _check_most(value: float, key: str) -> None:
+    if value > _MAX_NUMBER:
+        raise SettingsError(f"{key} must be at most {_MAX_NUMBER}", key=key)
 
 
 class _Table:
@@ -784,9 +803,12 @@ class _Converter:
         if isinstance(value, _Text):
             with suppress(ValueError):
                 value = float(value)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float):
             raise self._wrong("a number")
-        return float(value)
+        with suppress(OverflowError):  # a whole number of any length
+            if math.isfinite(value):
+                return float(value)
+        raise self._wrong("a number")
 
     def _integer(self, value: object) -> int:
         if isinstance(value, _Text):
@@ -797,13 +819,18 @@ class _Converter:
         return value
 
     def _duration(self, value: object) -> timedelta:
-        return timedelta(seconds=self._number(value))
+        seconds = self._number(value)
+        _check_most(abs(seconds), self._key)
+        return timedelta(seconds=seconds)
 
     def _path(self, value: object) -> Path:
         text = self._text(value)
         if not text or "\0" in text:
             raise self._wrong("a path")
-        return self._folder / Path(text).expanduser()
+        try:
+            return self._folder / Path(text).expanduser()
+        except RuntimeError:
+            raise self._wrong("a path: nobody here has the home that '~' stands for") from None
 
     def _source(self, value: object) -> SecretSource:
         if isinstance(value, _Text) and not value.lstrip().startswith("{"):
