@@ -208,6 +208,17 @@ def test_ctrl_c_in_the_editor_leaves_nothing_behind(desk):
     assert seen.code == 130
 
 
+def test_what_cannot_be_written_is_refused_before_the_editor_opens(desk):
+    environ = {"AIRFLOW_CONN_DB": "http://in-the-environment"}
+    result = desk.shell("connections edit db", **environ, **desk.editor("text = text.replace('null', '1')"))
+    assert (result.code, "env, which cannot be written" in result.err) == (5, True)
+    assert not (desk.folder / "seen").exists()
+    program = "text = text.replace('in-the-environment', 'copied')"
+    copied = desk.shell("connections edit db --to native --force", **environ, **desk.editor(program))
+    assert copied.code == 0
+    assert desk.now()["host"] == "copied"
+
+
 def test_what_is_no_connection_cannot_be_edited(desk):
     result = desk.shell("connections edit broken", AIRFLOW_CONN_BROKEN=f"no scheme {CANARY}", VISUAL="false")
     assert result.code == 9

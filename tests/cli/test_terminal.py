@@ -187,7 +187,7 @@ def test_progress_is_shown_only_after_a_second_and_cleared(monkeypatch):
         assert stream.getvalue() == ""
         show(2, 4)
         show(4, 4)
-    assert "importing ━━━━━━━━━━━━──────────── 2 of 4" in stream.getvalue()
+    assert "importing ━━━━━━━━━━━━──────────── 50 %" in stream.getvalue()
     assert stream.getvalue().endswith("\r\x1b[K")
 
 

@@ -19,6 +19,7 @@ from strongroom.cli.entry import (
     References,
     RemindAt,
     Said,
+    Standing,
     Tag,
     To,
     Yes,
@@ -30,7 +31,7 @@ from strongroom.cli.entry import (
 )
 from strongroom.cli.output import show_record
 from strongroom.cli.session import Session
-from strongroom.errors import InvalidInputError, MalformedEntryError
+from strongroom.errors import InvalidInputError, MalformedEntryError, ReadOnlyError
 from strongroom.model.connection import Connection
 from strongroom.model.entry import MUST_BE_ABSENT
 from strongroom.model.secret import Secret
@@ -38,6 +39,7 @@ from strongroom.service.entries import Change
 
 if TYPE_CHECKING:
     from strongroom.service.entries import Described
+    from strongroom.service.room import Room
 
 app = noun(
     "connections",
@@ -323,7 +325,8 @@ def add(
             ref=ref,
             secret=connection.format("json"),
             metadata=said.over(found.metadata if found else None),
-            expected_version=expected_version or (found.version_at(to) if found else MUST_BE_ABSENT),
+            expected_version=expected_version
+            or (found.version_at(to, force=force) if found else MUST_BE_ABSENT),
         )
         written = room.entries.write(change, to=to, force=force, comment=comment)
     tell_written(session, ref, written, did="written to")
@@ -363,6 +366,8 @@ def edit(
                 ref=str(ref),
                 hint=f"write it anew: strongroom connections add {ref.name} --conn-json -",
             )
+        if to is None and not force:
+            _check_writable(room, found)
         sheet = form.Form(found.connection, found.metadata, title=_title(found))
         edited = form.edit(sheet, session)
         if edited is None:
@@ -373,10 +378,20 @@ def edit(
             ref=ref,
             secret=connection.format("json"),
             metadata=metadata,
-            expected_version=found.version if to in (None, found.backend) else None,
+            expected_version=Standing(found.backend, found).version_at(to, force=force),
         )
         written = room.entries.write(change, to=to, force=force, comment=comment)
     tell_written(session, ref, written, did="written to")
+
+
+def _check_writable(room: Room, found: Described) -> None:
+    """Refuse before the editor opens what would be refused after it, with the edit lost."""
+    place = next(row for row in room.backends.list() if row.name == found.backend)
+    if "write" not in place.abilities:
+        raise ReadOnlyError(
+            f"{found.ref} is in {found.backend}, which cannot be written",
+            hint="change it there, or say --to BACKEND --force for a copy that it hides",
+        )
 
 
 def _title(found: Described) -> str:

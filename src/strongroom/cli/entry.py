@@ -178,9 +178,13 @@ class Standing:
     def metadata(self) -> Metadata | None:
         return self.described.metadata if self.described else None
 
-    def version_at(self, backend: str | None) -> str | None:
-        """Give the version that was seen at *backend* (None: where it is), None where it was not seen."""
-        if self.described is None or backend not in (None, self.backend):
+    def version_at(self, backend: str | None, *, force: bool) -> str | None:
+        """
+        Give the version to write over at *backend* (None: where it is), or None where it was not seen.
+
+        A forced write may go below the backend that answers, to a version nobody looked at.
+        """
+        if self.described is None or force or backend not in (None, self.backend):
             return None
         return self.described.version
 
