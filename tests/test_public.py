@@ -186,7 +186,20 @@ try:
 except strongroom.NotFoundError as error:
     print(error.hint)
 """
-    assert run(script) == "strongroom explain connection orders_db shows who was asked"
+    explain = "strongroom explain connection orders_db shows who was asked"
+    assert run(script) == f"strongroom up makes a store to keep it in; {explain}"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="tracebacks show notes from Python 3.11 on")
+def test_an_uncaught_error_shows_its_hint(run):
+    script = """
+import sys, traceback, strongroom
+try:
+    strongroom.connection('orders_db')
+except strongroom.NotFoundError as error:
+    print(traceback.format_exception(error)[-1])
+"""
+    assert run(script).startswith("hint: strongroom up makes a store")
 
 
 def test_a_store_that_was_made_is_read(run, tmp_path):

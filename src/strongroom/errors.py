@@ -55,6 +55,8 @@ class StrongroomError(Exception):
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+        if hint is not None and hasattr(self, "add_note"):  # Python 3.11: a traceback shows notes
+            self.add_note(f"hint: {hint}")
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only evidence is not in `args`; without this an error would not survive a

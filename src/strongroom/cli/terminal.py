@@ -147,7 +147,8 @@ def _write_json(error: StrongroomError) -> None:
     import json  # noqa: PLC0415 -- only an error told to a program needs it
 
     told: dict[str, object] = {"code": error.code, "message": str(error)}
-    told |= {key: _plain(value) for key, value in vars(error).items()}
+    evidence = {key: value for key, value in vars(error).items() if not key.startswith("_")}  # no notes
+    told |= {key: _plain(value) for key, value in evidence.items()}
     sys.stderr.write(json.dumps({"error": told}) + "\n")
 
 

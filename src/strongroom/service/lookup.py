@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from strongroom.backend import Listable
+from strongroom.backend import Listable, Writable
 from strongroom.errors import InvalidInputError, MalformedEntryError, NotFoundError
 from strongroom.model.connection import Connection
 from strongroom.model.ref import Ref
@@ -259,15 +259,20 @@ class Lookup:
 
     def absent(self, ref: Ref) -> NotFoundError:
         """Give the error of a lookup that found nothing: who was asked, and what to type next."""
-        near = self._nearest(ref)
-        command = f"strongroom explain {ref.kind} {shell_word(ref.name)}"
         return NotFoundError(
             f"{ref} is in no backend",
             asked=self._chain.asked(ref),
-            hint=f"did you mean {near}? {command} shows who was asked"
-            if near
-            else f"{command} shows who was asked",
+            hint=f"{self._next_step(ref)} shows who was asked",
         )
+
+    def _next_step(self, ref: Ref) -> str:
+        explain = f"strongroom explain {ref.kind} {shell_word(ref.name)}"
+        near = self._nearest(ref)
+        if near:
+            return f"did you mean {near}? {explain}"
+        if not any(isinstance(link.backend, Writable) for link in self._chain.links):
+            return f"strongroom up makes a store to keep it in; {explain}"
+        return explain
 
     def _nearest(self, ref: Ref) -> str | None:
         """Give the defined name nearest to *ref*'s, where the actor may list names at all."""
