@@ -949,6 +949,33 @@ def test_time_that_utc_cannot_say_is_refused_and_listing_goes_on(barrier, field,
     assert barrier.list("variable") == []
 
 
+def test_listing_ends_at_bytes_planted_as_a_name(path, barrier):
+    barrier.write_many(draft(name) for name in "abc")
+    sql(path, "UPDATE entries SET name = x'62' WHERE name = 'b'")
+    assert [summary.ref.name for summary in barrier.list("variable")] == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("id", "'zz'"),
+        ("id", "CAST(x'ff' AS TEXT)"),
+        ("number", "'zz'"),
+        ("number", "1e300"),
+        ("created_at", "'zz'"),
+        ("created_at", "9223372036854775807"),
+    ],
+)
+def test_key_row_with_a_column_of_another_type_is_tampered(path, barrier, column, value):
+    barrier.write(draft("x", team="data"))
+    sql(path, "PRAGMA foreign_keys=OFF")
+    sql(path, f"UPDATE keks SET {column} = {value} WHERE team = 'data'")
+    with pytest.raises(TamperedError):
+        barrier.keys()
+    with pytest.raises(TamperedError):
+        open_barrier(path).read(Ref("variable", "x", "data"))
+
+
 @pytest.mark.parametrize("planted", ["x'03'", "x'62ff'", "'a//b'"])
 def test_planted_name_that_is_not_legal_cuts_no_listing_short(path, barrier, planted):
     barrier.write_many(draft(name) for name in "abcdef")

@@ -57,6 +57,7 @@ from strongroom.store.record import (
     check_texts,
     covered,
     entry_row,
+    is_time,
     metadata_of,
     micros,
     moment,
@@ -300,7 +301,7 @@ class Barrier:
                 sealed_versions=self._store.sealed_versions(row.id),
                 created_at=moment(row.created_at),
             )
-            for row in self._store.keks(self.deployment)
+            for row in self._keks()
         ]
 
     # --- writing -------------------------------------------------------------------------------
@@ -568,10 +569,19 @@ class Barrier:
     # --- keys ----------------------------------------------------------------------------------
 
     def _reload(self, team: str) -> Keyring:
-        keks = self._store.keks(self.deployment, team)
-        keyring = Keyring(self._place(team), [self._load(kek, self._store.wraps(kek.id)) for kek in keks])
+        keks = [self._load(kek, self._store.wraps(kek.id)) for kek in self._keks(team)]
+        keyring = Keyring(self._place(team), keks)
         self._keyrings[team] = keyring
         return keyring
+
+    def _keks(self, team: str | None = None) -> list[KekRow]:
+        """Give the rows of keys, refusing columns of another type: nothing has authenticated them yet."""
+        found = self._store.keks(self.deployment, team)
+        if all(
+            type(row.id) is bytes and type(row.number) is int and is_time(row.created_at) for row in found
+        ):
+            return found
+        raise self._sealed([TamperedError("a stored key has a column of another type")])
 
     def _place(self, team: str) -> Place:
         return Place(store_id=self._store.id, deployment=self.deployment, team=team)
@@ -670,8 +680,8 @@ class Barrier:
         while len(found) < limit:
             rows = self._store.page(wanted._replace(limit=limit - len(found)))
             found += (one for row in rows if (one := self._summary(row, kind, now)) is not None)
-            if len(found) == limit or not rows:
-                break
+            if len(found) == limit or not rows or type(rows[-1].name) is not str:
+                break  # bytes planted as a name sort after every text
             # A planted row whose name is not legal is passed over: a page cut short by it would read
             # as the end of the list.
             wanted = wanted._replace(after=rows[-1].name)

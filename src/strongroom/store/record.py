@@ -28,6 +28,7 @@ __all__ = [
     "check_texts",
     "covered",
     "entry_row",
+    "is_time",
     "metadata_of",
     "micros",
     "moment",
@@ -179,13 +180,18 @@ def moment(column: int) -> datetime:
     return _EPOCH + timedelta(microseconds=column)
 
 
+def is_time(column: object) -> bool:
+    """Tell whether *column* holds a time that `moment` can give."""
+    return type(column) is int and _EARLIEST <= column <= _LATEST
+
+
 def _maybe_micros(time: datetime | None) -> int | None:
     if time is None:
         return None
     if not isinstance(time, datetime):
         raise InvalidInputError("a time beside a value is no date with a time", hint="give a datetime")
     column = micros(time)
-    if not _EARLIEST <= column <= _LATEST:
+    if not is_time(column):
         raise InvalidInputError("a time beside a value is outside the years 1 to 9999 in UTC")
     return column
 
