@@ -4,6 +4,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -101,24 +102,20 @@ def test_limit_on_file_size_is_met_like_a_full_disk(tmp_path):
 
 
 @pytest.fixture
-def nobody(tmp_path_factory):
+def nobody():
     """A folder of a user who is not root: root may write what is read-only."""
-    folder = tmp_path_factory.mktemp("nobody")
-    if os.geteuid() != 0:
+    # Not below `tmp_path`: its folders are root's alone, and how many there are depends on the runner.
+    with tempfile.TemporaryDirectory(prefix="strongroom-nobody-") as made:
+        folder = Path(made)
+        if os.geteuid() != 0:
+            yield folder
+            return
+        os.chown(folder, 65534, 65534)
+        os.setegid(65534)
+        os.seteuid(65534)
         yield folder
-        return
-    for parent in (folder, folder.parent):
-        os.chown(parent, 65534, 65534)
-    # The folders above are root's alone, and are given back.
-    root = folder.parents[1]
-    before = root.stat().st_mode
-    root.chmod(0o755)
-    os.setegid(65534)
-    os.seteuid(65534)
-    yield folder
-    os.seteuid(0)
-    os.setegid(0)
-    root.chmod(before)
+        os.seteuid(0)
+        os.setegid(0)
 
 
 def test_store_that_became_read_only_answers_reads_and_refuses_writes(nobody):
