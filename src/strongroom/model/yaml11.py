@@ -22,15 +22,14 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from strongroom.errors import InvalidInputError
 from strongroom.model.yamlblock import read_block
 from strongroom.model.yamlscalar import READERS, STARTS_TYPED, implicit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ruamel.yaml.error import YAMLError
 
 __all__ = ["MAX_DEPTH", "MAX_FILE_BYTES", "parse_yaml"]
 
@@ -64,6 +63,10 @@ def parse_yaml(text: str) -> object:
 
 
 def _read_any(text: str) -> object:
+    # Most files are plain enough to do without the scanner, and then without the time to load it.
+    from ruamel.yaml import YAML  # noqa: PLC0415
+    from ruamel.yaml.error import YAMLError  # noqa: PLC0415
+
     reader = YAML(typ="safe", pure=True)
     # A fixed version keeps a `%YAML 1.2` line from changing the rules; Airflow ignores it too.
     reader.version = (1, 1)
