@@ -691,3 +691,11 @@ def test_what_cannot_be_a_path_is_refused(tmp_path, environ, text):
         load(text, environ=environ, cwd=tmp_path)
     with pytest.raises(SettingsError, match="STRONGROOM_HOME is not a path"):
         load(environ={**environ, "STRONGROOM_HOME": text}, cwd=tmp_path)
+
+
+def test_a_whole_table_comes_from_the_environment_as_toml(read):
+    assert read(STRONGROOM__CACHE="{ ttl = 7 }").cache.ttl == 7
+    found = read(STRONGROOM__BACKEND__SHARED="{ kind = 'env', match = ['a*'] }", STRONGROOM__CHAIN="shared")
+    assert (found.backend["shared"].kind, found.backend["shared"].match) == ("env", ("a*",))
+    with pytest.raises(SettingsError, match="cache must be written as in the file"):
+        read(STRONGROOM__CACHE="ttl 7")

@@ -372,7 +372,8 @@ class Chain(Backend):
         Give the backend that a write of *ref* goes to; it is `Writable`.
 
         Where the value is now, if that backend writes; else to `write_to`. A value that cannot be
-        read (malformed, expired, tampered) is held all the same, and a write there mends it.
+        read (malformed, expired, tampered) is held all the same: a write there mends the first two,
+        and our own store refuses to write over a row that was tampered with.
 
         Args:
             ref: what would be written.

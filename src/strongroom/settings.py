@@ -686,6 +686,8 @@ class _Table:
     def section(self, name: str) -> _Table:
         key = self.prefix + name
         found = self.values.get(name, {})
+        if isinstance(found, _Text):
+            found = _Converter(key, self.folder, {}).convert(found, dict)
         if not isinstance(found, dict):
             raise SettingsError(f"{key} must be a table", key=key, hint=f"[{key}]")
         return _Table(found, f"{key}.", self.folder)
