@@ -26,7 +26,9 @@ import shlex
 import sys
 import tempfile
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from shutil import copytree
 
 from strongroom import __version__
 from strongroom.cli.main import main
@@ -52,6 +54,13 @@ class Shell:
         self.folder = folder
         self.environ = {"STRONGROOM_HOME": str(folder / "room"), "PATH": os.environ["PATH"], "TERM": "dumb"}
 
+    @classmethod
+    def with_room(cls, folder: Path) -> Shell:
+        """Give a shell whose room is made: a copy, since making one takes a tenth of a second."""
+        shell = cls(folder)
+        copytree(Path(_first_room().name) / "room", folder / "room")
+        return shell
+
     def __call__(self, line: str | list[str], stdin: str | bytes = b"", **environ: str) -> Result:
         """Run `strongroom` with what *line* says; gives its exit code and what it wrote."""
         arguments = shlex.split(line) if isinstance(line, str) else line
@@ -66,6 +75,13 @@ class Shell:
             sys.stdin, sys.stdout, sys.stderr, folder = before
             os.chdir(folder)
         return Result(code, out.text(), err.text())
+
+
+@cache
+def _first_room() -> tempfile.TemporaryDirectory[str]:
+    folder = tempfile.TemporaryDirectory()
+    assert Shell(Path(folder.name))("init").code == 0
+    return folder
 
 
 class _Stream(io.TextIOWrapper):

@@ -26,11 +26,10 @@ class Desk:
 
     def __init__(self, folder):
         self.folder = folder
-        self.shell = Shell(folder)
+        self.shell = Shell.with_room(folder)
         self.runtime = folder / "runtime"
         self.runtime.mkdir(mode=0o700)
         self.shell.environ["XDG_RUNTIME_DIR"] = str(self.runtime)
-        assert self.shell("init").code == 0
         assert self.shell("connections add db --conn-json -", json.dumps(CONNECTION)).code == 0
 
     def editor(self, program: str) -> dict[str, str]:

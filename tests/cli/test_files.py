@@ -17,9 +17,7 @@ CANARY = "canary-c4d8"
 
 @pytest.fixture
 def shell(tmp_path):
-    shell = Shell(tmp_path)
-    assert shell("init").code == 0
-    return shell
+    return Shell.with_room(tmp_path)
 
 
 @pytest.fixture

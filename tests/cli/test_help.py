@@ -76,8 +76,7 @@ def test_the_option_nearest_the_end_of_the_line_counts(tmp_path):
 
 
 def test_shell_completion_completes_commands_options_and_names(tmp_path):
-    shell = Shell(tmp_path)
-    shell("init")
+    shell = Shell.with_room(tmp_path)
     shell("variables set region", "eu")
 
     def completed(words: str) -> list[str]:

@@ -45,9 +45,7 @@ TAKEN = {
 
 @pytest.fixture
 def shell(tmp_path):
-    shell = Shell(tmp_path)
-    assert shell("init").code == 0
-    return shell
+    return Shell.with_room(tmp_path)
 
 
 @pytest.mark.parametrize("output", ["table", "json"])

@@ -137,8 +137,7 @@ def test_unexpected_failure_is_told_to_programs_as_json(capsys):
 
 
 def test_names_the_terminal_cannot_show_stop_nothing(tmp_path):
-    shell = Shell(tmp_path)
-    shell("init")
+    shell = Shell.with_room(tmp_path)
     shell("variables set größe", "1")
     ended = subprocess.run(
         [sys.executable, "-m", "strongroom", "variables", "list"],
@@ -166,8 +165,7 @@ READS = [
 def test_the_quick_reading_of_a_command_line_agrees_with_the_full_one(arguments, tmp_path):
     quick = parse(arguments, session := Session(environ={}))
     assert quick is not None
-    shell = Shell(tmp_path)
-    shell("init")
+    shell = Shell.with_room(tmp_path)
     (tmp_path / "a.toml").write_text(f'deployment = "prod"\n[store]\npath = "{tmp_path}/room/store.db"\n')
     # A flag that changes nothing takes the full way.
     first, second = shell(["read", *arguments]), shell(["read", *arguments, "--output", "table"])
@@ -194,8 +192,7 @@ def test_request_holds_what_was_said():
 
 @pytest.mark.parametrize("value", ["plain", "ends with a line\n", "", "\u00e4\U0001f511", "a\r\nb\n\n"])
 def test_read_writes_exactly_the_bytes_of_the_value(value, tmp_path):
-    shell = Shell(tmp_path)
-    shell("init")
+    shell = Shell.with_room(tmp_path)
     assert shell("variables set x --exact --value-stdin", value).code == 0
     assert shell("read x").out == value
 
@@ -207,7 +204,7 @@ def test_read_loads_neither_typer_nor_rich(tmp_path):
         "heavy = {'typer', 'rich', 'tomlkit', 'alembic', 'ruamel'} & set(sys.modules)\n"
         "sys.exit(f'{code} {heavy}' if code or heavy else 0)\n"
     )
-    Shell(tmp_path)("init")
+    Shell.with_room(tmp_path)
     ended = subprocess.run(
         [sys.executable, "-c", program],
         env={"STRONGROOM_HOME": str(tmp_path / "room"), "AIRFLOW_VAR_REGION": "eu"},

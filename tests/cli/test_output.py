@@ -59,8 +59,7 @@ def test_nothing_is_an_empty_list(capsys):
 
 
 def test_listing_goes_on_over_pages_and_stops_at_the_limit(tmp_path):
-    shell = Shell(tmp_path)
-    shell("init")
+    shell = Shell.with_room(tmp_path)
     variables = {f"n{index:04}": "v" for index in range(1003)}
     shell("variables import - --format json", json.dumps(variables))
     names = [row["name"] for row in json.loads(shell("variables list --output json").out)]

@@ -15,9 +15,7 @@ CANARY = "canary-5e1d"
 
 @pytest.fixture
 def shell(tmp_path):
-    shell = Shell(tmp_path)
-    assert shell("init").code == 0
-    return shell
+    return Shell.with_room(tmp_path)
 
 
 def test_password_is_asked_for_and_not_shown(shell):
