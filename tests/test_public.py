@@ -235,6 +235,21 @@ print(strongroom._room is parent)
     assert run(script, AIRFLOW_VAR_X="5").split() == ["5", "5", "True", "True"]
 
 
+def test_a_child_forked_inside_use_room_asks_that_room(run):
+    script = """
+import os, strongroom
+given = strongroom.open_room(environ={**os.environ, 'AIRFLOW_VAR_X': 'given'})
+with strongroom.use_room(given):
+    child = os.fork()
+    if child == 0:
+        print(strongroom.variable('x'), flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+print(strongroom.variable('x'))
+"""
+    assert run(script, AIRFLOW_VAR_X="default").split() == ["given", "default"]
+
+
 def test_a_fork_while_another_thread_opens_the_room_does_not_hang(run):
     script = """
 import os, strongroom

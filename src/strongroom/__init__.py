@@ -187,28 +187,30 @@ class use_room:  # noqa: N801 -- used like a function: `with strongroom.use_room
     Let `connection`, `variable` and the others above ask *room*, inside a `with` block.
 
     For tests, and for processes that open their room themselves. It counts for the whole process,
-    all threads; the room stays open afterwards.
+    all threads, and for a child forked inside the block; the room stays open afterwards.
     """
 
     def __init__(self, room: Room) -> None:
         self._room = room
-        self._before: Room | None = None
+        self._before: tuple[Room | None, bool] = (None, False)
 
     def __enter__(self) -> Room:
         with _lock:
-            self._before = _room
-            _use(self._room)
+            self._before = (_room, _is_given)
+            _use(self._room, is_given=True)
         return self._room
 
     def __exit__(self, *_details: object) -> None:
         with _lock:
-            _use(self._before)
+            room, is_given = self._before
+            _use(room, is_given=is_given)
 
 
 # --- the room of this process ----------------------------------------------------------------------
 
 _lock = allocate_lock()
 _room: Room | None = None
+_is_given = False
 
 
 def _nothing(_key: tuple[Kind, str, str | None]) -> Entry | None:
@@ -218,9 +220,9 @@ def _nothing(_key: tuple[Kind, str, str | None]) -> Entry | None:
 _peek: Callable[[tuple[Kind, str, str | None]], Entry | None] = _nothing
 
 
-def _use(room: Room | None) -> None:
-    global _room, _peek  # noqa: PLW0603 -- the one room of a process is its state
-    _room = room
+def _use(room: Room | None, *, is_given: bool = False) -> None:
+    global _room, _is_given, _peek  # noqa: PLW0603 -- the one room of a process is its state
+    _room, _is_given = room, is_given
     _peek = _nothing if room is None else room.lookup.peek
 
 
@@ -241,10 +243,11 @@ async def _aopened() -> Room:
 
 
 def _forget_after_fork() -> None:
-    # The child opens its own: threads and locks of the parent's room do not exist here.
+    # The child opens its own, unless it was told which to ask: other values must not answer there.
     global _lock  # noqa: PLW0603 -- another thread of the parent may have held it
     _lock = allocate_lock()
-    _use(None)
+    if not _is_given:
+        _use(None)
 
 
 os.register_at_fork(after_in_child=_forget_after_fork)
