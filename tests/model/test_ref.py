@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import unicodedata
+from enum import Enum
 
 import pytest
 from hypothesis import given
@@ -178,3 +179,12 @@ def test_a_ref_survives_pickling_and_copying():
 def test_a_ref_reads_well_in_a_message():
     assert str(Ref("connection", "orders_db")) == 'connection "orders_db"'
     assert str(Ref("variable", "region", "data")) == 'variable "region" (team data)'
+
+
+def test_a_member_of_an_enum_of_texts_is_the_text_it_stands_for():
+    class Names(str, Enum):
+        REGION = "region"
+
+    ref = Ref("variable", Names.REGION)
+    assert type(ref.name) is str
+    assert str(ref) == 'variable "region"'

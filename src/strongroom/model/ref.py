@@ -103,6 +103,8 @@ def _check_team(team: object) -> None:
 def _checked(name: str) -> str:
     if not isinstance(name, str):
         raise InvalidInputError("a name must be text")
+    if type(name) is not str:
+        name = str.__str__(name)  # a member of an Enum of texts prints, and is stored, as something else
     if _PLAIN.fullmatch(name):
         return name
     for offset, character in enumerate(name[: MAX_NAME_CHARACTERS * 4]):
