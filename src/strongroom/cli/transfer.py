@@ -287,7 +287,11 @@ def _facts_of_line(line: Line) -> dict[str, object]:
 
 def _show_lines(session: Session, report: Report) -> None:
     # Names of which nothing needs to be said are only counted.
-    told = [line for line in report.lines if line.outcome in ("refused", "skipped") or line.warning]
+    told = [
+        line
+        for line in report.lines
+        if line.outcome in ("refused", "skipped") or (line.warning and not line.reason)
+    ]
     bad_names = {row.name for row in report.names_to_change}
     rows = [
         {"name": line.name, "outcome": line.outcome, "reason": line.reason or line.warning}
