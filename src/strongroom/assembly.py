@@ -132,6 +132,17 @@ def create_room(
     return open_room(settings, environ=environ, passphrase=passphrase)
 
 
+def open_audit(settings: Settings) -> AuditTrail:
+    """
+    Open the record of a deployment without its room: it needs no key, so it can be looked at when
+    the key is lost or the store is damaged. Close it.
+    """
+    from strongroom.service.audit import AuditTrail  # noqa: PLC0415 -- reads of values do without
+
+    log = AuditLog(settings.audit.path, deployment=settings.deployment, clock=_now)
+    return AuditTrail(log, Guard(OwnerPolicy(local_owner()), log), local_owner())
+
+
 def local_owner() -> Actor:
     """Give the actor a process without agent or server acts as: its Unix user on this host."""
     return Actor(f"local:{os.geteuid()}", Assurance.HOST_USER)

@@ -212,3 +212,13 @@ def test_doctor_says_why_a_room_does_not_open(shell):
     assert "key" in finding["what"]
     (shell.folder / "strongroom.toml").write_text("[")
     assert shell("doctor").out.startswith("error")
+
+
+# --- a lost key ----------------------------------------------------------------------------------
+
+
+def test_the_record_can_be_looked_at_and_proven_without_the_key(kept):
+    (kept.folder / "room" / "key").unlink()
+    assert kept("variables get x").code == 8
+    assert "write" in kept("audit tail").out
+    assert "whole" in kept("audit verify").out

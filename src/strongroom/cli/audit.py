@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -60,8 +61,8 @@ def tail(
       $ strongroom audit tail -n 100 --output json
     """
     session: Session = context.obj
-    with session.room() as room:
-        records = room.audit.tail(lines)
+    with closing(session.audit()) as trail:
+        records = trail.tail(lines)
     count = show_rows(session, _COLUMNS, [[_facts(record) for record in records]])
     if not count:
         terminal.note("nothing is recorded yet", session)
@@ -95,16 +96,15 @@ def verify(context: typer.Context) -> None:
     """
     Check every record against the chain.
 
-    Finds any record that was edited, dropped, moved or put in between, and names the first. Ends with 9
-    if the log is not whole.
+    Finds any record that was edited, dropped, moved or put in between, and names the first. Needs no
+    key. Ends with 9 if the log is not whole.
 
     Example:
       $ strongroom audit verify
     """
     session: Session = context.obj
-    with session.room() as room:
-        verdict = room.audit.verify()
-        folder = room.audit.folder
+    with closing(session.audit()) as trail:
+        verdict, folder = trail.verify(), trail.folder
     if not verdict.is_ok:
         raise TamperedError(
             f"the audit log is not whole: record {verdict.index}: {verdict.reason}",

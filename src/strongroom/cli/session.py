@@ -10,6 +10,7 @@ from strongroom.model.ref import Kind, Ref
 from strongroom.model.secret import Secret
 
 if TYPE_CHECKING:
+    from strongroom.service.audit import AuditTrail
     from strongroom.service.room import Room
     from strongroom.settings import Settings
 
@@ -74,6 +75,17 @@ class Session:
 
         ask = ask_passphrase if asks else None
         return assembly.open_room(self.settings(), environ=self.environ, passphrase=ask)
+
+    def audit(self) -> AuditTrail:
+        """
+        Open the record of what happened, which needs no key; close it.
+
+        Raises:
+            SettingsError: they are wrong.
+        """
+        from strongroom import assembly  # noqa: PLC0415 -- it loads the store
+
+        return assembly.open_audit(self.settings())
 
     def has_colour(self, stream: TextIO) -> bool:
         """Tell whether *stream* may be coloured: a terminal, without `NO_COLOR` and not a dumb one."""

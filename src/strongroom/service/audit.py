@@ -29,6 +29,10 @@ class AuditTrail:
         """Where the log is kept."""
         return self._log.folder
 
+    def close(self) -> None:
+        """Let go of the log, where this trail was opened by itself. Safe to call twice."""
+        self._log.close()
+
     def tail(self, n: int = 20) -> list[Record]:
         """Give the last *n* records, oldest first; reads from the end, whatever the size of the log."""
         return self._guard.act(self._actor, Action.DESCRIBE, None, lambda: self._log.tail(n))
