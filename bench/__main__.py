@@ -33,6 +33,9 @@ def main(wanted: list[str]) -> None:
         console.print(f"[dim]measuring: {module.TITLE}[/dim]")
         rows = module.measure()
         console.print(_table(module.TITLE, rows))
+        for note in dict.fromkeys(_text(row.get("note")) for row in rows):
+            if note:
+                console.print(note, style="dim", markup=False, highlight=False)
         sections.append((module.TITLE, rows))
     if not wanted:
         (HERE / "results.md").write_text(_document(sections), encoding="utf-8")
@@ -45,15 +48,17 @@ def _modules() -> list[str]:
 
 
 def _text(value: object) -> str:
-    return f"{value:,.3g}" if isinstance(value, float) else "" if value is None else str(value)
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return "" if value is None else str(value)
 
 
 def _table(title: str, rows: list[dict[str, object]]) -> Table:
     table = Table(title=title, title_justify="left")
-    for column in COLUMNS:
+    for column in COLUMNS[:-1]:
         table.add_column(column, justify="right" if column in ("ours", "peer", "ratio") else "left")
     for row in rows:
-        table.add_row(*(_text(row.get(column)) for column in COLUMNS))
+        table.add_row(*(_text(row.get(column)) for column in COLUMNS[:-1]))
     return table
 
 
