@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,10 @@ def room(tmp_path, native):
     settings = load(environ={"STRONGROOM_HOME": str(tmp_path)}, cwd=tmp_path)
     with room_of([Link(backend=native)], settings, clock=frozen_clock) as room, strongroom.use_room(room):
         yield room
+
+
+HAS_STORE = find_spec("sqlalchemy") is not None
+NEEDS_STORE = pytest.mark.skipif(not HAS_STORE, reason="making a store needs strongroom[store], Python 3.11")
 
 
 @pytest.fixture
@@ -202,6 +207,18 @@ except strongroom.NotFoundError as error:
     assert run(script).startswith("hint: strongroom up makes a store")
 
 
+@pytest.mark.skipif(HAS_STORE, reason="the extra store is installed here; Python 3.10 runs this")
+def test_without_the_extra_up_shows_what_there_is_and_a_store_is_refused_before_anything_is_made(
+    run, tmp_path
+):
+    up = "import sys; from strongroom.cli.main import main; import os; sys.exit(main(['up'], os.environ))"
+    assert "1 variable in 1 place" in run(up, AIRFLOW_VAR_X="5")
+    init = up.replace("sys.exit(main(['up'], os.environ))", "print(main(['init'], os.environ))")
+    assert run(init) == "7"
+    assert not (tmp_path / "room").exists()
+
+
+@NEEDS_STORE
 def test_a_store_that_was_made_is_read(run, tmp_path):
     with create_room(environ={"STRONGROOM_HOME": str(tmp_path / "room")}, cwd=tmp_path) as room:
         room.entries.write(Change(ref=Ref("connection", "orders_db"), secret=Secret(URI)))
@@ -353,6 +370,7 @@ def test_settings_errors_are_reachable_from_the_top():
     assert os.getpid()
 
 
+@NEEDS_STORE
 def test_the_first_asynchronous_call_opens_the_room_beside_the_loop(run, tmp_path):
     # The passphrase comes only once the loop has gone on: a loop that waited for it would wait in vain.
     flag = tmp_path / "flag"

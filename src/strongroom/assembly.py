@@ -118,11 +118,13 @@ def create_room(
     Raises:
         As `open_room`; and SealedError where the store has a key and the outer one is missing.
         NotRecordedError: the audit log cannot be written; nothing was made.
+        BackendConfigError: what writes a store is not installed; nothing was made.
     """
     require_library(environ)
     settings = _settings(config, environ, cwd, deployment)
     ways = _Ways(environ=environ, clock=_now, ask=passphrase)
     if not _has_key(settings):
+        require_store_tools()
         log = AuditLog(settings.audit.path, deployment=settings.deployment, clock=ways.clock)
         try:
             guard = Guard(OwnerPolicy(local_owner()), log)
@@ -130,6 +132,18 @@ def create_room(
         finally:
             log.close()
     return open_room(settings, environ=environ, passphrase=passphrase)
+
+
+def require_store_tools() -> None:
+    """
+    Refuse where this installation can make and write no store.
+
+    Raises:
+        BackendConfigError: the extra `store` is not installed.
+    """
+    from strongroom.store.store import require_tools  # noqa: PLC0415 -- reads do without
+
+    require_tools()
 
 
 def open_audit(settings: Settings) -> AuditTrail:

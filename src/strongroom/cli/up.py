@@ -15,13 +15,15 @@ from strongroom.cli.entry import ROW_COLUMNS, facts_of_row, pages_of
 from strongroom.cli.init import create, places
 from strongroom.cli.output import sentence, show_rows, write
 from strongroom.cli.session import Session
-from strongroom.cli.terminal import clean
+from strongroom.cli.terminal import clean, warn
+from strongroom.errors import BackendConfigError
 from strongroom.service.lookup import shell_word
 
 if TYPE_CHECKING:
     from strongroom.model.ref import Ref
     from strongroom.service.inventory import Row
     from strongroom.service.room import Room
+    from strongroom.settings import Settings
 
 app = single()
 
@@ -42,23 +44,39 @@ def up(context: typer.Context) -> None:
     session: Session = context.obj
     settings = session.settings()
     is_new = not settings.store.path.exists()
-    with create(session, settings) as room:
+    with _room(session, settings, is_new=is_new) as room:
         found = _Found.of(room, session)
+    is_new = is_new and settings.store.path.exists()
     made = places(settings)
     commands = _next(found)
     if session.output != "table":
         facts = {**made, "made": is_new, "connections": found.connections, "variables": found.variables}
         sentence(session, "", facts | {"hidden": found.hidden, "next": [typed for typed, _ in commands]})
         return
-    write(clean(f"{'made' if is_new else 'found'} the store {made['store']}"))
-    write(clean(f"its key is {made['key']}: keep a copy elsewhere"))
-    write("")
+    if settings.store.path.exists():
+        write(clean(f"{'made' if is_new else 'found'} the store {made['store']}"))
+        write(clean(f"its key is {made['key']}: keep a copy elsewhere"))
+        write("")
     _show(session, found)
     write("")
     write("next:")
     width = max(len(typed) for typed, _ in commands)
     for typed, why in commands:
         write(clean(f"  {typed:<{width}}  {why}"))
+
+
+def _room(session: Session, settings: Settings, *, is_new: bool) -> Room:
+    """Make what is missing; where a store could not be made at all, open what else there is."""
+    from strongroom.assembly import require_store_tools  # noqa: PLC0415 -- it loads the store
+
+    try:
+        require_store_tools()
+    except BackendConfigError as error:
+        if not is_new:
+            raise
+        warn(f"no store was made: {error}", session, hint=error.hint)
+        return session.room()
+    return create(session, settings)
 
 
 @dataclass(slots=True)

@@ -24,6 +24,8 @@ from __future__ import annotations
 import sqlite3
 from collections import deque
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from os import getpid
 from threading import Lock
 from time import monotonic
@@ -181,6 +183,7 @@ class Store:
 
     @contextmanager
     def _write(self) -> Iterator[Transaction]:
+        require_tools()
         from strongroom.store.transaction import begin  # noqa: PLC0415 -- SQLAlchemy: 0.3 s
 
         local = self._here(looks=True)
@@ -374,6 +377,27 @@ def _require_current(path: Path, name: str) -> None:
             _bring_up_to_date(path, name, found=sqlite.revision(path, name=name))
 
 
+@cache
+def require_tools() -> None:
+    """
+    Refuse where what writes a store is not installed; reading needs nothing of it.
+
+    Raises:
+        BackendConfigError: SQLAlchemy 2 or Alembic is missing (they need Python 3.11), or it is the
+            SQLAlchemy 1.4 of Airflow 2.
+    """
+    try:
+        is_two = int(version("sqlalchemy").partition(".")[0]) >= 2  # noqa: PLR2004 -- the series we are written for
+        version("alembic")
+    except PackageNotFoundError:
+        is_two = False
+    if not is_two:
+        raise BackendConfigError(
+            "making or writing a store needs SQLAlchemy 2 and Alembic, which are not installed here",
+            hint="pip install 'strongroom[store]', with Python 3.11 or newer; reading works without",
+        )
+
+
 def _bring_up_to_date(path: Path, name: str, *, found: str | None) -> None:
     if found == REVISION:
         return
@@ -382,6 +406,7 @@ def _bring_up_to_date(path: Path, name: str, *, found: str | None) -> None:
             "the store was written by a newer version of Strongroom; it was left as it is",
             hint="upgrade this installation",
         )
+    require_tools()
     from strongroom.store import migration  # noqa: PLC0415 -- Alembic: 0.4 s
 
     migration.run(path, name=name)
