@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
 
 import pytest
@@ -222,3 +225,25 @@ def test_what_is_no_connection_cannot_be_edited(desk):
     result = desk.shell("connections edit broken", AIRFLOW_CONN_BROKEN=f"no scheme {CANARY}", VISUAL="false")
     assert result.code == 9
     assert CANARY not in result.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda one: one.name)
+def test_a_signal_leaves_no_form_behind(desk, number):
+    ready = desk.folder / "ready"
+    os.mkfifo(ready)
+    script = desk.folder / "slow.py"
+    script.write_text(
+        "import pathlib, signal, sys\n"
+        f"path = pathlib.Path(sys.argv[-1]); path.write_text('password: {CANARY}')\n"
+        f"pathlib.Path({str(ready)!r}).write_text('ready')\n"
+        "signal.pause()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "strongroom", "connections", "edit", "db"],
+        env={**desk.shell.environ, "EDITOR": f"{sys.executable} {script}"},
+        stdin=subprocess.DEVNULL,
+    )
+    assert ready.read_text() == "ready"
+    process.send_signal(number)
+    assert process.wait(60) == 128 + number
+    assert list(desk.runtime.iterdir()) == []

@@ -42,6 +42,7 @@ __all__ = [
     "NOT_FOUND",
     "CannotStartError",
     "become",
+    "place_in_memory",
     "private_folder",
     "supervise",
 ]
@@ -290,7 +291,7 @@ def private_folder(files: Mapping[str, Secret[str]], environ: Mapping[str, str])
     Raises:
         InvalidInputError: a file could not be written; nothing is left behind.
     """
-    folder = Path(tempfile.mkdtemp(prefix="strongroom-", dir=_place_in_memory(environ)))  # 0700
+    folder = Path(tempfile.mkdtemp(prefix="strongroom-", dir=place_in_memory(environ)))  # 0700
     try:
         for name, text in files.items():
             _write_file(folder / name, text)
@@ -312,7 +313,8 @@ def _write_file(path: Path, text: Secret[str]) -> None:
         raise InvalidInputError(f"the file {path.name} cannot be written: {why}") from None
 
 
-def _place_in_memory(environ: Mapping[str, str]) -> str | None:
+def place_in_memory(environ: Mapping[str, str]) -> str | None:
+    """Give a folder that is never written to a disk, or None for the usual place of such files."""
     runtime = environ.get("XDG_RUNTIME_DIR", "")
     # XDG Base Directory Specification: owned by the user, mode 0700, else not to be used.
     with suppress(OSError):

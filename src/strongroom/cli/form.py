@@ -11,7 +11,6 @@ Rules of this file:
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import subprocess
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from strongroom.cli import terminal
+from strongroom.cli.child import place_in_memory
 from strongroom.cli.output import format_yaml, plain
 from strongroom.cli.session import Session
 from strongroom.errors import InvalidInputError
@@ -36,7 +36,6 @@ __all__ = ["Form", "edit"]
 
 _MAX_FORM_BYTES = 4_194_304  # 4 MiB: a value of 1 MiB, every character of it escaped
 _EDITORS = ("sensible-editor", "nano", "vi")
-_FOLDERS_IN_MEMORY = ("/dev/shm",)  # noqa: S108 -- a folder of our own is made in it, 0700
 _FIELDS = ("conn_type", "host", "port", "schema", "login", "password", "extra", "description")
 _FACTS = ("tags", "owner", "remind_at", "not_after", "references")
 _HEAD = """\
@@ -154,7 +153,7 @@ def edit(form: Form, session: Session) -> tuple[Connection, Metadata] | None:
             does not want to try again.
     """
     command = _editor(session)
-    folder = Path(tempfile.mkdtemp(prefix="strongroom-", dir=_folder_in_memory(session)))
+    folder = Path(tempfile.mkdtemp(prefix="strongroom-", dir=place_in_memory(session.environ)))
     try:
         path = folder / "connection.yaml"
         path.touch(mode=0o600)
@@ -212,11 +211,3 @@ def _run(command: list[str], session: Session) -> None:
         raise InvalidInputError("the editor cannot be started", hint="look at $VISUAL and $EDITOR") from None
     if ended.returncode:
         raise InvalidInputError(f"the editor ended with {ended.returncode}; nothing was written")
-
-
-def _folder_in_memory(session: Session) -> str | None:
-    """Give a folder that is never written to a disk, or None for the usual place for such files."""
-    for folder in (session.environ.get("XDG_RUNTIME_DIR"), *_FOLDERS_IN_MEMORY):
-        if folder and os.path.isdir(folder) and os.access(folder, os.W_OK):  # noqa: PTH112 -- text in, text out
-            return folder
-    return None

@@ -8,12 +8,14 @@ Rules of this file:
    case; with `--output json` as one JSON object. Both go to stderr.
 3. Ctrl-C ends quietly with 130, a closed pipe quietly with 141, as a shell reports those signals.
 4. What nobody expected is told by its class and place alone: its text may quote a secret.
-5. Nothing heavy is imported before it is known to be needed: programs call `strongroom read` often.
+5. SIGTERM and SIGHUP end as Ctrl-C does: what holds a secret is removed on the way out.
+6. Nothing heavy is imported before it is known to be needed: programs call `strongroom read` often.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
@@ -30,6 +32,8 @@ UNEXPECTED = 1
 
 INTERRUPTED = 130  # 128 + SIGINT
 CLOSED_PIPE = 141  # 128 + SIGPIPE
+_SIGNALLED = 128
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 EXIT_CODES: Mapping[type[StrongroomError], int] = {
     errors.InvalidInputError: 2,
@@ -51,7 +55,17 @@ EXIT_CODES: Mapping[type[StrongroomError], int] = {
 
 def run() -> NoReturn:
     """Run what the command line says and leave the process."""
+    for number in _ENDING:
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup's answer stays
+            signal.signal(number, _end)
     sys.exit(main(sys.argv[1:], os.environ))
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    """Unwind, once; the code is the one a shell reports for the signal."""
+    for other in _ENDING:
+        signal.signal(other, signal.SIG_IGN)
+    raise SystemExit(_SIGNALLED + number)
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -78,9 +92,22 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         terminal.silence()
         return CLOSED_PIPE
     except Exception as error:  # noqa: BLE001 -- the process edge: a traceback would print values
+        return _failed(error, session)
+    return code
+
+
+def _failed(error: Exception, session: Session) -> int:
+    """Tell an answer that cannot be written apart from a failure nobody expected."""
+    try:
+        trouble = terminal.output_trouble() if isinstance(error, OSError) else None
+    except BrokenPipeError:
+        terminal.silence()
+        return CLOSED_PIPE
+    if trouble is None:
         terminal.tell_unexpected(error, session)
         return UNEXPECTED
-    return code
+    terminal.tell_error(trouble, session)
+    return exit_code(trouble)
 
 
 def exit_code(error: StrongroomError) -> int:
@@ -90,12 +117,12 @@ def exit_code(error: StrongroomError) -> int:
 
 def _dispatch(arguments: list[str], session: Session) -> int:
     if arguments[:1] == ["read"]:
-        from strongroom.cli import value  # noqa: PLC0415 -- rule 5
+        from strongroom.cli import value  # noqa: PLC0415 -- rule 6
 
         request = value.parse(arguments[1:], session)
         if request is not None:
             value.answer(request, session)
             return 0
-    from strongroom.cli import app  # noqa: PLC0415 -- rule 5
+    from strongroom.cli import app  # noqa: PLC0415 -- rule 6
 
     return app.invoke(arguments, session)
