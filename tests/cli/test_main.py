@@ -212,3 +212,57 @@ def test_read_loads_neither_typer_nor_rich(tmp_path):
         check=False,
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"eu", b"")
+
+
+# --- streams and signals ----------------------------------------------------------------------------
+
+
+def _process(shell, line, **kwargs):
+    environ = {**shell.environ, **kwargs.pop("environ", {})}
+    script = f'exec "$@" {kwargs.pop("redirected", "")}'
+    command = ["sh", "-c", script, "sh", sys.executable, "-m", "strongroom", *line.split()]
+    return subprocess.run(command, env=environ, capture_output=True, check=False, **kwargs)
+
+
+@pytest.mark.parametrize("redirected", [">&-", ">/dev/full"])
+@pytest.mark.parametrize("line", ["read region", "variables list", "variables list -o json", "--help"])
+def test_an_answer_that_cannot_be_written_is_an_error(tmp_path, line, redirected):
+    shell = Shell.with_room(tmp_path)
+    shell("variables set region", "eu")
+    ended = _process(shell, line, redirected=redirected)
+    assert ended.returncode == 2
+    assert b"the answer cannot be written" in ended.stderr
+
+
+@pytest.mark.parametrize("redirected", ["2>&-", "2>/dev/full"])
+def test_the_exit_code_tells_where_stderr_cannot(tmp_path, redirected):
+    assert _process(Shell.with_room(tmp_path), "read nope", redirected=redirected).returncode == 3
+
+
+@pytest.mark.parametrize(
+    "line", ["variables set x", "connections add x --conn-uri -", "variables delete region"]
+)
+def test_a_closed_stdin_is_no_value_and_no_answer(tmp_path, line):
+    shell = Shell.with_room(tmp_path)
+    shell("variables set region", "eu")
+    ended = _process(shell, line, redirected="<&-")
+    assert (ended.returncode, b"unexpected" in ended.stderr) == (2, False)
+    assert shell("variables list").out.count("native") == 1
+
+
+def test_closed_streams_do_not_let_the_store_or_the_record_take_their_place(tmp_path):
+    shell = Shell.with_room(tmp_path)
+    assert _process(shell, "variables set x", input=b"1", redirected=">&- 2>&-").returncode == 2
+    assert shell("read x").out == "1"
+    assert shell("audit verify").code == 0
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_what_programs_read_is_utf_8_on_any_terminal(tmp_path, encoding):
+    shell = Shell.with_room(tmp_path)
+    shell(["variables", "set", "größe", "--description", "€"], "é€")
+    environ = {"PYTHONIOENCODING": encoding}
+    for line in ("variables list -o json", "variables get größe -o json"):
+        assert json.loads(_process(shell, line, environ=environ).stdout)
+    for line in ("variables list -o yaml", "variables export - --format yaml"):
+        assert "größe" in _process(shell, line, environ=environ).stdout.decode()

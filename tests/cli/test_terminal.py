@@ -7,6 +7,7 @@ import io
 import pytest
 
 from cli_shell import Shell
+from strongroom.cli import terminal
 from strongroom.cli.terminal import clean, progress
 from terminal import on_terminal
 
@@ -192,3 +193,17 @@ def test_progress_is_shown_only_after_a_second_and_cleared(monkeypatch):
 def test_no_progress_where_nobody_looks():
     with progress("importing", stream=io.StringIO()) as show:
         assert show is None
+
+
+def test_a_step_that_takes_long_shows_the_seconds_go_on():
+    class Ended:
+        def __init__(self):
+            self.waits = iter([False, False, True])
+
+        def wait(self, _seconds):
+            return next(self.waits)
+
+    bar = terminal._Bar("importing", stream := _Terminal())
+    bar.count(Ended())
+    bar.clear()
+    assert stream.getvalue() == "\rimporting …  1 s\x1b[K\rimporting …  2 s\x1b[K\r\x1b[K"

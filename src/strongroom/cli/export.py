@@ -21,7 +21,7 @@ import typer
 
 from strongroom.cli import intake, terminal
 from strongroom.cli.app import command
-from strongroom.cli.output import sentence, write
+from strongroom.cli.output import sentence, write_utf8
 from strongroom.cli.session import Session
 from strongroom.cli.transfer import FileForm, counted, source_of
 from strongroom.errors import ConflictError, InvalidInputError
@@ -89,7 +89,7 @@ def _export_connections(
     """
     session: Session = context.obj
     form = _target_form(file, form, force=force)
-    with session.room() as room, terminal.waiting("exporting"):
+    with session.room() as room, terminal.progress("exporting"):
         found = room.transfer.export_connections(
             form,
             serialization=serialization_format,
@@ -133,7 +133,7 @@ def _export_variables(
     """
     session: Session = context.obj
     form = _target_form(file, form, force=force)
-    with session.room() as room, terminal.waiting("exporting"):
+    with session.room() as room, terminal.progress("exporting"):
         found = room.transfer.export_variables(
             form,
             prefix=prefix,
@@ -159,7 +159,7 @@ def _deliver(session: Session, found: Exported, file: str, kind: Kind, *, force:
     if found.lowered:
         terminal.warn(f"imported again, {_listed(found.lowered)} would be in lower case", session)
     if file == intake.STDIN:
-        write(found.reveal().rstrip("\n"))
+        write_utf8(found.reveal().rstrip("\n"))
         terminal.warn(f"{count} written in clear", session)
         return
     write_private(Path(file), found.reveal(), force=force)
@@ -255,7 +255,7 @@ def _convert(
     else:
         text = _convert_many(session, file, source, target, serialization_format)
     if out == intake.STDIN:
-        write(text.rstrip("\n"))
+        write_utf8(text.rstrip("\n"))
     else:
         write_private(Path(out), text, force=force)
 

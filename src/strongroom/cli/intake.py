@@ -81,18 +81,19 @@ def read_file(source: str, *, what: str, limit: int) -> bytes:
     Raises:
         InvalidInputError: it cannot be read or has more than *limit* bytes.
     """
-    if source == STDIN:
-        if sys.stdin.isatty():
-            terminal.note(f"reading {what} from the terminal; end with Ctrl-D")
-        return _bounded(sys.stdin.buffer, what, limit)
     try:
+        if source == STDIN:
+            if sys.stdin.isatty():
+                terminal.note(f"reading {what} from the terminal; end with Ctrl-D")
+            return _bounded(sys.stdin.buffer, what, limit)
         with open(source, "rb") as file:  # noqa: PTH123 -- a path as it was typed
             return _bounded(file, what, limit)
     except (OSError, ValueError) as error:
         reason = (
             os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else "no such file"
         )
-        raise InvalidInputError(f"the file for {what} cannot be read: {reason}") from None
+        place = "stdin" if source == STDIN else "the file"
+        raise InvalidInputError(f"{place} for {what} cannot be read: {reason}") from None
 
 
 def _bounded(file: BinaryIO, what: str, limit: int) -> bytes:

@@ -7,7 +7,8 @@ Rules of this file:
    matter least go first, then cells fold; nothing is cut.
 2. In a pipe a table has no colour, no folding, and every column.
 3. Lists are written page by page, as they come.
-4. YAML is written so that 1.1 and 1.2 read it alike (`no` is quoted).
+4. JSON, YAML and exports are UTF-8, whatever character set the terminal has.
+5. YAML is written so that 1.1 and 1.2 read it alike (`no` is quoted).
 """
 
 from __future__ import annotations
@@ -27,7 +28,17 @@ from strongroom.cli.session import Session
 from strongroom.cli.terminal import clean
 from strongroom.model.yamlscalar import format_scalar
 
-__all__ = ["Column", "format_yaml", "plain", "sentence", "show_record", "show_rows", "wrapped", "write"]
+__all__ = [
+    "Column",
+    "format_yaml",
+    "plain",
+    "sentence",
+    "show_record",
+    "show_rows",
+    "wrapped",
+    "write",
+    "write_utf8",
+]
 
 Row = Mapping[str, object]
 
@@ -70,6 +81,18 @@ def plain(value: object) -> Any:  # noqa: ANN401 -- plain JSON types
 def write(text: str) -> None:
     """Write *text* as it is, and the end of the line."""
     sys.stdout.write(text + "\n")
+
+
+def write_utf8(text: str) -> None:
+    """Write *text* and the end of the line for programs, which expect UTF-8 (RFC 8259 §8.1)."""
+    _speak_utf8()
+    write(text)
+
+
+def _speak_utf8() -> None:
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def wrapped(text: str, *, indent: int) -> list[str]:
@@ -118,9 +141,9 @@ def show_record(session: Session, record: Row, *, labels: Mapping[str, str]) -> 
 
 def _write_whole(session: Session, value: object) -> None:
     if session.output == "json":
-        write(_json(plain(value)))
+        write_utf8(_json(plain(value)))
     else:
-        write(format_yaml(plain(value)).rstrip("\n"))
+        write_utf8(format_yaml(plain(value)).rstrip("\n"))
 
 
 def _json(value: object) -> str:
@@ -144,6 +167,8 @@ def show_rows(session: Session, columns: Sequence[Column], pages: Iterable[Seque
         columns: of a table; JSON and YAML hold the whole rows.
         pages: the rows, as they come; a page is held in memory at a time.
     """
+    if session.output != "table":
+        _speak_utf8()
     show = {"table": _show_table, "json": _show_json, "yaml": _show_yaml}[session.output]
     return show(session, columns, pages)
 

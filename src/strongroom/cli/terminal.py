@@ -36,12 +36,12 @@ __all__ = [
     "clean",
     "confirm",
     "note",
+    "output_trouble",
     "prepare",
     "progress",
     "silence",
     "tell_error",
     "tell_unexpected",
-    "waiting",
     "warn",
 ]
 
@@ -57,18 +57,50 @@ Progress = Callable[[int, int], None]
 
 
 def prepare() -> None:
-    """Let no name stop a command because the terminal's character set lacks one of its letters."""
+    """
+    Make the standard streams fit to be used, whatever this process was started with.
+
+    No name stops a command because the terminal's character set lacks one of its letters. A stream that
+    was closed is held open by one that fails when it is used: otherwise the next file that is opened,
+    the store or the audit log, would take its place and get what is meant for it.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            _hold(number)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 -- until the end
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
 
 
-def silence() -> None:
-    """Let nothing more be written to stdout: whoever read it is gone."""
+def _hold(number: int) -> None:
+    # Opened the wrong way round, so that reading and writing fail; but who reads our errors may be gone.
+    ways = (os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)
+    handle = os.open(os.devnull, ways[number])
+    if handle != number:
+        os.dup2(handle, number)
+        os.close(handle)
+
+
+def output_trouble() -> InvalidInputError | None:
+    """Tell why stdout cannot be written, or None where it can; what waits in it is dropped."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        silence()
+        reason = os.strerror(error.errno or 0).lower()
+        return InvalidInputError(f"the answer cannot be written: {reason}", hint="look where stdout goes")
+    return None
+
+
+def silence(stream: TextIO | None = None) -> None:
+    """Let nothing more be written to *stream* (stdout): whoever read it is gone."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, (stream or sys.stdout).fileno())
         os.close(nowhere)
 
 
@@ -91,7 +123,7 @@ def _shown(character: str) -> str:
 def note(text: str, session: Session | None = None) -> None:
     """Tell something that is no answer and no trouble; programs that read JSON are not told."""
     if session is None or session.output == "table":
-        sys.stderr.write(f"{PROGRAM}: {clean(text)}\n")
+        _say(f"{PROGRAM}: {clean(text)}\n")
 
 
 def warn(text: str, session: Session, *, hint: str | None = None) -> None:
@@ -118,7 +150,7 @@ def tell_unexpected(error: BaseException, session: Session) -> None:
     message = f"unexpected {type(error).__name__}{f' at {place}' if place else ''}"
     if session.is_debug:
         for line in _way(error):
-            sys.stderr.write(f"  {line}\n")
+            _say(f"  {line}\n")
     failure = StrongroomError(
         message, hint=None if session.is_debug else "say --debug to see where it came from"
     )
@@ -130,13 +162,22 @@ def _write(prefix: str, text: str, session: Session, *, code: str) -> None:
     if code and session.has_colour(sys.stderr):
         head = _coloured(head, code)
     lines = [clean(line) for line in text.split("\n")]
-    sys.stderr.write(f"{head} {prefix}" + "\n".join(lines) + "\n")
+    _say(f"{head} {prefix}" + "\n".join(lines) + "\n")
 
 
 def _hint(hint: str, session: Session) -> None:
     head = _coloured("hint:", _CYAN) if session.has_colour(sys.stderr) else "hint:"
     first, *rest = (clean(line) for line in hint.split("\n"))
-    sys.stderr.write(f"{head} {first}\n" + "".join(f"      {line}\n" for line in rest))
+    _say(f"{head} {first}\n" + "".join(f"      {line}\n" for line in rest))
+
+
+def _say(text: str) -> None:
+    # Where stderr cannot be written there is nowhere left to tell; the exit code still does.
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        silence(sys.stderr)
 
 
 def _coloured(text: str, code: str) -> str:
@@ -149,7 +190,7 @@ def _write_json(error: StrongroomError) -> None:
     told: dict[str, object] = {"code": error.code, "message": str(error)}
     evidence = {key: value for key, value in vars(error).items() if not key.startswith("_")}  # no notes
     told |= {key: _plain(value) for key, value in evidence.items()}
-    sys.stderr.write(json.dumps({"error": told}) + "\n")
+    _say(json.dumps({"error": told}) + "\n")
 
 
 def _plain(value: object) -> object:
@@ -211,8 +252,8 @@ def confirm(question: str, *, is_agreed: bool) -> None:
         raise InvalidInputError(
             f"not done without being asked: {question}", hint="say --yes to agree beforehand"
         )
-    if ask_text(f"{question}? [y/N] ").strip().lower() not in ("y", "yes"):
-        sys.stderr.write("nothing was done\n")
+    if ask_text(f"{clean(question)}? [y/N] ").strip().lower() not in ("y", "yes"):
+        _say("nothing was done\n")
         raise SystemExit(1)
 
 
@@ -248,68 +289,60 @@ def ask_secret(prompt: str) -> str:
 @contextmanager
 def progress(label: str, *, stream: TextIO | None = None) -> Iterator[Progress | None]:
     """
-    Show how far work has come, once it has taken longer than a second, on a terminal only.
+    Show that work goes on, and how far it has come, once it has taken a second; on a terminal only.
 
-    Gives a function to call with (done, total), or None where nothing would be seen.
+    Gives a function to call with (done, total), or None where nothing would be seen. Between two calls
+    the seconds go on, so that a long step does not look like a halt.
     """
     stream = stream or sys.stderr
     if not stream.isatty():
         yield None
         return
-    bar = _Bar(label, stream)
+    bar, ended = _Bar(label, stream), threading.Event()
+    thread = threading.Thread(target=bar.count, args=(ended,), daemon=True)
+    thread.start()
     try:
         yield bar.show
     finally:
+        ended.set()
+        thread.join()
         bar.clear()
 
 
-@contextmanager
-def waiting(label: str) -> Iterator[None]:
-    """Show that work goes on whose end cannot be told, once it has taken longer than a second."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    ended = threading.Event()
-    thread = threading.Thread(target=_count_seconds, args=(label, ended), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
-def _count_seconds(label: str, ended: threading.Event) -> None:
-    seconds = 0
-    while not ended.wait(_BAR_AFTER_SECONDS):
-        seconds += 1
-        sys.stderr.write(f"\r{label} … {seconds} s\x1b[K")
-        sys.stderr.flush()
-    if seconds:
-        sys.stderr.write("\r\x1b[K")
-        sys.stderr.flush()
-
-
 class _Bar:
-    """One line that is written over and over."""
+    """One line that is written over and over, by whoever works and by the thread that counts seconds."""
 
     def __init__(self, label: str, stream: TextIO) -> None:
         self._label = label
         self._stream = stream
         self._started = time.monotonic()
+        self._lock = threading.Lock()
+        self._share = "…"
+        self._seconds = 0
         self._last = ""
 
     def show(self, done: int, total: int) -> None:
-        if time.monotonic() - self._started < _BAR_AFTER_SECONDS or not total:
+        if not total:
             return
         filled = _BAR_CELLS * done // total
-        line = f"{self._label} {'━' * filled}{'─' * (_BAR_CELLS - filled)} {100 * done // total} %"
-        if line != self._last:
-            self._last = line
-            self._stream.write(f"\r{line}\x1b[K")
-            self._stream.flush()
+        self._share = f"{'━' * filled}{'─' * (_BAR_CELLS - filled)} {100 * done // total} %"
+        if time.monotonic() - self._started >= _BAR_AFTER_SECONDS:
+            self._draw()
+
+    def count(self, ended: threading.Event) -> None:
+        while not ended.wait(_BAR_AFTER_SECONDS):
+            self._seconds += 1
+            self._draw()
 
     def clear(self) -> None:
         if self._last:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
+
+    def _draw(self) -> None:
+        with self._lock, suppress(OSError):  # a terminal that went away stops no work
+            line = f"{self._label} {self._share}" + (f"  {self._seconds} s" if self._seconds else "")
+            if line != self._last:
+                self._last = line
+                self._stream.write(f"\r{line}\x1b[K")
+                self._stream.flush()
