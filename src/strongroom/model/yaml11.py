@@ -94,7 +94,7 @@ def _refusal(error: YAMLError) -> InvalidInputError:
     )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)  # it holds plaintext on its way in
 class _Node:
     """
     A value with what an alias to it would add.
