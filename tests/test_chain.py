@@ -19,6 +19,7 @@ from strongroom.errors import (
     AccessDeniedError,
     BackendConfigError,
     BackendUnavailableError,
+    InvalidInputError,
     MalformedEntryError,
     NotAuthenticatedError,
     NotFoundError,
@@ -558,10 +559,10 @@ def test_a_place_that_is_never_asked_for_the_name_is_no_place_to_write_it():
     assert "match" in str(caught.value)
 
 
-def test_an_unknown_place_is_an_error_that_names_the_setting():
+def test_an_unknown_place_is_a_mistake_of_who_named_it():
     with pytest.raises(SettingsError):
         chain(Memory("first"), write_to="nowhere")
-    with pytest.raises(SettingsError):
+    with pytest.raises(InvalidInputError):
         chain(Memory("first")).place_to_write(REF, to="nowhere")
 
 

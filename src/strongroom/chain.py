@@ -33,6 +33,7 @@ from strongroom.errors import (
     AccessDeniedError,
     BackendConfigError,
     BackendUnavailableError,
+    InvalidInputError,
     MalformedEntryError,
     NotAuthenticatedError,
     NotFoundError,
@@ -431,7 +432,8 @@ class Chain(Backend):
     def _named(self, ref: Ref, name: str) -> Link:
         link = next((link for link in self.links if link.name == name), None)
         if link is None:
-            raise _no_such_backend(name)
+            known = ", ".join(link.name for link in self.links)
+            raise InvalidInputError("the chain has no backend of that name", hint=f"its backends: {known}")
         if not isinstance(link.backend, Writable):
             raise ReadOnlyError(f"the backend {name} cannot be written")
         reason = link.why_not(ref)
