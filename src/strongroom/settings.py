@@ -522,6 +522,10 @@ class _Home:
 
 def _home(environ: Mapping[str, str], deployment: str, *, is_first: bool) -> _Home:
     if environ.get("STRONGROOM_HOME"):
+        try:
+            environ["STRONGROOM_HOME"].encode()
+        except UnicodeEncodeError:
+            raise SettingsError("STRONGROOM_HOME is not UTF-8", key="STRONGROOM_HOME") from None
         home = Path(environ["STRONGROOM_HOME"]).absolute()
         home = home if is_first else home / deployment
         return _Home(home / "store.db", home / "audit", home / "key")

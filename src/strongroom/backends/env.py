@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from strongroom.backend import Backend, Health, check_size, ephemeral_version
-from strongroom.errors import InvalidInputError
+from strongroom.errors import InvalidInputError, MalformedEntryError
 from strongroom.model.entry import Entry, Summary
 from strongroom.model.environment import AFTER_TEAM, PREFIXES, spell
 from strongroom.model.ref import Ref
@@ -85,6 +85,7 @@ class Env(Backend):
         if text is None or (not text and _is_nothing_when_empty(ref)):
             return None
         check_size(text, backend=self.name, ref=ref)
+        _check_text(text, backend=self.name, ref=ref)
         return Entry(
             ref=ref,
             secret=Secret(text),
@@ -136,6 +137,17 @@ class Env(Backend):
                 continue  # no name of ours could have been spelled so
             if spell(ref) == variable:
                 yield ref
+
+
+def _check_text(text: str, *, backend: str, ref: Ref) -> None:
+    # Bytes that are no text stand in the environment's text as halves of surrogate pairs (PEP 383).
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise MalformedEntryError(
+                f"{ref} in the backend {backend} is not UTF-8", backend=backend, ref=str(ref)
+            ) from None
 
 
 def _is_nothing_when_empty(ref: Ref) -> bool:

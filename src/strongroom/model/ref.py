@@ -20,7 +20,7 @@ from strongroom.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["KINDS", "MAX_NAME_CHARACTERS", "Kind", "Ref", "check_deployment"]
+__all__ = ["KINDS", "MAX_NAME_CHARACTERS", "Kind", "Ref", "check_deployment", "check_team"]
 
 Kind = Literal["connection", "variable", "config"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -63,7 +63,7 @@ class Ref(_Parts):
         if kind not in KINDS:
             raise InvalidInputError("the kind must be connection, variable or config")
         if team is not None:
-            _check_team(team)
+            check_team(team)
         return super().__new__(cls, kind, _checked(name), team)
 
     @classmethod
@@ -93,7 +93,13 @@ def check_deployment(name: str) -> str:
     return name
 
 
-def _check_team(team: object) -> None:
+def check_team(team: object) -> None:
+    """
+    Refuse what cannot be the name of a team.
+
+    Raises:
+        InvalidInputError: it is not 1 to 50 letters, digits, '-' or '_', the ends letter or digit.
+    """
     if not isinstance(team, str) or not _TEAM.fullmatch(team):
         raise InvalidInputError(
             "a team name has 1 to 50 letters, digits, '-' or '_', the first and last a letter or digit"
