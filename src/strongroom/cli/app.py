@@ -25,6 +25,7 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from strongroom.cli.session import Output, Session
 from strongroom.errors import InvalidInputError
+from strongroom.model.ref import check_team
 
 if TYPE_CHECKING:
     from typer._click.core import Command as AnyCommand
@@ -88,6 +89,8 @@ def _keep(context: Context, parameter: Parameter, value: object) -> None:
     """Put *value* into the session if it was given, so that the one nearest the end of the line counts."""
     source = context.get_parameter_source(str(parameter.name))
     if source is not None and source.name == "COMMANDLINE":
+        if parameter.name == "team":
+            check_team(str(value))
         setattr(context.find_root().obj, str(parameter.name), value)
 
 

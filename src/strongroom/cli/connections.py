@@ -24,12 +24,12 @@ from strongroom.cli.entry import (
     To,
     Yes,
     ask_reason,
-    facts_of,
     name_argument,
+    public_text,
+    show_entry,
     standing,
     tell_written,
 )
-from strongroom.cli.output import show_record
 from strongroom.cli.session import Session
 from strongroom.errors import InvalidInputError, MalformedEntryError, ReadOnlyError
 from strongroom.model.connection import Connection
@@ -54,8 +54,6 @@ app = noun(
 )
 
 _LABELS = {
-    "name": "connection",
-    "team": "team",
     "conn_type": "type",
     "host": "host",
     "port": "port",
@@ -64,17 +62,6 @@ _LABELS = {
     "password": "password",
     "extra": "extra",
     "uri": "uri",
-    "problem": "problem",
-    "backend": "backend",
-    "shadowed": "hides",
-    "version": "version",
-    "changed_at": "changed",
-    "description": "description",
-    "tags": "tags",
-    "owner": "owner",
-    "remind_at": "remind at",
-    "not_after": "not after",
-    "expires_at": "expires at",
 }
 
 
@@ -89,7 +76,9 @@ def get(
     reveal: Annotated[
         bool, typer.Option("--reveal", help="Show the secrets; recorded, with the reason.")
     ] = False,
-    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why they are revealed.")] = None,
+    reason: Annotated[
+        str | None, typer.Option(metavar="TEXT", callback=public_text, help="Why they are revealed.")
+    ] = None,
 ) -> None:
     """
     Show a connection without its secrets.
@@ -110,20 +99,7 @@ def get(
         if reveal and connection is not None:
             entry = room.entries.reveal(ref, reason=ask_reason(reason))
             connection = Connection.parse(entry.secret.reveal(), session.settings().lookup.dialect)
-    record: dict[str, Any] = {
-        "kind": "connection",
-        "name": found.ref.name,
-        "team": found.ref.team,
-        **_fields(connection, session, reveal=reveal),
-        "problem": found.problem,
-        "backend": found.backend,
-        "shadowed": found.shadowed,
-        "version": found.version,
-        "changed_at": found.changed_at,
-    }
-    facts = facts_of(found.metadata)
-    facts["description"] = facts["description"] or record.get("description")
-    show_record(session, record | facts, labels=_LABELS)
+    show_entry(session, found, _fields(connection, session, reveal=reveal), labels=_LABELS)
 
 
 def _fields(connection: Connection | None, session: Session, *, reveal: bool) -> dict[str, Any]:
@@ -180,6 +156,10 @@ class _Given:
         self._check()
         if self.uri is not None or self.json is not None:
             return self._whole()
+        if any(mark in (self.conn_type or "") for mark in ("://", "@")):
+            raise intake.refuse_argument(
+                "a URI as the type", instead="pass it on stdin (--conn-uri -) or in a file (--conn-uri @file)"
+            )
         fields: dict[str, Any] = {
             "conn_type": self.conn_type,
             "host": self.host,
@@ -253,7 +233,13 @@ def add(
     ] = None,
     conn_description: Annotated[
         str | None,
-        typer.Option("--conn-description", "--description", metavar="TEXT", help="What it is for; public."),
+        typer.Option(
+            "--conn-description",
+            "--description",
+            metavar="TEXT",
+            callback=public_text,
+            help="What it is for; public.",
+        ),
     ] = None,
     conn_uri: Annotated[
         str | None, typer.Option(metavar="URI", help="All in one: - is stdin, @FILE a file.")

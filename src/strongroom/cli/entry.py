@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta, timezone
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from strongroom.cli import terminal
-from strongroom.cli.output import Column, sentence
+from strongroom.cli.output import Column, sentence, show_record
 from strongroom.cli.session import Session
 from strongroom.errors import InvalidInputError, MalformedEntryError, NotFoundError, StrongroomError
 from strongroom.model.entry import Metadata
@@ -40,11 +40,13 @@ __all__ = [
     "To",
     "Yes",
     "ask_reason",
-    "facts_of",
     "facts_of_row",
+    "is_text",
     "name_argument",
     "note_nothing",
     "pages_of",
+    "public_text",
+    "show_entry",
     "standing",
     "tell_written",
 ]
@@ -53,10 +55,39 @@ _PAGE = 1000
 _SPAN = re.compile(r"([0-9]{1,5})([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
+
+def public_text(param: typer.CallbackParam, value: Any) -> Any:  # noqa: ANN401 -- a text, several or none
+    """
+    Refuse an option's text that is none, as bytes of another character set become on the command line.
+
+    Raises:
+        InvalidInputError: it cannot be kept.
+    """
+    for text in value if isinstance(value, (list, tuple)) else [value]:
+        if text is not None and not is_text(text):
+            raise InvalidInputError(
+                f"{max(param.opts, key=len)} is no text in this character set",
+                hint="type it in UTF-8, or look at LANG and LC_ALL",
+            )
+    return value
+
+
+def is_text(text: str) -> bool:
+    """Tell whether *text* is Unicode: bytes that were none stand in it as halves of surrogate pairs."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 Tag = Annotated[
-    list[str] | None, typer.Option("--tag", metavar="TAG", help="A word to find it by; repeatable.")
+    list[str] | None,
+    typer.Option("--tag", metavar="TAG", callback=public_text, help="A word to find it by; repeatable."),
 ]
-Owner = Annotated[str | None, typer.Option("--owner", metavar="WHO", help="Who to ask about it.")]
+Owner = Annotated[
+    str | None, typer.Option("--owner", metavar="WHO", callback=public_text, help="Who to ask about it.")
+]
 RemindAt = Annotated[
     str | None, typer.Option("--remind-at", metavar="DATE", help="When to remind, as 2026-12-31 or 90d.")
 ]
@@ -77,7 +108,7 @@ At = Annotated[
     str | None, typer.Option(metavar="BACKEND", help="The backend to use, if not the first that has it.")
 ]
 To = Annotated[str | None, typer.Option(metavar="BACKEND", help="The backend to write to.")]
-Comment = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the history.")]
+Comment = Annotated[str, typer.Option(metavar="TEXT", callback=public_text, help="Why; kept in the history.")]
 ExpectedVersion = Annotated[
     str | None, typer.Option(metavar="VERSION", help="Only if this version stands; else nothing is changed.")
 ]
@@ -99,10 +130,50 @@ ROW_COLUMNS = (
 )
 
 
+_ENTRY_LABELS = {
+    "problem": "problem",
+    "backend": "backend",
+    "shadowed": "hides",
+    "version": "version",
+    "changed_at": "changed",
+    "description": "description",
+    "tags": "tags",
+    "owner": "owner",
+    "remind_at": "remind at",
+    "not_after": "not after",
+    "expires_at": "expires at",
+}
+
 # --- how entries are shown -----------------------------------------------------------------------
 
 
-def facts_of(metadata: Metadata) -> dict[str, object]:
+def show_entry(
+    session: Session, found: Described, value: Mapping[str, object], *, labels: Mapping[str, str]
+) -> None:
+    """
+    Show one entry: its name, its *value* as far as it may be seen, and what stands beside it.
+
+    Args:
+        session: says how.
+        found: the entry.
+        value: fields of the value.
+        labels: which of them a table shows, in order, and how it calls them.
+    """
+    record = {"kind": found.ref.kind, "name": found.ref.name, "team": found.ref.team, **value}
+    record |= {
+        "problem": found.problem,
+        "backend": found.backend,
+        "shadowed": found.shadowed,
+        "version": found.version,
+        "changed_at": found.changed_at,
+    }
+    facts = _facts_of(found.metadata)
+    facts["description"] = facts["description"] or value.get("description")
+    head = {"name": found.ref.kind, "team": "team"}
+    show_record(session, record | facts, labels={**head, **labels, **_ENTRY_LABELS})
+
+
+def _facts_of(metadata: Metadata) -> dict[str, object]:
     """Give what may be told of an entry besides its value."""
     return {
         "description": metadata.description,
@@ -126,7 +197,7 @@ def facts_of_row(row: Row) -> dict[str, object]:
         "shadowed": row.shadowed,
         "version": row.version,
         "changed_at": row.changed_at,
-        **facts_of(row.metadata),
+        **_facts_of(row.metadata),
     }
 
 
@@ -200,10 +271,22 @@ def standing(room: Room, ref: Ref) -> Standing | None:
     return Standing(found.backend, found) if found.ref == ref else None
 
 
-def note_nothing(session: Session, what: str) -> None:
-    """Say that a listing is empty, and what to type about it."""
+def note_nothing(session: Session, what: str, *, is_narrowed: bool) -> None:
+    """
+    Say that a listing is empty, and what to type about it.
+
+    Args:
+        session: says for which team.
+        what: verb and noun, as in `are no connections`.
+        is_narrowed: only some names were asked for, so that there may be others.
+    """
+    team = f" of the team {session.team}" if session.team else ""
+    if is_narrowed:
+        terminal.note(f"there {what}{team} among the names asked for", session)
+        return
     has_store = session.settings().store.path.exists()
-    terminal.note(f"there {what} here yet{'' if has_store else '; `strongroom up` makes a store'}", session)
+    more = "" if has_store else "; `strongroom up` makes a store"
+    terminal.note(f"there {what}{team} here yet{more}", session)
 
 
 # --- what commands ask for -----------------------------------------------------------------------

@@ -21,12 +21,13 @@ import typer
 
 from strongroom.cli import intake, terminal
 from strongroom.cli.app import command
+from strongroom.cli.entry import public_text
 from strongroom.cli.output import sentence, write_utf8
 from strongroom.cli.session import Session
-from strongroom.cli.transfer import FileForm, counted, source_of
+from strongroom.cli.transfer import FileForm, counted, form_by_name, source_of
 from strongroom.errors import ConflictError, InvalidInputError
 from strongroom.model.connection import Connection
-from strongroom.model.document import Form, Serialization, decode, form_of
+from strongroom.model.document import Form, Serialization, decode
 from strongroom.model.ref import Kind
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ def register(app: typer.Typer, kind: Kind) -> None:
 # --- export --------------------------------------------------------------------------------------
 
 _Prefix = Annotated[str, typer.Option(metavar="TEXT", help="Only names that begin so.")]
-_Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; recorded, since an export reveals.")]
+_Reason = Annotated[
+    str, typer.Option(metavar="TEXT", callback=public_text, help="Why; recorded, since an export reveals.")
+]
 _Replace = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
 _Serialization = Annotated[
     Serialization,
@@ -151,7 +154,7 @@ def _target_form(file: str, form: Form | None, *, force: bool) -> Form:
         raise _is_there()
     if form is not None:
         return form
-    return "json" if file == intake.STDIN else form_of(file)
+    return "json" if file == intake.STDIN else form_by_name(file, option="--format")
 
 
 def _deliver(session: Session, found: Exported, file: str, kind: Kind, *, force: bool) -> None:

@@ -12,6 +12,7 @@ import typer
 
 from strongroom.cli import terminal
 from strongroom.cli.app import command, single
+from strongroom.cli.entry import is_text
 from strongroom.cli.output import show_record, write
 from strongroom.cli.session import Session, ask_passphrase
 from strongroom.errors import ConflictError, InvalidInputError
@@ -85,6 +86,8 @@ def init(
     wanted = _applied(session.settings(), chosen)
     text = _as_toml(wanted) if settings or chosen.is_anything else None
     if text is not None:
+        if not is_text(text):
+            raise InvalidInputError("the settings cannot name a place that is not UTF-8", hint="rename it")
         _check_free(wanted)
     with create(session, wanted):
         pass

@@ -80,7 +80,7 @@ def show(
     for backend, why in trouble.items():
         terminal.warn(f"the names of {backend} are missing here: {why}", session)
     if not count and not trouble:
-        note_nothing(session, "is nothing")
+        note_nothing(session, "is nothing", is_narrowed=bool(kind or prefix or after))
     for backend in room.inventory.not_listable:
         terminal.note(f"the backend {backend} cannot tell what it holds", session)
     for clash in room.inventory.clashes():

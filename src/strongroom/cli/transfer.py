@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from strongroom.service.transfer import ImportOptions
     from strongroom.transfer.plan import Line, Report
 
-__all__ = ["FileForm", "counted", "register", "source_of"]
+__all__ = ["FileForm", "counted", "form_by_name", "register", "source_of"]
 
 _FORMAT = typer.Option(
     "--format", "--file-format", metavar="FORM", help="json, yaml or env; by the file's name if unsaid."
@@ -183,8 +183,23 @@ def source_of(file: str, form: Form | None, *, option: str = "--format") -> tupl
             raise InvalidInputError(
                 "the form of what comes from stdin is not known", hint=f"say {option} json, yaml or env"
             )
-        form = form_of(file)
+        form = form_by_name(file, option=option)
     return intake.read_file(file, what="the import", limit=MAX_FILE_BYTES), form
+
+
+def form_by_name(file: str, *, option: str) -> Form:
+    """
+    Tell the form of a file by its name's ending.
+
+    Raises:
+        InvalidInputError: it has none of ours; the hint names *option*, which says it.
+    """
+    try:
+        return form_of(file)
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            str(error), rule=error.rule, hint=f"rename it, or say {option} json, yaml or env"
+        ) from None
 
 
 def _import(

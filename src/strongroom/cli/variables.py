@@ -22,12 +22,12 @@ from strongroom.cli.entry import (
     Tag,
     To,
     ask_reason,
-    facts_of,
     name_argument,
+    public_text,
+    show_entry,
     standing,
     tell_written,
 )
-from strongroom.cli.output import show_record
 from strongroom.cli.session import Session
 from strongroom.errors import InvalidInputError
 from strongroom.model.secret import Secret
@@ -46,23 +46,6 @@ app = noun(
     """,
 )
 
-_LABELS = {
-    "name": "variable",
-    "team": "team",
-    "value": "value",
-    "problem": "problem",
-    "backend": "backend",
-    "shadowed": "hides",
-    "version": "version",
-    "changed_at": "changed",
-    "description": "description",
-    "tags": "tags",
-    "owner": "owner",
-    "remind_at": "remind at",
-    "not_after": "not after",
-    "expires_at": "expires at",
-}
-
 
 @command(app, "get")
 def get(
@@ -72,7 +55,9 @@ def get(
     reveal: Annotated[
         bool, typer.Option("--reveal", help="Show the value; recorded, with the reason.")
     ] = False,
-    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why it is revealed.")] = None,
+    reason: Annotated[
+        str | None, typer.Option(metavar="TEXT", callback=public_text, help="Why it is revealed.")
+    ] = None,
 ) -> None:
     """
     Show what is known of a variable, without its value.
@@ -90,19 +75,7 @@ def get(
         value = HIDDEN
         if reveal:
             value = room.entries.reveal(ref, reason=ask_reason(reason)).secret.reveal()
-    record = {
-        "kind": "variable",
-        "name": found.ref.name,
-        "team": found.ref.team,
-        "value": value,
-        "problem": found.problem,
-        "backend": found.backend,
-        "shadowed": found.shadowed,
-        "version": found.version,
-        "changed_at": found.changed_at,
-        **facts_of(found.metadata),
-    }
-    show_record(session, record, labels=_LABELS)
+    show_entry(session, found, {"value": value}, labels={"value": "value"})
 
 
 @command(app, "set")
@@ -117,7 +90,9 @@ def set_(
     value_stdin: Annotated[bool, typer.Option("--value-stdin", help="Read the value from stdin.")] = False,
     exact: Annotated[bool, typer.Option("--exact", help="Keep the newline at the end of the value.")] = False,
     is_json: Annotated[bool, typer.Option("--json", "-j", help="Refuse a value that is not JSON.")] = False,
-    description: Annotated[str | None, typer.Option(metavar="TEXT", help="What it is for; public.")] = None,
+    description: Annotated[
+        str | None, typer.Option(metavar="TEXT", callback=public_text, help="What it is for; public.")
+    ] = None,
     tag: Tag = None,
     owner: Owner = None,
     remind_at: RemindAt = None,

@@ -22,11 +22,14 @@ from strongroom.cli.entry import (
     name_argument,
     note_nothing,
     pages_of,
+    standing,
     tell_written,
 )
 from strongroom.cli.output import Column, show_rows
 from strongroom.cli.session import Session
+from strongroom.errors import NotFoundError
 from strongroom.model.ref import Kind, Ref
+from strongroom.service.lookup import shell_word
 
 if TYPE_CHECKING:
     from strongroom.model.entry import VersionInfo
@@ -83,7 +86,7 @@ def _list(app: typer.Typer, kind: Kind, example: str) -> None:
             pages = ([facts_of_row(row) for row in page] for page in pages_of(fetch, limit=limit))
             count = show_rows(session, columns, pages)
         if not count:
-            note_nothing(session, f"are no {kind}s")
+            note_nothing(session, f"are no {kind}s", is_narrowed=bool(prefix or after))
 
 
 def _delete(app: typer.Typer, kind: Kind, example: str) -> None:
@@ -111,6 +114,8 @@ def _delete(app: typer.Typer, kind: Kind, example: str) -> None:
         session: Session = context.obj
         ref = session.ref(kind, name)
         with session.room() as room:
+            if not yes and at is None and standing(room, ref) is None:
+                raise room.lookup.absent(ref)  # before a question about nothing
             terminal.confirm(f"delete {ref}", is_agreed=yes)
             written = room.entries.delete(ref, expected_version=expected_version, at=at)
         tell_written(session, ref, written, did="deleted from")
@@ -213,6 +218,11 @@ def _rollback(app: typer.Typer, kind: Kind, example: str) -> None:
         session: Session = context.obj
         ref = session.ref(kind, name)
         with session.room() as room:
+            if version not in {info.version for info in room.entries.history(ref, at=at)}:
+                raise NotFoundError(
+                    f"{ref} has no such version",
+                    hint=f"strongroom {kind}s history {shell_word(ref.name)} lists them",
+                )
             terminal.confirm(f"write version {version} of {ref} again", is_agreed=yes)
             written = room.entries.rollback(ref, version, at=at, comment=comment)
         tell_written(session, ref, written, did=f"rolled back to {version} in")
