@@ -247,3 +247,9 @@ def test_a_signal_leaves_no_form_behind(desk, number):
     process.send_signal(number)
     assert process.wait(60) == 128 + number
     assert list(desk.runtime.iterdir()) == []
+
+
+def test_a_port_that_is_none_is_not_explained_by_the_rules_of_uris(desk):
+    result = desk.edit("text = text.replace('port: 5432', 'port: many')")
+    assert (result.code, result.err.startswith("strongroom: the port is not")) == (2, True)
+    assert "URI" not in result.err

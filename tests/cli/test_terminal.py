@@ -207,3 +207,25 @@ def test_a_step_that_takes_long_shows_the_seconds_go_on():
     bar.count(Ended())
     bar.clear()
     assert stream.getvalue() == "\rimporting …  1 s\x1b[K\rimporting …  2 s\x1b[K\r\x1b[K"
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_messages_and_hints_are_folded_between_words(shell, columns):
+    seen = on_terminal(["connections", "import", "connections.txt"], shell.environ, columns=columns)
+    other = on_terminal(["variables", "get", "region"], shell.environ, columns=columns)
+    for text in (seen.text, other.text):
+        assert max(map(len, text.splitlines())) <= columns
+    assert "rename it, or say --format json, yaml or env" in " ".join(seen.text.split())
+
+
+@pytest.mark.parametrize("name", ["a", "a" * 60])
+def test_up_fits_the_terminal_whatever_the_names(shell, name):
+    shell(["variables", "set", name], "1")
+    seen = on_terminal(["up"], shell.environ)
+    told = seen.text.partition("next:\n")[2].splitlines()
+    assert (
+        max(len(line) for line in told if "strongroom run" not in line and "strongroom ex" not in line) <= 80
+    )
+    assert "hand it to a job" in seen.text
+    if name == "a":
+        assert max(map(len, told)) <= 80

@@ -123,7 +123,7 @@ def _shown(character: str) -> str:
 def note(text: str, session: Session | None = None) -> None:
     """Tell something that is no answer and no trouble; programs that read JSON are not told."""
     if session is None or session.output == "table":
-        _say(f"{PROGRAM}: {clean(text)}\n")
+        _say(f"{PROGRAM}: {_folded(clean(text), f'{PROGRAM}: ')}\n")
 
 
 def warn(text: str, session: Session, *, hint: str | None = None) -> None:
@@ -161,14 +161,35 @@ def _write(prefix: str, text: str, session: Session, *, code: str) -> None:
     head = f"{PROGRAM}:"
     if code and session.has_colour(sys.stderr):
         head = _coloured(head, code)
-    lines = [clean(line) for line in text.split("\n")]
+    lines = [
+        _folded(clean(line), f"{PROGRAM}: {prefix}" if not number else "")
+        for number, line in enumerate(text.split("\n"))
+    ]
     _say(f"{head} {prefix}" + "\n".join(lines) + "\n")
 
 
 def _hint(hint: str, session: Session) -> None:
     head = _coloured("hint:", _CYAN) if session.has_colour(sys.stderr) else "hint:"
-    first, *rest = (clean(line) for line in hint.split("\n"))
-    _say(f"{head} {first}\n" + "".join(f"      {line}\n" for line in rest))
+    lines = [_folded(clean(line), "hint: ", indent=6) for line in hint.split("\n")]
+    _say(f"{head} " + "\n      ".join(lines) + "\n")
+
+
+def _folded(line: str, before: str, *, indent: int = 0) -> str:
+    """Fold *line* between words where a terminal would break it within one; *before* stands before it."""
+    if not sys.stderr.isatty():
+        return line
+    import textwrap  # noqa: PLC0415 -- only errors that people read need them
+    from shutil import get_terminal_size  # noqa: PLC0415
+
+    pieces = textwrap.wrap(
+        line,
+        get_terminal_size().columns,
+        initial_indent=before,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(pieces).removeprefix(before) if pieces else line
 
 
 def _say(text: str) -> None:

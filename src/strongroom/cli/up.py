@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
 import typer
@@ -61,8 +62,11 @@ def up(context: typer.Context) -> None:
     write("")
     write("next:")
     width = max(len(typed) for typed, _ in commands)
+    is_wide = (
+        sys.stdout.isatty() and 4 + width + max(len(why) for _, why in commands) > get_terminal_size().columns
+    )
     for typed, why in commands:
-        write(clean(f"  {typed:<{width}}  {why}"))
+        write(clean(f"  {typed}") + f"\n      {why}" if is_wide else clean(f"  {typed:<{width}}  {why}"))
 
 
 def _room(session: Session, settings: Settings, *, is_new: bool) -> Room:
@@ -144,7 +148,7 @@ def _next(found: _Found) -> list[tuple[str, str]]:
     ref = found.example.ref
     name = shell_word(ref.name)
     return [
-        (f"strongroom explain {ref.kind} {name}", "see which place answers, and why"),
+        (f"strongroom explain {ref.kind} {name}", "see what answers, and why"),
         (f"strongroom run --{ref.kind} {name} -- python job.py", "hand it to a job"),
         ("strongroom doctor", "see what is as it should be"),
     ]

@@ -295,7 +295,10 @@ def _bad_port(offset: int | None = None) -> InvalidInputError:
         "R8",
         f"the port is not a whole number from 0 to {_MAX_PORT}",
         offset,
-        hint="in a URI percent-encode '/', '?', '#', ':' and '@' in the login and password,"
+        # Only a URI has offsets, and only there can the port be part of something else.
+        hint=None
+        if offset is None
+        else "in a URI percent-encode '/', '?', '#', ':' and '@' in the login and password,"
         " and put an IPv6 address in [ ]",
     )
 
