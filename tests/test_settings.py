@@ -699,3 +699,9 @@ def test_a_whole_table_comes_from_the_environment_as_toml(read):
     assert (found.backend["shared"].kind, found.backend["shared"].match) == ("env", ("a*",))
     with pytest.raises(SettingsError, match="cache must be written as in the file"):
         read(STRONGROOM__CACHE="ttl 7")
+
+
+def test_a_chain_of_nothing_is_refused(tmp_path):
+    (tmp_path / "strongroom.toml").write_text("chain = []\n")
+    with pytest.raises(SettingsError, match="chain names no backend"):
+        load(environ={"STRONGROOM_HOME": str(tmp_path)}, cwd=tmp_path)

@@ -585,7 +585,12 @@ def _settings(top: _Table, name: str, home: _Home, source: Path | None, others: 
 
 
 def _chain(top: _Table) -> tuple[tuple[str, ...], str | None, dict[str, BackendSettings]]:
+    is_said = "chain" in top.values
     chain: tuple[str, ...] = top.take("chain", tuple[str, ...], ())
+    if is_said and not chain:
+        raise SettingsError(
+            "chain names no backend", key="chain", hint='leave it out for the default, or say chain = ["env"]'
+        )
     if len(set(chain)) < len(chain):
         raise SettingsError("chain names a backend twice", key="chain")
     tables = top.section("backend")

@@ -269,3 +269,15 @@ def test_a_task_waits_as_long_as_the_settings_let_a_thread_wait(house):
     with pytest.raises(BackendUnavailableError, match=r"within 0\.15 s"):
         asyncio.run(room.lookup.aentry(REGION))
     leave.set()
+
+
+def test_explain_says_what_a_reader_meets_when_the_text_is_no_connection(house):
+    room = house.room(Memory("upper", {DB: "canary-1 is no uri"}), Memory("lower", {DB: URI}))
+    explanation = room.lookup.explain(DB)
+    assert [(step.backend, step.outcome) for step in explanation.steps] == [
+        ("upper", Outcome.INVALID),
+        ("lower", Outcome.FOUND),
+    ]
+    assert explanation.outcome is Outcome.INVALID
+    assert "is no connection" in explanation.steps[0].reason
+    assert "canary" not in repr(explanation)

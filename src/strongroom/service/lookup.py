@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from strongroom.backend import Listable, Writable
 from strongroom.errors import InvalidInputError, MalformedEntryError, NotFoundError
 from strongroom.model.connection import Connection
+from strongroom.model.explanation import Outcome
 from strongroom.model.ref import Ref
 from strongroom.model.variable import Variable
 from strongroom.policy import Action
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
 
     from strongroom.asynchronous import Bridge
     from strongroom.cache import Cache
-    from strongroom.chain import Chain, Explanation
+    from strongroom.chain import Chain
     from strongroom.live.follow import Follow
     from strongroom.model.connection import Dialect
     from strongroom.model.entry import Entry
+    from strongroom.model.explanation import Explanation, Step
     from strongroom.model.ref import Kind
     from strongroom.policy import Actor
     from strongroom.service.guard import Guard
@@ -159,7 +161,24 @@ class Lookup:
             lambda: self._chain.explain(ref, self._cache.remembered(ref)),
         )
         decision = self._guard.can(self._actor, Action.READ, ref)
-        return replace(explanation, policies=decision.policies)
+        return replace(self._judged(explanation), policies=decision.policies)
+
+    def _judged(self, explanation: Explanation) -> Explanation:
+        """Turn a connection that was found and does not parse into what a reader meets: invalid."""
+        if explanation.ref.kind != "connection" or explanation.outcome is not Outcome.FOUND:
+            return explanation
+        try:
+            entry = self._chain.read(explanation.ref)
+            # References are not followed here: each of them would be a read of its own.
+            if entry is not None and not entry.metadata.references:
+                parse_stored(entry, self._dialect)
+        except MalformedEntryError as error:
+            return replace(
+                explanation,
+                outcome=Outcome.INVALID,
+                steps=tuple(_invalid(step, str(error)) for step in explanation.steps),
+            )
+        return explanation
 
     # --- following, and asyncio ----------------------------------------------------------------------
 
@@ -287,6 +306,13 @@ class Lookup:
                 found = link.backend.list(ref.kind, team=ref.team, limit=_MAX_NEAR)
                 names.update(summary.ref.name for summary in found)
         return next(iter(difflib.get_close_matches(ref.name, sorted(names), 1, 0.75)), None)
+
+
+def _invalid(step: Step, reason: str) -> Step:
+    """Tell of the answering step that what it found is no connection; leave the others."""
+    if step.outcome is not Outcome.FOUND or step.is_shadowed:
+        return step
+    return replace(step, outcome=Outcome.INVALID, reason=reason)
 
 
 def _is_same(entry: Entry, other: Entry) -> bool:
