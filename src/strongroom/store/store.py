@@ -25,7 +25,6 @@ import sqlite3
 from collections import deque
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from os import getpid
 from threading import Lock
 from time import monotonic
@@ -386,6 +385,9 @@ def require_tools() -> None:
         BackendConfigError: SQLAlchemy 2 or Alembic is missing (they need Python 3.11), or it is the
             SQLAlchemy 1.4 of Airflow 2.
     """
+    # Only who writes needs it, and it costs a cold process more than reading the value does.
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
+
     try:
         is_two = int(version("sqlalchemy").partition(".")[0]) >= 2  # noqa: PLR2004 -- the series we are written for
         version("alembic")
