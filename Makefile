@@ -6,6 +6,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV ?= .venv
+KILLS ?= 10000
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --extra store --generate-hashes \
@@ -37,9 +38,9 @@ bench: $(VENV)/.dev  ## Measure beside the peers, print a table, write bench/res
 	@$(BIN)/python -m compileall -q src $(VENV)/lib
 	@$(BIN)/python -m bench
 
-trials: $(VENV)/.dev  ## The long trials: 10,000 kills and the like
+trials: $(VENV)/.dev  ## The long trial: kill writers 10,000 times (KILLS=n for another number)
 	@scripts/system-packages
-	@STRONGROOM_TRIALS=1 $(BIN)/python -m pytest -m trial -n $(WORKERS) $(ARGS)
+	@STRONGROOM_KILLS=$(KILLS) $(BIN)/python -m pytest -n $(WORKERS) -rP tests/faults/test_kill.py $(ARGS)
 
 format: $(VENV)/.dev  ## Format the code
 	$(BIN)/ruff check --fix-only
