@@ -98,7 +98,12 @@ def init(
     show_record(session, made, labels=_LABELS)
     if session.output == "table":
         write("")
-        write("keep a copy of the key elsewhere: without it nobody can open the store")
+        what = (
+            "a copy of the key"
+            if any(wrapper.path for wrapper in wanted.store.wrappers)
+            else "the passphrase"
+        )
+        write(f"keep {what} in another place: without it nobody can open the store")
 
 
 def create(session: Session, settings: Settings) -> Room:

@@ -56,7 +56,7 @@ def up(context: typer.Context) -> None:
         return
     if settings.store.path.exists():
         write(clean(f"{'made' if is_new else 'found'} the store {made['store']}"))
-        write(clean(f"its key is {made['key']}: keep a copy elsewhere"))
+        write(clean(f"its key is {made['key']}: keep {_copy(settings)} in another place"))
         write("")
     _show(session, found)
     write("")
@@ -135,6 +135,10 @@ def _show(session: Session, found: _Found) -> None:
     if found.total > _SHOWN:
         write(f"… and {found.total - _SHOWN:,} more: strongroom inventory")
     sys.stdout.flush()
+
+
+def _copy(settings: Settings) -> str:
+    return "a copy" if any(wrapper.path for wrapper in settings.store.wrappers) else "it"
 
 
 def _next(found: _Found) -> list[tuple[str, str]]:
