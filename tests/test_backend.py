@@ -26,6 +26,9 @@ CANARY = "cAnArY-91b7"
 ROOT = Path(__file__).parents[1]
 AIRFLOW = Naming({"connection": "airflow/connections", "variable": "airflow/variables"}, team_separator="--")
 
+NESTED = Naming({"connection": "airflow/connections", "variable": "airflow"})
+MOUNTS = Naming({"connection": "c", "variable": "v"}, team_separator=":", name_leads=True)
+
 
 def clock():
     return datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -49,6 +52,13 @@ def clock():
         (Naming({"variable": "v"}), Ref("variable", "x", "data"), None),
         (Naming({"variable": "v"}, separator="-"), Ref("variable", "x"), "v-x"),
         (Naming({"variable": "v"}, is_spellable=str.isidentifier), Ref("variable", "x"), None),
+        (NESTED, Ref("variable", "x"), "airflow/x"),
+        (NESTED, Ref("connection", "x"), "airflow/connections/x"),
+        (NESTED, Ref("variable", "connections/x"), None),
+        (NESTED, Ref("variable", "connections_x"), "airflow/connections_x"),
+        (MOUNTS, Ref("variable", "kv/a/b"), "kv/v/a/b"),
+        (MOUNTS, Ref("variable", "kv/a", "data"), "kv/v/data:a"),
+        (MOUNTS, Ref("variable", "kv"), None),
     ],
 )
 def test_path_is_prefix_team_and_name_or_nothing(naming, ref, path):
@@ -66,8 +76,7 @@ def test_name_a_store_cannot_spell_is_refused_for_writing_and_names_the_store():
     "prefixes",
     [
         {"connection": "a", "variable": "a"},
-        {"connection": "a", "variable": "a/b"},
-        {"connection": "", "variable": "a"},
+        {"connection": ("b", "a"), "variable": ("c", "a")},
         {"connection": "", "variable": ""},
     ],
 )
@@ -89,15 +98,28 @@ def ref_or_none(kind, name, team):
 
 @given(
     st.lists(st.builds(ref_or_none, st.sampled_from(["connection", "variable"]), names, teams), max_size=40),
-    st.sampled_from(["--", "-", "_", "/", "___"]),
+    st.sampled_from([None, "--", "-", "_", "/", "___"]),
+    st.sampled_from(
+        [
+            {"connection": "c", "variable": "v"},
+            {"connection": "", "variable": "a"},
+            {"connection": ("a/b", "a"), "variable": ("", "b")},
+        ]
+    ),
+    st.booleans(),
 )
-def test_two_refs_never_share_a_path(refs, separator):
-    naming = Naming({"connection": "c", "variable": "v"}, team_separator=separator)
+def test_two_refs_never_share_a_path(refs, separator, prefixes, name_leads):
+    naming = Naming(prefixes, team_separator=separator, name_leads=name_leads)
     owners = {}
     for ref in {ref for ref in refs if ref is not None}:
-        path = naming.path(ref)
-        if path is not None:
+        for path in naming.paths(ref):
             assert owners.setdefault(path, ref) == ref
+
+
+def test_several_prefixes_give_their_paths_in_order():
+    naming = Naming({"variable": ("team", "shared", "team")})
+    assert naming.paths(Ref("variable", "x")) == ("team/x", "shared/x")
+    assert naming.path(Ref("variable", "x")) == "team/x"
 
 
 # --- PathBackend -------------------------------------------------------------------------------
@@ -131,6 +153,16 @@ def test_name_that_cannot_be_spelled_is_absent_without_a_call():
     backend = Paths(Fetched(text="x"))
     assert backend.read(Ref("variable", "data--x")) is None
     assert backend.asked == []
+
+
+def test_several_paths_are_asked_in_order_until_one_holds_something():
+    backend = Paths(None)
+    backend.naming = Naming({"variable": ("team", "shared")})
+    assert backend.read(Ref("variable", "x")) is None
+    assert backend.asked == ["team/x", "shared/x"]
+    backend.answer = Fetched(text="x")
+    assert backend.read(Ref("variable", "x")).secret.reveal() == "x"
+    assert backend.asked[2:] == ["team/x"]
 
 
 def test_nothing_fetched_is_absent():

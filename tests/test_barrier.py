@@ -25,7 +25,7 @@ from strongroom.errors import (
     SealedError,
     TamperedError,
 )
-from strongroom.model.entry import MUST_BE_ABSENT, Metadata
+from strongroom.model.entry import MUST_BE_ABSENT, EntryState, Metadata
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.store import schema
@@ -661,9 +661,9 @@ def test_row_with_any_column_changed_is_tampered_and_no_other_suffers(path, barr
         assert caught.value.__suppress_context__
     assert text(barrier, Ref("variable", "y")) == "fine"
     listed = {summary.ref.name: summary for summary in barrier.list("variable", with_deleted=True)}
-    assert listed["x"].is_tampered
+    assert listed["x"].state is EntryState.TAMPERED
     assert listed["x"].metadata == Metadata()
-    assert not listed["y"].is_tampered
+    assert listed["y"].state is EntryState.OK
 
 
 def test_every_column_of_a_row_is_authenticated():
@@ -713,9 +713,9 @@ def test_text_that_is_no_utf8_is_tampered_and_no_other_suffers(path, barrier):
     sql(path, "UPDATE entries SET description = CAST(x'ff80' AS TEXT) WHERE name = 'x'")
     with pytest.raises(TamperedError):
         barrier.read(X)
-    assert [(row.ref.name, row.is_tampered) for row in barrier.list("variable")] == [
-        ("x", True),
-        ("y", False),
+    assert [(row.ref.name, row.state) for row in barrier.list("variable")] == [
+        ("x", EntryState.TAMPERED),
+        ("y", EntryState.OK),
     ]
     sql(path, "UPDATE versions SET comment = CAST(x'ff80' AS TEXT)")
     with pytest.raises(TamperedError):

@@ -103,57 +103,86 @@ class Fetched:
 @dataclass(frozen=True, slots=True)
 class Naming:
     """
-    Turn a Ref into the path of a foreign store, injectively: two Refs never share a path.
+    Turn a Ref into the paths of a foreign store, injectively: two Refs never share a path.
 
     Shape of a path: `<prefix><separator><name>`, with a team
-    `<prefix><separator><team><team_separator><name>`; an empty prefix drops its separator.
+    `<prefix><separator><team><team_separator><name>`; an empty prefix drops its separator. Where the
+    name leads, its first segment stands before all of that: `<segment>/<prefix><separator><rest>`.
+
+    Where one prefix begins another (`airflow` and `airflow/connections`), a path belongs to the
+    longest that begins it, so a name that would reach into another prefix cannot be spelled.
 
     Args:
-        prefixes: per kind; None (or missing) means this store does not keep that kind.
+        prefixes: per kind one prefix or several, asked in order, the first being where writes go;
+            None (or missing) means this store does not keep that kind.
         team_separator: None means the store keeps no teams.
         is_spellable: the store's own grammar over the finished path.
+        name_leads: the first segment of a name says where in the store to look (Vault's mount).
 
     Raises:
-        BackendConfigError: two kinds could share a path under these prefixes.
+        BackendConfigError: two kinds have the same prefix.
     """
 
-    prefixes: Mapping[Kind, str | None]
+    prefixes: Mapping[Kind, str | tuple[str, ...] | None]
     separator: str = "/"
     team_separator: str | None = None
     is_spellable: Callable[[str], bool] = field(default=lambda _path: True)
+    name_leads: bool = False
+    _heads: Mapping[Kind, tuple[str, ...]] = field(init=False, repr=False, compare=False)
+    # By head: the longer ones it begins, whose paths are not its own.
+    _longer: Mapping[str, tuple[str, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        heads = [self._head(prefix) for prefix in self.prefixes.values() if prefix is not None]
-        for index, head in enumerate(heads):
-            if any(other.startswith(head) for other in heads[:index] + heads[index + 1 :]):
-                raise BackendConfigError(
-                    "two kinds share a prefix, so a connection and a variable could have the same path",
-                    hint="give connections, variables and config prefixes of which none begins another",
-                )
+        heads = {kind: self._heads_of(prefix) for kind, prefix in self.prefixes.items()}
+        every = [head for mine in heads.values() for head in mine]
+        if len(set(every)) < len(every):
+            raise BackendConfigError(
+                "two kinds have the same prefix, so a connection and a variable could have the same path",
+                hint="give connections, variables and config prefixes of their own",
+            )
+        longer = {
+            head: tuple(other for other in every if other != head and other.startswith(head))
+            for head in every
+        }
+        object.__setattr__(self, "_heads", heads)
+        object.__setattr__(self, "_longer", longer)
 
-    def _head(self, prefix: str) -> str:
-        return prefix + self.separator if prefix else ""
+    def _heads_of(self, prefix: str | tuple[str, ...] | None) -> tuple[str, ...]:
+        prefixes = () if prefix is None else (prefix,) if isinstance(prefix, str) else prefix
+        return tuple(dict.fromkeys(one + self.separator if one else "" for one in prefixes))
 
     def path(self, ref: Ref) -> str | None:
-        """Give the path of *ref*, or None when this store cannot spell it (so it holds nothing there)."""
-        prefix = self.prefixes.get(ref.kind)
-        if prefix is None:
-            return None
-        tail = self._tail(ref)
-        if tail is None:
-            return None
-        path = self._head(prefix) + tail
-        return path if self.is_spellable(path) else None
+        """Give the first path of *ref*; None when this store cannot spell it, so it holds nothing there."""
+        return next(iter(self.paths(ref)), None)
 
-    def _tail(self, ref: Ref) -> str | None:
+    def paths(self, ref: Ref) -> tuple[str, ...]:
+        """Give every path *ref* may stand under, in the order asked; () when it cannot be spelled."""
+        lead, name = self._lead(ref.name) if self.name_leads else ("", ref.name)
+        tail = self._tail(name, ref.team)
+        if not tail:
+            return ()
+        return tuple(
+            path
+            for head in self._heads.get(ref.kind, ())
+            if not self._is_of_another(head, tail) and self.is_spellable(path := lead + head + tail)
+        )
+
+    def _lead(self, name: str) -> tuple[str, str]:
+        segment, slash, rest = name.partition("/")
+        return (segment + slash, rest) if slash else ("", "")
+
+    def _is_of_another(self, head: str, tail: str) -> bool:
+        return any((head + tail).startswith(longer) for longer in self._longer[head])
+
+    def _tail(self, name: str, team: str | None) -> str | None:
         if self.team_separator is None:
-            return None if ref.team else ref.name
-        if ref.team is None:
+            return None if team else name
+        if team is None:
             # A global name that reads like "<team><separator><name>" would meet that team's path.
-            return None if self.team_separator in ref.name else ref.name
-        tail = f"{ref.team}{self.team_separator}{ref.name}"
+            return None if self.team_separator in name else name
+        tail = f"{team}{self.team_separator}{name}"
         # The first separator must be the one we put there: ("a-", "x") and ("a", "-x") both give "a---x".
-        return tail if tail.find(self.team_separator) == len(ref.team) else None
+        return tail if name and tail.find(self.team_separator) == len(team) else None
 
     def spell(self, ref: Ref, store: str) -> str:
         """
@@ -175,10 +204,11 @@ class PathBackend(Backend, Generic[OptionsT]):
     """
     A foreign store in which one path holds one text: write `_fetch`, inherit the rest.
 
-    `read` is final. It spells the name, calls `_fetch`, bounds the size, and turns any foreign
-    exception into `BackendUnavailableError` (the one broad `except`: SDK errors quote requests,
-    so only their class name is kept). A subclass builds no path, parses no connection, caches
-    nothing, retries nothing and logs no value.
+    `read` is final. It spells the name, calls `_fetch` once for each path it may stand under until one
+    holds something, bounds the size, and turns any foreign exception into `BackendUnavailableError`
+    (the one broad `except`: SDK errors quote requests, so only their class name is kept). A subclass
+    builds no path, parses no connection, caches nothing, retries nothing and logs no value. A store
+    whose texts have a shape of their own overrides `_text` too.
     """
 
     options_type: type[OptionsT]
@@ -193,25 +223,36 @@ class PathBackend(Backend, Generic[OptionsT]):
     def _fetch(self, path: str) -> Fetched | None:
         """Give what *path* holds, or None; raise our own errors for denials and anything else known."""
 
+    def _text(self, ref: Ref, fetched: Fetched) -> str:
+        """
+        Give the text Airflow's own backend would make of what was fetched: the text itself, unless the
+        store keeps an object of fields.
+
+        Raises:
+            MalformedEntryError: it cannot be made into one.
+        """
+        del ref
+        return fetched.text
+
     def read(self, ref: Ref) -> Entry | None:
-        path = self.naming.path(ref)
-        if path is None:
-            return None
         try:
-            fetched = self._fetch(path)
+            for path in self.naming.paths(ref):
+                fetched = self._fetch(path)
+                if fetched is not None:
+                    return self._entry(ref, fetched)
         except StrongroomError:
             raise
         except Exception as error:  # noqa: BLE001 -- the seam where foreign errors end
             raise BackendUnavailableError(
                 f"the backend {self.name} failed with {type(error).__name__}", backend=self.name
             ) from None
-        return None if fetched is None else self._entry(ref, fetched)
+        return None
 
     def _entry(self, ref: Ref, fetched: Fetched) -> Entry:
         check_size(fetched.text, backend=self.name, ref=ref)
         return Entry(
             ref=ref,
-            secret=Secret(fetched.text),
+            secret=Secret(self._text(ref, fetched)),
             backend=self.name,
             version=fetched.version,
             read_at=self._clock(),
@@ -325,10 +366,17 @@ class Versioned(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """How a backend is: `ready`, `error`, or `unknown` where it cannot be told without a real read."""
+    """
+    How a backend is: `ready`, `error`, or `unknown` where it cannot be told without a real read.
+
+    Args:
+        message: what is wrong and what to change; no value.
+        ends: what it needs and when that ends (UTC), by what it is: `token`, `server certificate`.
+    """
 
     status: Literal["ready", "error", "unknown"]
     message: str = ""
+    ends: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @runtime_checkable

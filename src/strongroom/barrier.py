@@ -47,6 +47,7 @@ from strongroom.model.entry import (
     MUST_BE_ABSENT,
     Draft,
     Entry,
+    EntryState,
     Metadata,
     Summary,
     VersionInfo,
@@ -556,7 +557,7 @@ class Barrier:
         if ref is None:
             return None
         if not self._is_authentic(row, ref):
-            return Summary(ref=ref, backend=self.name, is_tampered=True)
+            return Summary(ref=ref, backend=self.name, state=EntryState.TAMPERED)
         return Summary(
             ref=ref,
             backend=self.name,
@@ -669,7 +670,7 @@ class Barrier:
         Give up to *limit* entries of exactly this *kind* and *team*, ordered by name (by code
         point), names greater than *after* only.
 
-        A row that fails authentication is listed by its name alone, with `is_tampered`.
+        A row that fails authentication is listed by its name alone, as tampered.
 
         Raises:
             SealedError, BackendUnavailableError: as `read`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import Enum
 
 from strongroom.errors import InvalidInputError
 from strongroom.model.jsontext import is_unicode
@@ -15,6 +16,7 @@ __all__ = [
     "MUST_BE_ABSENT",
     "Draft",
     "Entry",
+    "EntryState",
     "Metadata",
     "Summary",
     "VersionInfo",
@@ -83,13 +85,32 @@ class Entry:
     is_stale: bool = False
 
 
+class EntryState(str, Enum):
+    """
+    What is known of a stored value without handing it out.
+
+    `PLAIN_TEXT`, `WRONG_KEY` and `NOT_A_TOKEN` are said of a row in Airflow's database: readable by
+    whoever reads the database; sealed by a key that is not here; marked as sealed but no Fernet token.
+    """
+
+    OK = "ok"
+    EXPIRED = "expired"
+    UNPARSABLE = "unparsable"
+    TAMPERED = "tampered"
+    PLAIN_TEXT = "plain text"
+    WRONG_KEY = "wrong key"
+    NOT_A_TOKEN = "not a token"  # noqa: S105 -- a state, no password
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """
     One line of a listing: everything but the value.
 
     Args:
-        is_tampered: what is stored failed authentication, so nothing but the name is told.
+        state: what is known of the value without handing it out; `OK` also where nobody looked, as in a
+            store that would have to be asked for each value.
+        problem: the state in words ("the port is no number"), "" where it needs none; holds no value.
     """
 
     ref: Ref
@@ -98,7 +119,8 @@ class Summary:
     changed_at: datetime | None = None
     metadata: Metadata = Metadata()
     is_deleted: bool = False
-    is_tampered: bool = False
+    state: EntryState = EntryState.OK
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
