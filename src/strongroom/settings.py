@@ -40,6 +40,7 @@ __all__ = [
     "WrapperSettings",
     "load",
     "options",
+    "output_of",
     "resolve",
 ]
 
@@ -284,8 +285,9 @@ def resolve(source: SecretSource, *, environ: Mapping[str, str] = os.environ) ->
                 key=source.key,
             )
         return Secret(text)
-    fetch = _from_file if source.kind == "file" else _from_command
-    return _decoded(fetch(source), source.key)
+    if source.kind == "file":
+        return _decoded(_from_file(source), source.key)
+    return _decoded(output_of(source.argument, source.key), source.key)
 
 
 def _decoded(data: bytes, key: str) -> Secret[str]:
@@ -329,13 +331,25 @@ def _check_private(found: os.stat_result, path: str, key: str) -> None:
         )
 
 
-def _from_command(source: SecretSource) -> bytes:
+def output_of(command: Sequence[str], key: str, *, environ: Mapping[str, str] | None = None) -> bytes:
+    """
+    Run *command* without a shell and give what it writes: at most 64 KiB and one byte, within 10 s.
+
+    Args:
+        command: the program and its arguments.
+        key: the setting whose value it gives, for messages.
+        environ: its environment; this process's own if unsaid.
+
+    Raises:
+        SettingsError: it cannot be started, fails, or does not end. What it writes is not shown.
+    """
     import subprocess  # noqa: PLC0415 -- only settings that name a command pay for it
 
-    failure = SettingsError(f"the command for {source.key} failed", key=source.key)
+    failure = SettingsError(f"the command for {key} failed", key=key)
     try:
         with subprocess.Popen(  # noqa: S603 -- the operator's own command, without a shell
-            source.argument,
+            command,
+            env=None if environ is None else dict(environ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # it may quote the secret
@@ -346,14 +360,12 @@ def _from_command(source: SecretSource) -> bytes:
                 status = process.wait(1.0) if len(output) <= _MAX_SECRET_BYTES else 0
             except subprocess.TimeoutExpired:
                 raise SettingsError(
-                    f"the command for {source.key} did not end in {_COMMAND_SECONDS:g} s", key=source.key
+                    f"the command for {key} did not end in {_COMMAND_SECONDS:g} s", key=key
                 ) from None
             finally:
                 process.kill()
     except OSError as error:
-        raise SettingsError(
-            f"the command for {source.key} cannot be started ({_reason(error)})", key=source.key
-        ) from None
+        raise SettingsError(f"the command for {key} cannot be started ({_reason(error)})", key=key) from None
     if status != 0:
         raise failure
     return output
