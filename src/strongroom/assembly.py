@@ -14,7 +14,6 @@ Rules of this file:
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from strongroom.backend import load as load_backend
 from strongroom.cache import Cache, Lifetimes
 from strongroom.chain import Chain, Link
 from strongroom.errors import ConflictError, SealedError
-from strongroom.model.ref import KINDS, Ref
+from strongroom.model.ref import KINDS
 from strongroom.model.secret import Secret
 from strongroom.place import require_library
 from strongroom.policy import Action, Actor, Assurance, OwnerPolicy
@@ -373,7 +372,7 @@ class _Parts:
     def inventory(self, room: Room) -> Inventory:
         from strongroom.service.inventory import Inventory  # noqa: PLC0415 -- see the class
 
-        return Inventory(self.chain, self.guard, room.actor, spellings=self._spellings())
+        return Inventory(self.chain, self.guard, room.actor, clock=self.clock)
 
     def transfer(self, room: Room) -> Transfer:
         from strongroom.service.transfer import Transfer  # noqa: PLC0415 -- see the class
@@ -405,15 +404,6 @@ class _Parts:
         self.lookup.close()
         self.cache.close()
         self.log.close()
-
-    def _spellings(self) -> dict[str, Callable[[Ref], str | None]]:
-        """Give the spelling of each backend whose file says how it spells names."""
-        found = {}
-        for link in self.chain.links:
-            spell = getattr(sys.modules[type(link.backend).__module__], "spell", None)
-            if spell is not None:
-                found[link.name] = spell
-        return found
 
     def _barriers(self) -> list[Barrier]:
         backends = (link.backend for link in self.chain.links)

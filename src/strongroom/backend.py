@@ -37,6 +37,7 @@ __all__ = [
     "Backend",
     "Checkable",
     "Fetched",
+    "Folding",
     "Health",
     "Listable",
     "Naming",
@@ -333,6 +334,19 @@ class Listable(Protocol):
         Give up to *limit* summaries of exactly this *kind* and *team*, ordered by name (by code
         point), names greater than *after* only.
         """
+        ...
+
+
+@runtime_checkable
+class Folding(Protocol):
+    """A backend that spells several names alike, as an environment does (`AIRFLOW_VAR_X` for `x` and `X`)."""
+
+    def spell(self, ref: Ref) -> str | None:
+        """Give how *ref* is spelled there, or None where it cannot be or is not kept under a spelling."""
+        ...
+
+    def summary(self, ref: Ref) -> Summary | None:
+        """Tell what a read of *ref* would meet, None for nothing; `list` may give it under another name."""
         ...
 
 

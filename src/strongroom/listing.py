@@ -6,30 +6,36 @@ Not for who may see a name (`service/inventory.py`).
 Rules of this file:
 
 1. The backend that would answer comes first, in the order of the chain; the others are shadowed.
+   A team's name is answered for as a lookup is: a global entry of a higher backend hides it.
 2. A backend is listed only for names it would be asked for.
 3. Backends are asked a page at a time, and only as far as somebody reads on.
+4. A backend that folds names (`x` and `X` in an environment) is counted for every name it answers.
 
 Source: docs/design.md, "Looking something up", rule 10.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from heapq import merge
 from itertools import groupby, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from strongroom.backend import Listable
+from strongroom.backend import Folding, Listable
 from strongroom.errors import BackendUnavailableError, StrongroomError
-from strongroom.model.entry import Summary
+from strongroom.model.entry import EntryState, Summary
+from strongroom.model.ref import Ref
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from strongroom.chain import Chain, Link
-    from strongroom.model.ref import Kind, Ref
+    from strongroom.model.ref import Kind
 
 __all__ = ["Line", "Listing", "not_listable"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,17 +44,14 @@ class Line:
     One name of a listing.
 
     Args:
-        summary: from the backend that answers.
+        ref: the name that was asked for, with its team.
+        summary: of the entry that answers; for a team's name it may be the global one.
         shadowed: the summaries of those further down that hold the name too, in order.
     """
 
+    ref: Ref
     summary: Summary
     shadowed: tuple[Summary, ...] = ()
-
-    @property
-    def ref(self) -> Ref:
-        """The Ref that is held."""
-        return self.summary.ref
 
 
 def not_listable(chain: Chain) -> tuple[str, ...]:
@@ -69,9 +72,11 @@ class Listing:
         on_trouble: told the name of a backend and why it could not be listed to the end; the others
             are listed all the same, but names the silent one would answer for may stand under
             another. Unsaid, trouble is raised.
+        silent: names of backends that gave no answer and are not asked again; those found silent
+            are added, so that several listings wait for each of them once.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what is listed, and how trouble is met
         self,
         chain: Chain,
         kind: Kind,
@@ -80,6 +85,7 @@ class Listing:
         prefix: str = "",
         page: int = 1000,
         on_trouble: Callable[[str, StrongroomError], None] | None = None,
+        silent: set[str] | None = None,
     ) -> None:
         self._chain = chain
         self._kind = kind
@@ -87,6 +93,9 @@ class Listing:
         self._prefix = prefix
         self._page_size = page
         self._on_trouble = on_trouble
+        self._rank = {link.name: number for number, link in enumerate(chain.links)}
+        self._folding = [(link, link.backend) for link in chain.links if isinstance(link.backend, Folding)]
+        self._silent = set() if silent is None else silent
 
     def after(self, name: str = "") -> Iterator[Line]:
         """
@@ -97,34 +106,74 @@ class Listing:
                 told of trouble instead.
         """
         streams = [
-            self._stream(link, link.backend, name)
+            self._stream(link, link.backend, name, team)
             for link in self._chain.links
             if isinstance(link.backend, Listable)
+            for team in self._teams(link)
         ]
         # Merging is stable: of equal names the one from the earlier backend comes first.
         for _, group in groupby(merge(*streams, key=_name), key=_name):
-            first, *below = group
-            yield Line(summary=first, shadowed=tuple(below))
+            found = list(group)
+            ref = next((one.ref for one in found if one.ref.team == self._team), None)
+            if ref is not None:
+                yield self._line(ref, self._with_folded(ref, found))
 
-    def _stream(self, link: Link, backend: Listable, after: str) -> Iterator[Summary]:
-        while True:
-            try:
-                page = self._page(link, backend, after)
-            except StrongroomError as error:
-                if self._on_trouble is None:
-                    raise
-                self._on_trouble(link.name, error)
-                return
-            yield from (one for one in page if link.why_not(one.ref) is None and not one.is_deleted)
+    def _teams(self, link: Link) -> tuple[str | None, ...]:
+        """Give whose names of *link* count: a lookup for a team asks for the global name after its own."""
+        return (None,) if self._team is None else (self._team, None) if link.team_fallback else (self._team,)
+
+    def _line(self, ref: Ref, found: list[Summary]) -> Line:
+        first, *below = found
+        # A global entry below the team's own is what the team's stands in for; nothing of it is lost.
+        shadowed = tuple(one for one in below if one.ref.team == ref.team)
+        return Line(ref=ref, summary=first, shadowed=shadowed)
+
+    def _with_folded(self, ref: Ref, found: list[Summary]) -> list[Summary]:
+        """Add what a read of *ref* would meet in backends whose list gives it another name."""
+        told = {(one.backend, one.ref.team) for one in found}
+        more = [
+            replace(held, ref=path)
+            for link, backend in self._folding
+            for path in link.paths(ref)
+            if (link.name, path.team) not in told
+            if (held := self._folded(link, backend, path)) is not None
+        ]
+        if not more:
+            return found
+        return sorted(found + more, key=lambda one: (self._rank[one.backend], one.ref.team is None))
+
+    def _folded(self, link: Link, backend: Folding, ref: Ref) -> Summary | None:
+        if link.why_not(ref) is not None or link.name in self._silent:
+            return None
+        return self._told(link, lambda: backend.summary(ref), None)
+
+    def _stream(self, link: Link, backend: Listable, after: str, team: str | None) -> Iterator[Summary]:
+        while link.name not in self._silent:
+            page = self._told(link, partial(self._page, link, backend, after, team), list[Summary]())
+            for one in page:
+                if link.why_not(one.ref) is None and not one.is_deleted:
+                    yield _as_resolved(link, one)
             if len(page) < self._page_size:
                 return
             after = page[-1].ref.name
 
-    def _page(self, link: Link, backend: Listable, after: str) -> list[Summary]:
+    def _told(self, link: Link, work: Callable[[], T], instead: T) -> T:
+        """Do *work*; of its trouble whoever listens is told, and the answer is *instead*."""
+        try:
+            return work()
+        except StrongroomError as error:
+            if self._on_trouble is None:
+                raise
+            if isinstance(error, BackendUnavailableError):
+                self._silent.add(link.name)
+            self._on_trouble(link.name, error)
+            return instead
+
+    def _page(self, link: Link, backend: Listable, after: str, team: str | None) -> list[Summary]:
         page = self._chain.ask(
             link,
             lambda: backend.list(
-                self._kind, team=self._team, prefix=self._prefix, after=after, limit=self._page_size
+                self._kind, team=team, prefix=self._prefix, after=after, limit=self._page_size
             ),
         )
         names = [after, *(one.ref.name for one in page)]
@@ -134,6 +183,13 @@ class Listing:
                 f"the backend {link.name} does not list its names in order", backend=link.name
             )
         return page
+
+
+def _as_resolved(link: Link, summary: Summary) -> Summary:
+    # A text with references (`"port": "${variable/port}"`) is judged when they are resolved, not before.
+    if summary.state is EntryState.UNPARSABLE and (link.references or summary.metadata.references):
+        return replace(summary, state=EntryState.OK, problem="")
+    return summary
 
 
 def _name(summary: Summary) -> str:

@@ -94,6 +94,16 @@ class Env(Backend):
             read_at=self._clock(),
         )
 
+    def spell(self, ref: Ref) -> str | None:
+        """Give the variable of the environment that holds *ref*, or None where there can be none."""
+        return spell(ref)
+
+    def summary(self, ref: Ref) -> Summary | None:
+        text = self._environ.get(spell(ref) or "")
+        if text is None or (not text and _is_nothing_when_empty(ref)):
+            return None
+        return Summary(ref=ref, backend=self.name)
+
     def check(self) -> Health:
         """Tell that an environment is always there."""
         return Health(status="ready")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain as chained
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from strongroom.backend import Folding
+from strongroom.errors import InvalidInputError
 from strongroom.listing import Listing, not_listable
-from strongroom.model.entry import Metadata
+from strongroom.model.entry import EntryState, Metadata
 from strongroom.model.ref import KINDS, Kind, Ref
 from strongroom.policy import Action
 
@@ -17,53 +21,189 @@ if TYPE_CHECKING:
 
     from strongroom.chain import Chain
     from strongroom.errors import StrongroomError
+    from strongroom.listing import Line
+    from strongroom.model.entry import Summary
     from strongroom.policy import Actor
     from strongroom.service.guard import Guard
 
-__all__ = ["Clash", "Inventory", "Row"]
+__all__ = ["Choice", "Clash", "Counts", "Inventory", "Row", "Tally"]
 
 _PLAIN = Metadata()
+_READABLE = frozenset({EntryState.OK, EntryState.PLAIN_TEXT})
+_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """
-    One name of the inventory.
+    One name of the inventory, or one entry that another of the same name hides.
 
     Args:
-        backend: the one that answers for it.
+        backend: the one that answers for it; of a hidden entry the one that holds it.
         shadowed: backends further down that hold it too.
+        shadowed_by: the backend that answers instead of this entry, None where it answers itself.
+        state: what is known of the value; `OK` also where nobody looked, as in a store that would have
+            to be asked for each value.
+        problem: the state in words, "" where it needs none; holds no value.
     """
 
     ref: Ref
     backend: str
     shadowed: tuple[str, ...] = ()
+    shadowed_by: str | None = None
     version: str | None = None
     changed_at: datetime | None = None
     metadata: Metadata = _PLAIN
+    state: EntryState = EntryState.OK
+    problem: str = ""
+
+    @property
+    def is_readable(self) -> bool:
+        """False where a reader would be refused the value, as far as is known."""
+        return self.state in _READABLE
 
 
 @dataclass(frozen=True, slots=True)
 class Clash:
     """
-    Names that one backend cannot keep apart.
+    Names that cannot be kept apart.
 
     Args:
-        spelling: how *backend* spells all of them.
+        backend: the one that spells all of them alike; None where they only look alike to people.
+        refs: in order of names.
+        spelling: how *backend* spells all of them, or how all of them read (in NFKC).
     """
 
-    backend: str
+    backend: str | None
     refs: tuple[Ref, ...]
     spelling: str
 
+    @property
+    def problem(self) -> str:
+        """Say it in words."""
+        names = ", ".join(str(ref) for ref in self.refs)
+        if self.backend is None:
+            return f"{names} look alike"
+        return f"{self.backend} cannot keep {names} apart: all are {self.spelling} there"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """
+    The inventory in numbers.
+
+    Args:
+        connections: names of connections.
+        variables: names of variables.
+        places: backends that hold anything.
+        shadowed: entries that another of the same name hides.
+        unreadable: names of which the answer is no usable value: expired, unparsable, tampered, or
+            sealed by a key that is not here.
+        clashes: groups of names that cannot be kept apart.
+    """
+
+    connections: int = 0
+    variables: int = 0
+    places: int = 0
+    shadowed: int = 0
+    unreadable: int = 0
+    clashes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """
+    Which rows are wanted of a listing. Unsaid, one row a name.
+
+    Args:
+        prefix: only names that begin so.
+        states: only entries in one of these; empty for all.
+        backends: only entries these hold, hidden or not; empty for all.
+        only_problems: only entries whose state is not ok.
+        with_shadowed: hidden entries too, each a row after the one that hides it.
+    """
+
+    prefix: str = ""
+    states: tuple[EntryState, ...] = ()
+    backends: tuple[str, ...] = ()
+    only_problems: bool = False
+    with_shadowed: bool = False
+
+    def fits(self, row: Row) -> bool:
+        """Tell whether *row* is wanted."""
+        if row.shadowed_by is not None and not (self.with_shadowed or self.backends):
+            return False
+        if self.backends and row.backend not in self.backends:
+            return False
+        if self.states and row.state not in self.states:
+            return False
+        return not self.only_problems or row.state is not EntryState.OK
+
+
+class Tally:
+    """
+    Count rows and find clashes while a listing goes by.
+
+    Args:
+        spellings: by the name of a backend, how it spells a Ref (None where it cannot).
+    """
+
+    def __init__(self, spellings: Mapping[str, Callable[[Ref], str | None]]) -> None:
+        self._spellings = spellings
+        self._alike: dict[tuple[str | None, str], list[Ref]] = {}
+        self._names: dict[Kind, int] = dict.fromkeys(KINDS, 0)
+        self._places: set[str] = set()
+        self._shadowed = 0
+        self._unreadable = 0
+
+    def add(self, row: Row) -> None:
+        """Count a row that answers for its name."""
+        self._names[row.ref.kind] += 1
+        self._places.update((row.backend, *row.shadowed))
+        self._shadowed += len(row.shadowed)
+        self._unreadable += not row.is_readable
+        for name, spell in self._spellings.items():
+            # A backend's own listing gives one name for each spelling; other backends' names tell the clash.
+            if row.backend == name and set(row.shadowed) <= {name}:
+                continue
+            spelling = spell(row.ref)
+            if spelling is not None:
+                self._alike.setdefault((name, spelling), []).append(row.ref)
+        self._alike.setdefault((None, _looks(row.ref)), []).append(row.ref)
+
+    @property
+    def clashes(self) -> tuple[Clash, ...]:
+        """What was found up to now; where a backend spells names alike, not also that they look so."""
+        groups = [(*key, tuple(refs)) for key, refs in self._alike.items() if len(refs) > 1]
+        spelled = {refs for backend, _, refs in groups if backend is not None}
+        return tuple(
+            Clash(backend, refs, spelling)
+            for backend, spelling, refs in groups
+            if backend is not None or refs not in spelled
+        )
+
+    @property
+    def counts(self) -> Counts:
+        """What was counted up to now."""
+        return Counts(
+            connections=self._names["connection"],
+            variables=self._names["variable"],
+            places=len(self._places),
+            shadowed=self._shadowed,
+            unreadable=self._unreadable,
+            clashes=len(self.clashes),
+        )
+
 
 class _Wanted(NamedTuple):
-    """Which rows are asked for, and who is told of trouble."""
+    """What is listed, and who is told of trouble."""
 
+    kinds: tuple[Kind, ...] = KINDS
     team: str | None = None
-    prefix: str = ""
+    choice: Choice = Choice()
     after: Ref | None = None
     on_trouble: Callable[[str, StrongroomError], None] | None = None
+    tally: Tally | None = None
 
 
 def _pass_over(_backend: str, _error: StrongroomError) -> None:
@@ -75,24 +215,19 @@ class Inventory:
     List names as one actor.
 
     Args:
-        spellings: by the name of a backend, how it spells a Ref (None where it cannot); only of
-            those whose convention may spell two names alike.
+        clock: wall clock, UTC, against which `not_after` is judged.
 
     Threads: may be used from several threads at once.
     """
 
-    def __init__(
-        self,
-        chain: Chain,
-        guard: Guard,
-        actor: Actor,
-        *,
-        spellings: Mapping[str, Callable[[Ref], str | None]] | None = None,
-    ) -> None:
+    def __init__(self, chain: Chain, guard: Guard, actor: Actor, *, clock: Callable[[], datetime]) -> None:
         self._chain = chain
         self._guard = guard
         self._actor = actor
-        self._spellings = spellings or {}
+        self._clock = clock
+        self._spellings = {
+            link.name: link.backend.spell for link in chain.links if isinstance(link.backend, Folding)
+        }
 
     def page(
         self,
@@ -101,7 +236,7 @@ class Inventory:
         team: str | None = None,
         prefix: str = "",
         after: Ref | None = None,
-        limit: int = 1000,
+        limit: int = _PAGE,
         on_trouble: Callable[[str, StrongroomError], None] | None = None,
     ) -> list[Row]:
         """
@@ -119,55 +254,159 @@ class Inventory:
         Raises:
             BackendUnavailableError: a backend that can list gave no answer, and nobody is told instead.
         """
-        rows = self._rows((kind,) if kind else KINDS, _Wanted(team, prefix, after, on_trouble))
-        return self._guard.act(self._actor, Action.LIST, None, lambda: list(islice(rows, limit)))
+        pages = self.pages(
+            kind, team=team, choice=Choice(prefix=prefix), after=after, size=limit, on_trouble=on_trouble
+        )
+        return next(pages, [])
 
-    def clashes(self) -> list[Clash]:
+    def pages(  # noqa: PLR0913 -- each is one of the command's options
+        self,
+        kind: Kind | None = None,
+        *,
+        team: str | None = None,
+        choice: Choice | None = None,
+        after: Ref | None = None,
+        size: int = _PAGE,
+        on_trouble: Callable[[str, StrongroomError], None] | None = None,
+        tally: Tally | None = None,
+    ) -> Iterator[list[Row]]:
         """
-        Give the names that a backend of the chain spells alike (`AIRFLOW_CONN_X` for `x` and `X`).
+        Give all rows, a page at a time: each backend is read once from end to end, never held whole.
+
+        Args:
+            kind: one kind, or None for all.
+            team: exactly this team's names, or the global ones.
+            choice: which rows.
+            after: only what comes after this one.
+            size: names a page holds; the rows of one name stay together.
+            on_trouble: as for `page`.
+            tally: counts every name that goes by, chosen or not.
+
+        Raises:
+            InvalidInputError: *choice* names a backend that the chain does not have.
+            BackendUnavailableError: as `page`.
+        """
+        choice = choice or Choice()
+        self._check(choice)
+        kinds = (kind,) if kind else KINDS
+        wanted = _Wanted(
+            kinds=kinds, team=team, choice=choice, after=after, on_trouble=on_trouble, tally=tally
+        )
+        groups = self._groups(wanted)
+        return self._guarded(groups, size)
+
+    def tally(self) -> Tally:
+        """Give an empty tally for `pages`."""
+        return Tally(self._spellings)
+
+    def counts(
+        self,
+        *,
+        team: str | None = None,
+        on_trouble: Callable[[str, StrongroomError], None] | None = None,
+    ) -> Counts:
+        """
+        Count everything, in one pass.
+
+        Raises:
+            BackendUnavailableError: as `page`.
+        """
+        return self._tallied(team, on_trouble).counts
+
+    def clashes(self, *, team: str | None = None) -> list[Clash]:
+        """
+        Give the names that a backend of the chain spells alike (`AIRFLOW_CONN_X` for `x` and `X`), and
+        those that look alike because they are one in NFKC (`ﬁle` and `file`).
 
         A backend that cannot be listed now is passed over: `doctor` and `page` tell its trouble.
         """
-        rows = self._guard.act(
-            self._actor, Action.LIST, None, lambda: list(self._rows(KINDS, _Wanted(on_trouble=_pass_over)))
-        )
-        return [clash for name, spell in self._spellings.items() for clash in _clashes(name, spell, rows)]
+        return list(self._tallied(team, _pass_over).clashes)
 
     @property
     def not_listable(self) -> tuple[str, ...]:
         """Names of the backends that cannot tell what they hold."""
         return not_listable(self._chain)
 
-    def _rows(self, kinds: tuple[Kind, ...], wanted: _Wanted) -> Iterator[Row]:
-        after = wanted.after
-        for kind in sorted(kinds):
-            if after is not None and kind < after.kind:
-                continue
-            start = after.name if after is not None and after.kind == kind else ""
-            yield from self._rows_of(kind, start, wanted)
-
-    def _rows_of(self, kind: Kind, after: str, wanted: _Wanted) -> Iterator[Row]:
-        listing = Listing(
-            self._chain, kind, team=wanted.team, prefix=wanted.prefix, on_trouble=wanted.on_trouble
-        )
-        for line in listing.after(after):
-            yield Row(
-                ref=line.ref,
-                backend=line.summary.backend,
-                shadowed=tuple(summary.backend for summary in line.shadowed),
-                version=line.summary.version,
-                changed_at=line.summary.changed_at,
-                metadata=line.summary.metadata,
+    def _check(self, choice: Choice) -> None:
+        known = [link.name for link in self._chain.links]
+        if not set(choice.backends) <= set(known):
+            raise InvalidInputError(
+                "the chain has no backend of that name", hint=f"its backends: {', '.join(known)}"
             )
 
+    def _guarded(self, groups: Iterator[list[Row]], size: int) -> Iterator[list[Row]]:
+        def work() -> list[Row]:
+            return list(chained.from_iterable(islice(groups, size)))
 
-def _clashes(name: str, spell: Callable[[Ref], str | None], rows: list[Row]) -> Iterator[Clash]:
-    alike: dict[str, list[Ref]] = {}
-    for row in rows:
-        # A backend's own listing gives one name for each spelling; other backends' names tell the clash.
-        spelling = spell(row.ref)
-        if spelling is not None and {row.backend, *row.shadowed} != {name}:
-            alike.setdefault(spelling, []).append(row.ref)
-    for spelling, refs in alike.items():
-        if len(refs) > 1:
-            yield Clash(name, tuple(refs), spelling)
+        while page := self._guard.act(self._actor, Action.LIST, None, work):
+            yield page
+
+    def _tallied(self, team: str | None, on_trouble: Callable[[str, StrongroomError], None] | None) -> Tally:
+        tally = self.tally()
+        for _ in self.pages(team=team, on_trouble=on_trouble, tally=tally):
+            pass
+        return tally
+
+    def _groups(self, wanted: _Wanted) -> Iterator[list[Row]]:
+        """Give the chosen rows of each name, those without any left out."""
+        now, silent = self._clock(), set[str]()
+        for kind in sorted(wanted.kinds):
+            if wanted.after is not None and kind < wanted.after.kind:
+                continue
+            for line in self._lines(kind, wanted, silent):
+                rows = list(_rows(line, now))
+                if wanted.tally is not None:
+                    wanted.tally.add(rows[0])
+                if chosen := [row for row in rows if wanted.choice.fits(row)]:
+                    yield chosen
+
+    def _lines(self, kind: Kind, wanted: _Wanted, silent: set[str]) -> Iterator[Line]:
+        after = wanted.after
+        start = after.name if after is not None and after.kind == kind else ""
+        listing = Listing(
+            self._chain,
+            kind,
+            team=wanted.team,
+            prefix=wanted.choice.prefix,
+            on_trouble=wanted.on_trouble,
+            silent=silent,
+        )
+        return listing.after(start)
+
+
+def _rows(line: Line, now: datetime) -> Iterator[Row]:
+    """Give a row for the entry that answers, and one for each it hides."""
+    answering = line.summary.backend
+    yield _row(line.ref, line.summary, now, shadowed=tuple(one.backend for one in line.shadowed))
+    for hidden in line.shadowed:
+        yield _row(line.ref, hidden, now, shadowed_by=answering)
+
+
+def _row(
+    ref: Ref,
+    summary: Summary,
+    now: datetime,
+    *,
+    shadowed: tuple[str, ...] = (),
+    shadowed_by: str | None = None,
+) -> Row:
+    state, problem = summary.state, summary.problem
+    end = summary.metadata.not_after
+    if end is not None and end <= now and state in _READABLE:
+        state, problem = EntryState.EXPIRED, "past its not_after"
+    return Row(
+        ref=ref,
+        backend=summary.backend,
+        shadowed=shadowed,
+        shadowed_by=shadowed_by,
+        version=summary.version,
+        changed_at=summary.changed_at,
+        metadata=summary.metadata,
+        state=state,
+        problem=problem,
+    )
+
+
+def _looks(ref: Ref) -> str:
+    name = ref.name if ref.name.isascii() else unicodedata.normalize("NFKC", ref.name)
+    return f"{ref.kind} {name}"
