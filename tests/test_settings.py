@@ -705,3 +705,141 @@ def test_a_chain_of_nothing_is_refused(tmp_path):
     (tmp_path / "strongroom.toml").write_text("chain = []\n")
     with pytest.raises(SettingsError, match="chain names no backend"):
         load(environ={"STRONGROOM_HOME": str(tmp_path)}, cwd=tmp_path)
+
+
+# --- what is only mine -------------------------------------------------------------------------------
+
+
+def personal(folder: Path, text: str) -> Path:
+    inner = folder / ".strongroom"
+    inner.mkdir(mode=0o700, parents=True)
+    path = inner / "strongroom.toml"
+    path.write_text(text)
+    path.chmod(0o600)
+    return path
+
+
+def test_what_is_only_mine_is_laid_over_the_teams_file(tmp_path, environ):
+    (tmp_path / "strongroom.toml").write_text(
+        'chain = ["env", "vault"]\n[cache]\nttl = 60\nabsent_ttl = 5\n[backend.vault]\nurl = "https://v"\n'
+    )
+    mine = personal(
+        tmp_path, 'chain = ["env", "dotenv", "vault"]\n[cache]\nttl = 1\n[backend.dotenv]\nkind = "file"\n'
+    )
+    found = load(environ=environ, cwd=tmp_path)
+    assert found.chain == ("env", "dotenv", "vault")
+    assert (found.cache.ttl, found.cache.absent_ttl) == (1, 5)
+    assert set(found.backend) == {"env", "vault", "dotenv"}
+    assert (found.source, found.personal) == (tmp_path / "strongroom.toml", mine)
+
+
+def test_what_is_only_mine_works_without_a_teams_file_and_below_the_environment(tmp_path, environ):
+    mine = personal(tmp_path, "[cache]\nttl = 1\nabsent_ttl = 2\n")
+    found = load(environ={**environ, "STRONGROOM__CACHE__TTL": "7"}, cwd=tmp_path, deployment="scratch")
+    assert (found.deployment, found.source, found.personal) == ("scratch", None, mine)
+    assert (found.cache.ttl, found.cache.absent_ttl) == (7, 2)
+
+
+def test_paths_of_each_file_are_relative_to_its_own_folder(tmp_path, environ):
+    (tmp_path / "strongroom.toml").write_text(
+        '[audit]\npath = "audit"\n[backend.a]\nkind = "file"\nplace = "team.json"\n'
+    )
+    personal(tmp_path, '[store]\npath = "store.db"\n[backend.a]\npassword = { file = "token" }\n')
+    found = load(environ=environ, cwd=tmp_path)
+    assert found.audit.path == tmp_path / "audit"
+    assert found.store.path == tmp_path / ".strongroom/store.db"
+    token = tmp_path / ".strongroom/token"
+    token.write_text(CANARY)
+    token.chmod(0o600)
+    made = options(found.backend["a"], Placed, environ=environ)
+    assert (made.place, made.password) == (tmp_path / "team.json", Secret(CANARY))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    place: Path
+    password: Secret
+
+
+def test_where_a_secret_comes_from_is_replaced_as_a_whole(tmp_path, environ):
+    (tmp_path / "strongroom.toml").write_text('[backend.a]\npassword = { env = "TOKEN" }\nplace = "x"\n')
+    personal(tmp_path, '[backend.a]\npassword = { command = ["printf", "mine"] }\n')
+    found = load(environ=environ, cwd=tmp_path)
+    assert options(found.backend["a"], Placed, environ=environ).password == Secret("mine")
+
+
+def test_beside_a_named_file_only_what_stands_beside_it_is_laid_over_it(tmp_path, environ):
+    personal(tmp_path, "[cache]\nttl = 1\n")
+    there = tmp_path / "there"
+    beside = personal(there, "[cache]\nttl = 2\n")
+    (there / "strongroom.toml").write_text("")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/strongroom.toml").write_text("")
+    named = load(there / "strongroom.toml", environ=environ, cwd=tmp_path)
+    assert (named.cache.ttl, named.personal) == (2, beside)
+    by_variable = {**environ, "STRONGROOM_CONFIG": "elsewhere/strongroom.toml"}
+    assert load(environ=by_variable, cwd=tmp_path).personal is None
+    assert load(environ=environ, cwd=tmp_path).cache.ttl == 1
+
+
+def test_what_is_only_mine_in_this_folder_lies_over_the_users_own_file_too(tmp_path, environ, home):
+    (home / ".config/strongroom").mkdir(parents=True)
+    (home / ".config/strongroom/strongroom.toml").write_text("[cache]\nttl = 9\nabsent_ttl = 8\n")
+    personal(tmp_path, "[cache]\nttl = 1\n")
+    found = load(environ=environ, cwd=tmp_path)
+    assert (found.cache.ttl, found.cache.absent_ttl) == (1, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"), [("strongroom.toml", 0o640), ("strongroom.toml", 0o602), ("", 0o770)]
+)
+def test_what_is_only_mine_is_refused_where_others_may_read_or_change_it(tmp_path, environ, name, mode):
+    path = personal(tmp_path, f'[backend.a]\npassword = "{CANARY}"\n').parent / name
+    path.chmod(mode)
+    with pytest.raises(SettingsError, match="open to others") as caught:
+        load(environ=environ, cwd=tmp_path)
+    assert caught.value.hint == f"chmod {'600' if name else '700'} {path}"
+    assert CANARY not in str(caught.value)
+
+
+def test_what_is_only_mine_is_never_reached_through_a_link(tmp_path, environ):
+    mine = personal(tmp_path / "project", "[cache]\nttl = 1\n")
+    (tmp_path / ".strongroom").symlink_to(mine.parent)
+    with pytest.raises(SettingsError, match="no plain folder"):
+        load(environ=environ, cwd=tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_what_is_only_somebody_elses_is_passed_over(tmp_path, environ):
+    path = personal(tmp_path, "[cache]\nttl = 1\n")
+    os.chown(path, 12345, 12345)
+    found = load(environ=environ, cwd=tmp_path)
+    assert (found.cache.ttl, found.personal) == (300, None)
+
+
+# --- tables given -------------------------------------------------------------------------------------
+
+
+def test_tables_may_be_given_and_hold_secrets_in_memory(tmp_path, environ):
+    secret = SecretSource(kind="text", argument=(CANARY,), key="")
+    tables = {"chain": ["a"], "backend": {"a": {"kind": "file", "place": "here", "password": secret}}}
+    found = load(environ=environ, cwd=tmp_path, tables=tables)
+    assert found.chain == ("a",)
+    assert CANARY not in repr(found)
+    made = options(found.backend["a"], Placed, environ=environ)
+    assert (made.place, made.password) == (tmp_path / "here", Secret(CANARY))
+    assert tables["backend"]["a"] == {"kind": "file", "place": "here", "password": secret}
+
+
+def test_tables_given_are_laid_over_the_files_and_below_the_environment(tmp_path, environ):
+    (tmp_path / "strongroom.toml").write_text("[cache]\nttl = 60\nabsent_ttl = 5\n")
+    given = {**environ, "STRONGROOM__CACHE__TTL": "7"}
+    found = load(environ=given, cwd=tmp_path, tables={"cache": {"ttl": 1, "stale_if_error": 3}})
+    assert (found.cache.ttl, found.cache.stale_if_error, found.cache.absent_ttl) == (7, 3, 5)
+
+
+def test_a_secret_written_out_in_tables_is_refused(tmp_path, environ):
+    found = load(environ=environ, cwd=tmp_path, tables={"backend": {"a": {"place": "x", "password": CANARY}}})
+    with pytest.raises(SettingsError, match="not written out") as caught:
+        options(found.backend["a"], Placed, environ=environ)
+    assert CANARY not in f"{caught.value} {caught.value.hint}"

@@ -10,6 +10,8 @@ Rules of this file:
 2. Secrets are written `{ file = "…" }`, `{ env = "…" }` or `{ command = […] }`, and are fetched when
    the backend that needs them is built, not when the file is read.
 3. Numbers carry the unit the key says; paths are relative to the file they stand in.
+4. What is only mine, `.strongroom/strongroom.toml`, is laid over the team's file: tables key by key,
+   everything else replaces. It counts only where it belongs to me and is closed to others.
 
 Every setting is described in docs/settings.md.
 """
@@ -23,7 +25,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from types import NoneType, UnionType
@@ -47,6 +49,7 @@ __all__ = [
 T = TypeVar("T")
 
 FILE_NAME = "strongroom.toml"
+PERSONAL_FOLDER = ".strongroom"
 _MAX_FILE_BYTES = 1_048_576  # 1 MiB of settings
 _MAX_SECRET_BYTES = 65_536  # one secret of the settings
 _COMMAND_SECONDS = 10.0
@@ -196,6 +199,7 @@ class Settings:
         write_to: the backend that new entries go to; None for the only one that can be written.
         source: the file they came from, or None.
         others: the other deployments that the file knows.
+        personal: the file of what is only mine that was laid over it, or None.
     """
 
     deployment: str
@@ -208,6 +212,7 @@ class Settings:
     audit: AuditSettings
     source: Path | None = None
     others: tuple[str, ...] = ()
+    personal: Path | None = None
 
 
 # --- reading them --------------------------------------------------------------------------------
@@ -219,33 +224,43 @@ def load(
     environ: Mapping[str, str] = os.environ,
     cwd: Path | None = None,
     deployment: str | None = None,
+    tables: Mapping[str, Any] | None = None,
 ) -> Settings:
     """
     Find the settings and read them.
 
     The first of: *config*; `STRONGROOM_CONFIG`; `./strongroom.toml`; with `STRONGROOM_HOME` that
     folder's `strongroom.toml`, otherwise the user's and the system's configuration folders; nothing,
-    which works too. `STRONGROOM__SECTION__KEY` overrides single values.
+    which works too. Over it is laid what is only mine: `.strongroom/strongroom.toml` beside the file
+    that was named, otherwise in *cwd*. `STRONGROOM__SECTION__KEY` overrides single values.
 
     Args:
         config: a file to read instead of looking for one.
         environ: the environment.
         cwd: where `./strongroom.toml` is looked for; the working directory if unsaid.
         deployment: which of the file's deployments; `STRONGROOM_DEPLOYMENT`, then the first if unsaid.
+        tables: laid over the files, as they would be parsed; a `SecretSource` may stand where a secret
+            belongs. Paths in it are relative to *cwd*.
 
     Raises:
         SettingsError: a file, key or value that cannot be right; `key` names it.
     """
     folder = (cwd or Path.cwd()).absolute()
     source = _find(config, environ, folder)
-    tables = {} if source is None else _read(source)
+    is_named = bool(config or environ.get("STRONGROOM_CONFIG"))
+    personal = _personal(source.parent if source is not None and is_named else folder)
+    read = {} if source is None else _read(source)
+    if personal is not None:
+        read = _laid_over(read, _placed(_read(personal), personal.parent))
+    read = _laid_over(read, _placed(tables or {}, folder))
     wanted = deployment or environ.get("STRONGROOM_DEPLOYMENT") or None
-    name, table, others = _choose(tables, wanted, has_file=source is not None)
+    name, table, others = _choose(read, wanted, has_file=source is not None or "deployments" in read)
     for variable in sorted(environ):
         if variable.startswith(_PREFIX):
             _override(table, variable, environ[variable])
-    home = _home(environ, name, is_first=name not in tables.get("deployments", {}))
-    return _settings(_Table(table, "", source.parent if source else folder), name, home, source, others)
+    home = _home(environ, name, is_first=name not in read.get("deployments", {}))
+    made = _settings(_Table(table, "", source.parent if source else folder), name, home, source, others)
+    return replace(made, personal=personal)
 
 
 def options(settings: BackendSettings, shape: type[T], *, environ: Mapping[str, str] = os.environ) -> T:
@@ -428,6 +443,78 @@ def _is_file(path: Path, *, must_be_ours: bool) -> bool:
             hint=f"if you trust it, name it: --config {path}",
         )
     return stat.S_ISREG(found.st_mode)
+
+
+def _personal(folder: Path) -> Path | None:
+    """
+    Find the file of what is only mine in *folder*, if it is there and mine.
+
+    Somebody else's is passed over: in a folder that several work in, each has his own.
+    """
+    inner = folder / PERSONAL_FOLDER
+    path = inner / FILE_NAME
+    # Others may see that the folder is there, but change nothing in it; the file names secrets.
+    for each, is_kind, closed in ((inner, stat.S_ISDIR, 0o022), (path, stat.S_ISREG, 0o077)):
+        try:
+            found = each.lstat()
+        except OSError:
+            return None
+        if found.st_uid != os.geteuid():
+            return None
+        if not is_kind(found.st_mode):
+            raise SettingsError(
+                f"the personal settings {each} are no plain {'folder' if each is inner else 'file'}",
+                hint="move them there: a link could lead to somebody else's",
+            )
+        if found.st_mode & closed:
+            mode = "700" if each is inner else "600"
+            raise SettingsError(
+                f"the personal settings {each} are open to others", hint=f"chmod {mode} {each}"
+            )
+    return path
+
+
+def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Give *below* with *above* over it: tables key by key, everything else replaced."""
+    made = dict(below)
+    for key, value in above.items():
+        under = made.get(key)
+        is_merged = isinstance(value, Mapping) and not _is_source(value)
+        # A copy in any case: what is laid over may be changed by `_override`.
+        inner = under if isinstance(under, Mapping) and not _is_source(under) else {}
+        made[key] = _laid_over(inner, value) if is_merged else value
+    return made
+
+
+def _is_source(table: Mapping[str, Any]) -> bool:
+    """Tell whether *table* says where a secret comes from: such a table is one value."""
+    if len(table) != 1:
+        return False
+    ((key, value),) = table.items()
+    return (key in ("file", "env") and isinstance(value, str)) or (
+        key == "command" and isinstance(value, list)
+    )
+
+
+def _placed(value: Any, folder: Path) -> Any:  # noqa: ANN401 -- as it was parsed
+    """Give *value* with every text in it knowing the folder its path would be relative to."""
+    if isinstance(value, str):
+        return _Placed(value, folder)
+    if isinstance(value, Mapping):
+        return {key: _placed(item, folder) for key, item in value.items()}
+    return [_placed(item, folder) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+class _Placed(str):
+    """A text from another file than the settings' own: a path in it is relative to that one's folder."""
+
+    __slots__ = ("folder",)
+    folder: Path
+
+    def __new__(cls, text: str, folder: Path) -> _Placed:
+        made = super().__new__(cls, text)
+        made.folder = folder
+        return made
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -851,11 +938,13 @@ class _Converter:
         if not text or "\0" in text:
             raise self._wrong("a path")
         try:
-            return self._folder / Path(text).expanduser()
+            return (value.folder if isinstance(value, _Placed) else self._folder) / Path(text).expanduser()
         except RuntimeError:
             raise self._wrong("a path: nobody here has the home that '~' stands for") from None
 
     def _source(self, value: object) -> SecretSource:
+        if isinstance(value, SecretSource):
+            return replace(value, key=self._key)
         if isinstance(value, _Text) and not value.lstrip().startswith("{"):
             return SecretSource(kind="text", argument=(str(value),), key=self._key)
         if isinstance(value, str) and not isinstance(value, _Text):
