@@ -24,6 +24,7 @@ up: $(VENV)/.runtime  ## Install Strongroom into .venv, make a store and a key, 
 
 test: $(VENV)/.dev  ## Install what the tests need and run them all
 	@scripts/system-packages
+	@scripts/make-peers $(BIN)/python
 	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 	@WORKERS=$(WORKERS) scripts/test-other-pythons
 

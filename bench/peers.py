@@ -1,8 +1,8 @@
 """
 The peers, run for real: an OpenBao development server, hvac, and Airflow's own VaultBackend.
 
-They live in `.venv-peers`, installed from bench/peers.lock on first use. A peer that measures warm
-reads runs in a child process that does one round per line of input, so that rounds interleave with ours.
+They live in `.venv-peers`, which `scripts/make-peers` makes on first use. A peer that measures warm reads
+runs in a child process that does one round per line of input, so that rounds interleave with ours.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 VENV = ROOT / ".venv-peers"
-LOCK = Path(__file__).parent / "peers.lock"
 TOKEN = "bench-root"
 READS = 200
 
@@ -54,13 +53,9 @@ assert VaultBackend(url=sys.argv[1], token=sys.argv[2], mount_point="secret").ge
 
 def python() -> str:
     """Give the Python of the peers' environment, made on first use and byte-compiled."""
-    stamp = VENV / ".done"
-    if not stamp.exists() or stamp.stat().st_mtime < LOCK.stat().st_mtime:
-        subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
-        pip = [VENV / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-        subprocess.run([*pip, "--require-hashes", "-r", LOCK], check=True)
-        subprocess.run([VENV / "bin" / "python", "-m", "compileall", "-q", VENV / "lib"], check=False)
-        stamp.touch()
+    subprocess.run([ROOT / "scripts" / "make-peers", sys.executable], check=True)
+    if not (VENV / ".done").exists():
+        raise SystemExit("the peers could not be installed")
     return str(VENV / "bin" / "python")
 
 
