@@ -116,6 +116,42 @@ def test_two_refs_never_share_a_path(refs, separator, prefixes, name_leads):
             assert owners.setdefault(path, ref) == ref
 
 
+@given(
+    st.builds(ref_or_none, st.sampled_from(["connection", "variable"]), names, teams),
+    st.sampled_from([None, "--", "-", "/"]),
+    st.sampled_from(
+        [
+            {"connection": "c", "variable": "v"},
+            {"connection": "", "variable": "a"},
+            {"connection": ("a/b", "a"), "variable": ("", "b")},
+        ]
+    ),
+)
+def test_path_gives_its_ref_back_and_no_other(ref, separator, prefixes):
+    naming = Naming(prefixes, team_separator=separator)
+    for path in naming.paths(ref) if ref is not None else ():
+        assert any(path.startswith(folder) for folder in naming.folders(ref.kind, ref.team))
+        assert naming.ref(path, ref.kind, ref.team) == ref
+
+
+@given(st.text(st.sampled_from("abcv-/. "), max_size=8), st.sampled_from(["connection", "variable"]), teams)
+def test_ref_of_any_path_has_that_path_or_is_none(path, kind, team):
+    naming = Naming({"connection": ("a/b", "a"), "variable": ("", "b")}, team_separator="/")
+    ref = naming.ref(path, kind, team)
+    assert ref is None or path in naming.paths(ref)
+
+
+def test_names_that_lead_have_no_folder():
+    assert MOUNTS.folders("variable") == ()
+    assert MOUNTS.ref("mnt/v/x", "variable") is None
+
+
+def test_kinds_share_a_prefix_only_where_they_may():
+    shared = Naming({"connection": ("c", "all"), "variable": ("v", "all")}, may_share=True)
+    assert shared.paths(Ref("connection", "x")) == ("c/x", "all/x")
+    assert shared.paths(Ref("variable", "x")) == ("v/x", "all/x")
+
+
 def test_several_prefixes_give_their_paths_in_order():
     naming = Naming({"variable": ("team", "shared", "team")})
     assert naming.paths(Ref("variable", "x")) == ("team/x", "shared/x")

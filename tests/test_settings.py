@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
@@ -454,6 +454,63 @@ def test_options_are_made_of_what_remains(read, tmp_path):
     assert (made.ca, made.mounts, made.labels) == (tmp_path / "ca.pem", ["a", "b"], {"a": "b"})
     assert made.anything == [1, "x"]
     assert CANARY not in repr(made)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """Options that may be written in several ways."""
+
+    verify: bool | Path = True
+    paths: bool | tuple[str, ...] | str | None = "x"
+    secret: Callable[[], Secret[str]] | Secret[str] | None = None
+
+
+def choices(read, text: str, **more: str) -> Choices:
+    found = read(f"[backend.vault]\n{text}", **more)
+    return options(found.backend["vault"], Choices, environ=more)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('verify = "ca.pem"', ("verify", "ca.pem")),
+        ("verify = false", ("verify", False)),
+        ('paths = ["a", "b"]', ("paths", ("a", "b"))),
+        ('paths = "a"', ("paths", "a")),
+        ("paths = false", ("paths", False)),
+    ],
+)
+def test_option_of_several_types_is_the_first_that_fits(read, tmp_path, text, expected):
+    name, value = expected
+    made = getattr(choices(read, text), name)
+    assert made == (tmp_path / value if name == "verify" and value else value)
+
+
+def test_option_of_several_types_may_stand_in_the_environment(read, tmp_path):
+    made = choices(
+        read, "", STRONGROOM__BACKEND__VAULT__VERIFY="ca.pem", STRONGROOM__BACKEND__VAULT__PATHS="a,b"
+    )
+    assert (made.verify, made.paths) == (tmp_path / "ca.pem", ("a", "b"))
+
+
+def test_option_that_may_be_nothing_takes_nothing(read):
+    found = read("[backend.vault]")
+    assert options(replace(found.backend["vault"], options={"paths": None}), Choices).paths is None
+
+
+def test_option_of_several_types_that_fits_none_is_refused(read):
+    with pytest.raises(SettingsError, match="must be text"):
+        choices(read, "paths = 5")
+
+
+def test_secret_that_may_be_fetched_again_is_fetched_when_asked_for(read, tmp_path):
+    file = tmp_path / "secret"
+    made = choices(read, f'secret = {{ file = "{file}" }}')
+    for text in ("first", "second"):
+        file.touch(0o600)
+        file.write_text(text)
+        assert made.secret().reveal() == text
+    assert "second" not in repr(made)
 
 
 def test_options_may_stand_in_the_environment(read):

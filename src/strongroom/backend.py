@@ -119,9 +119,11 @@ class Naming:
         team_separator: None means the store keeps no teams.
         is_spellable: the store's own grammar over the finished path.
         name_leads: the first segment of a name says where in the store to look (Vault's mount).
+        may_share: kinds may have a prefix in common, because what is stored tells them apart; then a
+            path belongs to one Ref of each kind.
 
     Raises:
-        BackendConfigError: two kinds have the same prefix.
+        BackendConfigError: two kinds have the same prefix and may not.
     """
 
     prefixes: Mapping[Kind, str | tuple[str, ...] | None]
@@ -129,6 +131,7 @@ class Naming:
     team_separator: str | None = None
     is_spellable: Callable[[str], bool] = field(default=lambda _path: True)
     name_leads: bool = False
+    may_share: bool = False
     _heads: Mapping[Kind, tuple[str, ...]] = field(init=False, repr=False, compare=False)
     # By head: the longer ones it begins, whose paths are not its own.
     _longer: Mapping[str, tuple[str, ...]] = field(init=False, repr=False, compare=False)
@@ -136,7 +139,7 @@ class Naming:
     def __post_init__(self) -> None:
         heads = {kind: self._heads_of(prefix) for kind, prefix in self.prefixes.items()}
         every = [head for mine in heads.values() for head in mine]
-        if len(set(every)) < len(every):
+        if len(set(every)) < len(every) and not self.may_share:
             raise BackendConfigError(
                 "two kinds have the same prefix, so a connection and a variable could have the same path",
                 hint="give connections, variables and config prefixes of their own",
@@ -185,6 +188,33 @@ class Naming:
         # The first separator must be the one we put there: ("a-", "x") and ("a", "-x") both give "a---x".
         return tail if name and tail.find(self.team_separator) == len(team) else None
 
+    def folders(self, kind: Kind, team: str | None = None) -> tuple[str, ...]:
+        """
+        Give what the paths of this *kind* and *team* begin with, in the order asked.
+
+        Empty where the store keeps no such names, and where the name leads: then they are anywhere.
+        """
+        if self.name_leads or (team is not None and self.team_separator is None):
+            return ()
+        team_part = "" if team is None else f"{team}{self.team_separator}"
+        return tuple(head + team_part for head in self._heads.get(kind, ()))
+
+    def ref(self, path: str, kind: Kind, team: str | None = None) -> Ref | None:
+        """
+        Give the Ref of this *kind* and *team* that has *path*, for listings; None when there is none.
+
+        Raises nothing for a name that cannot be asked for: it sleeps in the store.
+        """
+        for folder in self.folders(kind, team):
+            if path.startswith(folder):
+                try:
+                    found = Ref(kind, path[len(folder) :], team)
+                except InvalidInputError:
+                    continue
+                if path in self.paths(found):
+                    return found
+        return None
+
     def spell(self, ref: Ref, store: str) -> str:
         """
         Give the path of *ref* for writing.
@@ -206,10 +236,10 @@ class PathBackend(Backend, Generic[OptionsT]):
     A foreign store in which one path holds one text: write `_fetch`, inherit the rest.
 
     `read` is final. It spells the name, calls `_fetch` once for each path it may stand under until one
-    holds something, bounds the size, and turns any foreign exception into `BackendUnavailableError`
-    (the one broad `except`: SDK errors quote requests, so only their class name is kept). A subclass
-    builds no path, parses no connection, caches nothing, retries nothing and logs no value. A store
-    whose texts have a shape of their own overrides `_text` too.
+    holds something, bounds the size of its text, and turns any foreign exception into
+    `BackendUnavailableError` (the one broad `except`: SDK errors quote requests, so only their class
+    name is kept). A subclass builds no path, parses no connection, caches nothing, retries nothing and
+    logs no value. A store whose texts have a shape of their own overrides `_text` too.
     """
 
     options_type: type[OptionsT]
@@ -250,10 +280,11 @@ class PathBackend(Backend, Generic[OptionsT]):
         return None
 
     def _entry(self, ref: Ref, fetched: Fetched) -> Entry:
-        check_size(fetched.text, backend=self.name, ref=ref)
+        text = self._text(ref, fetched)
+        check_size(text, backend=self.name, ref=ref)
         return Entry(
             ref=ref,
-            secret=Secret(self._text(ref, fetched)),
+            secret=Secret(text),
             backend=self.name,
             version=fetched.version,
             read_at=self._clock(),

@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, BinaryIO, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -853,8 +854,7 @@ class _Converter:
     def convert(self, value: Any, hint: Any) -> Any:  # noqa: ANN401 -- any type a dataclass may name
         origin = get_origin(hint) or hint
         if origin in (Union, UnionType):
-            inner = [choice for choice in get_args(hint) if choice is not NoneType]
-            return self.convert(value, inner[0]) if len(inner) == 1 else value
+            return self._either(value, get_args(hint))
         if origin is Literal:
             return self._choice(value, get_args(hint))
         if is_dataclass(origin) and origin is not SecretSource:
@@ -866,6 +866,20 @@ class _Converter:
             return list(made) if origin is list else tuple(made)
         read = self._READERS.get(origin)
         return value if read is None else read(self, value)
+
+    def _either(self, value: Any, choices: tuple[Any, ...]) -> Any:  # noqa: ANN401 -- as `convert`
+        """Take the first of *choices* that *value* can be."""
+        if value is None and NoneType in choices:
+            return None
+        refusals = []
+        for choice in choices:
+            if choice is not NoneType:
+                try:
+                    return self.convert(value, choice)
+                except SettingsError as refusal:
+                    refusals.append(refusal)
+        # Of several, the last is meant to be the plainest: what people write most.
+        raise refusals[-1]
 
     def _wrong(self, must: str, hint: str | None = None) -> SettingsError:
         return SettingsError(f"{self._key} must be {must}", key=self._key, hint=hint)
@@ -970,6 +984,10 @@ class _Converter:
     def _secret(self, value: object) -> Secret[str]:
         return resolve(self._source(value), environ=self._environ)
 
+    def _fetcher(self, value: object) -> Callable[[], Secret[str]]:
+        """A secret that its user may fetch again: one that is replaced while the process runs."""
+        return partial(resolve, self._source(value), environ=self._environ)
+
     _READERS: ClassVar[dict[Any, Callable[[_Converter, Any], Any]]] = {
         bool: _flag,
         int: _integer,
@@ -979,6 +997,7 @@ class _Converter:
         timedelta: _duration,
         Secret: _secret,
         SecretSource: _source,
+        Callable: _fetcher,
         dict: _mapping,
         Mapping: _mapping,
     }
