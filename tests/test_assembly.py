@@ -116,6 +116,17 @@ def test_this_process_acts_as_its_unix_user():
     assert local_owner().id == f"local:{os.geteuid()}"
 
 
+def test_a_backend_that_cannot_be_made_is_told_and_left_out_where_somebody_is_told(environ, tmp_path):
+    tables = {"chain": ["vaul", "env", "files"], "backend": {"files": {"kind": "file", "colour": 1}}}
+    settings = load(environ=environ, cwd=tmp_path, tables=tables)
+    told: dict[str, str] = {}
+    with open_room(
+        settings, environ=environ, on_trouble=lambda name, error: told.update({name: error.code})
+    ) as room:
+        assert [row.name for row in room.backends.list()] == ["env"]
+    assert told == {"vaul": "backend_config", "files": "settings"}
+
+
 # --- creating ----------------------------------------------------------------------------------------
 
 

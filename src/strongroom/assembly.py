@@ -24,7 +24,7 @@ from strongroom.audit import AuditLog
 from strongroom.backend import load as load_backend
 from strongroom.cache import Cache, Lifetimes
 from strongroom.chain import Chain, Link
-from strongroom.errors import ConflictError, SealedError
+from strongroom.errors import ConflictError, SealedError, StrongroomError
 from strongroom.model.ref import KINDS
 from strongroom.model.secret import Secret
 from strongroom.place import require_library
@@ -71,6 +71,7 @@ def open_room(
     cwd: Path | None = None,
     deployment: str | None = None,
     passphrase: Callable[[], Secret[str]] | None = None,
+    on_trouble: Callable[[str, StrongroomError], None] | None = None,
 ) -> Room:
     """
     Open one deployment's room, making nothing.
@@ -81,6 +82,8 @@ def open_room(
         cwd: where `./strongroom.toml` is looked for.
         deployment: which of the file's deployments; the first if unsaid.
         passphrase: asks a person, where the store is wrapped by one that the settings do not fetch.
+        on_trouble: told the name of a backend that cannot be made, and why; the room is opened without
+            it. Unsaid, trouble is raised.
 
     Raises:
         SettingsError: the settings are wrong, or an agent or server is named.
@@ -92,8 +95,7 @@ def open_room(
     ways = _Ways(environ=environ, clock=_now, ask=passphrase)
     made: list[Backend] = []
     try:
-        links = [_link(backend, settings, ways, made) for backend in _chain(settings)]
-        return room_of(links, settings, clock=ways.clock)
+        return room_of(_links(settings, ways, made, on_trouble), settings, clock=ways.clock)
     except BaseException:
         for backend in made:
             backend.close()
@@ -107,6 +109,7 @@ def create_room(
     cwd: Path | None = None,
     deployment: str | None = None,
     passphrase: Callable[[], Secret[str]] | None = None,
+    on_trouble: Callable[[str, StrongroomError], None] | None = None,
 ) -> Room:
     """
     Make the store and the outer key of a deployment, where they are missing, and open its room.
@@ -130,7 +133,7 @@ def create_room(
             guard.act(local_owner(), Action.ADMINISTER, None, lambda: _create(settings, ways), reason="init")
         finally:
             log.close()
-    return open_room(settings, environ=environ, passphrase=passphrase)
+    return open_room(settings, environ=environ, passphrase=passphrase, on_trouble=on_trouble)
 
 
 def require_store_tools() -> None:
@@ -223,6 +226,23 @@ def _chain(settings: Settings) -> list[BackendSettings]:
     if not names:
         names = (ENV, NATIVE) if settings.store.path.exists() else (ENV,)
     return [settings.backend.get(name) or BackendSettings(name=name, kind=name) for name in names]
+
+
+def _links(
+    settings: Settings,
+    ways: _Ways,
+    made: list[Backend],
+    on_trouble: Callable[[str, StrongroomError], None] | None,
+) -> list[Link]:
+    links = []
+    for backend in _chain(settings):
+        try:
+            links.append(_link(backend, settings, ways, made))
+        except StrongroomError as error:
+            if on_trouble is None:
+                raise
+            on_trouble(backend.name, error)
+    return links
 
 
 def _link(backend: BackendSettings, settings: Settings, ways: _Ways, made: list[Backend]) -> Link:

@@ -1,0 +1,153 @@
+"""What an installed Airflow asks by itself: its secrets backend and its metadata database."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from strongroom.errors import BackendConfigError
+from strongroom.service.discovery.place import Place
+from strongroom.service.discovery.vendor import NO_BACKEND, vault_token
+from strongroom.settings import SecretSource
+from strongroom.vendors.airflow import AirflowConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from strongroom.service.discovery.place import Surroundings
+    from strongroom.vendors.airflow import SecretsBackend
+
+__all__ = ["places"]
+
+_TITLE = "Airflow's secrets backend"
+_DATABASE_TITLE = "Airflow's metadata database"
+_VAULT = "VaultBackend"
+_FILES = "LocalFilesystemBackend"
+_FOREIGN = {
+    "SecretsManagerBackend": "AWS Secrets Manager",
+    "SystemsManagerParameterStoreBackend": "AWS Parameter Store",
+    "CloudSecretManagerBackend": "Google Secret Manager",
+    "AzureKeyVaultBackend": "Azure Key Vault",
+    "KubernetesSecretsBackend": "Kubernetes secrets",
+    "AkeylessBackend": "Akeyless",
+    "LockboxSecretBackend": "Yandex Lockbox",
+}
+# Keyword arguments of Airflow's VaultBackend that are secrets, and those that are files.
+_SECRETS = ("token", "password", "secret_id", "key_id", "jwt_token", "radius_secret")
+_PATHS = ("token_path", "kubernetes_jwt_path", "jwt_token_path", "gcp_key_path")
+_DATABASE = ("database", "sql_alchemy_conn")
+_KEY = ("core", "fernet_key")
+
+
+def places(around: Surroundings) -> Iterator[Place]:
+    """Find what Airflow asks besides the environment."""
+    config, where = _config(around)
+    if config is None:
+        return
+    for title, look in ((_TITLE, _backends), (_DATABASE_TITLE, _metastore)):
+        try:
+            yield from look(config, where, around)
+        except BackendConfigError as error:
+            yield Place(title=title, where=where, reason=str(error))
+
+
+def _config(around: Surroundings) -> tuple[AirflowConfig | None, str]:
+    """Find Airflow's configuration where Airflow looks for it; where nothing is said, here too."""
+    said = around.set_of("AIRFLOW_CONFIG", "AIRFLOW_HOME")
+    file = around.cwd / "airflow.cfg"
+    if said or not file.is_file():
+        config = AirflowConfig.find(around.environ)
+    elif file.stat().st_uid in (0, os.geteuid()):
+        config = AirflowConfig.find(around.environ, home=around.cwd)
+    else:
+        # Nothing named it: it was only come across.
+        raise BackendConfigError("./airflow.cfg belongs to another user, so it was not read")
+    if config is None:
+        return None, ""
+    place = around.shown(config.file or config.home)
+    return config, f"{place} ({said[0]})" if said else place
+
+
+# --- the secrets backend -----------------------------------------------------------------------------
+
+
+def _backends(config: AirflowConfig, where: str, around: Surroundings) -> Iterator[Place]:
+    told: list[SecretsBackend] = []
+    for is_worker in (False, True):
+        found = config.secrets_backend(is_worker=is_worker, may_run=around.may_run)
+        if found is not None and found not in told:
+            told.append(found)
+            yield _custom(found, where, around)
+
+
+def _custom(found: SecretsBackend, where: str, around: Surroundings) -> Place:
+    kind = found.class_path.rpartition(".")[2]
+    title = _TITLE if found.section == "secrets" else f"{_TITLE} for tasks"
+    place = Place(title=title, where=where, is_first=True, warnings=found.problems)
+    if kind == _VAULT:
+        return _vault(replace(place, name="vault", kind="vault"), found, around)
+    if kind == _FILES:
+        return _files(replace(place, name="files", kind="file"), found, around)
+    what = _FOREIGN.get(kind) or (f"the class {kind}" if kind.isidentifier() else "a class of its own")
+    return replace(place, reason=f"it is {what}: {NO_BACKEND}")
+
+
+def _files(place: Place, found: SecretsBackend, around: Surroundings) -> Place:
+    table: dict[str, Any] = {
+        key: around.cwd / value
+        for key, value in found.kwargs.items()
+        if key.endswith("_file_path") and isinstance(value, str) and value
+    }
+    if not table:
+        return replace(place, reason="its arguments name no file")
+    # Airflow's own follows links.
+    if any(path.is_symlink() for path in table.values()):
+        table["follow_symlinks"] = True
+    is_personal = any(around.is_personal(path) for path in table.values() if isinstance(path, Path))
+    return replace(place, table=table, is_personal=is_personal)
+
+
+def _vault(place: Place, found: SecretsBackend, around: Surroundings) -> Place:
+    place = replace(place, title=f"{place.title}: Vault or OpenBao")
+    if found.problems:
+        # Airflow goes on without arguments; then it asks a Vault on this machine that nobody meant.
+        return replace(place, reason=found.problems[0], warnings=())
+    table = {key: _option(key, value, around) for key, value in found.kwargs.items() if value is not None}
+    if "url" not in table and (said := around.set_of("VAULT_ADDR")):
+        table["url"] = around.environ[said[0]]
+    is_by_token = table.get("auth_type", "token") == "token" and not {"token", "token_path"} & set(table)
+    if is_by_token and (token := vault_token(around)[0]) is not None:
+        table["token"] = token
+    return replace(place, table=table)
+
+
+def _option(key: str, value: object, around: Surroundings) -> object:
+    if isinstance(value, str) and key in _SECRETS:
+        return SecretSource(kind="text", argument=(value,), key=key)
+    if isinstance(value, str) and (key in _PATHS or (key == "verify" and value)):
+        return around.cwd / value
+    return value
+
+
+# --- the metadata database ---------------------------------------------------------------------------
+
+
+def _metastore(config: AirflowConfig, where: str, around: Surroundings) -> Iterator[Place]:
+    origins = {option: config.source(*option) for option in (_DATABASE, _KEY)}
+    if origins[_DATABASE] == "default" and not (config.home / "airflow.db").is_file():
+        return
+    place = Place(
+        title=_DATABASE_TITLE,
+        name="metastore",
+        kind="airflow_metastore",
+        where=where if origins[_DATABASE] != "environment" else "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
+        table={"airflow_home": config.home},
+        is_personal=around.is_personal(config.home),
+    )
+    commands = tuple(f"{key}_cmd" for (_, key), origin in origins.items() if origin == "command")
+    if commands and not around.may_run:
+        told = " and ".join(commands)
+        place = replace(place, table=None, needs_command=commands, reason=f"it needs the command of {told}")
+    yield place
