@@ -1,9 +1,9 @@
 """
-The raw steps: randomness, AES-256-GCM, AES-256-GCM-SIV, HMAC, argon2id.
+The raw steps: randomness, AES-256-GCM, AES-256-GCM-SIV, HMAC, argon2id, and Fernet for what Airflow sealed.
 
-The only file that imports `cryptography`. It knows no format: `envelope.py`, `keyring.py` and
-`wrapping.py` say what is sealed under what. A failed authentication leaves as `TamperedError`;
-no text of the library leaves at all.
+The only file that imports `cryptography`. It knows no format: `envelope.py`, `keyring.py`, `wrapping.py`
+and `fernet.py` say what is sealed under what. A failed authentication leaves as `TamperedError`; no text
+of the library leaves at all.
 """
 
 from __future__ import annotations
@@ -23,9 +23,20 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from strongroom.errors import BackendConfigError, TamperedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-__all__ = ["SivCipher", "argon2id", "draw", "expand", "gcm_seal", "mac", "new_key", "open_twice", "same"]
+__all__ = [
+    "SivCipher",
+    "argon2id",
+    "draw",
+    "expand",
+    "fernet_opener",
+    "gcm_seal",
+    "mac",
+    "new_key",
+    "open_twice",
+    "same",
+]
 
 KEY_BYTES = 32  # AES-256, and every derived key
 NONCE_BYTES = 12  # 96 bits: the only size both modes take without hashing (SP 800-38D §8.2)
@@ -200,6 +211,29 @@ def argon2id(passphrase: bytes, salt: bytes, *, memory_kib: int, iterations: int
             f"this machine cannot spare the {memory_kib // 1024} MiB that the passphrase needs",
             hint="free memory, or raise the memory limit of this process",
         ) from None
+
+
+def fernet_opener(keys: Sequence[str]) -> Callable[[bytes], bytes | None]:
+    """
+    Give a function that opens a Fernet token with the first of *keys* that fits, or gives None.
+
+    Args:
+        keys: each 32 bytes as URL-safe base64, checked before.
+    """
+    from cryptography.fernet import Fernet, InvalidToken  # noqa: PLC0415 -- only Airflow's rows need it
+
+    ciphers = [Fernet(key) for key in keys]
+
+    def opened(token: bytes) -> bytes | None:
+        # Not MultiFernet: it refuses an empty list, and does the same.
+        for cipher in ciphers:
+            try:
+                return cipher.decrypt(token)
+            except InvalidToken:
+                continue
+        return None
+
+    return opened
 
 
 def _missing(algorithm: str) -> BackendConfigError:
