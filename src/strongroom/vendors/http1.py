@@ -33,9 +33,9 @@ __all__ = ["Answer", "Failure", "Reply", "read_answer", "spell_request"]
 _MAX_CHUNKS = 65_536  # of one body: chunks of a few bytes cost a step each
 _MAX_INTERIM = 8  # answers "100 Continue" and the like before the real one
 _METHOD = re.compile(r"[A-Z]{1,16}")
-_PATH = re.compile(r"/[!-\"$-~]*")  # visible ASCII without "#"
-# A segment of one or two dots, also as %2e: servers resolve it, and then another rule applies.
-_DOT_SEGMENT = re.compile(r"/(?:\.|%2e){1,2}(?=[/?;]|$)", re.IGNORECASE)
+_PATH = re.compile(r"/(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*")  # RFC 3986 §3.3, §3.4
+# A segment of one or two dots, escaped or not: servers resolve it, and then another rule applies.
+_DOT_SEGMENT = re.compile(r"(?:/|%2f|%5c)(?:\.|%2e){1,2}(?=/|%2f|%5c|[?;]|$)", re.IGNORECASE)
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _VALUE = re.compile(r"[\t -~]*")
 _OURS = frozenset(
@@ -139,7 +139,7 @@ def spell_request(
 
     Args:
         method: capital letters.
-        target: path and query, escaped already; visible ASCII, no "#", no dot segments.
+        target: path and query, escaped already (RFC 3986); no segment of dots.
         host: what the Host header says.
         headers: of the caller; the framing is ours.
         body: sent with its length, also when it is empty; None sends none.
