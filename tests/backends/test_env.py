@@ -19,6 +19,8 @@ def env(**environ):
 
 
 class TestEnv(BackendContract):
+    looks_at_values = True
+
     def make(self, tmp_path):
         self.environ = {"PATH": "/bin"}
         return Env("env", EnvOptions(), self.environ, clock)

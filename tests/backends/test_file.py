@@ -19,6 +19,8 @@ from strongroom.errors import (
 )
 from strongroom.model.connection import Connection
 from strongroom.model.document import parse_connections
+from strongroom.model.dotenv import format_value
+from strongroom.model.environment import spell
 from strongroom.model.ref import Ref
 from strongroom.testing.contract import CANARY, BackendContract
 
@@ -44,6 +46,7 @@ def variables(path, text, **options):
 
 
 class TestFile(BackendContract):
+    looks_at_values = True
     keeps_teams = False
 
     def make(self, tmp_path):
@@ -259,3 +262,180 @@ def test_fork_while_another_thread_reads_the_file_hangs_nobody(tmp_path):
     reader.join(30)
     assert not is_hung
     assert child.exitcode == 0
+
+
+# --- a `.env` that holds an environment, and an airflow_settings.yaml ----------------------------
+
+
+class TestEnvironmentFile(BackendContract):
+    looks_at_values = True
+
+    def make(self, tmp_path):
+        self.path = tmp_path / ".env"
+        self.environ = {"PATH": "/bin"}
+        self.write()
+        return File("dotenv", FileOptions(environment=self.path), clock)
+
+    def write(self):
+        lines = [f"{name}={format_value(text)}" for name, text in self.environ.items()]
+        replace_file(self.path, "\n".join(lines) + "\n")
+
+    def put(self, backend, ref, text):
+        variable = spell(ref)
+        if variable is None or "=" in variable or ref.name != ref.name.strip() or "#" in variable[:1]:
+            raise InvalidInputError("a .env cannot spell this name")
+        self.environ[variable] = text
+        self.write()
+
+    def remove(self, backend, ref):
+        del self.environ[spell(ref)]
+        self.write()
+
+    def put_oversized(self, backend, ref, text):
+        self.put(backend, ref, text)
+
+    def down(self, backend):
+        self.path.unlink()
+
+    def deny(self, backend, ref):
+        self.path.chmod(0o666)
+
+
+def environment_file(path, text):
+    path.write_text(text, encoding="utf-8")
+    return File("dotenv", FileOptions(environment=path), clock)
+
+
+def test_environment_file_reads_as_the_environment_it_holds(tmp_path):
+    text = (
+        "PATH=/bin\nnot a pair\nexport AIRFLOW_CONN_ORDERS_DB='http://h'\nAIRFLOW_VAR_REGION=eu\n"
+        "AIRFLOW_CONN__DATA___ORDERS_DB=http://theirs\nAIRFLOW_CONN_EMPTY=\nAIRFLOW_VAR_EMPTY=\n"
+        "AIRFLOW_VAR__DATA___EMPTY=\n"
+    )
+    backend = environment_file(tmp_path / ".env.local", text)
+    assert [row.ref.name for row in backend.list("connection")] == ["orders_db"]
+    assert [row.ref.name for row in backend.list("connection", team="Data")] == ["orders_db"]
+    assert [row.ref.name for row in backend.list("variable")] == ["empty", "region"]
+    assert backend.list("variable", team="data") == []
+    assert backend.read(Ref("connection", "Orders_DB")).secret.reveal() == "http://h"
+    assert backend.read(Ref("connection", "orders_db", "DATA")).secret.reveal() == "http://theirs"
+    assert backend.read(Ref("connection", "_data___orders_db")) is None
+    assert backend.read(Ref("variable", "empty")).secret.reveal() == ""
+
+
+def test_environment_file_tells_how_it_spells_and_what_another_spelling_meets(tmp_path):
+    backend = environment_file(tmp_path / ".env", "AIRFLOW_CONN_ORDERS_DB=http://h\n")
+    assert backend.spell(Ref("connection", "Orders_DB")) == "AIRFLOW_CONN_ORDERS_DB"
+    assert backend.summary(Ref("connection", "Orders_DB")).metadata.conn_type == "http"
+    assert backend.summary(Ref("connection", "other")) is None
+    plain = variables(tmp_path / "v.env", "a=1\n")
+    assert plain.spell(Ref("variable", "a")) is None
+
+
+def test_environment_file_with_nothing_of_airflow_is_empty(tmp_path):
+    backend = environment_file(tmp_path / ".env", "DEBUG=1\n")
+    assert backend.list("connection") == []
+    assert backend.check().status == "ready"
+
+
+def test_environment_file_whose_lines_contradict_is_unavailable(tmp_path):
+    backend = environment_file(tmp_path / ".env", f"AIRFLOW_VAR_A={CANARY}\nAIRFLOW_VAR_a=2\n")
+    with pytest.raises(BackendUnavailableError, match="one in lower case") as caught:
+        backend.read(Ref("variable", "a"))
+    assert CANARY not in str(caught.value)
+
+
+SETTINGS = f"""\
+airflow:
+  connections:
+    - conn_id: orders_db
+      conn_type: postgres
+      conn_password: s3cret
+    - conn_id: broken
+      conn_type: http
+      conn_port: {CANARY}
+    - conn_id:
+  variables:
+    - variable_name: region
+      variable_value: eu
+    - variable_name: flag
+      variable_value: true
+  pools: []
+"""
+
+
+def test_astros_settings_give_connections_and_variables(tmp_path):
+    path = tmp_path / "airflow_settings.yaml"
+    path.write_text(SETTINGS)
+    backend = File("astro", FileOptions(settings=path), clock)
+    told = [
+        (row.ref.name, row.metadata.conn_type, row.state.value, row.problem)
+        for kind in ("connection", "variable")
+        for row in backend.list(kind)
+    ]
+    assert told == [
+        ("broken", None, "unparsable", "the port is not a whole number from 0 to 65535 (R8)"),
+        ("orders_db", "postgres", "ok", ""),
+        ("flag", None, "unparsable", "the value is no text and no number (F15)"),
+        ("region", None, "ok", ""),
+    ]
+    assert (
+        Connection.parse(backend.read(Ref("connection", "orders_db")).secret.reveal()).conn_type == "postgres"
+    )
+    assert backend.read(Ref("variable", "region")).secret.reveal() == "eu"
+    for ref in (Ref("connection", "broken"), Ref("variable", "flag")):
+        with pytest.raises(MalformedEntryError) as caught:
+            backend.read(ref)
+        assert CANARY not in str(caught.value)
+
+
+def test_file_that_is_no_astro_settings_is_unavailable(tmp_path):
+    path = tmp_path / "airflow_settings.yaml"
+    path.write_text("orders_db: http://h\n")
+    backend = File("astro", FileOptions(settings=path), clock)
+    assert "no airflow_settings.yaml" in backend.check().message
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (
+            {"environment": Path(".env"), "settings": Path("s.yaml")},
+            "environment and settings both give connections",
+        ),
+        (
+            {"connections": Path("c.json"), "environment": Path(".env")},
+            "connections and environment both give connections",
+        ),
+        (
+            {"variables_file_path": Path("v.env"), "settings": Path("s.yaml")},
+            "variables and settings both give variables",
+        ),
+    ],
+)
+def test_two_files_for_one_kind_are_refused(options, told):
+    with pytest.raises(BackendConfigError, match=told) as caught:
+        File("file", FileOptions(**options), clock)
+    assert "two backends" in caught.value.hint
+
+
+def test_configs_stand_beside_an_environment_file(tmp_path):
+    (tmp_path / ".env").write_text("AIRFLOW_VAR_A=1\n")
+    (tmp_path / "c.env").write_text("key=value\n")
+    backend = File("file", FileOptions(environment=tmp_path / ".env", configs=tmp_path / "c.env"), clock)
+    assert backend.read(Ref("config", "key")).secret.reveal() == "value"
+    assert backend.read(Ref("variable", "a")).secret.reveal() == "1"
+
+
+def test_young_file_that_stays_the_same_is_parsed_once(tmp_path):
+    path = tmp_path / "c.json"
+    path.write_text('{"a": "http://h", "b": "broken"}')
+    backend = File("file", FileOptions(connections=path), clock)
+    first = backend.list("connection")
+    held = backend._files["connection"]
+    content = held.content
+    assert held.signature is None  # so young that it is looked at again
+    assert backend.list("connection") == first
+    assert held.content is content
+    path.write_text('{"a": "http://h", "b": "http://x"}')
+    assert [row.state.value for row in backend.list("connection")] == ["ok", "ok"]

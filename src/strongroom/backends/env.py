@@ -17,20 +17,23 @@ Source: airflow/secrets/environment_variables.py of 3.3.2.
 from __future__ import annotations
 
 import secrets
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from strongroom.backend import Backend, Health, check_size, ephemeral_version
 from strongroom.errors import InvalidInputError, MalformedEntryError
-from strongroom.model.entry import Entry, Summary
+from strongroom.model.entry import Entry, Metadata, Summary
 from strongroom.model.environment import AFTER_TEAM, PREFIXES, spell
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from strongroom.model.condition import Condition
     from strongroom.model.ref import Kind
 
 __all__ = ["BACKEND", "Env", "EnvOptions", "clashes", "spell"]
@@ -78,6 +81,7 @@ class Env(Backend):
         self._environ = environ
         self._clock = clock
         self._key = secrets.token_bytes(16)
+        self._seen = _Seen()
 
     def read(self, ref: Ref) -> Entry | None:
         variable = spell(ref)
@@ -94,19 +98,27 @@ class Env(Backend):
             read_at=self._clock(),
         )
 
+    def check(self) -> Health:
+        """Tell that an environment is always there."""
+        return Health(status="ready")
+
     def spell(self, ref: Ref) -> str | None:
         """Give the variable of the environment that holds *ref*, or None where there can be none."""
         return spell(ref)
 
     def summary(self, ref: Ref) -> Summary | None:
-        text = self._environ.get(spell(ref) or "")
-        if text is None or (not text and _is_nothing_when_empty(ref)):
+        variable = spell(ref)
+        text = None if variable is None else self._environ.get(variable)
+        if variable is None or text is None or (not text and _is_nothing_when_empty(ref)):
             return None
-        return Summary(ref=ref, backend=self.name)
-
-    def check(self) -> Health:
-        """Tell that an environment is always there."""
-        return Health(status="ready")
+        condition = self._condition(ref.kind, variable, text)
+        return Summary(
+            ref=ref,
+            backend=self.name,
+            metadata=Metadata(conn_type=condition.conn_type),
+            state=condition.state,
+            problem=condition.problem,
+        )
 
     def list(
         self,
@@ -122,31 +134,63 @@ class Env(Backend):
 
         Each name given reads back the same variable.
         """
-        names = sorted(
-            ref.name
-            for ref in self._refs(kind, team)
-            if ref.name.startswith(prefix) and ref.name > after and self._holds(ref)
-        )
-        return [Summary(ref=Ref(kind, name, team), backend=self.name) for name in names[:limit]]
+        names = self._names(kind, team)
+        found: list[Summary] = []
+        for name in islice(names, max(bisect_right(names, after), bisect_left(names, prefix)), None):
+            if len(found) == limit or not name.startswith(prefix):
+                break
+            summary = self.summary(Ref(kind, name, team))
+            if summary is not None:
+                found.append(summary)
+        return found
 
-    def _holds(self, ref: Ref) -> bool:
-        return not _is_nothing_when_empty(ref) or bool(self._environ.get(spell(ref) or ""))
+    def _names(self, kind: Kind, team: str | None) -> Sequence[str]:
+        """Give the names in order, found anew only where the environment has other variables than before."""
+        variables = tuple(self._environ)
+        seen = self._seen
+        if seen.variables != variables:
+            seen = self._seen = _Seen(variables)
+        names = seen.names.get((kind, team))
+        if names is None:
+            names = seen.names[kind, team] = sorted(ref.name for ref in _refs(variables, kind, team))
+        return names
 
-    def _refs(self, kind: Kind, team: str | None) -> Iterator[Ref]:
-        head = PREFIXES.get(kind)
-        if head is None:
-            return
-        if team is not None:
-            head += f"_{team.upper()}{AFTER_TEAM}"
-        for variable in tuple(self._environ):
-            if not variable.startswith(head):
-                continue
-            try:
-                ref = Ref(kind, variable[len(head) :].lower(), team)
-            except InvalidInputError:
-                continue  # no name of ours could have been spelled so
-            if spell(ref) == variable:
-                yield ref
+    def _condition(self, kind: Kind, variable: str, text: str) -> Condition:
+        """Look at *text*, once for as long as it stays the same; what is kept of it is a hash."""
+        from strongroom.model.condition import condition_of  # noqa: PLC0415 -- reads do without
+
+        version = ephemeral_version(self._key, text)
+        conditions = self._seen.conditions
+        known = conditions.get(variable)
+        if known is None or known[0] != version:
+            known = conditions[variable] = (version, condition_of(kind, text))
+        return known[1]
+
+
+class _Seen:
+    """What was found in an environment that has these variables."""
+
+    def __init__(self, variables: tuple[str, ...] = ()) -> None:
+        self.variables = variables
+        self.names: dict[tuple[Kind, str | None], Sequence[str]] = {}
+        self.conditions: dict[str, tuple[str, Condition]] = {}
+
+
+def _refs(variables: Iterable[str], kind: Kind, team: str | None) -> Iterator[Ref]:
+    head = PREFIXES.get(kind)
+    if head is None:
+        return
+    if team is not None:
+        head += f"_{team.upper()}{AFTER_TEAM}"
+    for variable in variables:
+        if not variable.startswith(head):
+            continue
+        try:
+            ref = Ref(kind, variable[len(head) :].lower(), team)
+        except InvalidInputError:
+            continue  # no name of ours could have been spelled so
+        if spell(ref) == variable:
+            yield ref
 
 
 def _check_text(text: str, *, backend: str, ref: Ref) -> None:

@@ -1,5 +1,6 @@
 """
-Connections and variables in files, as Airflow's LocalFilesystemBackend reads them.
+Connections and variables in files, as Airflow's LocalFilesystemBackend reads them, in a `.env` that holds
+an environment, and in an `airflow_settings.yaml`.
 
 Rules of this file:
 
@@ -15,13 +16,17 @@ Forms, limits and what differs from Airflow: `model/document.py`, docs/backends/
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import stat
 import threading
-from collections.abc import Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,16 +40,27 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.model.connection import Dialect
-from strongroom.model.document import connection_text, decode, form_of, parse, variable_of
+from strongroom.model.document import connection_of, connection_text, decode, form_of, variable_of
+from strongroom.model.dotenv import shown
 from strongroom.model.entry import Entry, Metadata, Summary
-from strongroom.model.ref import Ref
+from strongroom.model.environment import spell
+from strongroom.model.ref import Kind, Ref
 from strongroom.model.secret import Secret
+from strongroom.model.shelf import (
+    BOTH,
+    Shelves,
+    environment_entries,
+    kind_entries,
+    place_in_environment,
+    place_of,
+    settings_file_entries,
+)
 from strongroom.model.yaml11 import MAX_FILE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
-    from strongroom.model.ref import Kind
+    from strongroom.model.condition import Condition
 
 __all__ = ["BACKEND", "File", "FileOptions"]
 
@@ -65,10 +81,14 @@ class FileOptions:
         connections_file_path: Airflow's word for `connections`.
         variables_file_path: Airflow's word for `variables`.
         configs_file_path: Airflow's word for `configs`.
+        environment: a `.env` of any name that holds an environment, `AIRFLOW_CONN_X=…`: it gives
+            connections and variables, of teams too.
+        settings: an `airflow_settings.yaml`: it gives connections and variables.
         dialect: which of Airflow's two readings objects of connections follow.
         unwrap: give the `value` of `{"value": …, "description": …}`, as an export holds it; False
             gives the object, as Airflow's backend does.
-        quotes: False keeps quotes in .env files as part of the value, as Airflow's backend does.
+        quotes: False keeps quotes in .env files as part of the value, as Airflow's backend does; not
+            for `environment`, which no Airflow reads.
         follow_symlinks: accept a symbolic link, as Kubernetes mounts secrets.
     """
 
@@ -78,19 +98,48 @@ class FileOptions:
     connections_file_path: Path | None = None
     variables_file_path: Path | None = None
     configs_file_path: Path | None = None
+    environment: Path | None = None
+    settings: Path | None = None
     dialect: Dialect = "core"
     unwrap: bool = False
     quotes: bool = True
     follow_symlinks: bool = False
 
 
+class _Content:
+    """What one file held when it was last parsed, and what was found out about it since."""
+
+    def __init__(self, entries: Shelves) -> None:
+        self.entries = entries
+        self.conditions: dict[Ref, Condition] = {}
+        self._names: dict[tuple[Kind, str | None], Sequence[str]] = {}
+
+    def names(self, kind: Kind, team: str | None) -> Sequence[str]:
+        """Give the names of one kind and team in order."""
+        found = self._names.get((kind, team))
+        if found is None:
+            places = self.entries.get(kind, {})
+            found = self._names[kind, team] = sorted(name for owner, name in places if owner == team)
+        return found
+
+
 @dataclass(slots=True)
 class _Held:
-    """What one file held when it was last read."""
+    """
+    One file.
+
+    Args:
+        path: of it.
+        parse: gives the entries in its text, by kind, then by team and name.
+        is_environment: its names are those of an environment.
+    """
 
     path: Path
+    parse: Callable[[str], Shelves]
+    is_environment: bool = False
     signature: tuple[int, ...] | None = None
-    entries: Mapping[str, object] = field(default_factory=dict, repr=False)
+    digest: bytes = b""
+    content: _Content | None = field(default=None, repr=False)
     # By process id: a forked child must not wait for a thread of the parent that held the lock.
     locks: dict[int, threading.Lock] = field(default_factory=dict)
 
@@ -102,14 +151,14 @@ class _Held:
 
 class File(Backend):
     """
-    Entries in up to three files. Keeps no teams: a team's name is absent here.
+    Entries in up to three files. Only an `environment` keeps teams: elsewhere a team's name is absent.
 
     Threads: one lock a file, held while it is read. A forked child may go on using it.
     Consistency: a file replaced by renaming is seen whole by the next read. One written in place may
     be read half; write a new file and rename it.
 
     Raises:
-        BackendConfigError: no file is named, one is named twice, or its ending is unknown.
+        BackendConfigError: no file is named, two are to give one kind, or an ending is unknown.
     """
 
     is_local = True
@@ -120,25 +169,19 @@ class File(Backend):
         self.options = options
         self._clock = clock
         self._key = secrets.token_bytes(16)
-        named = {
-            "connection": _one_of(options.connections, options.connections_file_path, "connections"),
-            "variable": _one_of(options.variables, options.variables_file_path, "variables"),
-            "config": _one_of(options.configs, options.configs_file_path, "configs"),
-        }
-        self._files = {kind: _Held(path) for kind, path in named.items() if path is not None}
+        self._files = _files(options)
         if not self._files:
             raise BackendConfigError(
-                f"the backend {name} names no file", hint="set connections, variables or configs"
+                f"the backend {name} names no file",
+                hint="set connections, variables, configs, environment or settings",
             )
 
     def read(self, ref: Ref) -> Entry | None:
-        held = self._files.get(ref.kind)
-        if held is None or ref.team is not None:
+        found = self._find(ref)
+        if found is None:
             return None
-        entries = self._entries(held)
-        if ref.name not in entries:
-            return None
-        text, metadata = self._text(ref, entries[ref.name])
+        held, _, raw = found
+        text, metadata = self._text(ref, raw, held)
         check_size(text, backend=self.name, ref=ref)
         return Entry(
             ref=ref,
@@ -152,10 +195,19 @@ class File(Backend):
     def check(self) -> Health:
         try:
             for held in self._files.values():
-                self._entries(held)
+                self._content(held)
         except StrongroomError as error:
             return Health(status="error", message=str(error))
         return Health(status="ready")
+
+    def spell(self, ref: Ref) -> str | None:
+        """Give the variable of its `environment` that holds *ref*; None where no such file gives the kind."""
+        held = self._files.get(ref.kind)
+        return spell(ref) if held is not None and held.is_environment else None
+
+    def summary(self, ref: Ref) -> Summary | None:
+        found = self._find(ref)
+        return None if found is None else self._summary(ref, *found)
 
     def list(
         self,
@@ -167,12 +219,30 @@ class File(Backend):
         limit: int = 1000,
     ) -> list[Summary]:
         held = self._files.get(kind)
-        if held is None or team is not None:
+        if held is None:
             return []
-        names = sorted(name for name in self._entries(held) if name.startswith(prefix) and name > after)
-        return [Summary(ref=Ref(kind, name), backend=self.name) for name in names[:limit]]
+        owner = team.lower() if team is not None and held.is_environment else team
+        content = self._content(held)
+        names = content.names(kind, owner)
+        start = max(bisect_right(names, after), bisect_left(names, prefix))
+        wanted = takewhile(lambda name: name.startswith(prefix), names[start : start + limit])
+        return [
+            self._summary(Ref(kind, name, team), held, content, content.entries[kind][owner, name])
+            for name in wanted
+        ]
 
-    def _text(self, ref: Ref, raw: object) -> tuple[str, Metadata]:
+    def _find(self, ref: Ref) -> tuple[_Held, _Content, object] | None:
+        held = self._files.get(ref.kind)
+        place = None if held is None else place_in_environment(ref) if held.is_environment else place_of(ref)
+        if held is None or place is None:
+            return None
+        content = self._content(held)
+        entries = content.entries.get(ref.kind, {})
+        return (held, content, entries[place]) if place in entries else None
+
+    def _text(self, ref: Ref, raw: object, held: _Held) -> tuple[str, Metadata]:
+        if held.is_environment:
+            return str(raw), Metadata()
         try:
             if ref.kind == "connection":
                 return connection_text(ref.name, raw, self.options.dialect), Metadata()
@@ -188,16 +258,42 @@ class File(Backend):
             )
         raise refusal
 
-    def _entries(self, held: _Held) -> Mapping[str, object]:
+    def _summary(self, ref: Ref, held: _Held, content: _Content, raw: object) -> Summary:
+        condition = content.conditions.get(ref)
+        if condition is None:
+            condition = content.conditions[ref] = self._condition(ref, raw, held)
+        return Summary(
+            ref=ref,
+            backend=self.name,
+            metadata=Metadata(conn_type=condition.conn_type),
+            state=condition.state,
+            problem=condition.problem,
+        )
+
+    def _condition(self, ref: Ref, raw: object, held: _Held) -> Condition:
+        from strongroom.model.condition import Condition, condition_of, unparsable  # noqa: PLC0415 -- as env
+
+        if held.is_environment:
+            return condition_of(ref.kind, str(raw))
+        try:
+            if ref.kind == "connection":
+                connection = connection_of(ref.name, raw, self.options.dialect)
+                return Condition(conn_type=connection.conn_type)
+            value = variable_of(ref.name, raw, unwrap=self.options.unwrap and ref.kind == "variable").value
+            return condition_of(ref.kind, value.reveal())
+        except InvalidInputError as error:
+            return unparsable(error, without=f"{shown(ref.name)}: ")
+
+    def _content(self, held: _Held) -> _Content:
         with held.lock():
             signature = self._signature(held.path)
-            if signature != held.signature:
+            if held.content is None or signature != held.signature:
                 # Until it is read again there is nothing to compare with: a failure is tried again.
                 held.signature = None
-                entries, signature, is_settled = self._load(held.path)
-                held.entries = entries
+                content, signature, is_settled = self._load(held)
+                held.content = content
                 held.signature = signature if is_settled else None
-            return held.entries
+            return held.content
 
     def _signature(self, path: Path) -> tuple[int, ...]:
         try:
@@ -206,21 +302,24 @@ class File(Backend):
             raise self._unavailable(path, error) from None
         return _signature_of(status)
 
-    def _load(self, path: Path) -> tuple[Mapping[str, object], tuple[int, ...], bool]:
+    def _load(self, held: _Held) -> tuple[_Content, tuple[int, ...], bool]:
         now = self._clock()
-        data, status = self._read_bytes(path)
+        data, status = self._read_bytes(held.path)
+        digest = hashlib.blake2b(data, key=self._key).digest()
         try:
-            raw = parse(decode(data), form_of(path.name), quotes=self.options.quotes)
-            entries = _by_legal_name(raw)
+            # A young file is read again and again, but parsed only if it holds something else.
+            is_same = held.content is not None and digest == held.digest
+            content = held.content if is_same and held.content else _Content(held.parse(decode(data)))
         except InvalidInputError as error:
             refusal = BackendUnavailableError(
-                f"the file {path} of the backend {self.name} cannot be read: {error}",
+                f"the file {held.path} of the backend {self.name} cannot be read: {error}",
                 backend=self.name,
                 hint=error.hint,
             )
         else:
+            held.digest = digest
             changed_at = datetime.fromtimestamp(status.st_mtime, timezone.utc)
-            return entries, _signature_of(status), now - changed_at > _TICK
+            return content, _signature_of(status), now - changed_at > _TICK
         raise refusal
 
     def _read_bytes(self, path: Path) -> tuple[bytes, os.stat_result]:
@@ -262,6 +361,49 @@ class File(Backend):
         )
 
 
+# --- which file gives what, and how it is read ---------------------------------------------------
+
+
+def _files(options: FileOptions) -> dict[Kind, _Held]:
+    """
+    Give the file of each kind.
+
+    Raises:
+        BackendConfigError: two files are to give one kind, or one's ending is unknown.
+    """
+    named: list[tuple[str, tuple[Kind, ...], _Held]] = []
+    plain: tuple[tuple[str, Kind, Path | None, Path | None], ...] = (
+        ("connections", "connection", options.connections, options.connections_file_path),
+        ("variables", "variable", options.variables, options.variables_file_path),
+        ("configs", "config", options.configs, options.configs_file_path),
+    )
+    for word, kind, ours, airflows in plain:
+        path = _one_of(ours, airflows, word)
+        if path is not None:
+            parse = partial(kind_entries, kind=kind, form=form_of(path.name), quotes=options.quotes)
+            named.append((word, (kind,), _Held(path, parse)))
+    if options.environment is not None:
+        held = _Held(Path(options.environment), environment_entries, is_environment=True)
+        named.append(("environment", BOTH, held))
+    if options.settings is not None:
+        named.append(("settings", BOTH, _Held(Path(options.settings), settings_file_entries)))
+    return _one_file_a_kind(named)
+
+
+def _one_file_a_kind(named: list[tuple[str, tuple[Kind, ...], _Held]]) -> dict[Kind, _Held]:
+    found: dict[Kind, _Held] = {}
+    giver: dict[Kind, str] = {}
+    for word, kinds, held in named:
+        for kind in kinds:
+            if kind in found:
+                raise BackendConfigError(
+                    f"{giver[kind]} and {word} both give {kind}s",
+                    hint="make two backends of them, each in its place in the chain",
+                )
+            found[kind], giver[kind] = held, word
+    return found
+
+
 def _one_of(ours: Path | None, airflows: Path | None, word: str) -> Path | None:
     if ours is not None and airflows is not None:
         raise BackendConfigError(f"both {word} and {word}_file_path are set", hint=f"keep {word}")
@@ -279,20 +421,6 @@ def _one_of(ours: Path | None, airflows: Path | None, word: str) -> Path | None:
 
 def _signature_of(status: os.stat_result) -> tuple[int, ...]:
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def _by_legal_name(raw: Mapping[str, object]) -> dict[str, object]:
-    # A name our grammar refuses can never be asked for, so it only sleeps in the file.
-    found: dict[str, object] = {}
-    for written, item in raw.items():
-        try:
-            name = Ref("variable", written).name
-        except InvalidInputError:
-            continue
-        if name in found:
-            raise InvalidInputError(f'the file holds more than once: "{name}"', rule="F6")
-        found[name] = item
-    return found
 
 
 BACKEND = File

@@ -180,6 +180,8 @@ def connection_of(name: str, raw: object, dialect: Dialect = "core") -> Connecti
         if len(raw) != 1:
             raise InvalidInputError(f"{shown(name)} stands for {len(raw)} connections, not one", rule="F8")
         raw = raw[0]
+    if isinstance(raw, InvalidInputError):  # what `astro.py` found wrong with this one
+        raise _about(name, raw)
     if isinstance(raw, str):
         text = _keep_trailing(raw)
         return _named(name, lambda: Connection.parse(text, dialect))
@@ -219,6 +221,8 @@ def variable_of(name: str, raw: object, *, unwrap: bool = True) -> Variable:
         InvalidInputError: F11 (a date, a number JSON does not have, or nested deeper than 64), or what
             `Variable.from_document` refuses; the message names *name*.
     """
+    if isinstance(raw, InvalidInputError):  # what `astro.py` found wrong with this one
+        raise _about(name, raw)
     if not _is_json(raw, 0):
         raise InvalidInputError(
             f"{shown(name)} holds a date or number that JSON does not have, or is nested too deep",
@@ -240,16 +244,16 @@ def _named(name: str, work: Callable[[], T]) -> T:
     try:
         found = work()
     except InvalidInputError as error:
-        refusal = InvalidInputError(
-            f"{shown(name)}: {error}",
-            offset=error.offset,
-            limit=error.limit,
-            rule=error.rule,
-            hint=error.hint,
-        )
+        refusal = _about(name, error)
     else:
         return found
     raise refusal
+
+
+def _about(name: str, error: InvalidInputError) -> InvalidInputError:
+    return InvalidInputError(
+        f"{shown(name)}: {error}", offset=error.offset, limit=error.limit, rule=error.rule, hint=error.hint
+    )
 
 
 def _fields_of(name: str, raw: Mapping[str, object]) -> dict[str, object]:

@@ -26,6 +26,7 @@ from strongroom.errors import (
     ReadOnlyError,
     StrongroomError,
 )
+from strongroom.model.astro import is_settings, settings_entries
 from strongroom.model.connection import Connection, Dialect
 from strongroom.model.document import decode, format_connections, format_variables, parse
 from strongroom.model.entry import MUST_BE_ABSENT
@@ -435,7 +436,10 @@ def _read(source: Source, form: Form, kind: Kind, team: str | None = None) -> _R
     if form == "env" and (found := parse_environment(text, kind)) is not None:
         places = {key: _of_team(place, team) for key, place in found.places.items()}
         return _Read(raw=found.values, places=places, passed_over=found.passed_over)
-    return _as_named(parse(text, form), team)
+    found = parse(text, form)
+    if form == "yaml" and is_settings(found):
+        found = settings_entries(found, kind)
+    return _as_named(found, team)
 
 
 def _as_named(raw: Mapping[str, object], team: str | None) -> _Read:
