@@ -13,6 +13,8 @@ REF = Ref("variable", "region")
 
 
 class TestMemory(BackendContract):
+    looks_at_values = True
+
     def make(self, tmp_path):
         return Memory()
 
@@ -21,6 +23,8 @@ class TestMemory(BackendContract):
 
 
 class TestFlaky(BackendContract):
+    looks_at_values = True
+
     def make(self, tmp_path):
         return Flaky()
 
@@ -29,11 +33,15 @@ class TestFlaky(BackendContract):
 
 
 class TestSlow(BackendContract):
+    looks_at_values = True
+
     def make(self, tmp_path):
         return Slow()
 
 
 class TestDenying(BackendContract):
+    looks_at_values = True
+
     def make(self, tmp_path):
         return Denying(denied=[])
 

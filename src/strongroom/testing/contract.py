@@ -37,7 +37,7 @@ from strongroom.errors import (
     ReadOnlyError,
     StrongroomError,
 )
-from strongroom.model.entry import MAX_VALUE_BYTES, MUST_BE_ABSENT, Draft, Entry
+from strongroom.model.entry import MAX_VALUE_BYTES, MUST_BE_ABSENT, Draft, Entry, EntryState
 from strongroom.model.ref import Kind, Ref
 from strongroom.model.secret import Secret
 
@@ -45,10 +45,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["CANARY", "CONNECTION_TEXT", "HARD_NAMES", "HARD_TEXTS", "BackendContract"]
+__all__ = ["BROKEN_CONNECTIONS", "CANARY", "CONNECTION_TEXT", "HARD_NAMES", "HARD_TEXTS", "BackendContract"]
 
 CANARY = "cAnArY-5up3r-s3cret-91b7"
 CONNECTION_TEXT = "postgres://us%40er:p%2Fss@db.example:5432/sales?sslmode=require"
+
+BROKEN_CONNECTIONS: tuple[str, ...] = (
+    f"postgres://user:{CANARY}@host:{CANARY}/db",
+    f'{{"conn_type": "postgres", "password": "{CANARY}"',
+    f'{{"conn_type": "http", "{CANARY}": "x"}}',
+    f'{{"conn_type": "http", "port": "{CANARY}"}}',
+    f'{{"conn_type": "http", "extra": "{CANARY}"}}',
+    f"http://{CANARY}@h/#{CANARY}@h",
+    CANARY,
+)
+"""Texts that are no connection, each with the canary where its fault is."""
 
 HARD_TEXTS: dict[str, str] = {
     "empty": "",
@@ -101,6 +112,8 @@ class BackendContract:
     Attributes:
         keeps_teams: False when every team's read is answered *absent*.
         has_compare_and_set: False when an `expected_version` is refused with `ReadOnlyError`.
+        looks_at_values: True when its listing tells connection types and texts that do not parse; False
+            where it would have to open or ask for each value, so that every state is ok.
         kinds: the kinds it keeps.
         hard_texts: variables' texts it must give back exactly; narrow it only with a reason.
         hard_names: names it must keep apart, or answer *absent* to and refuse to write.
@@ -108,6 +121,7 @@ class BackendContract:
 
     keeps_teams = True
     has_compare_and_set = True
+    looks_at_values = False
     kinds: tuple[Kind, ...] = ("connection", "variable")
     hard_texts: dict[str, str] = HARD_TEXTS
     hard_names: Sequence[str] = HARD_NAMES
@@ -378,6 +392,42 @@ class BackendContract:
         self.put(backend, Ref("variable", "quiet"), CANARY)
         assert CANARY not in repr(listable.list("variable"))
 
+    def test_list_of_texts_that_do_not_parse_holds_none_of_them(self, backend: Backend) -> None:
+        listable = self._listable(backend)
+        self._need("connection")
+        for number, text in enumerate(BROKEN_CONNECTIONS):
+            self._put_broken(backend, Ref("connection", f"broken_{number}"), text)
+        for row in listable.list("connection"):
+            assert CANARY not in repr(row)
+            assert row.problem or row.state is not EntryState.UNPARSABLE
+
+    def test_list_tells_what_does_not_parse_and_the_types_of_the_rest(self, backend: Backend) -> None:
+        listable = self._listable(backend)
+        self._need("connection")
+        self.put(backend, Ref("connection", "sound"), CONNECTION_TEXT)
+        for number, text in enumerate(BROKEN_CONNECTIONS):
+            self._put_broken(backend, Ref("connection", f"broken_{number}"), text)
+        rows = {row.ref.name: row for row in listable.list("connection")}
+        sound = rows.pop("sound")
+        assert sound.state is not EntryState.UNPARSABLE
+        if not self.looks_at_values:
+            return
+        assert sound.metadata.conn_type == "postgres"
+        assert {row.state for row in rows.values()} == {EntryState.UNPARSABLE}
+        assert len(rows) == len(BROKEN_CONNECTIONS)
+
+    def test_listed_state_follows_the_text(self, backend: Backend) -> None:
+        listable = self._listable(backend)
+        self._need("connection")
+        if not self.looks_at_values:
+            pytest.skip("this backend does not look at values when it lists")
+        ref = Ref("connection", "mended")
+        states = []
+        for text in (BROKEN_CONNECTIONS[0], CONNECTION_TEXT, BROKEN_CONNECTIONS[1]):
+            self._put_broken(backend, ref, text)
+            states.append(listable.list("connection")[0].state)
+        assert states == [EntryState.UNPARSABLE, EntryState.OK, EntryState.UNPARSABLE]
+
     def test_removed_entry_is_not_listed(self, backend: Backend) -> None:
         listable = self._listable(backend)
         self.put(backend, Ref("variable", "gone"), "x")
@@ -458,6 +508,12 @@ class BackendContract:
         assert CANARY not in health.message
 
     # --- inside --------------------------------------------------------------------------------
+
+    def _put_broken(self, backend: Backend, ref: Ref, text: str) -> None:
+        try:
+            self.put(backend, ref, text)
+        except InvalidInputError:
+            pytest.skip("this backend cannot be made to hold what does not parse")
 
     def _need(self, kind: Kind) -> None:
         if kind not in self.kinds:

@@ -21,6 +21,7 @@ from strongroom.errors import (
     NotFoundError,
     StrongroomError,
 )
+from strongroom.model.condition import condition_of
 from strongroom.model.entry import (
     MAX_VALUE_BYTES,
     MUST_BE_ABSENT,
@@ -70,7 +71,8 @@ class Memory(Backend):
     """
     A whole backend in memory: reads, writes, lists, keeps versions, deletes softly, checks.
 
-    Versions are "1", "2", …; a name written again after its deletion continues them.
+    A listing tells the state of each text. Versions are "1", "2", …; a name written again after its
+    deletion continues them.
 
     Attributes:
         calls: (verb, ref) in the order asked, for tests that count questions.
@@ -215,12 +217,15 @@ class Memory(Backend):
         )
 
     def _summary(self, ref: Ref, version: _Version) -> Summary:
+        condition = condition_of(ref.kind, version.secret.reveal())
         return Summary(
             ref=ref,
             backend=self.name,
             version=version.info.version,
             changed_at=version.info.created_at,
-            metadata=version.metadata,
+            metadata=replace(version.metadata, conn_type=version.metadata.conn_type or condition.conn_type),
+            state=condition.state,
+            problem=condition.problem,
         )
 
     # Last, because below it the name `list` means this method.
