@@ -90,6 +90,14 @@ def test_a_probe_that_never_reports_is_given_up_and_its_late_word_not_heard():
     assert circuit.report(again, 2 * HOLD, is_success=True)
 
 
+def test_a_probe_may_take_as_long_as_a_request_may():
+    circuit = Circuit(HOLD, 2 * HOLD)
+    fail(circuit)
+    circuit.ask(HOLD)
+    assert circuit.ask(2 * HOLD) == HOLD
+    assert isinstance(circuit.ask(3 * HOLD), Permit)
+
+
 def test_what_was_under_way_when_it_opened_neither_closes_nor_holds_it():
     circuit = Circuit(HOLD)
     late = [circuit.ask(0) for _ in range(8)]

@@ -37,7 +37,8 @@ def found(*parts, **bounds):
 def test_a_request_states_host_and_framing_once():
     sent = spell("POST", "/v1/auth/approle/login", {"X-Vault-Namespace": "a/b"}, b'{"role_id":"r"}')
     assert sent == (
-        b"POST /v1/auth/approle/login HTTP/1.1\r\nHost: vault:8200\r\nAccept-Encoding: identity\r\n"
+        b"POST /v1/auth/approle/login HTTP/1.1\r\nHost: vault:8200\r\n"
+        b"User-Agent: strongroom\r\nAccept-Encoding: identity\r\n"
         b'X-Vault-Namespace: a/b\r\nContent-Length: 15\r\n\r\n{"role_id":"r"}'
     )
 
@@ -128,7 +129,7 @@ def test_whatever_is_asked_one_request_is_sent_or_none(target, name, value):
         return
     head, _, rest = sent.partition(b"\r\n\r\n")
     assert rest == b""
-    assert head.count(b"\n") == head.count(b"\r") == head.count(b"\r\n") == 3
+    assert head.count(b"\n") == head.count(b"\r") == head.count(b"\r\n") == 4
 
 
 # --- answers -----------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ Rules of this file:
 2. An open circuit lets exactly one question through after `hold` (the probe), however many threads ask.
    Its success closes the circuit; its failure holds it for another `hold`.
 3. What was under way when the circuit changed does not change it again: only the probe does.
-4. A probe that never reports is given up after another `hold`, so that nothing stays open for ever.
+4. A probe that never reports is given up after `lease`, so that nothing stays open for ever.
 5. Of every ten first questions at most one may be asked again (`Budget`), with nothing to start from.
 
 Threads: every method may be called from several threads at once.
@@ -45,10 +45,12 @@ class Circuit:
 
     Args:
         hold_seconds: how long nobody asks before the next probe.
+        lease_seconds: how long a probe may take; `hold_seconds` at least.
     """
 
-    def __init__(self, hold_seconds: float) -> None:
+    def __init__(self, hold_seconds: float, lease_seconds: float = 0.0) -> None:
         self._hold = hold_seconds
+        self._lease = max(hold_seconds, lease_seconds)
         self._lock = threading.Lock()
         self._failures = 0
         self._period = 0
@@ -69,7 +71,7 @@ class Circuit:
                 return self._permit
             if now < probe_at:
                 return probe_at - now
-            self._probe_at = now + self._hold
+            self._probe_at = now + self._lease
             self._period += 1
             return Permit(self._period, is_probe=True)
 

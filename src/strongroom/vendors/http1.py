@@ -54,6 +54,7 @@ _HEAD = re.compile(
     rb"HTTP/1\.[01] [1-5][0-9][0-9](?: [\t -~\x80-\xff]*)?\r\n"
     rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n)*"
 )
+_ALWAYS = "User-Agent: strongroom\r\nAccept-Encoding: identity\r\n"
 _LENGTH = re.compile(r"[0-9]{1,15}")
 _CHUNK = re.compile(rb"[0-9A-Fa-f]{1,8}")
 _ENDS_HEAD = b"\r\n\r\n"
@@ -155,7 +156,7 @@ def spell_request(
             "the path of a request has a character that must be escaped, or a segment of dots",
             hint="choose a name without . and .. as a part",
         )
-    lines = [f"{method} {target} HTTP/1.1\r\nHost: {host}\r\nAccept-Encoding: identity\r\n"]
+    lines = [f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n{_ALWAYS}"]
     lines.extend(_header(name, value) for name, value in headers.items())
     data = body.reveal() if isinstance(body, Secret) else body
     if data is not None:

@@ -103,9 +103,9 @@ class Deadline:
 
     def failure(self) -> Failure:
         """Give what to raise when a wait has taken all it may."""
-        seconds = min(self._step, self._total)
+        seconds = self._total if time.monotonic() >= self._ends_at else self._step
         return Failure(
-            f"gave no answer within {seconds:.3g} s",
+            f"gave no whole answer within {seconds:.3g} s",
             hint="check how busy it is, or raise timeout",
             is_timeout=True,
         )
@@ -119,7 +119,10 @@ class Stream:
         rested_at: when it was last put aside, by the clock of who did.
     """
 
-    __slots__ = ("_deadline", "_has_answered", "_in", "_is_tls", "_out", "_socket", "_wants", "rested_at")
+    __slots__ = (
+        *("_deadline", "_has_answered", "_is_tls", "_socket", "rested_at"),
+        *("_in", "_out", "_read_first", "_write_first"),
+    )
 
     def __init__(self, plain: socket.socket, deadline: Deadline) -> None:
         self.rested_at = 0.0
@@ -127,7 +130,9 @@ class Stream:
         self._has_answered = False
         self._is_tls = False
         self._socket = plain
-        self._wants: tuple[type[OSError], ...] = (BlockingIOError,)
+        # What TLS raises when it must read in order to write, or the other way round; nothing without TLS.
+        self._read_first: tuple[type[OSError], ...] = ()
+        self._write_first: tuple[type[OSError], ...] = ()
         self._in, self._out = select.poll(), select.poll()
         self._in.register(plain, select.POLLIN)
         self._out.register(plain, select.POLLOUT)
@@ -145,7 +150,7 @@ class Stream:
         from strongroom.vendors.tls import certificate_ends  # noqa: PLC0415
 
         self._is_tls = True
-        self._wants = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
+        self._read_first, self._write_first = (ssl.SSLWantReadError,), (ssl.SSLWantWriteError,)
         try:
             secured = trust.wrap(self._socket, host)
         except OSError as error:
@@ -183,10 +188,12 @@ class Stream:
         while True:
             try:
                 return step(*arguments)
-            except self._wants as error:
-                # TLS may have to read in order to write, and the other way round.
-                turned = self._is_tls and type(error) is self._wants[1]
-                ready = self._out if turned else self._in if self._is_tls else ready
+            except BlockingIOError:
+                pass
+            except self._read_first:
+                ready = self._in
+            except self._write_first:
+                ready = self._out
             except OSError as error:
                 raise self._failure(error) from None
             self._await(ready)
@@ -197,14 +204,12 @@ class Stream:
             raise self._deadline.failure()
 
     def _failure(self, error: OSError) -> Failure:
-        if self._is_tls:
-            from strongroom.vendors.tls import failure_of  # noqa: PLC0415
-
-            found = failure_of(error)
-            if found is not None:
-                return found
         if self._has_answered:
             return Failure("closed the connection in the middle of its answer")
+        if self._is_tls:
+            from strongroom.vendors.tls import failure_of  # noqa: PLC0415 -- loaded already
+
+            return failure_of(error) or _unreached(error)
         return _unreached(error)
 
 

@@ -50,10 +50,21 @@ _HINTS = {
     64: "spell the host in url as the certificate does",
 }
 _UNTRUSTED = "set ca to the PEM file of the authority that signed it; verify = false would check nothing"
-# The words OpenSSL uses for alerts and records, as symbols: ssl.SSLError.reason.
-_WANTS_CERTIFICATE = ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE", "BAD_CERTIFICATE", "UNKNOWN_CA")
-_SPEAKS_OTHERWISE = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
-_IS_OLD = ("PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "VERSION_TOO_LOW")
+# By how OpenSSL's symbols for alerts and records end (ssl.SSLError.reason).
+_SYMBOLS = {
+    ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE", "BAD_CERTIFICATE", "UNKNOWN_CA"): (
+        "refuses the TLS connection",
+        "it may want a client certificate, from an authority it knows",
+    ),
+    ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"): (
+        "does not speak TLS",
+        "check whether url should begin with http:",
+    ),
+    ("PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "VERSION_TOO_LOW"): (
+        "speaks no TLS that is new enough",
+        "TLS 1.2 is the oldest that is spoken here",
+    ),
+}
 
 
 class Trust:
@@ -172,13 +183,11 @@ def failure_of(error: OSError) -> Failure | None:
         code = error.verify_code
         reason = _REASONS.get(code, f"does not pass the check (OpenSSL's number {code})")
         return Failure(f"shows a certificate that {reason}", hint=_HINTS.get(code, _UNTRUSTED))
-    if not isinstance(error, ssl.SSLError) or isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+    if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        return Failure("closed the connection without an answer", is_unanswered=True)
+    if not isinstance(error, ssl.SSLError):
         return None
-    reason = error.reason or ""
-    if reason.endswith(_WANTS_CERTIFICATE):
-        return Failure("refuses the TLS connection", hint="it may want a client certificate it knows")
-    if reason.endswith(_SPEAKS_OTHERWISE):
-        return Failure("does not speak TLS", hint="check whether the url should begin with http:")
-    if reason.endswith(_IS_OLD):
-        return Failure("speaks no TLS that is new enough", hint="TLS 1.2 is the oldest that is spoken here")
+    for symbols, (words, hint) in _SYMBOLS.items():
+        if (error.reason or "").endswith(symbols):
+            return Failure(words, hint=hint)
     return Failure("failed in TLS")

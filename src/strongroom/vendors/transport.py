@@ -111,8 +111,8 @@ class _Question(NamedTuple):
 class _Side:
     """What one process has: its connections at rest, and what it has learnt of the place."""
 
-    def __init__(self, hold_seconds: float) -> None:
-        self.circuit = Circuit(hold_seconds)
+    def __init__(self, total_seconds: float) -> None:
+        self.circuit = Circuit(_HOLD_SECONDS, total_seconds)
         self.budget = Budget()
         self.why = ""  # words of the last failure
         self._idle: list[Stream] = []
@@ -280,6 +280,7 @@ class Transport:
             if stream is None and not side.budget.spend():
                 raise
             side.drop()
+        # On a new connection: before several nodes it may lead to another of them.
         return self._exchange(side, self._connect(question.deadline), question)
 
     def _may_repeat(self, side: _Side, question: _Question) -> bool:
@@ -336,7 +337,7 @@ class Transport:
                 abandoned = self._sides.pop(parent, None)
                 if abandoned is not None:
                     abandoned.abandon()
-            side = self._sides.setdefault(process, _Side(max(_HOLD_SECONDS, self._total)))
+            side = self._sides.setdefault(process, _Side(self._total))
         if self._is_closed:
             raise self._unavailable("is closed", None)
         return side
