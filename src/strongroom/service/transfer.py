@@ -436,10 +436,8 @@ def _read(source: Source, form: Form, kind: Kind, team: str | None = None) -> _R
     if form == "env" and (found := parse_environment(text, kind)) is not None:
         places = {key: _of_team(place, team) for key, place in found.places.items()}
         return _Read(raw=found.values, places=places, passed_over=found.passed_over)
-    found = parse(text, form)
-    if form == "yaml" and is_settings(found):
-        found = settings_entries(found, kind)
-    return _as_named(found, team)
+    raw = parse(text, form)
+    return _as_named(settings_entries(raw, kind) if form == "yaml" and is_settings(raw) else raw, team)
 
 
 def _as_named(raw: Mapping[str, object], team: str | None) -> _Read:
