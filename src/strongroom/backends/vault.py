@@ -1,0 +1,616 @@
+"""
+Vault and OpenBao: the key-value engine, versions 1 and 2, at the paths Airflow's VaultBackend reads.
+
+| Ref | KV 2 | KV 1 |
+|---|---|---|
+| connection `orders_db` | `secret/data/connections/orders_db` | `secret/connections/orders_db` |
+| variable `region` | `secret/data/variables/region`, its field `value` | `secret/variables/region` |
+| variable `region` of team `data` | `secret/data/variables/data/region` | `secret/variables/data/region` |
+
+Rules of this file:
+
+1. A read is one request, and an absence is one request too, once the mount has answered once. A mount
+   that is not there or of the other version is trouble with the setting to change, never an absence.
+2. What is stored becomes the text Airflow makes of it: `conn_uri`, or the whole object as JSON; of
+   variables and config the field `value`.
+3. Logging in, tokens and their renewal are `vendors/vault.py`.
+
+Every option: docs/backends/vault.md.
+
+Source: apache-airflow-providers-hashicorp 4.8.4; the HTTP API of OpenBao 2.7, run against it.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import msgspec
+
+from strongroom.backend import Fetched, Health, Naming, PathBackend, ephemeral_version
+from strongroom.errors import (
+    AccessDeniedError,
+    BackendConfigError,
+    BackendUnavailableError,
+    InvalidInputError,
+    MalformedEntryError,
+    StrongroomError,
+)
+from strongroom.model.entry import Summary
+from strongroom.model.jsontext import decode
+from strongroom.model.secret import Secret
+from strongroom.vendors.transport import Transport, TransportOptions
+from strongroom.vendors.vault import VaultSession
+from strongroom.vendors.vault_folder import Folders
+from strongroom.vendors.vault_login import (
+    AppRole,
+    Login,
+    StaticToken,
+    TokenFile,
+    complaints,
+    no_namespace,
+    shaped,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from strongroom.model.ref import Kind, Ref
+    from strongroom.vendors.transport import Reply
+    from strongroom.vendors.vault import TokenFacts
+
+__all__ = ["BACKEND", "ListedVault", "Vault", "VaultAuth", "VaultOptions"]
+
+_MAX_BODY_BYTES = 8 * 1024 * 1024  # a value of 1 MiB whose every character is escaped, and what is around it
+_Fetch = Callable[[], Secret[str]]
+_OK, _DENIED, _ABSENT = 200, 403, 404
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VaultAuth:
+    """
+    How to log in.
+
+    Args:
+        method: `token` or `approle`.
+        mount_point: where the method is mounted, without `auth/`; its name if unsaid.
+        token: a token.
+        token_path: a file that holds one and that somebody else replaces.
+        role_id: of AppRole.
+        secret_id: of AppRole.
+        secret_id_wrapped: a token that wraps it, in its place.
+    """
+
+    method: str = "token"
+    mount_point: str | None = None
+    token: _Fetch | Secret[str] | None = None
+    token_path: Path | None = None
+    role_id: str | Secret[str] | None = field(default=None, repr=False)
+    secret_id: _Fetch | Secret[str] | None = None
+    secret_id_wrapped: _Fetch | Secret[str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VaultOptions:
+    """
+    Where the server is, how to log in, and where things stand. Airflow's keyword arguments are accepted.
+
+    Args:
+        url: `https://host:8200`.
+        auth: how to log in, in one table.
+        auth_type, auth_mount_point: Airflow's words for its `method` and `mount_point`; like the next
+            five, they may stand here in place of `auth`.
+        mount_point: where the engine is mounted; None or "" when each name says it in its first segment.
+        kv_engine_version: 1 or 2.
+        connections_path: one prefix or several, asked in order; "" for none; None or False when this
+            store keeps no connections.
+        variables_path: likewise.
+        config_path: likewise.
+        use_team_secrets_path: a team's names stand below its own folder, and global ones hold no "/".
+        global_secrets_path: one prefix more for all three.
+        namespace: of Vault Enterprise or OpenBao.
+        verify: False checks no certificate; a path is `ca`.
+        ca: certificates to trust in place of the system's.
+        cert: Airflow's words for the next two: one file, or the certificate and its key.
+        client_cert: shown to the server.
+        client_key: of `client_cert`.
+        timeout: for connecting and for each wait of an answer.
+    """
+
+    url: str
+    auth: VaultAuth | None = None
+    auth_type: str | None = None
+    auth_mount_point: str | None = None
+    token: _Fetch | Secret[str] | None = None
+    token_path: Path | None = None
+    role_id: str | Secret[str] | None = field(default=None, repr=False)
+    secret_id: _Fetch | Secret[str] | None = None
+    secret_id_wrapped: _Fetch | Secret[str] | None = None
+    mount_point: str | None = "secret"
+    kv_engine_version: int = 2
+    connections_path: bool | tuple[str, ...] | str | None = "connections"
+    variables_path: bool | tuple[str, ...] | str | None = "variables"
+    config_path: bool | tuple[str, ...] | str | None = "config"
+    use_team_secrets_path: bool = False
+    global_secrets_path: str | None = None
+    namespace: str | None = None
+    verify: bool | Path = True
+    ca: Path | None = None
+    cert: tuple[Path, ...] | Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
+    timeout: timedelta = timedelta(seconds=3)
+
+
+class _Keys(msgspec.Struct):
+    keys: list[str]
+
+
+class _Listed(msgspec.Struct):
+    data: _Keys
+
+
+class _Metadata(msgspec.Struct):
+    version: int
+
+
+class _Versioned(msgspec.Struct):
+    data: msgspec.Raw
+    metadata: _Metadata
+
+
+class _Two(msgspec.Struct):
+    data: _Versioned
+
+
+class _One(msgspec.Struct):
+    data: msgspec.Raw
+
+
+class _MountFacts(msgspec.Struct):
+    path: str
+    type: str
+    options: dict[str, str] | None = None
+
+
+class _Mount(msgspec.Struct):
+    data: _MountFacts
+
+
+class Vault(PathBackend[VaultOptions]):
+    """
+    Entries in a key-value engine. Where one mount is named, it can list too (`ListedVault`).
+
+    Versions are those of KV 2; KV 1 has none, so they change with the text and mean nothing outside
+    this process. A deleted or destroyed version is absent.
+
+    Trust: the server's answers are data; its words are compared and never shown.
+    Threads: may be used from several threads at once, and after a fork; one login for all of them.
+
+    Raises:
+        BackendConfigError: options that contradict one another, or say too little.
+    """
+
+    options_type = VaultOptions
+
+    def __new__(
+        cls, name: str, options: VaultOptions, clock: Callable[[], datetime]
+    ) -> Vault:  # what can be asked for is seen in what it is: `isinstance(backend, Listable)`
+        del name, clock
+        return super().__new__(ListedVault if cls is Vault and options.mount_point else cls)
+
+    def __init__(self, name: str, options: VaultOptions, clock: Callable[[], datetime]) -> None:
+        super().__init__(name, options, _naming(name, options), clock)
+        self._key = secrets.token_bytes(16)
+        self._mount = (options.mount_point or "").strip("/")
+        self._is_versioned = _is_versioned(name, options)
+        self._known: set[str] = set()  # mounts that answered as configured, or may not be asked about
+        login = _login(name, options)
+        self._transport = Transport(_transport(name, options))
+        self._session = VaultSession(login, self._transport, place=name, namespace=options.namespace)
+
+    def close(self) -> None:
+        self._session.close()
+        self._transport.close()
+
+    # --- reading ---
+
+    def _fetch(self, path: str) -> Fetched | None:
+        mount, rest = (self._mount, path) if self._mount else self._led(path)
+        where = f"{mount}/data/{rest}" if self._is_versioned else f"{mount}/{rest}"
+        if not self._mount and not self._is_versioned:
+            # Below `<mount>/data` nothing but a key-value engine answers; without it a name could reach
+            # `auth/token/lookup-self` and the like.
+            self._check_mount(mount, must_be_known=True)
+        reply = self._session.request("GET", f"/v1/{quote(where)}")
+        if reply.status == _OK:
+            return self._found(mount, reply)
+        if reply.status != _ABSENT:
+            raise self._refusal(mount, "read", where, reply)
+        self._check_absence(mount, reply)
+        return None
+
+    def _led(self, path: str) -> tuple[str, str]:
+        mount, _, rest = path.partition("/")
+        return mount, rest
+
+    def _found(self, mount: str, reply: Reply) -> Fetched | None:
+        if self._is_versioned:
+            two = shaped(reply, _Two, self.name)
+            raw, version = (None, "") if two is None else (two.data.data, str(two.data.metadata.version))
+        else:
+            one = shaped(reply, _One, self.name)
+            raw, version = (None if one is None else one.data), ""
+        if raw is None:
+            self._check_mount(mount)
+            raise BackendUnavailableError(
+                f"the backend {self.name} gave an answer of another shape", backend=self.name
+            )
+        text = bytes(raw).decode()
+        self._know(mount)
+        if text == "null":
+            return None  # a deleted version, where a proxy drops the status
+        return Fetched(text=text, version=version or ephemeral_version(self._key, text))
+
+    def _text(self, ref: Ref, fetched: Fetched) -> str:
+        held = self._object(ref, fetched.text)
+        if ref.kind != "connection":
+            return self._value(ref, held)
+        uri = held.get("conn_uri")
+        if not uri:
+            return json.dumps(held)  # as Airflow spells it: the same text, the same connection
+        if not isinstance(uri, str):
+            raise self._malformed(ref, "a conn_uri that is not text")
+        return uri
+
+    def _object(self, ref: Ref, text: str) -> dict[str, object]:
+        try:
+            held = decode(text, what="what is stored")
+        except InvalidInputError as error:
+            refusal = self._malformed(ref, f"what cannot be used: {error}", hint=error.hint)
+        else:
+            if isinstance(held, dict):
+                return held
+            refusal = self._malformed(ref, "no object of fields")
+        raise refusal
+
+    def _value(self, ref: Ref, held: dict[str, object]) -> str:
+        value = held.get("value")
+        if value is None:
+            raise self._malformed(ref, 'no field "value"', hint='write its text to the field "value"')
+        # As a file of variables would give it, and as `airflow variables import` would store it.
+        return value if isinstance(value, str) else json.dumps(value, indent=2)
+
+    def _malformed(self, ref: Ref, what: str, hint: str | None = None) -> MalformedEntryError:
+        return MalformedEntryError(
+            f"{ref} in the backend {self.name} holds {what}", backend=self.name, ref=str(ref), hint=hint
+        )
+
+    # --- what is not there, and what is not as configured ---
+
+    def _check_absence(self, mount: str, reply: Reply) -> None:
+        words = complaints(reply)
+        if "namespace not found" in words:
+            raise no_namespace(self.name)
+        if "versioned K/V" in words:
+            raise self._other_version(2)
+        if "no handler for route" in words:
+            if self._mount:
+                raise BackendConfigError(
+                    f"the backend {self.name} has no mount {mount}",
+                    hint=f"set backend.{self.name}.mount_point to where the engine is mounted",
+                )
+            return
+        self._check_mount(mount)
+
+    def _refusal(self, mount: str, verb: str, where: str, reply: Reply) -> StrongroomError:
+        if reply.status == _DENIED:
+            self._check_mount(mount)
+            folder = where.rpartition("/")[0] + "/*" if verb == "read" else where
+            return AccessDeniedError(
+                f"no policy of the token of the backend {self.name} allows {verb} on {where}",
+                reason=f"{verb} on {where}",
+                hint=f'a policy for it: path "{folder}" {{ capabilities = ["{verb}"] }}; or check mount_point',
+            )
+        self._check_mount(mount)
+        return BackendUnavailableError(
+            f"the backend {self.name} answered with the status {reply.status}", backend=self.name
+        )
+
+    def _know(self, mount: str) -> None:
+        if len(self._known) > 1000:  # noqa: PLR2004 -- where names lead, their authors choose the mounts
+            self._known.clear()
+        self._known.add(mount)
+
+    def _check_mount(self, mount: str, *, must_be_known: bool = False) -> None:
+        """
+        Ask once what is mounted, after an answer that something misconfigured would give too.
+
+        Raises:
+            BackendConfigError: it is not what the settings say.
+            AccessDeniedError: it must be known, and the server does not say.
+        """
+        if mount in self._known:
+            return
+        facts = self._facts(mount, must_be_known=must_be_known)
+        if facts is None and must_be_known:
+            raise AccessDeniedError(
+                f"the backend {self.name} does not say what is mounted at {mount}", reason=f"read on {mount}/"
+            )
+        if facts is not None:
+            self._check_facts(mount, facts)
+        self._know(mount)
+
+    def _facts(self, mount: str, *, must_be_known: bool) -> _MountFacts | None:
+        try:
+            reply = self._session.request("GET", f"/v1/sys/internal/ui/mounts/{quote(mount)}")
+        except StrongroomError:
+            if must_be_known:
+                raise
+            return None  # the question itself was answered, and that answer stands
+        found = shaped(reply, _Mount, self.name) if reply.status == _OK else None
+        return None if found is None else found.data
+
+    def _check_facts(self, mount: str, facts: _MountFacts) -> None:
+        real = facts.path.strip("/")
+        if facts.type not in ("kv", "generic"):
+            raise BackendConfigError(
+                f"the mount {real} of the backend {self.name} is no key-value engine",
+                hint=f"set backend.{self.name}.mount_point to where one is mounted",
+            )
+        if real != mount:
+            below = mount[len(real) + 1 :]
+            raise BackendConfigError(
+                f"the backend {self.name} has no mount {mount}, but {real}",
+                hint=f'set mount_point = "{real}" and begin the paths with "{below}/"',
+            )
+        version = 2 if (facts.options or {}).get("version") == "2" else 1
+        if version != self.options.kv_engine_version:
+            raise self._other_version(version)
+
+    def _other_version(self, version: int) -> BackendConfigError:
+        return BackendConfigError(
+            f"the backend {self.name} reads a mount of version {version} as version {3 - version}",
+            hint=f"set kv_engine_version = {version}",
+        )
+
+    # --- checking ---
+
+    def check(self) -> Health:
+        """Tell whether it answers, is unsealed, knows us, and is mounted as configured: two requests."""
+        ends = {}
+        try:
+            token = self._session.look()
+            if self._mount:
+                self._known.discard(self._mount)
+                self._check_mount(self._mount)
+        except StrongroomError as error:
+            return Health(status="error", message=f"{error} ({error.hint})" if error.hint else str(error))
+        if token is not None and token.seconds_left is not None:
+            ends["token"] = self._clock() + timedelta(seconds=token.seconds_left)
+        if self._transport.certificate_ends is not None:
+            ends["server certificate"] = self._transport.certificate_ends
+        return Health(status="ready", message=_told(token), ends=ends)
+
+
+def _told(token: TokenFacts | None) -> str:
+    if token is None:
+        return "the token may not look itself up, so how long it lives is not known"
+    left = "never ends" if token.seconds_left is None else f"ends in {timedelta(seconds=token.seconds_left)}"
+    return f"the token {left}; policies {', '.join(token.policies) or 'none'}"
+
+
+class ListedVault(Vault):
+    """
+    A `Vault` with one mount, which can be listed.
+
+    A name whose value was deleted from KV 2 is listed until its metadata is deleted too.
+    """
+
+    def __init__(self, name: str, options: VaultOptions, clock: Callable[[], datetime]) -> None:
+        super().__init__(name, options, clock)
+        self._folders = Folders(self._keys)
+        paths = [path for key in _KINDS.values() for path in set(_prefixes(name, key, options))]
+        self._is_shared = len(set(paths)) < len(paths)
+
+    def list(
+        self,
+        kind: Kind,
+        *,
+        team: str | None = None,
+        prefix: str = "",
+        after: str = "",
+        limit: int = 1000,
+    ) -> list[Summary]:
+        """
+        As `Listable`; a name below several prefixes is given once.
+
+        Raises:
+            BackendConfigError: kinds share a prefix, so that only the values would tell them apart.
+            AccessDeniedError: no policy allows `list`.
+        """
+        roots = self.naming.folders(kind, team)
+        if roots and self._is_shared:
+            raise BackendConfigError(
+                f"the backend {self.name} cannot list: connections, variables or config share a path",
+                hint="give each a path of its own",
+            )
+
+        def is_name(root: str, name: str) -> bool:
+            return self.naming.ref(root + name, kind, team) is not None
+
+        names = self._folders.names(roots, is_name, prefix=prefix, after=after, limit=limit)
+        refs = [self.naming.ref(root + name, kind, team) for root, name in names]
+        return [Summary(ref=ref, backend=self.name) for ref in refs if ref is not None]
+
+    def _keys(self, folder: str, after: str, limit: int) -> Sequence[str]:
+        where = "/".join(
+            part for part in (self._mount, *(("metadata",) * self._is_versioned), folder.rstrip("/")) if part
+        )
+        query = f"?list=true&limit={limit}" + (f"&after={quote(after, safe='')}" if after else "")
+        reply = self._session.request("GET", f"/v1/{quote(where)}{query}")
+        if reply.status == _ABSENT:
+            self._check_absence(self._mount, reply)
+            return ()
+        if reply.status != _OK:
+            raise self._refusal(self._mount, "list", where, reply)
+        found = shaped(reply, _Listed, self.name)
+        if found is None:
+            raise BackendUnavailableError(
+                f"the backend {self.name} gave a listing of another shape", backend=self.name
+            )
+        return found.data.keys
+
+
+# --- options -------------------------------------------------------------------------------------------
+
+_KINDS: dict[Kind, str] = {
+    "connection": "connections_path",
+    "variable": "variables_path",
+    "config": "config_path",
+}
+
+
+def _naming(name: str, options: VaultOptions) -> Naming:
+    prefixes = {kind: _prefixes(name, key, options) for kind, key in _KINDS.items()}
+    return Naming(
+        prefixes,
+        team_separator="/" if options.use_team_secrets_path else None,
+        name_leads=not options.mount_point,
+        may_share=True,
+    )
+
+
+def _prefixes(name: str, key: str, options: VaultOptions) -> tuple[str, ...]:
+    given = getattr(options, key)
+    if given is True:
+        raise BackendConfigError(
+            f"backend.{name}.{key} must be a path, a list of paths, or false",
+            hint="false keeps the kind out of this backend",
+        )
+    found = () if given is None or given is False else (given,) if isinstance(given, str) else tuple(given)
+    every = (*found, *(() if options.global_secrets_path is None else (options.global_secrets_path,)))
+    return tuple(path.strip("/") for path in every)
+
+
+def _is_versioned(name: str, options: VaultOptions) -> bool:
+    if options.kv_engine_version not in (1, 2):
+        raise BackendConfigError(f"backend.{name}.kv_engine_version must be 1 or 2")
+    return options.kv_engine_version == 2  # noqa: PLR2004 -- of the engine
+
+
+def _login(name: str, options: VaultOptions) -> Login:
+    auth = _auth(name, options)
+    if auth.method == "token":
+        return _token(name, auth)
+    if auth.role_id is None:
+        raise BackendConfigError(f"backend.{name} logs in by approle without a role_id", hint="set role_id")
+    if auth.secret_id is not None and auth.secret_id_wrapped is not None:
+        raise BackendConfigError(
+            f"backend.{name} has both secret_id and secret_id_wrapped", hint="keep one of them"
+        )
+    return AppRole(
+        name,
+        mount=(auth.mount_point or "approle").strip("/"),
+        role_id=auth.role_id if isinstance(auth.role_id, Secret) else Secret(auth.role_id),
+        secret_id=_fetch(auth.secret_id),
+        wrapped=_fetch(auth.secret_id_wrapped),
+    )
+
+
+def _token(name: str, auth: VaultAuth) -> Login:
+    if auth.token_path is not None and auth.token is None:
+        return TokenFile(name, auth.token_path)
+    fetch = _fetch(auth.token)
+    if fetch is None or auth.token_path is not None:
+        what = "no token" if fetch is None else "both token and token_path"
+        raise BackendConfigError(
+            f"backend.{name} has {what}",
+            hint='set token = { env = "VAULT_TOKEN" }, or token_path, or auth_type = "approle"',
+        )
+    return StaticToken(name, fetch)
+
+
+def _fetch(given: _Fetch | Secret[str] | None) -> _Fetch | None:
+    return (lambda: given) if isinstance(given, Secret) else given
+
+
+def _auth(name: str, options: VaultOptions) -> VaultAuth:
+    """Join what `auth` says and what stands beside it; they may agree, and not contradict."""
+    inner = options.auth
+    beside = {
+        member.name: getattr(options, _BESIDE.get(member.name, member.name)) for member in fields(VaultAuth)
+    }
+    if inner is None:
+        auth = VaultAuth(**{**beside, "method": beside["method"] or "token"})
+    else:
+        for key, value in beside.items():
+            if value is not None and value != getattr(inner, key):
+                said = _BESIDE.get(key, key)
+                raise BackendConfigError(
+                    f"backend.{name} says both {said} and auth.{key}", hint=f"keep auth and drop {said}"
+                )
+        auth = inner
+    _check_method(name, auth)
+    return auth
+
+
+_BESIDE = {"method": "auth_type", "mount_point": "auth_mount_point"}
+_OF_METHOD = {
+    "token": ("token", "token_path"),
+    "approle": ("role_id", "secret_id", "secret_id_wrapped"),
+}
+
+
+def _check_method(name: str, auth: VaultAuth) -> None:
+    if auth.method not in _OF_METHOD:
+        raise BackendConfigError(
+            f"backend.{name} logs in by a method that is not known here",
+            hint=f"known: {', '.join(_OF_METHOD)}",
+        )
+    for method, keys in _OF_METHOD.items():
+        stray = [key for key in keys if getattr(auth, key) is not None]
+        if method != auth.method and stray:
+            raise BackendConfigError(
+                f"backend.{name} logs in by {auth.method}, which has no {stray[0]}",
+                hint=f'drop {stray[0]}, or set auth_type = "{method}"',
+            )
+
+
+def _transport(name: str, options: VaultOptions) -> TransportOptions:
+    ca = options.ca
+    if isinstance(options.verify, Path):
+        if ca is not None:
+            raise BackendConfigError(f"backend.{name} names its ca in verify and in ca", hint="keep ca")
+        ca = options.verify
+    cert, key = _certificate(name, options)
+    return TransportOptions(
+        place=name,
+        url=options.url,
+        timeout=options.timeout,
+        ca=ca,
+        client_cert=cert,
+        client_key=key,
+        verify=options.verify is not False,
+        max_body_bytes=_MAX_BODY_BYTES,
+    )
+
+
+def _certificate(name: str, options: VaultOptions) -> tuple[Path | None, Path | None]:
+    if options.cert is None:
+        return options.client_cert, options.client_key
+    if options.client_cert is not None or options.client_key is not None:
+        raise BackendConfigError(f"backend.{name} has both cert and client_cert", hint="keep client_cert")
+    both = options.cert if isinstance(options.cert, tuple) else (options.cert,)
+    if len(both) not in (1, 2):
+        raise BackendConfigError(f"backend.{name}.cert must be one file, or a certificate and its key")
+    return both[0], both[1] if len(both) == 2 else None  # noqa: PLR2004 -- the pair
+
+
+BACKEND = Vault

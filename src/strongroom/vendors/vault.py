@@ -1,0 +1,461 @@
+"""
+One login to Vault or OpenBao for a whole process: the token, its renewal, and asking with it.
+
+Not for what stands at a path (`backends/vault.py`), for how one logs in (`vault_login.py`) or for how
+bytes travel (`transport.py`).
+
+Rules of this file:
+
+1. One login is under way at a time, however many threads want one; all of them share what comes of it.
+2. A question is asked with the token there is: nothing is looked up before it. Only after a refusal the
+   token itself is looked up; one that is dead is replaced once, and the question asked once more.
+3. A login that was refused is not tried again for 5 s, then 10 s, up to 60 s; meanwhile it is refused
+   here. No answer at all is no refusal.
+4. A token is renewed at about two thirds of its life, on a thread that keeps nothing alive. Where that
+   fails the token serves as long as it lives. What cannot be renewed any more is replaced before it ends.
+5. A forked child has the token, and locks, thread and logins of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from copy import copy
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from strongroom.bulkhead import Flight, seconds_left
+from strongroom.errors import (
+    BackendConfigError,
+    BackendUnavailableError,
+    NotAuthenticatedError,
+    RateLimitedError,
+    StrongroomError,
+)
+from strongroom.model.secret import Secret
+from strongroom.vendors.vault_login import (
+    Grant,
+    Login,
+    check_answered,
+    complaints,
+    granted,
+    shaped,
+)
+
+if TYPE_CHECKING:
+    from strongroom.vendors.transport import Reply, Transport
+
+__all__ = ["TokenFacts", "VaultSession"]
+
+_log = logging.getLogger("strongroom.vault")
+
+FIRST_PAUSE = 5.0  # seconds after a refused login; each further one doubles it
+LAST_PAUSE = 60.0
+_LOOK_AFTER = (
+    30.0  # seconds a token of the settings is used before it is looked up: most processes end sooner
+)
+_RETRY_SECONDS = 30.0  # at most, between two tries to renew
+_RENEW_FROM, _RENEW_TO = 0.62, 0.70  # of its life: two thirds, and not all processes at once
+_WORN = 0.5  # a renewal that gives less than this of the first life: its longest life is near
+_OK, _DENIED = 200, 403
+_LOOKUP, _RENEW = "/v1/auth/token/lookup-self", "/v1/auth/token/renew-self"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenFacts:
+    """
+    What the server says of our token.
+
+    Args:
+        seconds_left: how long it lives on; None when it never ends.
+        policies: their names, in order.
+        is_renewable: whether that can be made longer.
+    """
+
+    seconds_left: float | None
+    policies: tuple[str, ...]
+    is_renewable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held:
+    """The token in use, and when to do what about it, by the session's clock."""
+
+    grant: Grant
+    headers: Mapping[str, str | Secret[str]] = field(repr=False)
+    first_life: float | None = None
+    ends_at: float | None = None
+    act_at: float | None = None
+
+    def is_over(self, now: float) -> bool:
+        return self.ends_at is not None and now >= self.ends_at
+
+
+@dataclass(slots=True)
+class _Desk:
+    """What one process has for itself."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    flight: Flight[_Held] | None = None
+    wake: threading.Event = field(default_factory=threading.Event)
+    keeper: threading.Thread | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    error: StrongroomError
+    until: float
+    pause: float
+
+
+class VaultSession:
+    """
+    Ask one server as one identity.
+
+    Args:
+        login: how to get a token.
+        transport: how to reach the server. Not closed here.
+        place: the backend's name, for messages.
+        namespace: sent with everything, or None.
+        clock: seconds that only go up.
+        look_after: seconds a token whose life nobody told is used before it is looked up.
+
+    Threads: may be used from several threads at once, and after a fork.
+    """
+
+    def __init__(
+        self,
+        login: Login,
+        transport: Transport,
+        *,
+        place: str,
+        namespace: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        look_after: float = _LOOK_AFTER,
+    ) -> None:
+        self._login = login
+        self._transport = transport
+        self._place = place
+        self._clock = clock
+        self._look_after = look_after
+        # Agents and proxies of a careful operator refuse what does not say that it means them.
+        self._headers: dict[str, str | Secret[str]] = {"x-vault-request": "true"}
+        if namespace:
+            self._headers["x-vault-namespace"] = namespace
+        self._held: _Held | None = None
+        self._refusal: _Refusal | None = None
+        self._is_closed = False
+        self._is_troubled = False
+        # By process id: `setdefault` is atomic, so a forked child gets a desk of its own without a lock
+        # that another thread of the parent may have held at the fork.
+        self._desks: dict[int, _Desk] = {}
+
+    def __repr__(self) -> str:
+        return f"VaultSession({self._place!r})"
+
+    # --- asking ---
+
+    def request(self, method: str, path: str, *, body: Mapping[str, object] | None = None) -> Reply:
+        """
+        Ask once, with the token, and give the answer; status 403 means that the token lives and may not.
+
+        Raises:
+            NotAuthenticatedError, BackendConfigError: there is no token, and why.
+            BackendUnavailableError, RateLimitedError: no answer, or one that says nothing of the question.
+        """
+        held = self._token()
+        reply = self._send(method, path, held.headers, body)
+        if reply.status == _DENIED:
+            fresh = self._alone(lambda: self._replaced(held))
+            if fresh.grant.token != held.grant.token:
+                reply = self._send(method, path, fresh.headers, body)
+        check_answered(reply, self._place)
+        if reply.status != _DENIED:
+            self._refusal = None
+        return reply
+
+    def look(self) -> TokenFacts | None:
+        """
+        Ask what our token may and how long it lives; None when it may not know.
+
+        Raises:
+            As `request`.
+        """
+        reply = self.request("GET", _LOOKUP)
+        return _facts(reply, self._place) if reply.status == _OK else None
+
+    def close(self) -> None:
+        """End the thread that renews. Safe to call twice."""
+        self._is_closed = True
+        for desk in list(self._desks.values()):
+            desk.wake.set()
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, object] | None = None,
+        token: Secret[str] | None = None,
+        is_repeatable: bool = True,
+    ) -> Reply:
+        headers = self._headers if token is None else self._with(token)
+        return self._send(method, path, headers, body, is_repeatable=is_repeatable)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str | Secret[str]],
+        body: Mapping[str, object] | None,
+        *,
+        is_repeatable: bool = True,
+    ) -> Reply:
+        data = None if body is None else Secret(msgspec.json.encode(body))
+        return self._transport.request(method, path, headers=headers, body=data, is_repeatable=is_repeatable)
+
+    def _with(self, token: Secret[str]) -> dict[str, str | Secret[str]]:
+        return {**self._headers, "x-vault-token": token}
+
+    # --- the token ---
+
+    def _token(self) -> _Held:
+        held = self._held
+        if held is None or held.is_over(self._clock()) or self._login.is_outdated():
+            return self._alone(lambda: self._logged_in(held))
+        if held.act_at is not None:
+            self._start_keeper()
+        return held
+
+    def _alone(self, work: Callable[[], _Held]) -> _Held:
+        """Do *work* if nobody is at it; otherwise wait for what comes of theirs."""
+        desk = self._desk()
+        with desk.lock:
+            theirs = desk.flight
+            mine: Flight[_Held] | None = None
+            if theirs is None:
+                mine = desk.flight = Flight()
+        if mine is not None:
+            try:
+                mine.run(work)
+            finally:
+                with desk.lock:
+                    desk.flight = None
+            return mine.answer()
+        assert theirs is not None  # noqa: S101 -- one of the two is set
+        if not theirs.wait(seconds_left()):
+            raise BackendUnavailableError(
+                f"the backend {self._place} was still logging in", backend=self._place
+            )
+        return theirs.shared_answer()
+
+    def _logged_in(self, seen: _Held | None) -> _Held:
+        """Log in, unless somebody has since *seen* was looked at."""
+        held = self._held
+        is_over = held is None or held.is_over(self._clock())
+        if held is not None and held is not seen and not is_over:
+            return held
+        try:
+            return self._hold(self._granted())
+        except NotAuthenticatedError:
+            if held is None or is_over:
+                raise
+            return (
+                held  # what replaces it cannot be used, perhaps half written: it serves until it is refused
+            )
+
+    def _replaced(self, refused: _Held) -> _Held:
+        """Give the token to ask again with; the refused one itself when it lives and only may not."""
+        held = self._held
+        if held is not None and held.grant.token != refused.grant.token:
+            return held
+        if not self._is_dead(refused):
+            self._refusal = None
+            return refused
+        self._held = None
+        grant = self._granted()
+        if grant.token == refused.grant.token:
+            error = NotAuthenticatedError(
+                f"the token of the backend {self._place} is not valid any more", hint=self._login.remedy
+            )
+            self._refuse(error)
+            raise error
+        return self._hold(grant)
+
+    def _is_dead(self, held: _Held) -> bool:
+        reply = self._ask("GET", _LOOKUP, token=held.grant.token)
+        check_answered(reply, self._place)
+        if reply.status != _DENIED:
+            return reply.status != _OK
+        # A live token without the policy `default` may not look itself up: then policy is the one error
+        # told. Of a dead one the server counts no errors, or says that it is invalid.
+        words = complaints(reply)
+        return "1 error occurred" not in words or "invalid token" in words
+
+    def _granted(self) -> Grant:
+        refusal = self._refusal
+        if refusal is not None and self._clock() < refusal.until and not self._login.is_outdated():
+            raise copy(refusal.error)
+        try:
+            return self._login.grant(self._ask)
+        except (NotAuthenticatedError, BackendConfigError, RateLimitedError) as error:
+            self._refuse(error)
+            raise
+
+    def _refuse(self, error: StrongroomError) -> None:
+        before = self._refusal
+        pause = FIRST_PAUSE if before is None else min(before.pause * 2, LAST_PAUSE)
+        asked = error.retry_after if isinstance(error, RateLimitedError) else None
+        until = self._clock() + (pause if asked is None else asked.total_seconds())
+        self._refusal = _Refusal(copy(error), until, pause)  # a copy: without the frames of this login
+
+    def _hold(self, grant: Grant, *, first_life: float | None = None) -> _Held:
+        now, life = self._clock(), grant.life_seconds
+        act_at = None
+        if life is not None:
+            act_at = now + life * random.uniform(_RENEW_FROM, _RENEW_TO)  # noqa: S311 -- spread, no secret
+        elif self._login.is_ours and not self._login.tells_life and first_life is None:
+            act_at = now + self._look_after
+        held = _Held(
+            grant=grant,
+            headers=self._with(grant.token),
+            first_life=first_life or life,
+            ends_at=None if life is None else now + life,
+            act_at=act_at,
+        )
+        return self._keep(held)
+
+    def _keep(self, held: _Held) -> _Held:
+        self._held = held
+        self._desk().wake.set()
+        return held
+
+    def _desk(self) -> _Desk:
+        process = os.getpid()
+        return self._desks.get(process) or self._desks.setdefault(process, _Desk())
+
+    # --- renewal, on the thread of the keeper ---
+
+    def _start_keeper(self) -> None:
+        desk = self._desk()
+        if desk.keeper is not None and desk.keeper.is_alive():
+            return
+        with desk.lock:
+            if self._is_closed or (desk.keeper is not None and desk.keeper.is_alive()):
+                return
+            wake = desk.wake
+            desk.keeper = threading.Thread(
+                target=_keep_alive,
+                args=(weakref.ref(self, lambda _gone: wake.set()), wake),
+                name=f"strongroom {self._place} token",
+                daemon=True,
+            )
+            with suppress(RuntimeError):  # no more threads, or the interpreter ends: reads log in anew
+                desk.keeper.start()
+
+    def act(self) -> float | None:
+        """Do what is due with the token; give the seconds until something is, None when nothing will be."""
+        held = self._held
+        if self._is_closed or held is None or held.act_at is None:
+            return None
+        left = held.act_at - self._clock()
+        if left > 0:
+            return left
+        try:
+            self._alone(lambda: self._kept(held))
+            self._tell(is_troubled=False)
+        except StrongroomError as error:
+            self._postpone(held, error)
+        return 0.0
+
+    def _kept(self, held: _Held) -> _Held:
+        if self._held is not held:
+            return self._held or held
+        if held.first_life is None:
+            return self._looked_up(held)
+        renewed = self._renewed(held) if held.grant.is_renewable else None
+        if renewed is not None:
+            return renewed
+        # Its longest life is near, or it has but one: a login makes another, where there is a login.
+        return (
+            self._hold(self._granted()) if self._login.tells_life else self._keep(replace(held, act_at=None))
+        )
+
+    def _looked_up(self, held: _Held) -> _Held:
+        reply = self._ask("GET", _LOOKUP, token=held.grant.token)
+        check_answered(reply, self._place)
+        facts = _facts(reply, self._place) if reply.status == _OK else None
+        if facts is None or facts.seconds_left is None:
+            return self._keep(replace(held, act_at=None))
+        return self._hold(Grant(held.grant.token, facts.seconds_left, facts.is_renewable))
+
+    def _renewed(self, held: _Held) -> _Held | None:
+        reply = self._ask("POST", _RENEW, body={}, token=held.grant.token)
+        check_answered(reply, self._place)
+        grant = granted(reply, self._place) if reply.status == _OK else None
+        life = None if grant is None else grant.life_seconds
+        if life is None or life < (held.first_life or life) * _WORN:
+            return None
+        return self._hold(Grant(held.grant.token, life, is_renewable=True), first_life=held.first_life)
+
+    def _postpone(self, held: _Held, error: StrongroomError) -> None:
+        now = self._clock()
+        left = _RETRY_SECONDS if held.ends_at is None else held.ends_at - now
+        wait = min(max(left / 3, 0.1), _RETRY_SECONDS)
+        if self._held is held:
+            self._keep(replace(held, act_at=now + wait if left > 0 else None))
+        self._tell(is_troubled=True, why=error.code)
+
+    def _tell(self, *, is_troubled: bool, why: str = "") -> None:
+        """Write one line when renewing starts to fail, and one when it works again."""
+        if is_troubled == self._is_troubled:
+            return
+        self._is_troubled = is_troubled
+        if is_troubled:
+            _log.warning(
+                "the token of %s could not be renewed (%s); it serves while it lives", self._place, why
+            )
+        else:
+            _log.info("the token of %s is renewed again", self._place)
+
+
+def _keep_alive(found: weakref.ref[VaultSession], wake: threading.Event) -> None:
+    """Act for a session as long as it is there and has something to do."""
+    while (session := found()) is not None:
+        wake.clear()
+        seconds = session.act()
+        del session  # while it waits, this thread must not keep alive what nobody else holds
+        if seconds is None:
+            return
+        wake.wait(seconds)
+
+
+class _Token(msgspec.Struct):
+    ttl: int
+    policies: list[str] = []
+    identity_policies: list[str] | None = None
+    renewable: bool = False
+
+
+class _Looked(msgspec.Struct):
+    data: _Token
+
+
+def _facts(reply: Reply, place: str) -> TokenFacts | None:
+    found = shaped(reply, _Looked, place)
+    if found is None:
+        return None
+    token = found.data
+    return TokenFacts(
+        seconds_left=float(token.ttl) if token.ttl > 0 else None,
+        policies=tuple(sorted({*token.policies, *(token.identity_policies or ())})),
+        is_renewable=token.renewable,
+    )

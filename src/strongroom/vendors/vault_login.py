@@ -1,0 +1,480 @@
+"""
+How a token of Vault or OpenBao is got: given, from a file, or by AppRole; and what an answer's status means.
+
+Not for when a token is got, kept and renewed (`vault.py`).
+
+Rules of this file:
+
+1. No message holds a token, a secret_id, a role_id or a word of the server: its words are only compared.
+2. A refused credential is fetched from its source once more: it may have been replaced.
+3. A wrapped secret_id is unwrapped once, and only if it was wrapped where AppRole makes them. Trouble
+   with it is an alarm: somebody else may have been first.
+
+Source: the HTTP API of OpenBao 2.7 (auth/approle, auth/token, sys/wrapping), run against it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from strongroom.errors import (
+    BackendConfigError,
+    BackendUnavailableError,
+    NotAuthenticatedError,
+    RateLimitedError,
+    SettingsError,
+)
+from strongroom.model.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from strongroom.vendors.transport import Reply
+
+__all__ = [
+    "AppRole",
+    "Ask",
+    "Grant",
+    "Login",
+    "StaticToken",
+    "TokenFile",
+    "check_answered",
+    "complaints",
+    "granted",
+    "no_namespace",
+    "shaped",
+]
+
+T = TypeVar("T")
+
+_MAX_TOKEN_BYTES = 65_536  # of a token file; batch tokens have some hundred
+_MAX_WAIT = timedelta(hours=1)  # the longest Retry-After believed
+_TOKEN = re.compile(r"[!-~]+")  # a header can hold nothing else
+_OK = 200
+_REFUSED = (400, 401, 403, 404)
+_OUTAGES = {
+    412: ("has not caught up with its own writes yet", None),
+    472: ("is a standby for disaster recovery and answers nothing", "set url to the primary cluster"),
+    473: ("is a performance standby that did not pass the question on", "set url to the active node"),
+    501: ("is not initialised", "initialise and unseal it"),
+    503: ("is sealed or down for maintenance", None),
+}
+_TOO_MANY, _SEALED, _BROKEN = 429, 503, 500
+
+
+class Ask(Protocol):
+    """Ask the server something, with *token* or with none."""
+
+    def __call__(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, object] | None = None,
+        token: Secret[str] | None = None,
+        is_repeatable: bool = True,
+    ) -> Reply: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """
+    A token and what was said of it.
+
+    Args:
+        life_seconds: how long it lives from now; None where nobody said, or where it never ends.
+        is_renewable: whether `renew-self` may make that longer.
+    """
+
+    token: Secret[str]
+    life_seconds: float | None = None
+    is_renewable: bool = False
+
+
+class Login(ABC):
+    """
+    A way to a token.
+
+    Attributes:
+        remedy: what to change when the token or the login is refused for good.
+        is_ours: True when its tokens are ours alone to renew.
+        tells_life: True when a grant says how long the token lives.
+
+    Threads: `grant` is called by one thread at a time.
+    """
+
+    remedy: str
+    is_ours = True
+    tells_life = True
+
+    @abstractmethod
+    def grant(self, ask: Ask) -> Grant:
+        """
+        Get a token; called again, another one if there is any.
+
+        Raises:
+            NotAuthenticatedError: what we log in with is refused.
+            BackendConfigError: there is nothing to log in to.
+            BackendUnavailableError, RateLimitedError: no answer now.
+        """
+
+    def is_outdated(self) -> bool:
+        """Tell, without asking the server, whether there is another token than the last one granted."""
+        return False
+
+
+# --- a token that is there ---------------------------------------------------------------------------
+
+
+class StaticToken(Login):
+    """
+    A token from the settings.
+
+    Args:
+        place: the backend's name, for messages.
+        fetch: gives the token; called again only when the one it gave is refused.
+
+    Raises:
+        SettingsError: it cannot be fetched.
+    """
+
+    tells_life = False
+
+    def __init__(self, place: str, fetch: Callable[[], Secret[str]]) -> None:
+        self.remedy = f"make a new token and put it where backend.{place}.token is fetched from"
+        self._place = place
+        self._credential = _Credential(fetch)
+        self._was_granted = False
+
+    def grant(self, ask: Ask) -> Grant:
+        del ask
+        if self._was_granted:
+            self._credential.fetch_again()
+        self._was_granted = True
+        return Grant(_checked(self._credential.value, self._place, "token"))
+
+
+class TokenFile(Login):
+    """
+    A token in a file that somebody else replaces, such as the sink of a Vault agent.
+
+    It is read again when the file changed, and when its token is refused; it is never renewed, because
+    whoever writes the file does that.
+    """
+
+    is_ours = False
+    tells_life = False
+
+    def __init__(self, place: str, path: Path) -> None:
+        self.remedy = f"write a valid token to the file backend.{place}.token_path"
+        self._place = place
+        self._path = path
+        self._signature: tuple[int, ...] | None = None
+
+    def is_outdated(self) -> bool:
+        try:
+            found = os.stat(self._path)  # noqa: PTH116 -- half the time of a Path's, on every read
+        except OSError:
+            return False  # between two tokens: the old one serves until it is refused
+        return _signature(found) != self._signature
+
+    def grant(self, ask: Ask) -> Grant:
+        del ask
+        try:
+            file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            with os.fdopen(file, "rb") as opened:
+                found = os.fstat(file)
+                self._check(found)
+                data = opened.read(_MAX_TOKEN_BYTES + 1)
+        except OSError as error:
+            raise self._refused(f"cannot be read ({type(error).__name__})") from None
+        self._signature = _signature(found)
+        return Grant(_checked(Secret(data.decode("ascii", "replace").strip()), self._place, "token_path"))
+
+    def _check(self, found: os.stat_result) -> None:
+        if not stat.S_ISREG(found.st_mode):
+            raise self._refused("is not a regular file")
+        # A group may read it: an agent with a user of its own shares its sink so.
+        if found.st_mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
+            raise self._refused("may be read by everybody or changed by others", hint="chmod 640 it, or 600")
+
+    def _refused(self, why: str, hint: str | None = None) -> NotAuthenticatedError:
+        return NotAuthenticatedError(
+            f"the token file of the backend {self._place} {why}", hint=hint or self.remedy
+        )
+
+
+def _signature(found: os.stat_result) -> tuple[int, ...]:
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _checked(token: Secret[str], place: str, key: str) -> Secret[str]:
+    if not _TOKEN.fullmatch(token.reveal()):
+        raise NotAuthenticatedError(
+            f"the token of the backend {place} is empty or holds what no token can",
+            hint=f"check backend.{place}.{key}",
+        )
+    return token
+
+
+class _Credential:
+    """A secret and where it comes from."""
+
+    def __init__(self, fetch: Callable[[], Secret[str]]) -> None:
+        self._fetch = fetch
+        self.value = fetch()
+
+    def fetch_again(self) -> bool:
+        """Tell whether there is another one by now."""
+        before = self.value
+        try:
+            self.value = self._fetch()
+        except SettingsError:
+            return False  # its source is gone: what was fetched is all there is
+        return self.value != before
+
+
+# --- AppRole -----------------------------------------------------------------------------------------
+
+
+class _Auth(msgspec.Struct):
+    client_token: str
+    lease_duration: int
+    renewable: bool
+
+
+class _Granted(msgspec.Struct):
+    auth: _Auth
+
+
+class _WrappedAt(msgspec.Struct):
+    creation_path: str
+
+
+class _Lookup(msgspec.Struct):
+    data: _WrappedAt
+
+
+class _SecretId(msgspec.Struct):
+    secret_id: str
+
+
+class _Unwrapped(msgspec.Struct):
+    data: _SecretId
+
+
+class AppRole(Login):
+    """
+    A role and, where the role wants one, its secret_id.
+
+    Args:
+        place: the backend's name, for messages.
+        mount: where AppRole is mounted, without `auth/`.
+        role_id: which role.
+        secret_id: gives it; None where the role binds no secret_id.
+        wrapped: gives a token that wraps it instead.
+    """
+
+    def __init__(
+        self,
+        place: str,
+        *,
+        mount: str,
+        role_id: Secret[str],
+        secret_id: Callable[[], Secret[str]] | None = None,
+        wrapped: Callable[[], Secret[str]] | None = None,
+    ) -> None:
+        self.remedy = (
+            f"make a new secret_id for backend.{place}.secret_id (it may have expired or be used up), "
+            "and check role_id and auth_mount_point"
+        )
+        self._place = place
+        self._mount = mount
+        self._role_id = role_id
+        self._secret_id = None if secret_id is None else _Credential(secret_id)
+        self._wrapped = None if wrapped is None else _Wrapped(place, mount, wrapped)
+
+    def grant(self, ask: Ask) -> Grant:
+        reply = self._log_in(ask, self._current(ask))
+        if reply.status in _REFUSED and self._has_another():
+            reply = self._log_in(ask, self._current(ask))
+        if reply.status != _OK:
+            raise self._refused(reply)
+        return granted(reply, self._place)
+
+    def _log_in(self, ask: Ask, secret_id: Secret[str] | None) -> Reply:
+        body = {"role_id": self._role_id.reveal()}
+        if secret_id is not None:
+            body["secret_id"] = secret_id.reveal()
+        path = f"/v1/auth/{quote(self._mount)}/login"
+        # A secret_id may be good for one login: one whose answer was lost must not be spent twice.
+        reply = ask("POST", path, body=body, is_repeatable=False)
+        check_answered(reply, self._place)
+        return reply
+
+    def _current(self, ask: Ask) -> Secret[str] | None:
+        if self._wrapped is not None:
+            return self._wrapped.secret_id(ask)
+        return None if self._secret_id is None else self._secret_id.value
+
+    def _has_another(self) -> bool:
+        credential = self._wrapped or self._secret_id
+        return credential is not None and credential.fetch_again()
+
+    def _refused(self, reply: Reply) -> NotAuthenticatedError | BackendConfigError:
+        words = complaints(reply)
+        if "namespace not found" in words:
+            return no_namespace(self._place)
+        if "no handler for route" in words:
+            return BackendConfigError(
+                f"the backend {self._place} has no AppRole at auth/{self._mount}",
+                hint=f"set backend.{self._place}.auth_mount_point to where it is mounted",
+            )
+        return NotAuthenticatedError(
+            f"AppRole refused the login of the backend {self._place}", hint=self.remedy
+        )
+
+
+class _Wrapped:
+    """A secret_id inside a wrapping token, taken out at most once."""
+
+    def __init__(self, place: str, mount: str, fetch: Callable[[], Secret[str]]) -> None:
+        self._place = place
+        self._mount = mount
+        self._token = _Credential(fetch)
+        self._taken: Secret[str] | None = None
+        self._is_spent = False
+
+    def secret_id(self, ask: Ask) -> Secret[str]:
+        if self._taken is None:
+            if self._is_spent and not self._token.fetch_again():
+                raise self._alarm("was used before and did not give a secret_id that is kept")
+            self._check_origin(ask)
+            self._is_spent = True
+            self._taken = self._unwrap(ask)
+        return self._taken
+
+    def fetch_again(self) -> bool:
+        """Tell whether there is another wrapping token by now; then its secret_id is the next one."""
+        if not self._token.fetch_again():
+            return False
+        self._taken = None
+        self._is_spent = False
+        return True
+
+    def _check_origin(self, ask: Ask) -> None:
+        body = {"token": self._token.value.reveal()}
+        reply = ask("POST", "/v1/sys/wrapping/lookup", body=body)
+        check_answered(reply, self._place)
+        if reply.status != _OK:
+            raise self._alarm("is not valid any more: it was used, has expired, or never was one")
+        found = shaped(reply, _Lookup, self._place)
+        # With a namespace, its name may stand before the path.
+        made_at = re.compile(rf"(?:.+/)?auth/{re.escape(self._mount)}/role/[^/]+/secret-id")
+        if found is None or not made_at.fullmatch(found.data.creation_path):
+            raise self._alarm("was not made by AppRole: it wraps something else")
+
+    def _unwrap(self, ask: Ask) -> Secret[str]:
+        reply = ask("POST", "/v1/sys/wrapping/unwrap", body={}, token=self._token.value, is_repeatable=False)
+        check_answered(reply, self._place)
+        found = shaped(reply, _Unwrapped, self._place) if reply.status == _OK else None
+        if found is None:
+            raise self._alarm("was used by somebody else at this moment, or holds no secret_id")
+        return Secret(found.data.secret_id)
+
+    def _alarm(self, why: str) -> NotAuthenticatedError:
+        return NotAuthenticatedError(
+            f"the wrapping token of the backend {self._place} {why}",
+            hint=f"if no process of yours used it, somebody has your secret_id: destroy it, then put a fresh "
+            f"wrapping token where backend.{self._place}.secret_id_wrapped is fetched from",
+        )
+
+
+def granted(reply: Reply, place: str) -> Grant:
+    """
+    Give the grant that the answer to a login or a renewal holds.
+
+    Raises:
+        BackendUnavailableError: it holds none.
+    """
+    found = shaped(reply, _Granted, place)
+    if found is None:
+        raise BackendUnavailableError(f"the backend {place} answered a login with no token", backend=place)
+    life = float(found.auth.lease_duration) if found.auth.lease_duration > 0 else None
+    return Grant(Secret(found.auth.client_token), life, found.auth.renewable)
+
+
+# --- what an answer says -----------------------------------------------------------------------------
+
+
+class _Complaint(msgspec.Struct):
+    errors: list[str] | None = None
+    warnings: list[str] | None = None
+
+
+def complaints(reply: Reply) -> str:
+    """Give what the server says is wrong, to be compared with what it is known to say; never to be shown."""
+    try:
+        found = msgspec.json.decode(reply.body, type=_Complaint)
+    except msgspec.DecodeError:
+        return ""
+    return "\n".join([*(found.errors or ()), *(found.warnings or ())])
+
+
+def shaped(reply: Reply, shape: type[T], place: str) -> T | None:
+    """
+    Give the body of *reply* as *shape*, or None when it is JSON of another shape.
+
+    Raises:
+        BackendUnavailableError: it is no JSON.
+    """
+    try:
+        return msgspec.json.decode(reply.body, type=shape)
+    except msgspec.ValidationError:
+        return None
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    raise BackendUnavailableError(f"the backend {place} answered with malformed JSON", backend=place)
+
+
+def check_answered(reply: Reply, place: str) -> None:
+    """
+    Refuse an answer that says how the server is and nothing of what was asked.
+
+    Raises:
+        RateLimitedError: it was asked too often.
+        BackendUnavailableError: it is sealed, not initialised, a standby, or broken.
+    """
+    if reply.status < _BROKEN and reply.status not in (_TOO_MANY, *_OUTAGES):
+        return
+    wait = _retry_after(reply)
+    if reply.status == _TOO_MANY:
+        raise RateLimitedError(f"the backend {place} was asked more often than it allows", retry_after=wait)
+    words, hint = _OUTAGES.get(reply.status, (f"failed with the status {reply.status}", None))
+    if reply.status == _SEALED and "sealed" in complaints(reply).lower():
+        words, hint = "is sealed", "unseal it"
+    raise BackendUnavailableError(f"the backend {place} {words}", backend=place, retry_after=wait, hint=hint)
+
+
+def no_namespace(place: str) -> BackendConfigError:
+    """Give the error for a namespace that is not there."""
+    return BackendConfigError(
+        f"the backend {place} has no such namespace", hint=f"check backend.{place}.namespace"
+    )
+
+
+def _retry_after(reply: Reply) -> timedelta | None:
+    text = reply.headers.get("retry-after", "")
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):  # noqa: PLR2004 -- of a number
+        return None
+    return min(timedelta(seconds=int(text)), _MAX_WAIT)
