@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from strongroom.audit import AuditLog
@@ -36,7 +37,6 @@ from strongroom.settings import BackendSettings, Settings, WrapperSettings, load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from strongroom.backend import Backend
     from strongroom.barrier import Barrier
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from strongroom.service.keys import Keys
     from strongroom.service.transfer import Transfer
 
-__all__ = ["create_room", "local_owner", "open_room", "room_of"]
+__all__ = ["create_room", "local_owner", "open_doctor", "open_room", "room_of"]
 
 NATIVE = "native"
 ENV = "env"
@@ -157,6 +157,35 @@ def open_audit(settings: Settings) -> AuditTrail:
 
     log = AuditLog(settings.audit.path, deployment=settings.deployment, clock=_now)
     return AuditTrail(log, Guard(OwnerPolicy(local_owner()), log), local_owner())
+
+
+def open_doctor(
+    config: Settings | str | os.PathLike[str] | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    cwd: Path | None = None,
+    deployment: str | None = None,
+    passphrase: Callable[[], Secret[str]] | None = None,
+) -> Doctor:
+    """
+    Open what there is to look at: a room that does not open, or settings that are wrong, are findings.
+    Close it. The arguments are those of `open_room`.
+    """
+    from strongroom.insight.finding import Surroundings  # noqa: PLC0415 -- only doctors look around
+    from strongroom.service.doctor import Case, Doctor  # noqa: PLC0415 -- as above
+
+    # Without HOME nobody's home is looked at.
+    folder = (cwd or Path.cwd()).absolute()
+    around = Surroundings(environ=environ, cwd=folder, home=Path(environ.get("HOME") or os.devnull))
+    settings = room = audit = trouble = None
+    try:
+        settings = _settings(config, environ, cwd, deployment)
+        audit = open_audit(settings)
+        room = open_room(settings, environ=environ, passphrase=passphrase)
+    except StrongroomError as error:
+        trouble = error
+    case = Case(clock=_now, settings=settings, room=room, audit=audit, around=around, trouble=trouble)
+    return Doctor(case, is_owner=True)
 
 
 def local_owner() -> Actor:
@@ -416,9 +445,9 @@ class _Parts:
         return AuditTrail(self.log, self.guard, room.actor)
 
     def doctor(self, room: Room) -> Doctor:
-        from strongroom.service.doctor import Doctor  # noqa: PLC0415 -- see the class
+        from strongroom.service.doctor import Case, Doctor  # noqa: PLC0415 -- see the class
 
-        return Doctor(room, self.settings, clock=self.clock)
+        return Doctor(Case(clock=self.clock, settings=self.settings, room=room, audit=room.audit))
 
     def close(self) -> None:
         self.lookup.close()

@@ -11,6 +11,7 @@ from strongroom.model.secret import Secret
 
 if TYPE_CHECKING:
     from strongroom.service.audit import AuditTrail
+    from strongroom.service.doctor import Doctor
     from strongroom.service.room import Room
     from strongroom.settings import Settings
 
@@ -86,6 +87,14 @@ class Session:
         from strongroom import assembly  # noqa: PLC0415 -- it loads the store
 
         return assembly.open_audit(self.settings())
+
+    def doctor(self) -> Doctor:
+        """Open what there is to look at, whatever is wrong with it; use it as a context manager."""
+        from strongroom import assembly  # noqa: PLC0415 -- it loads the store
+
+        return assembly.open_doctor(
+            self.config, environ=self.environ, deployment=self.deployment, passphrase=ask_passphrase
+        )
 
     def has_colour(self, stream: TextIO) -> bool:
         """Tell whether *stream* may be coloured: a terminal, without `NO_COLOR` and not a dumb one."""

@@ -1,226 +1,255 @@
 """
 What is not as it should be, and what to type about it.
 
-Not for mending: it looks, at names, modes and dates, and changes nothing.
+Not for mending: it looks, at names, modes and dates, and changes nothing. What stands around the room is
+looked at in `strongroom.insight`; here is the runner and what only an open room knows.
+
+Rules of this file:
+
+1. Every look is made on a thread of its own and left after `LOOK_SECONDS`: what it found until then counts.
+2. Trouble of one look is a finding, and never hides what the others found.
+3. A value is read only where the caller asked for it (`is_deep`), and recorded as a read like any other.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
-from itertools import chain
-from typing import TYPE_CHECKING, Literal
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
 
-from strongroom.errors import StrongroomError
+from strongroom.backend import load
+from strongroom.bulkhead import Bulkhead
+from strongroom.errors import BackendConfigError, StrongroomError
+from strongroom.insight import airflow, bounds, cloud, hygiene
+from strongroom.insight.finding import LEVELS, NAMES, Finding, Surroundings, failed
+from strongroom.service.audit import AuditTrail
+from strongroom.service.room import Room
+from strongroom.service.symptoms import look_at_audit, look_at_room, look_deep
+from strongroom.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import datetime
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from strongroom.service.inventory import Row
-    from strongroom.service.room import Room
-    from strongroom.settings import Settings
+__all__ = ["NAMES", "Case", "Doctor", "Finding"]
 
-__all__ = ["Doctor", "Finding"]
-
-Level = Literal["ok", "note", "warning", "error"]
-
-SOON = timedelta(days=14)
-"""How long before its `not_after` an entry is warned of."""
-
-_WORST_FIRST: tuple[Level, ...] = ("error", "warning", "note", "ok")
-_MAX_NAMED = 10  # names spelled out in one finding
-_PAGE = 1000
-_MAX_VERIFIED_BYTES = 67_108_864  # 64 MiB of log are verified on the way; more is a command of its own
+LOOK_SECONDS = 15.0
+DEEP_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
     """
-    One thing the doctor looked at.
+    All that there is to look at; what could not be had is None.
 
     Args:
-        what: what was found; names files, backends and entries, never values.
-        fix: what to type or change; "" where nothing needs doing.
+        clock: wall clock, UTC.
+        settings: None where they are wrong.
+        room: None where it does not open.
+        audit: its record, which needs no key.
+        around: the environment and folders; None looks at the room alone.
+        trouble: why there is no room.
     """
 
-    level: Level
-    what: str
-    fix: str = ""
+    clock: Callable[[], datetime]
+    settings: Settings | None = None
+    room: Room | None = None
+    audit: AuditTrail | None = None
+    around: Surroundings | None = None
+    trouble: StrongroomError | None = None
 
 
 class Doctor:
-    """Examine the room as its actor. Threads: may be used from several threads at once."""
+    """
+    Examine a case as its actor.
 
-    def __init__(self, room: Room, settings: Settings, *, clock: Callable[[], datetime]) -> None:
-        self._room = room
-        self._settings = settings
-        self._clock = clock
+    Close it, or use it as a context manager: where it opened the room itself, that closes it.
 
-    def run(self) -> list[Finding]:
-        """Give all findings, worst first. Trouble of a part is a finding, not an error."""
-        looks = (
-            self._policy,
-            self._files,
-            self._keys,
-            self._backends,
-            self._names,
-            self._audit,
-        )
-        found = list(chain.from_iterable(_safely(look) for look in looks))
-        return sorted(found, key=lambda finding: _WORST_FIRST.index(finding.level))
+    Threads: may be used from several threads at once.
+    """
 
-    def _policy(self) -> Iterator[Finding]:
-        yield Finding(
-            "note",
-            "local owner: whoever may read the settings and the key may read the room; "
-            f"here that is {self._room.actor.id}",
-        )
-        source = self._settings.source
-        yield Finding("ok", f"settings from {source}" if source else "no settings file: the defaults")
+    def __init__(self, case: Case, *, is_owner: bool = False) -> None:
+        self.case = case
+        self._is_owner = is_owner
 
-    # --- files -------------------------------------------------------------------------------------
+    def run(self, *, is_deep: bool = False, only: Sequence[str] = ()) -> list[Finding]:
+        """
+        Give all findings, worst first. Trouble of a part is a finding, not an error.
+
+        Args:
+            is_deep: also read the connections whose type or wording only their value tells; each is
+                recorded as a read.
+            only: names of findings; () for all.
+        """
+        looks = [*self._outside(), *self._inside()]
+        room = self.case.room
+        if is_deep and room is not None:
+            looks.append(_Look("the connections", lambda: look_deep(room), DEEP_SECONDS))
+        bench = Bulkhead("the doctor", threads=len(looks) + 1)
+        try:
+            found = [finding for look in looks for finding in _made(bench, look)]
+        finally:
+            bench.close()
+        chosen = [finding for finding in found if not only or finding.name in only]
+        return sorted(chosen, key=lambda finding: LEVELS.index(finding.level))
+
+    def close(self) -> None:
+        """Close the room, where it was opened for this doctor. Safe to call twice."""
+        if self._is_owner:
+            for part in (self.case.room, self.case.audit):
+                if part is not None:
+                    part.close()
+
+    def __enter__(self) -> Doctor:
+        return self
+
+    def __exit__(self, *_details: object) -> None:
+        self.close()
+
+    def _outside(self) -> list[_Look]:
+        """Give the looks that need no open room."""
+        settings, around = self.case.settings, self.case.around
+        looks = [_Look("the room", self._trouble)]
+        if settings is not None:
+            looks.append(_Look("the settings", lambda: bounds.bounds(settings)))
+        if settings is not None or around is not None:
+            looks.append(_Look("the files", self._files))
+        if around is not None:
+            deployment = settings.deployment if settings else "default"
+            looks += [
+                _Look("the environment", lambda: hygiene.environment(around, deployment)),
+                _Look("Airflow's configuration", lambda: _airflow(around)),
+                _Look("git", lambda: hygiene.in_git(self._secret_files(), around)),
+                _Look("the code", lambda: hygiene.literals(_dags(around), around)),
+                _Look("the clouds' keys", lambda: cloud.environment_keys(around)),
+            ]
+        if self.case.audit is not None and settings is not None:
+            trail, store = self.case.audit, settings.store.path
+            looks.append(_Look("the audit log", lambda: look_at_audit(trail, store)))
+        return looks
+
+    def _inside(self) -> list[_Look]:
+        room = self.case.room
+        if room is None:
+            return []
+        return [_Look(what, look) for what, look in look_at_room(room, self.case.clock()).items()]
+
+    # --- settings and files ------------------------------------------------------------------------
+
+    def _trouble(self) -> Iterator[Finding]:
+        trouble, settings = self.case.trouble, self.case.settings
+        if trouble is not None:
+            yield Finding(name="room-closed", level="error", what=str(trouble), fix=trouble.hint or "")
+            yield from _missing(settings)
+        if settings is not None:
+            source = settings.source
+            what = f"settings from {source}" if source else "no settings file: the defaults"
+            yield Finding(name="settings-file", level="ok", what=what)
+
+    def _secret_files(self) -> list[hygiene.SecretFile]:
+        around = self.case.around
+        config = _airflow_file(around) if around else None
+        return hygiene.secret_files(self.case.settings, around.cwd if around else None, config)
 
     def _files(self) -> Iterator[Finding]:
-        settings = self._settings
+        settings = self.case.settings
+        yield from hygiene.open_to_others(self._secret_files())
+        if settings is None:
+            return
         if settings.source:
             yield from _writable_by_others(settings.source)
-        yield from _private(settings.audit.path, "the audit folder", 0o700)
-        if not settings.store.path.exists():
-            yield Finding("note", "there is no store yet", "strongroom init")
-            return
+        if settings.audit.path.exists():
+            folder = hygiene.SecretFile(settings.audit.path, "the audit folder", mode=0o700)
+            yield from hygiene.open_to_others([folder])
         store = settings.store.path
-        for path in (store, store.with_name(store.name + "-wal"), store.with_name(store.name + "-shm")):
-            yield from _private(path, "the store", 0o600)
-        for key in self._key_files():
-            yield from _private(key, "the key", 0o600)
-            if key.parent.resolve() == store.parent.resolve():
+        if not store.exists():
+            yield Finding(name="no-store", level="note", what="there is no store yet", fix="strongroom init")
+            return
+        for wrapper in settings.store.wrappers:
+            if wrapper.path is not None and wrapper.path.parent.resolve() == store.parent.resolve():
                 yield Finding(
-                    "note",
-                    f"key and store are in one folder, {key.parent}: whoever copies it has both",
-                    "keep the key elsewhere: store.wrappers, path",
+                    name="key-beside-store",
+                    level="note",
+                    what=f"key and store are in one folder, {wrapper.path.parent}: "
+                    "whoever copies it has both",
+                    fix="keep the key elsewhere: store.wrappers, path",
                 )
 
-    def _key_files(self) -> list[Path]:
-        return [wrapper.path for wrapper in self._settings.store.wrappers if wrapper.path is not None]
 
-    # --- keys and backends ---------------------------------------------------------------------------
-
-    def _keys(self) -> Iterator[Finding]:
-        keys = self._room.keys.status()
-        single = [key for key in keys if len(key.wrapped_by) == 1]
-        if single:
-            yield Finding(
-                "warning",
-                f"single point of key loss: only {single[0].wrapped_by[0]} opens the store",
-                "keep a copy of it away from this machine and away from copies of the store",
-            )
-        elif keys:
-            yield Finding("ok", f"each of {len(keys[0].wrapped_by)} wrappers opens the store")
-
-    def _backends(self) -> Iterator[Finding]:
-        for checked in self._room.backends.check():
-            if checked.health.status == "error":
-                fix = f"strongroom backends check; see backend.{checked.name} in the settings"
-                yield Finding("error", f"the backend {checked.name}: {checked.health.message}", fix)
-            else:
-                yield Finding("ok", f"the backend {checked.name}: {checked.health.status}")
-        for name in self._room.inventory.not_listable:
-            yield Finding("note", f"the backend {name} cannot list: the inventory does not show its names")
-
-    # --- entries -------------------------------------------------------------------------------------
-
-    def _names(self) -> Iterator[Finding]:
-        rows = list(self._rows())
-        shadowed = [
-            f"{row.ref} ({row.backend} before {', '.join(row.shadowed)})" for row in rows if row.shadowed
-        ]
-        if shadowed:
-            yield Finding("note", f"shadowed: {_named(shadowed)}", "strongroom explain shows who answers")
-        for clash in self._room.inventory.clashes():
-            names = _named([str(ref) for ref in clash.refs])
-            yield Finding(
-                "warning", f"the backend {clash.backend} spells all of these {clash.spelling}: {names}"
-            )
-        yield from self._dates(rows)
-
-    def _rows(self) -> Iterator[Row]:
-        page = self._room.inventory.page(limit=_PAGE)
-        while page:
-            yield from page
-            page = self._room.inventory.page(after=page[-1].ref, limit=_PAGE) if len(page) == _PAGE else []
-
-    def _dates(self, rows: list[Row]) -> Iterator[Finding]:
-        now = self._clock()
-        ends = [(row.metadata.not_after, str(row.ref)) for row in rows]
-        past = [name for end, name in ends if end is not None and end <= now]
-        soon = [name for end, name in ends if end is not None and now < end <= now + SOON]
-        reminders = [(row.metadata.remind_at, str(row.ref)) for row in rows]
-        due = [name for at, name in reminders if at is not None and at <= now]
-        if past:
-            yield Finding(
-                "error", f"past not_after, so they answer nobody: {_named(past)}", "write new values"
-            )
-        if soon:
-            yield Finding("warning", f"not_after within {SOON.days} days: {_named(soon)}", "write new values")
-        if due:
-            yield Finding("note", f"to be looked at (remind_at): {_named(due)}")
-
-    # --- audit ---------------------------------------------------------------------------------------
-
-    def _audit(self) -> Iterator[Finding]:
-        audit = self._room.audit
-        size = sum(path.stat().st_size for path in audit.folder.glob("*.jsonl"))
-        if size > _MAX_VERIFIED_BYTES:
-            yield Finding("note", f"the audit log is large ({size >> 20} MiB)", "strongroom audit verify")
-            return
-        verdict = audit.verify()
-        if not verdict.is_ok:
-            yield Finding(
-                "error",
-                f"the audit log is broken at record {verdict.index}: {verdict.reason}",
-                f"find out who changed {audit.folder}; it stays broken, which is its purpose",
-            )
-        elif verdict.count == 0 and self._settings.store.path.exists():
-            yield Finding("warning", f"there is a store, but no audit record of its making in {audit.folder}")
-        else:
-            yield Finding("ok", f"the audit log is whole: {verdict.count} records")
-        if verdict.repairs:
-            yield Finding(
-                "note", f"crashes cut off unfinished records: see {_named(map(str, verdict.repairs))}"
-            )
+# --- running ---------------------------------------------------------------------------------------
 
 
-def _safely(look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+class _Look(NamedTuple):
+    """One look: at what, how, and for how long at most."""
+
+    what: str
+    work: Callable[[], Iterator[Finding]]
+    seconds: float = LOOK_SECONDS
+
+
+def _made(bench: Bulkhead, look: _Look) -> list[Finding]:
+    found: list[Finding] = []
+    what, seconds = look.what, look.seconds
     try:
-        yield from look()
+        flight = bench.submit(lambda: found.extend(look.work()))
+        # A list, not the generator: what was found before the trouble stays.
+        if not flight.wait(seconds):
+            return [*found, failed("warning", f"{what} took over {seconds:g} s to look at, and was left")]
+        flight.answer()
     except StrongroomError as error:
-        yield Finding("error", str(error), error.hint or "")
+        found.append(failed("error", f"{what}: {error}", error.hint or ""))
     except OSError as error:
-        yield Finding("error", f"a file cannot be looked at ({os.strerror(error.errno or 0).lower()})")
+        reason = os.strerror(error.errno or 0).lower()
+        found.append(failed("error", f"{what}: a file cannot be looked at ({reason})"))
+    except Exception as error:  # noqa: BLE001 -- a look that fails must not hide the others; its class alone
+        found.append(failed("error", f"{what} could not be looked at ({type(error).__name__})"))
+    return list(found)
 
 
-def _named(names: Iterator[str] | list[str]) -> str:
-    names = list(names)
-    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
-    return ", ".join(names[:_MAX_NAMED]) + more
+# --- around the room -------------------------------------------------------------------------------
 
 
-def _private(path: Path, what: str, mode: int) -> Iterator[Finding]:
-    """Check that nobody but the owner may look into *path*, if it is there."""
+def _airflow(around: Surroundings) -> Iterator[Finding]:
+    config = airflow.find(around)
+    if config is not None:
+        yield from airflow.configuration(config)
+
+
+def _airflow_file(around: Surroundings) -> Path | None:
     try:
-        found = path.stat()
-    except FileNotFoundError:
-        return
-    if found.st_uid not in (0, os.geteuid()):
-        yield Finding("error", f"{what} {path} belongs to another user", f"chown {os.geteuid()} {path}")
-    if stat.S_IMODE(found.st_mode) & 0o077:
-        yield Finding("error", f"{what} {path} is open to others", f"chmod {mode:o} {path}")
+        config = airflow.find(around)
+    except BackendConfigError:
+        return None  # said by the look at Airflow's configuration
+    return config.file if config else None
+
+
+def _dags(around: Surroundings) -> list[Path]:
+    try:
+        config = airflow.find(around)
+        return [airflow.dags_folder(config)] if config else []
+    except BackendConfigError:
+        return []  # as above
+
+
+def _missing(settings: Settings | None) -> Iterator[Finding]:
+    """Tell which packages the configured backends lack."""
+    for backend in settings.backend.values() if settings else ():
+        try:
+            load(backend.kind)
+        except BackendConfigError as error:
+            if (error.hint or "").startswith("pip install"):
+                what = f"the backend {backend.name}: {error}"
+                yield Finding(name="missing-extra", level="error", what=what, fix=error.hint or "")
 
 
 def _writable_by_others(path: Path) -> Iterator[Finding]:
     if stat.S_IMODE(path.stat().st_mode) & 0o022:
-        yield Finding("warning", f"the settings file {path} may be changed by others", f"chmod go-w {path}")
+        yield Finding(
+            name="settings-file",
+            level="warning",
+            what=f"the settings file {path} may be changed by others",
+            fix=f"chmod go-w {path}",
+        )
