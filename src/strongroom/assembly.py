@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,15 +26,23 @@ from strongroom.audit import AuditLog
 from strongroom.backend import load as load_backend
 from strongroom.cache import Cache, Lifetimes
 from strongroom.chain import Chain, Link
-from strongroom.errors import ConflictError, SealedError, StrongroomError
-from strongroom.model.ref import KINDS
+from strongroom.errors import BackendConfigError, ConflictError, SealedError, StrongroomError
+from strongroom.model.ref import KINDS, Ref
 from strongroom.model.secret import Secret
 from strongroom.place import require_library
 from strongroom.policy import Action, Actor, Assurance, OwnerPolicy
 from strongroom.service.guard import Guard, Guarded
 from strongroom.service.lookup import Lookup
 from strongroom.service.room import Room
-from strongroom.settings import BackendSettings, Settings, WrapperSettings, load, options, resolve
+from strongroom.settings import (
+    BackendSettings,
+    SecretSource,
+    Settings,
+    WrapperSettings,
+    load,
+    options,
+    resolve,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,8 +57,9 @@ if TYPE_CHECKING:
     from strongroom.service.inventory import Inventory
     from strongroom.service.keys import Keys
     from strongroom.service.transfer import Transfer
+    from strongroom.vendors.airflow import AirflowConfig
 
-__all__ = ["create_room", "local_owner", "open_doctor", "open_room", "room_of"]
+__all__ = ["create_room", "local_owner", "open_backend", "open_doctor", "open_room", "room_of"]
 
 NATIVE = "native"
 ENV = "env"
@@ -188,6 +198,23 @@ def open_doctor(
     return Doctor(case, is_owner=True)
 
 
+def open_backend(
+    backend: BackendSettings, settings: Settings, *, environ: Mapping[str, str] = os.environ
+) -> Backend:
+    """
+    Make one backend that stands in no chain, to bring what it holds into a room. Close it.
+
+    Args:
+        backend: its settings, as a table `[backend.NAME]` gives them.
+        settings: those of the deployment.
+        environ: the environment.
+
+    Raises:
+        SettingsError, BackendConfigError: as `open_room`.
+    """
+    return _backend(backend, settings, _Ways(environ=environ, clock=_now))
+
+
 def local_owner() -> Actor:
     """Give the actor a process without agent or server acts as: its Unix user on this host."""
     return Actor(f"local:{os.geteuid()}", Assurance.HOST_USER)
@@ -295,9 +322,40 @@ def _backend(backend: BackendSettings, settings: Settings, ways: _Ways) -> Backe
         options(backend, _NoOptions, environ=ways.environ)
         return kind(_open_barrier(backend.name, settings, ways))  # type: ignore[no-any-return]
     made = options(backend, getattr(kind, "options_type", _NoOptions), environ=ways.environ)
-    if backend.kind == ENV:
-        return kind(backend.name, made, environ=ways.environ, clock=ways.clock)  # type: ignore[no-any-return]
-    return kind(backend.name, made, clock=ways.clock)  # type: ignore[no-any-return]
+    needs: dict[str, object] = {}
+    if getattr(kind, "needs_environ", False):
+        needs["environ"] = ways.environ
+    if getattr(kind, "needs_secret", False):
+        needs["secret"] = partial(_airflow_secret, settings=settings, ways=ways)
+    return kind(backend.name, made, clock=ways.clock, **needs)  # type: ignore[no-any-return]
+
+
+def _airflow_secret(
+    config: AirflowConfig, name: str, *, settings: Settings, ways: _Ways
+) -> Secret[str] | None:
+    """Look a `…_secret` of Airflow's configuration up where Airflow does: in its own secrets backend."""
+    found = config.secrets_backend()
+    if found is None:
+        return None
+    if found.class_path.rpartition(".")[2] != "VaultBackend":
+        raise BackendConfigError(
+            "Airflow's configuration names a secret of a secrets backend that cannot be asked from here",
+            hint="give the value itself: sql_alchemy_conn and fernet_key of the backend",
+        )
+    table = {key: _vault_option(key, value) for key, value in found.kwargs.items() if value is not None}
+    vault = _backend(BackendSettings(name="airflow_secrets", kind="vault", options=table), settings, ways)
+    try:
+        entry = vault.read(Ref("config", name))
+    finally:
+        vault.close()
+    return None if entry is None else entry.secret
+
+
+def _vault_option(key: str, value: object) -> object:
+    # What Airflow's settings say is not written into ours: it is taken as it stands there.
+    if isinstance(value, str) and key in {"token", "secret_id"}:
+        return SecretSource(kind="text", argument=(value,), key=key)
+    return value
 
 
 @dataclass(frozen=True)

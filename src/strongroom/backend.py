@@ -17,7 +17,7 @@ import hashlib
 import importlib
 import importlib.util
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
@@ -29,16 +29,26 @@ from strongroom.errors import (
     MalformedEntryError,
     StrongroomError,
 )
-from strongroom.model.entry import MAX_VALUE_BYTES, Draft, Entry, Summary, VersionInfo
+from strongroom.model.entry import (
+    MAX_VALUE_BYTES,
+    Draft,
+    Entry,
+    EntryState,
+    Metadata,
+    Summary,
+    VersionInfo,
+)
 from strongroom.model.ref import Kind, Ref
 from strongroom.model.secret import Secret
 
 __all__ = [
     "Backend",
     "Checkable",
+    "Dumpable",
     "Fetched",
     "Folding",
     "Health",
+    "Held",
     "Listable",
     "Naming",
     "PathBackend",
@@ -378,6 +388,46 @@ class Folding(Protocol):
 
     def summary(self, ref: Ref) -> Summary | None:
         """Tell what a read of *ref* would meet, None for nothing; `list` may give it under another name."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """
+    One thing a place holds, as it holds it: for bringing all of it elsewhere.
+
+    Args:
+        kind: connection or variable.
+        name: as the place has it; it may be no name of ours.
+        team: whose it is, or None for everybody's.
+        secret: a variable's text, or a connection in an Airflow form; None where *state* says why.
+        metadata: what the place knows beside the value.
+        state: `OK`; `PLAIN_TEXT`, which is readable; else why there is no *secret*.
+        problem: the state in words; no value.
+        hint: what to change, or None.
+    """
+
+    kind: Kind
+    name: str
+    team: str | None = None
+    secret: Secret[str] | None = None
+    metadata: Metadata = field(default_factory=Metadata)
+    state: EntryState = EntryState.OK
+    problem: str = ""
+    hint: str | None = None
+
+
+@runtime_checkable
+class Dumpable(Protocol):
+    """A backend that gives all it holds in one go: faster than name by name, and illegal names too."""
+
+    def dump(self, kind: Kind) -> Iterator[Held]:
+        """
+        Give everything of this *kind*, every team's, ordered by name (by code point).
+
+        Raises:
+            As `Backend.read`; what ails one entry is its state.
+        """
         ...
 
 

@@ -67,6 +67,7 @@ class Env(Backend):
     """
 
     is_local = True
+    needs_environ = True
     options_type = EnvOptions
 
     def __init__(

@@ -135,7 +135,8 @@ class AirflowConfig:
         Find the Airflow of *environ*, or None where nothing says that there is one.
 
         Looked for: `AIRFLOW_CONFIG` (a file), `AIRFLOW_HOME` (a folder), `~/airflow` with the `HOME` of
-        *environ*. An `airflow.cfg`, an `airflow.db` or any variable `AIRFLOW__…__…` is an Airflow.
+        *environ*. An `airflow.cfg`, an `airflow.db` or any variable `AIRFLOW__…__…` is an Airflow. As in
+        Airflow, such a variable wins over the file, whichever home it is.
 
         Args:
             environ: the environment.
@@ -145,8 +146,10 @@ class AirflowConfig:
         Raises:
             BackendConfigError: as the constructor.
         """
-        folder = home or Path(_expanded(environ.get("AIRFLOW_HOME", "~/airflow"), environ))
-        named = environ.get("AIRFLOW_CONFIG") if home is None else None
+        own = Path(_expanded(environ.get("AIRFLOW_HOME", "~/airflow"), environ))
+        folder = home or own
+        # The file that the environment names belongs to the Airflow of the environment.
+        named = environ.get("AIRFLOW_CONFIG") if folder == own else None
         file = folder / "airflow.cfg" if named is None else Path(_expanded(named, environ))
         is_there = file.is_file()
         if not is_there and not (folder / "airflow.db").is_file() and not _is_configured(environ):

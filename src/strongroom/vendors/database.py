@@ -52,15 +52,22 @@ class Question:
         table: a name of ours, never a caller's.
         column: likewise; text in the database, ordered here by code point.
         equals: exactly this; the database's collation may find a neighbour, which the caller drops.
-        after: only greater ones, where *equals* is None.
+        start: where *equals* is None, only these and greater ones.
+        is_after: *start* itself is left out.
         limit: how many at most.
     """
 
     table: str
     column: str
     equals: str | None = None
-    after: str = ""
+    start: str = ""
+    is_after: bool = False
     limit: int = 1
+
+    @property
+    def comparison(self) -> str:
+        """How a column stands to *start*, in SQL."""
+        return ">" if self.is_after else ">="
 
 
 class Database(ABC):

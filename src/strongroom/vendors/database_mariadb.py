@@ -166,8 +166,10 @@ def _statement(question: Question, schema: str | None, hint: str) -> tuple[str, 
     # By the bytes of UTF-8, the order of code points: the column's collation may be any.
     order = f"CAST(CONVERT({column} USING utf8mb4) AS BINARY)"
     after = "CAST(CONVERT(%s USING utf8mb4) AS BINARY)"
-    statement = f"SELECT {hint}* FROM {table} WHERE {order} > {after} ORDER BY {order} LIMIT %s"  # noqa: S608
-    return statement, (question.after, question.limit)
+    statement = (
+        f"SELECT {hint}* FROM {table} WHERE {order} {question.comparison} {after} ORDER BY {order} LIMIT %s"  # noqa: S608
+    )
+    return statement, (question.start, question.limit)
 
 
 def _quoted(name: str) -> str:

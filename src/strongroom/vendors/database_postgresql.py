@@ -138,8 +138,8 @@ def _statement(question: Question, schema: str | None) -> tuple[str, tuple[objec
     if question.equals is not None:
         return f"SELECT * FROM {table} WHERE {column} = %s", (question.equals,)  # noqa: S608 -- quoted names
     order = f'{column} COLLATE "C"'
-    statement = f"SELECT * FROM {table} WHERE {order} > %s ORDER BY {order} LIMIT %s"  # noqa: S608
-    return statement, (question.after, question.limit)
+    statement = f"SELECT * FROM {table} WHERE {order} {question.comparison} %s ORDER BY {order} LIMIT %s"  # noqa: S608
+    return statement, (question.start, question.limit)
 
 
 def _quoted(name: str) -> str:

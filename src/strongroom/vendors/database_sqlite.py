@@ -128,5 +128,5 @@ def _statement(question: Question) -> tuple[str, tuple[object, ...]]:
     if question.equals is not None:
         return f"SELECT * FROM {table} WHERE {column} = ?", (question.equals,)  # noqa: S608 -- names of ours
     order = f"{column} COLLATE BINARY"
-    statement = f"SELECT * FROM {table} WHERE {order} > ? ORDER BY {order} LIMIT ?"  # noqa: S608 -- as above
-    return statement, (question.after, question.limit)
+    statement = f"SELECT * FROM {table} WHERE {order} {question.comparison} ? ORDER BY {order} LIMIT ?"  # noqa: S608 -- as above
+    return statement, (question.start, question.limit)

@@ -17,10 +17,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from strongroom.backend import Held
 from strongroom.crypto.fernet import Fernet
 from strongroom.errors import BackendConfigError, InvalidInputError
 from strongroom.model.connection import Connection
-from strongroom.model.entry import EntryState, check_value
+from strongroom.model.entry import EntryState, Metadata, check_value
 from strongroom.model.secret import Secret
 from strongroom.vendors.database import Question, open_database
 from strongroom.vendors.database_url import DatabaseUrl
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from strongroom.vendors.database import Database, Row
 
-__all__ = ["MetadataDatabase", "Stored"]
+__all__ = ["MetadataDatabase"]
 
 TableKind = Literal["connection", "variable"]
 
@@ -52,37 +53,6 @@ _REMEDY = {
     EntryState.NOT_A_TOKEN: "mend the row in Airflow: set its secret anew there",
     EntryState.UNPARSABLE: "mend the row in Airflow",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
-    """
-    One row, opened as far as it can be.
-
-    Args:
-        kind: connection or variable.
-        name: as the row has it; it may be no legal name.
-        team: whose it is, or None.
-        text: a variable's value, or a connection in Airflow's JSON form; None where *state* says why.
-        conn_type: as Airflow's text forms normalise it, or None.
-        description: free text, or None.
-        state: `OK`; `PLAIN_TEXT`, which is readable; else why there is no text.
-        problem: the state in words, with the fields; no value.
-    """
-
-    kind: TableKind
-    name: str
-    team: str | None = None
-    text: Secret[str] | None = None
-    conn_type: str | None = None
-    description: str | None = None
-    state: EntryState = EntryState.OK
-    problem: str = ""
-
-    @property
-    def hint(self) -> str | None:
-        """What to change, where there is no text."""
-        return None if self.text is not None else _REMEDY.get(self.state)
 
 
 class MetadataDatabase:
@@ -110,7 +80,7 @@ class MetadataDatabase:
     @classmethod
     def open(
         cls,
-        url: Secret[str],
+        url: Secret[str] | DatabaseUrl,
         keys: Sequence[Secret[str]],
         *,
         place: str,
@@ -121,7 +91,7 @@ class MetadataDatabase:
         Take note of a database; nothing is asked yet.
 
         Args:
-            url: a SQLAlchemy URL, as Airflow is given it.
+            url: a SQLAlchemy URL, as Airflow is given it, or one taken apart.
             keys: as the constructor.
             place: what messages call it: the name of the backend.
             timeout: for connecting and for each question.
@@ -130,10 +100,10 @@ class MetadataDatabase:
         Raises:
             BackendConfigError: *url* or a key is wrong, or the driver is not installed.
         """
-        parsed = DatabaseUrl.parse(url)
+        parsed = DatabaseUrl.parse(url) if isinstance(url, Secret) else url
         return cls(open_database(parsed, place=place, timeout=timeout, schema=schema), keys)
 
-    def read(self, kind: TableKind, name: str, team: str | None = None) -> Stored | None:
+    def read(self, kind: TableKind, name: str, team: str | None = None) -> Held | None:
         """
         Give the row of exactly this name and team, or None.
 
@@ -147,26 +117,32 @@ class MetadataDatabase:
                 return self._stored(kind, row)
         return None
 
-    def rows(self, kind: TableKind, *, after: str = "", limit: int | None = None) -> Iterator[Stored]:
+    def rows(self, kind: TableKind, *, after: str | None = None, prefix: str = "") -> Iterator[Held]:
         """
-        Give the rows of every team, ordered by name (by code point), names greater than *after* only.
+        Give the rows of every team, ordered by name (by code point), a page at a time.
 
         Args:
             kind: connection or variable.
-            after: where to go on.
-            limit: how many at most; None for all.
+            after: only names greater than this; None for all.
+            prefix: only names that begin so.
 
         Raises:
             As `read`.
         """
-        while limit is None or limit > 0:
-            size = PAGE if limit is None else min(PAGE, limit)
-            found = self._rows(Question(table=kind, column=_ID[kind], after=after, limit=size), kind)
-            yield from (stored for row in found if (stored := self._stored(kind, row)) is not None)
-            if len(found) < size:
+        is_after = after is not None and after >= prefix
+        start = after if after is not None and is_after else prefix
+        while True:
+            page = Question(table=kind, column=_ID[kind], start=start, is_after=is_after, limit=PAGE)
+            found = self._rows(page, kind)
+            for row in found:
+                start, is_after = _text(row[_ID[kind]]) or "", True
+                if not start.startswith(prefix):
+                    return
+                stored = self._stored(kind, row)
+                if stored is not None:
+                    yield stored
+            if len(found) < PAGE:
                 return
-            after = _text(found[-1][_ID[kind]]) or ""
-            limit = None if limit is None else limit - len(found)
 
     def close(self) -> None:
         """Let go of its connections. Safe to call twice."""
@@ -184,10 +160,10 @@ class MetadataDatabase:
                 )
         return rows
 
-    def _stored(self, kind: TableKind, row: Row) -> Stored | None:
+    def _stored(self, kind: TableKind, row: Row) -> Held | None:
         return self._connection(row) if kind == "connection" else self._variable(row)
 
-    def _variable(self, row: Row) -> Stored | None:
+    def _variable(self, row: Row) -> Held | None:
         written = _text(row["val"])
         if written is None:
             return None  # Airflow takes a row without a value for none
@@ -195,31 +171,34 @@ class MetadataDatabase:
         text = opened.take("the value", written, is_sealed=row["is_encrypted"], fernet=self._fernet)
         text = opened.checked(text, "the value")
         description = opened.checked(_text(row["description"]), "the description")
-        return Stored(
+        return Held(
             kind="variable",
             name=_text(row["key"]) or "",
             team=_team(row),
-            text=None if text is None or not opened.is_readable else Secret(text),
-            description=description,
+            secret=None if text is None or not opened.is_readable else Secret(text),
+            metadata=Metadata(description=description),
             state=opened.state,
             problem=opened.problem,
+            hint=opened.hint,
         )
 
-    def _connection(self, row: Row) -> Stored:
+    def _connection(self, row: Row) -> Held:
         opened = _Opened()
         fields: dict[str, object] = {name: _text(row[name]) for name in _TEXTS}
         for name, flag in (("password", "is_encrypted"), ("extra", "is_extra_encrypted")):
             fields[name] = opened.take(name, _text(row[name]), is_sealed=row[flag], fernet=self._fernet)
         text, conn_type = _formatted(fields, row["port"], opened) if opened.is_readable else (None, None)
-        return Stored(
+        return Held(
             kind="connection",
             name=_text(row["conn_id"]) or "",
             team=_team(row),
-            text=text,
-            conn_type=conn_type or _text(row["conn_type"]),
-            description=_text(row["description"]),
+            secret=text,
+            metadata=Metadata(
+                description=_text(row["description"]), conn_type=conn_type or _text(row["conn_type"])
+            ),
             state=opened.state,
             problem=opened.problem,
+            hint=opened.hint,
         )
 
 
@@ -269,6 +248,10 @@ class _Opened:
     @property
     def problem(self) -> str:
         return "; ".join(self._words(state) for state in _WORST if state in self.found)
+
+    @property
+    def hint(self) -> str | None:
+        return None if self.is_readable else _REMEDY[self.state]
 
     def _words(self, state: EntryState) -> str:
         what = " and ".join(self.found[state])
