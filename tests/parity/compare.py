@@ -140,9 +140,9 @@ def _canonical(answer):
     found = answer.get("found")
     if isinstance(found, dict) and "conn_type" in found:
         extra = found["extra"]
-        if isinstance(extra, str):
-            extra = json.loads(extra) if extra else None  # '' and none are both {} to a hook
-        answer = {"found": {**found, "extra": extra}}
+        extra = json.loads(extra) if isinstance(extra, str) and extra else extra
+        # None, '' and {} are all {} to a hook.
+        answer = {"found": {**found, "extra": extra or None}}
     return json.dumps(answer, sort_keys=True)
 
 
