@@ -93,7 +93,8 @@ class TransportOptions:
                 f"the backend {self.place} has a client key without a client certificate",
                 hint="name the certificate too",
             )
-        if min(self.timeout, self.total_timeout or self.timeout) <= timedelta(0):
+        total = self.timeout if self.total_timeout is None else self.total_timeout
+        if min(self.timeout, total) <= timedelta(0):
             raise BackendConfigError(
                 f"the timeout of the backend {self.place} is not above 0", hint="set it to seconds above 0"
             )
