@@ -111,6 +111,15 @@ class BackendSettings:
     options: Mapping[str, object] = field(default_factory=dict, repr=False)
     folder: Path = Path()
 
+    def path(self, key: str) -> Path:
+        """
+        Give the path an option names, whichever file it stands in.
+
+        Raises:
+            SettingsError: it is no path.
+        """
+        return _Converter(f"backend.{self.name}.{key}", self.folder, {}).path(self.options.get(key))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheSettings:
@@ -947,14 +956,21 @@ class _Converter:
         _check_most(abs(seconds), self._key)
         return timedelta(seconds=seconds)
 
-    def _path(self, value: object) -> Path:
+    def path(self, value: object) -> Path:
+        """Give the path *value* names."""
         text = self._text(value)
         if not text or "\0" in text:
             raise self._wrong("a path")
         try:
-            return (value.folder if isinstance(value, _Placed) else self._folder) / Path(text).expanduser()
+            path = Path(text).expanduser()
         except RuntimeError:
             raise self._wrong("a path: nobody here has the home that '~' stands for") from None
+        if not isinstance(value, _Placed):
+            return self._folder / path
+        if value.folder.name == PERSONAL_FOLDER and path.parts[:1] == ("..",):
+            # The folder is no link, so this is what '..' means; messages read better without it.
+            return value.folder.parent.joinpath(*path.parts[1:])
+        return value.folder / path
 
     def _source(self, value: object) -> SecretSource:
         if isinstance(value, SecretSource):
@@ -968,7 +984,7 @@ class _Converter:
             ((kind, argument),) = table.items()
             inner = _Converter(f"{self._key}.{kind}", self._folder, {})
             if kind == "file":
-                return SecretSource(kind="file", argument=(str(inner._path(argument)),), key=self._key)
+                return SecretSource(kind="file", argument=(str(inner.path(argument)),), key=self._key)
             if kind == "env":
                 return SecretSource(kind="env", argument=(inner._text(argument),), key=self._key)
             if kind == "command":
@@ -993,7 +1009,7 @@ class _Converter:
         int: _integer,
         float: _number,
         str: _text,
-        Path: _path,
+        Path: path,
         timedelta: _duration,
         Secret: _secret,
         SecretSource: _source,

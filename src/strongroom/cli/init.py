@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from strongroom.service.room import Room
     from strongroom.settings import Settings
 
-__all__ = ["create", "places"]
+__all__ = ["asker", "create", "places"]
 
 app = single()
 
@@ -110,7 +110,7 @@ def create(session: Session, settings: Settings) -> Room:
     """Make what is missing and open the room; a new passphrase is asked for twice."""
     from strongroom import assembly  # noqa: PLC0415 -- it loads the store
 
-    ask = _asker(is_new=not settings.store.path.exists())
+    ask = asker(is_new=not settings.store.path.exists())
     return assembly.create_room(settings, environ=session.environ, passphrase=ask)
 
 
@@ -125,7 +125,8 @@ def places(settings: Settings) -> dict[str, object]:
     }
 
 
-def _asker(*, is_new: bool) -> Callable[[], Secret[str]]:
+def asker(*, is_new: bool) -> Callable[[], Secret[str]]:
+    """Give what asks for the passphrase when it is needed: once, and twice the same where it is new."""
     asked: list[Secret[str]] = []
 
     def ask() -> Secret[str]:

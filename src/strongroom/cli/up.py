@@ -3,160 +3,411 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import islice
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from shutil import get_terminal_size
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from strongroom.cli import terminal
 from strongroom.cli.app import command, single
-from strongroom.cli.entry import ROW_COLUMNS, facts_of_row, pages_of
-from strongroom.cli.init import create, places
-from strongroom.cli.output import sentence, show_rows, write
+from strongroom.cli.init import asker, places
+from strongroom.cli.output import sentence, write
 from strongroom.cli.session import Session
+from strongroom.cli.survey import Survey, counted, facts_of_place, show_places, show_survey
 from strongroom.cli.terminal import clean, warn
-from strongroom.errors import BackendConfigError
+from strongroom.errors import BackendConfigError, InvalidInputError, SettingsError, StrongroomError
 from strongroom.service.lookup import shell_word
 
 if TYPE_CHECKING:
     from strongroom.model.ref import Ref
-    from strongroom.service.inventory import Row
+    from strongroom.service.discovery import Discovery, Place
+    from strongroom.service.proposal import NewFile, Proposal
     from strongroom.service.room import Room
-    from strongroom.settings import Settings
+    from strongroom.settings import BackendSettings, Settings
+    from strongroom.transfer.plan import Line
 
 app = single()
 
-_SHOWN = 20  # names; the inventory has them all
+_ANSWER_SECONDS = 1.5  # for one answer of one place that was found: the whole is to take less than 5 s
+_REFUSED_SHOWN = 10
+_NATIVE = "native"
+_ENV = "env"
 
 
 @command(app, "up")
-def up(context: typer.Context) -> None:
+def up(
+    context: typer.Context,
+    *,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Write the settings and import what was found, unasked.")
+    ] = False,
+    no: Annotated[bool, typer.Option("--no", help="Ask nothing, and change nothing that was found.")] = False,
+) -> None:
     """
     Make what is missing, and show what there is.
 
-    Makes an encrypted store and its key, shows every name, and the next three commands to type. Usable
-    again at any time: what is there is left as it is.
+    Makes an encrypted store and its key. Finds, without changing any of it, what is here already: Airflow's
+    connections and variables in the environment, its metadata database and secrets backend, .env,
+    airflow_settings.yaml, Vault; and shows all of it as one list, the problems first. Then offers to write
+    that down as settings and to import it into the store: each on a yes, and only shown where nobody can be
+    asked. Usable again at any time: what is there is left as it is.
 
     Example:
       $ strongroom up
+      $ strongroom up --yes
     """
     session: Session = context.obj
-    settings = session.settings()
-    is_new = not settings.store.path.exists()
-    with _room(session, settings, is_new=is_new) as room:
-        found = _Found.of(room, session)
-    is_new = is_new and settings.store.path.exists()
-    made = places(settings)
-    commands = _next(found)
-    if session.output != "table":
-        facts = {**made, "made": is_new, "connections": found.connections, "variables": found.variables}
-        sentence(session, "", facts | {"hidden": found.hidden, "next": [typed for typed, _ in commands]})
-        return
-    if settings.store.path.exists():
-        write(clean(f"{'made' if is_new else 'found'} the store {made['store']}"))
-        write(clean(f"its key is {made['key']}: keep {_copy(settings)} in another place"))
+    if yes and no:
+        raise InvalidInputError(
+            "--yes and --no exclude one another", hint="say one of them, or none to be asked"
+        )
+    _Up(session, _Answers(session, is_yes=yes, is_no=no)).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """Who agrees to what."""
+
+    session: Session
+    is_yes: bool
+    is_no: bool
+
+    @property
+    def can_ask(self) -> bool:
+        return not self.is_no and not self.is_yes and self.session.output == "table" and terminal.can_ask()
+
+    def agreed(self, question: str) -> bool:
+        if not self.can_ask:
+            return self.is_yes
+        sys.stdout.flush()
+        return terminal.ask_text(f"{clean(question)}? [y/N] ").strip().lower() in ("y", "yes")
+
+
+class _Up:
+    """One run: what it was told, and what it found."""
+
+    def __init__(self, session: Session, answers: _Answers) -> None:
+        self._session = session
+        self._answers = answers
+        self._settings = session.settings()
+        self._is_new = not self._settings.store.path.exists()
+        # Settings that are there already are the user's word: what else was found is only told.
+        self._is_said = bool(self._settings.source or self._settings.personal or self._settings.chain)
+        self._ask = asker(is_new=self._is_new)
+        self._trouble: dict[str, StrongroomError] = {}
+
+    def run(self) -> None:
+        discovery = self._discovered()
+        has_store = self._can_store()
+        wanted = self._settings if self._is_said else self._proposed(discovery, has_store=has_store)
+        with self._opened(wanted, has_store=has_store) as room:
+            unmade = set(self._trouble)
+            survey = Survey.of(room, self._session, self._trouble)
+            found = self._beside(discovery) if self._is_said else discovery.places
+            self._show(found, survey)
+            offer = _Offer.none()
+            if not self._is_said:
+                kept = [place.name for place in discovery.asked if _is_kept(place, survey, unmade)]
+                offer = self._offered(discovery, kept, survey, room, has_store=has_store)
+        self._end(found, survey, offer)
+
+    # --- finding and opening -----------------------------------------------------------------------
+
+    def _discovered(self) -> Discovery:
+        from strongroom.service.discovery import discover  # noqa: PLC0415 -- `--help` does without
+
+        environ = self._session.environ
+        found = discover(environ, cwd=Path.cwd())
+        commands = [key for place in found.places for key in place.needs_command]
+        if commands and self._answers.agreed(
+            f"run the command that Airflow's configuration names as {' and '.join(commands)}"
+        ):
+            found = discover(environ, cwd=Path.cwd(), may_run=True)
+        return found
+
+    def _can_store(self) -> bool:
+        from strongroom.assembly import require_store_tools  # noqa: PLC0415 -- it loads the store
+
+        try:
+            require_store_tools()
+        except BackendConfigError as error:
+            if not self._is_new:
+                raise
+            warn(f"no store was made: {error}", self._session, hint=error.hint)
+            return False
+        return True
+
+    def _load(self, tables: dict[str, Any]) -> Settings:
+        from strongroom import settings  # noqa: PLC0415 -- `--help` needs no settings
+
+        session = self._session
+        return settings.load(
+            session.config, environ=session.environ, deployment=session.deployment, tables=tables
+        )
+
+    def _proposed(self, discovery: Discovery, *, has_store: bool) -> Settings:
+        """Give settings over what was found, without the places whose tables cannot be right."""
+        tables = discovery.tables(has_store=has_store, timeout_seconds=_ANSWER_SECONDS)
+        for name, table in list(tables["backend"].items()):
+            try:
+                self._load({"backend": {name: table}})
+            except SettingsError as error:
+                self._trouble[name] = error
+                del tables["backend"][name]
+                tables["chain"].remove(name)
+        return self._load(tables)
+
+    def _opened(self, wanted: Settings, *, has_store: bool) -> Room:
+        """Make what is missing; where a store could not be made at all, open what else there is."""
+        from strongroom import assembly  # noqa: PLC0415 -- it loads the store
+
+        make = assembly.create_room if has_store else assembly.open_room
+        told = None if self._is_said else self._tell
+        return make(wanted, environ=self._session.environ, passphrase=self._ask, on_trouble=told)
+
+    def _tell(self, name: str, error: StrongroomError) -> None:
+        if name == _NATIVE:
+            raise error
+        self._trouble[name] = error
+
+    def _beside(self, discovery: Discovery) -> tuple[Place, ...]:
+        """Give what was found that the settings do not name."""
+        known = self._settings.backend.values()
+        return tuple(
+            replace(place, reason=place.reason or "your settings do not name it", table=None)
+            for place in discovery.places
+            if place.kind != "env" and not any(_is_same(place, backend) for backend in known)
+        )
+
+    # --- showing -----------------------------------------------------------------------------------
+
+    def _show(self, found: Sequence[Place], survey: Survey) -> None:
+        for place in found:
+            for warning in place.warnings:
+                warn(warning, self._session)
+        if self._is_said:
+            for name, error in survey.trouble.items():
+                warn(f"the names of {name} are missing here: {error}", self._session)
+        if self._session.output != "table":
+            return
+        made = places(self._settings)
+        if self._settings.store.path.exists():
+            write(clean(f"{'made' if self._is_new else 'found'} the store {made['store']}"))
+            write(clean(f"its key is {made['key']}: keep {_copy(self._settings)} in another place"))
+            write("")
+        if any(place.kind != "env" for place in found):
+            show_places(self._session, found, survey)
+            write("")
+        show_survey(self._session, survey)
+
+    def _end(self, found: Sequence[Place], survey: Survey, offer: _Offer) -> None:
+        commands = _next(survey, offer)
+        if self._session.output != "table":
+            is_made = self._is_new and self._settings.store.path.exists()
+            facts = {**places(self._settings), "made": is_made, **survey.facts()}
+            facts["places"] = [facts_of_place(place, survey) for place in found]
+            facts |= offer.facts()
+            sentence(self._session, "", facts | {"next": [typed for typed, _ in commands]})
+            return
         write("")
-    _show(session, found)
-    write("")
-    write("next:")
-    width = max(len(typed) for typed, _ in commands)
-    is_wide = (
-        sys.stdout.isatty() and 4 + width + max(len(why) for _, why in commands) > get_terminal_size().columns
-    )
-    for typed, why in commands:
-        write(clean(f"  {typed}") + f"\n      {why}" if is_wide else clean(f"  {typed:<{width}}  {why}"))
+        write("next:")
+        _write_commands(commands)
 
+    # --- offering ----------------------------------------------------------------------------------
 
-def _room(session: Session, settings: Settings, *, is_new: bool) -> Room:
-    """Make what is missing; where a store could not be made at all, open what else there is."""
-    from strongroom.assembly import require_store_tools  # noqa: PLC0415 -- it loads the store
+    def _offered(
+        self, discovery: Discovery, kept: list[str], survey: Survey, room: Room, *, has_store: bool
+    ) -> _Offer:
+        from strongroom.service.proposal import propose  # noqa: PLC0415 -- as `_discovered`
 
-    try:
-        require_store_tools()
-    except BackendConfigError as error:
-        if not is_new:
-            raise
-        warn(f"no store was made: {error}", session, hint=error.hint)
-        return session.room()
-    return create(session, settings)
+        def proposal(*, has_team: bool = True) -> Proposal:
+            return propose(
+                discovery, kept, deployment=room.deployment, has_store=has_store, has_team=has_team
+            )
+
+        offer = _Offer(files=[], written=[], importable=len(survey.missing) if has_store else 0, lines=None)
+        if any(name != _ENV for name in kept):
+            first = proposal()
+            has_team = self._written(first.team, "the team's settings", offer)
+            # Without the team's part, mine has to hold all of it.
+            is_whole = has_team or not self._answers.can_ask
+            mine = first.mine if is_whole else proposal(has_team=False).mine
+            self._written(mine, "what is only yours", offer)
+        if offer.importable and self._answers.agreed(
+            f"import {counted(offer.importable, 'entry')} into the store, where what it holds stays"
+        ):
+            offer.lines = self._imported(room, survey.missing)
+        return offer
+
+    def _written(self, files: Sequence[NewFile], what: str, offer: _Offer) -> bool:
+        """Show *files*, and write them on a yes."""
+        from strongroom.service.proposal import write as write_files  # noqa: PLC0415 -- as above
+
+        if not files:
+            return False
+        offer.files += files
+        if self._session.output == "table":
+            write("")
+            write(f"{what}, {'to be written' if self._answers.is_yes else 'not written yet'}:")
+            _write_files(files)
+        if not self._answers.agreed(f"write {' and '.join(_near(file.path) for file in files)}"):
+            return False
+        write_files(files)
+        offer.written += [_near(file.path) for file in files]
+        if self._session.output == "table":
+            write(clean(f"wrote {', '.join(_near(file.path) for file in files)}"))
+        return True
+
+    def _imported(self, room: Room, refs: Sequence[Ref]) -> list[Line]:
+        from strongroom import assembly  # noqa: PLC0415 -- as `_opened`
+        from strongroom.service.adoption import bring_in  # noqa: PLC0415 -- only on a yes
+
+        only = self._load({"chain": [_NATIVE]})
+        with assembly.open_room(only, environ=self._session.environ, passphrase=self._ask) as store:
+            lines = bring_in(room, store, refs, dialect=self._settings.lookup.dialect)
+        if self._session.output == "table":
+            _write_report(lines)
+        return lines
 
 
 @dataclass(slots=True)
-class _Found:
-    """What the inventory holds, counted, and its first rows."""
+class _Offer:
+    """
+    What was offered and what of it was done.
 
-    connections: int = 0
-    variables: int = 0
-    hidden: int = 0
-    places: set[str] = field(default_factory=set)
-    first: list[Row] = field(default_factory=list)
-    example: Row | None = None
+    Args:
+        files: shown, written or not.
+        written: paths.
+        importable: entries that the store does not hold.
+        lines: what became of each in the import; None where there was none.
+    """
+
+    files: list[NewFile]
+    written: list[str]
+    importable: int
+    lines: list[Line] | None
 
     @classmethod
-    def of(cls, room: Room, session: Session) -> _Found:
-        found = cls()
-        for row in _rows(room, session):
-            found._count(row)
-        return found
-
-    def _count(self, row: Row) -> None:
-        self.connections += row.ref.kind == "connection"
-        self.variables += row.ref.kind == "variable"
-        self.hidden += bool(row.shadowed)
-        self.places.update((row.backend, *row.shadowed))
-        if len(self.first) < _SHOWN:
-            self.first.append(row)
-        self.example = self.example or row
+    def none(cls) -> _Offer:
+        return cls(files=[], written=[], importable=0, lines=None)
 
     @property
-    def total(self) -> int:
-        return self.connections + self.variables
+    def is_open(self) -> bool:
+        """True where something is left to say yes to."""
+        return len(self.written) < len(self.files) or (self.importable > 0 and self.lines is None)
+
+    def facts(self) -> dict[str, object]:
+        files = [
+            {
+                "path": str(file.path),
+                "text": file.shown,
+                "mode": f"{file.mode:o}",
+                "is_secret": file.is_secret,
+            }
+            for file in self.files
+        ]
+        counts = None if self.lines is None else dict(Counter(line.outcome for line in self.lines))
+        refused = [
+            {"name": line.name, "reason": line.reason}
+            for line in self.lines or ()
+            if line.outcome == "refused"
+        ]
+        return {
+            "files": files,
+            "written": self.written,
+            "importable": self.importable,
+            "imported": counts,
+            "refused": refused,
+        }
 
 
-def _rows(room: Room, session: Session) -> Iterator[Row]:
-    def fetch(last: Ref | None, wanted: int) -> list[Row]:
-        return room.inventory.page(team=session.team, after=last, limit=wanted)
+def _is_kept(place: Place, survey: Survey, unmade: set[str]) -> bool:
+    """Tell whether *place* belongs into settings: it can be made, and a mere guess has proved right."""
+    error = survey.trouble.get(place.name)
+    if place.name in unmade or isinstance(error, BackendConfigError | SettingsError):
+        return False
+    return not place.is_guess or survey.entries[place.name] > 0
 
-    for page in pages_of(fetch, limit=None):
-        yield from page
+
+def _is_same(place: Place, backend: BackendSettings) -> bool:
+    """Tell whether a backend of the settings is *place*."""
+    if backend.kind != place.kind or not place.table:
+        return False
+    return all(_said(backend, key) == value for key, value in place.table.items() if value in place.key)
 
 
-def _show(session: Session, found: _Found) -> None:
-    if not found.total:
-        write("there is nothing in it yet")
-        return
-    counts = f"{_counted(found.connections, 'connection')} and {_counted(found.variables, 'variable')}"
-    hidden = f", {found.hidden} hiding another of the same name" if found.hidden else ""
-    write(f"{counts} in {_counted(len(found.places), 'place')}{hidden}")
-    write("")
-    show_rows(session, ROW_COLUMNS, [[facts_of_row(row) for row in islice(found.first, _SHOWN)]])
-    if found.total > _SHOWN:
-        write(f"… and {found.total - _SHOWN:,} more: strongroom inventory")
-    sys.stdout.flush()
+def _said(backend: BackendSettings, key: str) -> object:
+    try:
+        return backend.options.get(key) if key == "url" else backend.path(key)
+    except SettingsError:
+        return None
+
+
+def _near(path: Path) -> str:
+    return f"./{path.relative_to(Path.cwd())}" if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _write_files(files: Sequence[NewFile]) -> None:
+    for file in files:
+        write(clean(f"  {_near(file.path)} (mode {file.mode:o})"))
+        for line in file.shown.rstrip("\n").split("\n"):
+            write(clean(f"      {line}").rstrip())
+
+
+def _write_report(lines: Sequence[Line]) -> None:
+    count = Counter(line.outcome for line in lines)
+    told = [
+        f"{count[outcome]:,} {outcome}" for outcome in ("imported", "skipped", "refused") if count[outcome]
+    ]
+    write(", ".join(told) or "nothing was imported")
+    refused = [line for line in lines if line.outcome == "refused"]
+    for line in refused[:_REFUSED_SHOWN]:
+        write(clean(f"  {line.name}: {line.reason}"))
+    if len(refused) > _REFUSED_SHOWN:
+        write(f"  … and {len(refused) - _REFUSED_SHOWN:,} more")
 
 
 def _copy(settings: Settings) -> str:
     return "a copy" if any(wrapper.path for wrapper in settings.store.wrappers) else "it"
 
 
-def _next(found: _Found) -> list[tuple[str, str]]:
-    """Give the three commands to type next, each with why."""
-    if found.example is None:
+# --- what to type next -----------------------------------------------------------------------------
+
+
+def _next(survey: Survey, offer: _Offer) -> list[tuple[str, str]]:
+    """Give the commands to type next, each with why."""
+    doctor = ("strongroom doctor", "see what is as it should be")
+    if not survey.total:
         return [
             ("strongroom connections import connections.json", "bring in an Airflow export"),
             ("strongroom variables set region", "or type in a first value"),
-            ("strongroom doctor", "see what is as it should be"),
+            doctor,
         ]
-    ref = found.example.ref
-    name = shell_word(ref.name)
-    return [
-        (f"strongroom explain {ref.kind} {name}", "see what answers, and why"),
-        (f"strongroom run --{ref.kind} {name} -- python job.py", "hand it to a job"),
-        ("strongroom doctor", "see what is as it should be"),
-    ]
+    ref = survey.first[0].ref
+    commands = [("strongroom up --yes", _what_is_open(offer))] if offer.is_open else []
+    commands.append((f"strongroom explain {ref.kind} {shell_word(ref.name)}", "see what answers, and why"))
+    if survey.example is not None:
+        ref = survey.example.ref
+        typed = f"strongroom run --{ref.kind} {shell_word(ref.name)} -- python job.py"
+        commands.append((typed, "hand it to a job"))
+    return [*commands, doctor]
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+def _what_is_open(offer: _Offer) -> str:
+    told = ["write these files"] if len(offer.written) < len(offer.files) else []
+    if offer.importable and offer.lines is None:
+        told.append(f"import {counted(offer.importable, 'entry')}")
+    return " and ".join(told)
+
+
+def _write_commands(commands: Sequence[tuple[str, str]]) -> None:
+    width = max(len(typed) for typed, _ in commands)
+    is_wide = (
+        sys.stdout.isatty() and 4 + width + max(len(why) for _, why in commands) > get_terminal_size().columns
+    )
+    for typed, why in commands:
+        write(clean(f"  {typed}") + f"\n      {why}" if is_wide else clean(f"  {typed:<{width}}  {why}"))

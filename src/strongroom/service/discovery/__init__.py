@@ -43,9 +43,11 @@ class Discovery:
     Args:
         places: in the order they would be asked, Airflow's own order first; those that cannot be asked
             stand last.
+        around: where was looked.
     """
 
     places: tuple[Place, ...]
+    around: Surroundings
 
     @property
     def asked(self) -> tuple[Place, ...]:
@@ -102,8 +104,8 @@ def discover(
         ("settings of clouds", vendor.clouds),
     )
     found = [place for title, look in looks for place in _safely(title, look, around)]
-    found.sort(key=lambda place: place.table is None)
-    return Discovery(places=tuple(_with_own_names(_without_twins(found))))
+    found.sort(key=lambda place: (place.table is None, not place.is_first, place.name != _ENV))
+    return Discovery(places=tuple(_with_own_names(_without_twins(found))), around=around)
 
 
 def _safely(
@@ -119,13 +121,12 @@ def _safely(
 
 def _without_twins(places: Iterable[Place]) -> Iterator[Place]:
     """Give each place that can be asked once, however many files and variables lead to it."""
-    seen: list[tuple[str, object]] = []
+    seen: list[tuple[object, ...]] = []
     for place in places:
-        if place.table is not None and place.identity is not None:
-            if (place.kind, place.identity) in seen:
-                continue
-            seen.append((place.kind, place.identity))
-        yield place
+        key = (place.kind, *place.key)
+        if not place.key or key not in seen:
+            seen.append(key)
+            yield place
 
 
 def _with_own_names(places: Iterable[Place]) -> Iterator[Place]:

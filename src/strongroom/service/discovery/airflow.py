@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,9 +35,11 @@ _FOREIGN = {
     "AkeylessBackend": "Akeyless",
     "LockboxSecretBackend": "Yandex Lockbox",
 }
-# Keyword arguments of Airflow's VaultBackend that are secrets, and those that are files.
-_SECRETS = ("token", "password", "secret_id", "key_id", "jwt_token", "radius_secret")
+# Keyword arguments of Airflow's VaultBackend that are secrets or may be, and those that are files.
+_SECRET = re.compile(r"(?!.*_path$).*(?:secret|password|token|key).*")
 _PATHS = ("token_path", "kubernetes_jwt_path", "jwt_token_path", "gcp_key_path")
+# Where Airflow's None says something; a settings file has no None.
+_NOTHING = {"connections_path": False, "variables_path": False, "config_path": False, "mount_point": ""}
 _DATABASE = ("database", "sql_alchemy_conn")
 _KEY = ("core", "fernet_key")
 
@@ -114,9 +117,10 @@ def _vault(place: Place, found: SecretsBackend, around: Surroundings) -> Place:
     if found.problems:
         # Airflow goes on without arguments; then it asks a Vault on this machine that nobody meant.
         return replace(place, reason=found.problems[0], warnings=())
-    table = {key: _option(key, value, around) for key, value in found.kwargs.items() if value is not None}
-    if "url" not in table and (said := around.set_of("VAULT_ADDR")):
-        table["url"] = around.environ[said[0]]
+    said = {key: _NOTHING.get(key) if value is None else value for key, value in found.kwargs.items()}
+    table = {key: _option(key, value, around) for key, value in said.items() if value is not None}
+    if "url" not in table and around.set_of("VAULT_ADDR"):
+        table["url"] = around.environ["VAULT_ADDR"]
     is_by_token = table.get("auth_type", "token") == "token" and not {"token", "token_path"} & set(table)
     if is_by_token and (token := vault_token(around)[0]) is not None:
         table["token"] = token
@@ -124,7 +128,7 @@ def _vault(place: Place, found: SecretsBackend, around: Surroundings) -> Place:
 
 
 def _option(key: str, value: object, around: Surroundings) -> object:
-    if isinstance(value, str) and key in _SECRETS:
+    if isinstance(value, str) and _SECRET.fullmatch(key):
         return SecretSource(kind="text", argument=(value,), key=key)
     if isinstance(value, str) and (key in _PATHS or (key == "verify" and value)):
         return around.cwd / value

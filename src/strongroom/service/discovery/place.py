@@ -44,11 +44,11 @@ class Place:
     needs_command: tuple[str, ...] = ()
 
     @property
-    def identity(self) -> object:
-        """What tells it from another place of its kind, or None."""
+    def key(self) -> tuple[str | Path, ...]:
+        """What tells it from another place of its kind: its address or its files."""
         table = self.table or {}
-        paths = tuple(value for value in table.values() if isinstance(value, Path))
-        return table.get("url") or paths or None
+        address = table.get("url")
+        return (address,) if address else tuple(value for value in table.values() if isinstance(value, Path))
 
     def settings(self) -> dict[str, Any]:
         """Give its table as `settings.load(tables=…)` takes it."""
