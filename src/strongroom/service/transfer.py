@@ -13,10 +13,12 @@ Rules of this file:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from strongroom.backend import Dumpable, Held, Listable
 from strongroom.errors import (
     BackendUnavailableError,
     ConflictError,
@@ -25,11 +27,12 @@ from strongroom.errors import (
     NotFoundError,
     ReadOnlyError,
     StrongroomError,
+    TamperedError,
 )
 from strongroom.model.astro import is_settings, settings_entries
 from strongroom.model.connection import Connection, Dialect
 from strongroom.model.document import decode, format_connections, format_variables, parse
-from strongroom.model.entry import MUST_BE_ABSENT
+from strongroom.model.entry import MUST_BE_ABSENT, EntryState
 from strongroom.model.environment import Place, parse_environment, spell_all
 from strongroom.model.secret import Secret
 from strongroom.model.variable import Variable
@@ -37,11 +40,12 @@ from strongroom.service.entries import Change
 from strongroom.service.lookup import parse_stored
 from strongroom.transfer.convert import written_as_json
 from strongroom.transfer.naming import NameToChange, places_to_change
-from strongroom.transfer.plan import Item, Line, Plan, Report, plan_import
+from strongroom.transfer.plan import Item, Line, Plan, Report, plan_held, plan_import
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from strongroom.backend import Backend
     from strongroom.model.document import Form, Serialization
     from strongroom.model.entry import Entry
     from strongroom.model.ref import Kind, Ref
@@ -57,6 +61,7 @@ Source = bytes | str | Mapping[str, object]
 
 OnExisting = Literal["skip", "overwrite", "fail"]
 Progress = Callable[[int, int], None]
+_KINDS: tuple[Kind, ...] = ("connection", "variable")
 _PAGE = 1000
 _MASKED = "holds ***: if the file was exported with its secrets hidden, the secret is missing"
 
@@ -190,22 +195,72 @@ class Transfer:
             progress=steps.step,
         )
         judged = self._judge(plan, options)
-        is_refused = any(line.outcome == "refused" for line in judged.lines.values())
+        is_written = self._settle([judged], options)
+        steps.finish()
+        return _report(judged, plan, read.raw, is_written=is_written, passed_over=read.passed_over)
+
+    def import_entries(self, source: Backend, options: ImportOptions | None = None) -> tuple[Report, Report]:
+        """
+        Import everything a backend holds, connections and variables, every team's: all of it or nothing.
+
+        What cannot be read there is refused with its reason; its team and description stay.
+
+        Args:
+            source: stands in no chain of this room; it must be able to list or dump what it holds.
+            options: how; None skips what is held already. `team` is for what has none; the new names of
+                `rename` are for connections and variables alike.
+
+        Returns:
+            What happened to the connections, and to the variables.
+
+        Raises:
+            InvalidInputError: *source* cannot tell what it holds, or `rename` names what is not there.
+            ConflictError, ReadOnlyError, AccessDeniedError, BackendUnavailableError, BackendConfigError:
+                nothing was written (what *source* cannot answer, too).
+        """
+        options = options or ImportOptions()
+        if options.on_existing is None:
+            options = replace(options, on_existing="skip")
+        held = {kind: _held(source, kind) for kind in _KINDS}
+        _check_renames(options.rename, held)
+        steps = _Steps(options.progress, 2 * sum(map(len, held.values())))
+        plans = {
+            kind: plan_held(
+                found,
+                kind=kind,
+                team=options.team,
+                rename=options.rename,
+                dialect=options.dialect,
+                progress=steps.step,
+            )
+            for kind, found in held.items()
+        }
+        judged = {kind: self._judge(plan, options) for kind, plan in plans.items()}
+        is_written = self._settle(list(judged.values()), options)
+        steps.finish()
+        connections, variables = (
+            _report(
+                judged[kind],
+                plans[kind],
+                [one.name for one in held[kind]],
+                is_written=is_written,
+                states=Counter(one.state for one in held[kind]),
+            )
+            for kind in _KINDS
+        )
+        return connections, variables
+
+    def _settle(self, judged: Sequence[_Judged], options: ImportOptions) -> bool:
+        """Write what was judged fit, all in one batch, or nothing; tell whether it was written."""
+        is_refused = any(line.outcome == "refused" for one in judged for line in one.lines.values())
         if options.dry_run or (is_refused and not options.keep_going):
             reason = "" if options.dry_run else "others were refused, so nothing was written"
-            for name in judged.changes:
-                judged.lines[name] = replace(judged.lines[name], outcome="not reached", reason=reason)
-            is_written = False
-        else:
-            self._write(judged, options)
-            is_written = True
-        steps.finish()
-        return Report(
-            lines=tuple(judged.lines[name] for name in read.raw),
-            is_written=is_written,
-            names_to_change=plan.names_to_change,
-            passed_over=read.passed_over,
-        )
+            for one in judged:
+                for name in one.changes:
+                    one.lines[name] = replace(one.lines[name], outcome="not reached", reason=reason)
+            return False
+        self._write(judged, options)
+        return True
 
     def _judge(self, plan: Plan, options: ImportOptions) -> _Judged:
         judged = _Judged({line.name: line for line in plan.refused})
@@ -277,15 +332,17 @@ class Transfer:
                 return
             after = page[-1].ref
 
-    def _write(self, judged: _Judged, options: ImportOptions) -> None:
-        if not judged.changes:
+    def _write(self, judged: Sequence[_Judged], options: ImportOptions) -> None:
+        changes = [change for one in judged for change in one.changes.values()]
+        if not changes:
             return
         try:
-            self._write_batch(list(judged.changes.values()), options)
+            self._write_batch(changes, options)
         except (ConflictError, ReadOnlyError, InvalidInputError, BackendUnavailableError):
             if not options.keep_going:
                 raise
-            self._write_each(judged, options)
+            for one in judged:
+                self._write_each(one, options)
 
     def _write_each(self, judged: _Judged, options: ImportOptions) -> None:
         for name, change in judged.changes.items():
@@ -389,6 +446,58 @@ class Transfer:
     def _revealed(self, refs: Sequence[Ref], reason: str) -> Iterator[Entry]:
         for start in range(0, len(refs), _PAGE):
             yield from self._room.entries.reveal_many(refs[start : start + _PAGE], reason=reason)
+
+
+def _report(
+    judged: _Judged,
+    plan: Plan,
+    names: Iterable[str],
+    *,
+    is_written: bool,
+    passed_over: int = 0,
+    states: Mapping[EntryState, int] | None = None,
+) -> Report:
+    return Report(
+        lines=tuple(judged.lines[name] for name in names),
+        is_written=is_written,
+        names_to_change=plan.names_to_change,
+        passed_over=passed_over,
+        states=states or {},
+    )
+
+
+def _held(source: Backend, kind: Kind) -> list[Held]:
+    if isinstance(source, Dumpable):
+        return list(source.dump(kind))
+    if not isinstance(source, Listable):
+        raise InvalidInputError(
+            f"the backend {source.name} cannot tell what it holds", hint="import a file of it instead"
+        )
+    return list(_read_one_by_one(source, source, kind))
+
+
+def _read_one_by_one(source: Backend, listing: Listable, kind: Kind) -> Iterator[Held]:
+    """Give the names without a team: which teams there are only a dump can tell."""
+    after = ""
+    while page := listing.list(kind, after=after, limit=_PAGE):
+        for summary in page:
+            held = Held(kind=kind, name=summary.ref.name, metadata=summary.metadata)
+            try:
+                entry = source.read(summary.ref)
+            except (MalformedEntryError, TamperedError) as error:
+                yield replace(held, state=EntryState.UNPARSABLE, problem=str(error))
+                continue
+            if entry is not None:
+                yield replace(held, secret=entry.secret, metadata=entry.metadata)
+        after = page[-1].ref.name
+
+
+def _check_renames(rename: Mapping[str, str], held: Mapping[Kind, list[Held]]) -> None:
+    missing = set(rename) - {one.name for found in held.values() for one in found}
+    if missing:
+        raise InvalidInputError(
+            f"{len(missing)} of the names to change are not there", hint="spell them as they stand there"
+        )
 
 
 @dataclass(slots=True)

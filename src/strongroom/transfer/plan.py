@@ -13,20 +13,21 @@ from typing import TYPE_CHECKING, Literal
 from strongroom.errors import InvalidInputError
 from strongroom.model.connection import Connection
 from strongroom.model.document import connection_of, variable_of
-from strongroom.model.entry import Metadata
+from strongroom.model.entry import EntryState, Metadata
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.model.variable import Variable
 from strongroom.transfer.naming import NameToChange, places_to_change, rename_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
+    from strongroom.backend import Held
     from strongroom.model.connection import Dialect
     from strongroom.model.environment import Place
     from strongroom.model.ref import Kind
 
-__all__ = ["MASK", "Item", "Line", "Plan", "Report", "plan_import"]
+__all__ = ["MASK", "Item", "Line", "Plan", "Report", "plan_held", "plan_import"]
 
 MASK = "***"
 """What Airflow writes for a value it hides. Nothing tells it from a secret that is three stars."""
@@ -87,12 +88,14 @@ class Report:
         is_written: False where entries were refused and so nothing was written, or on a trial run.
         names_to_change: names our grammar refuses, each with a suggestion.
         passed_over: lines of an environment's `.env` that are no entries of this kind.
+        states: of what a backend held, how many entries were in which state.
     """
 
     lines: tuple[Line, ...]
     is_written: bool
     names_to_change: tuple[NameToChange, ...] = ()
     passed_over: int = 0
+    states: Mapping[EntryState, int] = field(default_factory=dict)
 
     def of(self, outcome: Outcome) -> tuple[Line, ...]:
         """Give the lines with this outcome."""
@@ -165,6 +168,58 @@ def plan_import(
         except InvalidInputError as error:
             refused.append(replace(line, reason=str(error)))
     return Plan(items=tuple(items), refused=tuple(refused), names_to_change=to_change)
+
+
+def plan_held(
+    held: Sequence[Held],
+    *,
+    kind: Kind,
+    team: str | None = None,
+    rename: Mapping[str, str] | None = None,
+    dialect: Dialect = "core",
+    progress: Callable[[], None] = lambda: None,
+) -> Plan:
+    """
+    Judge everything that another place holds, as `plan_import` does a file.
+
+    Args:
+        held: of one kind, each name once.
+        kind: connection or variable.
+        team: whose what has no team becomes.
+        rename: new names by the place's.
+        dialect: which of Airflow's two readings connections follow.
+        progress: called once for every entry.
+
+    Raises:
+        InvalidInputError: as `rename_all`.
+    """
+    places = {one.name: (one.team or team, one.name) for one in held}
+    raw: dict[str, object] = {}
+    unread: list[Line] = []
+    for one in held:
+        entry = _read_entry(one, dialect)
+        if isinstance(entry, str):
+            progress()
+            unread.append(Line(name=one.name, outcome="refused", reason=entry, team=places[one.name][0]))
+        else:
+            raw[one.name] = entry
+    # Of an entry that cannot be read its name does not matter either.
+    readable = {name: place for name, place in places.items() if name in raw}
+    wanted = {old: new for old, new in (rename or {}).items() if old in readable}
+    plan = plan_import(raw, kind=kind, places=readable, rename=wanted, dialect=dialect, progress=progress)
+    return replace(plan, refused=(*plan.refused, *unread))
+
+
+def _read_entry(held: Held, dialect: Dialect) -> Connection | Variable | str:
+    """Give what *held* is, or why it cannot be read."""
+    if held.secret is None:
+        return held.problem or "it cannot be read"
+    if held.kind == "variable":
+        return Variable(key=held.name, value=held.secret, description=held.metadata.description)
+    try:
+        return Connection.parse(held.secret.reveal(), dialect)
+    except InvalidInputError as error:
+        return str(error)
 
 
 def _item(name: str, ref: Ref, entry: object, dialect: Dialect) -> Item:
