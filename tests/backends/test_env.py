@@ -4,7 +4,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from strongroom.backends.env import Env, EnvOptions, clashes, spell
+from strongroom.backends.env import Env, EnvOptions, spell
 from strongroom.errors import InvalidInputError
 from strongroom.model.ref import Ref
 from strongroom.testing.contract import CONNECTION_TEXT, BackendContract
@@ -88,14 +88,39 @@ def test_version_changes_with_the_text_and_tells_nothing_elsewhere():
     assert backend.read(ref).version != first
 
 
-def test_names_that_share_a_variable_are_told():
-    refs = [Ref("variable", name) for name in ("a_b", "A_b", "c", "straße", "STRASSE")]
-    refs += [Ref("connection", "a_b"), Ref("variable", "a_b", "data"), Ref("variable", "a_b", "Data")]
-    assert {variable: [ref.name for ref in sharing] for variable, sharing in clashes(refs).items()} == {
-        "AIRFLOW_VAR_A_B": ["A_b", "a_b"],
-        "AIRFLOW_VAR_STRASSE": ["STRASSE", "straße"],
-        "AIRFLOW_VAR__DATA___A_B": ["a_b", "a_b"],
-    }
+def test_names_that_share_a_variable_are_spelled_alike():
+    names = [Ref("variable", name) for name in ("a_b", "A_b")]
+    teams = [Ref("variable", "a_b", team) for team in ("data", "Data")]
+    backend = env()
+    assert {backend.spell(ref) for ref in names} == {"AIRFLOW_VAR_A_B"}
+    assert {backend.spell(ref) for ref in teams} == {"AIRFLOW_VAR__DATA___A_B"}
+    assert backend.spell(Ref("variable", "stra\u00dfe")) == backend.spell(Ref("variable", "STRASSE"))
+
+
+def test_another_spelling_meets_the_same_variable():
+    backend = env(AIRFLOW_CONN_ORDERS_DB="http://h", AIRFLOW_CONN_EMPTY="")
+    summary = backend.summary(Ref("connection", "Orders_DB"))
+    assert (summary.ref.name, summary.metadata.conn_type) == ("Orders_DB", "http")
+    assert backend.summary(Ref("connection", "Empty")) is None
+    assert backend.summary(Ref("config", "orders_db")) is None
+
+
+def test_listing_follows_variables_that_come_and_go():
+    environ = {"AIRFLOW_VAR_A": "1"}
+    backend = Env("env", EnvOptions(), environ, clock)
+    assert [row.ref.name for row in backend.list("variable")] == ["a"]
+    environ["AIRFLOW_VAR_B"] = "2"
+    assert [row.ref.name for row in backend.list("variable")] == ["a", "b"]
+    del environ["AIRFLOW_VAR_A"]
+    assert [row.ref.name for row in backend.list("variable")] == ["b"]
+
+
+def test_bytes_that_are_no_text_do_not_parse():
+    (row,) = env(AIRFLOW_VAR_V="\udce9").list("variable")
+    assert (row.state.value, row.problem) == (
+        "unparsable",
+        "the value holds half a surrogate pair, which is not Unicode text (R3)",
+    )
 
 
 def test_environment_is_always_ready():

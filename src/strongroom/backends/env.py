@@ -8,8 +8,8 @@ Connections and variables in the environment, under the names Airflow gives them
 | connection `orders_db` of team `data` | `AIRFLOW_CONN__DATA___ORDERS_DB` |
 
 Airflow upper-cases names and so lets several share one variable. That is kept, because it is what
-existing environments hold; `clashes` tells which names of a set would meet. A name that would spell
-another team's variable (`_data___x`) is answered *absent*.
+existing environments hold; the inventory tells which names meet. A name that would spell another
+team's variable (`_data___x`) is answered *absent*.
 
 Source: airflow/secrets/environment_variables.py of 3.3.2.
 """
@@ -36,22 +36,12 @@ if TYPE_CHECKING:
     from strongroom.model.condition import Condition
     from strongroom.model.ref import Kind
 
-__all__ = ["BACKEND", "Env", "EnvOptions", "clashes", "spell"]
+__all__ = ["BACKEND", "Env", "EnvOptions", "spell"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvOptions:
     """Nothing to set: the names are Airflow's."""
-
-
-def clashes(refs: Iterable[Ref]) -> dict[str, list[Ref]]:
-    """Give each variable of the environment that several of *refs* share, with those, sorted."""
-    found: dict[str, list[Ref]] = {}
-    for ref in sorted(set(refs), key=lambda ref: (ref.kind, ref.name, ref.team or "")):
-        variable = spell(ref)
-        if variable is not None:
-            found.setdefault(variable, []).append(ref)
-    return {variable: sharing for variable, sharing in found.items() if len(sharing) > 1}
 
 
 class Env(Backend):

@@ -15,7 +15,7 @@ from strongroom.cli import terminal
 from strongroom.cli.output import Column, sentence, show_record
 from strongroom.cli.session import Session
 from strongroom.errors import InvalidInputError, MalformedEntryError, NotFoundError, StrongroomError
-from strongroom.model.entry import Metadata
+from strongroom.model.entry import EntryState, Metadata
 from strongroom.model.ref import Kind, Ref
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ __all__ = [
     "Tag",
     "To",
     "Yes",
+    "age",
     "ask_reason",
     "facts_of_row",
     "is_text",
@@ -53,6 +54,8 @@ __all__ = [
 
 _PAGE = 1000
 _SPAN = re.compile(r"([0-9]{1,5})([mhd])")
+# Unit, its seconds, and from how many of it on it is said: 47 h tell more than 1 d.
+_AGES = (("y", 31_557_600, 2), ("d", 86_400, 2), ("h", 3600, 1), ("min", 60, 1))
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -115,17 +118,35 @@ ExpectedVersion = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Write even where a higher backend hides it.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
+
+def _type_of(row: Mapping[str, object]) -> object:
+    # A connection of which no type is known says so; a variable has none.
+    return row.get("conn_type") or ("\u2013" if row.get("kind") == "connection" else "")
+
+
+def _trouble_of(row: Mapping[str, object]) -> object:
+    return "" if row.get("state") == EntryState.OK.value else row.get("state")
+
+
+def _age_of(row: Mapping[str, object]) -> object:
+    changed_at = row.get("changed_at")
+    return age(changed_at, datetime.now(timezone.utc)) if isinstance(changed_at, datetime) else ""
+
+
 ROW_COLUMNS = (
     Column("name", "NAME", styles={"": "bold"}),
     Column("kind", "KIND", 2),
-    Column("conn_type", "TYPE", 1),
+    Column("conn_type", "TYPE", 1, show=_type_of),
     Column("backend", "BACKEND"),
     Column("shadowed", "HIDES", 1, styles={"": "yellow"}),
+    Column("shadowed_by", "SHADOWED BY", 1, styles={"": "yellow"}),
+    Column("state", "STATE", 1, styles={"": "red"}, show=_trouble_of),
     Column("version", "VERSION", 2, is_number=True),
-    Column("changed_at", "CHANGED", 2, styles={"": "dim"}),
+    Column("changed_at", "AGE", 2, styles={"": "dim"}, is_number=True, show=_age_of),
     Column("owner", "OWNER", 4),
     Column("tags", "TAGS", 4),
     Column("not_after", "NOT AFTER", 3, styles={"": "red"}),
+    Column("problem", "PROBLEM", 2),
     Column("description", "DESCRIPTION", 3),
 )
 
@@ -195,10 +216,22 @@ def facts_of_row(row: Row) -> dict[str, object]:
         "conn_type": row.metadata.conn_type,
         "backend": row.backend,
         "shadowed": row.shadowed,
+        "shadowed_by": row.shadowed_by,
+        "state": row.state.value,
+        "problem": row.problem,
         "version": row.version,
         "changed_at": row.changed_at,
         **_facts_of(row.metadata),
     }
+
+
+def age(then: datetime, now: datetime) -> str:
+    """Give how long ago *then* was, as people say it: `now`, `5 min`, `2 h`, `3 d`, `4 y`."""
+    seconds = (now - then).total_seconds()
+    for unit, length, least in _AGES:
+        if seconds >= least * length:
+            return f"{int(seconds // length)} {unit}"
+    return "now"
 
 
 def pages_of(fetch: Callable[[Ref | None, int], list[Row]], *, limit: int | None) -> Iterator[list[Row]]:

@@ -17,7 +17,7 @@ import json
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from shutil import get_terminal_size
@@ -58,6 +58,8 @@ class Column:
         header: what stands above it.
         rank: columns of the highest rank leave first where the terminal is narrow; 0 never leaves.
         styles: how a cell that reads so is coloured; `""` is for all others.
+        is_number: its cells end at the right.
+        show: what a table's cell says of a row, where that is not what the row holds under *key*.
     """
 
     key: str
@@ -65,6 +67,11 @@ class Column:
     rank: int = 0
     styles: Mapping[str, str] | None = None
     is_number: bool = False
+    show: Callable[[Row], object] | None = None
+
+    def cell(self, row: Row) -> str:
+        """Give what a table says of *row*."""
+        return _cell(row.get(self.key) if self.show is None else self.show(row))
 
 
 def plain(value: object) -> Any:  # noqa: ANN401 -- plain JSON types
@@ -203,7 +210,7 @@ def _show_table(session: Session, columns: Sequence[Column], pages: Iterable[Seq
     for page in pages:
         if not page:
             continue
-        cells = [[_cell(row.get(column.key)) for column in columns] for row in page]
+        cells = [[column.cell(row) for column in columns] for row in page]
         # The first page decides which columns there are, so that later ones stand below them.
         table = table or _Table(session, columns, cells)
         table.print(cells, has_header=count == 0)

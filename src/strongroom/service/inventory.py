@@ -267,6 +267,7 @@ class Inventory:
         choice: Choice | None = None,
         after: Ref | None = None,
         size: int = _PAGE,
+        limit: int | None = None,
         on_trouble: Callable[[str, StrongroomError], None] | None = None,
         tally: Tally | None = None,
     ) -> Iterator[list[Row]]:
@@ -279,6 +280,7 @@ class Inventory:
             choice: which rows.
             after: only what comes after this one.
             size: names a page holds; the rows of one name stay together.
+            limit: names in all; None for no limit.
             on_trouble: as for `page`.
             tally: counts every name that goes by, chosen or not.
 
@@ -292,8 +294,7 @@ class Inventory:
         wanted = _Wanted(
             kinds=kinds, team=team, choice=choice, after=after, on_trouble=on_trouble, tally=tally
         )
-        groups = self._groups(wanted)
-        return self._guarded(groups, size)
+        return self._guarded(islice(self._groups(wanted), limit), size)
 
     def tally(self) -> Tally:
         """Give an empty tally for `pages`."""
