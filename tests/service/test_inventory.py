@@ -339,3 +339,11 @@ def test_plain_file_keeps_every_name_apart(house):
     path.write_text('{"region": "eu"}')
     plain = File("plain", FileOptions(variables=path), utc_now)
     assert house.room(plain, Memory("native", held("region", "Region"))).inventory.clashes() == []
+
+
+def test_names_that_several_backends_spell_alike_are_one_clash(house):
+    envs = [Env(name, EnvOptions(), {}, frozen_clock) for name in ("env", "more")]
+    room = house.room(*envs, Memory("native", held("FILE", "file")))
+    (clash,) = room.inventory.clashes()
+    assert (clash.backend, clash.spelling) == ("env", "AIRFLOW_VAR_FILE")
+    assert room.inventory.counts().clashes == 1

@@ -173,14 +173,13 @@ class Tally:
 
     @property
     def clashes(self) -> tuple[Clash, ...]:
-        """What was found up to now; where a backend spells names alike, not also that they look so."""
-        groups = [(*key, tuple(refs)) for key, refs in self._alike.items() if len(refs) > 1]
-        spelled = {refs for backend, _, refs in groups if backend is not None}
-        return tuple(
-            Clash(backend, refs, spelling)
-            for backend, spelling, refs in groups
-            if backend is not None or refs not in spelled
-        )
+        """What was found up to now; names that several cannot keep apart are told of the first backend."""
+        found: dict[tuple[Ref, ...], Clash] = {}
+        # Names that look alike come last: where a backend spells them alike, that says more.
+        for (backend, spelling), refs in sorted(self._alike.items(), key=lambda item: item[0][0] is None):
+            if len(refs) > 1:
+                found.setdefault(tuple(refs), Clash(backend, tuple(refs), spelling))
+        return tuple(found.values())
 
     @property
     def counts(self) -> Counts:
