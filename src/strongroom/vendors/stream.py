@@ -116,15 +116,17 @@ class Stream:
     One connection. Used by one thread at a time; closed by whoever has it.
 
     Attributes:
+        is_cut: the other side hung up before it had heard all.
         rested_at: when it was last put aside, by the clock of who did.
     """
 
     __slots__ = (
-        *("_deadline", "_has_answered", "_is_tls", "_socket", "rested_at"),
+        *("_deadline", "_has_answered", "_is_tls", "_socket", "is_cut", "rested_at"),
         *("_in", "_out", "_read_first", "_write_first"),
     )
 
     def __init__(self, plain: socket.socket, deadline: Deadline) -> None:
+        self.is_cut = False
         self.rested_at = 0.0
         self._deadline = deadline
         self._has_answered = False
@@ -160,12 +162,21 @@ class Stream:
         return certificate_ends(secured)
 
     def send(self, data: bytes, deadline: Deadline) -> None:
-        """Send all of *data*; what `receive` gives next answers it."""
+        """
+        Send all of *data*; what `receive` gives next answers it.
+
+        Where the other side hangs up meanwhile, that is no failure yet: it may have said why.
+        """
         self._deadline = deadline
         self._has_answered = False
         view = memoryview(data)
-        while view:
-            view = view[self._drive(self._out, self._socket.send, view) :]
+        try:
+            while view:
+                view = view[self._drive(self._out, self._socket.send, view) :]
+        except Failure as failure:
+            if not failure.is_unanswered:
+                raise
+            self.is_cut = True
 
     def receive(self) -> bytes:
         """Give what came next, b"" at the end."""

@@ -137,8 +137,9 @@ class Trust:
         for path in _files_of(ca):
             try:
                 with path.open("rb") as stream:
+                    # Bundles hold names of authorities in other alphabets between the certificates.
                     context.load_verify_locations(
-                        cadata=stream.read(_MAX_FILE_BYTES).decode("ascii", "replace")
+                        cadata=stream.read(_MAX_FILE_BYTES).decode("ascii", "ignore")
                     )
             except (OSError, ValueError):  # ssl.SSLError is an OSError
                 raise self._unusable(path) from None

@@ -297,7 +297,7 @@ class Transport:
                 max_header_bytes=self.options.max_header_bytes,
                 max_body_bytes=self.options.max_body_bytes,
             )
-            is_kept = answer.is_reusable and side.keep(stream, self._clock())
+            is_kept = answer.is_reusable and not stream.is_cut and side.keep(stream, self._clock())
             return answer
         finally:
             if not is_kept:
