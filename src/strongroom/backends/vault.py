@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BACKEND", "ListedVault", "Vault", "VaultAuth", "VaultOptions"]
 
-_MAX_BODY_BYTES = 8 * 1024 * 1024  # a value of 1 MiB whose every character is escaped, and what is around it
+_MAX_BODY_BYTES = 8 * 1024 * 1024  # a value of 1 MiB with every character escaped, and what is around it
 _Fetch = Callable[[], Secret[str]]
 _OK, _DENIED, _ABSENT = 200, 403, 404
 
@@ -149,7 +149,7 @@ class VaultOptions:
 
 
 class _Keys(msgspec.Struct):
-    keys: list[str]
+    keys: list[str] | None = None
 
 
 class _Listed(msgspec.Struct):
@@ -465,7 +465,7 @@ class ListedVault(Vault):
             raise BackendUnavailableError(
                 f"the backend {self.name} gave a listing of another shape", backend=self.name
             )
-        return found.data.keys
+        return found.data.keys or ()
 
 
 # --- options -------------------------------------------------------------------------------------------

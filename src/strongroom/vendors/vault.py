@@ -399,6 +399,8 @@ class VaultSession:
 
     def _renewed(self, held: _Held) -> _Held | None:
         reply = self._ask("POST", _RENEW, body={}, token=held.grant.token)
+        if "past the max TTL" in complaints(reply):  # said with the status 500, as if it were broken
+            return None
         check_answered(reply, self._place)
         grant = granted(reply, self._place) if reply.status == _OK else None
         life = None if grant is None else grant.life_seconds
