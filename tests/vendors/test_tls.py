@@ -196,14 +196,17 @@ def test_a_ca_that_only_signs_nothing_is_no_trust(known, tmp_path):
         assert server.requests == 0
 
 
-def test_a_ca_nobody_may_read_is_told(known, tmp_path):
-    if os.geteuid() == 0:
-        pytest.skip("root may read everything")
-    ca = tmp_path / "ca.pem"
-    ca.write_bytes(known.trusted.file.read_bytes())
-    ca.chmod(0)
-    with serving(known, ca=ca) as (_, transport):
-        fails(transport, BackendConfigError)
+def test_what_is_no_plain_file_is_not_waited_for(known, tmp_path):
+    fifo = tmp_path / "ca.pem"
+    os.mkfifo(fifo)
+    for options in (
+        {"ca": fifo},
+        {"client_cert": fifo},
+        {"client_cert": known.client[0], "client_key": fifo},
+    ):
+        with serving(known, **options) as (server, transport):
+            assert "cannot be used" in str(fails(transport, BackendConfigError))
+            assert server.requests == 0
 
 
 # --- who we are --------------------------------------------------------------------------------

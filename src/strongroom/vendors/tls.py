@@ -14,6 +14,7 @@ Rules of this file:
 from __future__ import annotations
 
 import ssl
+import stat
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -117,6 +118,8 @@ class Trust:
                     status = path.stat()
                 except OSError:
                     raise self._unusable(path) from None
+                if not stat.S_ISREG(status.st_mode):  # opening a FIFO would wait for its writer
+                    raise self._unusable(path)
                 yield status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
     def _build(self) -> ssl.SSLContext:
