@@ -5,7 +5,7 @@ import json
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from parity.compare import answer, open_room, rule_of, verdict
+from parity.compare import Case, answer, open_room, rule_of, verdict
 from parity.generate import FIELDS, NAME, TEXT, URI, WORD
 
 SOME = settings(
@@ -18,11 +18,12 @@ SOME = settings(
 ITEMS = {"min_size": 20, "max_size": 40}
 
 
-def check_all(airflow, kind, asks, folder, *, kwargs=None, ours=None, environ=None, dialect="core"):
-    """Ask both, and let only what we refuse by a number differ."""
-    theirs = airflow.ask(kind, asks, kwargs=kwargs, environ=environ, dialect=dialect)
-    options = {**(kwargs or {}), **(ours or {})}
-    with open_room(kind, options, folder, environ=environ, dialect=dialect) as room:
+def check_all(airflow, kind, asks, folder, case):
+    """Ask both under the options of *case*, and let only what we refuse by a number differ."""
+    dialect = case.dialect
+    theirs = airflow.ask(kind, asks, kwargs=case.kwargs, environ=case.environ, dialect=dialect)
+    options = {**case.kwargs, **case.ours}
+    with open_room(kind, options, folder, environ=case.environ, dialect=dialect) as room:
         mine = [answer(room, *ask, dialect) for ask in asks]
     wrong = [
         one
@@ -56,8 +57,8 @@ ENV_NAME = NAME.filter(is_in_an_environment)
 def test_invented_environments_read_as_in_airflow(airflow, tmp_path, connections, variables, dialect):
     environ = {f"AIRFLOW_CONN_{name.upper()}": text for name, text in connections.items()}
     environ |= {f"AIRFLOW_VAR_{name.upper()}": text for name, text in variables.items()}
-    asks = questions(connections, variables)
-    check_all(airflow, "env", asks, tmp_path, environ=environ, dialect=dialect)
+    case = Case(said="", asks=(), environ=environ, dialect=dialect)
+    check_all(airflow, "env", questions(connections, variables), tmp_path, case)
 
 
 @SOME
@@ -70,4 +71,5 @@ def test_invented_json_files_read_as_in_airflow(airflow, tmp_path, connections, 
         path = tmp_path / f"{option}.json"
         path.write_text(json.dumps(items, ensure_ascii=False), encoding="utf-8")
         options[option] = str(path)
-    check_all(airflow, "file", questions(connections, variables), tmp_path, kwargs=options)
+    case = Case(said="", asks=(), kwargs=options)
+    check_all(airflow, "file", questions(connections, variables), tmp_path, case)
