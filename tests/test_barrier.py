@@ -662,6 +662,7 @@ def test_row_with_any_column_changed_is_tampered_and_no_other_suffers(path, barr
     assert text(barrier, Ref("variable", "y")) == "fine"
     listed = {summary.ref.name: summary for summary in barrier.list("variable", with_deleted=True)}
     assert listed["x"].state is EntryState.TAMPERED
+    assert listed["x"].problem == "what is stored was changed, moved or damaged"
     assert listed["x"].metadata == Metadata()
     assert listed["y"].state is EntryState.OK
 

@@ -557,7 +557,12 @@ class Barrier:
         if ref is None:
             return None
         if not self._is_authentic(row, ref):
-            return Summary(ref=ref, backend=self.name, state=EntryState.TAMPERED)
+            return Summary(
+                ref=ref,
+                backend=self.name,
+                state=EntryState.TAMPERED,
+                problem="what is stored was changed, moved or damaged",
+            )
         return Summary(
             ref=ref,
             backend=self.name,
