@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from itertools import islice
 
 import pytest
@@ -152,3 +153,46 @@ def test_pages_together_are_the_whole_in_order_each_name_once(held, limit, page)
         for name in sorted(set().union(*held))
     ]
     assert seen == expected
+
+
+def test_backend_that_gives_no_answer_in_time_is_passed_over_and_the_rest_is_listed():
+    far, trouble = Slow("far", variables("a")), []
+    far.is_local = False
+    far.hold()
+    asked = chain(Link(backend=far, timeout=timedelta(milliseconds=50)), Memory("native", variables("b")))
+    try:
+        assert names(asked, on_trouble=lambda name, error: trouble.append((name, error.code))) == ["b"]
+    finally:
+        far.release()
+    assert trouble == [("far", "backend_unavailable")]
+
+
+def test_backend_that_fails_between_two_pages_is_told_of_and_the_rest_goes_on():
+    class Breaking(Memory):
+        def list(self, kind, **asked):
+            if asked["after"]:
+                raise BackendUnavailableError("gone", backend=self.name)
+            return super().list(kind, **asked)
+
+    trouble = []
+    asked = chain(Breaking("far", variables(*"abcd")), Memory("native", variables("b", "e")))
+    found = names(asked, page=2, on_trouble=lambda name, _: trouble.append(name))
+    assert found == ["a", "b", "e"]
+    assert trouble == ["far"]
+
+
+def test_backend_that_folds_names_is_not_asked_again_once_it_is_silent():
+    class Folded(Flaky):
+        def spell(self, ref):
+            return ref.name.upper()
+
+        def summary(self, ref):
+            raise AssertionError("asked again")
+
+    folded, trouble = Folded("dotenv", variables("a")), []
+    folded.fail()
+    found = names(
+        chain(folded, Memory("native", variables("A"))), on_trouble=lambda *told: trouble.append(told)
+    )
+    assert found == ["A"]
+    assert len(trouble) == 1

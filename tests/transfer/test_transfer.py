@@ -488,3 +488,17 @@ def test_outage_stops_an_import_before_anything_is_written(open_room):
         room.transfer.import_variables({"a": "1"})
     flaky.recover()
     assert texts(flaky) == {}
+
+
+def test_astros_settings_are_imported_by_their_shape(open_room):
+    text = (
+        "airflow:\n  connections:\n  - {conn_id: db, conn_type: postgres, conn_host: h}\n"
+        f"  - {{conn_id: odd, conn_type: http, conn_token: {CANARY}}}\n  - conn_id:\n"
+        "  variables:\n  - {variable_name: region, variable_value: eu}\n  pools: []\n"
+    )
+    room = open_room(Memory("native"))
+    report = room.transfer.import_connections(text, "yaml", ImportOptions(keep_going=True))
+    assert [(line.name, line.outcome) for line in report.lines] == [("db", "imported"), ("odd", "refused")]
+    assert CANARY not in repr(report)
+    room.transfer.import_variables(text, "yaml")
+    assert room.lookup.variable("region") == "eu"
