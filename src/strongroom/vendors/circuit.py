@@ -16,7 +16,7 @@ Threads: every method may be called from several threads at once.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["Budget", "Circuit", "Permit"]
 
@@ -25,8 +25,7 @@ _COST = 10  # one retry costs what ten first questions earn: 10 %
 _MOST = 10 * _COST  # retries a quiet hour can save up
 
 
-@dataclass(frozen=True, slots=True)
-class Permit:
+class Permit(NamedTuple):
     """
     The leave to ask once. Report on it with `Circuit.report`.
 

@@ -33,7 +33,8 @@ __all__ = ["Answer", "Failure", "Reply", "read_answer", "spell_request"]
 _MAX_CHUNKS = 65_536  # of one body: chunks of a few bytes cost a step each
 _MAX_INTERIM = 8  # answers "100 Continue" and the like before the real one
 _METHOD = re.compile(r"[A-Z]{1,16}")
-_PATH = re.compile(r"/(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*")  # RFC 3986 §3.3, §3.4
+_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@/?%-]*")  # RFC 3986 §3.3, §3.4
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 # A segment of one or two dots, escaped or not: servers resolve it, and then another rule applies.
 _DOT_SEGMENT = re.compile(r"(?:/|%2f|%5c)(?:\.|%2e){1,2}(?=/|%2f|%5c|[?;]|$)", re.IGNORECASE)
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
@@ -151,18 +152,23 @@ def spell_request(
     """
     if _METHOD.fullmatch(method) is None:
         raise InvalidInputError("the method of a request is 1 to 16 capital letters")
-    if _PATH.fullmatch(target) is None or _DOT_SEGMENT.search(target) is not None:
+    if _PATH.fullmatch(target) is None or (("." in target or "%" in target) and _is_ambiguous(target)):
         raise InvalidInputError(
             "the path of a request has a character that must be escaped, or a segment of dots",
             hint="choose a name without . and .. as a part",
         )
     lines = [f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n{_ALWAYS}"]
-    lines.extend(_header(name, value) for name, value in headers.items())
+    for name, value in headers.items():
+        lines.append(_header(name, value))
     data = body.reveal() if isinstance(body, Secret) else body
     if data is not None:
         lines.append(f"Content-Length: {len(data)}\r\n")
     lines.append("\r\n")
     return "".join(lines).encode("ascii") + (data or b"")
+
+
+def _is_ambiguous(target: str) -> bool:
+    return _BAD_ESCAPE.search(target) is not None or _DOT_SEGMENT.search(target) is not None
 
 
 def _header(name: str, value: str | Secret[str]) -> str:
