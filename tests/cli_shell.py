@@ -171,7 +171,8 @@ def _constant(line: str, shell: Shell) -> str:
         line = pattern.sub(name, line)
     # Where the widths of a table follow from what varies, so do the blanks.
     line = re.sub(r" {2,}(?=<ms>|MS\b)|(?<=<ms>) {2,}|(?<=\bMS) {2,}", "  ", line)
-    return re.sub('^version: "<id>"$', "version: <id>", line)  # quoted only where it begins with a digit
+    # Quoted only where it begins with a digit.
+    return re.sub(r'^( *)version: "<id>"$', r"\1version: <id>", line)
 
 
 def rewrite(path: Path) -> None:

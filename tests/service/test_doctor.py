@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 
 import pytest
 
-from strongroom.assembly import create_room, open_room
+from parts.project import CANARY, Project
+from strongroom.assembly import create_room, open_doctor, open_room
+from strongroom.backend import Health
 from strongroom.backends.env import Env, EnvOptions
 from strongroom.model.entry import Metadata
 from strongroom.model.ref import Ref
@@ -162,3 +165,124 @@ def test_the_audit_trail_of_a_room(real, tmp_path):
     assert real.audit.folder == tmp_path / "room/audit"
     assert [record.outcome for record in real.audit.tail(1)] == ["done"]
     assert real.audit.verify().count == 2
+
+
+@pytest.fixture
+def project(tmp_path):
+    return Project(tmp_path).make()
+
+
+# --- what backends tell --------------------------------------------------------------------------------
+
+
+class Ending(Memory):
+    """A backend whose certificate and token end."""
+
+    def __init__(self, **days: float) -> None:
+        super().__init__("vault")
+        self._ends = {
+            what.replace("_", " "): frozen_clock() + timedelta(days=left) for what, left in days.items()
+        }
+
+    def check(self) -> Health:
+        return Health(status="ready", ends=self._ends)
+
+
+@pytest.mark.parametrize(
+    ("days", "name", "level"),
+    [
+        ({"server_certificate": 13}, "ending-certificate", "warning"),
+        ({"server_certificate": -1}, "ending-certificate", "error"),
+        ({"token": 1}, "ending-token", "warning"),
+        ({"token": -1}, "ending-token", "error"),
+        ({"server_certificate": 15, "token": 15}, None, None),
+    ],
+)
+def test_what_a_backend_needs_is_told_before_it_ends(house, days, name, level):
+    house.clock.now = frozen_clock()
+    found = house.room(Ending(**days)).doctor.run()
+    ending = [(one.name, one.level) for one in found if one.name.startswith("ending-")]
+    assert ending == ([(name, level)] if name else [])
+
+
+def test_a_backend_that_cannot_list_is_a_note(house):
+    class Deaf:
+        name, is_local = "deaf", True
+
+        def read(self, _ref):
+            return None
+
+        def close(self):
+            pass
+
+    found = house.room(Deaf()).doctor.run()
+    assert [one.level for one in found if one.name == "not-listable"] == ["note"]
+
+
+def test_a_file_of_another_user_is_an_error(project):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file to another user")
+    os.chown(project.work / "keys/passphrase", 65534, 65534)
+    assert "owned-by-another" in {one.name for one in project.examine() if one.level == "error"}
+
+
+def test_a_backend_whose_package_is_missing_is_told_with_the_command(project, monkeypatch):
+    project.write("site/stranger_backend.py", "import surely_not_installed\n")
+    info = project.folder / "site/stranger-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[strongroom.backends]\nstranger = stranger_backend:BACKEND\n")
+    monkeypatch.syspath_prepend(project.folder / "site")
+    project.settings("[backend.stranger]\n")
+    project.chain("env", "stranger")
+    found = {one.name: one for one in project.examine()}
+    assert found["missing-extra"].fix.startswith("pip install")
+    assert found["room-closed"].level == "error"
+
+
+# --- how looks are made --------------------------------------------------------------------------------
+
+
+def test_a_room_that_does_not_open_hides_nothing_else(project):
+    (project.work / "keys/key").unlink()
+    (project.work / "keys/passphrase").unlink()
+    project.environ["VAULT_TOKEN"] = CANARY
+    found = {one.name for one in project.examine() if one.level != "ok"}
+    assert {"room-closed", "vault-token-in-environment"} <= found
+    assert "the audit log is whole" in " ".join(one.what for one in project.examine())
+
+
+def test_only_what_is_asked_for_is_given(project):
+    project.environ["VAULT_TOKEN"] = CANARY
+    with open_doctor(environ=project.environ, cwd=project.work) as doctor:
+        found = doctor.run(only=["vault-token-in-environment", "long-ttl"])
+    assert [one.name for one in found] == ["vault-token-in-environment"]
+
+
+def test_a_deep_look_is_recorded_and_a_plain_one_reads_nothing(project):
+    project.put(Ref("connection", "lake"), '{"conn_type": "aws"}')
+    project.examine()
+    assert "read" not in _acts(project)
+    project.examine(is_deep=True)
+    assert "read" in _acts(project)
+
+
+def _acts(project) -> set[str]:
+    with open_room(environ=project.environ, cwd=project.work) as room:
+        return {record.action for record in room.audit.tail(50)}
+
+
+def test_a_room_alone_is_looked_at_without_its_surroundings(house):
+    names = {one.name for one in house.room(Memory("native")).doctor.run()}
+    assert not names & {"literal-in-dag", "secret-in-git", "static-cloud-key", "vault-token-in-environment"}
+
+
+def test_what_fails_unexpectedly_shows_its_class_and_no_text(house):
+    class Broken(Memory):
+        def list(self, *_arguments, **_options):
+            raise RuntimeError(CANARY)
+
+    found = house.room(Broken("native")).doctor.run()
+    assert any(one.name == "check-failed" and "RuntimeError" in one.what for one in found)
+    assert any(one.name == "local-owner" for one in found)
+    assert CANARY not in repr(found)

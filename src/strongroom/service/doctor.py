@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NAMES", "Case", "Doctor", "Finding"]
 
+_SETTINGS = "mend it there; docs/settings.md describes every setting"
 LOOK_SECONDS = 15.0
 DEEP_SECONDS = 60.0
 
@@ -142,7 +143,7 @@ class Doctor:
     def _trouble(self) -> Iterator[Finding]:
         trouble, settings = self.case.trouble, self.case.settings
         if trouble is not None:
-            yield Finding(name="room-closed", level="error", what=str(trouble), fix=trouble.hint or "")
+            yield Finding(name="room-closed", level="error", what=str(trouble), fix=trouble.hint or _SETTINGS)
             yield from _missing(settings)
         if settings is not None:
             source = settings.source
