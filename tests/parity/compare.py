@@ -19,6 +19,13 @@ from strongroom.model.document import connection_of
 from strongroom.model.ref import Ref
 from strongroom.settings import BackendSettings, CacheSettings, LookupSettings, load
 
+# What our answer must be where the number alone says so.
+_OURS = {
+    **dict.fromkeys(("B1", "B4", "B9", "B10", "B14", "B15"), "refused"),
+    **dict.fromkeys(("B11", "B13"), "absent"),
+    **dict.fromkeys(("B5", "B6"), "found"),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
@@ -130,6 +137,8 @@ def verdict(ours, theirs, number=""):
         return None if is_same else "differs"
     if is_same:
         return "is equal, so the number says nothing"
+    if _OURS.get(number, next(iter(ours))) not in ours:
+        return f"is not {_OURS[number]}"
     if number.startswith("R") and ours.get("rule") not in (None, number):
         return f"is refused under {ours['rule']}"
     return None

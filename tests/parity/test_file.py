@@ -201,7 +201,7 @@ def write(folder, texts):
     return options
 
 
-@pytest.mark.parametrize(("case", "texts"), CASES, ids=lambda one: getattr(one, "said", ""))
+@pytest.mark.parametrize(("case", "texts"), CASES, ids=[case.said for case, _ in CASES])
 def test_files_read_as_in_airflow_or_differ_by_number(airflow, tmp_path, case, texts):
     check(airflow, "file", replace(case, kwargs=write(tmp_path, texts)), tmp_path)
 
