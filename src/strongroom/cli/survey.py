@@ -147,12 +147,8 @@ class Survey:
                 }
                 for clash in self.clashes
             ],
-            "names": [_facts(row) for row in self.first],
+            "names": [facts_of_row(row) for row in self.first],
         }
-
-
-def _facts(row: Row) -> dict[str, object]:
-    return facts_of_row(row) | {"state": row.state.value, "problem": row.problem}
 
 
 def _rank(row: Row) -> int:
@@ -193,7 +189,7 @@ def show_survey(session: Session, survey: Survey) -> None:
         return
     write(survey.sentence)
     write("")
-    show_rows(session, _COLUMNS, [[_facts(row) for row in survey.first]])
+    show_rows(session, _COLUMNS, [[facts_of_row(row) for row in survey.first]])
     if survey.total > len(survey.first):
         write(f"… and {survey.total - len(survey.first):,} more: strongroom inventory")
     for clash in survey.clashes[:_CLASHES_SHOWN]:

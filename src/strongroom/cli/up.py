@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Annotated, Any
@@ -109,10 +109,11 @@ class _Up:
             survey = Survey.of(room, self._session, self._trouble)
             found = self._beside(discovery) if self._is_said else discovery.places
             self._show(found, survey)
-            offer = _Offer.none()
+            offer = _Offer()
             if not self._is_said:
                 kept = [place.name for place in discovery.asked if _is_kept(place, survey, unmade)]
                 offer = self._offered(discovery, kept, survey, room, has_store=has_store)
+            offer.commands = [key for place in found for key in place.needs_command]
         self._end(found, survey, offer)
 
     # --- finding and opening -----------------------------------------------------------------------
@@ -229,7 +230,7 @@ class _Up:
                 discovery, kept, deployment=room.deployment, has_store=has_store, has_team=has_team
             )
 
-        offer = _Offer(files=[], written=[], importable=len(survey.missing) if has_store else 0, lines=None)
+        offer = _Offer(importable=len(survey.missing) if has_store else 0)
         if any(name != _ENV for name in kept):
             first = proposal()
             has_team = self._written(first.team, "the team's settings", offer)
@@ -284,21 +285,24 @@ class _Offer:
         written: paths.
         importable: entries that the store does not hold.
         lines: what became of each in the import; None where there was none.
+        commands: of Airflow's configuration, that were not run.
     """
 
-    files: list[NewFile]
-    written: list[str]
-    importable: int
-    lines: list[Line] | None
-
-    @classmethod
-    def none(cls) -> _Offer:
-        return cls(files=[], written=[], importable=0, lines=None)
+    files: list[NewFile] = field(default_factory=list)
+    written: list[str] = field(default_factory=list)
+    importable: int = 0
+    lines: list[Line] | None = None
+    commands: list[str] = field(default_factory=list)
 
     @property
-    def is_open(self) -> bool:
-        """True where something is left to say yes to."""
-        return len(self.written) < len(self.files) or (self.importable > 0 and self.lines is None)
+    def open(self) -> str:
+        """What is left to say yes to, in words."""
+        told = [f"run the command of {key}" for key in self.commands]
+        if len(self.written) < len(self.files):
+            told.append("write these files")
+        if self.importable and self.lines is None:
+            told.append(f"import {counted(self.importable, 'entry')}")
+        return " and ".join(told)
 
     def facts(self) -> dict[str, object]:
         files = [
@@ -329,6 +333,9 @@ def _is_kept(place: Place, survey: Survey, unmade: set[str]) -> bool:
     """Tell whether *place* belongs into settings: it can be made, and a mere guess has proved right."""
     error = survey.trouble.get(place.name)
     if place.name in unmade or isinstance(error, BackendConfigError | SettingsError):
+        return False
+    # A file that cannot be read would stop every lookup until it is mended; a server comes back by itself.
+    if error is not None and place.kind == "file":
         return False
     return not place.is_guess or survey.entries[place.name] > 0
 
@@ -381,27 +388,24 @@ def _copy(settings: Settings) -> str:
 def _next(survey: Survey, offer: _Offer) -> list[tuple[str, str]]:
     """Give the commands to type next, each with why."""
     doctor = ("strongroom doctor", "see what is as it should be")
+    again = [("strongroom up --yes", offer.open)] if offer.open else []
     if not survey.total:
         return [
+            *again,
             ("strongroom connections import connections.json", "bring in an Airflow export"),
             ("strongroom variables set region", "or type in a first value"),
             doctor,
         ]
     ref = survey.first[0].ref
-    commands = [("strongroom up --yes", _what_is_open(offer))] if offer.is_open else []
-    commands.append((f"strongroom explain {ref.kind} {shell_word(ref.name)}", "see what answers, and why"))
+    commands = [
+        *again,
+        (f"strongroom explain {ref.kind} {shell_word(ref.name)}", "see what answers, and why"),
+    ]
     if survey.example is not None:
         ref = survey.example.ref
         typed = f"strongroom run --{ref.kind} {shell_word(ref.name)} -- python job.py"
         commands.append((typed, "hand it to a job"))
     return [*commands, doctor]
-
-
-def _what_is_open(offer: _Offer) -> str:
-    told = ["write these files"] if len(offer.written) < len(offer.files) else []
-    if offer.importable and offer.lines is None:
-        told.append(f"import {counted(offer.importable, 'entry')}")
-    return " and ".join(told)
 
 
 def _write_commands(commands: Sequence[tuple[str, str]]) -> None:

@@ -73,6 +73,11 @@ def _config(around: Surroundings) -> tuple[AirflowConfig | None, str]:
     return config, f"{place} ({said[0]})" if said else place
 
 
+def _named_by(config: AirflowConfig, option: tuple[str, str], where: str) -> str:
+    is_environment = config.source(*option) == "environment"
+    return f"AIRFLOW__{'__'.join(option).upper()}" if is_environment else where
+
+
 # --- the secrets backend -----------------------------------------------------------------------------
 
 
@@ -82,7 +87,8 @@ def _backends(config: AirflowConfig, where: str, around: Surroundings) -> Iterat
         found = config.secrets_backend(is_worker=is_worker, may_run=around.may_run)
         if found is not None and found not in told:
             told.append(found)
-            yield _custom(found, where, around)
+            key = "backend" if found.section == "secrets" else "secrets_backend"
+            yield _custom(found, _named_by(config, (found.section, key), where), around)
 
 
 def _custom(found: SecretsBackend, where: str, around: Surroundings) -> Place:
@@ -142,16 +148,17 @@ def _metastore(config: AirflowConfig, where: str, around: Surroundings) -> Itera
     origins = {option: config.source(*option) for option in (_DATABASE, _KEY)}
     if origins[_DATABASE] == "default" and not (config.home / "airflow.db").is_file():
         return
+    named = _named_by(config, _DATABASE, where)
     place = Place(
         title=_DATABASE_TITLE,
         name="metastore",
         kind="airflow_metastore",
-        where=where if origins[_DATABASE] != "environment" else "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
+        where=named if origins[_DATABASE] != "default" else around.shown(config.home / "airflow.db"),
         table={"airflow_home": config.home},
         is_personal=around.is_personal(config.home),
     )
     commands = tuple(f"{key}_cmd" for (_, key), origin in origins.items() if origin == "command")
     if commands and not around.may_run:
-        told = " and ".join(commands)
-        place = replace(place, table=None, needs_command=commands, reason=f"it needs the command of {told}")
+        reason = f"it needs the command of {' and '.join(commands)}, which runs on a yes only"
+        place = replace(place, table=None, needs_command=commands, reason=reason)
     yield place

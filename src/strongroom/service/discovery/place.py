@@ -83,10 +83,11 @@ class Surroundings:
         return str(path)
 
     def is_personal(self, path: Path) -> bool:
-        """Tell whether *path* is in the user's home and not in the project."""
-        if path.is_relative_to(self.cwd):
+        """Tell whether *path* is in the user's home, and not in a project that lies there."""
+        if self.home is None or not path.is_relative_to(self.home):
             return False
-        return self.home is not None and path.is_relative_to(self.home)
+        is_project = self.cwd != self.home and self.cwd.is_relative_to(self.home)
+        return not (is_project and path.is_relative_to(self.cwd))
 
     def set_of(self, *names: str) -> list[str]:
         """Give those of *names* that the environment sets."""

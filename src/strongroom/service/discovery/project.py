@@ -93,13 +93,16 @@ def _text(path: Path) -> str:
     """Read the start of a file that is plain and ours, however it is named."""
     # Not blocking, so that a FIFO cannot hold us.
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(file, "rb") as opened:
+    try:
         found = os.fstat(file)
         if not stat.S_ISREG(found.st_mode):
             raise _NotPlainError("it is no plain file")
         if found.st_uid not in (0, os.geteuid()):
             raise _NotPlainError("it belongs to another user")
-        return opened.read(_MAX_BYTES).decode("utf-8", "replace")
+        with open(file, "rb", closefd=False) as opened:
+            return opened.read(_MAX_BYTES).decode("utf-8", "replace")
+    finally:
+        os.close(file)
 
 
 def _form(text: str) -> _Form | None:
