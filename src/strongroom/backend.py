@@ -467,11 +467,13 @@ class Health:
     Args:
         message: what is wrong and what to change; no value.
         ends: what it needs and when that ends (UTC), by what it is: `token`, `server certificate`.
+        renewed: those of `ends` that it puts off by itself.
     """
 
     status: Literal["ready", "error", "unknown"]
     message: str = ""
     ends: Mapping[str, datetime] = field(default_factory=dict)
+    renewed: frozenset[str] = frozenset()
 
 
 @runtime_checkable

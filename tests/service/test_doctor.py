@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -203,6 +204,15 @@ def test_what_a_backend_needs_is_told_before_it_ends(house, days, name, level):
     found = house.room(Ending(**days)).doctor.run()
     ending = [(one.name, one.level) for one in found if one.name.startswith("ending-")]
     assert ending == ([(name, level)] if name else [])
+
+
+def test_what_a_backend_puts_off_by_itself_is_no_finding_before_its_end(house):
+    class Renewing(Ending):
+        def check(self) -> Health:
+            return replace(super().check(), renewed=frozenset({"token"}))
+
+    house.clock.now = frozen_clock()
+    assert not [one for one in house.room(Renewing(token=1)).doctor.run() if one.name == "ending-token"]
 
 
 def test_a_backend_that_cannot_list_is_a_note(house):

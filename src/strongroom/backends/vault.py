@@ -153,7 +153,7 @@ class _Keys(msgspec.Struct):
 
 
 class _Listed(msgspec.Struct):
-    data: _Keys
+    data: _Keys | None = None
 
 
 class _Metadata(msgspec.Struct):
@@ -212,6 +212,7 @@ class Vault(PathBackend[VaultOptions]):
         self._is_versioned = _is_versioned(name, options)
         self._known: set[str] = set()  # mounts that answered as configured, or may not be asked about
         login = _login(name, options)
+        self._logs_in = not isinstance(login, StaticToken)
         self._transport = Transport(_transport(name, options))
         self._session = VaultSession(login, self._transport, place=name, namespace=options.namespace)
 
@@ -384,7 +385,7 @@ class Vault(PathBackend[VaultOptions]):
 
     def check(self) -> Health:
         """Tell whether it answers, is unsealed, knows us, and is mounted as configured: two requests."""
-        ends = {}
+        ends, renewed = {}, frozenset[str]()
         try:
             token = self._session.look()
             if self._mount:
@@ -394,9 +395,10 @@ class Vault(PathBackend[VaultOptions]):
             return Health(status="error", message=f"{error} ({error.hint})" if error.hint else str(error))
         if token is not None and token.seconds_left is not None:
             ends["token"] = self._clock() + timedelta(seconds=token.seconds_left)
+            renewed = frozenset({"token"} if token.is_renewable or self._logs_in else ())
         if self._transport.certificate_ends is not None:
             ends["server certificate"] = self._transport.certificate_ends
-        return Health(status="ready", message=_told(token), ends=ends)
+        return Health(status="ready", message=_told(token), ends=ends, renewed=renewed)
 
 
 def _told(token: TokenFacts | None) -> str:
@@ -455,17 +457,15 @@ class ListedVault(Vault):
         )
         query = f"?list=true&limit={limit}" + (f"&after={quote(after, safe='')}" if after else "")
         reply = self._session.request("GET", f"/v1/{quote(where)}{query}")
-        if reply.status == _ABSENT:
-            self._check_absence(self._mount, reply)
-            return ()
-        if reply.status != _OK:
+        if reply.status not in (_OK, _ABSENT):
             raise self._refusal(self._mount, "list", where, reply)
         found = shaped(reply, _Listed, self.name)
-        if found is None:
-            raise BackendUnavailableError(
-                f"the backend {self.name} gave a listing of another shape", backend=self.name
-            )
-        return found.data.keys or ()
+        keys = None if found is None or found.data is None else found.data.keys
+        if not keys:  # an engine that does not know what was asked says so with either status
+            self._check_absence(self._mount, reply)
+            return ()
+        self._know(self._mount)
+        return keys
 
 
 # --- options -------------------------------------------------------------------------------------------
@@ -482,6 +482,7 @@ def _naming(name: str, options: VaultOptions) -> Naming:
     return Naming(
         prefixes,
         team_separator="/" if options.use_team_secrets_path else None,
+        is_spellable=str.isprintable,  # as the server: of separators it takes the plain space alone
         name_leads=not options.mount_point,
         may_share=True,
     )

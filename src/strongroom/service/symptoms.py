@@ -88,7 +88,7 @@ def _backends(room: Room, now: datetime) -> Iterator[Finding]:
 
 def _ends(backend: str, health: Health, now: datetime) -> Iterator[Finding]:
     for what, end in sorted(health.ends.items()):
-        if end > now + SOON:
+        if end > now + (timedelta(0) if what in health.renewed else SOON):
             continue
         is_certificate = "certificate" in what
         verb = "ended" if end <= now else "ends"
