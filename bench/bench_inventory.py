@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 TITLE = "Inventory of 10,000 connections over four backends"
 COUNT = 10_000
+ROUNDS = 3  # interleaved; the best of each counts
 NOTE = (
     "no peer lists what its backends hold; beside it stands the sum of what the backends take to list"
     " their own names, unmerged (the limit)"
@@ -107,11 +109,12 @@ def _prepare(folder: Path, how: str) -> dict[str, str]:
 
 def _work(folder: Path, how: str) -> dict[str, float]:
     environ = _prepare(folder, how)
-    found = {}
-    for what, work in (("raw", _raw), ("pages", _pages), ("counts", _counts), ("first", _first)):
+    found: dict[str, float] = {}
+    ways = {"raw": _raw, "pages": _pages, "counts": _counts, "first": _first}
+    for what in [*ways] * ROUNDS:
         # A room of its own each time: nothing is remembered, as in a command.
         with open_room(folder / "strongroom.toml", environ=environ, cwd=folder) as room:
-            found[what] = _seconds(work, room)
+            found[what] = min(found.get(what, inf), _seconds(ways[what], room))
     return found | {"mebibytes": _peak_mebibytes()}
 
 

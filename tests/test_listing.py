@@ -186,7 +186,7 @@ def test_backend_that_folds_names_is_not_asked_again_once_it_is_silent():
         def spell(self, ref):
             return ref.name.upper()
 
-        def summary(self, ref):
+        def folded(self, ref):
             raise AssertionError("asked again")
 
     folded, trouble = Folded("dotenv", variables("a")), []

@@ -386,8 +386,12 @@ class Folding(Protocol):
         """Give how *ref* is spelled there, or None where it cannot be or is not kept under a spelling."""
         ...
 
-    def summary(self, ref: Ref) -> Summary | None:
-        """Tell what a read of *ref* would meet, None for nothing; `list` may give it under another name."""
+    def folded(self, ref: Ref) -> Summary | None:
+        """
+        Tell what a read of *ref* would meet that `list` gives under another name.
+
+        None where it would meet nothing, and where `list` would give it under this very name.
+        """
         ...
 
 

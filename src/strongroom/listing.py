@@ -145,7 +145,7 @@ class Listing:
     def _folded(self, link: Link, backend: Folding, ref: Ref) -> Summary | None:
         if link.why_not(ref) is not None or link.name in self._silent:
             return None
-        return self._told(link, lambda: backend.summary(ref), None)
+        return self._told(link, lambda: backend.folded(ref), None)
 
     def _stream(self, link: Link, backend: Listable, after: str, team: str | None) -> Iterator[Summary]:
         while link.name not in self._silent:

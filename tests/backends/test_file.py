@@ -326,8 +326,9 @@ def test_environment_file_reads_as_the_environment_it_holds(tmp_path):
 def test_environment_file_tells_how_it_spells_and_what_another_spelling_meets(tmp_path):
     backend = environment_file(tmp_path / ".env", "AIRFLOW_CONN_ORDERS_DB=http://h\n")
     assert backend.spell(Ref("connection", "Orders_DB")) == "AIRFLOW_CONN_ORDERS_DB"
-    assert backend.summary(Ref("connection", "Orders_DB")).metadata.conn_type == "http"
-    assert backend.summary(Ref("connection", "other")) is None
+    assert backend.folded(Ref("connection", "Orders_DB")).metadata.conn_type == "http"
+    assert backend.folded(Ref("connection", "Other")) is None
+    assert backend.folded(Ref("connection", "orders_db")) is None  # the list gives it
     plain = variables(tmp_path / "v.env", "a=1\n")
     assert plain.spell(Ref("variable", "a")) is None
 

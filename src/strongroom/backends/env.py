@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from strongroom.backend import Backend, Health, check_size, ephemeral_version
 from strongroom.errors import InvalidInputError, MalformedEntryError
 from strongroom.model.entry import Entry, Metadata, Summary
-from strongroom.model.environment import AFTER_TEAM, PREFIXES, spell
+from strongroom.model.environment import AFTER_TEAM, PREFIXES, as_listed, spell
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 
@@ -97,7 +97,10 @@ class Env(Backend):
         """Give the variable of the environment that holds *ref*, or None where there can be none."""
         return spell(ref)
 
-    def summary(self, ref: Ref) -> Summary | None:
+    def folded(self, ref: Ref) -> Summary | None:
+        return None if ref.name == as_listed(ref.name) else self._summary(ref)
+
+    def _summary(self, ref: Ref) -> Summary | None:
         variable = spell(ref)
         text = None if variable is None else self._environ.get(variable)
         if variable is None or text is None or (not text and _is_nothing_when_empty(ref)):
@@ -130,7 +133,7 @@ class Env(Backend):
         for name in islice(names, max(bisect_right(names, after), bisect_left(names, prefix)), None):
             if len(found) == limit or not name.startswith(prefix):
                 break
-            summary = self.summary(Ref(kind, name, team))
+            summary = self._summary(Ref(kind, name, team))
             if summary is not None:
                 found.append(summary)
         return found

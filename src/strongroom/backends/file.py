@@ -43,7 +43,7 @@ from strongroom.model.connection import Dialect
 from strongroom.model.document import connection_of, connection_text, decode, form_of, variable_of
 from strongroom.model.dotenv import shown
 from strongroom.model.entry import Entry, Metadata, Summary
-from strongroom.model.environment import spell
+from strongroom.model.environment import as_listed, spell
 from strongroom.model.ref import Kind, Ref
 from strongroom.model.secret import Secret
 from strongroom.model.shelf import (
@@ -205,8 +205,9 @@ class File(Backend):
         held = self._files.get(ref.kind)
         return spell(ref) if held is not None and held.is_environment else None
 
-    def summary(self, ref: Ref) -> Summary | None:
-        found = self._find(ref)
+    def folded(self, ref: Ref) -> Summary | None:
+        is_other = self.spell(ref) is not None and ref.name != as_listed(ref.name)
+        found = self._find(ref) if is_other else None
         return None if found is None else self._summary(ref, *found)
 
     def list(

@@ -37,7 +37,16 @@ if TYPE_CHECKING:
 
     from strongroom.model.ref import Kind
 
-__all__ = ["AFTER_TEAM", "PREFIXES", "Environment", "Place", "parse_environment", "spell", "spell_all"]
+__all__ = [
+    "AFTER_TEAM",
+    "PREFIXES",
+    "Environment",
+    "Place",
+    "as_listed",
+    "parse_environment",
+    "spell",
+    "spell_all",
+]
 
 PREFIXES: Mapping[Kind, str] = {"connection": "AIRFLOW_CONN_", "variable": "AIRFLOW_VAR_"}
 AFTER_TEAM = "___"
@@ -76,6 +85,11 @@ def spell(ref: Ref) -> str | None:
     tail = f"_{ref.team.upper()}{AFTER_TEAM}{name}"
     # The first separator must be the one put there: ("a___b", "c") and ("a", "b___c") spell the same.
     return prefix + tail if tail.find(AFTER_TEAM, 1) == len(ref.team) + 1 else None
+
+
+def as_listed(name: str) -> str:
+    """Give the name under which a listing of an environment has what *name* is spelled as there."""
+    return name.upper().lower()
 
 
 def spell_all(refs: Iterable[Ref]) -> dict[Ref, str]:

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from strongroom.errors import InvalidInputError
 from strongroom.model.astro import settings_entries
 from strongroom.model.document import Form, parse
-from strongroom.model.environment import Place, parse_environment, spell
+from strongroom.model.environment import PREFIXES, Place, as_listed, parse_environment, spell
 from strongroom.model.ref import Kind, Ref
 
 __all__ = [
@@ -77,11 +77,11 @@ def place_in_environment(ref: Ref) -> Place | None:
     """Give where *ref* stands in an environment: team and name as lower case makes them of its spelling."""
     if spell(ref) is None:
         return None
-    return (None if ref.team is None else ref.team.lower()), ref.name.upper().lower()
+    return (None if ref.team is None else ref.team.lower()), as_listed(ref.name)
 
 
 def _environment(text: str, kind: Kind) -> Mapping[Place, object]:
-    found = parse_environment(text, kind)
+    found = parse_environment(text, kind) if PREFIXES[kind] in text else None
     if found is None:
         return {}
     # As in an environment: an empty variable of a team is none.
