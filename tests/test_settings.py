@@ -513,6 +513,12 @@ def test_secret_that_may_be_fetched_again_is_fetched_when_asked_for(read, tmp_pa
     assert "second" not in repr(made)
 
 
+def test_secret_that_may_be_fetched_again_does_not_print_where_it_may_come_from(read):
+    made = choices(read, 'secret = { env = "TOKEN" }', TOKEN=CANARY)
+    assert made.secret() == Secret(CANARY)
+    assert CANARY not in repr(made)
+
+
 def test_options_may_stand_in_the_environment(read):
     made = vault(
         read,

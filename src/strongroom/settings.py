@@ -27,7 +27,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, BinaryIO, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -1002,7 +1001,8 @@ class _Converter:
 
     def _fetcher(self, value: object) -> Callable[[], Secret[str]]:
         """A secret that its user may fetch again: one that is replaced while the process runs."""
-        return partial(resolve, self._source(value), environ=self._environ)
+        source, environ = self._source(value), self._environ
+        return lambda: resolve(source, environ=environ)  # not a partial: that prints the environment
 
     _READERS: ClassVar[dict[Any, Callable[[_Converter, Any], Any]]] = {
         bool: _flag,

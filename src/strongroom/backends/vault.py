@@ -69,7 +69,7 @@ __all__ = ["BACKEND", "ListedVault", "Vault", "VaultAuth", "VaultOptions"]
 
 _MAX_BODY_BYTES = 8 * 1024 * 1024  # a value of 1 MiB with every character escaped, and what is around it
 _Fetch = Callable[[], Secret[str]]
-_OK, _DENIED, _ABSENT = 200, 403, 404
+_OK, _NO_PATH, _DENIED, _ABSENT = 200, 400, 403, 404
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,6 +232,8 @@ class Vault(PathBackend[VaultOptions]):
         reply = self._session.request("GET", f"/v1/{quote(where)}")
         if reply.status == _OK:
             return self._found(mount, reply)
+        if reply.status == _NO_PATH and not reply.body and not path.isprintable():
+            return None  # the server keeps no path with such a character, so nothing stands there
         if reply.status != _ABSENT:
             raise self._refusal(mount, "read", where, reply)
         self._check_absence(mount, reply)
@@ -250,9 +252,7 @@ class Vault(PathBackend[VaultOptions]):
             raw, version = (None if one is None else one.data), ""
         if raw is None:
             self._check_mount(mount)
-            raise BackendUnavailableError(
-                f"the backend {self.name} gave an answer of another shape", backend=self.name
-            )
+            raise self._misshapen()
         text = bytes(raw).decode()
         self._know(mount)
         if text == "null":
@@ -295,11 +295,27 @@ class Vault(PathBackend[VaultOptions]):
 
     # --- what is not there, and what is not as configured ---
 
+    def _misshapen(self) -> BackendUnavailableError:
+        return BackendUnavailableError(
+            f"the backend {self.name} gave an answer of another shape",
+            backend=self.name,
+            hint=f"check backend.{self.name}.url: what answers there may be no Vault",
+        )
+
     def _check_absence(self, mount: str, reply: Reply) -> None:
+        """
+        Let an absence pass that the server means.
+
+        Raises:
+            BackendConfigError: it is one of the mount, the namespace or the version of the engine.
+            BackendUnavailableError: a page of some other server says so.
+        """
+        if shaped(reply, dict, self.name) is None:
+            raise self._misshapen()
         words = complaints(reply)
         if "namespace not found" in words:
             raise no_namespace(self.name)
-        if "versioned K/V" in words:
+        if "versioned K/V" in words and not self._is_versioned:
             raise self._other_version(2)
         if "no handler for route" in words:
             if self._mount:
@@ -313,11 +329,11 @@ class Vault(PathBackend[VaultOptions]):
     def _refusal(self, mount: str, verb: str, where: str, reply: Reply) -> StrongroomError:
         if reply.status == _DENIED:
             self._check_mount(mount)
-            folder = where.rpartition("/")[0] + "/*" if verb == "read" else where
+            below = where.rpartition("/")[0] if verb == "read" else where
             return AccessDeniedError(
                 f"no policy of the token of the backend {self.name} allows {verb} on {where}",
                 reason=f"{verb} on {where}",
-                hint=f'a policy for it: path "{folder}" {{ capabilities = ["{verb}"] }}; or check mount_point',
+                hint=f'add the policy path "{below}/*" {{ capabilities = ["{verb}"] }}, or check mount_point',
             )
         self._check_mount(mount)
         return BackendUnavailableError(
@@ -460,7 +476,9 @@ class ListedVault(Vault):
         if reply.status not in (_OK, _ABSENT):
             raise self._refusal(self._mount, "list", where, reply)
         found = shaped(reply, _Listed, self.name)
-        keys = None if found is None or found.data is None else found.data.keys
+        if found is None:
+            raise self._misshapen()
+        keys = None if found.data is None else found.data.keys
         if not keys:  # an engine that does not know what was asked says so with either status
             self._check_absence(self._mount, reply)
             return ()

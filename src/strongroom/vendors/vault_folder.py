@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import time
 from heapq import merge
-from itertools import groupby, islice
+from itertools import groupby, islice, repeat
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -76,11 +77,9 @@ class Folders:
             limit: names at most.
         """
         page = _Page(prefix, after, max(limit, _LEAST_PAGE))
-        streams = [
-            ((name, order) for name in self._walk(root, "", is_name, page))
-            for order, root in enumerate(roots)
-        ]
-        found = (next(same) for _, same in groupby(merge(*streams), key=lambda pair: pair[0]))
+        walks = [self._walk(root, "", is_name, page) for root in roots]
+        streams = [zip(walk, repeat(order)) for order, walk in enumerate(walks)]
+        found = (next(same) for _, same in groupby(merge(*streams), key=itemgetter(0)))
         return [(roots[order], name) for name, order in islice(found, limit)]
 
     def _walk(self, root: str, base: str, is_name: Callable[[str, str], bool], page: _Page) -> Iterator[str]:
