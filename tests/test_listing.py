@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from itertools import islice
 
@@ -196,3 +197,37 @@ def test_backend_that_folds_names_is_not_asked_again_once_it_is_silent():
     )
     assert found == ["A"]
     assert len(trouble) == 1
+
+
+def test_backends_that_leave_the_machine_are_waited_for_together():
+    far = [Slow(name, variables(name)) for name in "abc"]
+    for one in far:
+        one.is_local = False
+        one.hold()
+    asked = chain(*far, Memory("native", variables("n")))
+    found = []
+    reader = threading.Thread(target=lambda: found.extend(names(asked)))
+    reader.start()
+    try:
+        assert all([one.wait_until_asked() for one in far])  # noqa: C419 -- each is waited for
+    finally:
+        for one in far:
+            one.release()
+    reader.join(10)
+    assert found == ["a", "b", "c", "n"]
+
+
+def test_trouble_of_backends_that_were_asked_together_is_told_of_each():
+    far, trouble = [Flaky(name, variables(name)) for name in "abc"], []
+    for one in far:
+        one.is_local = False
+    far[0].fail()
+    far[2].fail()
+    assert names(chain(*far), on_trouble=lambda name, _: trouble.append(name)) == ["b"]
+    assert trouble == ["a", "c"]
+
+
+def test_backend_is_not_listed_for_a_kind_it_is_not_asked_for():
+    backend = Memory("native", variables("a"))
+    assert names(chain(Link(backend=backend, kinds=("connection",)))) == []
+    assert backend.calls == []

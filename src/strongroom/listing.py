@@ -8,7 +8,8 @@ Rules of this file:
 1. The backend that would answer comes first, in the order of the chain; the others are shadowed.
    A team's name is answered for as a lookup is: a global entry of a higher backend hides it.
 2. A backend is listed only for names it would be asked for.
-3. Backends are asked a page at a time, and only as far as somebody reads on.
+3. Backends are asked a page at a time, and only as far as somebody reads on. Those that leave the
+   machine are asked for their first pages together.
 4. A backend that folds names (`x` and `X` in an environment) is counted for every name it answers.
 
 Source: docs/design.md, "Looking something up", rule 10.
@@ -16,6 +17,8 @@ Source: docs/design.md, "Looking something up", rule 10.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from heapq import merge
@@ -28,7 +31,7 @@ from strongroom.model.entry import EntryState, Summary
 from strongroom.model.ref import Ref
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Sequence
 
     from strongroom.chain import Chain, Link
     from strongroom.model.ref import Kind
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Line", "Listing", "not_listable"]
 
 T = TypeVar("T")
+Page = Callable[[str], list[Summary]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,11 +109,15 @@ class Listing:
             BackendUnavailableError, AccessDeniedError: a backend could not be listed, and nobody is
                 told of trouble instead.
         """
-        streams = [
-            self._stream(link, link.backend, name, team)
+        asked = [
+            (link, partial(self._page, link, link.backend, team=team))
             for link in self._chain.links
-            if isinstance(link.backend, Listable)
+            if isinstance(link.backend, Listable) and self._kind in link.kinds
             for team in self._teams(link)
+        ]
+        streams = [
+            self._stream(link, page, first)
+            for (link, page), first in zip(asked, self._ahead(asked, name), strict=True)
         ]
         # Merging is stable: of equal names the one from the earlier backend comes first.
         for _, group in groupby(merge(*streams, key=_name), key=_name):
@@ -147,15 +155,33 @@ class Listing:
             return None
         return self._told(link, lambda: backend.folded(ref), None)
 
-    def _stream(self, link: Link, backend: Listable, after: str, team: str | None) -> Iterator[Summary]:
+    def _ahead(self, asked: Sequence[tuple[Link, Page]], after: str) -> list[Callable[[], list[Summary]]]:
+        """
+        Give how to get each first page. Backends that leave the machine are asked for theirs at once, so
+        that several slow ones are waited for together.
+        """
+        far = [link for link, _ in asked if not link.backend.is_local and link.name not in self._silent]
+        if len(far) < 2:  # noqa: PLR2004 -- one alone need not be asked ahead
+            return [partial(page, after) for _, page in asked]
+        pool = ThreadPoolExecutor(len(far), thread_name_prefix="strongroom-listing")
+        try:
+            return [
+                pool.submit(page, after).result if link in far else partial(page, after)
+                for link, page in asked
+            ]
+        finally:
+            pool.shutdown(wait=False)
+
+    def _stream(self, link: Link, ask: Page, first: Callable[[], list[Summary]]) -> Iterator[Summary]:
+        get = first
         while link.name not in self._silent:
-            page = self._told(link, partial(self._page, link, backend, after, team), list[Summary]())
+            page = self._told(link, get, list[Summary]())
             for one in page:
                 if link.why_not(one.ref) is None and not one.is_deleted:
                     yield _as_resolved(link, one)
             if len(page) < self._page_size:
                 return
-            after = page[-1].ref.name
+            get = partial(ask, page[-1].ref.name)
 
     def _told(self, link: Link, work: Callable[[], T], instead: T) -> T:
         """Do *work*; of its trouble whoever listens is told, and the answer is *instead*."""
@@ -169,7 +195,7 @@ class Listing:
             self._on_trouble(link.name, error)
             return instead
 
-    def _page(self, link: Link, backend: Listable, after: str, team: str | None) -> list[Summary]:
+    def _page(self, link: Link, backend: Listable, after: str, *, team: str | None) -> list[Summary]:
         page = self._chain.ask(
             link,
             lambda: backend.list(
