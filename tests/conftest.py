@@ -38,6 +38,7 @@ _MAKE_A_STORE = (
     "service/test_doctor.py",
     "service/test_pitfalls.py",
     "test_acceptance.py",
+    "test_acceptance_chain.py",
     "test_assembly.py",
     "test_leaks.py",
 )
