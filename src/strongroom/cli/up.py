@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 app = single()
 
-_ANSWER_SECONDS = 1.5  # for one answer of one place that was found: the whole is to take less than 5 s
+# For one answer of one place that was found, and for all that give none: the whole takes less than 5 s.
+_ANSWER_SECONDS = 1.5
+_SILENCE_SECONDS = 3.0
 _REFUSED_SHOWN = 10
 _NATIVE = "native"
 _ENV = "env"
@@ -152,7 +154,9 @@ class _Up:
 
     def _proposed(self, discovery: Discovery, *, has_store: bool) -> Settings:
         """Give settings over what was found, without the places whose tables cannot be right."""
-        tables = discovery.tables(has_store=has_store, timeout_seconds=_ANSWER_SECONDS)
+        silent = sum(place.kind not in (_ENV, "file") for place in discovery.asked)
+        seconds = min(_ANSWER_SECONDS, _SILENCE_SECONDS / max(silent, 1))
+        tables = discovery.tables(has_store=has_store, timeout_seconds=seconds)
         for name, table in list(tables["backend"].items()):
             try:
                 self._load({"backend": {name: table}})
