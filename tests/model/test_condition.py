@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from strongroom.model.condition import condition_of
 from strongroom.model.entry import MAX_VALUE_BYTES, EntryState
@@ -30,3 +32,14 @@ def test_variable_is_any_text_within_the_limit():
 
 def test_team_inside_a_connection_is_refused_as_its_reader_does():
     assert condition_of("connection", '{"conn_type": "http", "team_name": "x"}').problem.endswith("(R21)")
+
+
+@given(
+    st.sampled_from(BROKEN_CONNECTIONS), st.lists(st.tuples(st.integers(0, 99), st.characters()), max_size=3)
+)
+def test_whatever_is_wrong_with_a_text_the_reason_holds_none_of_it(text, planted):
+    for offset, character in planted:
+        text = text[:offset] + character + text[offset:]
+    assert not any(
+        piece in condition_of("connection", text).problem for piece in ("cAnArY", "5up3r", "s3cret")
+    )
