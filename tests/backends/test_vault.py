@@ -414,6 +414,12 @@ def test_check_of_a_token_that_never_ends_or_may_not_look_says_so(bao, opened):
     assert "may not look itself up" in health.message
 
 
+def test_check_of_a_mount_that_no_policy_names_is_an_error(bao, opened):
+    health = opened(token=bao.token("default"), mount_point=bao.mount()).check()
+    assert health.status == "error"
+    assert "no policy of the token" in health.message
+
+
 def test_check_tells_when_the_certificate_ends(bao_raft):
     options = VaultOptions(
         url=bao_raft.url, token=Secret(bao_raft.root), mount_point=bao_raft.mount(), ca=bao_raft.ca
@@ -527,6 +533,10 @@ def test_ca_and_certificate_have_names_of_both_kinds(tmp_path):
     )
     one, other = (Vault("vault", options, clock)._transport.options for options in (files, ours))
     assert one == other
+
+
+def test_arguments_that_airflow_leaves_to_its_defaults_are_ours(opened):
+    assert opened(kv_engine_version=None).check().status == "ready"
 
 
 # --- the page about it -------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from parts.openbao import make_certificates, until
-from parts.proxy import Proxy
+from parts.proxy import Proxy, Scripted, reply
 from strongroom.backends.vault import Vault, VaultOptions
 from strongroom.chain import Chain, Link, Outcome, outcome_of
 from strongroom.errors import (
@@ -349,6 +349,18 @@ def test_wrong_version_of_the_engine_prints_the_right_setting(bao, opened, real,
         assert found.hint == f"set kv_engine_version = {real}"
     assert backend.check().status == "error"
     assert f"kv_engine_version = {real}" in backend.check().message
+
+
+def test_absence_stands_when_nobody_tells_what_is_mounted(opened):
+    def say(request):
+        is_question = request.startswith(b"GET /v1/secret/")
+        return reply(404 if is_question else 500, {}, b'{"errors":[]}')
+
+    with Scripted(say) as server:
+        backend = opened(server.url(), token=Secret("s.x"))
+        assert [backend.read(NOBODY) for _ in range(2)] == [None, None]
+        assert server.requests == 4  # what got no answer is asked again
+        assert backend.check().status == "error"
 
 
 def test_old_data_below_data_of_version_1_is_not_taken_for_version_2(bao, opened):

@@ -176,6 +176,14 @@ def test_mount_without_approle_names_the_setting(bao, proxy, kv, opened):
     assert "auth_mount_point" in caught.value.hint
 
 
+@pytest.mark.parametrize("body", [b"{}", b'{"auth": null}', b'{"auth": {"client_token": 5}}', b"<html>"])
+def test_login_that_gives_no_token_is_unavailable(opened, body):
+    with Scripted(lambda _request: reply(200, {}, body)) as server:
+        login = AppRole("vault", mount="approle", role_id=Secret("r"))
+        with pytest.raises(BackendUnavailableError, match=r"no token|malformed JSON"):
+            opened(server.url(), login).request("GET", "/v1/x")
+
+
 # --- refusals are not repeated -----------------------------------------------------------------------
 
 

@@ -47,16 +47,10 @@ from strongroom.model.jsontext import decode
 from strongroom.model.secret import Secret
 from strongroom.vendors.transport import Transport, TransportOptions
 from strongroom.vendors.vault import VaultSession
+from strongroom.vendors.vault_answer import shaped
 from strongroom.vendors.vault_folder import Folders
-from strongroom.vendors.vault_login import (
-    AppRole,
-    Login,
-    StaticToken,
-    TokenFile,
-    complaints,
-    no_namespace,
-    shaped,
-)
+from strongroom.vendors.vault_login import AppRole, Login, StaticToken, TokenFile
+from strongroom.vendors.vault_mount import Mounts, misshapen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +63,7 @@ __all__ = ["BACKEND", "ListedVault", "Vault", "VaultAuth", "VaultOptions"]
 
 _MAX_BODY_BYTES = 8 * 1024 * 1024  # a value of 1 MiB with every character escaped, and what is around it
 _Fetch = Callable[[], Secret[str]]
-_OK, _NO_PATH, _DENIED, _ABSENT = 200, 400, 403, 404
+_OK, _DENIED, _ABSENT = 200, 403, 404
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +127,7 @@ class VaultOptions:
     secret_id: _Fetch | Secret[str] | None = None
     secret_id_wrapped: _Fetch | Secret[str] | None = None
     mount_point: str | None = "secret"
-    kv_engine_version: int = 2
+    kv_engine_version: int | None = 2
     connections_path: bool | tuple[str, ...] | str | None = "connections"
     variables_path: bool | tuple[str, ...] | str | None = "variables"
     config_path: bool | tuple[str, ...] | str | None = "config"
@@ -173,16 +167,6 @@ class _One(msgspec.Struct):
     data: msgspec.Raw
 
 
-class _MountFacts(msgspec.Struct):
-    path: str
-    type: str
-    options: dict[str, str] | None = None
-
-
-class _Mount(msgspec.Struct):
-    data: _MountFacts
-
-
 class Vault(PathBackend[VaultOptions]):
     """
     Entries in a key-value engine. Where one mount is named, it can list too (`ListedVault`).
@@ -210,11 +194,11 @@ class Vault(PathBackend[VaultOptions]):
         self._key = secrets.token_bytes(16)
         self._mount = (options.mount_point or "").strip("/")
         self._is_versioned = _is_versioned(name, options)
-        self._known: set[str] = set()  # mounts that answered as configured, or may not be asked about
         login = _login(name, options)
         self._logs_in = not isinstance(login, StaticToken)
         self._transport = Transport(_transport(name, options))
         self._session = VaultSession(login, self._transport, place=name, namespace=options.namespace)
+        self._mounts = Mounts(self._session, place=name, version=2 if self._is_versioned else 1)
 
     def close(self) -> None:
         self._session.close()
@@ -223,25 +207,19 @@ class Vault(PathBackend[VaultOptions]):
     # --- reading ---
 
     def _fetch(self, path: str) -> Fetched | None:
-        mount, rest = (self._mount, path) if self._mount else self._led(path)
+        mount, rest = (self._mount, path) if self._mount else path.split("/", 1)
         where = f"{mount}/data/{rest}" if self._is_versioned else f"{mount}/{rest}"
         if not self._mount and not self._is_versioned:
             # Below `<mount>/data` nothing but a key-value engine answers; without it a name could reach
             # `auth/token/lookup-self` and the like.
-            self._check_mount(mount, must_be_known=True)
+            self._mounts.check(mount, must_be_known=True)
         reply = self._session.request("GET", f"/v1/{quote(where)}")
         if reply.status == _OK:
             return self._found(mount, reply)
-        if reply.status == _NO_PATH and not reply.body and not path.isprintable():
-            return None  # the server keeps no path with such a character, so nothing stands there
         if reply.status != _ABSENT:
             raise self._refusal(mount, "read", where, reply)
-        self._check_absence(mount, reply)
+        self._mounts.check_absence(mount, reply, is_led=not self._mount)
         return None
-
-    def _led(self, path: str) -> tuple[str, str]:
-        mount, _, rest = path.partition("/")
-        return mount, rest
 
     def _found(self, mount: str, reply: Reply) -> Fetched | None:
         if self._is_versioned:
@@ -251,10 +229,10 @@ class Vault(PathBackend[VaultOptions]):
             one = shaped(reply, _One, self.name)
             raw, version = (None if one is None else one.data), ""
         if raw is None:
-            self._check_mount(mount)
-            raise self._misshapen()
+            self._mounts.check(mount)
+            raise misshapen(self.name)
         text = bytes(raw).decode()
-        self._know(mount)
+        self._mounts.know(mount)
         if text == "null":
             return None  # a deleted version, where a proxy drops the status
         return Fetched(text=text, version=version or ephemeral_version(self._key, text))
@@ -293,108 +271,17 @@ class Vault(PathBackend[VaultOptions]):
             f"{ref} in the backend {self.name} holds {what}", backend=self.name, ref=str(ref), hint=hint
         )
 
-    # --- what is not there, and what is not as configured ---
-
-    def _misshapen(self) -> BackendUnavailableError:
-        return BackendUnavailableError(
-            f"the backend {self.name} gave an answer of another shape",
-            backend=self.name,
-            hint=f"check backend.{self.name}.url: what answers there may be no Vault",
-        )
-
-    def _check_absence(self, mount: str, reply: Reply) -> None:
-        """
-        Let an absence pass that the server means.
-
-        Raises:
-            BackendConfigError: it is one of the mount, the namespace or the version of the engine.
-            BackendUnavailableError: a page of some other server says so.
-        """
-        if shaped(reply, dict, self.name) is None:
-            raise self._misshapen()
-        words = complaints(reply)
-        if "namespace not found" in words:
-            raise no_namespace(self.name)
-        if "versioned K/V" in words and not self._is_versioned:
-            raise self._other_version(2)
-        if "no handler for route" in words:
-            if self._mount:
-                raise BackendConfigError(
-                    f"the backend {self.name} has no mount {mount}",
-                    hint=f"set backend.{self.name}.mount_point to where the engine is mounted",
-                )
-            return
-        self._check_mount(mount)
-
     def _refusal(self, mount: str, verb: str, where: str, reply: Reply) -> StrongroomError:
-        if reply.status == _DENIED:
-            self._check_mount(mount)
-            below = where.rpartition("/")[0] if verb == "read" else where
-            return AccessDeniedError(
-                f"no policy of the token of the backend {self.name} allows {verb} on {where}",
-                reason=f"{verb} on {where}",
-                hint=f'add the policy path "{below}/*" {{ capabilities = ["{verb}"] }}, or check mount_point',
+        self._mounts.check(mount)
+        if reply.status != _DENIED:
+            return BackendUnavailableError(
+                f"the backend {self.name} answered with the status {reply.status}", backend=self.name
             )
-        self._check_mount(mount)
-        return BackendUnavailableError(
-            f"the backend {self.name} answered with the status {reply.status}", backend=self.name
-        )
-
-    def _know(self, mount: str) -> None:
-        if len(self._known) > 1000:  # noqa: PLR2004 -- where names lead, their authors choose the mounts
-            self._known.clear()
-        self._known.add(mount)
-
-    def _check_mount(self, mount: str, *, must_be_known: bool = False) -> None:
-        """
-        Ask once what is mounted, after an answer that something misconfigured would give too.
-
-        Raises:
-            BackendConfigError: it is not what the settings say.
-            AccessDeniedError: it must be known, and the server does not say.
-        """
-        if mount in self._known:
-            return
-        facts = self._facts(mount, must_be_known=must_be_known)
-        if facts is None and must_be_known:
-            raise AccessDeniedError(
-                f"the backend {self.name} does not say what is mounted at {mount}", reason=f"read on {mount}/"
-            )
-        if facts is not None:
-            self._check_facts(mount, facts)
-        self._know(mount)
-
-    def _facts(self, mount: str, *, must_be_known: bool) -> _MountFacts | None:
-        try:
-            reply = self._session.request("GET", f"/v1/sys/internal/ui/mounts/{quote(mount)}")
-        except StrongroomError:
-            if must_be_known:
-                raise
-            return None  # the question itself was answered, and that answer stands
-        found = shaped(reply, _Mount, self.name) if reply.status == _OK else None
-        return None if found is None else found.data
-
-    def _check_facts(self, mount: str, facts: _MountFacts) -> None:
-        real = facts.path.strip("/")
-        if facts.type not in ("kv", "generic"):
-            raise BackendConfigError(
-                f"the mount {real} of the backend {self.name} is no key-value engine",
-                hint=f"set backend.{self.name}.mount_point to where one is mounted",
-            )
-        if real != mount:
-            below = mount[len(real) + 1 :]
-            raise BackendConfigError(
-                f"the backend {self.name} has no mount {mount}, but {real}",
-                hint=f'set mount_point = "{real}" and begin the paths with "{below}/"',
-            )
-        version = 2 if (facts.options or {}).get("version") == "2" else 1
-        if version != self.options.kv_engine_version:
-            raise self._other_version(version)
-
-    def _other_version(self, version: int) -> BackendConfigError:
-        return BackendConfigError(
-            f"the backend {self.name} reads a mount of version {version} as version {3 - version}",
-            hint=f"set kv_engine_version = {version}",
+        below = where.rpartition("/")[0] if verb == "read" else where
+        return AccessDeniedError(
+            f"no policy of the token of the backend {self.name} allows {verb} on {where}",
+            reason=f"{verb} on {where}",
+            hint=f'add the policy path "{below}/*" {{ capabilities = ["{verb}"] }}, or check mount_point',
         )
 
     # --- checking ---
@@ -405,8 +292,7 @@ class Vault(PathBackend[VaultOptions]):
         try:
             token = self._session.look()
             if self._mount:
-                self._known.discard(self._mount)
-                self._check_mount(self._mount)
+                self._mounts.check_now(self._mount)
         except StrongroomError as error:
             return Health(status="error", message=f"{error} ({error.hint})" if error.hint else str(error))
         if token is not None and token.seconds_left is not None:
@@ -477,12 +363,12 @@ class ListedVault(Vault):
             raise self._refusal(self._mount, "list", where, reply)
         found = shaped(reply, _Listed, self.name)
         if found is None:
-            raise self._misshapen()
+            raise misshapen(self.name)
         keys = None if found.data is None else found.data.keys
         if not keys:  # an engine that does not know what was asked says so with either status
-            self._check_absence(self._mount, reply)
+            self._mounts.check_absence(self._mount, reply)
             return ()
-        self._know(self._mount)
+        self._mounts.know(self._mount)
         return keys
 
 
@@ -519,9 +405,9 @@ def _prefixes(name: str, key: str, options: VaultOptions) -> tuple[str, ...]:
 
 
 def _is_versioned(name: str, options: VaultOptions) -> bool:
-    if options.kv_engine_version not in (1, 2):
+    if options.kv_engine_version not in (1, 2, None):
         raise BackendConfigError(f"backend.{name}.kv_engine_version must be 1 or 2")
-    return options.kv_engine_version == 2  # noqa: PLR2004 -- of the engine
+    return options.kv_engine_version != 1
 
 
 def _login(name: str, options: VaultOptions) -> Login:

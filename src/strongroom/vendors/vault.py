@@ -41,14 +41,8 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.model.secret import Secret
-from strongroom.vendors.vault_login import (
-    Grant,
-    Login,
-    check_answered,
-    complaints,
-    granted,
-    shaped,
-)
+from strongroom.vendors.vault_answer import check_answered, complaints, shaped
+from strongroom.vendors.vault_login import Grant, Login, granted
 
 if TYPE_CHECKING:
     from strongroom.vendors.transport import Reply, Transport

@@ -1,5 +1,5 @@
 """
-How a token of Vault or OpenBao is got: given, from a file, or by AppRole; and what an answer's status means.
+How a token of Vault or OpenBao is got: given, from a file, or by AppRole.
 
 Not for when a token is got, kept and renewed (`vault.py`).
 
@@ -20,8 +20,7 @@ import re
 import stat
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
 import msgspec
@@ -30,10 +29,10 @@ from strongroom.errors import (
     BackendConfigError,
     BackendUnavailableError,
     NotAuthenticatedError,
-    RateLimitedError,
     SettingsError,
 )
 from strongroom.model.secret import Secret
+from strongroom.vendors.vault_answer import check_answered, complaints, no_namespace, shaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,28 +47,15 @@ __all__ = [
     "Login",
     "StaticToken",
     "TokenFile",
-    "check_answered",
-    "complaints",
     "granted",
-    "no_namespace",
-    "shaped",
 ]
 
-T = TypeVar("T")
-
 _MAX_TOKEN_BYTES = 65_536  # of a token file; batch tokens have some hundred
-_MAX_WAIT = timedelta(hours=1)  # the longest Retry-After believed
+# Container runtimes and the agent's injector put files here with modes of their own (0444, 0644).
+_CONTAINER_TOKENS = ("/run/secrets/", "/var/run/secrets/", "/vault/secrets/")
 _TOKEN = re.compile(r"[!-~]+")  # a header can hold nothing else
 _OK = 200
 _REFUSED = (400, 401, 403, 404)
-_OUTAGES = {
-    412: ("has not caught up with its own writes yet", None),
-    472: ("is a standby for disaster recovery and answers nothing", "set url to the primary cluster"),
-    473: ("is a performance standby that did not pass the question on", "set url to the active node"),
-    501: ("is not initialised", "initialise and unseal it"),
-    503: ("is sealed or down for maintenance", None),
-}
-_TOO_MANY, _SEALED, _BROKEN = 429, 503, 500
 
 
 class Ask(Protocol):
@@ -204,6 +190,8 @@ class TokenFile(Login):
     def _check(self, found: os.stat_result) -> None:
         if not stat.S_ISREG(found.st_mode):
             raise self._refused("is not a regular file")
+        if str(self._path).startswith(_CONTAINER_TOKENS):
+            return
         # A group may read it: an agent with a user of its own shares its sink so.
         if found.st_mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
             raise self._refused("may be read by everybody or changed by others", hint="chmod 640 it, or 600")
@@ -412,69 +400,3 @@ def granted(reply: Reply, place: str) -> Grant:
         raise BackendUnavailableError(f"the backend {place} answered a login with no token", backend=place)
     life = float(found.auth.lease_duration) if found.auth.lease_duration > 0 else None
     return Grant(Secret(found.auth.client_token), life, found.auth.renewable)
-
-
-# --- what an answer says -----------------------------------------------------------------------------
-
-
-class _Complaint(msgspec.Struct):
-    errors: list[str] | None = None
-    warnings: list[str] | None = None
-
-
-def complaints(reply: Reply) -> str:
-    """Give what the server says is wrong, to be compared with what it is known to say; never to be shown."""
-    try:
-        found = msgspec.json.decode(reply.body, type=_Complaint)
-    except msgspec.DecodeError:
-        return ""
-    return "\n".join([*(found.errors or ()), *(found.warnings or ())])
-
-
-def shaped(reply: Reply, shape: type[T], place: str) -> T | None:
-    """
-    Give the body of *reply* as *shape*, or None when it is JSON of another shape.
-
-    Raises:
-        BackendUnavailableError: it is no JSON.
-    """
-    try:
-        return msgspec.json.decode(reply.body, type=shape)
-    except msgspec.ValidationError:
-        return None
-    except (msgspec.DecodeError, RecursionError):
-        pass
-    raise BackendUnavailableError(f"the backend {place} answered with malformed JSON", backend=place)
-
-
-def check_answered(reply: Reply, place: str) -> None:
-    """
-    Refuse an answer that says how the server is and nothing of what was asked.
-
-    Raises:
-        RateLimitedError: it was asked too often.
-        BackendUnavailableError: it is sealed, not initialised, a standby, or broken.
-    """
-    if reply.status < _BROKEN and reply.status not in (_TOO_MANY, *_OUTAGES):
-        return
-    wait = _retry_after(reply)
-    if reply.status == _TOO_MANY:
-        raise RateLimitedError(f"the backend {place} was asked more often than it allows", retry_after=wait)
-    words, hint = _OUTAGES.get(reply.status, (f"failed with the status {reply.status}", None))
-    if reply.status == _SEALED and "sealed" in complaints(reply).lower():
-        words, hint = "is sealed", "unseal it"
-    raise BackendUnavailableError(f"the backend {place} {words}", backend=place, retry_after=wait, hint=hint)
-
-
-def no_namespace(place: str) -> BackendConfigError:
-    """Give the error for a namespace that is not there."""
-    return BackendConfigError(
-        f"the backend {place} has no such namespace", hint=f"check backend.{place}.namespace"
-    )
-
-
-def _retry_after(reply: Reply) -> timedelta | None:
-    text = reply.headers.get("retry-after", "")
-    if not (text.isascii() and text.isdigit() and len(text) <= 9):  # noqa: PLR2004 -- of a number
-        return None
-    return min(timedelta(seconds=int(text)), _MAX_WAIT)

@@ -1,0 +1,94 @@
+"""
+What an answer of Vault or OpenBao says: its shape, its complaints, and how the server is.
+
+The server's words are compared with what it is known to say, and never shown: they quote requests.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from strongroom.errors import BackendConfigError, BackendUnavailableError, RateLimitedError
+
+if TYPE_CHECKING:
+    from strongroom.vendors.transport import Reply
+
+__all__ = ["check_answered", "complaints", "no_namespace", "shaped"]
+
+T = TypeVar("T")
+
+_MAX_WAIT = timedelta(hours=1)  # the longest Retry-After believed
+_TOO_MANY, _SEALED, _BROKEN = 429, 503, 500
+_OUTAGES = {
+    412: ("has not caught up with its own writes yet", None),
+    472: ("is a standby for disaster recovery and answers nothing", "set url to the primary cluster"),
+    473: ("is a performance standby that did not pass the question on", "set url to the active node"),
+    501: ("is not initialised", "initialise and unseal it"),
+    503: ("is sealed or down for maintenance", None),
+}
+
+
+class _Complaint(msgspec.Struct):
+    errors: list[str] | None = None
+    warnings: list[str] | None = None
+
+
+def complaints(reply: Reply) -> str:
+    """Give what the server says is wrong, to be compared with what it is known to say; never to be shown."""
+    try:
+        found = msgspec.json.decode(reply.body, type=_Complaint)
+    except msgspec.DecodeError:
+        return ""
+    return "\n".join([*(found.errors or ()), *(found.warnings or ())])
+
+
+def shaped(reply: Reply, shape: type[T], place: str) -> T | None:
+    """
+    Give the body of *reply* as *shape*, or None when it is JSON of another shape.
+
+    Raises:
+        BackendUnavailableError: it is no JSON.
+    """
+    try:
+        return msgspec.json.decode(reply.body, type=shape)
+    except msgspec.ValidationError:
+        return None
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    raise BackendUnavailableError(f"the backend {place} answered with malformed JSON", backend=place)
+
+
+def check_answered(reply: Reply, place: str) -> None:
+    """
+    Refuse an answer that says how the server is and nothing of what was asked.
+
+    Raises:
+        RateLimitedError: it was asked too often.
+        BackendUnavailableError: it is sealed, not initialised, a standby, or broken.
+    """
+    if reply.status < _BROKEN and reply.status not in (_TOO_MANY, *_OUTAGES):
+        return
+    wait = _retry_after(reply)
+    if reply.status == _TOO_MANY:
+        raise RateLimitedError(f"the backend {place} was asked more often than it allows", retry_after=wait)
+    words, hint = _OUTAGES.get(reply.status, (f"failed with the status {reply.status}", None))
+    if reply.status == _SEALED and "sealed" in complaints(reply).lower():
+        words, hint = "is sealed", "unseal it"
+    raise BackendUnavailableError(f"the backend {place} {words}", backend=place, retry_after=wait, hint=hint)
+
+
+def no_namespace(place: str) -> BackendConfigError:
+    """Give the error for a namespace that is not there."""
+    return BackendConfigError(
+        f"the backend {place} has no such namespace", hint=f"check backend.{place}.namespace"
+    )
+
+
+def _retry_after(reply: Reply) -> timedelta | None:
+    text = reply.headers.get("retry-after", "")
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):  # noqa: PLR2004 -- of a number
+        return None
+    return min(timedelta(seconds=int(text)), _MAX_WAIT)
