@@ -83,7 +83,12 @@ class Mounts:
         """
         if mount in self._known:
             return
-        facts = self._facts(mount, must_be_known=must_be_known)
+        try:
+            facts = self._facts(mount)
+        except StrongroomError:
+            if must_be_known:
+                raise
+            return  # no answer is no finding: it is asked again after the next absence
         if facts is not None:
             self._compare(mount, facts)
         elif must_be_known:
@@ -127,13 +132,8 @@ class Mounts:
                 hint=f"set backend.{self._place}.mount_point to where the engine is mounted",
             )
 
-    def _facts(self, mount: str, *, must_be_known: bool) -> _Facts | None:
-        try:
-            reply = self._session.request("GET", f"/v1/sys/internal/ui/mounts/{quote(mount)}")
-        except StrongroomError:
-            if must_be_known:
-                raise
-            return None
+    def _facts(self, mount: str) -> _Facts | None:
+        reply = self._session.request("GET", f"/v1/sys/internal/ui/mounts/{quote(mount)}")
         found = shaped(reply, _Mount, self._place) if reply.status == _OK else None
         return None if found is None else found.data
 
