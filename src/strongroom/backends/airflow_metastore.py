@@ -232,7 +232,8 @@ class AirflowMetastore(Backend):
             where = self.options.airflow_home
             raise BackendConfigError(
                 f"the backend {self.name} finds no Airflow" + (f" in {where}" if where else ""),
-                hint=f"set sql_alchemy_conn, path or airflow_home under [backend.{self.name}]",
+                hint="set AIRFLOW_HOME, or say airflow_home, path or sql_alchemy_conn"
+                " (airflow import: --home, --database or --database-url-file)",
             )
         return config
 

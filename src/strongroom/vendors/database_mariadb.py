@@ -7,6 +7,7 @@ The session is read only, and the server is told with each question when to give
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from strongroom.errors import AccessDeniedError, StrongroomError
@@ -55,6 +56,10 @@ class MariadbDatabase(PooledDatabase[_Session]):
         self._driver = pymysql
 
     def connect(self, seconds: float) -> _Session:
+        socket = self.url.argument("unix_socket")
+        if socket and not Path(socket).exists():
+            # PyMySQL would leave its own end open to the garbage collector.
+            raise self.unavailable(f"gives no answer: there is no socket {socket}")
         return self._driver.connect(  # type: ignore[no-any-return]  # it comes without types
             **_parameters(self.url),
             connect_timeout=max(1, round(seconds)),

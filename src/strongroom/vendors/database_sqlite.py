@@ -124,7 +124,8 @@ class SqliteDatabase(Database):
 
 def _statement(question: Question) -> tuple[str, tuple[object, ...]]:
     # SQLite compares text by its bytes unless told otherwise: the order of code points.
-    table, column = f'"{question.table}"', f'"{question.column}"'
+    # In brackets: what stands in double quotes and is no column, SQLite takes for a text.
+    table, column = f"[{question.table}]", f"[{question.column}]"
     if question.equals is not None:
         return f"SELECT * FROM {table} WHERE {column} = ?", (question.equals,)  # noqa: S608 -- names of ours
     order = f"{column} COLLATE BINARY"

