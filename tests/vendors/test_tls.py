@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from parts.certificates import DAY, Authority, server_context
-from parts.proxy import CLOSE, Proxy, Scripted, reply
+from parts.proxy import CLOSE, Proxy, Scripted, reply, reset
 from strongroom.errors import BackendConfigError, BackendUnavailableError
 from strongroom.vendors.transport import Transport, TransportOptions
 
@@ -296,6 +296,17 @@ def test_a_server_that_hangs_up_in_the_handshake_is_told(known):
 
     with Gone(None) as server:
         assert "without an answer" in str(fails(to(server, known)))
+
+
+def test_a_server_that_resets_at_once_is_an_outage_wherever_it_is_noticed(known):
+    class Cutting(Scripted):
+        def serve(self, connection):
+            reset(connection)
+
+    with Cutting(None) as server:
+        for _ in range(40):
+            transport = to(server, known)
+            assert "reached" in str(fails(transport)) or "without an answer" in str(fails(transport))
 
 
 # --- faults under TLS --------------------------------------------------------------------------

@@ -68,7 +68,7 @@ class Failure(Exception):  # noqa: N818 -- a jump to the one place that makes th
 
     Attributes:
         hint: what to change, or None.
-        is_unanswered: not one byte of an answer had come.
+        is_unanswered: the connection ended, or was not to be had, before one byte of an answer.
         is_timeout: the time was over.
     """
 
@@ -209,9 +209,11 @@ def read_answer(
             break
     else:
         raise _broken("it never ends its interim answers")
-    body, rest = _read_body(status, headers, data, receive, method, max_body_bytes)
-    is_reusable = not rest and head[7:8] == b"1" and "close" not in headers.get("connection", "").lower()
-    return Answer(status, headers, body, is_reusable=is_reusable)
+    stream = _Stream(data, receive)
+    has_body = method != "HEAD" and status not in _WITHOUT_BODY
+    body = _read_body(headers, stream, max_body_bytes) if has_body else b""
+    ends = head[7:8] == b"0" or "close" in headers.get("connection", "").lower()
+    return Answer(status, headers, body, is_reusable=not ends and not stream.has_more)
 
 
 def _split_head(data: bytes, receive: Callable[[], bytes], limit: int) -> tuple[bytes, bytes]:
@@ -244,44 +246,27 @@ def _parse_head(head: bytes) -> tuple[int, dict[str, str]]:
     return int(head[9:12]), headers
 
 
-def _read_body(
-    status: int,
-    headers: dict[str, str],
-    data: bytes,
-    receive: Callable[[], bytes],
-    method: str,
-    limit: int,
-) -> tuple[bytes, bytes]:
+def _read_body(headers: dict[str, str], stream: _Stream, limit: int) -> bytes:
     length = headers.get("content-length")
     coding = headers.get("transfer-encoding")
     if length is not None and coding is not None:
         raise _broken("it states its length twice")
-    if method == "HEAD" or status in _WITHOUT_BODY:
-        return b"", data
-    if headers.get("content-encoding", "identity").lower() not in ("", "identity"):
+    if headers.get("content-encoding", "identity").lower() != "identity":
         raise _broken("its body is encoded, which was not asked for")
-    if length is not None:
-        return _read_length(length, data, receive, limit)
-    if coding is None:
+    if coding is not None:
+        if coding.lower() != "chunked":
+            raise _broken("its transfer encoding is not chunked")
+        return _read_chunks(stream, limit)
+    if length is None:
         raise _broken("it does not state its length")
-    if coding.lower() != "chunked":
-        raise _broken("its transfer encoding is not chunked")
-    return _read_chunks(_Stream(data, receive), limit)
-
-
-def _read_length(length: str, data: bytes, receive: Callable[[], bytes], limit: int) -> tuple[bytes, bytes]:
     if _LENGTH.fullmatch(length) is None:
         raise _broken("its length is no number")
-    size = int(length)
-    if size > limit:
+    if int(length) > limit:
         raise _too_large("body", limit)
-    if len(data) < size:
-        stream = _Stream(data, receive)
-        return stream.take(size), stream.rest()
-    return data[:size], data[size:]
+    return stream.take(int(length))
 
 
-def _read_chunks(stream: _Stream, limit: int) -> tuple[bytes, bytes]:
+def _read_chunks(stream: _Stream, limit: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     while len(parts) < _MAX_CHUNKS:
@@ -297,7 +282,7 @@ def _read_chunks(stream: _Stream, limit: int) -> tuple[bytes, bytes]:
         if stream.take(2) != b"\r\n":
             raise _broken("its chunks are malformed")
         if not length:
-            return b"".join(parts), stream.rest()
+            return b"".join(parts)
     raise _broken("it has too many chunks")
 
 
@@ -324,8 +309,9 @@ class _Stream:
         self._at = end + 2
         return line
 
-    def rest(self) -> bytes:
-        return bytes(self._data[self._at :])
+    @property
+    def has_more(self) -> bool:
+        return len(self._data) > self._at
 
     def _more(self) -> None:
         more = self._receive()

@@ -18,13 +18,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from strongroom.vendors.http1 import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
-    from typing import TypeVar
 
-    from strongroom.vendors.tls import Trust
-
-    T = TypeVar("T")
+    from strongroom.vendors.tls import Trust, Tunnel
 
 __all__ = ["Address", "Deadline", "Stream", "connect"]
 
@@ -116,25 +112,17 @@ class Stream:
     One connection. Used by one thread at a time; closed by whoever has it.
 
     Attributes:
-        is_cut: the other side hung up before it had heard all.
         rested_at: when it was last put aside, by the clock of who did.
     """
 
-    __slots__ = (
-        *("_deadline", "_has_answered", "_is_tls", "_socket", "is_cut", "rested_at"),
-        *("_in", "_out", "_read_first", "_write_first"),
-    )
+    __slots__ = ("_deadline", "_has_answered", "_in", "_out", "_socket", "_tls", "rested_at")
 
     def __init__(self, plain: socket.socket, deadline: Deadline) -> None:
-        self.is_cut = False
         self.rested_at = 0.0
         self._deadline = deadline
         self._has_answered = False
-        self._is_tls = False
         self._socket = plain
-        # What TLS raises when it must read in order to write, or the other way round; nothing without TLS.
-        self._read_first: tuple[type[OSError], ...] = ()
-        self._write_first: tuple[type[OSError], ...] = ()
+        self._tls: Tunnel | None = None
         self._in, self._out = select.poll(), select.poll()
         self._in.register(plain, select.POLLIN)
         self._out.register(plain, select.POLLOUT)
@@ -147,19 +135,8 @@ class Stream:
             BackendConfigError: a certificate file cannot be used.
             Failure: the handshake fails.
         """
-        import ssl  # noqa: PLC0415 -- plain connections do without
-
-        from strongroom.vendors.tls import certificate_ends  # noqa: PLC0415
-
-        self._is_tls = True
-        self._read_first, self._write_first = (ssl.SSLWantReadError,), (ssl.SSLWantWriteError,)
-        try:
-            secured = trust.wrap(self._socket, host)
-        except OSError as error:
-            raise self._failure(error) from None
-        self._socket = secured
-        self._drive(self._in, secured.do_handshake)
-        return certificate_ends(secured)
+        self._tls = trust.tunnel(host, self._take, self._give)
+        return self._tls.shake_hands()
 
     def send(self, data: bytes, deadline: Deadline) -> None:
         """
@@ -169,45 +146,49 @@ class Stream:
         """
         self._deadline = deadline
         self._has_answered = False
-        view = memoryview(data)
         try:
-            while view:
-                view = view[self._drive(self._out, self._socket.send, view) :]
+            if self._tls is None:
+                self._give(data)
+            else:
+                self._tls.send(data)
         except Failure as failure:
             if not failure.is_unanswered:
                 raise
-            self.is_cut = True
 
     def receive(self) -> bytes:
         """Give what came next, b"" at the end."""
-        if not self._is_tls:  # TLS may have bytes that no poll shows
-            self._await(self._in)
-        data = self._drive(self._in, self._socket.recv, _RECEIVE_BYTES)
+        data = self._take() if self._tls is None else self._tls.receive()
         self._has_answered = True
         return data
 
     @property
     def is_disturbed(self) -> bool:
         """The other side has closed it, or said something nobody asked for."""
-        return bool(self._in.poll(0))
+        return bool(self._in.poll(0)) or (self._tls is not None and self._tls.has_more)
 
     def close(self) -> None:
         """Close this process's end and send nothing. Safe to call twice."""
         self._socket.close()
 
-    def _drive(self, ready: select.poll, step: Callable[..., T], *arguments: object) -> T:
+    def _take(self) -> bytes:
         while True:
+            self._await(self._in)
             try:
-                return step(*arguments)
+                return self._socket.recv(_RECEIVE_BYTES)
             except BlockingIOError:
-                pass
-            except self._read_first:
-                ready = self._in
-            except self._write_first:
-                ready = self._out
+                continue
             except OSError as error:
                 raise self._failure(error) from None
-            self._await(ready)
+
+    def _give(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[self._socket.send(view) :]
+            except BlockingIOError:
+                self._await(self._out)
+            except OSError as error:
+                raise self._failure(error) from None
 
     def _await(self, ready: select.poll) -> None:
         # Rounded up: a poll of 0 ms would spin through the last millisecond.
@@ -217,10 +198,6 @@ class Stream:
     def _failure(self, error: OSError) -> Failure:
         if self._has_answered:
             return Failure("closed the connection in the middle of its answer")
-        if self._is_tls:
-            from strongroom.vendors.tls import failure_of  # noqa: PLC0415 -- loaded already
-
-            return failure_of(error) or _unreached(error)
         return _unreached(error)
 
 

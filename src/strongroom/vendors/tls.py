@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ssl
 import stat
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -22,13 +23,16 @@ from strongroom.errors import BackendConfigError
 from strongroom.vendors.http1 import Failure
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+    from typing import TypeVar
 
-__all__ = ["Trust", "certificate_ends", "failure_of"]
+    T = TypeVar("T")
+
+__all__ = ["Trust", "Tunnel"]
 
 _MAX_FILES = 1_000  # of a folder of CA certificates
+_RECEIVE_BYTES = 65_536
 _MAX_FILE_BYTES = 16 * 1024 * 1024
 
 # The numbers are OpenSSL's X509_V_ERR_*: openssl-verification-options(1), x509_vfy.h.
@@ -92,15 +96,19 @@ class Trust:
         self._verify = verify
         self._held: tuple[tuple[object, ...], ssl.SSLContext] | None = None
 
-    def wrap(self, plain: socket.socket, host: str) -> ssl.SSLSocket:
+    def tunnel(self, host: str, take: Callable[[], bytes], give: Callable[[bytes], None]) -> Tunnel:
         """
-        Give *plain* with TLS around it, the handshake still to be done. *plain* is used up.
+        Give TLS to *host* over a connection, the handshake still to be done.
+
+        Args:
+            host: the name or address the certificate must be for.
+            take: gives what came next on the connection, b"" at its end.
+            give: sends all of what it is given.
 
         Raises:
             BackendConfigError: a file cannot be used.
-            OSError: the connection has ended already.
         """
-        return self._context().wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
+        return Tunnel(self._context(), host, take, give)
 
     def _context(self) -> ssl.SSLContext:
         signature = tuple(self._signatures())
@@ -173,25 +181,86 @@ def _files_of(ca: Path) -> tuple[Path, ...]:
     return tuple(sorted(path for path in ca.iterdir() if path.is_file()))[:_MAX_FILES]
 
 
-def certificate_ends(connection: ssl.SSLSocket) -> datetime | None:
-    """Tell when the certificate of the other side ends (UTC); None when it was not checked."""
-    ends = (connection.getpeercert() or {}).get("notAfter")
-    if not isinstance(ends, str):
-        return None
-    return datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), timezone.utc)
+class Tunnel:
+    """
+    TLS over a connection that somebody else reads and writes, so that OpenSSL never waits.
 
+    Threads: one at a time.
+    """
 
-def failure_of(error: OSError) -> Failure | None:
-    """Put a failure of TLS in our words; None when it is one of the connection below."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        code = error.verify_code
-        reason = _REASONS.get(code, f"does not pass the check (OpenSSL's number {code})")
-        return Failure(f"shows a certificate that {reason}", hint=_HINTS.get(code, _UNTRUSTED))
-    if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
-        return Failure("closed the connection without an answer", is_unanswered=True)
-    if not isinstance(error, ssl.SSLError):
-        return None
-    for symbols, (words, hint) in _SYMBOLS.items():
-        if (error.reason or "").endswith(symbols):
-            return Failure(words, hint=hint)
-    return Failure("failed in TLS")
+    def __init__(
+        self, context: ssl.SSLContext, host: str, take: Callable[[], bytes], give: Callable[[bytes], None]
+    ) -> None:
+        self._came, self._goes = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._came, self._goes, server_hostname=host)
+        self._take = take
+        self._give = give
+        self._has_answered = False
+
+    @property
+    def has_more(self) -> bool:
+        """There is something that came and was not received."""
+        return self._came.pending > 0 or self._tls.pending() > 0
+
+    def shake_hands(self) -> datetime | None:
+        """
+        Agree, check who it is, and tell when its certificate ends (UTC); None when it was not checked.
+
+        Raises:
+            Failure: no agreement, or it is not who it should be.
+        """
+        self._drive(self._tls.do_handshake)
+        ends = (self._tls.getpeercert() or {}).get("notAfter")
+        if not isinstance(ends, str):
+            return None
+        return datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), timezone.utc)
+
+    def send(self, data: bytes) -> None:
+        """Send all of *data*."""
+        self._has_answered = False
+        self._drive(lambda: self._tls.write(data))
+
+    def receive(self) -> bytes:
+        """Give what came next, b"" at the end."""
+        data = self._drive(lambda: self._tls.read(_RECEIVE_BYTES))
+        self._has_answered = True
+        return data
+
+    def _drive(self, step: Callable[[], T]) -> T:
+        while True:
+            try:
+                done = step()
+            except ssl.SSLWantReadError:
+                self._flush()
+                self._feed(self._take())
+            except ssl.SSLError as error:
+                with suppress(Failure):  # it is told why, if it still listens
+                    self._flush()
+                raise self._failure(error) from None
+            else:
+                self._flush()
+                return done
+
+    def _feed(self, data: bytes) -> None:
+        if data:
+            self._came.write(data)
+        else:
+            self._came.write_eof()
+
+    def _flush(self) -> None:
+        if self._goes.pending:
+            self._give(self._goes.read())
+
+    def _failure(self, error: ssl.SSLError) -> Failure:
+        if self._has_answered:
+            return Failure("closed the connection in the middle of its answer")
+        if isinstance(error, ssl.SSLCertVerificationError):
+            code = error.verify_code
+            reason = _REASONS.get(code, f"does not pass the check (OpenSSL's number {code})")
+            return Failure(f"shows a certificate that {reason}", hint=_HINTS.get(code, _UNTRUSTED))
+        if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+            return Failure("closed the connection without an answer", is_unanswered=True)
+        for symbols, (words, hint) in _SYMBOLS.items():
+            if (error.reason or "").endswith(symbols):
+                return Failure(words, hint=hint)
+        return Failure("failed in TLS")

@@ -275,7 +275,7 @@ class Transport:
             if answer.status not in _GATEWAY_TROUBLE or not self._may_repeat(side, question):
                 return answer
         except Failure as failure:
-            if not failure.is_unanswered or failure.is_timeout or not question.is_repeatable:
+            if not failure.is_unanswered or not question.is_repeatable:  # never after a time-out
                 raise
             # A kept connection that was closed meanwhile is replaced; only a fresh one costs a retry.
             if stream is None and not side.budget.spend():
@@ -297,7 +297,7 @@ class Transport:
                 max_header_bytes=self.options.max_header_bytes,
                 max_body_bytes=self.options.max_body_bytes,
             )
-            is_kept = answer.is_reusable and not stream.is_cut and side.keep(stream, self._clock())
+            is_kept = answer.is_reusable and side.keep(stream, self._clock())
             return answer
         finally:
             if not is_kept:
