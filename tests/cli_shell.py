@@ -6,6 +6,7 @@ A transcript is a text file of commands and what they say:
     # a comment, kept
     % NAME=VALUE              sets a variable of the environment (no value: takes it away)
     + file.txt                begins a file; its lines follow, each after `| `
+    = airflow3/airflow.db     brings a file of tests/data here
     $ strongroom read region  a command, as typed in a shell
     < eu-west-1               a line of its standard input
     eu-west-1                 what it wrote to stdout
@@ -28,10 +29,12 @@ import tempfile
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from shutil import copytree
+from shutil import copy, copytree
 
 from strongroom import __version__
 from strongroom.cli.main import main
+
+_DATA = Path(__file__).parent / "data"
 
 
 @dataclass
@@ -108,7 +111,7 @@ class Step:
     said: list[str] = field(default_factory=list)
 
 
-_BEGINNING = re.compile(r"[#%+$] \S|#$")  # a table may begin with `#  NAME`
+_BEGINNING = re.compile(r"[#%+$=] \S|#$")  # a table may begin with `#  NAME`
 
 
 def steps_of(text: str) -> list[Step]:
@@ -140,6 +143,8 @@ def play(step: Step, shell: Shell) -> list[str]:
         elif line.startswith("+ "):
             name = line[2:]
             (shell.folder / name).write_text("")
+        elif line.startswith("= "):
+            copy(_DATA / line[2:], shell.folder)
         elif line.startswith("| "):
             with (shell.folder / name).open("a") as file:
                 file.write(line[2:] + "\n")

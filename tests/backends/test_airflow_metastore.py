@@ -290,7 +290,7 @@ def test_nothing_is_asked_before_it_is_needed(tmp_path):
 
 
 def test_without_an_airflow_it_says_what_to_set():
-    with pytest.raises(BackendConfigError, match="finds no Airflow") as caught:
+    with pytest.raises(BackendConfigError, match="no Airflow is found") as caught:
         backend_of({"HOME": "/nonexistent"}).read(Ref("variable", "region"))
     assert "AIRFLOW_HOME" in caught.value.hint
 

@@ -229,9 +229,9 @@ class AirflowMetastore(Backend):
 
     def _found(self, config: AirflowConfig | None) -> AirflowConfig:
         if config is None:
-            where = self.options.airflow_home
+            where = f" in {self.options.airflow_home}" if self.options.airflow_home else ""
             raise BackendConfigError(
-                f"the backend {self.name} finds no Airflow" + (f" in {where}" if where else ""),
+                f"no Airflow is found{where}, which the backend {self.name} would read",
                 hint="set AIRFLOW_HOME, or say airflow_home, path or sql_alchemy_conn"
                 " (airflow import: --home, --database or --database-url-file)",
             )

@@ -28,7 +28,19 @@ if TYPE_CHECKING:
     from strongroom.service.transfer import ImportOptions
     from strongroom.transfer.plan import Line, Report
 
-__all__ = ["FileForm", "counted", "form_by_name", "register", "source_of"]
+__all__ = [
+    "LINE_COLUMNS",
+    "NAME_COLUMNS",
+    "FileForm",
+    "counted",
+    "facts_of_report",
+    "form_by_name",
+    "register",
+    "renames_said",
+    "rows_of_lines",
+    "rows_of_names",
+    "source_of",
+]
 
 _FORMAT = typer.Option(
     "--format", "--file-format", metavar="FORM", help="json, yaml or env; by the file's name if unsaid."
@@ -223,8 +235,17 @@ def _renames(
     if is_suggested:
         rows = room.transfer.names_to_change(*source, kind=kind)
         renames |= {row.name: row.suggestion for row in rows}
-    if file is not None:
-        renames |= _renames_of(file)
+    return renames | renames_said(pairs, file)
+
+
+def renames_said(pairs: Sequence[str], file: str | None) -> dict[str, str]:
+    """
+    Give new names by old ones, as `--rename-file` and `--rename` say them.
+
+    Raises:
+        InvalidInputError: they are not written so.
+    """
+    renames = {} if file is None else _renames_of(file)
     for pair in pairs:
         old, separator, new = pair.partition("=")
         if not separator or not old or not new:
@@ -246,12 +267,12 @@ def _renames_of(file: str) -> dict[str, str]:
     return found
 
 
-_LINE_COLUMNS = (
+LINE_COLUMNS = (
     Column("name", "NAME", styles={"": "bold"}),
     Column("outcome", "OUTCOME", styles={"refused": "red", "skipped": "dim", "imported": "green"}),
     Column("reason", "WHY"),
 )
-_NAME_COLUMNS = (
+NAME_COLUMNS = (
     Column("name", "NAME IN THE FILE", styles={"": "bold"}),
     Column("suggestion", "SUGGESTION", styles={"": "green"}),
     Column("reason", "WHY IT IS NOT LEGAL"),
@@ -260,13 +281,13 @@ _NAME_COLUMNS = (
 
 def _tell_report(session: Session, report: Report, kind: Kind, *, dry_run: bool) -> None:
     """Show what an import did, and end with an error where entries were refused."""
-    facts = _facts_of_report(report)
+    facts = facts_of_report(report)
     refused = len(report.of("refused"))
     if session.output != "table":
         sentence(session, "", facts)
     else:
-        _show_lines(session, report)
-        _show_names(session, report)
+        _show(session, LINE_COLUMNS, rows_of_lines(report))
+        _show(session, NAME_COLUMNS, rows_of_names(report))
         write(_summary(report, kind, dry_run=dry_run))
     if refused and not dry_run:
         done = "the others were imported" if report.is_written else "nothing was imported"
@@ -276,7 +297,8 @@ def _tell_report(session: Session, report: Report, kind: Kind, *, dry_run: bool)
         )
 
 
-def _facts_of_report(report: Report) -> dict[str, object]:
+def facts_of_report(report: Report) -> dict[str, object]:
+    """Give a report as programs read it."""
     return {
         "written": report.is_written,
         "lines": [_facts_of_line(line) for line in report.lines],
@@ -300,31 +322,32 @@ def _facts_of_line(line: Line) -> dict[str, object]:
     }
 
 
-def _show_lines(session: Session, report: Report) -> None:
-    # Names of which nothing needs to be said are only counted.
+def rows_of_lines(report: Report) -> list[dict[str, object]]:
+    """Give what is to be told of single entries; those of which nothing needs to be said are only counted."""
     told = [
         line
         for line in report.lines
         if line.outcome in ("refused", "skipped") or (line.warning and not line.reason)
     ]
     bad_names = {row.name for row in report.names_to_change}
-    rows = [
+    return [
         {"name": line.name, "outcome": line.outcome, "reason": line.reason or line.warning}
         for line in told
         if line.name not in bad_names
     ]
-    if rows:
-        show_rows(session, _LINE_COLUMNS, [rows])
-        write("")
 
 
-def _show_names(session: Session, report: Report) -> None:
-    rows = [
+def rows_of_names(report: Report) -> list[dict[str, object]]:
+    """Give the table of names to change."""
+    return [
         {"name": row.name, "suggestion": row.suggestion, "reason": row.reason}
         for row in report.names_to_change
     ]
+
+
+def _show(session: Session, columns: Sequence[Column], rows: list[dict[str, object]]) -> None:
     if rows:
-        show_rows(session, _NAME_COLUMNS, [rows])
+        show_rows(session, columns, [rows])
         write("")
 
 

@@ -207,7 +207,9 @@ def plan_held(
     readable = {name: place for name, place in places.items() if name in raw}
     wanted = {old: new for old, new in (rename or {}).items() if old in readable}
     plan = plan_import(raw, kind=kind, places=readable, rename=wanted, dialect=dialect, progress=progress)
-    return replace(plan, refused=(*plan.refused, *unread))
+    # What stands in a place stands there: nobody exported it with its secrets hidden.
+    items = tuple(replace(item, is_masked=False) for item in plan.items)
+    return replace(plan, items=items, refused=(*plan.refused, *unread))
 
 
 def _read_entry(held: Held, dialect: Dialect) -> Connection | Variable | str:
