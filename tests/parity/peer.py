@@ -25,7 +25,7 @@ def require_airflow():
     if (VENV / ".done").exists():
         return
     if os.environ.get("CI"):
-        pytest.fail(MISSING)
+        pytest.fail(MISSING, pytrace=False)
     pytest.skip(MISSING)
 
 
