@@ -140,6 +140,25 @@ class VaultOptions:
     client_cert: Path | None = None
     client_key: Path | None = None
     timeout: timedelta = timedelta(seconds=3)
+    # Of Airflow's other methods: known, so that what is refused is the method and not a spelling.
+    username: object = field(default=None, repr=False)
+    password: object = field(default=None, repr=False)
+    key_id: object = field(default=None, repr=False)
+    assume_role_kwargs: object = field(default=None, repr=False)
+    region: object = field(default=None, repr=False)
+    kubernetes_role: object = field(default=None, repr=False)
+    kubernetes_jwt_path: object = field(default=None, repr=False)
+    gcp_key_path: object = field(default=None, repr=False)
+    gcp_keyfile_dict: object = field(default=None, repr=False)
+    gcp_scopes: object = field(default=None, repr=False)
+    azure_tenant_id: object = field(default=None, repr=False)
+    azure_resource: object = field(default=None, repr=False)
+    radius_host: object = field(default=None, repr=False)
+    radius_secret: object = field(default=None, repr=False)
+    radius_port: object = field(default=None, repr=False)
+    jwt_role: object = field(default=None, repr=False)
+    jwt_token: object = field(default=None, repr=False)
+    jwt_token_path: object = field(default=None, repr=False)
 
 
 class _Keys(msgspec.Struct):
@@ -462,7 +481,7 @@ def _auth(name: str, options: VaultOptions) -> VaultAuth:
                     f"backend.{name} says both {said} and auth.{key}", hint=f"keep auth and drop {said}"
                 )
         auth = inner
-    _check_method(name, auth)
+    _check_method(name, auth, options)
     return auth
 
 
@@ -471,21 +490,38 @@ _OF_METHOD = {
     "token": ("token", "token_path"),
     "approle": ("role_id", "secret_id", "secret_id_wrapped"),
 }
+_OF_OTHERS: dict[str, tuple[str, ...]] = {
+    "aws_iam": ("key_id", "assume_role_kwargs", "region"),
+    "azure": ("azure_tenant_id", "azure_resource"),
+    "gcp": ("gcp_key_path", "gcp_keyfile_dict", "gcp_scopes"),
+    "github": (),
+    "jwt": ("jwt_role", "jwt_token", "jwt_token_path"),
+    "kubernetes": ("kubernetes_role", "kubernetes_jwt_path"),
+    "ldap": ("username", "password"),
+    "radius": ("radius_host", "radius_secret", "radius_port"),
+    "userpass": (),
+}
 
 
-def _check_method(name: str, auth: VaultAuth) -> None:
+def _check_method(name: str, auth: VaultAuth, options: VaultOptions) -> None:
     if auth.method not in _OF_METHOD:
+        # Only a name that is known is shown: what stands here may be a secret in the wrong place.
+        what = auth.method if auth.method in _OF_OTHERS else "a method"
         raise BackendConfigError(
-            f"backend.{name} logs in by a method that is not known here",
+            f"backend.{name} logs in by {what}, which is not known here",
             hint=f"known: {', '.join(_OF_METHOD)}",
         )
-    for method, keys in _OF_METHOD.items():
-        stray = [key for key in keys if getattr(auth, key) is not None]
-        if method != auth.method and stray:
-            raise BackendConfigError(
-                f"backend.{name} logs in by {auth.method}, which has no {stray[0]}",
-                hint=f'drop {stray[0]}, or set auth_type = "{method}"',
-            )
+    others = [(method, key) for method, keys in _OF_METHOD.items() if method != auth.method for key in keys]
+    stray = [(method, key) for method, key in others if getattr(auth, key) is not None]
+    stray += [
+        (method, key)
+        for method, keys in _OF_OTHERS.items()
+        for key in keys
+        if getattr(options, key) is not None
+    ]
+    for method, key in stray:
+        hint = f'drop {key}, or set auth_type = "{method}"' if method in _OF_METHOD else f"drop {key}"
+        raise BackendConfigError(f"backend.{name} logs in by {auth.method}, which has no {key}", hint=hint)
 
 
 def _transport(name: str, options: VaultOptions) -> TransportOptions:
