@@ -23,6 +23,7 @@ WITHOUT_STORE = "making a store needs Python 3.11"
 _IMPORT_A_STORE = ("store", "faults/test_kill.py", "test_barrier.py")
 _MAKE_A_STORE = (
     "backends/test_native.py",
+    "cli/test_airflow.py",
     "cli/test_edit.py",
     "cli/test_files.py",
     "cli/test_help.py",

@@ -22,8 +22,6 @@ from itertools import count
 from pathlib import Path
 from urllib.parse import quote
 
-import psycopg
-import pymysql
 import pytest
 
 DATA = Path(__file__).parents[1] / "data"
@@ -76,7 +74,14 @@ def missing(what):
     """Skip here, fail where nothing may be missing."""
     if os.environ.get("CI"):
         pytest.fail(f"{what} is missing")
-    pytest.skip(f"{what} is missing")
+    pytest.skip(f"{what} is missing", allow_module_level=True)
+
+
+try:
+    import psycopg
+    import pymysql
+except ImportError as error:
+    missing(error.name)
 
 
 def wait_for(is_ready, seconds=20.0):

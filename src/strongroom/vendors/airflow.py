@@ -39,6 +39,7 @@ __all__ = ["AirflowConfig", "Origin", "SecretsBackend"]
 Origin = Literal["environment", "file", "command", "secret", "default"]
 
 _MAX_FILE_BYTES = 1_048_576  # 1 MiB: what Airflow writes by itself is 0.1 MiB
+_MAX_OUTPUT_BYTES = 65_536  # of a command
 _MAX_ROUNDS = 32  # of expanding variables that hold variables
 _PREFIX = "AIRFLOW__"
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})", re.ASCII)  # as os.path.expandvars
@@ -322,6 +323,8 @@ class AirflowConfig:
             raise BackendConfigError(
                 str(error), hint="run it by hand as the user that runs this, and mend what it says"
             ) from None
+        if len(output) > _MAX_OUTPUT_BYTES:
+            raise BackendConfigError(f"the command for {where} writes more than {_MAX_OUTPUT_BYTES} bytes")
         return output.decode("utf-8", "ignore").removesuffix("\n").removesuffix("\r")
 
     def _look_up(self, name: str, where: str) -> str | None:
