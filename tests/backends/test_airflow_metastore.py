@@ -335,6 +335,41 @@ def test_secret_of_the_configuration_is_looked_up_once_it_is_needed(metadata):
     assert asked == [("secret", "the_key")]
 
 
+def test_secret_of_the_configuration_is_looked_up_in_airflows_own_vault(metadata, tmp_path, bao):
+    metadata.put("variable", [{"key": "region", "val": sealed("eu"), "is_encrypted": True}])
+    mount = bao.mount(version=2)
+    bao.put(mount, "config/airflow_key", {"value": KEY})
+    environ = {
+        "AIRFLOW__SECRETS__BACKEND": "airflow.providers.hashicorp.secrets.vault.VaultBackend",
+        "AIRFLOW__SECRETS__BACKEND_KWARGS": json.dumps({"url": bao.url, "mount_point": mount}),
+        "AIRFLOW__SECRETS__BACKEND_KWARG__TOKEN": bao.token(
+            bao.policy(f'path "{mount}/*" {{ capabilities = ["read"] }}')
+        ),
+        "AIRFLOW__CORE__FERNET_KEY_SECRET": "airflow_key",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata.url,
+        "STRONGROOM_HOME": str(tmp_path / "room"),
+    }
+    config = tmp_path / "strongroom.toml"
+    config.write_text('chain = ["airflow_metastore"]\n')
+    with open_room(config, environ=environ) as room:
+        assert room.lookup.variable("region") == "eu"
+
+
+def test_secret_of_another_backend_says_what_to_set_instead(metadata, tmp_path):
+    metadata.put("variable", [{"key": "region", "val": sealed("eu"), "is_encrypted": True}])
+    environ = {
+        "AIRFLOW__SECRETS__BACKEND": "airflow.providers.amazon.aws.secrets.SecretsManagerBackend",
+        "AIRFLOW__CORE__FERNET_KEY_SECRET": "airflow_key",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata.url,
+        "STRONGROOM_HOME": str(tmp_path / "room"),
+    }
+    config = tmp_path / "strongroom.toml"
+    config.write_text('chain = ["airflow_metastore"]\n')
+    with open_room(config, environ=environ) as room, pytest.raises(BackendConfigError) as caught:
+        room.lookup.variable("region")
+    assert "fernet_key" in caught.value.hint
+
+
 # --- nothing leaks --------------------------------------------------------------------------------
 
 
