@@ -73,3 +73,23 @@ def test_invented_json_files_read_as_in_airflow(airflow, tmp_path, connections, 
         options[option] = str(path)
     case = Case(said="", asks=(), kwargs=options)
     check_all(airflow, "file", questions(connections, variables), tmp_path, case)
+
+
+ENV_LINE = NAME.filter(lambda name: "#" not in name and not name.startswith("export "))
+
+
+@SOME
+@given(
+    connections=st.dictionaries(ENV_LINE, URI, **ITEMS),
+    variables=st.dictionaries(ENV_LINE, WORD.filter(lambda text: text.splitlines() == [text]), max_size=10),
+)
+def test_invented_env_files_read_as_in_airflow(airflow, tmp_path, connections, variables):
+    # One that is none is the end of the whole file in Airflow (B8).
+    connections = {name: text for name, text in connections.items() if rule_of(text) is None}
+    options = {}
+    for option, items in (("connections_file_path", connections), ("variables_file_path", variables)):
+        path = tmp_path / f"{option}.env"
+        path.write_text("".join(f"{name}={text}\n" for name, text in items.items()), encoding="utf-8")
+        options[option] = str(path)
+    case = Case(said="", asks=(), kwargs=options, ours={"quotes": False})
+    check_all(airflow, "file", questions(connections, variables), tmp_path, case)
