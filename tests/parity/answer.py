@@ -1,7 +1,8 @@
 """
 Answer, inside an environment of real Airflow, what its own secrets backends give.
 
-Run by `parity/peer.py`: one JSON object a line comes in, one goes out. Nothing of Strongroom is here.
+Run by `parity/peer.py`: one JSON object a line comes in, one goes out, after a first one that tells the
+version of the provider. Nothing of Strongroom is here.
 
 | request | what it does |
 |---|---|
@@ -20,6 +21,7 @@ import json
 import os
 import sys
 import warnings
+from importlib.metadata import version
 
 # What Airflow prints must not stand between answers.
 _ANSWERS = os.fdopen(os.dup(1), "w", encoding="ascii")
@@ -118,7 +120,7 @@ def keep(request):
 
 def main():
     work = {"ask": ask, "open": open_database, "keep": keep}
-    print("ready", file=_ANSWERS, flush=True)
+    print(json.dumps({"provider": version("apache-airflow-providers-hashicorp")}), file=_ANSWERS, flush=True)
     for line in sys.stdin:
         request = json.loads(line)
         print(json.dumps(work[request["do"]](request)), file=_ANSWERS, flush=True)

@@ -35,6 +35,9 @@ class Airflow:
 
     Args:
         home: an empty folder that becomes AIRFLOW_HOME.
+
+    Attributes:
+        provider: the version of the provider hashicorp, as (4, 8, 4).
     """
 
     def __init__(self, home: Path) -> None:
@@ -58,7 +61,7 @@ class Airflow:
                 text=True,
                 encoding="ascii",
             )
-        self._read()
+        self.provider = tuple(map(int, json.loads(self._read())["provider"].split(".")))
 
     def ask(self, backend, asks, *, kwargs=None, environ=None, dialect="core"):
         """Give Airflow's answers to *asks*, each (kind, name, team), from its *backend* with *kwargs*."""
