@@ -23,15 +23,13 @@ Source: apache-airflow-providers-hashicorp 4.8.4; the HTTP API of OpenBao 2.7, r
 from __future__ import annotations
 
 import json
-import secrets
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
-
-import msgspec
 
 from strongroom.backend import Fetched, Health, Naming, PathBackend, ephemeral_version
 from strongroom.errors import (
@@ -47,7 +45,7 @@ from strongroom.model.jsontext import decode
 from strongroom.model.secret import Secret
 from strongroom.vendors.transport import Transport, TransportOptions
 from strongroom.vendors.vault import VaultSession
-from strongroom.vendors.vault_answer import shaped
+from strongroom.vendors.vault_answer import member, opened
 from strongroom.vendors.vault_folder import Folders
 from strongroom.vendors.vault_login import AppRole, Login, StaticToken, TokenFile
 from strongroom.vendors.vault_mount import Mounts, misshapen
@@ -161,31 +159,6 @@ class VaultOptions:
     jwt_token_path: object = field(default=None, repr=False)
 
 
-class _Keys(msgspec.Struct):
-    keys: list[str] | None = None
-
-
-class _Listed(msgspec.Struct):
-    data: _Keys | None = None
-
-
-class _Metadata(msgspec.Struct):
-    version: int
-
-
-class _Versioned(msgspec.Struct):
-    data: msgspec.Raw
-    metadata: _Metadata
-
-
-class _Two(msgspec.Struct):
-    data: _Versioned
-
-
-class _One(msgspec.Struct):
-    data: msgspec.Raw
-
-
 class Vault(PathBackend[VaultOptions]):
     """
     Entries in a key-value engine. Where one mount is named, it can list too (`ListedVault`).
@@ -210,7 +183,7 @@ class Vault(PathBackend[VaultOptions]):
 
     def __init__(self, name: str, options: VaultOptions, clock: Callable[[], datetime]) -> None:
         super().__init__(name, options, _naming(name, options), clock)
-        self._key = secrets.token_bytes(16)
+        self._key = os.urandom(16)
         self._mount = (options.mount_point or "").strip("/")
         self._is_versioned = _is_versioned(name, options)
         login = _login(name, options)
@@ -241,20 +214,19 @@ class Vault(PathBackend[VaultOptions]):
         return None
 
     def _found(self, mount: str, reply: Reply) -> Fetched | None:
-        if self._is_versioned:
-            two = shaped(reply, _Two, self.name)
-            raw, version = (None, "") if two is None else (two.data.data, str(two.data.metadata.version))
-        else:
-            one = shaped(reply, _One, self.name)
-            raw, version = (None if one is None else one.data), ""
-        if raw is None:
+        found = opened(reply, self.name)
+        holder = member(found, dict, "data") if self._is_versioned else found
+        version = member(holder, int, "metadata", "version")
+        if holder is None or "data" not in holder or (self._is_versioned and version is None):
             self._mounts.check(mount)
             raise misshapen(self.name)
-        text = bytes(raw).decode()
         self._mounts.know(mount)
-        if text == "null":
+        if holder["data"] is None:
             return None  # a deleted version, where a proxy drops the status
-        return Fetched(text=text, version=version or ephemeral_version(self._key, text))
+        text = json.dumps(holder["data"])  # as Airflow spells it: the same text, the same connection
+        return Fetched(
+            text=text, version=ephemeral_version(self._key, text) if version is None else str(version)
+        )
 
     def _text(self, ref: Ref, fetched: Fetched) -> str:
         held = self._object(ref, fetched.text)
@@ -262,7 +234,7 @@ class Vault(PathBackend[VaultOptions]):
             return self._value(ref, held)
         uri = held.get("conn_uri")
         if not uri:
-            return json.dumps(held)  # as Airflow spells it: the same text, the same connection
+            return fetched.text
         if not isinstance(uri, str):
             raise self._malformed(ref, "a conn_uri that is not text")
         return uri
@@ -380,10 +352,10 @@ class ListedVault(Vault):
         reply = self._session.request("GET", f"/v1/{quote(where)}{query}")
         if reply.status not in (_OK, _ABSENT):
             raise self._refusal(self._mount, "list", where, reply)
-        found = shaped(reply, _Listed, self.name)
-        if found is None:
+        found = opened(reply, self.name)
+        keys = member(found, list, "data", "keys")
+        if found is None or not all(isinstance(key, str) for key in keys or ()):
             raise misshapen(self.name)
-        keys = None if found.data is None else found.data.keys
         if not keys:  # an engine that does not know what was asked says so with either status
             self._mounts.check_absence(self._mount, reply)
             return ()

@@ -18,7 +18,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-import logging
+import json
 import os
 import random
 import threading
@@ -30,8 +30,6 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from strongroom.bulkhead import Flight, seconds_left
 from strongroom.errors import (
     BackendConfigError,
@@ -41,15 +39,13 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.model.secret import Secret
-from strongroom.vendors.vault_answer import check_answered, complaints, shaped
+from strongroom.vendors.vault_answer import check_answered, complaints, member, opened
 from strongroom.vendors.vault_login import Grant, Login, granted
 
 if TYPE_CHECKING:
     from strongroom.vendors.transport import Reply, Transport
 
 __all__ = ["TokenFacts", "VaultSession"]
-
-_log = logging.getLogger("strongroom.vault")
 
 FIRST_PAUSE = 5.0  # seconds after a refused login; each further one doubles it
 LAST_PAUSE = 60.0
@@ -213,7 +209,7 @@ class VaultSession:
         *,
         is_repeatable: bool = True,
     ) -> Reply:
-        data = None if body is None else Secret(msgspec.json.encode(body))
+        data = None if body is None else Secret(json.dumps(body).encode())
         return self._transport.request(method, path, headers=headers, body=data, is_repeatable=is_repeatable)
 
     def _with(self, token: Secret[str]) -> dict[str, str | Secret[str]]:
@@ -415,12 +411,15 @@ class VaultSession:
         if is_troubled == self._is_troubled:
             return
         self._is_troubled = is_troubled
+        import logging  # noqa: PLC0415 -- costs a cold process more than a request
+
+        log = logging.getLogger("strongroom.vault")
         if is_troubled:
-            _log.warning(
+            log.warning(
                 "the token of %s could not be renewed (%s); it serves while it lives", self._place, why
             )
         else:
-            _log.info("the token of %s is renewed again", self._place)
+            log.info("the token of %s is renewed again", self._place)
 
 
 def _keep_alive(found: weakref.ref[VaultSession], wake: threading.Event) -> None:
@@ -434,24 +433,14 @@ def _keep_alive(found: weakref.ref[VaultSession], wake: threading.Event) -> None
         wake.wait(seconds)
 
 
-class _Token(msgspec.Struct):
-    ttl: int
-    policies: list[str] = []
-    identity_policies: list[str] | None = None
-    renewable: bool = False
-
-
-class _Looked(msgspec.Struct):
-    data: _Token
-
-
 def _facts(reply: Reply, place: str) -> TokenFacts | None:
-    found = shaped(reply, _Looked, place)
-    if found is None:
+    token = member(opened(reply, place), dict, "data")
+    seconds = member(token, int, "ttl")
+    if seconds is None:
         return None
-    token = found.data
+    named = [name for key in ("policies", "identity_policies") for name in member(token, list, key) or ()]
     return TokenFacts(
-        seconds_left=float(token.ttl) if token.ttl > 0 else None,
-        policies=tuple(sorted({*token.policies, *(token.identity_policies or ())})),
-        is_renewable=token.renewable,
+        seconds_left=float(seconds) if seconds > 0 else None,
+        policies=tuple(sorted({name for name in named if isinstance(name, str)})),
+        is_renewable=member(token, bool, "renewable") or False,
     )

@@ -6,17 +6,16 @@ The server's words are compared with what it is known to say, and never shown: t
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
-
-import msgspec
 
 from strongroom.errors import BackendConfigError, BackendUnavailableError, RateLimitedError
 
 if TYPE_CHECKING:
     from strongroom.vendors.transport import Reply
 
-__all__ = ["check_answered", "complaints", "no_namespace", "shaped"]
+__all__ = ["check_answered", "complaints", "member", "no_namespace", "opened"]
 
 T = TypeVar("T")
 
@@ -31,34 +30,46 @@ _OUTAGES = {
 }
 
 
-class _Complaint(msgspec.Struct):
-    errors: list[str] | None = None
-    warnings: list[str] | None = None
-
-
 def complaints(reply: Reply) -> str:
     """Give what the server says is wrong, to be compared with what it is known to say; never to be shown."""
-    try:
-        found = msgspec.json.decode(reply.body, type=_Complaint)
-    except msgspec.DecodeError:
-        return ""
-    return "\n".join([*(found.errors or ()), *(found.warnings or ())])
+    found = _decoded(reply)
+    said = [word for key in ("errors", "warnings") for word in member(found, list, key) or ()]
+    return "\n".join(word for word in said if isinstance(word, str))
 
 
-def shaped(reply: Reply, shape: type[T], place: str) -> T | None:
+def opened(reply: Reply, place: str) -> dict[str, object] | None:
     """
-    Give the body of *reply* as *shape*, or None when it is JSON of another shape.
+    Give the JSON object in the body of *reply*, or None when it is other JSON.
+
+    What stands in it is the server's own: that of an entry is read again, strictly, by whoever needs it.
 
     Raises:
         BackendUnavailableError: it is no JSON.
     """
+    found = _decoded(reply)
+    if found is _NO_JSON:
+        raise BackendUnavailableError(f"the backend {place} answered with malformed JSON", backend=place)
+    return found if isinstance(found, dict) else None
+
+
+def member(found: object, shape: type[T], *keys: str) -> T | None:
+    """Give what stands in *found* under *keys*, each in the object before it; None when it is no *shape*."""
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    # True and False are numbers to Python, and never to a server.
+    is_it = isinstance(found, shape) and (shape is bool or not isinstance(found, bool))
+    return found if is_it else None  # type: ignore[return-value]  # narrowed by `is_it`
+
+
+_NO_JSON = object()
+
+
+def _decoded(reply: Reply) -> object:
     try:
-        return msgspec.json.decode(reply.body, type=shape)
-    except msgspec.ValidationError:
-        return None
-    except (msgspec.DecodeError, RecursionError):
-        pass
-    raise BackendUnavailableError(f"the backend {place} answered with malformed JSON", backend=place)
+        # Plain `json`, which is loaded already: typed decoders cost a cold process more than the request.
+        return json.loads(reply.body.decode())
+    except (ValueError, RecursionError):
+        return _NO_JSON
 
 
 def check_answered(reply: Reply, place: str) -> None:

@@ -23,8 +23,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
-import msgspec
-
 from strongroom.errors import (
     BackendConfigError,
     BackendUnavailableError,
@@ -32,7 +30,7 @@ from strongroom.errors import (
     SettingsError,
 )
 from strongroom.model.secret import Secret
-from strongroom.vendors.vault_answer import check_answered, complaints, no_namespace, shaped
+from strongroom.vendors.vault_answer import check_answered, complaints, member, no_namespace, opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -235,32 +233,6 @@ class _Credential:
 # --- AppRole -----------------------------------------------------------------------------------------
 
 
-class _Auth(msgspec.Struct):
-    client_token: str
-    lease_duration: int
-    renewable: bool
-
-
-class _Granted(msgspec.Struct):
-    auth: _Auth
-
-
-class _WrappedAt(msgspec.Struct):
-    creation_path: str
-
-
-class _Lookup(msgspec.Struct):
-    data: _WrappedAt
-
-
-class _SecretId(msgspec.Struct):
-    secret_id: str
-
-
-class _Unwrapped(msgspec.Struct):
-    data: _SecretId
-
-
 class AppRole(Login):
     """
     A role and, where the role wants one, its secret_id.
@@ -366,19 +338,20 @@ class _Wrapped:
         check_answered(reply, self._place)
         if reply.status != _OK:
             raise self._alarm("is not valid any more: it was used, has expired, or never was one")
-        found = shaped(reply, _Lookup, self._place)
+        origin = member(opened(reply, self._place), str, "data", "creation_path")
         # With a namespace, its name may stand before the path.
         made_at = re.compile(rf"(?:.+/)?auth/{re.escape(self._mount)}/role/[^/]+/secret-id")
-        if found is None or not made_at.fullmatch(found.data.creation_path):
+        if origin is None or not made_at.fullmatch(origin):
             raise self._alarm("was not made by AppRole: it wraps something else")
 
     def _unwrap(self, ask: Ask) -> Secret[str]:
         reply = ask("POST", "/v1/sys/wrapping/unwrap", body={}, token=self._token.value, is_repeatable=False)
         check_answered(reply, self._place)
-        found = shaped(reply, _Unwrapped, self._place) if reply.status == _OK else None
-        if found is None:
+        found = opened(reply, self._place) if reply.status == _OK else None
+        secret_id = member(found, str, "data", "secret_id")
+        if secret_id is None:
             raise self._alarm("was used by somebody else at this moment, or holds no secret_id")
-        return Secret(found.data.secret_id)
+        return Secret(secret_id)
 
     def _alarm(self, why: str) -> NotAuthenticatedError:
         return NotAuthenticatedError(
@@ -395,8 +368,9 @@ def granted(reply: Reply, place: str) -> Grant:
     Raises:
         BackendUnavailableError: it holds none.
     """
-    found = shaped(reply, _Granted, place)
-    if found is None:
+    auth = member(opened(reply, place), dict, "auth")
+    token, seconds = member(auth, str, "client_token"), member(auth, int, "lease_duration")
+    if token is None or seconds is None:
         raise BackendUnavailableError(f"the backend {place} answered a login with no token", backend=place)
-    life = float(found.auth.lease_duration) if found.auth.lease_duration > 0 else None
-    return Grant(Secret(found.auth.client_token), life, found.auth.renewable)
+    life = float(seconds) if seconds > 0 else None
+    return Grant(Secret(token), life, member(auth, bool, "renewable") or False)

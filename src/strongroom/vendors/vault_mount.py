@@ -14,10 +14,8 @@ Source: OpenBao 2.7, run against both versions of the engine as root and with le
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
-
-import msgspec
 
 from strongroom.errors import (
     AccessDeniedError,
@@ -25,7 +23,7 @@ from strongroom.errors import (
     BackendUnavailableError,
     StrongroomError,
 )
-from strongroom.vendors.vault_answer import complaints, no_namespace, shaped
+from strongroom.vendors.vault_answer import complaints, member, no_namespace, opened
 
 if TYPE_CHECKING:
     from strongroom.vendors.transport import Reply
@@ -38,14 +36,10 @@ _MAX_KNOWN = 1000  # where names lead, their authors choose the mounts
 _KEY_VALUE = ("kv", "generic")
 
 
-class _Facts(msgspec.Struct):
+class _Facts(NamedTuple):
     path: str
     type: str
-    options: dict[str, str] | None = None
-
-
-class _Mount(msgspec.Struct):
-    data: _Facts
+    version: str
 
 
 class Mounts:
@@ -117,7 +111,7 @@ class Mounts:
             BackendConfigError: it is one of the mount, the namespace or the version of the engine.
             BackendUnavailableError: a page of some other server says so.
         """
-        if shaped(reply, dict, self._place) is None:
+        if opened(reply, self._place) is None:
             raise misshapen(self._place)
         words = complaints(reply)
         if "namespace not found" in words:
@@ -134,8 +128,11 @@ class Mounts:
 
     def _facts(self, mount: str) -> _Facts | None:
         reply = self._session.request("GET", f"/v1/sys/internal/ui/mounts/{quote(mount)}")
-        found = shaped(reply, _Mount, self._place) if reply.status == _OK else None
-        return None if found is None else found.data
+        data = member(opened(reply, self._place), dict, "data") if reply.status == _OK else None
+        path, kind = member(data, str, "path"), member(data, str, "type")
+        if path is None or kind is None:
+            return None
+        return _Facts(path, kind, member(data, str, "options", "version") or "1")
 
     def _compare(self, mount: str, facts: _Facts) -> None:
         real = facts.path.strip("/")
@@ -150,7 +147,7 @@ class Mounts:
                 f"the backend {self._place} has no mount {mount}, but {real}",
                 hint=f'set mount_point = "{real}" and begin the paths with "{below}/"',
             )
-        version = 2 if (facts.options or {}).get("version") == "2" else 1
+        version = 2 if facts.version == "2" else 1
         if version != self._version:
             raise self._other_version(version)
 
