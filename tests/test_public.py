@@ -19,7 +19,7 @@ from strongroom.errors import MalformedEntryError, NotFoundError, SettingsError
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.service.entries import Change
-from strongroom.settings import load
+from strongroom.settings import consent, load
 from strongroom.testing.fakes import Memory, frozen_clock
 
 URI = "postgres://reader:canary-1@db:5432/orders"
@@ -379,6 +379,7 @@ def test_the_first_asynchronous_call_opens_the_room_beside_the_loop(run, tmp_pat
         "[store]\nwrappers = [{ kind = 'passphrase', "
         f"passphrase = {{ command = ['/bin/sh', '-c', '{command}'] }} }}]\n"
     )
+    consent(environ={"STRONGROOM_HOME": str(tmp_path / "room")}, cwd=tmp_path).give()
     script = f"""
 import asyncio, pathlib, strongroom
 from strongroom import assembly

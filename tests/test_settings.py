@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -24,6 +25,7 @@ from strongroom.settings import (
     SecretSource,
     StoreSettings,
     WrapperSettings,
+    consent,
     load,
     options,
     resolve,
@@ -789,6 +791,7 @@ def test_what_is_only_mine_is_laid_over_the_teams_file(tmp_path, environ):
     mine = personal(
         tmp_path, 'chain = ["env", "dotenv", "vault"]\n[cache]\nttl = 1\n[backend.dotenv]\nkind = "file"\n'
     )
+    consent(environ=environ, cwd=tmp_path).give()
     found = load(environ=environ, cwd=tmp_path)
     assert found.chain == ("env", "dotenv", "vault")
     assert (found.cache.ttl, found.cache.absent_ttl) == (1, 5)
@@ -827,8 +830,115 @@ class Placed:
 def test_where_a_secret_comes_from_is_replaced_as_a_whole(tmp_path, environ):
     (tmp_path / "strongroom.toml").write_text('[backend.a]\npassword = { env = "TOKEN" }\nplace = "x"\n')
     personal(tmp_path, '[backend.a]\npassword = { command = ["printf", "mine"] }\n')
+    consent(environ=environ, cwd=tmp_path).give()
     found = load(environ=environ, cwd=tmp_path)
     assert options(found.backend["a"], Placed, environ=environ).password == Secret("mine")
+
+
+# --- what was only come across -----------------------------------------------------------------------
+
+VAULT = '[backend.vault]\nurl = "https://v.example"\ntoken = { command = ["printf", "x"] }\n'
+
+
+@pytest.mark.parametrize("where", ["strongroom.toml", ".strongroom/strongroom.toml"])
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (VAULT, "backend.vault"),
+        ('[backend.m]\nkind = "airflow_metastore"\n', "backend.m"),
+        ('[backend.m]\nkind = "a_plug_in"\n', "backend.m"),
+        ("[backend.m]\nkind = []\n", "backend.m"),
+        ("[backend]\nm = 1\n", "backend.m"),
+        ('chain = ["env", "vault"]\n', "backend.vault"),
+        (f"[deployments.b]\n[deployments.b.{VAULT[1:]}", "deployments.b.backend.vault"),
+        (
+            "[store]\nwrappers = [{ kind = 'passphrase', passphrase = { command = ['x'] } }]\n",
+            "store.wrappers",
+        ),
+    ],
+)
+def test_what_a_file_that_was_come_across_runs_or_asks_counts_after_a_yes_only(
+    tmp_path, environ, where, text, key
+):
+    path = tmp_path / where
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o600)
+    with pytest.raises(SettingsError) as caught:
+        load(environ=environ, cwd=tmp_path)
+    assert caught.value.key == key
+    assert f"--config {path}" in (caught.value.hint or "")
+    needed = consent(environ=environ, cwd=tmp_path)
+    assert needed is not None
+    assert not needed.is_given
+    assert "\n".join(needed.told()).startswith(key)
+    needed.give()
+    assert needed.is_given
+    assert consent(path, environ=environ, cwd=tmp_path) is None
+
+
+def test_a_yes_holds_for_what_was_shown_and_for_that_folder_alone(tmp_path, environ, home):
+    path = tmp_path / "strongroom.toml"
+    path.write_text(VAULT)
+    consent(environ=environ, cwd=tmp_path).give()
+    path.write_text("[cache]\nttl = 7\n" + VAULT)
+    assert load(environ=environ, cwd=tmp_path).cache.ttl == 7
+    path.write_text(VAULT.replace("printf", "rm"))
+    with pytest.raises(SettingsError, match="nobody agreed"):
+        load(environ=environ, cwd=tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "strongroom.toml").write_text(VAULT)
+    with pytest.raises(SettingsError, match="nobody agreed"):
+        load(environ=environ, cwd=other)
+    (kept,) = (home / ".config/strongroom/agreed").iterdir()
+    assert (stat.S_IMODE(kept.stat().st_mode), stat.S_IMODE(kept.parent.stat().st_mode)) == (0o600, 0o700)
+    kept.chmod(0o666)
+    path.write_text(VAULT)
+    with pytest.raises(SettingsError, match="nobody agreed"):
+        load(environ=environ, cwd=tmp_path)
+
+
+def test_who_names_a_file_or_keeps_it_as_his_own_agreed_to_it(tmp_path, environ, home):
+    path = tmp_path / "strongroom.toml"
+    path.write_text(VAULT)
+    assert "vault" in load(path, environ=environ, cwd=tmp_path).backend
+    assert "vault" in load(environ={**environ, "STRONGROOM_CONFIG": str(path)}, cwd=tmp_path).backend
+    assert "vault" in load(environ={**environ, "STRONGROOM_HOME": str(tmp_path)}, cwd=tmp_path).backend
+    own = home / ".config/strongroom/strongroom.toml"
+    own.parent.mkdir(parents=True)
+    own.write_text(VAULT)
+    (tmp_path / "other").mkdir()
+    assert "vault" in load(environ=environ, cwd=tmp_path / "other").backend
+
+
+def test_what_stays_on_this_machine_and_runs_nothing_needs_no_yes(tmp_path, environ):
+    (tmp_path / "strongroom.toml").write_text(
+        'chain = ["env", "native", "f"]\n[backend.f]\nkind = "file"\nenvironment = ".env"\n'
+        '[store]\nwrappers = [{ kind = "passphrase", passphrase = { file = "p" } }]\n'
+    )
+    assert load(environ=environ, cwd=tmp_path).chain == ("env", "native", "f")
+
+
+def test_what_is_told_of_a_file_names_commands_files_variables_and_hosts_and_no_other_text(tmp_path, environ):
+    (tmp_path / "strongroom.toml").write_text(
+        f'[backend.v]\nkind = "vault"\nurl = "https://u:{CANARY}@v.example:8200/{CANARY}"\n'
+        f'token = "{CANARY}"\nsecret_id = {{ env = "ID" }}\npassword = {{ file = "/f" }}\n'
+        'jwt = { command = ["sh", "-c", "x"] }\n'
+    )
+    told = list(consent(environ=environ, cwd=tmp_path).told())
+    assert told == [
+        "backend.v (vault): asks https://v.example:8200; takes the variable ID; reads /f; runs sh -c x"
+    ]
+
+
+def test_a_working_directory_that_was_deleted_is_told(tmp_path, environ, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(SettingsError, match="working directory is not there"):
+        load(environ=environ)
 
 
 def test_beside_a_named_file_only_what_stands_beside_it_is_laid_over_it(tmp_path, environ):

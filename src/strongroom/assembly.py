@@ -42,6 +42,7 @@ from strongroom.settings import (
     load,
     options,
     resolve,
+    working_folder,
 )
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def open_doctor(
     from strongroom.service.doctor import Case, Doctor  # noqa: PLC0415 -- as above
 
     # Without HOME nobody's home is looked at.
-    folder = (cwd or Path.cwd()).absolute()
+    folder = cwd.absolute() if cwd else working_folder()
     around = Surroundings(environ=environ, cwd=folder, home=Path(environ.get("HOME") or os.devnull))
     settings = room = audit = trouble = None
     try:

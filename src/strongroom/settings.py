@@ -12,6 +12,8 @@ Rules of this file:
 3. Numbers carry the unit the key says; paths are relative to the file they stand in.
 4. What is only mine, `.strongroom/strongroom.toml`, is laid over the team's file: tables key by key,
    everything else replaces. It counts only where it belongs to me and is closed to others.
+5. What a file in the working directory would run, fetch or send counts only once somebody agreed to it
+   (`consent.py`) or named the file.
 
 Every setting is described in docs/settings.md.
 """
@@ -31,6 +33,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, BinaryIO, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from strongroom.consent import Consent, reach
 from strongroom.errors import InvalidInputError, SettingsError
 from strongroom.model.ref import Kind, check_deployment
 from strongroom.model.secret import Secret
@@ -40,10 +43,12 @@ __all__ = [
     "SecretSource",
     "Settings",
     "WrapperSettings",
+    "consent",
     "load",
     "options",
     "output_of",
     "resolve",
+    "working_folder",
 ]
 
 T = TypeVar("T")
@@ -254,13 +259,13 @@ def load(
     Raises:
         SettingsError: a file, key or value that cannot be right; `key` names it.
     """
-    folder = (cwd or Path.cwd()).absolute()
-    source = _find(config, environ, folder)
-    is_named = bool(config or environ.get("STRONGROOM_CONFIG"))
-    personal = _personal(source.parent if source is not None and is_named else folder)
-    read = {} if source is None else _read(source)
+    folder = cwd.absolute() if cwd else working_folder()
+    found = _found(config, environ, folder)
+    _require_consent(found, environ)
+    source, personal = found.source, found.personal
+    read = found.tables
     if personal is not None:
-        read = _laid_over(read, _placed(_read(personal), personal.parent))
+        read = _laid_over(read, _placed(found.mine, personal.parent))
     read = _laid_over(read, _placed(tables or {}, folder))
     wanted = deployment or environ.get("STRONGROOM_DEPLOYMENT") or None
     name, table, others = _choose(read, wanted, has_file=source is not None or "deployments" in read)
@@ -270,6 +275,35 @@ def load(
     home = _home(environ, name, is_first=name not in read.get("deployments", {}))
     made = _settings(_Table(table, "", source.parent if source else folder), name, home, source, others)
     return replace(made, personal=personal)
+
+
+def consent(
+    config: str | os.PathLike[str] | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    cwd: Path | None = None,
+) -> Consent | None:
+    """
+    Give what the files that were only come across in *cwd* need a yes for; None where they need none. The
+    arguments are those of `load`.
+
+    Raises:
+        SettingsError: as `load`, for the files as such.
+    """
+    return _consent(_found(config, environ, cwd.absolute() if cwd else working_folder()), environ)
+
+
+def working_folder() -> Path:
+    """
+    Give the working directory.
+
+    Raises:
+        SettingsError: it was deleted.
+    """
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise SettingsError("the working directory is not there any more", hint="cd to one that is") from None
 
 
 def options(settings: BackendSettings, shape: type[T], *, environ: Mapping[str, str] = os.environ) -> T:
@@ -415,6 +449,62 @@ def _read_within(pipe: BinaryIO, seconds: float) -> bytes:
 
 
 # --- finding and reading the file ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """
+    The files that were found, as they were parsed.
+
+    Args:
+        source: the settings file, and *tables*, what it holds.
+        personal: the file of what is only mine, and *mine*, what it holds.
+        folder: where they were only come across; None where the user named them.
+    """
+
+    source: Path | None
+    personal: Path | None
+    folder: Path | None
+    tables: dict[str, Any] = field(repr=False)
+    mine: dict[str, Any] = field(repr=False)
+
+
+def _found(config: str | os.PathLike[str] | None, environ: Mapping[str, str], cwd: Path) -> _Found:
+    source = _find(config, environ, cwd)
+    is_named = bool(config or environ.get("STRONGROOM_CONFIG"))
+    personal = _personal(source.parent if source is not None and is_named else cwd)
+    return _Found(
+        source=source,
+        personal=personal,
+        folder=None if is_named else cwd,
+        tables={} if source is None else _read(source),
+        mine={} if personal is None else _read(personal),
+    )
+
+
+def _consent(found: _Found, environ: Mapping[str, str]) -> Consent | None:
+    if found.folder is None:
+        return None
+    is_here = found.source is not None and found.source.parent == found.folder
+    parts = reach(_laid_over(found.tables if is_here else {}, found.mine))
+    named = environ.get("STRONGROOM_HOME")
+    home = Path(named).absolute() if named else _user_folder(environ, "config") / "strongroom"
+    file = found.source if is_here else found.personal
+    # A file in the user's own folder was put there by him, wherever he stands.
+    if file is None or not parts or found.folder == home:
+        return None
+    return Consent(file=file, home=home, parts=parts)
+
+
+def _require_consent(found: _Found, environ: Mapping[str, str]) -> None:
+    needed = _consent(found, environ)
+    if needed is None or needed.is_given:
+        return
+    raise SettingsError(
+        f"nobody agreed yet to what {needed.file} runs or asks: {', '.join(needed.parts)}",
+        key=next(iter(needed.parts)),
+        hint=f"strongroom up shows it and asks; or, if you trust it, name it: --config {needed.file}",
+    )
 
 
 def _find(config: str | os.PathLike[str] | None, environ: Mapping[str, str], cwd: Path) -> Path | None:

@@ -135,6 +135,49 @@ def test_a_command_of_airflows_configuration_runs_on_a_yes_only(shell, airflow):
     assert ran.exists()
 
 
+def test_settings_that_were_only_come_across_do_nothing_before_a_yes_and_yes_beforehand_is_none(shell):
+    ran = shell.folder / "ran"
+    text = 'chain = ["env", "v"]\n[backend.v]\nkind = "vault"\nurl = "http://127.0.0.1:1"\n'
+    (shell.folder / "strongroom.toml").write_text(
+        text + f'token = {{ command = ["sh", "-c", "touch {ran}; echo x"] }}\n'
+    )
+    for line in ("up", "up --yes", "up --no", "inventory", "doctor", "doctor --bundle", "read a"):
+        result = shell(line)
+        assert "nobody agreed" in result.out + result.err or line == "doctor --bundle", line
+        assert result.code == (0 if line == "doctor --bundle" else 7)
+    assert not ran.exists()
+    seen = on_answers(shell, ("? [y/N]", "n\n"))
+    assert (seen.code, ran.exists()) == (7, False)
+    assert "backend.v (vault): asks http://127.0.0.1:1; runs sh -c touch" in seen.text
+    seen = on_answers(shell, ("? [y/N]", "y\n"))
+    assert (seen.code, ran.exists()) == (0, True)
+    assert "nobody agreed" not in shell("doctor").out
+
+
+def test_what_up_wrote_itself_is_agreed_to(shell, airflow):
+    facts(shell, "up --yes")
+    assert shell("doctor --only room-closed --output json").out == "[]\n"
+    assert shell("inventory").code == 0
+
+
+def test_a_working_directory_that_is_gone_is_told_in_words(shell):
+    gone = str(shell.folder / "gone")
+    script = (
+        "import os, sys\n"
+        f"os.mkdir({gone!r}); os.chdir({gone!r}); os.rmdir({gone!r})\n"
+        "from strongroom.cli.main import run\nrun()\n"
+    )
+    for command in ("up", "doctor", "inventory"):
+        done = subprocess.run(
+            [sys.executable, "-c", script, command],
+            env=shell.environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, "cd to one that is" in done.stderr) == (7, True), done.stderr
+
+
 def test_settings_that_are_there_are_used_and_the_rest_is_only_told(shell):
     (shell.folder / "strongroom.toml").write_text('chain = ["env"]\n')
     (shell.folder / ".env").write_text(DOTENV)

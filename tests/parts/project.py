@@ -75,6 +75,7 @@ class Project:
             "PATH": os.environ["PATH"],
             "HOME": str(self.home),
             "AIRFLOW_HOME": str(self.airflow),
+            "STRONGROOM_CONFIG": str(self.work / "strongroom.toml"),
         }
         self.write("home/.aws/credentials", "[default]\naws_access_key_id = x\naws_session_token = y\n")
         self.write(

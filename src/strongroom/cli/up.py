@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from strongroom.errors import BackendConfigError, InvalidInputError, SettingsErr
 from strongroom.service.lookup import shell_word
 
 if TYPE_CHECKING:
+    from strongroom.consent import Consent
     from strongroom.model.ref import Ref
     from strongroom.service.discovery import Discovery, Place
     from strongroom.service.proposal import NewFile, Proposal
@@ -95,6 +97,7 @@ class _Up:
     def __init__(self, session: Session, answers: _Answers) -> None:
         self._session = session
         self._answers = answers
+        self._agree()
         self._settings = session.settings()
         self._is_new = not self._settings.store.path.exists()
         # Settings that are there already are the user's word: what else was found is only told.
@@ -119,6 +122,25 @@ class _Up:
         self._end(found, survey, offer)
 
     # --- finding and opening -----------------------------------------------------------------------
+
+    def _agree(self) -> None:
+        """
+        Ask for a yes to settings that were only come across. `--yes` is none: it was said before anybody
+        saw them. Without a yes they are refused when they are read.
+        """
+        needed = self._consent()
+        if needed is None or needed.is_given or not self._answers.can_ask:
+            return
+        write(clean(f"{_near(needed.file)} stands here, and nobody agreed to it yet:"))
+        for line in needed.told():
+            write(clean(f"  {line}"))
+        if self._answers.agreed("let it do that, now and with every later command here"):
+            _keep(needed)
+
+    def _consent(self) -> Consent | None:
+        from strongroom import settings  # noqa: PLC0415 -- `--help` needs no settings
+
+        return settings.consent(self._session.config, environ=self._session.environ)
 
     def _discovered(self) -> Discovery:
         from strongroom.service.discovery import discover  # noqa: PLC0415 -- `--help` does without
@@ -242,6 +264,8 @@ class _Up:
             is_whole = has_team or not self._answers.can_ask
             mine = first.mine if is_whole else proposal(has_team=False).mine
             self._written(mine, "what is only yours", offer)
+            if offer.written and (needed := self._consent()) is not None:
+                _keep(needed)  # he was shown it, and said yes to it
         if offer.importable and self._answers.agreed(
             f"import {counted(offer.importable, 'entry')} into the store, where what it holds stays"
         ):
@@ -331,6 +355,14 @@ class _Offer:
             "imported": counts,
             "refused": refused,
         }
+
+
+def _keep(consent: Consent) -> None:
+    try:
+        consent.give()
+    except OSError as error:
+        reason = os.strerror(error.errno or 0).lower()
+        raise InvalidInputError(f"the yes cannot be kept in {consent.home}: {reason}") from None
 
 
 def _is_kept(place: Place, survey: Survey, unmade: set[str]) -> bool:
