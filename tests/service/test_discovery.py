@@ -118,6 +118,52 @@ def test_a_command_of_the_configuration_is_not_run_before_somebody_agreed(find, 
     assert only(find(may_run=True)).table is not None
 
 
+_VAULT_OF_A_STRANGER = (
+    "[secrets]\nbackend = x.VaultBackend\n"
+    'backend_kwargs = {"url": "https://stranger.example", "token": "$TAKEN", "token_path": "~/.ssh/id"}\n'
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _VAULT_OF_A_STRANGER,
+        "[secrets]\nbackend = x.VaultBackend\nbackend_kwargs_cmd = touch ran\n",
+        "[workers]\n" + _VAULT_OF_A_STRANGER.partition("\n")[2].replace("backend", "secrets_backend"),
+        "[database]\nsql_alchemy_conn = postgresql://$TAKEN@stranger.example/x\n",
+        "[database]\nsql_alchemy_conn_cmd = touch ran\n",
+        "[database]\nsql_alchemy_conn_secret = x\n",
+        "[core]\nfernet_key_cmd = touch ran\n[database]\nsql_alchemy_conn = sqlite:////x.db\n",
+    ],
+)
+def test_a_configuration_that_was_only_come_across_has_nobody_asked_and_nothing_run(
+    find, home, project, text
+):
+    (home / ".vault-token").write_text(CANARY)
+    (project / "airflow.cfg").write_text(text)
+    found = find(may_run=True, TAKEN=CANARY)
+    assert names(found) == []
+    assert "AIRFLOW_HOME=$PWD" in found.places[0].reason or "was not asked" in found.places[0].reason
+    assert not any(place.needs_command for place in found.places)
+    assert not (project / "ran").exists()
+
+
+def test_what_the_environment_says_counts_beside_a_configuration_that_was_come_across(find, project):
+    (project / "airflow.cfg").write_text("[core]\nfernet_key = x\n")
+    found = find(
+        AIRFLOW__SECRETS__BACKEND="x.VaultBackend",
+        AIRFLOW__SECRETS__BACKEND_KWARGS='{"url": "https://v", "token": "t"}',
+    )
+    assert names(found) == ["vault"]
+
+
+@pytest.mark.parametrize(("name", "size"), [(".env", 1_048_577), ("airflow_settings.yaml", 262_145)])
+def test_a_file_that_would_take_long_to_read_is_told_and_not_asked(find, project, name, size):
+    (project / name).write_text("AIRFLOW_VAR_A=x\n".ljust(size, "#"))
+    assert only(find()).table is None
+    assert "KiB" in only(find()).reason
+
+
 @pytest.mark.parametrize("data", [b"[[[\n=", b"\xff\xfe" * 90, b"[a]\nb=1\nb=2\n"])
 def test_a_garbled_configuration_is_told_and_hides_nothing_else(find, home, data):
     (home / "airflow/airflow.cfg").write_bytes(data + CANARY.encode())

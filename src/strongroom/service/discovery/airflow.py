@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from strongroom.settings import SecretSource
 from strongroom.vendors.airflow import AirflowConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from strongroom.service.discovery.place import Surroundings
     from strongroom.vendors.airflow import SecretsBackend
@@ -42,53 +42,78 @@ _PATHS = ("token_path", "kubernetes_jwt_path", "jwt_token_path", "gcp_key_path")
 _NOTHING = {"connections_path": False, "variables_path": False, "config_path": False, "mount_point": ""}
 _DATABASE = ("database", "sql_alchemy_conn")
 _KEY = ("core", "fernet_key")
+_UNNAMED = "only ./airflow.cfg says so, which a checkout may bring: AIRFLOW_HOME=$PWD strongroom up asks it"
 
 
 def places(around: Surroundings) -> Iterator[Place]:
     """Find what Airflow asks besides the environment."""
-    config, where = _config(around)
-    if config is None:
+    found = _found(around)
+    if found is None:
         return
     for title, look in ((_TITLE, _backends), (_DATABASE_TITLE, _metastore)):
         try:
-            yield from look(config, where, around)
+            yield from look(found, around)
         except BackendConfigError as error:
-            yield Place(title=title, where=where, reason=str(error))
+            yield Place(title=title, where=found.where, reason=str(error))
 
 
-def _config(around: Surroundings) -> tuple[AirflowConfig | None, str]:
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """
+    Airflow's configuration.
+
+    Args:
+        where: what named it.
+        is_named: Airflow itself would read it. A file that was only come across is a stranger's word: it
+            may expand any variable of the environment, name any server and have it sent there.
+    """
+
+    config: AirflowConfig
+    where: str
+    is_named: bool
+
+    def is_ours(self, *options: tuple[str, str]) -> bool:
+        """Tell whether nothing but the user's own environment and files say *options*."""
+        return self.is_named or all(
+            self.config.source(*option) in ("environment", "default", None) for option in options
+        )
+
+
+def _found(around: Surroundings) -> _Found | None:
     """Find Airflow's configuration where Airflow looks for it; where nothing is said, here too."""
     said = around.set_of("AIRFLOW_CONFIG", "AIRFLOW_HOME")
     file = around.cwd / "airflow.cfg"
-    if said or not file.is_file():
-        config = AirflowConfig.find(around.environ)
-    elif file.stat().st_uid in (0, os.geteuid()):
-        config = AirflowConfig.find(around.environ, home=around.cwd)
-    else:
-        # Nothing named it: it was only come across.
+    is_named = bool(said) or not file.is_file()
+    if not is_named and file.stat().st_uid not in (0, os.geteuid()):
         raise BackendConfigError("./airflow.cfg belongs to another user, so it was not read")
+    config = AirflowConfig.find(around.environ, home=None if is_named else around.cwd)
     if config is None:
-        return None, ""
+        return None
     place = around.shown(config.file or config.home)
-    return config, f"{place} ({said[0]})" if said else place
+    return _Found(config, f"{place} ({said[0]})" if said else place, is_named)
 
 
-def _named_by(config: AirflowConfig, option: tuple[str, str], where: str) -> str:
-    is_environment = config.source(*option) == "environment"
-    return f"AIRFLOW__{'__'.join(option).upper()}" if is_environment else where
+def _named_by(found: _Found, option: tuple[str, str]) -> str:
+    is_environment = found.config.source(*option) == "environment"
+    return f"AIRFLOW__{'__'.join(option).upper()}" if is_environment else found.where
 
 
 # --- the secrets backend -----------------------------------------------------------------------------
 
 
-def _backends(config: AirflowConfig, where: str, around: Surroundings) -> Iterator[Place]:
+def _backends(found: _Found, around: Surroundings) -> Iterator[Place]:
     told: list[SecretsBackend] = []
     for is_worker in (False, True):
-        found = config.secrets_backend(is_worker=is_worker, may_run=around.may_run)
-        if found is not None and found not in told:
-            told.append(found)
-            key = "backend" if found.section == "secrets" else "secrets_backend"
-            yield _custom(found, _named_by(config, (found.section, key), where), around)
+        may_run = around.may_run and found.is_named
+        backend = found.config.secrets_backend(is_worker=is_worker, may_run=may_run)
+        if backend is None or backend in told:
+            continue
+        told.append(backend)
+        key = "backend" if backend.section == "secrets" else "secrets_backend"
+        options = ((backend.section, key), (backend.section, f"{key}_kwargs"))
+        place = _custom(backend, _named_by(found, options[0]), around)
+        is_ours = place.kind == "file" or found.is_ours(*options)
+        yield place if is_ours or place.table is None else replace(place, table=None, reason=_UNNAMED)
 
 
 def _custom(found: SecretsBackend, where: str, around: Surroundings) -> Place:
@@ -144,11 +169,12 @@ def _option(key: str, value: object, around: Surroundings) -> object:
 # --- the metadata database ---------------------------------------------------------------------------
 
 
-def _metastore(config: AirflowConfig, where: str, around: Surroundings) -> Iterator[Place]:
+def _metastore(found: _Found, around: Surroundings) -> Iterator[Place]:
+    config = found.config
     origins = {option: config.source(*option) for option in (_DATABASE, _KEY)}
     if origins[_DATABASE] == "default" and not (config.home / "airflow.db").is_file():
         return
-    named = _named_by(config, _DATABASE, where)
+    named = _named_by(found, _DATABASE)
     place = Place(
         title=_DATABASE_TITLE,
         name="metastore",
@@ -158,7 +184,16 @@ def _metastore(config: AirflowConfig, where: str, around: Surroundings) -> Itera
         is_personal=around.is_personal(config.home),
     )
     commands = tuple(f"{key}_cmd" for (_, key), origin in origins.items() if origin == "command")
-    if commands and not around.may_run:
+    if not found.is_ours(_DATABASE, _KEY) and not _is_plain_file(config, origins):
+        place = replace(place, table=None, reason=_UNNAMED)
+    elif commands and not around.may_run:
         reason = f"it needs the command of {' and '.join(commands)}, which runs on a yes only"
         place = replace(place, table=None, needs_command=commands, reason=reason)
     yield place
+
+
+def _is_plain_file(config: AirflowConfig, origins: Mapping[tuple[str, str], str | None]) -> bool:
+    """Tell whether to ask the database is to open a file of this machine, and nothing else."""
+    if {"command", "secret"} & set(origins.values()):
+        return False
+    return config.database_url.reveal().startswith("sqlite:")

@@ -24,7 +24,8 @@ __all__ = ["environment", "files"]
 
 _DOTENV = ".env"
 _ASTRO = "airflow_settings.yaml"
-_MAX_BYTES = 1_048_576  # 1 MiB of a .env are looked at to tell what it is
+# Of a file that was only come across; one that the settings name may be larger. Reading takes up to 3 s.
+_MAX_BYTES = {_DOTENV: 1_048_576, _ASTRO: 262_144}
 _MAX_FOLDERS = 32  # from the project's folder up to the top of its checkout
 # What an export of connections holds: a URI, or an object with a type.
 _CONNECTION = re.compile(r"[A-Za-z][A-Za-z0-9+._-]*://|\{.*\"conn_type\"\s*:", re.DOTALL)
@@ -86,11 +87,12 @@ def _judged(place: Place, path: Path) -> Place:
 
 
 class _NotPlainError(Exception):
-    """A file that is none to be read, in words."""
+    """A file that is none to be read unasked, in words."""
 
 
 def _text(path: Path) -> str:
-    """Read the start of a file that is plain and ours, however it is named."""
+    """Read a file that is plain, ours and of a size to be read unasked."""
+    most = _MAX_BYTES[path.name]
     # Not blocking, so that a FIFO cannot hold us.
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -99,8 +101,10 @@ def _text(path: Path) -> str:
             raise _NotPlainError("it is no plain file")
         if found.st_uid not in (0, os.geteuid()):
             raise _NotPlainError("it belongs to another user")
+        if found.st_size > most:
+            raise _NotPlainError(f"it is over {most >> 10} KiB: it is read where the settings name it")
         with open(file, "rb", closefd=False) as opened:
-            return opened.read(_MAX_BYTES).decode("utf-8", "replace")
+            return opened.read(most).decode("utf-8", "replace")
     finally:
         os.close(file)
 
