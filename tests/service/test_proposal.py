@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import stat
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from strongroom.errors import ConflictError
+from strongroom.errors import ConflictError, InvalidInputError
 from strongroom.model.secret import Secret
 from strongroom.service.discovery import Discovery, Place
 from strongroom.service.discovery.place import Surroundings
 from strongroom.service.proposal import propose, write
-from strongroom.settings import SecretSource, load, options
+from strongroom.settings import SecretSource, consent, load, options
 
 CANARY = "canary-41bb"
 
@@ -58,6 +61,9 @@ def secret(kind: str, text: str) -> SecretSource:
 
 
 def loaded(project: Path, home: Path):
+    needed = consent(environ={"HOME": str(home)}, cwd=project)
+    if needed is not None:
+        needed.give()
     return load(environ={"HOME": str(home)}, cwd=project)
 
 
@@ -166,9 +172,32 @@ def test_a_writing_that_was_interrupted_can_be_done_again(proposal, project, hom
     write(made.mine[:-1])
     assert loaded(project, home).personal is None
     (project / ".strongroom/vault-token").write_text("half")
-    (project / ".strongroom/vault-token.new").write_text("half")
     write(made.mine)
     found = loaded(project, home)
     assert found.personal == project / ".strongroom/strongroom.toml"
     made_again = options(found.backend["vault"], WithToken, environ={})
     assert made_again.token.reveal() == CANARY
+
+
+def test_a_settings_file_that_cannot_be_written_whole_is_not_there_at_all(proposal, project, full_disk):
+    made = proposal(place("vault", url="https://v"))
+    with full_disk(), pytest.raises(InvalidInputError, match="cannot be written"):
+        write(made.team)
+    assert list(project.iterdir()) == []
+
+
+@pytest.fixture
+def full_disk():
+    """Let no file of this process grow, as on a disk that is full."""
+
+    @contextmanager
+    def full_disk():
+        before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1][1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before[1])
+            signal.signal(signal.SIGXFSZ, before[0])
+
+    return full_disk

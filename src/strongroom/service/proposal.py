@@ -15,6 +15,7 @@ Rules of this file:
 from __future__ import annotations
 
 import os
+import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -219,20 +220,31 @@ def _write(file: NewFile) -> None:
     folder = file.path.parent
     if folder.name == PERSONAL_FOLDER:
         folder.mkdir(mode=0o700, exist_ok=True)
-    # What stands beside a settings file that is not there yet is left over from an interrupted writing.
-    is_settings = file.path.name == FILE_NAME
-    path = file.path if is_settings else file.path.with_name(f"{file.path.name}.new")
-    if not is_settings:
-        path.unlink(missing_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, file.mode)
-    with os.fdopen(handle, "wb") as opened:
-        os.fchmod(handle, file.mode)
-        opened.write(file.text.reveal().encode())
-        opened.flush()
-        os.fsync(handle)
-    if not is_settings:
-        path.replace(file.path)
+    draft = folder / f".{file.path.name}.{secrets.token_hex(8)}"
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, file.mode)
+    try:
+        with os.fdopen(handle, "wb") as opened:
+            os.fchmod(handle, file.mode)
+            opened.write(file.text.reveal().encode())
+            opened.flush()
+            os.fsync(handle)
+        # What stands beside a settings file that is not there yet is left over from an interrupted writing.
+        _put(draft, file.path) if file.path.name == FILE_NAME else draft.replace(file.path)
+    finally:
+        draft.unlink(missing_ok=True)
     _sync(folder)
+
+
+def _put(draft: Path, path: Path) -> None:
+    """Give *draft* the name *path*, whole or not at all, over nothing that stands."""
+    try:
+        path.hardlink_to(draft)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if os.path.lexists(path):
+            raise FileExistsError from None
+        draft.replace(path)
 
 
 def _sync(folder: Path) -> None:
