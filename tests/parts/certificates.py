@@ -1,4 +1,4 @@
-"""An authority for tests: `Authority(folder).issue("server", "127.0.0.1")` gives the paths of certificate and key."""
+"""An authority for tests: `Authority(folder).issue("server", "127.0.0.1")` gives certificate and key."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Authority:
 
 
 def server_context(certificate, key, *, client_ca=None):
-    """Give the context of a server that shows *certificate*, and asks for one of *client_ca* where that is set."""
+    """Give the context of a server that shows *certificate*, and asks for one of *client_ca* if that is set."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     if client_ca is not None:
