@@ -570,6 +570,7 @@ class Barrier:
             changed_at=moment(row.changed_at),
             metadata=metadata_of(row),
             is_deleted=not stands(row, now),
+            state=EntryState.OK,  # checked when it was written
         )
 
     # --- keys ----------------------------------------------------------------------------------

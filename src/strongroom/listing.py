@@ -214,7 +214,7 @@ class Listing:
 def _as_resolved(link: Link, summary: Summary) -> Summary:
     # A text with references (`"port": "${variable/port}"`) is judged when they are resolved, not before.
     if summary.state is EntryState.UNPARSABLE and (link.references or summary.metadata.references):
-        return replace(summary, state=EntryState.OK, problem="")
+        return replace(summary, state=EntryState.UNKNOWN, problem="")
     return summary
 
 

@@ -111,6 +111,7 @@ def test_database_in_the_chain_does_not_count_as_holding(shell, metadata):
         'chain = ["metastore", "native"]\n[backend.metastore]\nkind = "airflow_metastore"\n'
         f'path = "{metadata.path}"\nfernet_key = {{ env = "KEY" }}\n'
     )
+    shell.environ["STRONGROOM_CONFIG"] = "strongroom.toml"
     assert "1 variable imported" in brought(shell, metadata).out
     metadata.remove("variable", "region")
     assert shell("read --variable region").out == "eu"

@@ -62,6 +62,22 @@ def test_list_is_whole_json_beside_trouble_which_is_json_too(shell):
     assert result.code == 6
 
 
+def test_clashes_are_objects_beside_whole_json(shell):
+    (shell.folder / "strongroom.toml").write_text(
+        'chain = ["env", "two"]\n[backend.two]\nkind = "file"\nvariables = "two.json"\n'
+    )
+    (shell.folder / "two.json").write_text('{"x": "1", "X": "2"}')
+    result = shell("inventory --output json", AIRFLOW_VAR_X="3")
+    assert len(json.loads(result.out)) == 2
+    (told,) = [json.loads(line)["warning"] for line in result.err.splitlines()]
+    assert (told["code"], told["backend"], told["names"]) == (
+        "clash",
+        "env",
+        ['variable "X"', 'variable "x"'],
+    )
+    assert "cannot keep" in told["message"]
+
+
 def test_refusing_place_alone_gives_the_code_of_a_refusal(shell):
     (shell.folder / "strongroom.toml").write_text(
         'chain = ["two", "env"]\n[backend.two]\nkind = "file"\nvariables = "two.json"\n'

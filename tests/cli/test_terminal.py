@@ -152,7 +152,7 @@ def test_colours_are_for_terminals(full):
 def test_in_a_pipe_a_table_has_every_column_on_one_line(full):
     out = full("connections list").out.splitlines()
     assert len(out) == 4
-    assert out[0].split() == ["NAME", "TYPE", "BACKEND", "VERSION", "CHANGED", "OWNER", "TAGS", "DESCRIPTION"]
+    assert out[0].split() == ["NAME", "TYPE", "BACKEND", "VERSION", "AGE", "OWNER", "TAGS", "DESCRIPTION"]
     assert out[1].endswith("The account of team 0")
 
 

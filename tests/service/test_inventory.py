@@ -8,7 +8,7 @@ from strongroom.backends.env import Env, EnvOptions
 from strongroom.backends.file import File, FileOptions
 from strongroom.chain import Link
 from strongroom.errors import BackendUnavailableError, InvalidInputError
-from strongroom.model.entry import EntryState, Metadata
+from strongroom.model.entry import EntryState, Metadata, Summary
 from strongroom.model.ref import Ref
 from strongroom.service.inventory import Choice, Counts
 from strongroom.testing.fakes import Denying, Flaky, Memory, frozen_clock, utc_now
@@ -164,7 +164,38 @@ def test_text_with_references_is_not_judged_before_they_are_resolved(house):
     text = '{"conn_type": "http", "port": "${variable/port}"}'
     link = Link(backend=Memory("native", connections(a=text)), references=True)
     (row,) = house.room(link).inventory.page()
-    assert (row.state, row.problem) == (EntryState.OK, "")
+    assert (row.state, row.problem) == (EntryState.UNKNOWN, "")
+
+
+class NamesOnly:
+    """A place that tells its names, and would have to be asked for each value."""
+
+    name = "far"
+    is_local = True
+
+    def read(self, _ref):
+        raise AssertionError("a listing reads nothing")
+
+    def list(self, kind, *, team=None, prefix="", after="", limit=1000):
+        found = [Ref(kind, name, team) for name in ("a", "b") if kind == "connection" and name > after]
+        return [Summary(ref=ref, backend=self.name) for ref in found]
+
+    def close(self):
+        pass
+
+
+def test_what_nobody_looked_at_is_told_apart_from_what_is_well_and_is_no_problem(house):
+    near = Memory("near", connections(a="http://h"))
+    inventory = house.room(near, NamesOnly()).inventory
+    rows = [row for page in inventory.pages(choice=Choice(with_shadowed=True)) for row in page]
+    assert [(row.ref.name, row.backend, row.state) for row in rows] == [
+        ("a", "near", EntryState.OK),
+        ("a", "far", EntryState.UNKNOWN),
+        ("b", "far", EntryState.UNKNOWN),
+    ]
+    assert all(row.is_readable for row in rows)
+    assert inventory.counts().unreadable == 0
+    assert list(inventory.pages(choice=Choice(only_problems=True))) == []
 
 
 # --- what answers --------------------------------------------------------------------------------

@@ -125,7 +125,8 @@ def _type_of(row: Mapping[str, object]) -> object:
 
 
 def _trouble_of(row: Mapping[str, object]) -> object:
-    return "" if row.get("state") == EntryState.OK.value else row.get("state")
+    state = row.get("state")
+    return "" if state == EntryState.OK.value else "\u2013" if state is None else state
 
 
 def _age_of(row: Mapping[str, object]) -> object:
@@ -140,7 +141,7 @@ ROW_COLUMNS = (
     Column("backend", "BACKEND"),
     Column("shadowed", "HIDES", 1, styles={"": "yellow"}),
     Column("shadowed_by", "SHADOWED BY", 1, styles={"": "yellow"}),
-    Column("state", "STATE", 1, styles={"": "red"}, show=_trouble_of),
+    Column("state", "STATE", 1, styles={"": "red", "\u2013": "dim"}, show=_trouble_of),
     Column("version", "VERSION", 2, is_number=True),
     Column("changed_at", "AGE", 2, styles={"": "dim"}, is_number=True, show=_age_of),
     Column("owner", "OWNER", 4),
@@ -217,7 +218,7 @@ def facts_of_row(row: Row) -> dict[str, object]:
         "backend": row.backend,
         "shadowed": row.shadowed,
         "shadowed_by": row.shadowed_by,
-        "state": row.state.value,
+        "state": None if row.state is EntryState.UNKNOWN else row.state.value,
         "problem": row.problem,
         "version": row.version,
         "changed_at": row.changed_at,

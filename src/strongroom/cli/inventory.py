@@ -43,7 +43,9 @@ def inventory(
         list[str] | None,
         typer.Option(metavar="STATE", help="Only entries in this state, as unparsable; repeatable."),
     ] = None,
-    problems: Annotated[bool, typer.Option("--problems", help="Only entries whose state is not ok.")] = False,
+    problems: Annotated[
+        bool, typer.Option("--problems", help="Only entries with which something is wrong.")
+    ] = False,
     with_shadowed: Annotated[
         bool, typer.Option("--all", "--shadowed", help="Hidden entries too, each a line of its own.")
     ] = False,
@@ -58,9 +60,9 @@ def inventory(
     List every name, where it lives and how it is, never its value.
 
     HIDES names the backends further down that hold the same name and are not asked for it; --all
-    shows their entries too. A state is ok, expired, unparsable, tampered, plain-text, wrong-key or
-    not-a-token. It is ok also where a store would have to be asked for each value to tell: then a
-    connection has no type. A backend that gives no answer is told of, the others are listed, and the
+    shows their entries too. A state is ok, expired, unparsable, tampered, plain-text, wrong-key,
+    not-a-token, or not-looked-at (a dash, in JSON null) where a store would have to be asked for each
+    value to tell. A backend that gives no answer is told of, the others are listed, and the
     exit code is not 0.
 
     Example:
@@ -135,7 +137,9 @@ class _Listed:
             names = "1 name has" if unreadable == 1 else f"{unreadable:,} names have"
             terminal.note(f"{names} no usable value: strongroom inventory --problems", self._session)
         for clash in tally.clashes:
-            terminal.warn(clash.problem, self._session)
+            alike = [str(ref) for ref in clash.refs]
+            facts = {"code": "clash", "backend": clash.backend, "names": alike, "spelling": clash.spelling}
+            terminal.warn(clash.problem, self._session, facts=facts)
 
     def _is_narrowed(self, after: Ref | None) -> bool:
         choice = self._choice

@@ -155,7 +155,7 @@ def _rank(row: Row) -> int:
     """What nobody can read goes first, then what hides another or wants looking at."""
     if not row.is_readable:
         return 0
-    return 1 if row.shadowed or row.state is not EntryState.OK else 2
+    return 1 if row.shadowed or row.state.is_problem else 2
 
 
 def show_places(session: Session, places: Sequence[Place], survey: Survey) -> None:

@@ -19,7 +19,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, TextIO
@@ -126,8 +126,21 @@ def note(text: str, session: Session | None = None) -> None:
         _say(f"{PROGRAM}: {_folded(clean(text), f'{PROGRAM}: ')}\n")
 
 
-def warn(text: str, session: Session, *, hint: str | None = None) -> None:
-    """Tell something the user should know, though the command goes on."""
+def warn(
+    text: str, session: Session, *, hint: str | None = None, facts: Mapping[str, object] | None = None
+) -> None:
+    """
+    Tell something the user should know, though the command goes on; with `--output json` as an object.
+
+    Args:
+        text: what it is.
+        session: says how.
+        hint: what to type or change.
+        facts: the same for programs, in plain JSON types.
+    """
+    if session.output == "json":
+        _write_object("warning", {**(facts or {}), "message": text, "hint": hint})
+        return
     _write("warning: ", text, session, code=_YELLOW)
     if hint:
         _hint(hint, session)
@@ -206,12 +219,16 @@ def _coloured(text: str, code: str) -> str:
 
 
 def _write_json(error: StrongroomError) -> None:
-    import json  # noqa: PLC0415 -- only an error told to a program needs it
-
     told: dict[str, object] = {"code": error.code, "message": str(error)}
     evidence = {key: value for key, value in vars(error).items() if not key.startswith("_")}  # no notes
     told |= {key: _plain(value) for key, value in evidence.items()}
-    _say(json.dumps({"error": told}) + "\n")
+    _write_object("error", told)
+
+
+def _write_object(kind: str, told: Mapping[str, object]) -> None:
+    import json  # noqa: PLC0415 -- only what is told to a program needs it
+
+    _say(json.dumps({kind: told}) + "\n")
 
 
 def _plain(value: object) -> object:

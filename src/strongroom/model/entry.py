@@ -89,17 +89,24 @@ class EntryState(str, Enum):
     """
     What is known of a stored value without handing it out.
 
+    `UNKNOWN` is said where nobody looked, as in a store that would have to be asked for each value.
     `PLAIN_TEXT`, `WRONG_KEY` and `NOT_A_TOKEN` are said of a row in Airflow's database: readable by
     whoever reads the database; sealed by a key that is not here; marked as sealed but no Fernet token.
     """
 
     OK = "ok"
+    UNKNOWN = "not looked at"
     EXPIRED = "expired"
     UNPARSABLE = "unparsable"
     TAMPERED = "tampered"
     PLAIN_TEXT = "plain text"
     WRONG_KEY = "wrong key"
     NOT_A_TOKEN = "not a token"  # noqa: S105 -- a state, no password
+
+    @property
+    def is_problem(self) -> bool:
+        """Tell whether something is known to be wrong."""
+        return self not in (EntryState.OK, EntryState.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +115,7 @@ class Summary:
     One line of a listing: everything but the value.
 
     Args:
-        state: what is known of the value without handing it out; `OK` also where nobody looked, as in a
-            store that would have to be asked for each value.
+        state: what is known of the value without handing it out; `UNKNOWN` where nobody looked.
         problem: the state in words ("the port is no number"), "" where it needs none; holds no value.
     """
 
@@ -119,7 +125,7 @@ class Summary:
     changed_at: datetime | None = None
     metadata: Metadata = Metadata()
     is_deleted: bool = False
-    state: EntryState = EntryState.OK
+    state: EntryState = EntryState.UNKNOWN
     problem: str = ""
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Choice", "Clash", "Counts", "Inventory", "Row", "Tally"]
 
 _PLAIN = Metadata()
-_READABLE = frozenset({EntryState.OK, EntryState.PLAIN_TEXT})
+_READABLE = frozenset({EntryState.OK, EntryState.UNKNOWN, EntryState.PLAIN_TEXT})
 _PAGE = 1000
 
 
@@ -42,8 +42,7 @@ class Row:
         backend: the one that answers for it; of a hidden entry the one that holds it.
         shadowed: backends further down that hold it too.
         shadowed_by: the backend that answers instead of this entry, None where it answers itself.
-        state: what is known of the value; `OK` also where nobody looked, as in a store that would have
-            to be asked for each value.
+        state: what is known of the value; `UNKNOWN` where nobody looked.
         problem: the state in words, "" where it needs none; holds no value.
     """
 
@@ -54,7 +53,7 @@ class Row:
     version: str | None = None
     changed_at: datetime | None = None
     metadata: Metadata = _PLAIN
-    state: EntryState = EntryState.OK
+    state: EntryState = EntryState.UNKNOWN
     problem: str = ""
 
     @property
@@ -119,7 +118,7 @@ class Choice:
         prefix: only names that begin so.
         states: only entries in one of these; empty for all.
         backends: only entries these hold, hidden or not; empty for all.
-        only_problems: only entries whose state is not ok.
+        only_problems: only entries with which something is known to be wrong.
         with_shadowed: hidden entries too, each a row after the one that hides it.
     """
 
@@ -137,7 +136,7 @@ class Choice:
             return False
         if self.states and row.state not in self.states:
             return False
-        return not self.only_problems or row.state is not EntryState.OK
+        return not self.only_problems or row.state.is_problem
 
 
 class Tally:

@@ -223,7 +223,7 @@ def look_deep(room: Room) -> Iterator[Finding]:
 
 def _is_telling(row: Row) -> bool:
     conn_type = row.metadata.conn_type
-    return row.state is EntryState.OK and (conn_type is None or conn_type.lower() in cloud.CLOUD_TYPES)
+    return not row.state.is_problem and (conn_type is None or conn_type.lower() in cloud.CLOUD_TYPES)
 
 
 def look_at_audit(trail: AuditTrail, store: Path) -> Iterator[Finding]:
