@@ -75,7 +75,7 @@ class Authority:
 
 
 def server_context(certificate, key, *, client_ca=None):
-    """Give a server context showing *certificate*, and asks for one of *client_ca* if that is set."""
+    """Give a server context showing *certificate*, asking for one of *client_ca* if that is set."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     if client_ca is not None:
