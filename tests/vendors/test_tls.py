@@ -184,6 +184,12 @@ def test_a_ca_that_cannot_be_read_is_never_replaced_by_the_systems(known, tmp_pa
         assert server.requests == 0
 
 
+def test_a_ca_that_cannot_even_be_looked_at_is_told_by_its_name(known, tmp_path):
+    with serving(known, ca=tmp_path / ("x" * 300)) as (server, transport):  # longer than a name can be
+        assert "cannot be used" in str(fails(transport, BackendConfigError))
+        assert server.requests == 0
+
+
 def test_a_folder_without_authorities_is_no_trust(known, tmp_path):
     with serving(known, ca=tmp_path) as (server, transport):
         fails(transport, BackendConfigError)

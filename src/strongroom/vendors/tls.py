@@ -119,7 +119,7 @@ class Trust:
         return held[1]
 
     def _signatures(self) -> Iterator[tuple[int, ...]]:
-        ca = _files_of(self._ca) if self._ca is not None and self._verify else ()
+        ca = self._files_of(self._ca) if self._ca is not None and self._verify else ()
         for path in (*ca, self._client_cert, self._client_key):
             if path is not None:
                 try:
@@ -145,7 +145,7 @@ class Trust:
         return context
 
     def _load_ca(self, context: ssl.SSLContext, ca: Path) -> None:
-        for path in _files_of(ca):
+        for path in self._files_of(ca):
             try:
                 with path.open("rb") as stream:
                     # Bundles hold names of authorities in other alphabets between the certificates.
@@ -167,18 +167,20 @@ class Trust:
                 hint="it must be PEM, its key unencrypted, readable and of that certificate",
             ) from None
 
+    def _files_of(self, ca: Path) -> tuple[Path, ...]:
+        # Every file of a folder, whatever it is called: OpenSSL itself would take only names that are hashes.
+        try:
+            if not ca.is_dir():
+                return (ca,)
+            return tuple(sorted(path for path in ca.iterdir() if path.is_file()))[:_MAX_FILES]
+        except OSError:  # a folder that may not be read
+            raise self._unusable(ca) from None
+
     def _unusable(self, path: Path) -> BackendConfigError:
         return BackendConfigError(
             f"the file {path} for TLS of the backend {self._place} cannot be used",
             hint="it must exist, be readable, and hold certificates in PEM",
         )
-
-
-def _files_of(ca: Path) -> tuple[Path, ...]:
-    # Every file of a folder, whatever it is called: OpenSSL itself would take only names that are hashes.
-    if not ca.is_dir():
-        return (ca,)
-    return tuple(sorted(path for path in ca.iterdir() if path.is_file()))[:_MAX_FILES]
 
 
 class Tunnel:
