@@ -104,7 +104,7 @@ def test_an_answer_is_given_whatever_its_status():
 def test_what_is_sent_is_plain_http_with_base_and_host():
     with serving(lambda _: OK, base="/vault/") as (server, transport):
         found = transport.request("POST", "/v1/login", headers={"X-A": "b"}, body=b"{}")
-        assert found.json() == {"data": 1}
+        assert json.loads(found.body) == {"data": 1}
         assert server.refused == 0
         assert server.seen == [
             f"POST /vault/v1/login HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nUser-Agent: strongroom\r\n"
@@ -304,6 +304,36 @@ def test_a_server_that_accepts_and_reads_nothing_holds_nobody():
             transport.request("PUT", "/x", body=b"x" * 30_000_000)
 
 
+def test_the_addresses_of_a_name_share_one_timeout(monkeypatch):
+    with socket.socket() as full, socket.socket() as first:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)  # its line is full with the first, and what else comes is not answered
+        where = full.getsockname()
+        first.connect(where)
+        monkeypatch.setattr(
+            socket, "getaddrinfo", lambda *_, **__: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", where)] * 4
+        )
+        transport = to(None, url="http://vault.example.com:8200", timeout=timedelta(milliseconds=200))
+        # Had each of them a wait of its own, together they would come to the total of 0.4 s.
+        assert "within 0.2 s" in str(fails(transport))
+
+
+def test_a_timeout_on_a_kept_connection_ends_those_that_rest_beside_it():
+    gate = threading.Barrier(2)
+    with serving(lambda _: OK, timeout=timedelta(milliseconds=200)) as (server, transport):
+        server.say = lambda _: gate.wait(PATIENCE) >= 0 and OK
+        both = [threading.Thread(target=get, args=(transport,)) for _ in range(2)]
+        for thread in both:
+            thread.start()
+        for thread in both:
+            thread.join()
+        server.say = lambda _: None
+        fails(transport)
+        server.say = lambda _: OK
+        get(transport)
+        assert server.connections == 3  # two, of which one did not answer, and a new one
+
+
 def test_a_server_that_drips_holds_nobody_longer_than_the_total():
     with Scripted(lambda _: OK * 100) as behind, Proxy("127.0.0.1", behind.port, drip_seconds=0.01) as proxy:
         proxy.become("drip")
@@ -380,7 +410,7 @@ def test_every_fault_is_an_outage_told_in_words_and_passes_with_the_fault(behind
         proxy.become(mode)
         assert words in str(fails(transport))
         proxy.become("pass")
-        assert get(transport).json() == {"data": "x" * 500}
+        assert json.loads(get(transport).body) == {"data": "x" * 500}
         transport.close()
 
 
@@ -708,6 +738,54 @@ def test_a_forked_child_has_connections_of_its_own_and_leaves_the_parents_alone(
         assert server.connections == 2
 
 
+CLOSING = """
+import os, sys
+from datetime import timedelta
+from strongroom.vendors.transport import Transport, TransportOptions
+transport = Transport(TransportOptions(place="vault", url=sys.argv[1], timeout=timedelta(seconds=5)))
+transport.request("GET", "/parent")
+sockets = lambda: sum(os.readlink(f"/proc/self/fd/{fd}").startswith("socket:") for fd in FDS())
+def FDS():
+    return [fd for fd in os.listdir("/proc/self/fd") if os.path.islink(f"/proc/self/fd/{fd}")]
+if sockets() != 1:
+    sys.exit(3)
+child = os.fork()
+if child == 0:
+    transport.close()
+    os._exit(sockets())
+sys.exit(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts what /proc says is open")
+def test_a_forked_child_that_closes_lets_go_of_what_the_parent_had_open():
+    with Scripted(lambda _: OK) as server:
+        subprocess.run([sys.executable, "-W", "error", "-c", CLOSING, server.url()], timeout=60, check=True)
+
+
+class Overtaken(dict):
+    """Lets another thread come first between the look at what a process has and the making of it."""
+
+    def __init__(self, other):
+        self.other = other
+
+    def get(self, key):
+        found = super().get(key)
+        if found is None and self.other:
+            other, self.other = self.other, None
+            thread = threading.Thread(target=other)
+            thread.start()
+            thread.join()
+        return found
+
+
+def test_threads_that_begin_at_once_share_their_connections():
+    with serving(lambda _: OK) as (server, transport):
+        transport._sides = Overtaken(lambda: get(transport))
+        get(transport)
+        assert server.connections == 1
+
+
 def test_the_circuit_of_a_parent_is_not_that_of_its_child():
     script = FORK.replace(
         "side._lock.acquire()",
@@ -748,6 +826,10 @@ def test_the_circuit_of_a_parent_is_not_that_of_its_child():
         "http://::1",
         "http://vält",
         "http://-",
+        "http://vault/a/../b",
+        "http://vault/..",
+        "http://vault/%2e%2e/b",
+        "http://vault/%zz",
     ],
 )
 def test_a_url_that_is_not_plainly_one_is_refused_without_a_word_of_it(url):
@@ -784,9 +866,16 @@ def test_a_server_on_ipv6_is_reached():
 
 
 @pytest.mark.parametrize(
-    "timeout", [{"timeout": timedelta(0)}, {"timeout": timedelta(-1)}, {"total_timeout": timedelta(0)}]
+    "timeout",
+    [
+        {"timeout": timedelta(0)},
+        {"timeout": timedelta(-1)},
+        {"total_timeout": timedelta(0)},
+        {"timeout": timedelta(hours=2)},
+        {"timeout": timedelta.max},
+    ],
 )
-def test_a_timeout_of_nothing_is_refused(timeout):
+def test_a_timeout_of_nothing_or_of_days_is_refused(timeout):
     with pytest.raises(BackendConfigError, match="timeout"):
         TransportOptions(place="vault", url="http://vault", **timeout)
 
@@ -911,16 +1000,13 @@ def test_a_reply_with_a_secret_prints_as_its_status():
     with serving(lambda _: reply(200, {"X-A": CANARY}, CANARY.encode())) as (_, transport):
         found = get(transport)
         assert repr(found) == "Reply(200, …)"
-        with pytest.raises(BackendUnavailableError) as caught:
-            found.json()
-        assert CANARY not in everything_of(caught.value)
 
 
 def test_a_cold_process_loads_no_library_of_others_and_no_tls_for_plain_http():
     script = (
         "import sys; from datetime import timedelta; from strongroom.vendors.transport import *;"
         "t = Transport(TransportOptions(place='vault', url=sys.argv[1]));"
-        "assert t.request('GET', '/x').json() == {'data': 1}; t.close();"
+        "assert t.request('GET', '/x').status == 200; t.close();"
         "bad = {'email', 'http', 'requests', 'urllib3', 'ssl', 'logging', 'msgspec'} & set(sys.modules);"
         "sys.exit(', '.join(sorted(bad)) or None)"
     )

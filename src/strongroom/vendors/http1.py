@@ -19,16 +19,15 @@ Rules of this file:
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from strongroom.errors import BackendConfigError, BackendUnavailableError, InvalidInputError
-from strongroom.model.jsontext import decode
+from strongroom.errors import BackendConfigError, InvalidInputError
 from strongroom.model.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Answer", "Failure", "Reply", "read_answer", "spell_request"]
+__all__ = ["Answer", "Failure", "Reply", "is_ambiguous", "read_answer", "spell_request"]
 
 _MAX_CHUNKS = 65_536  # of one body: chunks of a few bytes cost a step each
 _MAX_INTERIM = 8  # answers "100 Continue" and the like before the real one
@@ -60,6 +59,8 @@ _LENGTH = re.compile(r"[0-9]{1,15}")
 _CHUNK = re.compile(rb"[0-9A-Fa-f]{1,8}")
 _ENDS_HEAD = b"\r\n\r\n"
 _WITHOUT_BODY = (204, 304)
+_SWITCHING = 101
+_FRAMING = ("content-length", "transfer-encoding")
 
 
 class Failure(Exception):  # noqa: N818 -- a jump to the one place that makes the error; never leaves `vendors`
@@ -87,46 +88,22 @@ class Reply:
     its `body`. Prints as its status alone.
     """
 
-    __slots__ = ("_place", "body", "headers", "status")
+    __slots__ = ("body", "headers", "status")
 
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes, *, place: str) -> None:
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.status = status
         self.headers = headers
         self.body = body
-        self._place = place
 
     def __repr__(self) -> str:
         return f"Reply({self.status}, …)"
 
-    def json(self) -> object:
-        """
-        Give the body as JSON: at most 64 levels deep, no key twice, finite numbers.
 
-        Raises:
-            BackendUnavailableError: it is not.
-        """
-        try:
-            return decode(self.body.decode())
-        except (InvalidInputError, UnicodeDecodeError):
-            pass
-        # Outside `except`, so that the error keeps no other that holds the body.
-        raise BackendUnavailableError(
-            f"the backend {self._place} answered with what is not JSON",
-            backend=self._place,
-            hint="check that the url is that of the service itself, not of a page before it",
-        )
+class Answer(NamedTuple):
+    """What `read_answer` found, and whether the connection may carry another."""
 
-
-class Answer:
-    """What `read_answer` found: the parts of a Reply, and whether the connection may carry another."""
-
-    __slots__ = ("body", "headers", "is_reusable", "status")
-
-    def __init__(self, status: int, headers: dict[str, str], body: bytes, *, is_reusable: bool) -> None:
-        self.status = status
-        self.headers = headers
-        self.body = body
-        self.is_reusable = is_reusable
+    reply: Reply
+    is_reusable: bool
 
 
 def spell_request(
@@ -152,7 +129,7 @@ def spell_request(
     """
     if _METHOD.fullmatch(method) is None:
         raise InvalidInputError("the method of a request is 1 to 16 capital letters")
-    if _PATH.fullmatch(target) is None or (("." in target or "%" in target) and _is_ambiguous(target)):
+    if _PATH.fullmatch(target) is None or is_ambiguous(target):
         raise InvalidInputError(
             "the path of a request has a character that must be escaped, or a segment of dots",
             hint="choose a name without . and .. as a part",
@@ -167,8 +144,11 @@ def spell_request(
     return "".join(lines).encode("ascii") + (data or b"")
 
 
-def _is_ambiguous(target: str) -> bool:
-    return _BAD_ESCAPE.search(target) is not None or _DOT_SEGMENT.search(target) is not None
+def is_ambiguous(target: str) -> bool:
+    """Tell whether two servers could read *target* as different paths: broken escapes, segments of dots."""
+    return ("." in target or "%" in target) and (
+        _BAD_ESCAPE.search(target) is not None or _DOT_SEGMENT.search(target) is not None
+    )
 
 
 def _header(name: str, value: str | Secret[str]) -> str:
@@ -207,13 +187,17 @@ def read_answer(
         status, headers = _parse_head(head)
         if status >= 200:  # noqa: PLR2004 -- RFC 9110 §15.2: below is interim
             break
+        if status == _SWITCHING:
+            raise _broken("it goes on in another protocol, which was not asked for")
     else:
         raise _broken("it never ends its interim answers")
     stream = _Stream(data, receive)
     has_body = method != "HEAD" and status not in _WITHOUT_BODY
     body = _read_body(headers, stream, max_body_bytes) if has_body else b""
     ends = head[7:8] == b"0" or "close" in headers.get("connection", "").lower()
-    return Answer(status, headers, body, is_reusable=not ends and not stream.has_more)
+    # What has no body and states one may send it all the same, as the answer to the next question.
+    ends = ends or (status in _WITHOUT_BODY and not headers.keys().isdisjoint(_FRAMING))
+    return Answer(Reply(status, headers, body), not ends and not stream.has_more)
 
 
 def _split_head(data: bytes, receive: Callable[[], bytes], limit: int) -> tuple[bytes, bytes]:
@@ -239,7 +223,7 @@ def _parse_head(head: bytes) -> tuple[int, dict[str, str]]:
         name = name.lower()
         value = value.strip(" \t")
         if name in headers:
-            if name in ("content-length", "transfer-encoding"):
+            if name in _FRAMING:
                 raise _broken("it states its length twice")
             value = f"{headers[name]}, {value}"
         headers[name] = value

@@ -15,7 +15,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from strongroom.vendors.http1 import Failure
+from strongroom.vendors.http1 import Failure, is_ambiguous
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -57,7 +57,7 @@ class Address(NamedTuple):
     def of(cls, url: str) -> Address | None:
         """Give the address of `http(s)://host[:port][/base]`; None for anything else."""
         found = _URL.fullmatch(url)
-        if found is None:
+        if found is None or is_ambiguous(found["base"]):
             return None
         scheme, host = found[1].lower(), found["host"]
         port = int(found["port"] or _PORTS[scheme])
@@ -215,9 +215,11 @@ def connect(address: Address, deadline: Deadline) -> Stream:
             "has a host name that cannot be resolved", hint="check the host in url", is_unanswered=True
         ) from None
     failure = Failure("has a host name without addresses", is_unanswered=True)
+    ends_at = time.monotonic() + deadline.seconds()
     for at, (family, kind, protocol, _, where) in enumerate(found):
+        seconds = max(ends_at - time.monotonic(), 0.0) / (len(found) - at)
         try:
-            return _open(socket.socket(family, kind, protocol), where, deadline, len(found) - at)
+            return _open(socket.socket(family, kind, protocol), where, deadline, seconds)
         except Failure as one:
             failure = one
         except OSError as error:  # no file descriptors left, or a family this machine does not have
@@ -225,7 +227,7 @@ def connect(address: Address, deadline: Deadline) -> Stream:
     raise failure
 
 
-def _open(plain: socket.socket, where: object, deadline: Deadline, share: int) -> Stream:
+def _open(plain: socket.socket, where: object, deadline: Deadline, seconds: float) -> Stream:
     is_open = False
     try:
         plain.settimeout(0)  # never blocks
@@ -234,7 +236,7 @@ def _open(plain: socket.socket, where: object, deadline: Deadline, share: int) -
         if number == errno.EINPROGRESS:
             ready = select.poll()
             ready.register(plain, select.POLLOUT)
-            if not ready.poll(int(deadline.seconds() / share * 1000) + 1):
+            if not ready.poll(int(seconds * 1000) + 1):
                 raise deadline.failure()
             number = plain.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if number:

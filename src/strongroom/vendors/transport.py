@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from strongroom.bulkhead import seconds_left
 from strongroom.errors import BackendConfigError, BackendUnavailableError, StrongroomError
 from strongroom.vendors.circuit import FAILURES_TO_OPEN, Budget, Circuit, Permit
-from strongroom.vendors.http1 import Answer, Failure, Reply, read_answer, spell_request
+from strongroom.vendors.http1 import Failure, Reply, read_answer, spell_request
 from strongroom.vendors.stream import Address, Deadline, Stream, connect
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ __all__ = ["Reply", "Transport", "TransportOptions"]
 _HOLD_SECONDS = 5.0  # an open circuit asks nobody for so long, then one
 _MAX_IDLE = 8  # connections kept: as many as a bulkhead has threads
 _IDLE_SECONDS = 30.0  # a kept connection that rested longer is not used again
+_MAX_TIMEOUT = timedelta(hours=1)
 _FAIR_SECONDS = 1.0  # who waits less says nothing of the place by leaving
 _GATEWAY_TROUBLE = (502, 504)  # whoever stands before the place got no answer from it
 _NOT_IMPLEMENTED = 501  # the one 5xx that says how the place is made, not how it is
@@ -58,7 +59,7 @@ class TransportOptions:
     Args:
         place: the backend's name, for messages and logs.
         url: `http(s)://host[:port][/base]`, nothing else.
-        timeout: for connecting and for each wait on the way.
+        timeout: for connecting and for each wait on the way; an hour at most.
         total_timeout: for one request with all it takes; twice `timeout` when None.
         ca: a PEM file, or a folder of them, in place of the system's.
         client_cert: a PEM file to show who we are, with its chain, and its key unless `client_key` is set.
@@ -94,9 +95,10 @@ class TransportOptions:
                 hint="name the certificate too",
             )
         total = self.timeout if self.total_timeout is None else self.total_timeout
-        if min(self.timeout, total) <= timedelta(0):
+        if not timedelta(0) < min(self.timeout, total) <= max(self.timeout, total) <= _MAX_TIMEOUT:
             raise BackendConfigError(
-                f"the timeout of the backend {self.place} is not above 0", hint="set it to seconds above 0"
+                f"the timeout of the backend {self.place} is not above 0 and at most an hour",
+                hint="set it to some seconds",
             )
 
 
@@ -234,7 +236,9 @@ class Transport:
     def close(self) -> None:
         """Close what is at rest and refuse further requests. Safe to call twice."""
         self._is_closed = True
-        side = self._sides.get(os.getpid())
+        process = os.getpid()
+        self._leave_parents(process)
+        side = self._sides.get(process)
         if side is not None:
             side.close()
 
@@ -256,38 +260,37 @@ class Transport:
         side.budget.earn()
         is_success: bool | None = None
         try:
-            answer = self._ask(side, question)
-            is_success = answer.status < 500 or answer.status == _NOT_IMPLEMENTED  # noqa: PLR2004 -- RFC 9110 §15.6
-            side.why = side.why if is_success else f"answered with status {answer.status}"
+            reply = self._ask(side, question)
+            is_success = reply.status < 500 or reply.status == _NOT_IMPLEMENTED  # noqa: PLR2004 -- RFC 9110 §15.6
+            side.why = side.why if is_success else f"answered with status {reply.status}"
         except Failure as failure:
             is_success = None if failure.is_timeout and not question.deadline.is_fair else False
             side.why = str(failure)
             raise self._unavailable(str(failure), failure.hint) from None
         finally:
             self._report(side, leave, is_success=is_success)
-        return self._reply(answer)
+        self._check_place(reply)
+        return reply
 
-    def _ask(self, side: _Side, question: _Question) -> Answer:
+    def _ask(self, side: _Side, question: _Question) -> Reply:
         """Ask on a kept connection or a new one, and once more where that is allowed."""
         stream = side.take(self._clock()) if question.is_repeatable else None
         try:
-            answer = self._exchange(side, stream or self._connect(question.deadline), question)
-            if answer.status not in _GATEWAY_TROUBLE or not self._may_repeat(side, question):
-                return answer
+            reply = self._exchange(side, stream or self._connect(question.deadline), question)
+            if reply.status not in _GATEWAY_TROUBLE or not question.is_repeatable or not side.budget.spend():
+                return reply
         except Failure as failure:
+            if failure.is_unanswered or failure.is_timeout:
+                side.drop()  # what befell one connection, as a night's sleep does, befell those at rest
             if not failure.is_unanswered or not question.is_repeatable:  # never after a time-out
                 raise
             # A kept connection that was closed meanwhile is replaced; only a fresh one costs a retry.
             if stream is None and not side.budget.spend():
                 raise
-            side.drop()
         # On a new connection: before several nodes it may lead to another of them.
         return self._exchange(side, self._connect(question.deadline), question)
 
-    def _may_repeat(self, side: _Side, question: _Question) -> bool:
-        return question.is_repeatable and side.budget.spend()
-
-    def _exchange(self, side: _Side, stream: Stream, question: _Question) -> Answer:
+    def _exchange(self, side: _Side, stream: Stream, question: _Question) -> Reply:
         is_kept = False
         try:
             stream.send(question.data, question.deadline)
@@ -298,7 +301,7 @@ class Transport:
                 max_body_bytes=self.options.max_body_bytes,
             )
             is_kept = answer.is_reusable and side.keep(stream, self._clock())
-            return answer
+            return answer.reply
         finally:
             if not is_kept:
                 stream.close()
@@ -334,14 +337,18 @@ class Transport:
         process = os.getpid()
         side = self._sides.get(process)
         if side is None:
-            for parent in list(self._sides):
-                abandoned = self._sides.pop(parent, None)
-                if abandoned is not None:
-                    abandoned.abandon()
+            self._leave_parents(process)
             side = self._sides.setdefault(process, _Side(self._total))
         if self._is_closed:
             raise self._unavailable("is closed", None)
         return side
+
+    def _leave_parents(self, process: int) -> None:
+        for parent in list(self._sides):
+            # Another thread that also found nothing may have put ours there by now.
+            left = None if parent == process else self._sides.pop(parent, None)
+            if left is not None:
+                left.abandon()
 
     def _deadline(self) -> Deadline:
         left = seconds_left()
@@ -350,13 +357,12 @@ class Transport:
             raise self._unavailable("was not asked: nobody waits for the answer any more", None)
         return Deadline(total, self._step, is_fair=total >= min(self._step, _FAIR_SECONDS))
 
-    def _reply(self, answer: Answer) -> Reply:
-        if 300 <= answer.status < 400 and "location" in answer.headers:  # noqa: PLR2004 -- RFC 9110 §15.4
+    def _check_place(self, reply: Reply) -> None:
+        if 300 <= reply.status < 400 and "location" in reply.headers:  # noqa: PLR2004 -- RFC 9110 §15.4
             raise self._unavailable(
                 "redirects elsewhere, which is not followed",
                 "set url to where it answers itself: the active node, or the load balancer",
             )
-        return Reply(answer.status, answer.headers, answer.body, place=self.options.place)
 
     def _report(self, side: _Side, leave: Permit, *, is_success: bool | None) -> None:
         if side.circuit.report(leave, self._clock(), is_success=is_success):
