@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+from cryptography.fernet import Fernet
 
 from bench import peers
 from strongroom.assembly import create_room
@@ -30,7 +34,57 @@ def measure() -> list[dict[str, object]]:
             exported = _child("export", form, folder)
         rows.append(_row(f"import, {form}", imported, 10.0, airflow))
         rows.append(_row(f"export, {form}", exported, 5.0, None))
-    return rows
+    return [*rows, _from_airflow()]
+
+
+def _from_airflow() -> dict[str, object]:
+    """Measure `strongroom airflow import`, start and end of the process included, beside Airflow's export."""
+    key = Fernet.generate_key().decode()
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / "airflow"
+        peers.airflow_database(home, key)
+        start = peers.airflow_export_seconds(home, key)
+        rows = list(_sealed(key))
+        peers.fill_airflow_database(home, rows[:PEER_COUNT])
+        peer = PEER_COUNT / (peers.airflow_export_seconds(home, key) - start)
+        peers.fill_airflow_database(home, rows[PEER_COUNT:])
+        seconds = _import_from_airflow(home, key, folder)
+    return {
+        "path": f"airflow import: {seconds:.1f} s, the whole command",
+        "ours": COUNT / seconds,
+        "peer": peer,
+        "unit": "connections/s",
+        "ratio": COUNT / seconds / peer,
+        "target": "≤ 10 s",
+        "note": f"its peer: `airflow connections export` of {PEER_COUNT}, without its start; it only reads",
+    }
+
+
+def _import_from_airflow(home: Path, key: str, folder: str) -> float:
+    file = Path(folder) / "key"
+    file.write_text(key)
+    environ = {**os.environ, "STRONGROOM_HOME": f"{folder}/room"}
+    strongroom = [sys.executable, "-m", "strongroom"]
+    subprocess.run([*strongroom, "init"], check=True, env=environ, stdout=subprocess.DEVNULL)
+    command = [*strongroom, "airflow", "import", f"--home={home}", f"--fernet-key-file={file}"]
+    start = time.perf_counter()
+    done = subprocess.run(command, check=True, env=environ, capture_output=True, text=True)
+    seconds = time.perf_counter() - start
+    assert done.stdout.startswith(f"{COUNT:,} connections"), done.stdout
+    return seconds
+
+
+def _sealed(key: str) -> Iterator[tuple[object, ...]]:
+    fernet = Fernet(key)
+    for name, held in _connections().items():
+        fields = dict(held)
+        password, extra = (
+            fernet.encrypt(str(fields[what]).encode()).decode() for what in ("password", "extra")
+        )
+        yield (
+            *(name, fields["conn_type"], fields["description"], fields["host"], fields["schema"]),
+            *(fields["login"], fields["port"], password, extra),
+        )
 
 
 def _row(path: str, figures: dict[str, float], seconds: float, peer: float | None) -> dict[str, object]:

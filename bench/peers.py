@@ -11,12 +11,13 @@ import http.client
 import json
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -117,7 +118,7 @@ def round_us(child: subprocess.Popen[str]) -> float:
 def airflow_import_seconds(connections: dict[str, object]) -> float:
     """Time `airflow connections import` of *connections* into a fresh SQLite database, without its start."""
     with tempfile.TemporaryDirectory() as home:
-        airflow = [str(Path(python()).parent / "airflow")]
+        airflow = [_airflow_command()]
         _airflow([*airflow, "db", "migrate"], home)
         first = Path(home) / "one.json"
         first.write_text(json.dumps({"first": {"conn_type": "http"}}))
@@ -127,10 +128,46 @@ def airflow_import_seconds(connections: dict[str, object]) -> float:
         return _airflow([*airflow, "connections", "import", str(many)], home) - start
 
 
-def _airflow(argv: list[str], home: str) -> float:
+def airflow_database(home: Path, key: str) -> None:
+    """Make a metadata database of Airflow's own in *home*, without connections."""
+    home.mkdir()
+    _airflow([_airflow_command(), "db", "migrate"], str(home), AIRFLOW__CORE__FERNET_KEY=key)
+    with closing(sqlite3.connect(home / "airflow.db")) as opened, opened:
+        opened.execute("DELETE FROM connection")
+
+
+def fill_airflow_database(home: Path, rows: Iterable[tuple[object, ...]]) -> None:
+    """
+    Add connections to the database in *home*.
+
+    Each row: conn_id, conn_type, description, host, schema, login, port, and password and extra, sealed.
+    """
+    with closing(sqlite3.connect(home / "airflow.db")) as opened, opened:
+        opened.executemany(
+            "INSERT INTO connection (conn_id, conn_type, description, host, schema, login, port, password,"
+            " extra, is_encrypted, is_extra_encrypted) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1, 1)",
+            rows,
+        )
+
+
+def airflow_export_seconds(home: Path, key: str) -> float:
+    """Time `airflow connections export` of what stands below *home*, the whole command."""
+    command = [_airflow_command(), "connections", "export", str(home / "out.json")]
+    return _airflow(command, str(home), AIRFLOW__CORE__FERNET_KEY=key)
+
+
+def _airflow_command() -> str:
+    return str(Path(python()).parent / "airflow")
+
+
+def _airflow(argv: list[str], home: str, **environ: str) -> float:
     begun = time.perf_counter()
     subprocess.run(
-        argv, env=airflow_environment(home), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        argv,
+        env=airflow_environment(home) | environ,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     return time.perf_counter() - begun
 

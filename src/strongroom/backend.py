@@ -20,7 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from strongroom.errors import (
     BackendConfigError,
@@ -33,13 +33,14 @@ from strongroom.model.entry import (
     MAX_VALUE_BYTES,
     Draft,
     Entry,
-    EntryState,
-    Metadata,
     Summary,
     VersionInfo,
 )
 from strongroom.model.ref import Kind, Ref
 from strongroom.model.secret import Secret
+
+if TYPE_CHECKING:
+    from strongroom.model.held import Held
 
 __all__ = [
     "Backend",
@@ -48,7 +49,6 @@ __all__ = [
     "Fetched",
     "Folding",
     "Health",
-    "Held",
     "Listable",
     "Naming",
     "PathBackend",
@@ -393,32 +393,6 @@ class Folding(Protocol):
         None where it would meet nothing, and where `list` would give it under this very name.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """
-    One thing a place holds, as it holds it: for bringing all of it elsewhere.
-
-    Args:
-        kind: connection or variable.
-        name: as the place has it; it may be no name of ours.
-        team: whose it is, or None for everybody's.
-        secret: a variable's text, or a connection in an Airflow form; None where *state* says why.
-        metadata: what the place knows beside the value.
-        state: `OK`; `PLAIN_TEXT`, which is readable; else why there is no *secret*.
-        problem: the state in words; no value.
-        hint: what to change, or None.
-    """
-
-    kind: Kind
-    name: str
-    team: str | None = None
-    secret: Secret[str] | None = None
-    metadata: Metadata = field(default_factory=Metadata)
-    state: EntryState = EntryState.OK
-    problem: str = ""
-    hint: str | None = None
 
 
 @runtime_checkable

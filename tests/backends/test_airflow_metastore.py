@@ -16,6 +16,7 @@ from strongroom.backends.airflow_metastore import AirflowMetastore, MetastoreOpt
 from strongroom.errors import (
     BackendConfigError,
     BackendUnavailableError,
+    InvalidInputError,
     MalformedEntryError,
     StrongroomError,
 )
@@ -43,6 +44,7 @@ def sealed(text, key=KEY):
 
 class MetastoreContract(BackendContract):
     kind = "sqlite"
+    looks_at_values = True
 
     def make(self, tmp_path):
         self.metadata = Metadata(self.kind, tmp_path)
@@ -60,8 +62,12 @@ class MetastoreContract(BackendContract):
         if ref.kind == "variable":
             self.metadata.put("variable", [{**row, "key": ref.name, "val": sealed(text)}])
             return
-        fields = Connection.parse(text).to_dict(reveal=True)
-        extra = fields.pop("extra")
+        try:
+            fields = Connection.parse(text).to_dict(reveal=True)
+            extra = fields.pop("extra")
+        except InvalidInputError:
+            # The database holds fields and no texts: what does not parse there is an extra.
+            fields, extra = {"conn_type": "http", "password": ""}, [text]
         self.metadata.put(
             "connection",
             [

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
-    from strongroom.backend import Held
+    from strongroom.model.held import Held
     from strongroom.model.ref import Kind
 
 __all__ = ["BACKEND", "AirflowMetastore", "MetastoreOptions"]

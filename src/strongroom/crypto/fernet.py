@@ -62,11 +62,10 @@ class Fernet:
         Open *token*: `OK` with its text, or why not: `NOT_A_TOKEN`; `WRONG_KEY` also where the token
         was changed, which looks the same; `UNPARSABLE` where it holds no UTF-8.
         """
-        if not _is_token(token):
-            return EntryState.NOT_A_TOKEN, None
-        opened = self._open(token.encode())
+        # What no key opens is looked at again: for all others a second decoding would be in vain.
+        opened = self._open(token.encode("utf-8", "surrogatepass"))
         if opened is None:
-            return EntryState.WRONG_KEY, None
+            return (EntryState.WRONG_KEY if _is_token(token) else EntryState.NOT_A_TOKEN), None
         try:
             return EntryState.OK, Secret(opened.decode("utf-8"))
         except UnicodeDecodeError:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from strongroom.backend import Dumpable, Held, Listable
+from strongroom.backend import Dumpable, Listable
 from strongroom.errors import (
     BackendUnavailableError,
     ConflictError,
@@ -34,6 +34,7 @@ from strongroom.model.connection import Connection, Dialect
 from strongroom.model.document import decode, format_connections, format_variables, parse
 from strongroom.model.entry import MUST_BE_ABSENT, EntryState
 from strongroom.model.environment import Place, parse_environment, spell_all
+from strongroom.model.held import Held
 from strongroom.model.secret import Secret
 from strongroom.model.variable import Variable
 from strongroom.service.entries import Change

@@ -22,9 +22,9 @@ from strongroom.transfer.naming import NameToChange, places_to_change, rename_al
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from strongroom.backend import Held
     from strongroom.model.connection import Dialect
     from strongroom.model.environment import Place
+    from strongroom.model.held import Held
     from strongroom.model.ref import Kind
 
 __all__ = ["MASK", "Item", "Line", "Plan", "Report", "plan_held", "plan_import"]
@@ -218,6 +218,8 @@ def _read_entry(held: Held, dialect: Dialect) -> Connection | Variable | str:
         return held.problem or "it cannot be read"
     if held.kind == "variable":
         return Variable(key=held.name, value=held.secret, description=held.metadata.description)
+    if held.connection is not None:
+        return held.connection
     try:
         return Connection.parse(held.secret.reveal(), dialect)
     except InvalidInputError as error:

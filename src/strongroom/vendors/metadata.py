@@ -17,11 +17,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from strongroom.backend import Held
 from strongroom.crypto.fernet import Fernet
 from strongroom.errors import BackendConfigError, InvalidInputError
 from strongroom.model.connection import Connection
 from strongroom.model.entry import EntryState, Metadata, check_value
+from strongroom.model.held import Held
 from strongroom.model.secret import Secret
 from strongroom.vendors.database import Question, open_database
 from strongroom.vendors.database_url import DatabaseUrl
@@ -187,15 +187,16 @@ class MetadataDatabase:
         fields: dict[str, object] = {name: _text(row[name]) for name in _TEXTS}
         for name, flag in (("password", "is_encrypted"), ("extra", "is_extra_encrypted")):
             fields[name] = opened.take(name, _text(row[name]), is_sealed=row[flag], fernet=self._fernet)
-        text, conn_type = _formatted(fields, row["port"], opened) if opened.is_readable else (None, None)
+        fields["port"] = row["port"]
+        text, made = _made(fields, opened) if opened.is_readable else (None, None)
+        conn_type = made.conn_type if made is not None else _text(row["conn_type"])
         return Held(
             kind="connection",
             name=_text(row["conn_id"]) or "",
             team=_team(row),
             secret=text,
-            metadata=Metadata(
-                description=_text(row["description"]), conn_type=conn_type or _text(row["conn_type"])
-            ),
+            connection=made,
+            metadata=Metadata(description=_text(row["description"]), conn_type=conn_type),
             state=opened.state,
             problem=opened.problem,
             hint=opened.hint,
@@ -266,13 +267,12 @@ class _Opened:
         return f"{what} sealed by another Fernet key, or changed since"
 
 
-def _formatted(
-    fields: dict[str, object], port: object, opened: _Opened
-) -> tuple[Secret[str] | None, str | None]:
+def _made(fields: dict[str, object], opened: _Opened) -> tuple[Secret[str] | None, Connection | None]:
     try:
-        # From fields, not through a text: a text form takes the port 0 for none.
-        connection = Connection.from_dict(fields).replace(port=port)
-        return connection.format("json"), connection.conn_type
+        connection = Connection.from_dict(fields)
+        if fields["port"] == 0:  # which a text form would take for none
+            connection = connection.replace(port=0)
+        return connection.format("json"), connection
     except InvalidInputError as error:
         opened.note(EntryState.UNPARSABLE, str(error))
         return None, None
