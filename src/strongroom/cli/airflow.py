@@ -125,9 +125,9 @@ def import_(
     Import the connections and variables of Airflow's own database.
 
     The database and its Fernet keys are those of the Airflow found here, unless options name others; it is
-    only read. All of it is imported, or nothing. Teams and descriptions are kept; --team is for what has none. Names that are held already
-    are skipped. An entry that cannot be opened is refused with the reason, and then nothing is written
-    unless --keep-going is said.
+    only read. All of it is imported, or nothing. Teams and descriptions are kept; --team is for what has
+    none. Names that are held already are skipped. An entry that cannot be opened is refused with the reason,
+    and then nothing is written unless --keep-going is said.
 
     Example:
       $ strongroom airflow import --dry-run
