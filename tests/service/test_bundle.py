@@ -10,9 +10,13 @@ import pytest
 
 from cli_shell import Shell
 from parts.project import CANARY, Project
-from strongroom.assembly import open_doctor
+from strongroom.assembly import open_doctor, room_of
+from strongroom.chain import Link
 from strongroom.model.ref import Ref
 from strongroom.service.bundle import make_bundle
+from strongroom.service.doctor import Case
+from strongroom.settings import load
+from strongroom.testing.fakes import Slow, frozen_clock
 
 PLANTED = f"""
 [lookup]
@@ -104,6 +108,21 @@ def test_hosts_show_only_where_they_are_asked_for_and_never_user_info(project):
     project.settings(f'[backend.vault]\nurl = "https://{CANARY}@vault.corp:8200/{CANARY}"\n')
     options = bundle(project, has_hosts=True)["settings"]["backend"]["vault"]["options"]
     assert options == {"url": "https://vault.corp:8200"}
+
+
+def test_what_gives_no_answer_in_time_is_left_and_the_rest_is_told(tmp_path):
+    slow = Slow()
+    settings = load(environ={"STRONGROOM_HOME": str(tmp_path)}, cwd=tmp_path)
+    room = room_of([Link(backend=slow)], settings, clock=frozen_clock)
+    slow.hold()
+    try:
+        case = Case(clock=frozen_clock, settings=settings, room=room, audit=room.audit)
+        made = make_bundle(case, [], version="1", seconds=0.1)
+        assert made["inventory"] == {"trouble": "no_time"}
+        assert made["audit"]["is_ok"]
+    finally:
+        slow.release()
+        room.close()
 
 
 def test_settings_that_are_wrong_make_a_bundle_too(project):

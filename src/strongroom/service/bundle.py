@@ -16,6 +16,7 @@ import platform
 import re
 import sqlite3
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields, is_dataclass
@@ -23,6 +24,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from strongroom.backend import load
+from strongroom.bulkhead import Bulkhead, Flight
 from strongroom.errors import StrongroomError
 from strongroom.settings import SecretSource
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["make_bundle"]
 
 FORMAT = 1
+LOOK_SECONDS = 15.0
 _RECORDS = 20  # last ones of the audit log
 
 _PACKAGES = (
@@ -70,7 +73,12 @@ _NUMBERS = re.compile(r".*(?:timeout|seconds|ttl|version|retries|max_.*|min_.*)"
 
 
 def make_bundle(
-    case: Case, findings: Sequence[Finding], *, version: str, has_hosts: bool = False
+    case: Case,
+    findings: Sequence[Finding],
+    *,
+    version: str,
+    has_hosts: bool = False,
+    seconds: float = LOOK_SECONDS,
 ) -> dict[str, Any]:
     """
     Give the support file as plain JSON types.
@@ -80,7 +88,13 @@ def make_bundle(
         findings: of a doctor; their names and levels are kept, not their words.
         version: of Strongroom.
         has_hosts: keep hosts and ports of URLs.
+        seconds: for all that has to be asked; what gives no answer until then is left.
     """
+    looks = {
+        "backends": lambda: _backends(case),
+        "inventory": lambda: _inventory(case),
+        "audit": lambda: _audit(case),
+    }
     return {
         "format": FORMAT,
         "made_at": case.clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -88,9 +102,7 @@ def make_bundle(
         "environment": _environment(case.around.environ if case.around else {}),
         "settings": _settings(case.settings, has_hosts=has_hosts) if case.settings else None,
         "trouble": case.trouble.code if case.trouble else None,
-        "backends": _told(lambda: _backends(case)),
-        "inventory": _told(lambda: _inventory(case)),
-        "audit": _told(lambda: _audit(case)),
+        **_told(looks, seconds),
         "findings": [
             {"name": name, "level": level, "count": count}
             for (name, level), count in Counter((found.name, found.level) for found in findings).items()
@@ -98,9 +110,22 @@ def make_bundle(
     }
 
 
-def _told(look: Callable[[], Any]) -> Any:  # noqa: ANN401 -- plain JSON types
+def _told(looks: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, Any]:
+    """Give what each of *looks* tells, all made at once; the trouble of one stands in its place."""
+    until = time.monotonic() + seconds
+    bench = Bulkhead("the support file", threads=len(looks))
     try:
-        return look()
+        flights = {name: bench.submit(look) for name, look in looks.items()}
+        return {name: _landed(flight, until) for name, flight in flights.items()}
+    finally:
+        bench.close()
+
+
+def _landed(flight: Flight[Any], until: float) -> Any:  # noqa: ANN401 -- plain JSON types
+    if not flight.wait(until - time.monotonic()):
+        return {"trouble": "no_time"}
+    try:
+        return flight.answer()
     except (StrongroomError, OSError) as error:
         return {"trouble": getattr(error, "code", type(error).__name__)}
 

@@ -6,7 +6,8 @@ looked at in `strongroom.insight`; here is the runner and what only an open room
 
 Rules of this file:
 
-1. Every look is made on a thread of its own and left after `LOOK_SECONDS`: what it found until then counts.
+1. All looks are made at once, each on a thread of its own, and left after `LOOK_SECONDS`: what one found
+   until then counts.
 2. Trouble of one look is a finding, and never hides what the others found.
 3. A value is read only where the caller asked for it (`is_deep`), and recorded as a read like any other.
 """
@@ -15,13 +16,14 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.backend import load
-from strongroom.bulkhead import Bulkhead
+from strongroom.bulkhead import Bulkhead, Flight
 from strongroom.errors import BackendConfigError, StrongroomError
 from strongroom.insight import airflow, bounds, cloud, hygiene
 from strongroom.insight.finding import LEVELS, NAMES, Finding, Surroundings, failed
@@ -91,7 +93,8 @@ class Doctor:
             looks.append(_Look("the connections", lambda: look_deep(room), DEEP_SECONDS))
         bench = Bulkhead("the doctor", threads=len(looks) + 1)
         try:
-            found = [finding for look in looks for finding in _made(bench, look)]
+            begun = [_begin(bench, look) for look in looks]
+            found = [finding for look in begun for finding in look.findings()]
         finally:
             bench.close()
         chosen = [finding for finding in found if not only or finding.name in only]
@@ -191,23 +194,37 @@ class _Look(NamedTuple):
     seconds: float = LOOK_SECONDS
 
 
-def _made(bench: Bulkhead, look: _Look) -> list[Finding]:
+class _Begun(NamedTuple):
+    """A look under way: what it found so far, and until when it is waited for."""
+
+    look: _Look
+    flight: Flight[None]
+    found: list[Finding]
+    until: float
+
+    def findings(self) -> list[Finding]:
+        """Wait for it and give what it found; trouble of its own is one more finding."""
+        what, seconds = self.look.what, self.look.seconds
+        try:
+            if not self.flight.wait(self.until - time.monotonic()):
+                left = failed("warning", f"{what} took over {seconds:g} s to look at, and was left")
+                return [*self.found, left]
+            self.flight.answer()
+        except StrongroomError as error:
+            self.found.append(failed("error", f"{what}: {error}", error.hint or ""))
+        except OSError as error:
+            reason = os.strerror(error.errno or 0).lower()
+            self.found.append(failed("error", f"{what}: a file cannot be looked at ({reason})"))
+        except Exception as error:  # noqa: BLE001 -- a look that fails must not hide the others; its class alone
+            self.found.append(failed("error", f"{what} could not be looked at ({type(error).__name__})"))
+        return self.found
+
+
+def _begin(bench: Bulkhead, look: _Look) -> _Begun:
     found: list[Finding] = []
-    what, seconds = look.what, look.seconds
-    try:
-        flight = bench.submit(lambda: found.extend(look.work()))
-        # A list, not the generator: what was found before the trouble stays.
-        if not flight.wait(seconds):
-            return [*found, failed("warning", f"{what} took over {seconds:g} s to look at, and was left")]
-        flight.answer()
-    except StrongroomError as error:
-        found.append(failed("error", f"{what}: {error}", error.hint or ""))
-    except OSError as error:
-        reason = os.strerror(error.errno or 0).lower()
-        found.append(failed("error", f"{what}: a file cannot be looked at ({reason})"))
-    except Exception as error:  # noqa: BLE001 -- a look that fails must not hide the others; its class alone
-        found.append(failed("error", f"{what} could not be looked at ({type(error).__name__})"))
-    return list(found)
+    # A list, not the generator: what was found before trouble stays.
+    flight = bench.submit(lambda: found.extend(look.work()))
+    return _Begun(look, flight, found, time.monotonic() + look.seconds)
 
 
 # --- around the room -------------------------------------------------------------------------------
