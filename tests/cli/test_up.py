@@ -191,6 +191,22 @@ def test_settings_that_are_there_are_used_and_the_rest_is_only_told(shell):
     assert not (shell.folder / ".strongroom").exists()
 
 
+def test_beside_settings_the_commands_that_bring_in_the_rest_are_named_and_work(shell, airflow):
+    (shell.folder / "strongroom.toml").write_text('chain = ["env", "native"]\n')
+    (shell.folder / ".env").write_text(DOTENV)
+    found = facts(shell, "up --no")
+    typed = [line for line in found["next"] if " import " in line]
+    assert typed == [
+        "strongroom airflow import --home ./home/airflow",
+        "strongroom connections import ./.env",
+        "strongroom variables import ./.env",
+    ]
+    for line in typed:
+        assert shell(line.removeprefix("strongroom ")).code == 0
+    after = facts(shell, "up --no")
+    assert (after["connections"], after["variables"]) == (61, 19)
+
+
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_a_dotenv_that_git_would_take_along_is_warned_of(shell):
     subprocess.run(["git", "init", "-q", str(shell.folder)], check=True)

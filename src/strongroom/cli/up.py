@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shutil import get_terminal_size
@@ -114,7 +114,7 @@ class _Up:
             survey = Survey.of(room, self._session, self._trouble)
             found = self._beside(discovery) if self._is_said else discovery.places
             self._show(found, survey)
-            offer = _Offer()
+            offer = _Offer(imports=self._imports(discovery, room) if self._is_said else [])
             if not self._is_said:
                 kept = [place.name for place in discovery.asked if _is_kept(place, survey, unmade)]
                 offer = self._offered(discovery, kept, survey, room, has_store=has_store)
@@ -209,6 +209,18 @@ class _Up:
             for place in discovery.places
             if place.kind != "env" and not any(_is_same(place, backend) for backend in known)
         )
+
+    def _imports(self, discovery: Discovery, room: Room) -> list[tuple[str, str]]:
+        """Give the commands that bring in what stands beside the settings, each with why."""
+        if not any("write" in backend.abilities for backend in room.backends.list()):
+            return []
+        unnamed = {place.name for place in self._beside(discovery)}
+        return [
+            (typed, f"bring in what {place.where} holds")
+            for place in discovery.asked
+            if place.name in unnamed
+            for typed in _commands_for(place)
+        ]
 
     # --- showing -----------------------------------------------------------------------------------
 
@@ -314,6 +326,7 @@ class _Offer:
         importable: entries that the store does not hold.
         lines: what became of each in the import; None where there was none.
         commands: of Airflow's configuration, that were not run.
+        imports: what to type to bring in what stands beside the settings, and why.
     """
 
     files: list[NewFile] = field(default_factory=list)
@@ -321,6 +334,7 @@ class _Offer:
     importable: int = 0
     lines: list[Line] | None = None
     commands: list[str] = field(default_factory=list)
+    imports: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def open(self) -> str:
@@ -390,6 +404,18 @@ def _said(backend: BackendSettings, key: str) -> object:
         return None
 
 
+def _commands_for(place: Place) -> Iterator[str]:
+    """Give what to type to bring in all that *place* holds; nothing where no command reads such a place."""
+    for key, value in (place.table or {}).items():
+        path = shell_word(_near(value)) if isinstance(value, Path) else ""
+        if key == "airflow_home":
+            yield f"strongroom airflow import --home {path}"
+        elif path:
+            nouns = [noun for noun in ("connections", "variables") if key.startswith(noun)]
+            both = ["connections", "variables"] if key in ("environment", "settings") else []
+            yield from (f"strongroom {noun} import {path}" for noun in nouns or both)
+
+
 def _near(path: Path) -> str:
     return f"./{path.relative_to(Path.cwd())}" if path.is_relative_to(Path.cwd()) else str(path)
 
@@ -424,7 +450,7 @@ def _copy(settings: Settings) -> str:
 def _next(survey: Survey, offer: _Offer) -> list[tuple[str, str]]:
     """Give the commands to type next, each with why."""
     doctor = ("strongroom doctor", "see what is as it should be")
-    again = [("strongroom up --yes", offer.open)] if offer.open else []
+    again = [*([("strongroom up --yes", offer.open)] if offer.open else []), *offer.imports]
     if not survey.total:
         return [
             *again,
