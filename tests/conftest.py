@@ -58,3 +58,9 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.path in wanting:
             item.add_marker(pytest.mark.skip(reason=WITHOUT_STORE))
+
+
+def pytest_sessionfinish():
+    databases = sys.modules.get("parts.databases")
+    if databases is not None:
+        databases.stop_all()

@@ -27,6 +27,15 @@ import pytest
 DATA = Path(__file__).parents[1] / "data"
 KINDS = ("sqlite", "postgresql", "mariadb")
 _numbers = count()
+_stops = []
+
+
+@atexit.register
+def stop_all():
+    """Stop every server of this process; conftest calls it too: a worker of xdist ends without `atexit`."""
+    while _stops:
+        _stops.pop()()
+
 
 # Airflow's own types in each database; `team` since 3.2.
 _TYPES = {
@@ -145,7 +154,7 @@ def postgresql():
             server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
 
-    atexit.register(stop)
+    _stops.append(stop)
     rules = Path(folder) / "pg_hba.conf"
     rules.write_text(f"local all guarded scram-sha-256\n{rules.read_text()}")
     found = Server("postgresql", folder)
@@ -192,7 +201,7 @@ def start_mariadb(folder, install, daemon):
         process.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
-    atexit.register(stop)
+    _stops.append(stop)
     found = Server("mariadb", str(socket), process)
     wait_for(lambda: process.poll() is not None or _answers(found))
     return found
