@@ -385,7 +385,7 @@ def _check_private(found: os.stat_result, path: str, key: str) -> None:
         raise SettingsError(
             f"the secret file {path} for {key} may be read or changed by others",
             key=key,
-            hint=f"chmod 600 {path}",
+            hint=f"chmod 600 {_word(path)}",
         )
 
 
@@ -503,7 +503,7 @@ def _require_consent(found: _Found, environ: Mapping[str, str]) -> None:
     raise SettingsError(
         f"nobody agreed yet to what {needed.file} runs or asks: {', '.join(needed.parts)}",
         key=next(iter(needed.parts)),
-        hint=f"strongroom up shows it and asks; or, if you trust it, name it: --config {needed.file}",
+        hint=f"strongroom up shows it and asks; or, if you trust it, name it: --config {_word(needed.file)}",
     )
 
 
@@ -539,7 +539,7 @@ def _is_file(path: Path, *, must_be_ours: bool) -> bool:
         # A settings file can name commands to run: one that was only come across must be our own.
         raise SettingsError(
             f"the settings file {path} belongs to another user",
-            hint=f"if you trust it, name it: --config {path}",
+            hint=f"if you trust it, name it: --config {_word(path)}",
         )
     return stat.S_ISREG(found.st_mode)
 
@@ -568,7 +568,7 @@ def _personal(folder: Path) -> Path | None:
         if found.st_mode & closed:
             mode = "700" if each is inner else "600"
             raise SettingsError(
-                f"the personal settings {each} are open to others", hint=f"chmod {mode} {each}"
+                f"the personal settings {each} are open to others", hint=f"chmod {mode} {_word(each)}"
             )
     return path
 
@@ -624,7 +624,9 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise SettingsError(f"the settings file {path} cannot be read ({_reason(error)})") from None
     if mode & 0o002:
-        raise SettingsError(f"the settings file {path} may be changed by anybody", hint=f"chmod o-w {path}")
+        raise SettingsError(
+            f"the settings file {path} may be changed by anybody", hint=f"chmod o-w {_word(path)}"
+        )
     if len(data) > _MAX_FILE_BYTES:
         raise SettingsError(f"the settings file {path} has more than {_MAX_FILE_BYTES} bytes")
     return _parse(data, path)
@@ -645,6 +647,13 @@ def _parse(data: bytes, path: Path) -> dict[str, Any]:
         raise SettingsError(
             f"the settings file {path} is not TOML{f' at {where[1]}' if where else ''}"
         ) from None
+
+
+def _word(path: str | Path) -> str:
+    """Give *path* as it is typed in a shell: a stranger may have named it."""
+    import shlex  # noqa: PLC0415 -- only for hints
+
+    return shlex.quote(str(path))
 
 
 def _reason(error: OSError) -> str:

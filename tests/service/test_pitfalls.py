@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sqlite3
+import subprocess
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import pytest
 
 from parts.project import CANARY, Project
 from strongroom.assembly import create_room
-from strongroom.insight.finding import NAMES
+from strongroom.insight import hygiene
+from strongroom.insight.finding import NAMES, Surroundings
 from strongroom.model.entry import Metadata
 from strongroom.model.ref import Ref
 
@@ -365,6 +367,43 @@ def test_each_pitfall_is_found_by_its_name_with_a_fix_and_without_the_secret(pro
     assert first.docs == f"docs/doctor.md#{name}"
     assert first.fix or name in ("local-owner", "reminder-due")
     assert CANARY not in repr(found)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".strongroom/'; touch ran; '",
+        ".strongroom/$(touch ran)",
+        ".strongroom/-x",
+        "$(touch ran)/secret",
+        "plain/[a] *?\\",
+        "plain/!not",
+        "plain/#not",
+    ],
+)
+def test_a_fix_that_is_typed_mends_what_it_is_for_whatever_a_stranger_named_the_file(project, name):
+    path = project.write(f"work/{name}", CANARY, mode=0o644)
+    project.write("work/.gitignore", ".env\nkeys/\n", mode=0o644)
+    files = [hygiene.SecretFile(path, "the file")]
+    around = Surroundings(environ=project.environ, cwd=project.work, home=project.home)
+
+    def look() -> list:
+        found = [*hygiene.open_to_others(files), *hygiene.in_git(files, around)]
+        return [finding for finding in found if finding.level != "note" and str(path) in finding.what]
+
+    def mend() -> None:
+        for finding in look():
+            typed = finding.fix.partition("; ignore it")[0]
+            subprocess.run(typed, shell=True, check=True, cwd=project.folder, env=project.environ)
+
+    assert len(look()) == 2
+    mend()
+    assert look() == []
+    project.git("add", "-f", "--", f"./{name}")
+    assert [finding.level for finding in look()] == ["error"]
+    mend()
+    assert look() == []
+    assert not list(project.folder.rglob("ran"))
 
 
 # Found on parts that no project has by itself; each has its test in test_doctor.py.

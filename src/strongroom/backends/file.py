@@ -28,6 +28,7 @@ from datetime import datetime, timedelta, timezone
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from strongroom.backend import Backend, Health, check_size, ephemeral_version
@@ -349,7 +350,7 @@ class File(Backend):
         if status.st_uid not in (0, os.geteuid()):
             raise self._denied(path, "belongs to another user")
         if status.st_mode & _WRITABLE_BY_ALL:
-            raise self._denied(path, "may be written by everybody", hint=f"chmod o-w {path}")
+            raise self._denied(path, "may be written by everybody", hint=f"chmod o-w {quote(str(path))}")
 
     def _denied(self, path: Path, why: str, *, hint: str | None = None) -> AccessDeniedError:
         return AccessDeniedError(f"the file {path} of the backend {self.name} {why}", reason=why, hint=hint)

@@ -17,6 +17,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from strongroom.insight.finding import Finding, Level, Surroundings, named
@@ -46,6 +47,7 @@ NOT_PRODUCTION = frozenset(
 
 _PERSONAL_FOLDER = ".strongroom"
 _MAX_PERSONAL_FILES = 200
+_MEANING = re.compile(r"[\\*?\[]|^[#!]| $")  # what gitignore(5) takes for more than itself
 _CONTAINER_SECRETS = (
     "/run/secrets/",
     "/var/run/secrets/",
@@ -213,14 +215,14 @@ def open_to_others(files: Iterable[SecretFile]) -> Iterator[Finding]:
                 name="owned-by-another",
                 level="error",
                 what=f"{file.what} {file.path} belongs to another user",
-                fix=f"chown {os.geteuid()} {file.path}",
+                fix=f"chown {os.geteuid()} {quote(str(file.path))}",
             )
         if stat.S_IMODE(found.st_mode) & 0o077:
             yield Finding(
                 name="readable-by-others",
                 level=file.level,
                 what=f"{file.what} {file.path} is open to others",
-                fix=f"chmod {file.mode:o} {file.path}",
+                fix=f"chmod {file.mode:o} {quote(str(file.path))}",
             )
 
 
@@ -244,22 +246,35 @@ def in_git(files: Sequence[SecretFile], around: Surroundings) -> Iterator[Findin
                 name="secret-in-git",
                 level="error",
                 what=f"git keeps {path}, which holds secrets",
-                fix=f"git rm --cached {path}; ignore it; change the secrets, which the history keeps",
+                fix=f"{_git(path, 'rm --cached')}; ignore it; change the secrets, which the history keeps",
             )
         elif verdict == "not ignored":
             yield Finding(
                 name="secret-in-git",
                 level="warning",
                 what=f"{path} holds secrets, stands in a git work tree and is not ignored",
-                fix=f"echo '{path.name}' >> {path.parent / '.gitignore'}",
+                fix=_ignoring(path),
             )
         else:
             yield Finding(
                 name="secret-in-git",
                 level="note",
                 what=f"{path} stands in a git work tree, and git cannot tell whether it is ignored",
-                fix=f"git check-ignore -v {path}",
+                fix=_git(path, "check-ignore -v"),
             )
+
+
+def _git(path: Path, command: str) -> str:
+    """Give what to type so that git does *command* with *path*, wherever it is typed."""
+    return f"git -C {quote(str(path.parent))} {command} -- {quote(path.name)}"
+
+
+def _ignoring(path: Path) -> str:
+    """Give what to type so that git ignores *path*; a stranger's repository may have named it."""
+    # What stands in `.strongroom` is ignored as a whole, as `strongroom up` does it.
+    is_personal = path.parent.name == _PERSONAL_FOLDER
+    pattern = "*" if is_personal else _MEANING.sub(r"\\\g<0>", path.name)
+    return f"printf '%s\\n' {quote(pattern)} >> {quote(str(path.parent / '.gitignore'))}"
 
 
 def _personal(cwd: Path) -> list[Path]:

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.backend import load
@@ -269,5 +270,5 @@ def _writable_by_others(path: Path) -> Iterator[Finding]:
             name="settings-file",
             level="warning",
             what=f"the settings file {path} may be changed by others",
-            fix=f"chmod go-w {path}",
+            fix=f"chmod go-w {quote(str(path))}",
         )

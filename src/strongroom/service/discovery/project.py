@@ -6,6 +6,7 @@ import os
 import re
 import stat
 from dataclasses import replace
+from shlex import quote
 from typing import TYPE_CHECKING, Literal
 
 from strongroom.errors import InvalidInputError
@@ -125,7 +126,9 @@ def _form(text: str) -> _Form | None:
 def _warning(path: Path, verdict: str, around: Surroundings) -> str:
     shown = around.shown(path)
     if verdict == "tracked":
-        return f"{shown} is in git with all it holds: git rm --cached {path.name}, then change its secrets"
+        there = "" if path.parent == around.cwd else f"-C {quote(str(path.parent))} "
+        typed = f"git {there}rm --cached {path.name}"
+        return f"{shown} is in git with all it holds: {typed}, then change its secrets"
     if verdict == "not ignored":
         return f"{shown} is not ignored by git: add {path.name} to .gitignore"
     return f"whether git ignores {shown} cannot be told: see that .gitignore names it"
