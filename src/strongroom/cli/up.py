@@ -461,7 +461,10 @@ def _next(survey: Survey, offer: _Offer) -> list[tuple[str, str]]:
     ref = survey.first[0].ref
     commands = [
         *again,
-        (f"strongroom explain {ref.kind} {shell_word(ref.name)}", "see what answers, and why"),
+        (
+            f"strongroom explain {ref.kind} {'-- ' * ref.name.startswith('-')}{shell_word(ref.name)}",
+            "see what answers, and why",
+        ),
     ]
     if survey.example is not None:
         ref = survey.example.ref
