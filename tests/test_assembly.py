@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,16 @@ def config(tmp_path: Path, text: str) -> Path:
 
 
 # --- opening -----------------------------------------------------------------------------------------
+
+
+def test_no_folder_of_a_store_is_open_to_others_whatever_the_umask(tmp_path):
+    before = os.umask(0)
+    try:
+        create_room(environ={"HOME": str(tmp_path)}, cwd=tmp_path).close()
+    finally:
+        os.umask(before)
+    folders = [path for path in tmp_path.rglob("*") if path.is_dir()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o700}
 
 
 def test_opening_makes_nothing(environ, home, tmp_path):

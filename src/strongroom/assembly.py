@@ -138,6 +138,7 @@ def create_room(
     ways = _Ways(environ=environ, clock=_now, ask=passphrase)
     if not _has_key(settings):
         require_store_tools()
+        _make_parents(settings.audit.path)
         log = AuditLog(settings.audit.path, deployment=settings.deployment, clock=ways.clock)
         try:
             guard = Guard(OwnerPolicy(local_owner()), log)
@@ -393,6 +394,13 @@ def _has_key(settings: Settings) -> bool:
         return bool(Barrier(store, (), deployment=settings.deployment, clock=_now).keys())
     finally:
         store.close()
+
+
+def _make_parents(path: Path) -> None:
+    """Make the missing folders above *path* closed to others, which `mkdir(parents=True)` does not."""
+    with suppress(OSError):  # the log or the store tells it, in its words
+        for folder in reversed([folder for folder in path.parents if not folder.exists()]):
+            folder.mkdir(mode=0o700)
 
 
 def _create(settings: Settings, ways: _Ways) -> None:
