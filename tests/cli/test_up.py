@@ -238,6 +238,15 @@ def test_each_offer_is_asked_about_and_done_on_a_yes(shell):
     assert shell("read a --field password").out == CANARY
 
 
+def test_on_a_narrow_terminal_why_something_cannot_be_read_stays(shell, airflow):
+    (airflow / "airflow.cfg").unlink()
+    seen = on_terminal(["up", "--no"], shell.environ, cwd=shell.folder, columns=80)
+    assert "76 that cannot be read" in seen.text
+    assert "Fernet key" in seen.text
+    table = seen.text.partition("PROBLEM")[2].partition("more:")[0]
+    assert max(map(len, table.splitlines())) <= 80
+
+
 def test_a_no_changes_nothing_and_names_the_command(shell):
     (shell.folder / ".env").write_text(DOTENV)
     question = "[y/N] "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import sys
 
@@ -152,6 +153,15 @@ def test_the_file_is_its_owners_alone_and_replaces_none_that_is_there(shell):
     assert path.read_text() != "mine"
     assert shell("doctor --bundle").code == 0
     assert (shell.folder / "strongroom-support.json").exists()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_force_replaces_files_and_nothing_else(shell, make):
+    path = shell.folder / "there"
+    make(path)
+    before = path.lstat()
+    assert shell("doctor --bundle there --force").code == 2
+    assert path.lstat() == before
 
 
 def test_what_belongs_to_the_bundle_is_refused_without_it(shell):

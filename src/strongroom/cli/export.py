@@ -179,6 +179,9 @@ def write_private(path: Path, text: str, *, force: bool) -> None:
         ConflictError: there is one already, and *force* is not set.
         InvalidInputError: it cannot be written there.
     """
+    if force and path.exists() and not path.is_symlink() and not path.is_file():
+        # A device, a pipe: renaming over it would take it away from everybody.
+        raise InvalidInputError("what stands there is no plain file", hint="name a file")
     draft = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}")
     try:
         with open(draft, "x", encoding="utf-8", opener=_private) as file:

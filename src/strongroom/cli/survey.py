@@ -35,10 +35,11 @@ _COLUMNS = (
     Column("conn_type", "TYPE", 3),
     Column("backend", "BACKEND"),
     Column("shadowed", "HIDES", 1, styles={"": "yellow"}),
-    Column("problem", "PROBLEM", 1, styles={"": "red"}),
     Column("version", "VERSION", 4, is_number=True),
     Column("changed_at", "CHANGED", 4, styles={"": "dim"}),
 )
+# Where there is any it is what people look for: on a narrow terminal it folds, and does not go.
+_PROBLEM = Column("problem", "PROBLEM", styles={"": "red"})
 _PLACE_COLUMNS = (
     Column("name", "PLACE", styles={"": "bold"}),
     Column("title", "WHAT", 1),
@@ -189,7 +190,8 @@ def show_survey(session: Session, survey: Survey) -> None:
         return
     write(survey.sentence)
     write("")
-    show_rows(session, _COLUMNS, [[facts_of_row(row) for row in survey.first]])
+    columns = (*_COLUMNS, _PROBLEM) if any(row.problem for row in survey.first) else _COLUMNS
+    show_rows(session, columns, [[facts_of_row(row) for row in survey.first]])
     if survey.total > len(survey.first):
         write(f"… and {survey.total - len(survey.first):,} more: strongroom inventory")
     for clash in survey.clashes[:_CLASHES_SHOWN]:
