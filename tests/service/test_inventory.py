@@ -118,6 +118,14 @@ def test_names_that_the_environment_cannot_tell_apart_clash(house):
     assert {ref.name for ref in clash.refs} == {"region", "Region"}
 
 
+def test_an_entry_that_answers_for_several_names_counts_once(house):
+    env = Env("env", EnvOptions(), {"AIRFLOW_VAR_X": "1", "AIRFLOW_VAR_Y": "1"}, house.clock)
+    inventory = house.room(env, Memory("native", held("x", "X"))).inventory
+    tally = inventory.tally()
+    assert sum(len(page) for page in inventory.pages(tally=tally)) == 3
+    assert tally.entries == {"env": 2, "native": 2}
+
+
 def test_without_two_spellings_nothing_clashes(house):
     env = Env("env", EnvOptions(), {"AIRFLOW_VAR_REGION": "eu"}, frozen_clock)
     assert house.room(env, Memory("native", held("region"))).inventory.clashes() == []

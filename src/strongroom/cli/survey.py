@@ -91,11 +91,10 @@ class Survey:
             if len(group) < _SHOWN:
                 group.append(row)
         made.first = [row for group in shown for row in group][:_SHOWN]
-        made.counts, made.clashes = tally.counts, tally.clashes
+        made.counts, made.clashes, made.entries = tally.counts, tally.clashes, tally.entries
         return made
 
     def _count(self, row: Row, stores: set[str]) -> None:
-        self.entries.update((row.backend, *row.shadowed))
         if not row.is_readable:
             self.states[row.state] += 1
         elif stores.isdisjoint((row.backend, *row.shadowed)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain as chained
@@ -145,6 +146,10 @@ class Tally:
 
     Args:
         spellings: by the name of a backend, how it spells a Ref (None where it cannot).
+
+    Attributes:
+        entries: by the name of a backend, how many entries it holds: one that answers for several names
+            counts once.
     """
 
     def __init__(self, spellings: Mapping[str, Callable[[Ref], str | None]]) -> None:
@@ -154,6 +159,8 @@ class Tally:
         self._places: set[str] = set()
         self._shadowed = 0
         self._unreadable = 0
+        self._held: dict[str, set[str | Ref]] = {name: set() for name in spellings}
+        self.entries: Counter[str] = Counter()
 
     def add(self, row: Row) -> None:
         """Count a row that answers for its name."""
@@ -161,6 +168,7 @@ class Tally:
         self._places.update((row.backend, *row.shadowed))
         self._shadowed += len(row.shadowed)
         self._unreadable += not row.is_readable
+        self._count(row)
         for name, spell in self._spellings.items():
             # A backend's own listing gives one name for each spelling; other backends' names tell the clash.
             if row.backend == name and set(row.shadowed) <= {name}:
@@ -169,6 +177,15 @@ class Tally:
             if spelling is not None:
                 self._alike.setdefault((name, spelling), []).append(row.ref)
         self._alike.setdefault((None, _looks(row.ref)), []).append(row.ref)
+
+    def _count(self, row: Row) -> None:
+        for name in (row.backend, *row.shadowed):
+            spell = self._spellings.get(name)
+            if spell is None:
+                self.entries[name] += 1
+                continue
+            self._held[name].add(spell(row.ref) or row.ref)
+            self.entries[name] = len(self._held[name])
 
     @property
     def clashes(self) -> tuple[Clash, ...]:
