@@ -131,6 +131,15 @@ def test_server_that_does_not_answer_a_login_whole_is_unavailable(bao, proxy, mo
         ((204, {}, b""), BackendUnavailableError, "status 204"),
         ((400, {}, b'{"errors":["x"]}'), BackendUnavailableError, "status 400"),
         ((405, {}, b'{"errors":["x"]}'), BackendUnavailableError, "status 405"),
+        ((404, {}, b"{}"), BackendUnavailableError, "another shape"),
+        (
+            (404, {}, b'{"message":"no Route matched with those values"}'),
+            BackendUnavailableError,
+            "another shape",
+        ),
+        ((404, {}, b'{"errors":[{"status":"404"}]}'), BackendUnavailableError, "another shape"),
+        ((404, {}, b'{"errors":["page not found"]}'), BackendUnavailableError, "another shape"),
+        ((410, {}, b"gone"), BackendUnavailableError, "another shape"),
     ],
 )
 def test_answer_that_is_none_is_one_error(proxy, mount, opened, answer, error, message):
@@ -141,6 +150,54 @@ def test_answer_that_is_none_is_one_error(proxy, mount, opened, answer, error, m
     assert message in str(found)
     proxy.become("pass")
     assert backend.read(REGION).secret.reveal() == CANARY
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>Forbidden</html>", b"RBAC: access denied", b"", b'{"message":"no"}']
+)
+def test_refusal_on_the_way_is_denied_and_costs_neither_token_nor_login(
+    bao, proxy, mount, policy, opened, body
+):
+    role = bao.role(policy)
+    backend = opened(proxy.url(), mount_point=mount, **by_role(role))
+    backend.read(REGION)
+    proxy.answer(403, {}, body)
+    found = trouble(backend, error=AccessDeniedError, outcome=Outcome.DENIED)
+    assert "before the backend vault" in str(found)
+    assert "proxy" in found.hint
+    proxy.become("pass")
+    assert backend.read(REGION).secret.reveal() == CANARY
+    assert proxy.lines.count(f"POST /v1/auth/{role.mount}/login") == 1
+
+
+def test_wrapping_token_that_nobody_looked_at_is_no_alarm(bao, proxy, mount, policy, opened):
+    role = bao.role(policy)
+    options = by_role(role) | {"secret_id": None, "secret_id_wrapped": Secret(role.wrapped())}
+    backend = opened(proxy.url(), mount_point=mount, **options)
+    proxy.answer(403, {}, b"<html>Forbidden</html>", times=1)
+    trouble(backend, error=AccessDeniedError, outcome=Outcome.DENIED)
+    backend._session._refusal = None  # as after its pause
+    assert backend.read(REGION).secret.reveal() == CANARY
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("answer", [b"{}", b'{"data":null}', b'{"status":"ok"}', b'{"data":{"keys":null}}'])
+def test_listing_of_another_shape_is_not_empty(bao, proxy, opened, version, answer):
+    backend = opened(
+        proxy.url(), token=Secret("root"), mount_point=bao.mount(version), kv_engine_version=version
+    )
+    assert backend.list("variable") == []
+    proxy.answer(200, {}, answer)
+    with pytest.raises(BackendUnavailableError, match="another shape"):
+        backend.list("variable")
+
+
+@pytest.mark.parametrize("answer", [b'{"data":null}', b'{"data":null,"wrap_info":{"token":"s.x"}}'])
+def test_answer_that_is_held_back_is_no_absence(bao, proxy, opened, answer):
+    backend = opened(proxy.url(), token=Secret("root"), mount_point=bao.mount(1), kv_engine_version=1)
+    assert backend.read(REGION) is None
+    proxy.answer(200, {}, answer)
+    trouble(backend, error=BackendUnavailableError, outcome=Outcome.UNAVAILABLE)
 
 
 def test_redirect_is_not_followed_and_the_token_goes_nowhere(bao, proxy, mount, policy, opened):
@@ -236,6 +293,15 @@ def test_dead_token_of_the_settings_is_denied_and_not_absent(bao, mount, policy,
         found = trouble(backend, ref, error=NotAuthenticatedError, outcome=Outcome.DENIED)
         assert "backend.vault.token" in found.hint
         assert token not in repr(vars(found))
+
+
+def test_login_whose_tokens_die_at_once_is_not_repeated_for_each_read(bao, proxy, mount, policy, opened):
+    role = bao.role(policy, token_bound_cidrs="10.1.1.1/32")
+    backend = opened(proxy.url(), mount_point=mount, **by_role(role))
+    for _ in range(10):
+        found = trouble(backend, error=NotAuthenticatedError, outcome=Outcome.DENIED)
+    assert "token_bound_cidrs" in found.hint
+    assert proxy.lines.count(f"POST /v1/auth/{role.mount}/login") == 1
 
 
 def test_expired_secret_id_is_denied_and_names_the_setting(bao, mount, policy, opened):

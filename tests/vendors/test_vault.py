@@ -8,6 +8,8 @@ import threading
 import traceback
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -520,6 +522,86 @@ def test_token_of_the_settings_is_looked_up_late_and_renewed(bao, proxy, kv, ope
     session = opened(proxy.url(), StaticToken("vault", lambda: Secret(token)), look_after=0.2)
     reads_until(session, kv[2], lambda: renewals(proxy) == 2, "the second renewal")
     assert proxy.lines.count("GET /v1/auth/token/lookup-self") == 1
+
+
+def test_renewal_that_fails_answers_no_refused_question(bao, kv, opened):
+    """A read that is refused while a renewal hangs is denied, not told that the renewal failed."""
+    renewing, refused, looked = threading.Event(), threading.Event(), threading.Event()
+
+    def say(request):
+        line = request.split(b" HTTP", 1)[0]
+        if line.endswith(b"renew-self"):
+            renewing.set()
+            assert refused.wait(10)
+            looked.wait(0.3)  # the refused one comes to wait for this
+            return reply(503, {}, b'{"errors":["down"]}')
+        if line.endswith(b"login"):
+            auth = b'{"client_token":"t","lease_duration":60,"renewable":true}'
+            return reply(200, {}, b'{"request_id":"x","auth":' + auth + b"}")
+        if line.endswith(b"lookup-self"):
+            looked.set()
+            return reply(200, {}, b'{"request_id":"x","data":{"ttl":9}}')
+        if line.endswith(b"denied"):
+            refused.set()
+            return reply(403, {}, b'{"errors":["1 error occurred: permission denied"]}')
+        return reply(200, {}, b'{"request_id":"x"}')
+
+    with Scripted(say) as server:
+        clock = Clock()
+        session = opened(server.url(), AppRole("vault", mount="approle", role_id=Secret("r")), clock=clock)
+        assert session.request("GET", "/v1/open").status == 200
+        clock.now += 45
+        assert session.request("GET", "/v1/open").status == 200  # starts the thread that renews
+        assert renewing.wait(10)
+        assert session.request("GET", "/v1/denied").status == 403
+
+
+@pytest.mark.parametrize("seconds", [10**12, 10**400])
+def test_token_that_lives_longer_than_any_clock_is_a_token(opened, seconds):
+    bodies = {
+        "auth": {"client_token": "t", "lease_duration": seconds, "renewable": True},
+        "data": {"ttl": seconds},
+        "request_id": "x",
+    }
+    with Scripted(lambda _: reply(200, {}, json.dumps(bodies).encode())) as server:
+        session = opened(server.url(), AppRole("vault", mount="approle", role_id=Secret("r")))
+        assert session.look().seconds_left == 10 * 365 * 86_400
+        assert session.look() is not None  # and whoever waits to renew it can
+
+
+@pytest.mark.parametrize("mode", ["hang", "drop", "half", "refuse"])
+def test_frames_of_a_login_that_fails_show_no_secret(bao, proxy, kv, mode):
+    role = bao.role(kv[1])
+    secret_id, wrapped = role.secret_id(), role.wrapped()
+    transport = Transport(TransportOptions(place="vault", url=proxy.url(), timeout=timedelta(seconds=0.3)))
+    plain = VaultSession(approle(role, secret_id), transport, place="vault")
+    hidden = AppRole(
+        "vault", mount=role.mount, role_id=Secret(role.role_id), wrapped=partial(Secret, wrapped)
+    )
+    proxy.become(mode)
+    for session in (plain, VaultSession(hidden, transport, place="vault")):
+        shown = frames(partial(session.request, "GET", kv[2]))
+        assert not [word for word in (secret_id, wrapped, role.role_id) if word in shown]
+    transport.close()
+
+
+def frames(ask):
+    """Give the frames of the error of *ask*, below this one, with what their names stand for."""
+    with pytest.raises(BackendUnavailableError) as caught:
+        ask()
+    error = caught.value.with_traceback(caught.value.__traceback__.tb_next)
+    return "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
+def test_child_that_closes_waits_for_no_thread_of_its_parent(bao, proxy, kv, opened):
+    session = opened(proxy.url(), approle(bao.role(kv[1])))
+    session.request("GET", kv[2])
+    with session._desk().wake._cond:  # as its thread has it for a moment, and at a fork for ever
+        child = FORK.Process(target=session.close)
+        child.start()
+    child.join(10)
+    assert child.exitcode == 0
 
 
 def test_failed_renewal_fails_no_read_and_is_told_once(bao, kv, opened, caplog):

@@ -45,10 +45,10 @@ from strongroom.model.jsontext import decode
 from strongroom.model.secret import Secret
 from strongroom.vendors.transport import Transport, TransportOptions
 from strongroom.vendors.vault import VaultSession
-from strongroom.vendors.vault_answer import member, opened
+from strongroom.vendors.vault_answer import member, misshapen, opened
 from strongroom.vendors.vault_folder import Folders
 from strongroom.vendors.vault_login import AppRole, Login, StaticToken, TokenFile
-from strongroom.vendors.vault_mount import Mounts, misshapen
+from strongroom.vendors.vault_mount import Mounts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,6 +62,7 @@ __all__ = ["BACKEND", "ListedVault", "Vault", "VaultAuth", "VaultOptions"]
 _MAX_BODY_BYTES = 8 * 1024 * 1024  # a value of 1 MiB with every character escaped, and what is around it
 _Fetch = Callable[[], Secret[str]]
 _OK, _DENIED, _ABSENT = 200, 403, 404
+_MISSING = object()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,13 +218,15 @@ class Vault(PathBackend[VaultOptions]):
         found = opened(reply, self.name)
         holder = member(found, dict, "data") if self._is_versioned else found
         version = member(holder, int, "metadata", "version")
-        if holder is None or "data" not in holder or (self._is_versioned and version is None):
+        held = None if holder is None else holder.get("data", _MISSING)
+        # Only versions can be deleted. Without them null is an answer held back: wrapped, or to be approved.
+        if held is _MISSING or (version if self._is_versioned else held) is None:
             self._mounts.check(mount)
             raise misshapen(self.name)
         self._mounts.know(mount)
-        if holder["data"] is None:
+        if held is None:
             return None  # a deleted version, where a proxy drops the status
-        text = json.dumps(holder["data"])  # as Airflow spells it: the same text, the same connection
+        text = json.dumps(held)  # as Airflow spells it: the same text, the same connection
         return Fetched(
             text=text, version=ephemeral_version(self._key, text) if version is None else str(version)
         )
@@ -352,13 +355,16 @@ class ListedVault(Vault):
         reply = self._session.request("GET", f"/v1/{quote(where)}{query}")
         if reply.status not in (_OK, _ABSENT):
             raise self._refusal(self._mount, "list", where, reply)
-        found = opened(reply, self.name)
-        keys = member(found, list, "data", "keys")
-        if found is None or not all(isinstance(key, str) for key in keys or ()):
-            raise misshapen(self.name)
-        if not keys:  # an engine that does not know what was asked says so with either status
+        if reply.status == _ABSENT:
             self._mounts.check_absence(self._mount, reply)
             return ()
+        data = member(opened(reply, self.name), dict, "data")
+        # Version 1 says of an empty folder that it does not know `limit`, with this status and no keys.
+        keys = [] if data == {} else member(data, list, "keys")
+        if not keys:
+            self._mounts.check(self._mount)
+        if keys is None or not all(isinstance(key, str) for key in keys):
+            raise misshapen(self.name)
         self._mounts.know(self._mount)
         return keys
 

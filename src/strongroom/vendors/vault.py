@@ -28,10 +28,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from strongroom.bulkhead import Flight, seconds_left
 from strongroom.errors import (
+    AccessDeniedError,
     BackendConfigError,
     BackendUnavailableError,
     NotAuthenticatedError,
@@ -39,7 +41,7 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.model.secret import Secret
-from strongroom.vendors.vault_answer import check_answered, complaints, member, opened
+from strongroom.vendors.vault_answer import check_answered, complaints, lifetime, member, opened
 from strongroom.vendors.vault_login import Grant, Login, granted
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ _LOOK_AFTER = (
 )
 _RETRY_SECONDS = 30.0  # at most, between two tries to renew
 _RENEW_FROM, _RENEW_TO = 0.62, 0.70  # of its life: two thirds, and not all processes at once
+_TOKENS = 2  # that one question may go through after its first: another thread's may die as well
 _WORN = 0.5  # a renewal that gives less than this of the first life: its longest life is near
 _OK, _DENIED = 200, 403
 _LOOKUP, _RENEW = "/v1/auth/token/lookup-self", "/v1/auth/token/renew-self"
@@ -81,6 +84,7 @@ class _Held:
 
     grant: Grant
     headers: Mapping[str, str | Secret[str]] = field(repr=False)
+    got_at: float
     first_life: float | None = None
     ends_at: float | None = None
     act_at: float | None = None
@@ -95,6 +99,7 @@ class _Desk:
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     flight: Flight[_Held] | None = None
+    is_renewing: bool = False
     wake: threading.Event = field(default_factory=threading.Event)
     keeper: threading.Thread | None = None
 
@@ -141,6 +146,7 @@ class VaultSession:
         if namespace:
             self._headers["x-vault-namespace"] = namespace
         self._held: _Held | None = None
+        self._proven: Secret[str] | None = None  # the last token that was not refused
         self._refusal: _Refusal | None = None
         self._is_closed = False
         self._is_troubled = False
@@ -159,16 +165,31 @@ class VaultSession:
 
         Raises:
             NotAuthenticatedError, BackendConfigError: there is no token, and why.
+            AccessDeniedError: something before the server refuses.
             BackendUnavailableError, RateLimitedError: no answer, or one that says nothing of the question.
         """
         held = self._token()
-        reply = self._send(method, path, held.headers, body)
+        reply = self._asked(method, path, held, body)
+        for _ in range(_TOKENS):
+            if reply.status != _DENIED:
+                return reply
+            refused = held
+            held = self._alone(partial(self._replaced, refused))
+            if held.grant.token == refused.grant.token:  # it lives, and may not
+                return reply
+            reply = self._asked(method, path, held, body)
         if reply.status == _DENIED:
-            fresh = self._alone(lambda: self._replaced(held))
-            if fresh.grant.token != held.grant.token:
-                reply = self._send(method, path, fresh.headers, body)
+            raise NotAuthenticatedError(
+                f"the tokens of the backend {self._place} die before they can be used",
+                hint="look in the server's audit log for who revokes them",
+            )
+        return reply
+
+    def _asked(self, method: str, path: str, held: _Held, body: Mapping[str, object] | None) -> Reply:
+        reply = self._send(method, path, held.headers, body)
         check_answered(reply, self._place)
         if reply.status != _DENIED:
+            self._proven = held.grant.token
             self._refusal = None
         return reply
 
@@ -185,7 +206,8 @@ class VaultSession:
     def close(self) -> None:
         """End the thread that renews. Safe to call twice."""
         self._is_closed = True
-        for desk in list(self._desks.values()):
+        desk = self._desks.get(os.getpid())  # a parent's may be locked by a thread that is not here
+        if desk is not None:
             desk.wake.set()
 
     def _ask(
@@ -209,7 +231,7 @@ class VaultSession:
         *,
         is_repeatable: bool = True,
     ) -> Reply:
-        data = None if body is None else Secret(json.dumps(body).encode())
+        data = None if body is None else Secret(json.dumps(body, default=Secret.reveal).encode())
         return self._transport.request(method, path, headers=headers, body=data, is_repeatable=is_repeatable)
 
     def _with(self, token: Secret[str]) -> dict[str, str | Secret[str]]:
@@ -225,27 +247,29 @@ class VaultSession:
             self._start_keeper()
         return held
 
-    def _alone(self, work: Callable[[], _Held]) -> _Held:
+    def _alone(self, work: Callable[[], _Held], *, is_renewal: bool = False) -> _Held:
         """Do *work* if nobody is at it; otherwise wait for what comes of theirs."""
         desk = self._desk()
-        with desk.lock:
-            theirs = desk.flight
-            mine: Flight[_Held] | None = None
-            if theirs is None:
-                mine = desk.flight = Flight()
-        if mine is not None:
-            try:
-                mine.run(work)
-            finally:
-                with desk.lock:
-                    desk.flight = None
-            return mine.answer()
-        assert theirs is not None  # noqa: S101 -- one of the two is set
-        if not theirs.wait(seconds_left()):
-            raise BackendUnavailableError(
-                f"the backend {self._place} was still logging in", backend=self._place
-            )
-        return theirs.shared_answer()
+        mine: Flight[_Held] = Flight()
+        while True:
+            with desk.lock:
+                theirs, is_renewing = desk.flight, desk.is_renewing
+                if theirs is None:
+                    desk.flight, desk.is_renewing = mine, is_renewal
+                    break
+            if not theirs.wait(seconds_left()):
+                raise BackendUnavailableError(
+                    f"the backend {self._place} was still logging in", backend=self._place
+                )
+            if not is_renewing:
+                return theirs.shared_answer()
+            # Whether a token can be renewed says nothing of whether it was refused: that is asked next.
+        try:
+            mine.run(work)
+        finally:
+            with desk.lock:
+                desk.flight = None
+        return mine.answer()
 
     def _logged_in(self, seen: _Held | None) -> _Held:
         """Log in, unless somebody has since *seen* was looked at."""
@@ -271,14 +295,27 @@ class VaultSession:
             self._refusal = None
             return refused
         self._held = None
+        if self._is_stillborn(refused):  # another login would give another such, at every question
+            raise self._refuse(
+                NotAuthenticatedError(
+                    f"a login of the backend {self._place} gave a token that is refused at once",
+                    hint="check token_bound_cidrs, token_num_uses and token_ttl of the role",
+                )
+            )
         grant = self._granted()
         if grant.token == refused.grant.token:
-            error = NotAuthenticatedError(
-                f"the token of the backend {self._place} is not valid any more", hint=self._login.remedy
+            raise self._refuse(
+                NotAuthenticatedError(
+                    f"the token of the backend {self._place} is not valid any more", hint=self._login.remedy
+                )
             )
-            self._refuse(error)
-            raise error
         return self._hold(grant)
+
+    def _is_stillborn(self, dead: _Held) -> bool:
+        """Tell whether a token died early in its life and was good for nothing before."""
+        early = min(FIRST_PAUSE, (dead.grant.life_seconds or LAST_PAUSE) / 2)
+        is_young = self._clock() - dead.got_at < early
+        return is_young and self._login.tells_life and dead.grant.token != self._proven
 
     def _is_dead(self, held: _Held) -> bool:
         reply = self._ask("GET", _LOOKUP, token=held.grant.token)
@@ -296,16 +333,18 @@ class VaultSession:
             raise copy(refusal.error)
         try:
             return self._login.grant(self._ask)
-        except (NotAuthenticatedError, BackendConfigError, RateLimitedError) as error:
+        except (NotAuthenticatedError, AccessDeniedError, BackendConfigError, RateLimitedError) as error:
             self._refuse(error)
             raise
 
-    def _refuse(self, error: StrongroomError) -> None:
+    def _refuse(self, error: StrongroomError) -> StrongroomError:
+        """Let nobody log in for a while, and give *error* back."""
         before = self._refusal
         pause = FIRST_PAUSE if before is None else min(before.pause * 2, LAST_PAUSE)
         asked = error.retry_after if isinstance(error, RateLimitedError) else None
         until = self._clock() + (pause if asked is None else asked.total_seconds())
         self._refusal = _Refusal(copy(error), until, pause)  # a copy: without the frames of this login
+        return error
 
     def _hold(self, grant: Grant, *, first_life: float | None = None) -> _Held:
         now, life = self._clock(), grant.life_seconds
@@ -317,6 +356,7 @@ class VaultSession:
         held = _Held(
             grant=grant,
             headers=self._with(grant.token),
+            got_at=now,
             first_life=first_life or life,
             ends_at=None if life is None else now + life,
             act_at=act_at,
@@ -360,7 +400,7 @@ class VaultSession:
         if left > 0:
             return left
         try:
-            self._alone(lambda: self._kept(held))
+            self._alone(lambda: self._kept(held), is_renewal=True)
             self._tell(is_troubled=False)
         except StrongroomError as error:
             self._postpone(held, error)
@@ -440,7 +480,7 @@ def _facts(reply: Reply, place: str) -> TokenFacts | None:
         return None
     named = [name for key in ("policies", "identity_policies") for name in member(token, list, key) or ()]
     return TokenFacts(
-        seconds_left=float(seconds) if seconds > 0 else None,
+        seconds_left=lifetime(seconds),
         policies=tuple(sorted({name for name in named if isinstance(name, str)})),
         is_renewable=member(token, bool, "renewable") or False,
     )

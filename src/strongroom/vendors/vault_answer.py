@@ -10,17 +10,23 @@ import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from strongroom.errors import BackendConfigError, BackendUnavailableError, RateLimitedError
+from strongroom.errors import (
+    AccessDeniedError,
+    BackendConfigError,
+    BackendUnavailableError,
+    RateLimitedError,
+)
 
 if TYPE_CHECKING:
     from strongroom.vendors.transport import Reply
 
-__all__ = ["check_answered", "complaints", "member", "no_namespace", "opened"]
+__all__ = ["check_answered", "complaints", "lifetime", "member", "misshapen", "no_namespace", "opened"]
 
 T = TypeVar("T")
 
 _MAX_WAIT = timedelta(hours=1)  # the longest Retry-After believed
-_TOO_MANY, _SEALED, _BROKEN = 429, 503, 500
+_MAX_LIFE = 10 * 365 * 86_400  # seconds a token is believed to live: what any clock or wait can hold
+_REFUSED, _DENIED, _TOO_MANY, _SEALED, _BROKEN = 400, 403, 429, 503, 500
 _OUTAGES = {
     412: ("has not caught up with its own writes yet", None),
     472: ("is a standby for disaster recovery and answers nothing", "set url to the primary cluster"),
@@ -74,13 +80,16 @@ def _decoded(reply: Reply) -> object:
 
 def check_answered(reply: Reply, place: str) -> None:
     """
-    Refuse an answer that says how the server is and nothing of what was asked.
+    Refuse an answer that says how the server is, or that is none of the server's: nothing of what was asked.
 
     Raises:
+        AccessDeniedError: something before the server refuses; that says nothing of the token.
         RateLimitedError: it was asked too often.
-        BackendUnavailableError: it is sealed, not initialised, a standby, or broken.
+        BackendUnavailableError: it is sealed, not initialised, a standby, broken, or another server.
     """
     if reply.status < _BROKEN and reply.status not in (_TOO_MANY, *_OUTAGES):
+        if reply.status >= _REFUSED and not _is_of_server(reply):
+            raise _refused_before(place) if reply.status == _DENIED else misshapen(place)
         return
     wait = _retry_after(reply)
     if reply.status == _TOO_MANY:
@@ -89,6 +98,37 @@ def check_answered(reply: Reply, place: str) -> None:
     if reply.status == _SEALED and "sealed" in complaints(reply).lower():
         words, hint = "is sealed", "unseal it"
     raise BackendUnavailableError(f"the backend {place} {words}", backend=place, retry_after=wait, hint=hint)
+
+
+def _is_of_server(reply: Reply) -> bool:
+    """Tell whether it is the server who complains: as a list of words, or in the frame of every answer."""
+    found = _decoded(reply)
+    said = member(found, list, "errors")
+    return member(found, str, "request_id") is not None or (
+        said is not None and all(isinstance(word, str) for word in said)
+    )
+
+
+def lifetime(seconds: int) -> float | None:
+    """Give how long a token lives; None when it never ends."""
+    return float(min(seconds, _MAX_LIFE)) if seconds > 0 else None
+
+
+def misshapen(place: str) -> BackendUnavailableError:
+    """Give the error for JSON that is not what the server gives."""
+    return BackendUnavailableError(
+        f"the backend {place} gave an answer of another shape",
+        backend=place,
+        hint=f"check backend.{place}.url: what answers there may be no Vault",
+    )
+
+
+def _refused_before(place: str) -> AccessDeniedError:
+    return AccessDeniedError(
+        f"something before the backend {place} refuses the request",
+        reason="refused on the way to the server",
+        hint="check the proxy, gateway or mesh on the way: the answer is not the server's",
+    )
 
 
 def no_namespace(place: str) -> BackendConfigError:

@@ -30,7 +30,14 @@ from strongroom.errors import (
     SettingsError,
 )
 from strongroom.model.secret import Secret
-from strongroom.vendors.vault_answer import check_answered, complaints, member, no_namespace, opened
+from strongroom.vendors.vault_answer import (
+    check_answered,
+    complaints,
+    lifetime,
+    member,
+    no_namespace,
+    opened,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -57,7 +64,7 @@ _REFUSED = (400, 401, 403, 404)
 
 
 class Ask(Protocol):
-    """Ask the server something, with *token* or with none."""
+    """Ask the server something, with *token* or with none; secrets stand in *body* as Secret."""
 
     def __call__(
         self,
@@ -108,6 +115,7 @@ class Login(ABC):
 
         Raises:
             NotAuthenticatedError: what we log in with is refused.
+            AccessDeniedError: something before the server refuses.
             BackendConfigError: there is nothing to log in to.
             BackendUnavailableError, RateLimitedError: no answer now.
         """
@@ -273,9 +281,9 @@ class AppRole(Login):
         return granted(reply, self._place)
 
     def _log_in(self, ask: Ask, secret_id: Secret[str] | None) -> Reply:
-        body = {"role_id": self._role_id.reveal()}
+        body = {"role_id": self._role_id}
         if secret_id is not None:
-            body["secret_id"] = secret_id.reveal()
+            body["secret_id"] = secret_id
         path = f"/v1/auth/{quote(self._mount)}/login"
         # A secret_id may be good for one login: one whose answer was lost must not be spent twice.
         reply = ask("POST", path, body=body, is_repeatable=False)
@@ -333,8 +341,7 @@ class _Wrapped:
         return True
 
     def _check_origin(self, ask: Ask) -> None:
-        body = {"token": self._token.value.reveal()}
-        reply = ask("POST", "/v1/sys/wrapping/lookup", body=body)
+        reply = ask("POST", "/v1/sys/wrapping/lookup", body={"token": self._token.value})
         check_answered(reply, self._place)
         if reply.status != _OK:
             raise self._alarm("is not valid any more: it was used, has expired, or never was one")
@@ -372,5 +379,4 @@ def granted(reply: Reply, place: str) -> Grant:
     token, seconds = member(auth, str, "client_token"), member(auth, int, "lease_duration")
     if token is None or seconds is None:
         raise BackendUnavailableError(f"the backend {place} answered a login with no token", backend=place)
-    life = float(seconds) if seconds > 0 else None
-    return Grant(Secret(token), life, member(auth, bool, "renewable") or False)
+    return Grant(Secret(token), lifetime(seconds), member(auth, bool, "renewable") or False)

@@ -20,16 +20,15 @@ from urllib.parse import quote
 from strongroom.errors import (
     AccessDeniedError,
     BackendConfigError,
-    BackendUnavailableError,
     StrongroomError,
 )
-from strongroom.vendors.vault_answer import complaints, member, no_namespace, opened
+from strongroom.vendors.vault_answer import complaints, member, misshapen, no_namespace, opened
 
 if TYPE_CHECKING:
     from strongroom.vendors.transport import Reply
     from strongroom.vendors.vault import VaultSession
 
-__all__ = ["Mounts", "misshapen"]
+__all__ = ["Mounts"]
 
 _OK = 200
 _MAX_KNOWN = 1000  # where names lead, their authors choose the mounts
@@ -104,15 +103,13 @@ class Mounts:
 
         Args:
             mount: where it was looked for.
-            reply: with the status 404, or empty.
+            reply: with the status 404.
             is_led: a name said which mount: then one that is not there holds nothing, and that is all.
 
         Raises:
             BackendConfigError: it is one of the mount, the namespace or the version of the engine.
-            BackendUnavailableError: a page of some other server says so.
+            BackendUnavailableError: it complains of something else.
         """
-        if opened(reply, self._place) is None:
-            raise misshapen(self._place)
         words = complaints(reply)
         if "namespace not found" in words:
             raise no_namespace(self._place)
@@ -120,6 +117,8 @@ class Mounts:
             raise self._other_version(2)
         if "no handler for route" not in words:
             self.check(mount)
+            if member(opened(reply, self._place), list, "errors"):  # of a name that holds nothing it has none
+                raise misshapen(self._place)
         elif not is_led:
             raise BackendConfigError(
                 f"the backend {self._place} has no mount {mount}",
@@ -156,12 +155,3 @@ class Mounts:
             f"the backend {self._place} reads a mount of version {version} as version {3 - version}",
             hint=f"set kv_engine_version = {version}",
         )
-
-
-def misshapen(place: str) -> BackendUnavailableError:
-    """Give the error for JSON that is not what the server gives."""
-    return BackendUnavailableError(
-        f"the backend {place} gave an answer of another shape",
-        backend=place,
-        hint=f"check backend.{place}.url: what answers there may be no Vault",
-    )
