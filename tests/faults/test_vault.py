@@ -12,7 +12,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from parts.openbao import make_certificates, until
+from parts.certificates import Authority
+from parts.openbao import until
 from parts.proxy import Proxy, Scripted, reply
 from strongroom.backends.vault import Vault, VaultOptions
 from strongroom.chain import Chain, Link, Outcome, outcome_of
@@ -264,7 +265,7 @@ def test_quota_of_the_server_is_rate_limited(bao, mount, policy, opened):
 
 def test_wrong_ca_is_unavailable_and_names_the_setting(bao_raft, opened, tmp_path):
     mount = bao_raft.mount()
-    other = make_certificates(tmp_path)
+    other = Authority(tmp_path).file
     wrong = opened(bao_raft.url, token=Secret(bao_raft.root), mount_point=mount, ca=other)
     found = trouble(wrong, error=BackendUnavailableError, outcome=Outcome.UNAVAILABLE)
     assert "ca" in found.hint

@@ -38,14 +38,18 @@ class Authority:
             decipher_only=False,
         )
         certificate = self._builder(self._name, self._key, DAY * 30).add_extension(ca, critical=True)
-        signed = certificate.add_extension(usage, critical=True).sign(self._key, hashes.SHA256())
+        named = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
+        certificate = certificate.add_extension(usage, critical=True).add_extension(named, critical=False)
+        signed = certificate.sign(self._key, hashes.SHA256())
         self.file = folder / f"{name}.pem"
         self.file.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
 
     def issue(self, name, *hosts, lasts=DAY, password=None):
         """Give (certificate, key) of *name* for *hosts*, names or addresses."""
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = self._builder(_name(name), key, lasts)
+        # Python 3.13 asks for who signed it, by key: RFC 5280 §4.2.1.1.
+        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = self._builder(_name(name), key, lasts).add_extension(signer, critical=False)
         if hosts:
             builder = builder.add_extension(
                 x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False

@@ -15,7 +15,6 @@ keep everything in a temporary folder and are ended by their process id.
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import itertools
 import json
 import os
@@ -30,14 +29,12 @@ import tempfile
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+
+from parts.certificates import Authority
 
 START_SECONDS = 20
 _numbers = itertools.count(1)
@@ -274,7 +271,9 @@ class Raft(Server):
     scheme = "https"
 
     def start(self):
-        self.ca = make_certificates(self.folder)
+        authority = Authority(self.folder)
+        certificate, key = authority.issue("server", "127.0.0.1", "localhost")
+        self.ca = authority.file
         self.context = ssl.create_default_context(cafile=self.ca)
         config = self.folder / "bao.hcl"
         (self.folder / "data").mkdir()
@@ -288,8 +287,8 @@ class Raft(Server):
             listener "tcp" {{
               address = "127.0.0.1:{self.port}"
               cluster_address = "127.0.0.1:{free_port()}"
-              tls_cert_file = "{self.folder}/server.pem"
-              tls_key_file = "{self.folder}/server.key"
+              tls_cert_file = "{certificate}"
+              tls_key_file = "{key}"
             }}
             audit "file" "main" {{ options = {{ file_path = "{self.folder}/audit.log" }} }}
             api_addr = "{self.url}"
@@ -327,54 +326,3 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def make_certificates(folder, name="server"):
-    """Write a CA and a certificate for 127.0.0.1 into *folder*; give the CA's file."""
-    ca_key, ca = _certificate("Test CA", None, None)
-    key, certificate = _certificate("localhost", ca_key, ca)
-    (folder / "ca.pem").write_bytes(ca.public_bytes(serialization.Encoding.PEM))
-    (folder / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (folder / f"{name}.key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    return folder / "ca.pem"
-
-
-def _certificate(common_name, ca_key, ca):
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
-    now = datetime.now(timezone.utc)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name if ca is None else ca.subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=30))
-        .add_extension(x509.BasicConstraints(ca=ca is None, path_length=None), critical=True)
-    )
-    if ca is None:
-        builder = builder.add_extension(
-            x509.KeyUsage(
-                digital_signature=True,
-                key_cert_sign=True,
-                crl_sign=True,
-                content_commitment=False,
-                key_encipherment=False,
-                data_encipherment=False,
-                key_agreement=False,
-                encipher_only=False,
-                decipher_only=False,
-            ),
-            critical=True,
-        ).add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    else:
-        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False).add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
-        )
-    return key, builder.sign(ca_key or key, hashes.SHA256())
