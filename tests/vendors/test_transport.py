@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import logging
@@ -761,6 +762,16 @@ sys.exit(os.waitpid(child, 0)[1])
 def test_a_forked_child_that_closes_lets_go_of_what_the_parent_had_open():
     with Scripted(lambda _: OK) as server:
         subprocess.run([sys.executable, "-W", "error", "-c", CLOSING, server.url()], timeout=60, check=True)
+
+
+def test_a_transport_that_is_dropped_lets_go_of_its_connections():
+    with Scripted(lambda _: OK) as server:
+        transport = to(server)
+        get(transport)
+        (resting,) = transport._sides[os.getpid()]._idle
+        del transport  # with warnings as errors: an unclosed socket would be one
+        gc.collect()
+        assert resting._socket.fileno() == -1
 
 
 class Overtaken(dict):

@@ -158,9 +158,14 @@ class _Side:
         self.drop()
 
     def abandon(self) -> None:
-        """Close a child's copies of its parent's connections. Takes no lock: nobody lives to release it."""
+        """
+        Close a child's copies of its parent's connections, or what is at rest in a side that nobody has
+        any more. Takes no lock: nobody lives to release it.
+        """
         for stream in self._idle:
             stream.close()
+
+    __del__ = abandon
 
 
 class Transport:
