@@ -15,6 +15,7 @@ import pytest
 
 from parts.openbao import until
 from parts.proxy import Proxy, Scripted, reply
+from strongroom.bulkhead import Bulkhead
 from strongroom.errors import (
     BackendConfigError,
     BackendUnavailableError,
@@ -140,6 +141,31 @@ def test_fifty_threads_whose_token_died_share_one_login(bao, proxy, kv, opened):
     with ThreadPoolExecutor(50) as pool:
         assert list(pool.map(ask, range(50))) == [200] * 50
     assert logins(proxy, role) == 2
+
+
+def test_caller_with_little_time_breaks_off_no_login_that_others_wait_for(opened):
+    asked, hurried = threading.Event(), threading.Event()
+
+    def say(request):
+        if b"/login " not in request:
+            return reply(200, {}, b'{"request_id":"x"}')
+        asked.set()
+        assert hurried.wait(10)
+        auth = b'{"client_token":"t","lease_duration":60,"renewable":true}'
+        return reply(200, {}, b'{"request_id":"x","auth":' + auth + b"}")
+
+    with Scripted(say) as server, ThreadPoolExecutor(1) as pool:
+        session = opened(server.url(), AppRole("vault", mount="approle", role_id=Secret("r")))
+        ask = partial(session.request, "GET", "/v1/x")
+        place = Bulkhead("vault")
+        with pytest.raises(BackendUnavailableError, match="within"):
+            place.call(ask, 0.1)
+        assert asked.wait(10)
+        patient = pool.submit(ask)
+        hurried.set()
+        assert patient.result(10).status == 200
+        assert server.lines.count("POST /v1/auth/approle/login") == 1
+        place.close()
 
 
 def test_one_failed_login_fails_all_who_wait_for_it_and_does_not_print(bao, proxy, kv, opened):

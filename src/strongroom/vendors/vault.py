@@ -26,6 +26,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from contextvars import Context
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -265,7 +266,8 @@ class VaultSession:
                 return theirs.shared_answer()
             # Whether a token can be renewed says nothing of whether it was refused: that is asked next.
         try:
-            mine.run(work)
+            # Without the time limit of this caller: what comes of it is for all who wait, and for the next.
+            Context().run(mine.run, work)
         finally:
             with desk.lock:
                 desk.flight = None
