@@ -34,7 +34,7 @@ from urllib.parse import quote
 
 import pytest
 
-from parts.certificates import Authority
+from parts.certificates import DAY, Authority
 
 START_SECONDS = 20
 _numbers = itertools.count(1)
@@ -272,7 +272,7 @@ class Raft(Server):
 
     def start(self):
         authority = Authority(self.folder)
-        certificate, key = authority.issue("server", "127.0.0.1", "localhost")
+        certificate, key = authority.issue("server", "127.0.0.1", "localhost", lasts=DAY * 30)
         self.ca = authority.file
         self.context = ssl.create_default_context(cafile=self.ca)
         config = self.folder / "bao.hcl"
