@@ -182,7 +182,9 @@ def test_wrapping_token_that_nobody_looked_at_is_no_alarm(bao, proxy, mount, pol
 
 
 @pytest.mark.parametrize("version", [1, 2])
-@pytest.mark.parametrize("answer", [b"{}", b'{"data":null}', b'{"status":"ok"}', b'{"data":{"keys":null}}'])
+@pytest.mark.parametrize(
+    "answer", [b"{}", b'{"data":null}', b'{"data":{}}', b'{"status":"ok"}', b'{"data":{"keys":null}}']
+)
 def test_listing_of_another_shape_is_not_empty(bao, proxy, opened, version, answer):
     backend = opened(
         proxy.url(), token=Secret("root"), mount_point=bao.mount(version), kv_engine_version=version

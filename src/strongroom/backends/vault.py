@@ -45,7 +45,7 @@ from strongroom.model.jsontext import decode
 from strongroom.model.secret import Secret
 from strongroom.vendors.transport import Transport, TransportOptions
 from strongroom.vendors.vault import VaultSession
-from strongroom.vendors.vault_answer import member, misshapen, opened
+from strongroom.vendors.vault_answer import complaints, member, misshapen, opened
 from strongroom.vendors.vault_folder import Folders
 from strongroom.vendors.vault_login import AppRole, Login, StaticToken, TokenFile
 from strongroom.vendors.vault_mount import Mounts
@@ -359,8 +359,8 @@ class ListedVault(Vault):
             self._mounts.check_absence(self._mount, reply)
             return ()
         data = member(opened(reply, self.name), dict, "data")
-        # Version 1 says of an empty folder that it does not know `limit`, with this status and no keys.
-        keys = [] if data == {} else member(data, list, "keys")
+        # Of an empty folder an engine that does not know `limit` warns of that, with this status and no keys.
+        keys = [] if data == {} and complaints(reply) else member(data, list, "keys")
         if not keys:
             self._mounts.check(self._mount)
         if keys is None or not all(isinstance(key, str) for key in keys):
