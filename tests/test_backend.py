@@ -209,7 +209,19 @@ def test_foreign_error_is_unavailable_and_only_its_class_is_told():
     with pytest.raises(BackendUnavailableError, match="ValueError") as caught:
         Paths(ValueError(CANARY)).read(Ref("variable", "x"))
     assert CANARY not in str(caught.value)
-    assert caught.value.__suppress_context__
+    assert caught.value.__context__ is None
+
+
+def test_no_frame_of_a_malformed_entry_holds_its_value():
+    with pytest.raises(MalformedEntryError) as caught:
+        Paths(Fetched(text=CANARY + "x" * 1_100_000)).read(Ref("variable", "x"))
+    frames = caught.tb.tb_next
+    told = []
+    while frames is not None:
+        told.append(repr(list(frames.tb_frame.f_locals.values())))
+        frames = frames.tb_next
+    assert told
+    assert CANARY not in "".join(told)
 
 
 def test_own_error_passes_unchanged():

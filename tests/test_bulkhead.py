@@ -158,3 +158,27 @@ def test_a_hung_call_does_not_keep_the_process_alive():
         "Bulkhead('vault').submit(threading.Event().wait)"
     )
     assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 0
+
+
+class Overtaken(dict):
+    """Crews by process, where another thread comes between the first look and what follows it."""
+
+    def __init__(self, other):
+        super().__init__()
+        self.other = other
+
+    def get(self, key, default=None):
+        found = super().get(key, default)
+        if found is None and self.other is not None:
+            other, self.other = self.other, None
+            thread = threading.Thread(target=other)
+            thread.start()
+            thread.join()
+        return found
+
+
+def test_threads_that_begin_at_once_share_one_crew():
+    bulkhead = Bulkhead("x")
+    crews = []
+    bulkhead._crews = Overtaken(lambda: crews.append(bulkhead._crew()))
+    assert bulkhead._crew() is crews[0]

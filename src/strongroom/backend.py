@@ -276,17 +276,24 @@ class PathBackend(Backend, Generic[OptionsT]):
         return fetched.text
 
     def read(self, ref: Ref) -> Entry | None:
+        trouble: StrongroomError
         try:
-            for path in self.naming.paths(ref):
-                fetched = self._fetch(path)
-                if fetched is not None:
-                    return self._entry(ref, fetched)
-        except StrongroomError:
-            raise
+            return self._read(ref)
+        except StrongroomError as caught:
+            trouble = caught
         except Exception as error:  # noqa: BLE001 -- the seam where foreign errors end
-            raise BackendUnavailableError(
+            trouble = BackendUnavailableError(
                 f"the backend {self.name} failed with {type(error).__name__}", backend=self.name
-            ) from None
+            )
+        # Raised anew, outside `except`: the frames it came through hold what is stored.
+        trouble.__context__ = None
+        raise trouble.with_traceback(None)
+
+    def _read(self, ref: Ref) -> Entry | None:
+        for path in self.naming.paths(ref):
+            fetched = self._fetch(path)
+            if fetched is not None:
+                return self._entry(ref, fetched)
         return None
 
     def _entry(self, ref: Ref, fetched: Fetched) -> Entry:

@@ -196,7 +196,8 @@ class Bulkhead:
         crew = self._crews.get(process)
         if crew is None:
             for parent in list(self._crews):
-                self._crews.pop(parent, None)
+                if parent != process:  # another thread that found none either may have put ours there by now
+                    self._crews.pop(parent, None)
             crew = self._crews.setdefault(process, _Crew(self._place, self._seats, self._limit))
         return crew
 
