@@ -28,10 +28,11 @@ import msgspec
 
 import strongroom
 from bench import peers
-from strongroom.backends.vault import Vault, VaultAuth, VaultOptions
+from strongroom.backends.vault import Vault, VaultOptions
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.vendors.transport import Transport, TransportOptions
+from strongroom.vendors.vault_options import VaultAuth
 
 TITLE = "Read-through to OpenBao (KV v2, kept connection), and cold login + read"
 ROUNDS = 21
@@ -73,7 +74,8 @@ assert transport.request("GET", "/v1/secret/data/variables/region", headers=head
 COLD_BACKEND = """
 import sys
 from datetime import datetime, timezone
-from strongroom.backends.vault import Vault, VaultAuth, VaultOptions
+from strongroom.backends.vault import Vault, VaultOptions
+from strongroom.vendors.vault_options import VaultAuth
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 auth = VaultAuth(method="approle", role_id=sys.argv[2], secret_id=Secret(sys.argv[3]))

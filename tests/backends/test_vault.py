@@ -10,7 +10,7 @@ import pytest
 
 from parts.proxy import Proxy
 from strongroom.backend import Checkable, Listable, load
-from strongroom.backends.vault import Vault, VaultAuth, VaultOptions
+from strongroom.backends.vault import Vault, VaultOptions
 from strongroom.errors import (
     AccessDeniedError,
     BackendConfigError,
@@ -24,6 +24,7 @@ from strongroom.model.secret import Secret
 from strongroom.settings import load as load_settings
 from strongroom.settings import options as options_of
 from strongroom.testing.contract import CANARY, BackendContract
+from strongroom.vendors.vault_options import VaultAuth
 
 
 def clock():
