@@ -7,7 +7,7 @@ import shutil
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import timedelta
 
 import psycopg
@@ -298,15 +298,23 @@ def test_table_of_an_unknown_version_is_named_with_the_column(kind, column, tmp_
     assert caught.value.__cause__ is None
 
 
+def lock_variables(holder, kind):
+    """Keep everybody out of the table, in the middle of a change."""
+    statements = {
+        # Only a writer that has begun to write keeps readers out of what they may see.
+        "sqlite": ["BEGIN EXCLUSIVE", "INSERT INTO variable (key) VALUES ('half')"],
+        "postgresql": ["BEGIN", "LOCK TABLE variable"],
+        "mariadb": ["LOCK TABLES variable WRITE"],
+    }[kind]
+    with closing(holder.cursor()) as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+
+
 def test_locked_database_is_unavailable_and_soon(kind, tmp_path):
     metadata = Metadata(kind, tmp_path)
-    lock = {
-        "sqlite": "BEGIN EXCLUSIVE",
-        "postgresql": "BEGIN; LOCK TABLE variable",
-        "mariadb": "LOCK TABLES variable WRITE",
-    }[kind]
     with metadata.opened() as holder, closing(reader(metadata.url, seconds=0.4)) as database:
-        holder.cursor().execute(lock)
+        lock_variables(holder, kind)
         with pytest.raises(BackendUnavailableError) as caught:
             database.read("variable", "region")
     assert "locked" in f"{caught.value} {caught.value.hint}"
@@ -315,11 +323,6 @@ def test_locked_database_is_unavailable_and_soon(kind, tmp_path):
 
 def test_question_waits_no_longer_than_its_caller(kind, tmp_path):
     metadata = Metadata(kind, tmp_path)
-    lock = {
-        "sqlite": "BEGIN EXCLUSIVE",
-        "postgresql": "BEGIN; LOCK TABLE variable",
-        "mariadb": "LOCK TABLES variable WRITE",
-    }[kind]
     ended = threading.Event()
 
     def work():
@@ -329,7 +332,7 @@ def test_question_waits_no_longer_than_its_caller(kind, tmp_path):
             ended.set()
 
     with metadata.opened() as holder, closing(reader(metadata.url, seconds=60.0)) as database:
-        holder.cursor().execute(lock)
+        lock_variables(holder, kind)
         with pytest.raises(BackendUnavailableError):
             Bulkhead("metastore").call(work, 0.5)
         assert ended.wait(10), "the database went on working for nobody"
@@ -422,6 +425,106 @@ def test_column_may_come_while_a_connection_is_kept(tmp_path):
         assert database.read("variable", "region") is None
 
 
+@pytest.mark.parametrize(
+    ("kind", "encoding"),
+    [
+        ("postgresql", "LATIN1"),
+        ("mariadb", "latin1"),
+        ("mariadb", "utf8mb3"),
+    ],  # Airflow's own for ids on MySQL
+)
+def test_name_that_the_database_cannot_spell_is_absent(kind, encoding, tmp_path):
+    if kind == "postgresql":
+        url = encoded_database(encoding, tmp_path)
+    else:
+        metadata = Metadata(kind, tmp_path)
+        metadata.run(f"ALTER TABLE variable MODIFY `key` VARCHAR(250) CHARACTER SET {encoding}")
+        metadata.put("variable", [variable("\u00fc", "eu")])
+        url = metadata.url
+    with closing(reader(url)) as database:
+        assert database.read("variable", "\U0001f511") is None
+        assert database.read("variable", "\u00fc").secret.reveal() == "eu"
+
+
+def test_bytes_in_a_database_without_an_encoding_spoil_their_own_row(tmp_path):
+    spoilt = "INSERT INTO variable (key, val) VALUES ('bad', E'\\xff\\xfe')"
+    with closing(reader(encoded_database("SQL_ASCII", tmp_path, spoilt))) as database:
+        assert {name: state for name, (state, _) in states(database, "variable").items()} == {
+            "bad": EntryState.UNPARSABLE,
+            "\u00fc": EntryState.PLAIN_TEXT,
+        }
+        assert database.read("variable", "\u00fc").secret.reveal() == "eu"
+
+
+def encoded_database(encoding, folder, *statements):
+    """Give the URL of a database whose server keeps text in *encoding*."""
+    server, name = postgresql(), f"encoded_{os.getpid()}_{encoding.lower()}"
+    locale = "TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+    server.run(f"CREATE DATABASE {name} ENCODING '{encoding}' {locale}")
+    table = Metadata("sqlite", folder, tables=False)
+    table.kind = "postgresql"
+    made = (table.table("variable"), "INSERT INTO variable (key, val) VALUES ('\u00fc', 'eu')", *statements)
+    before = "SET client_encoding TO 'UTF8'"  # which a server without an encoding takes as it comes
+    server.run(*([] if encoding == "SQL_ASCII" else [before]), *(one.encode() for one in made), database=name)
+    return server.url(name)
+
+
+def test_name_that_stands_twice_is_one_entry_on_every_page(kind, tmp_path):
+    metadata = Metadata(kind, tmp_path, without=("variable.key",))
+    column = f"{metadata.quoted('key')} VARCHAR(250)"
+    metadata.run(f"ALTER TABLE variable ADD COLUMN {column}")
+    metadata.put("variable", [variable(name, name) for name in ["a", *["twice"] * (PAGE + 1), "z"]])
+    with closing(reader(metadata.url)) as database:
+        assert [held.name for held in database.rows("variable")] == ["a", "twice", "z"]
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+def test_server_without_a_connection_left_says_so(kind, tmp_path):
+    metadata = Metadata(kind, tmp_path)
+    url = server_of(kind).url(metadata.name, "guarded", "p/w:@%?#")
+    server_of(kind).run(
+        *{
+            "postgresql": ["ALTER USER guarded CONNECTION LIMIT 0"],
+            "mariadb": [f"GRANT ALL ON {metadata.name}.* TO guarded@localhost WITH MAX_USER_CONNECTIONS 1"],
+        }[kind]
+    )
+    try:
+        with closing(reader(url)) as one, closing(reader(url)) as two:
+            with suppress(BackendUnavailableError):
+                one.read("variable", "region")
+            with pytest.raises(BackendUnavailableError, match="no connection left"):
+                two.read("variable", "region")
+    finally:
+        server_of(kind).run(
+            {
+                "postgresql": "ALTER USER guarded CONNECTION LIMIT -1",
+                "mariadb": "GRANT USAGE ON *.* TO guarded@localhost WITH MAX_USER_CONNECTIONS 0",
+            }[kind]
+        )
+
+
+@pytest.mark.parametrize(
+    "argument", ["sslmode=cAnArY", "service=cAnArY", "port=cAnArY", "require_auth=cAnArY"]
+)
+def test_argument_that_cannot_be_is_a_setting_to_correct(argument):
+    with pytest.raises(BackendConfigError, match="an argument in its URL") as caught:
+        reader(f"postgresql://127.0.0.1/airflow?{argument}").read("variable", "region")
+    assert "cAnArY" not in f"{caught.value!r}{caught.value.hint}"
+
+
+def test_way_to_trust_that_is_none_is_refused_before_anybody_is_spoken_to():
+    url = "mysql://u:p@127.0.0.1:1/airflow?ssl_mode=VERIFY-CA"
+    with pytest.raises(BackendConfigError, match="ssl_mode that is none"):
+        reader(url).read("variable", "region")
+
+
+def test_table_that_is_not_airflows_is_named(tmp_path):
+    metadata = Metadata("postgresql", tmp_path, tables=False)
+    metadata.run("CREATE TABLE variable (key INTEGER, val TEXT)")
+    with closing(reader(metadata.url)) as database, pytest.raises(BackendConfigError, match="not Airflow's"):
+        list(database.rows("variable"))
+
+
 # --- threads and processes ------------------------------------------------------------------------
 
 
@@ -498,7 +601,7 @@ def test_missing_file_and_one_that_is_no_database_are_told_apart(tmp_path):
     (tmp_path / "empty.db").touch()
     with pytest.raises(BackendConfigError, match="no table variable"):
         reader(f"sqlite:///{tmp_path}/empty.db").read("variable", "region")
-    with pytest.raises(BackendUnavailableError):
+    with pytest.raises(BackendConfigError, match="is no file"):
         reader(f"sqlite:///{tmp_path}").read("variable", "region")
 
 

@@ -25,12 +25,15 @@ _REFUSED = (1045, 1698, 1130, 1251, 2059)  # user, password, host, or a way to l
 _NO_DATABASE = (1044, 1049)
 _NO_TABLE = 1146
 _NO_COLUMN = 1054
+_NOT_SPELLED = (1267, 3854, 3988)  # the column's character set has no such character
 _MAY_NOT = (1142, 1143, 1370)
 _LOCKED = (1205, 1213)
 _TOO_SLOW = (1969, 3024, 1317)
+_FULL = (1040, 1203, 1226)
 _GONE = (2003, 2006, 2013, 2055, 4031, 1927, 1053)
 _TLS = 2026
 _VERIFYING = ("verify_ca", "verify_identity")
+_MODES = ("", "disabled", "preferred", "required", *_VERIFYING)
 
 
 class _Session(Protocol):
@@ -56,6 +59,11 @@ class MariadbDatabase(PooledDatabase[_Session]):
         self._driver = pymysql
 
     def connect(self, seconds: float) -> _Session:
+        if _mode(self.url) not in _MODES:
+            # PyMySQL would speak to whoever answers, where Airflow's driver refuses.
+            raise self.misconfigured(
+                "has an ssl_mode that is none", hint=f"say one of {', '.join(_MODES[1:])}"
+            )
         socket = self.url.argument("unix_socket")
         if socket and not Path(socket).exists():
             # PyMySQL would leave its own end open to the garbage collector.
@@ -78,7 +86,12 @@ class MariadbDatabase(PooledDatabase[_Session]):
             head, hint = "", f"/*+ MAX_EXECUTION_TIME({max(1, int(seconds * 1000))}) */ "
         statement, values = _statement(question, self.schema, hint)
         with connection.cursor() as cursor:
-            cursor.execute(head + statement, values)
+            try:
+                cursor.execute(head + statement, values)
+            except self._driver.err.Error as error:
+                if question.equals is None or _number(error) not in _NOT_SPELLED:
+                    raise
+                return []
             return list(cursor.fetchall())
 
     def disconnect(self, connection: _Session) -> None:
@@ -121,6 +134,8 @@ class MariadbDatabase(PooledDatabase[_Session]):
             return self.unavailable(
                 "cannot be spoken to as TLS is set", hint="look at ssl_mode and ssl_ca in its URL"
             )
+        if number in _FULL:
+            return self.unavailable("has no connection left", hint="raise max_connections, or try again")
         said = f"{type(error).__name__}{f', {number}' if number else ''}"
         return self.unavailable(f"gives no answer ({said})")
 
@@ -143,7 +158,7 @@ def _parameters(url: DatabaseUrl) -> dict[str, Any]:
 
 def _tls(url: DatabaseUrl) -> dict[str, Any] | None:
     """Give PyMySQL's TLS settings: None for no TLS, {} for TLS where the server has it (as mysqlclient)."""
-    mode = (url.argument("ssl_mode") or "").lower()
+    mode = _mode(url)
     if mode == "disabled" or _is_true(url.argument("ssl_disabled")):
         return None
     files = {name: url.argument(f"ssl_{name}") for name in ("ca", "capath", "cert", "key", "cipher")}
@@ -156,6 +171,10 @@ def _tls(url: DatabaseUrl) -> dict[str, Any] | None:
         says = url.argument("ssl_check_hostname") or url.argument("ssl_verify_identity")
         found["check_hostname"] = mode == "verify_identity" or _is_true(says)
     return found
+
+
+def _mode(url: DatabaseUrl) -> str:
+    return (url.argument("ssl_mode") or "").lower()
 
 
 def _is_true(text: str | None) -> bool:

@@ -29,6 +29,8 @@ _REFUSED = re.compile(
     r"authentication failed|no pg_hba\.conf entry|no password supplied|role .* does not exist"
 )
 _NO_DATABASE = re.compile(r"database .* does not exist")
+_SETTING = re.compile(r"invalid .*(value|option)|definition of service|could not match|weak sslmode")
+_FULL = re.compile(r"too many (clients|connections)|remaining connection slots")
 _CERTIFICATE = re.compile(r"certificate|SSL|TLS")
 _LOCK_SHARE = 0.9  # of the time for the statement: what waits for a lock is told apart from what is slow
 
@@ -49,7 +51,7 @@ class PostgresqlDatabase(PooledDatabase["psycopg.Connection[Row]"]):
     def connect(self, seconds: float) -> psycopg.Connection[Row]:
         from psycopg.rows import dict_row  # noqa: PLC0415 -- as psycopg
 
-        return self._driver.connect(
+        opened = self._driver.connect(
             **_parameters(self.url),
             connect_timeout=max(2, round(seconds)),  # whole seconds, and libpq takes 1 for 2
             autocommit=True,
@@ -57,15 +59,25 @@ class PostgresqlDatabase(PooledDatabase["psycopg.Connection[Row]"]):
             row_factory=dict_row,
             cursor_factory=self._driver.ClientCursor,
         )
+        if opened.info.parameter_status("server_encoding") == "SQL_ASCII":
+            # Such a database holds any bytes: those that are no UTF-8 shall spoil their own row alone.
+            opened.execute("SET client_encoding TO 'SQL_ASCII'")
+        return opened
 
     def query(self, connection: psycopg.Connection[Row], question: Question, seconds: float) -> list[Row]:
         milliseconds = max(1, int(seconds * 1000))
         statement, values = _statement(question, self.schema)
-        cursor = connection.execute(
-            f"BEGIN READ ONLY; SET LOCAL lock_timeout = {max(1, int(milliseconds * _LOCK_SHARE))};"
-            f" SET LOCAL statement_timeout = {milliseconds}; {statement}; COMMIT",
-            values,
-        )
+        try:
+            cursor = connection.execute(
+                f"BEGIN READ ONLY; SET LOCAL lock_timeout = {max(1, int(milliseconds * _LOCK_SHARE))};"
+                f" SET LOCAL statement_timeout = {milliseconds}; {statement}; COMMIT",
+                values,
+            )
+        except self._driver.errors.UntranslatableCharacter:
+            if question.equals is None:
+                raise
+            connection.rollback()
+            return []  # a name that the database's encoding cannot spell is not in there
         while cursor.description is None and cursor.nextset():
             pass
         return cursor.fetchall()
@@ -81,13 +93,8 @@ class PostgresqlDatabase(PooledDatabase["psycopg.Connection[Row]"]):
 
     def judged(self, error: Exception, question: Question, seconds: float) -> StrongroomError:
         state = getattr(error, "sqlstate", None) or ""
-        if state == "42P01":
-            return self.no_table(question.table)
-        if state == "42703":
-            return self.misconfigured(f"has no column {question.column} in the table {question.table}")
-        if state == "42501":
-            why = f"its user may not read the table {question.table}"
-            return AccessDeniedError(f"the database of {self.place}: {why}", reason=why)
+        if state.startswith("42"):
+            return self._table_unread(question, state)
         if state == "55P03":
             return self.unavailable(
                 f"has the table {question.table} locked",
@@ -96,6 +103,19 @@ class PostgresqlDatabase(PooledDatabase["psycopg.Connection[Row]"]):
         if state == "57014":
             return self.unavailable(f"gave no answer within {seconds:.3g} s")
         return self._not_connected(error, state)
+
+    def _table_unread(self, question: Question, state: str) -> StrongroomError:
+        if state == "42P01":
+            return self.no_table(question.table)
+        if state == "42703":
+            return self.misconfigured(f"has no column {question.column} in the table {question.table}")
+        if state == "42501":
+            why = f"its user may not read the table {question.table}"
+            return AccessDeniedError(f"the database of {self.place}: {why}", reason=why)
+        return self.misconfigured(
+            f"has a table {question.table} that is not Airflow's ({state})",
+            hint="name the database that Airflow uses",
+        )
 
     def _not_connected(self, error: Exception, state: str) -> StrongroomError:
         text = str(error)
@@ -106,6 +126,12 @@ class PostgresqlDatabase(PooledDatabase["psycopg.Connection[Row]"]):
         if state == "3D000" or _NO_DATABASE.search(text):
             return self.misconfigured(
                 "is not on that server", hint="correct its name in [database] sql_alchemy_conn"
+            )
+        if state.startswith("53") or _FULL.search(text):
+            return self.unavailable("has no connection left", hint="raise max_connections, or try again")
+        if not state and _SETTING.search(text):
+            return self.misconfigured(
+                "has an argument in its URL that cannot be", hint="correct what stands after '?' in it"
             )
         if not state and _CERTIFICATE.search(text):
             return self.unavailable(

@@ -135,9 +135,12 @@ class MetadataDatabase:
             page = Question(table=kind, column=_ID[kind], start=start, is_after=is_after, limit=PAGE)
             found = self._rows(page, kind)
             for row in found:
-                start, is_after = _text(row[_ID[kind]]) or "", True
-                if not start.startswith(prefix):
+                name = _text(row[_ID[kind]]) or ""
+                if not name.startswith(prefix):
                     return
+                if is_after and name == start:
+                    continue  # where the index is lost a name may stand twice: the first counts, as in `read`
+                start, is_after = name, True
                 stored = self._stored(kind, row)
                 if stored is not None:
                     yield stored
