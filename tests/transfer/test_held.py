@@ -104,6 +104,18 @@ def test_going_on_writes_the_others(room, store):
     assert texts(store, Ref("variable", "region")) == ["eu"]
 
 
+def test_team_that_is_none_here_refuses_its_own_entry_alone(room, store):
+    # Airflow takes names of teams that begin or end with a sign.
+    source = Dump(variable("theirs", team="data_"), variable("region"))
+    _, variables = room.transfer.import_entries(source, ImportOptions(keep_going=True))
+    assert [(line.name, line.outcome) for line in variables.lines] == [
+        ("theirs", "refused"),
+        ("region", "imported"),
+    ]
+    assert "a team name" in variables.lines[0].reason
+    assert texts(store, Ref("variable", "region")) == ["eu"]
+
+
 def test_new_name_is_for_both_kinds_and_must_be_there(room, store):
     source = Dump(
         variable("/a"),

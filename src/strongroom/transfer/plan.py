@@ -161,8 +161,8 @@ def plan_import(
         if name in bad_names:
             refused.append(replace(line, reason=bad_names[name]))
             continue
-        ref = Ref(kind, new_name, team)
         try:
+            ref = Ref(kind, new_name, team)
             item = _item(name, ref, entry, dialect)
             items.append(replace(item, is_renamed=ref.name != old_name))
         except InvalidInputError as error:
