@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 from cli_shell import Shell
+from parts.openbao import bao
 from terminal import on_terminal
+
+__all__ = ["bao"]
 
 CANARY = "canary-77aa"
 DATA = Path(__file__).parent.parent / "data"
@@ -71,6 +74,24 @@ def test_a_real_airflow_is_shown_and_brought_in_whole(shell, airflow):
     (shell.folder / ".strongroom/strongroom.toml").unlink()
     again = facts(shell, "up")
     assert (again["connections"], again["variables"], again["unreadable"]) == (60, 18, 0)
+
+
+def test_what_a_vault_answers_is_shown_and_stays_in_the_vault(shell, bao):
+    mount = bao.mount(2, path="secret-of-up")
+    bao.put(mount, "connections/wh", {"conn_uri": f"postgres://u:{CANARY}@h/d"})
+    around = {
+        "AIRFLOW__SECRETS__BACKEND": "airflow.providers.hashicorp.secrets.vault.VaultBackend",
+        "AIRFLOW__SECRETS__BACKEND_KWARGS": json.dumps(
+            {"url": bao.url, "token": bao.token("root"), "mount_point": mount}
+        ),
+        "AIRFLOW_CONN_MINE": f"http://u:{CANARY}@h",
+    }
+    found = facts(shell, "up", **around)
+    assert {place["name"]: place["entries"] for place in found["places"]} == {"vault": 1, "env": 1}
+    assert (found["connections"], found["importable"]) == (2, 1)
+    assert facts(shell, "up --yes", **around)["imported"] == {"imported": 1}
+    alone = shell("connections list --output json", STRONGROOM__CHAIN="native")
+    assert [row["name"] for row in json.loads(alone.out)] == ["mine"]
 
 
 def test_a_vault_that_never_answers_hides_nothing(shell):

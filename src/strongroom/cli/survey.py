@@ -59,7 +59,8 @@ class Survey:
         first: the names to show, those with problems before the others.
         entries: by the name of a place, how many entries it holds.
         silent: places that cannot tell what they hold.
-        missing: what no store of ours holds and could be read: what an import would bring in.
+        missing: what no store of ours holds and could be read: what an import would bring in. What a vault
+            answers stays there: a copy would miss its rotation and escape its policies.
     """
 
     trouble: dict[str, StrongroomError]
@@ -76,7 +77,9 @@ class Survey:
         """Read the inventory of *room* once from end to end; *trouble* is added to."""
         tally = room.inventory.tally()
         made = cls(trouble=trouble, counts=tally.counts, clashes=(), silent=room.inventory.not_listable)
-        stores = {row.name for row in room.backends.list() if row.kind == "native"}
+        kinds = {row.name: row.kind for row in room.backends.list()}
+        stores = {name for name, kind in kinds.items() if kind == "native"}
+        vaults = {name for name, kind in kinds.items() if kind == "vault"}
 
         def tell(name: str, error: StrongroomError) -> None:
             if name in stores:  # our own store is no place among others
@@ -86,7 +89,7 @@ class Survey:
         shown: tuple[list[Row], ...] = ([], [], [])
         pages = room.inventory.pages(team=session.team, tally=tally, on_trouble=tell)
         for row in (row for page in pages for row in page):
-            made._count(row, stores)
+            made._count(row, stores, vaults)
             group = shown[_rank(row)]
             if len(group) < _SHOWN:
                 group.append(row)
@@ -94,10 +97,10 @@ class Survey:
         made.counts, made.clashes, made.entries = tally.counts, tally.clashes, tally.entries
         return made
 
-    def _count(self, row: Row, stores: set[str]) -> None:
+    def _count(self, row: Row, stores: set[str], vaults: set[str]) -> None:
         if not row.is_readable:
             self.states[row.state] += 1
-        elif stores.isdisjoint((row.backend, *row.shadowed)):
+        elif row.backend not in vaults and stores.isdisjoint((row.backend, *row.shadowed)):
             self.missing.append(row.ref)
 
     @property
