@@ -1,6 +1,8 @@
 """What an Airflow says of itself, read as Airflow 3.3.2 reads it."""
 
 import os
+import subprocess
+import sys
 import traceback
 
 import pytest
@@ -219,6 +221,54 @@ def test_what_cannot_be_had_is_told_without_its_value(tmp_path, text, environ, t
     assert CANARY not in everything(caught.value)
 
 
+@pytest.mark.parametrize("change", ["everybody may write", "another's"])
+def test_command_that_others_could_have_written_is_not_run(tmp_path, change):
+    found = config(
+        tmp_path, f"[core]\nfernet_key_cmd = touch {tmp_path}/ran\n[api]\nsecret_key_cmd = echo x\n"
+    )
+    if change == "another's":
+        if os.geteuid() != 0:
+            pytest.skip("only root gives files away")
+        os.chown(found.file, 65534, -1)
+    else:
+        found.file.chmod(0o666)
+    with pytest.raises(BackendConfigError, match=r"fernet_key_cmd is not run: .*airflow\.cfg") as caught:
+        key_of(found)
+    assert "give the value itself" in caught.value.hint
+    assert not (tmp_path / "ran").exists()
+    # Who may write the environment of this process needs no file.
+    found = config(tmp_path, "", **{f"{KEY}_CMD": "echo theirs"})
+    assert key_of(found) == "theirs"
+
+
+def test_folder_that_may_not_be_searched_is_told_where_it_was_named(tmp_path):
+    (tmp_path / "airflow").mkdir()
+    (tmp_path / "airflow" / "airflow.cfg").touch()
+    probe = f"""
+import os
+from strongroom.errors import BackendConfigError
+from strongroom.vendors.airflow import AirflowConfig
+if os.geteuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+os.chdir("/")
+print(AirflowConfig.find({{"HOME": {str(tmp_path)!r}}}))
+try:
+    AirflowConfig.find({{"AIRFLOW_HOME": {str(tmp_path / "airflow")!r}}})
+except BackendConfigError as error:
+    print(error)
+"""
+    (tmp_path / "airflow").chmod(0)
+    environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=False, env=environ
+    )
+    (tmp_path / "airflow").chmod(0o700)
+    first, second = done.stdout.splitlines()
+    assert first == "None"
+    assert second.endswith("airflow.cfg cannot be looked at (PermissionError)")
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -246,5 +296,7 @@ def test_nothing_of_it_prints(tmp_path):
 
 def everything(error):
     assert error.__cause__ is None
-    shown = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    # With the locals of every frame but the test's own, as reporters of errors send them.
+    error.with_traceback(error.__traceback__.tb_next)
+    shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
     return f"{shown}{error!r}{error.hint}"

@@ -220,7 +220,11 @@ class AirflowMetastore(Backend):
 
     def _config(self) -> AirflowConfig | None:
         lookup = None if self._secret is None else self._look_up
-        return AirflowConfig.find(self._environ, home=self.options.airflow_home, secret=lookup)
+        try:
+            return AirflowConfig.find(self._environ, home=self.options.airflow_home, secret=lookup)
+        except BackendConfigError as error:
+            refused = error.with_traceback(None)  # the frames below hold the environment
+        raise refused
 
     def _look_up(self, name: str) -> Secret[str] | None:
         # Without a way to look up: the one in hand must not ask itself.

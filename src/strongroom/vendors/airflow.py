@@ -10,7 +10,8 @@ Rules of this file:
 2. The order is Airflow's: the environment (`KEY`, `KEY_CMD`, `KEY_SECRET`), the file, the file's
    `key_cmd`, the file's `key_secret`, the default; at each step the deprecated place after the new one.
 3. Only what is handed in is read: the environment given, and the one file.
-4. No value, command or foreign exception text stands in a message.
+4. No value, command or foreign exception text stands in a message, nor in a frame of its traceback.
+5. A command of the file is run only where nobody but this user and root could have written it there.
 
 Source: airflow/configuration.py and airflow/_shared/configuration/parser.py of 3.3.2, and 2.11.2.
 """
@@ -18,9 +19,11 @@ Source: airflow/configuration.py and airflow/_shared/configuration/parser.py of 
 from __future__ import annotations
 
 import json
+import os
 import pwd
 import re
 import shlex
+import stat
 from configparser import ConfigParser, InterpolationError
 from configparser import Error as ConfigParserError
 from dataclasses import dataclass, field
@@ -122,7 +125,13 @@ class AirflowConfig:
         self.file = file
         self._environ = environ
         self._secret = secret
-        self._parser = _read(file)
+        try:
+            self._parser = _read(file)
+        except BackendConfigError as error:
+            refused = _bare(error)
+        else:
+            return
+        raise refused
 
     @classmethod
     def find(
@@ -152,8 +161,10 @@ class AirflowConfig:
         # The file that the environment names belongs to the Airflow of the environment.
         named = environ.get("AIRFLOW_CONFIG") if folder == own else None
         file = folder / "airflow.cfg" if named is None else Path(_expanded(named, environ))
-        is_there = file.is_file()
-        if not is_there and not (folder / "airflow.db").is_file() and not _is_configured(environ):
+        is_named = home is not None or not {"AIRFLOW_HOME", "AIRFLOW_CONFIG"}.isdisjoint(environ)
+        is_there = _is_file(file, is_named=is_named)
+        has_database = is_there or _is_file(folder / "airflow.db", is_named=is_named)
+        if not has_database and not _is_configured(environ):
             return None
         return cls(folder, file if is_there else None, environ, secret)
 
@@ -166,11 +177,14 @@ class AirflowConfig:
             BackendConfigError: its command fails, its secret cannot be looked up here, or the file holds
                 a `%` that Airflow cannot read.
         """
-        for _, fetch in self._places(section, key):
-            found = fetch()
-            if found is not None:
-                return Secret(found)
-        return None
+        try:
+            values = (fetch() for _, fetch in self._places(section, key))
+            found = next((Secret(value) for value in values if value is not None), None)
+        except BackendConfigError as error:
+            refused = _bare(error)
+        else:
+            return found
+        raise refused
 
     def source(self, section: str, key: str) -> Origin | None:
         """Tell where `get` looks first for a value, running nothing; None where nothing says it."""
@@ -290,7 +304,7 @@ class AirflowConfig:
         where = f"[{section}] {option}"
         # As Airflow: an empty answer of the file's command or secret is none.
         if suffix == "cmd":
-            yield "command", lambda: self._run(self._stored(section, option), where) or None
+            yield "command", lambda: self._run_trusted(self._stored(section, option), where) or None
         else:
             yield "secret", lambda: self._look_up(self._stored(section, option), where) or None
 
@@ -312,6 +326,16 @@ class AirflowConfig:
 
     def _expanded(self, text: str) -> str:
         return _expanded(text, self._environ)
+
+    def _run_trusted(self, command: str, where: str) -> str:
+        status = None if self.file is None else self.file.stat()
+        if status is not None and (status.st_mode & stat.S_IWOTH or status.st_uid not in (0, os.geteuid())):
+            raise BackendConfigError(
+                f"the command for {where} is not run: others than this user may write {self.file}",
+                hint="run this as the user the file belongs to, or give the value itself:"
+                " { file = … }, { env = … } or { command = […] }",
+            )
+        return self._run(command, where)
 
     def _run(self, command: str, where: str) -> str:
         try:
@@ -335,6 +359,26 @@ class AirflowConfig:
             )
         found = self._secret(name)
         return None if found is None else found.reveal()
+
+
+def _bare(error: BackendConfigError) -> BackendConfigError:
+    """Give *error* without the frames it went through: they hold values, and reporters show frames."""
+    error.__context__ = None
+    return error.with_traceback(None)
+
+
+def _is_file(path: Path, *, is_named: bool) -> bool:
+    """Tell whether there is a file; where this user may not look, there is none unless it was named."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except PermissionError:
+        if not is_named:
+            return False
+    except (OSError, ValueError):
+        return False
+    raise BackendConfigError(
+        f"{path} cannot be looked at (PermissionError)", hint=f"let this user search {path.parent}"
+    )
 
 
 def _is_configured(environ: Mapping[str, str]) -> bool:

@@ -106,6 +106,15 @@ class DatabaseUrl:
             BackendConfigError: it is no SQLAlchemy URL, of another kind of database, or has an argument
                 that is not known here. Nothing of the URL stands in the message but an argument's name.
         """
+        try:
+            return cls._parsed(url)
+        except BackendConfigError as error:
+            # Raised anew, without the frames below: they hold the URL, and reporters show frames.
+            refused = error.with_traceback(None)
+        raise refused
+
+    @classmethod
+    def _parsed(cls, url: Secret[str]) -> DatabaseUrl:
         found = _URL.fullmatch(url.reveal().strip())
         if found is None:
             raise _refused("is not written as dialect://user:password@host:port/database")
