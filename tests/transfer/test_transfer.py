@@ -1,6 +1,7 @@
 """Import and export through a room."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -348,6 +349,20 @@ def test_trial_run_judges_and_writes_nothing(open_room):
     )
     assert (report.is_written, outcomes(report)) == (False, {"a": "skipped", "b": "not reached"})
     assert texts(memory) == {"a": "old"}
+
+
+def test_trial_run_is_refused_what_the_import_would_be(open_room):
+    upper, lower = NotListable(Memory("upper", {Ref("variable", "a"): "1"})), Memory("lower")
+    del upper.write, upper.write_many
+    room = open_room(upper, lower)
+    trial = ImportOptions(dry_run=True, on_existing="overwrite")
+    with pytest.raises(ReadOnlyError, match="upper shadows it"):
+        room.transfer.import_variables({"a": "2", "b": "2"}, options=trial)
+    with pytest.raises(InvalidInputError, match="no backend of that name"):
+        room.transfer.import_variables({"b": "2"}, options=replace(trial, to="nowhere"))
+    report = room.transfer.import_variables({"a": "2", "b": "2"}, options=replace(trial, keep_going=True))
+    assert outcomes(report) == {"a": "refused", "b": "not reached"}
+    assert texts(lower) == {}
 
 
 # --- names -------------------------------------------------------------------------------------

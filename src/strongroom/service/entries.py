@@ -17,6 +17,7 @@ from strongroom.errors import (
     MalformedEntryError,
     NotFoundError,
     ReadOnlyError,
+    StrongroomError,
     TamperedError,
 )
 from strongroom.model.connection import Connection
@@ -277,6 +278,28 @@ class Entries:
         work = partial(self._write, planned)
         return list(self._guard.act_many(self._actor, Action.WRITE, refs, work, reason=comment))
 
+    def refusals(
+        self, refs: Sequence[Ref], *, to: str | None = None, force: bool = False
+    ) -> list[StrongroomError | None]:
+        """
+        Tell of each of *refs* why no place would take a write of it, or None; nothing is written.
+
+        Where there is no store yet nothing is refused: it is made before the first write.
+
+        Raises:
+            AccessDeniedError, NotRecordedError: as `write`, for all of them.
+        """
+
+        def refusal(ref: Ref) -> StrongroomError | None:
+            try:
+                self._chain.place_to_write(ref, to=to, force=force)
+            except StrongroomError as error:
+                return None if self._lacks_store(error, to) else error
+            return None
+
+        work = lambda: [refusal(ref) for ref in refs]  # noqa: E731 -- one line, called once
+        return list(self._guard.act_many(self._actor, Action.DESCRIBE, refs, work))
+
     def _plan(self, change: Change, comment: str, *, to: str | None, force: bool) -> tuple[Backend, Draft]:
         place = self._place(change.ref, to=to, force=force)
         metadata, expected = change.metadata, change.expected_version
@@ -323,11 +346,15 @@ class Entries:
         try:
             return self._chain.place_to_write(ref, to=to, force=force)
         except ReadOnlyError as error:
-            if self._has_store or to is not None or error.hint:
+            if not self._lacks_store(error, to):
                 raise
             raise ReadOnlyError(
                 f"there is no place to write {ref} to: this machine has no store yet", hint="strongroom init"
             ) from None
+
+    def _lacks_store(self, error: StrongroomError, to: str | None) -> bool:
+        is_placeless = isinstance(error, ReadOnlyError) and not error.hint
+        return is_placeless and not self._has_store and to is None
 
     def _standing(self, place: Backend, ref: Ref) -> tuple[Metadata, str | None]:
         """Give the metadata that stands at *place*, and the version to expect there (None: any)."""

@@ -254,6 +254,8 @@ class Transfer:
     def _settle(self, judged: Sequence[_Judged], options: ImportOptions) -> bool:
         """Write what was judged fit, all in one batch, or nothing; tell whether it was written."""
         is_refused = any(line.outcome == "refused" for one in judged for line in one.lines.values())
+        if options.dry_run and (options.keep_going or not is_refused):
+            self._try(judged, options)
         if options.dry_run or (is_refused and not options.keep_going):
             reason = "" if options.dry_run else "others were refused, so nothing was written"
             for one in judged:
@@ -262,6 +264,20 @@ class Transfer:
             return False
         self._write(judged, options)
         return True
+
+    def _try(self, judged: Sequence[_Judged], options: ImportOptions) -> None:
+        """Meet on a trial run what would refuse the write before it begins."""
+        for one in judged:
+            changes = dict(one.changes)
+            refs = [change.ref for change in changes.values()]
+            errors = self._room.entries.refusals(refs, to=options.to, force=options.force)
+            for name, error in zip(changes, errors, strict=True):
+                if error is None:
+                    continue
+                if not options.keep_going:
+                    raise error
+                del one.changes[name]
+                one.lines[name] = replace(one.lines[name], outcome="refused", reason=str(error))
 
     def _judge(self, plan: Plan, options: ImportOptions) -> _Judged:
         judged = _Judged({line.name: line for line in plan.refused})
