@@ -162,7 +162,8 @@ class SqliteDatabase(Database):
         if text.startswith("no such column"):
             return self.misconfigured(f"has no column {question.column} in the table {question.table}")
         if "not a database" in text or "malformed" in text:
-            return self.misconfigured("is damaged or no SQLite file", hint=f"look at what {self.path} is")
+            what = "is damaged" if "malformed" in text else "is no SQLite file"
+            return self.misconfigured(what, hint=f"look at what {self.path} is")
         if "interrupted" in text:
             return self.unavailable(f"gave no answer within {seconds:.3g} s")
         return self._not_opened(text)
