@@ -75,6 +75,16 @@ def test_one_bad_row_keeps_all_out_unless_told_to_go_on(shell, metadata):
     assert CANARY not in f"{refused.out}{refused.err}{going.out}{going.err}"
 
 
+def test_trial_run_promises_nothing_that_the_import_would_not_do(shell, metadata):
+    metadata.put("connection", [connection("bad", port=99999), connection("good")])
+    told = brought(shell, metadata, "--dry-run").out
+    assert "1 connection and 0 variables would be imported with --keep-going, 1 refused" in told
+    told = brought(shell, metadata, "--dry-run --keep-going").out
+    assert "1 connection and 0 variables would be imported, 1 refused" in told
+    brought(shell, metadata, "--keep-going")
+    assert "1 of 2 entries refused; nothing was imported" in brought(shell, metadata, "--keep-going").err
+
+
 def test_plain_text_is_brought_in_and_counted(shell, metadata):
     metadata.put("connection", [connection("api", password="p"), connection("bare")])
     done = brought(shell, metadata)
@@ -91,6 +101,14 @@ def test_names_that_are_not_legal_are_offered_for_renaming(shell, metadata):
     assert brought(shell, metadata, "--rename /a=c").code == 0
     assert shell("read --variable c").out == "1"
     assert json.loads(shell("connections get c --output json").out)["host"] == "h"
+
+
+def test_name_that_is_illegal_in_both_kinds_gets_one_that_is_free_in_both(shell, metadata):
+    metadata.put("connection", [connection("a\\b"), connection("a_b")])
+    metadata.put("variable", [variable("a\\b", "v")])
+    told = brought(shell, metadata, "--rename-suggested").out
+    assert "2 connections and 1 variable imported, 2 renamed" in told
+    assert "a_b_2" in shell("variables get a_b_2").out
 
 
 def test_what_is_held_is_skipped_overwritten_or_refused(shell, metadata):

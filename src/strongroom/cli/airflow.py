@@ -164,7 +164,7 @@ def import_(
         with terminal.progress("importing") as show:
             chosen = options if show is None else replace(options, progress=show)
             reports = room.transfer.import_entries(source, chosen)
-    _tell(session, reports, dry_run=dry_run)
+    _tell(session, reports, options)
 
 
 # --- what is read, and where it goes --------------------------------------------------------------
@@ -228,7 +228,9 @@ def _room(session: Session, settings: Settings) -> Room:
 
 def _with_suggestions(room: Room, source: Backend, options: ImportOptions) -> ImportOptions:
     trial = room.transfer.import_entries(source, replace(options, dry_run=True))
-    suggested = {row.name: row.suggestion for report in trial for row in report.names_to_change}
+    rows = [row for report in trial for row in report.names_to_change]
+    # One new name for both kinds: the longer one has a number, because the shorter is taken in its kind.
+    suggested = {row.name: row.suggestion for row in sorted(rows, key=lambda row: len(row.suggestion))}
     return replace(options, rename={**suggested, **options.rename})
 
 
@@ -242,7 +244,7 @@ def _confirm(room: Room, source: Backend, options: ImportOptions) -> None:
 # --- what is told ---------------------------------------------------------------------------------
 
 
-def _tell(session: Session, reports: Sequence[Report], *, dry_run: bool) -> None:
+def _tell(session: Session, reports: Sequence[Report], options: ImportOptions) -> None:
     refused = sum(len(report.of("refused")) for report in reports)
     total = sum(len(report.lines) for report in reports)
     if session.output != "table":
@@ -251,9 +253,10 @@ def _tell(session: Session, reports: Sequence[Report], *, dry_run: bool) -> None
     else:
         _show(session, _LINES, [rows_of_lines(report) for report in reports])
         _show(session, _NAMES, [rows_of_names(report) for report in reports])
-        write(_summary(reports, dry_run=dry_run))
-    if refused and not dry_run:
-        done = "the others were imported" if reports[0].is_written else "nothing was imported"
+        write(_summary(reports, options))
+    if refused and not options.dry_run:
+        is_any = any(report.of("imported") for report in reports)
+        done = "the others were imported" if is_any else "nothing was imported"
         raise InvalidInputError(
             f"{refused} of {counted(total, 'entry', 'entries')} refused; {done}", hint=_hint(reports)
         )
@@ -272,10 +275,12 @@ def _show(session: Session, columns: Sequence[Column], found: Sequence[list[dict
         write(f"and {more:,} more: --output json tells all\n" if more > 0 else "")
 
 
-def _summary(reports: Sequence[Report], *, dry_run: bool) -> str:
-    outcome: Outcome = "not reached" if dry_run else "imported"
+def _summary(reports: Sequence[Report], options: ImportOptions) -> str:
+    outcome: Outcome = "not reached" if options.dry_run else "imported"
     done = [len(report.of(outcome)) for report in reports]
-    parts = [f"{_both(done)} {'would be imported' if dry_run else 'imported'}"]
+    is_stopped = not options.keep_going and any(report.of("refused") for report in reports)
+    would = "would be imported with --keep-going" if is_stopped else "would be imported"
+    parts = [f"{_both(done)} {would if options.dry_run else 'imported'}"]
     lines: list[Line] = [line for report in reports for line in report.lines]
     over = sum(line.is_overwritten for line in lines)
     if over:
