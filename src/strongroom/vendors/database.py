@@ -74,7 +74,9 @@ class Database(ABC):
     """
     A database to read from.
 
-    Threads: every method may be called from several threads at once, and after a fork.
+    Threads: every method may be called from several threads at once, and after a fork; but a process that
+    forks while another of its threads reads a SQLite file in use may leave the child with a lock inside
+    SQLite that nobody will release. (One at rest was never seen to.)
 
     Attributes:
         place: what messages call it: the name of the backend.
@@ -111,7 +113,7 @@ class Database(ABC):
             BackendUnavailableError: no answer now: down, locked, too slow.
         """
 
-    def close(self) -> None:  # noqa: B027 -- optional: SQLite holds nothing
+    def close(self) -> None:  # noqa: B027 -- optional
         """Let go of every connection of this process. Safe to call twice."""
 
     def seconds(self) -> float:
