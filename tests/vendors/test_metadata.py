@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import socket
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -516,6 +517,34 @@ def test_way_to_trust_that_is_none_is_refused_before_anybody_is_spoken_to():
     url = "mysql://u:p@127.0.0.1:1/airflow?ssl_mode=VERIFY-CA"
     with pytest.raises(BackendConfigError, match="ssl_mode that is none"):
         reader(url).read("variable", "region")
+
+
+def test_password_is_given_to_nobody_in_clear():
+    heard = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def play():
+        # A server's greeting, then the wish to be told the password in clear (MySQL's protocol 10).
+        peer, _ = listener.accept()
+        with peer:
+            greeting = b"\x0a5.5.5-10.11.0-MariaDB\0" + b"\1\0\0\0" + b"x" * 8 + b"\0"
+            greeting += b"\xff\xf7\x21\x02\0\xff\x81\x15" + b"\0" * 10 + b"y" * 12 + b"\0"
+            greeting += b"mysql_native_password\0"
+            peer.sendall(len(greeting).to_bytes(3, "little") + b"\0" + greeting)
+            heard.append(peer.recv(4096))
+            wish = b"\xfemysql_clear_password\0"
+            peer.sendall(len(wish).to_bytes(3, "little") + b"\2" + wish)
+            heard.append(peer.recv(4096))
+
+    server = threading.Thread(target=play)
+    server.start()
+    url = f"mysql://u:cAnArY@127.0.0.1:{listener.getsockname()[1]}/airflow"
+    with pytest.raises(BackendConfigError, match="password in clear, without TLS"):
+        reader(url).read("variable", "region")
+    server.join(20)
+    listener.close()
+    assert len(heard) == 2
+    assert b"cAnArY" not in b"".join(heard)
 
 
 def test_table_that_is_not_airflows_is_named(tmp_path):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MariadbDatabase"]
 
+_CLEAR = 2061  # CR_AUTH_PLUGIN_ERR
 _REFUSED = (1045, 1698, 1130, 1251, 2059)  # user, password, host, or a way to log in that is not known
 _NO_DATABASE = (1044, 1049)
 _NO_TABLE = 1146
@@ -78,7 +79,13 @@ class MariadbDatabase(PooledDatabase[_Session]):
             local_infile=False,  # a server could ask for our files
             init_command="SET SESSION TRANSACTION READ ONLY",
             cursorclass=self._driver.cursors.DictCursor,
+            # Without TLS nobody is given the password in clear, who only has to ask PyMySQL for it. With TLS
+            # that is how LDAP and cloud tokens log in.
+            auth_plugin_map={} if _tls(self.url) else {"mysql_clear_password": self._clear_refused},
         )
+
+    def _clear_refused(self, _session: _Session) -> None:
+        raise self._driver.err.OperationalError(_CLEAR, "")
 
     def query(self, connection: _Session, question: Question, seconds: float) -> list[Row]:
         head, hint = f"SET STATEMENT max_statement_time={seconds:.3f} FOR ", ""
@@ -124,6 +131,10 @@ class MariadbDatabase(PooledDatabase[_Session]):
         if number in _REFUSED:
             return self.misconfigured(
                 "refuses the user or the password", hint="correct them in [database] sql_alchemy_conn"
+            )
+        if number == _CLEAR:
+            return self.misconfigured(
+                "asks for the password in clear, without TLS", hint="add ssl_mode=VERIFY_IDENTITY to its URL"
             )
         if number in _NO_DATABASE:
             return self.misconfigured(
