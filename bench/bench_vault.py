@@ -61,15 +61,15 @@ for line in sys.stdin:
     print(times[len(times) // 2] * 1e6, flush=True)
 """
 COLD_TRANSPORT = """
-import sys
+import json, sys
 from datetime import timedelta
 from strongroom.model.secret import Secret
 from strongroom.vendors.transport import Transport, TransportOptions
 transport = Transport(TransportOptions(place="vault", url=sys.argv[1]))
 body = f'{{"role_id": "{sys.argv[2]}", "secret_id": "{sys.argv[3]}"}}'.encode()
 login = transport.request("POST", "/v1/auth/approle/login", body=Secret(body), is_repeatable=False)
-headers = {"x-vault-token": Secret(login.json()["auth"]["client_token"])}
-assert transport.request("GET", "/v1/secret/data/variables/region", headers=headers).json()["data"]
+headers = {"x-vault-token": Secret(json.loads(login.body)["auth"]["client_token"])}
+assert json.loads(transport.request("GET", "/v1/secret/data/variables/region", headers=headers).body)["data"]
 """
 COLD_BACKEND = """
 import sys
@@ -105,7 +105,7 @@ def _warm(address: str) -> list[dict[str, object]]:
     raw = _Raw(address)
     ours: dict[str, Callable[[], object]] = {
         "raw": raw.read,
-        "transport": lambda: transport.request("GET", PATH, headers=HEADERS).json(),
+        "transport": lambda: json.loads(transport.request("GET", PATH, headers=HEADERS).body),
         "backend": lambda: backend.read(READ),
     }
     with peers.vault_backend(address) as airflow, _hvac(address) as hvac:
