@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom import settings as module
 from strongroom.errors import SettingsError, StrongroomError
 from strongroom.model.secret import Secret
 from strongroom.settings import (
@@ -30,6 +29,8 @@ from strongroom.settings import (
     options,
     resolve,
 )
+from strongroom.settings import source as secrets
+from strongroom.settings.shape import TOP_KEYS
 
 CANARY = "canary-7f3a"
 
@@ -660,7 +661,7 @@ def test_a_secret_file_of_another_user_is_refused(tmp_path):
 
 
 def test_a_command_that_does_not_end_is_given_up(monkeypatch):
-    monkeypatch.setattr(module, "_COMMAND_SECONDS", 0.2)
+    monkeypatch.setattr(secrets, "COMMAND_SECONDS", 0.2)
     with pytest.raises(SettingsError, match="did not end"):
         resolve(python("import time; time.sleep(60)"))
 
@@ -684,7 +685,7 @@ SECTIONS = {
     "audit": AuditSettings,
     "backend.NAME": BackendSettings,
 }
-TOP = ("deployment", "deployments", *module._TOP)
+TOP = ("deployment", "deployments", *TOP_KEYS)
 NOT_SETTINGS = {"backend.NAME": {"name", "options", "folder"}}
 
 

@@ -6,7 +6,7 @@ a secret or send one somewhere count only once he agreed to them.
 
 Rules of this file:
 
-1. Naming a file is agreeing to it (`settings.py`); so is a yes to `strongroom up`, which is kept here:
+1. Naming a file is agreeing to it (`settings/`); so is a yes to `strongroom up`, which is kept here:
    outside of the folder, under the user's own, where no checkout can put it.
 2. Agreed to is what was shown: any change of such a table has to be agreed to again, a change of anything
    else (how long to remember, names, patterns) has not.

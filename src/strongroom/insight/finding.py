@@ -1,7 +1,7 @@
 """
 What the doctor says: findings, each of a kind that docs/doctor.md explains.
 
-Not for looking (`hygiene.py`, `airflow.py`, `cloud.py`, `settings.py`, `service/doctor.py`).
+Not for looking (`hygiene.py`, `airflow.py`, `cloud.py`, `settings/`, `service/doctor.py`).
 """
 
 from __future__ import annotations

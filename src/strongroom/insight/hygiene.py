@@ -51,7 +51,7 @@ _MEANING = re.compile(r"[\\*?\[]|^[#!]| $")  # what gitignore(5) takes for more 
 _CONTAINER_SECRETS = (
     "/run/secrets/",
     "/var/run/secrets/",
-)  # modes there are the runtime's, as in settings.py
+)  # modes there are the runtime's, as in settings/source.py
 _ENV_FILE = re.compile(r"\.env(?:\.[A-Za-z0-9_-]+)?")
 _ENV_EXAMPLE = re.compile(r"\.env\.(?:example|sample|template|dist|defaults?)")
 _HOLDS_CONNECTION = re.compile(r"^\s*(?:export\s+)?AIRFLOW_CONN_\w+\s*=\s*\S", re.MULTILINE)

@@ -1,7 +1,7 @@
 """
 What was found, as settings files: the team's, and what is only mine.
 
-Not for finding (`discovery/`) or for reading settings (`settings.py`).
+Not for finding (`discovery/`) or for reading settings (`settings/`).
 
 Rules of this file:
 
