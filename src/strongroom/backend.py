@@ -13,7 +13,6 @@ Rules of this file:
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 from abc import ABC, abstractmethod
@@ -334,6 +333,8 @@ def ephemeral_version(key: bytes, text: str) -> str:
             fingerprint by which short secrets could be guessed.
         text: what the store holds.
     """
+    import hashlib  # noqa: PLC0415 -- stores with versions of their own do without, and it loads OpenSSL
+
     data = text.encode("utf-8", "surrogatepass")
     return hashlib.blake2b(data, key=key, digest_size=8).hexdigest()
 
