@@ -229,9 +229,7 @@ def test_beside_settings_the_commands_that_bring_in_the_rest_are_named_and_work(
     assert (after["connections"], after["variables"]) == (61, 19)
 
 
-@pytest.mark.skipif(
-    shutil.which("git") is None and not os.environ.get("CI"), reason="git is not installed"
-)
+@pytest.mark.skipif(shutil.which("git") is None and not os.environ.get("CI"), reason="git is not installed")
 def test_a_dotenv_that_git_would_take_along_is_warned_of(shell):
     subprocess.run(["git", "init", "-q", str(shell.folder)], check=True)
     (shell.folder / ".env").write_text(DOTENV)

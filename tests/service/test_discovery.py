@@ -341,9 +341,7 @@ def test_somebody_elses_dotenv_is_told_and_not_asked(find, project):
     assert only(find()).reason == "it belongs to another user"
 
 
-@pytest.mark.skipif(
-    shutil.which("git") is None and not os.environ.get("CI"), reason="git is not installed"
-)
+@pytest.mark.skipif(shutil.which("git") is None and not os.environ.get("CI"), reason="git is not installed")
 def test_a_dotenv_that_git_would_take_along_is_warned_of(find, project):
     subprocess.run(["git", "init", "-q", str(project)], check=True)
     (project / ".env").write_text("AIRFLOW_VAR_A=1\n")
