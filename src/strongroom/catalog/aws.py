@@ -19,7 +19,7 @@ from strongroom.catalog.field import (
     secret,
     text,
 )
-from strongroom.catalog.kind import ConnectionType, Way, airflow, exclusive
+from strongroom.catalog.kind import ConnectionType, airflow, exclusive, way
 
 FAMILY = "aws"
 
@@ -51,10 +51,10 @@ _SIGN_IN: tuple[Field, ...] = (
 )
 _WAYS = exclusive(
     "Sign in",
-    Way("What the machine has: an instance's, a task's or a pod's role"),
-    Way("Profile", "profile_name"),
-    Way("Access key", "login", "password"),
-    Way("Access key of a session", "aws_access_key_id", "aws_secret_access_key", "aws_session_token"),
+    way("What the machine has: an instance's, a task's or a pod's role"),
+    way("Profile", "profile_name"),
+    way("Access key", "login", "password"),
+    way("Access key of a session", "aws_access_key_id", "aws_secret_access_key", "aws_session_token"),
 )
 
 TYPES = (

@@ -20,7 +20,7 @@ from strongroom.catalog.field import (
     secret,
     text,
 )
-from strongroom.catalog.kind import ConnectionType, Group, Way, airflow, exclusive
+from strongroom.catalog.kind import ConnectionType, Group, airflow, exclusive, way
 
 FAMILY = "azure"
 
@@ -30,7 +30,7 @@ IDENTITY: tuple[Field, ...] = (
     text("managed_identity_client_id", "Managed Identity Client ID"),
     text("workload_identity_tenant_id", "Workload Identity Tenant ID"),
 )
-MACHINE = Way(
+MACHINE = way(
     "What the machine has: a managed or workload identity",
     "managed_identity_client_id",
     "workload_identity_tenant_id",
@@ -49,7 +49,7 @@ def subscription(name: str, label: str = "Subscription ID") -> Field:
 
 def principal(*more: str) -> Group:
     """Give the choice between a service principal and what the machine has."""
-    return exclusive("Sign in", MACHINE, Way("Service principal", "login", "password", *more))
+    return exclusive("Sign in", MACHINE, way("Service principal", "login", "password", *more))
 
 
 _KEY_FILE: tuple[Field, ...] = (
@@ -83,9 +83,9 @@ TYPES = (
             exclusive(
                 "Sign in",
                 MACHINE,
-                Way("Service principal", "login", "password", "tenantId"),
-                Way("Service principal, a file", "key_path"),
-                Way("Service principal, a document", "key_json"),
+                way("Service principal", "login", "password", "tenantId"),
+                way("Service principal, a file", "key_path"),
+                way("Service principal, a document", "key_json"),
             ),
         ),
     ),
@@ -113,11 +113,11 @@ TYPES = (
             exclusive(
                 "Sign in",
                 MACHINE,
-                Way("Service principal", "login", "password", "tenant_id"),
-                Way("Connection string", "connection_string"),
-                Way("SAS token", "sas_token"),
-                Way("Shared access key", "shared_access_key"),
-                Way("Account key", "account_key"),
+                way("Service principal", "login", "password", "tenant_id"),
+                way("Connection string", "connection_string"),
+                way("SAS token", "sas_token"),
+                way("Shared access key", "shared_access_key"),
+                way("Account key", "account_key"),
             ),
         ),
         others="arguments of BlobServiceClient",
@@ -144,9 +144,9 @@ TYPES = (
             exclusive(
                 "Sign in",
                 MACHINE,
-                Way("Service principal", "login", "password", "tenant_id"),
-                Way("Account key", "password"),
-                Way("Connection string", "connection_string"),
+                way("Service principal", "login", "password", "tenant_id"),
+                way("Account key", "password"),
+                way("Connection string", "connection_string"),
             ),
         ),
         others="arguments of DataLakeServiceClient",
@@ -182,9 +182,9 @@ TYPES = (
             exclusive(
                 "Sign in",
                 MACHINE,
-                Way("Account key", "password"),
-                Way("SAS token", "sas_token"),
-                Way("Connection string", "connection_string"),
+                way("Account key", "password"),
+                way("SAS token", "sas_token"),
+                way("Connection string", "connection_string"),
             ),
         ),
     ),
@@ -203,9 +203,9 @@ TYPES = (
         groups=(
             exclusive(
                 "Sign in",
-                Way("Storage key", "login", "password"),
-                Way("Connection string", "connection_string"),
-                Way(
+                way("Storage key", "login", "password"),
+                way("Connection string", "connection_string"),
+                way(
                     "What the machine has",
                     "subscription_id",
                     "resource_group",
@@ -235,8 +235,8 @@ TYPES = (
         groups=(
             exclusive(
                 "Sign in",
-                Way("Master key", "password"),
-                Way(
+                way("Master key", "password"),
+                way(
                     "What the machine has",
                     "subscription_id",
                     "resource_group_name",
@@ -271,14 +271,14 @@ TYPES = (
         groups=(
             exclusive(
                 "Sign in",
-                Way(
+                way(
                     "What the machine has",
                     "fully_qualified_namespace",
                     "managed_identity_client_id",
                     "workload_identity_tenant_id",
                 ),
-                Way("Connection string", "schema"),
-                Way("Credential", "fully_qualified_namespace", "credential"),
+                way("Connection string", "schema"),
+                way("Credential", "fully_qualified_namespace", "credential"),
             ),
         ),
     ),

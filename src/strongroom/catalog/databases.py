@@ -15,7 +15,7 @@ from strongroom.catalog.field import (
     schema,
     text,
 )
-from strongroom.catalog.kind import ConnectionType, Way, airflow, exclusive, together
+from strongroom.catalog.kind import ConnectionType, airflow, exclusive, together, way
 
 FAMILY = "databases"
 
@@ -80,14 +80,14 @@ TYPES = (
         groups=(
             exclusive(
                 "Sign in",
-                Way("Password", "login", "password"),
-                Way("AWS IAM", "login", "iam", "aws_conn_id"),
-                Way("Entra ID", "login", "azure_conn_id"),
+                way("Password", "login", "password"),
+                way("AWS IAM", "login", "iam", "aws_conn_id"),
+                way("Entra ID", "login", "azure_conn_id"),
             ),
             exclusive(
                 "Redshift",
-                Way("Cluster", "redshift", "cluster-identifier"),
-                Way("Serverless", "redshift-serverless", "workgroup-name"),
+                way("Cluster", "redshift", "cluster-identifier"),
+                way("Serverless", "redshift-serverless", "workgroup-name"),
             ),
             together("Client certificate", "sslcert", "sslkey"),
         ),
@@ -129,8 +129,8 @@ TYPES = (
         groups=(
             exclusive(
                 "Sign in",
-                Way("Password", "login", "password"),
-                Way("AWS IAM", "login", "iam", "aws_conn_id"),
+                way("Password", "login", "password"),
+                way("AWS IAM", "login", "iam", "aws_conn_id"),
             ),
         ),
         others="query of the SQLAlchemy URL",
@@ -199,7 +199,7 @@ TYPES = (
         ),
         groups=(
             exclusive(
-                "Database", Way("Service", "service_name"), Way("SID", "sid"), Way("Data source", "dsn")
+                "Database", way("Service", "service_name"), way("SID", "sid"), way("Data source", "dsn")
             ),
         ),
     ),

@@ -18,7 +18,7 @@ from strongroom.catalog.field import (
     secret,
     text,
 )
-from strongroom.catalog.kind import ConnectionType, Way, airflow, exclusive, together
+from strongroom.catalog.kind import ConnectionType, airflow, exclusive, together, way
 
 FAMILY = "engines"
 
@@ -74,11 +74,11 @@ TYPES = (
         groups=(
             exclusive(
                 "Sign in",
-                Way("Password", "login", "password"),
-                Way("JWT", "auth", "jwt__token"),
-                Way("JWT, a file", "auth", "jwt__file"),
-                Way("Client certificate", "auth", "certs__client_cert_path", "certs__client_key_path"),
-                Way("Kerberos", "auth", "kerberos__config", "kerberos__service_name", "kerberos__principal"),
+                way("Password", "login", "password"),
+                way("JWT", "auth", "jwt__token"),
+                way("JWT, a file", "auth", "jwt__file"),
+                way("Client certificate", "auth", "certs__client_cert_path", "certs__client_key_path"),
+                way("Kerberos", "auth", "kerberos__config", "kerberos__service_name", "kerberos__principal"),
             ),
         ),
     ),
@@ -106,8 +106,8 @@ TYPES = (
         groups=(
             exclusive(
                 "Sign in",
-                Way("Password", "login", "password"),
-                Way("Kerberos", "auth", "kerberos__config", "kerberos__service_name", "kerberos__principal"),
+                way("Password", "login", "password"),
+                way("Kerberos", "auth", "kerberos__config", "kerberos__service_name", "kerberos__principal"),
             ),
         ),
     ),

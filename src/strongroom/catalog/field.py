@@ -3,12 +3,14 @@ One field of a connection's form, and the words families write fields in.
 
 The builders at the end are named for what a field holds (`text`, `flag`, `path`, `secret` …) or for the
 standard field they describe (`host`, `login` …), so that a family reads as a list of its forms.
+
+Fields and types are named tuples, frozen and without a `__dict__` as our dataclasses are, because a
+thousand of them are made when the whole catalog is asked for: a frozen dataclass takes four times as long.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 __all__ = [
     "STANDARD",
@@ -36,8 +38,7 @@ STANDARD = ("host", "port", "schema", "login", "password")
 """The fields every connection has beside `extra`, in the order a form shows them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Field:
+class Field(NamedTuple):
     """
     What a form asks for under one name.
 

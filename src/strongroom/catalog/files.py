@@ -19,7 +19,7 @@ from strongroom.catalog.field import (
     secret_lines,
     text,
 )
-from strongroom.catalog.kind import ConnectionType, Group, Way, airflow, exclusive, together
+from strongroom.catalog.kind import ConnectionType, Group, airflow, exclusive, together, way
 
 FAMILY = "files"
 
@@ -48,11 +48,11 @@ _SSH: tuple[Field, ...] = (
 _SSH_WAYS: tuple[Group, ...] = (
     exclusive(
         "Sign in",
-        Way("Key, a file", "key_file", "private_key_passphrase"),
-        Way("Key, here", "private_key", "private_key_passphrase"),
-        Way("Password", "password"),
+        way("Key, a file", "key_file", "private_key_passphrase"),
+        way("Key, here", "private_key", "private_key_passphrase"),
+        way("Password", "password"),
     ),
-    exclusive("Host key", Way("This one", "host_key"), Way("Any", "no_host_key_check")),
+    exclusive("Host key", way("This one", "host_key"), way("Any", "no_host_key_check")),
 )
 
 TYPES = (

@@ -18,7 +18,7 @@ from strongroom.catalog.field import (
     secret_lines,
     text,
 )
-from strongroom.catalog.kind import ConnectionType, Way, airflow, exclusive, together
+from strongroom.catalog.kind import ConnectionType, airflow, exclusive, together, way
 
 FAMILY = "google"
 _LEGACY = "google_cloud_platform"
@@ -47,13 +47,13 @@ _SIGN_IN: tuple[Field, ...] = (
 )
 _WAYS = exclusive(
     "Credentials",
-    Way("What the machine has: workload identity, a service account, gcloud"),
-    Way("Key file, its path", "key_path"),
-    Way("Key file, here", "keyfile_dict"),
-    Way("Key file, in Secret Manager", "key_secret_name", "key_secret_project_id"),
-    Way("Workload identity federation", "credential_config_file"),
-    Way("Client of an identity provider", "idp_issuer_url", "client_id", "client_secret", "idp_extra_params"),
-    Way("None", "is_anonymous"),
+    way("What the machine has: workload identity, a service account, gcloud"),
+    way("Key file, its path", "key_path"),
+    way("Key file, here", "keyfile_dict"),
+    way("Key file, in Secret Manager", "key_secret_name", "key_secret_project_id"),
+    way("Workload identity federation", "credential_config_file"),
+    way("Client of an identity provider", "idp_issuer_url", "client_id", "client_secret", "idp_extra_params"),
+    way("None", "is_anonymous"),
 )
 
 TYPES = (
@@ -109,7 +109,7 @@ TYPES = (
             path("sslrootcert", "CA certificate"),
         ),
         groups=(
-            exclusive("Sign in", Way("Password", "login", "password"), Way("IAM", "login", "use_iam")),
+            exclusive("Sign in", way("Password", "login", "password"), way("IAM", "login", "use_iam")),
             together("Client certificate", "sslcert", "sslkey", "sslrootcert"),
         ),
     ),
@@ -165,8 +165,8 @@ TYPES = (
         groups=(
             exclusive(
                 "Credentials",
-                Way("OAuth2", "developer_token", "client_id", "client_secret", "refresh_token"),
-                Way("Configuration of the client", "google_ads_client"),
+                way("OAuth2", "developer_token", "client_id", "client_secret", "refresh_token"),
+                way("Configuration of the client", "google_ads_client"),
             ),
         ),
     ),

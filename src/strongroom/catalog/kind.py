@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from strongroom.catalog.field import STANDARD, Field
 
-__all__ = ["ConnectionType", "Group", "Way", "airflow", "exclusive", "together"]
+__all__ = ["ConnectionType", "Group", "Way", "airflow", "exclusive", "together", "way"]
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(NamedTuple):
     """One of the ways to fill a group: what it is called, and the fields that belong to it."""
 
     title: str
     fields: tuple[str, ...]
 
-    def __init__(self, title: str, *fields: str) -> None:
-        object.__setattr__(self, "title", title)
-        object.__setattr__(self, "fields", fields)
 
-
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """
     Fields that depend on one another.
 
@@ -44,6 +37,11 @@ class Group:
         return frozenset(name for way in self.ways for name in way.fields)
 
 
+def way(title: str, *fields: str) -> Way:
+    """Give one of the ways of a group."""
+    return Way(title, fields)
+
+
 def exclusive(title: str, *ways: Way) -> Group:
     """Give a group of which one way is filled."""
     return Group(title, "exclusive", ways)
@@ -51,7 +49,7 @@ def exclusive(title: str, *ways: Way) -> Group:
 
 def together(title: str, *fields: str) -> Group:
     """Give a group whose fields go together."""
-    return Group(title, "together", (Way(title, *fields),))
+    return Group(title, "together", (Way(title, fields),))
 
 
 def airflow(provider: str, page: str = "") -> str:
@@ -60,8 +58,21 @@ def airflow(provider: str, page: str = "") -> str:
     return f"https://airflow.apache.org/docs/apache-airflow-providers-{provider}/stable/{place}.html"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionType:
+class _Row(NamedTuple):
+    name: str
+    title: str
+    family: str
+    docs: str
+    standard: tuple[Field, ...]
+    extras: tuple[Field, ...]
+    groups: tuple[Group, ...]
+    others: str
+    icon: str
+    default_id: str
+    legacy: str
+
+
+class ConnectionType(_Row):
     """
     What one value of `conn_type` means.
 
@@ -83,25 +94,28 @@ class ConnectionType:
     Threads: immutable.
     """
 
-    name: str
-    title: str
-    family: str
-    docs: str
-    standard: tuple[Field, ...] = ()
-    extras: tuple[Field, ...] = ()
-    groups: tuple[Group, ...] = ()
-    others: str = ""
-    icon: str = ""
-    default_id: str = ""
-    legacy: str = ""
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
-        if not self.icon:
-            object.__setattr__(self, "icon", self.name.replace("_", "-"))
-        if not self.default_id:
-            object.__setattr__(self, "default_id", f"{self.name}_default")
-        if not self.legacy:
-            object.__setattr__(self, "legacy", self.name)
+    def __new__(  # noqa: PLR0913 -- a row has as many columns as there is to say
+        cls,
+        *,
+        name: str,
+        title: str,
+        family: str,
+        docs: str,
+        standard: tuple[Field, ...] = (),
+        extras: tuple[Field, ...] = (),
+        groups: tuple[Group, ...] = (),
+        others: str = "",
+        icon: str = "",
+        default_id: str = "",
+        legacy: str = "",
+    ) -> ConnectionType:
+        icon = icon or name.replace("_", "-")
+        default_id, legacy = default_id or f"{name}_default", legacy or name
+        return super().__new__(
+            cls, name, title, family, docs, standard, extras, groups, others, icon, default_id, legacy
+        )
 
     @property
     def hidden(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from strongroom.catalog.field import (
     secret_lines,
     text,
 )
-from strongroom.catalog.kind import ConnectionType, Way, airflow, exclusive, together
+from strongroom.catalog.kind import ConnectionType, airflow, exclusive, together, way
 
 FAMILY = "messaging"
 
@@ -97,9 +97,9 @@ TYPES = (
         groups=(
             exclusive(
                 "Sign in",
-                Way("Password", "login", "password"),
-                Way("OAuth2 token", "login", "auth_type", "access_token"),
-                Way(
+                way("Password", "login", "password"),
+                way("OAuth2 token", "login", "auth_type", "access_token"),
+                way(
                     "OAuth2 client", "login", "auth_type", "client_id", "client_secret", "tenant_id", "scope"
                 ),
             ),

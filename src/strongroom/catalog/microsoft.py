@@ -16,7 +16,7 @@ from strongroom.catalog.field import (
     secret_lines,
     text,
 )
-from strongroom.catalog.kind import ConnectionType, Way, airflow, exclusive
+from strongroom.catalog.kind import ConnectionType, airflow, exclusive, way
 
 FAMILY = "microsoft"
 
@@ -65,8 +65,8 @@ TYPES = (
             exclusive(
                 "Sign in",
                 MACHINE,
-                Way("Application or user", "login", "password", "tenant"),
-                Way("Certificate", "login", "tenant", "certificate", "thumbprint"),
+                way("Application or user", "login", "password", "tenant"),
+                way("Certificate", "login", "tenant", "certificate", "thumbprint"),
             ),
         ),
     ),
@@ -110,8 +110,8 @@ TYPES = (
         groups=(
             exclusive(
                 "Sign in",
-                Way("Password", "login", "password"),
-                Way(
+                way("Password", "login", "password"),
+                way(
                     "What the machine has",
                     "subscription_id",
                     "resource_group",
@@ -146,9 +146,9 @@ TYPES = (
         groups=(
             exclusive(
                 "Sign in",
-                Way("Client secret", "password"),
-                Way("Certificate, a file", "certificate_path"),
-                Way("Certificate, here", "certificate_data"),
+                way("Client secret", "password"),
+                way("Certificate, a file", "certificate_path"),
+                way("Certificate, here", "certificate_data"),
             ),
         ),
     ),

@@ -16,7 +16,7 @@ from strongroom.catalog.field import (
     secret,
     text,
 )
-from strongroom.catalog.kind import ConnectionType, Way, airflow, exclusive
+from strongroom.catalog.kind import ConnectionType, airflow, exclusive, way
 
 FAMILY = "ml"
 
@@ -45,8 +45,8 @@ TYPES = (
         groups=(
             exclusive(
                 "Sign in",
-                Way("API key", "password"),
-                Way(
+                way("API key", "password"),
+                way(
                     "Workload identity",
                     "auth_type",
                     "workload_identity_provider",
@@ -94,7 +94,7 @@ TYPES = (
             flag("https", "HTTPS"),
             text("prefix", "Prefix"),
         ),
-        groups=(exclusive("Where", Way("Host", "host", "port"), Way("URL", "url")),),
+        groups=(exclusive("Where", way("Host", "host", "port"), way("URL", "url")),),
     ),
     ConnectionType(
         name="weaviate",
@@ -118,10 +118,10 @@ TYPES = (
         groups=(
             exclusive(
                 "Sign in",
-                Way("API key", "token"),
-                Way("OIDC token", "access_token", "refresh_token", "expires_in"),
-                Way("OIDC client", "client_secret", "scope"),
-                Way("OIDC user", "login", "password", "scope"),
+                way("API key", "token"),
+                way("OIDC token", "access_token", "refresh_token", "expires_in"),
+                way("OIDC client", "client_secret", "scope"),
+                way("OIDC user", "login", "password", "scope"),
             ),
         ),
     ),

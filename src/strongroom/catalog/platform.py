@@ -17,7 +17,7 @@ from strongroom.catalog.field import (
     secret_lines,
     text,
 )
-from strongroom.catalog.kind import ConnectionType, Way, airflow, exclusive
+from strongroom.catalog.kind import ConnectionType, airflow, exclusive, way
 
 FAMILY = "platform"
 
@@ -44,9 +44,9 @@ TYPES = (
         groups=(
             exclusive(
                 "Configuration",
-                Way("The pod's own", "in_cluster"),
-                Way("A file", "kube_config_path", "cluster_context"),
-                Way("Here", "kube_config", "cluster_context"),
+                way("The pod's own", "in_cluster"),
+                way("A file", "kube_config_path", "cluster_context"),
+                way("Here", "kube_config", "cluster_context"),
             ),
         ),
     ),
@@ -110,18 +110,18 @@ TYPES = (
         groups=(
             exclusive(
                 "Sign in",
-                Way("Token", "password"),
-                Way("Token, a file", "token_path"),
-                Way("Kubernetes", "auth_type", "kubernetes_role", "kubernetes_jwt_path"),
-                Way("AppRole", "auth_type", "login", "password"),
-                Way("JWT", "auth_type", "jwt_role", "jwt_token"),
-                Way("JWT, a file", "auth_type", "jwt_role", "jwt_token_path"),
-                Way("AWS", "auth_type", "login", "password", "region"),
-                Way("Azure", "auth_type", "login", "password", "azure_tenant_id", "azure_resource"),
-                Way("Google Cloud", "auth_type", "gcp_key_path", "gcp_scopes"),
-                Way("GitHub", "auth_type", "password"),
-                Way("LDAP or a user of Vault", "auth_type", "login", "password"),
-                Way("RADIUS", "auth_type", "radius_host", "radius_port", "password"),
+                way("Token", "password"),
+                way("Token, a file", "token_path"),
+                way("Kubernetes", "auth_type", "kubernetes_role", "kubernetes_jwt_path"),
+                way("AppRole", "auth_type", "login", "password"),
+                way("JWT", "auth_type", "jwt_role", "jwt_token"),
+                way("JWT, a file", "auth_type", "jwt_role", "jwt_token_path"),
+                way("AWS", "auth_type", "login", "password", "region"),
+                way("Azure", "auth_type", "login", "password", "azure_tenant_id", "azure_resource"),
+                way("Google Cloud", "auth_type", "gcp_key_path", "gcp_scopes"),
+                way("GitHub", "auth_type", "password"),
+                way("LDAP or a user of Vault", "auth_type", "login", "password"),
+                way("RADIUS", "auth_type", "radius_host", "radius_port", "password"),
             ),
         ),
     ),
@@ -153,10 +153,10 @@ TYPES = (
         groups=(
             exclusive(
                 "Sign in",
-                Way("Access token", "login", "password"),
-                Way("Key, a file", "key_file", "private_key_passphrase"),
-                Way("Key, here", "private_key", "private_key_passphrase"),
-                Way("GitHub app", "github_app_id", "github_installation_id", "private_key"),
+                way("Access token", "login", "password"),
+                way("Key, a file", "key_file", "private_key_passphrase"),
+                way("Key, here", "private_key", "private_key_passphrase"),
+                way("GitHub app", "github_app_id", "github_installation_id", "private_key"),
             ),
         ),
     ),
@@ -182,9 +182,9 @@ TYPES = (
         groups=(
             exclusive(
                 "Sign in",
-                Way("Access token", "password"),
-                Way("App, key in a file", "app_id", "installation_id", "key_path"),
-                Way("App, key here", "app_id", "installation_id", "private_key"),
+                way("Access token", "password"),
+                way("App, key in a file", "app_id", "installation_id", "key_path"),
+                way("App, key here", "app_id", "installation_id", "private_key"),
             ),
         ),
     ),
@@ -219,10 +219,10 @@ TYPES = (
         groups=(
             exclusive(
                 "Credentials",
-                Way("What the machine has: its service account"),
-                Way("Service account, a file", "service_account_json_path"),
-                Way("Service account, here", "service_account_json"),
-                Way("OAuth token", "oauth"),
+                way("What the machine has: its service account"),
+                way("Service account, a file", "service_account_json_path"),
+                way("Service account, here", "service_account_json"),
+                way("OAuth token", "oauth"),
             ),
         ),
     ),

@@ -17,7 +17,7 @@ from strongroom.catalog.field import (
     secret,
     text,
 )
-from strongroom.catalog.kind import ConnectionType, Way, airflow, exclusive, together
+from strongroom.catalog.kind import ConnectionType, airflow, exclusive, together, way
 
 FAMILY = "stores"
 
@@ -139,8 +139,8 @@ TYPES = (
         groups=(
             exclusive(
                 "Certificate of the server",
-                Way("Signed by a known CA", "certs_trusted_ca"),
-                Way("Any", "certs_self_signed"),
+                way("Signed by a known CA", "certs_trusted_ca"),
+                way("Any", "certs_self_signed"),
             ),
         ),
     ),

@@ -19,7 +19,7 @@ from strongroom.catalog.field import (
     secret_lines,
     text,
 )
-from strongroom.catalog.kind import ConnectionType, Way, airflow, exclusive, together
+from strongroom.catalog.kind import ConnectionType, airflow, exclusive, together, way
 
 FAMILY = "warehouses"
 
@@ -86,12 +86,12 @@ TYPES = (
         groups=(
             exclusive(
                 "Sign in",
-                Way("Password", "password"),
-                Way("Key pair, a file", "private_key_file"),
-                Way("Key pair, here", "private_key_content"),
-                Way("OAuth token", "authenticator", "token"),
-                Way("Workload identity", "authenticator", "workload_identity_provider", "token_file_path"),
-                Way(
+                way("Password", "password"),
+                way("Key pair, a file", "private_key_file"),
+                way("Key pair, here", "private_key_content"),
+                way("OAuth token", "authenticator", "token"),
+                way("Workload identity", "authenticator", "workload_identity_provider", "token_file_path"),
+                way(
                     "OAuth client",
                     "authenticator",
                     "grant_type",
@@ -100,7 +100,7 @@ TYPES = (
                     "scope",
                     "redirect_uri",
                 ),
-                Way("Entra ID", "authenticator", "azure_conn_id"),
+                way("Entra ID", "authenticator", "azure_conn_id"),
             ),
             together("Proxy", "proxy_host", "proxy_port"),
         ),
@@ -149,25 +149,25 @@ TYPES = (
         groups=(
             exclusive(
                 "Sign in",
-                Way("Token", "password"),
-                Way("Service principal", "login", "password", "service_principal_oauth"),
-                Way(
+                way("Token", "password"),
+                way("Service principal", "login", "password", "service_principal_oauth"),
+                way(
                     "Service principal of Entra ID",
                     "login",
                     "password",
                     "azure_tenant_id",
                     "azure_resource_id",
                 ),
-                Way(
+                way(
                     "Managed identity",
                     "use_azure_managed_identity",
                     "azure_managed_identity_client_id",
                     "azure_resource_id",
                 ),
-                Way("Default chain of Azure", "use_default_azure_credential"),
-                Way("Federation by the pod", "federated_k8s", "client_id", "audience"),
-                Way("Federation by AWS", "federated_aws", "client_id", "aws_conn_id"),
-                Way("Federation by a function", "federated_token_provider", "client_id"),
+                way("Default chain of Azure", "use_default_azure_credential"),
+                way("Federation by the pod", "federated_k8s", "client_id", "audience"),
+                way("Federation by AWS", "federated_aws", "client_id", "aws_conn_id"),
+                way("Federation by a function", "federated_token_provider", "client_id"),
             ),
         ),
         others="arguments of the SQL connector",
@@ -192,11 +192,11 @@ TYPES = (
             *SQL,
         ),
         groups=(
-            exclusive("Sign in", Way("Password", "login", "password"), Way("AWS IAM", "login", "iam")),
+            exclusive("Sign in", way("Password", "login", "password"), way("AWS IAM", "login", "iam")),
             exclusive(
                 "Where",
-                Way("Cluster", "cluster_identifier"),
-                Way("Serverless", "is_serverless", "serverless_work_group"),
+                way("Cluster", "cluster_identifier"),
+                way("Serverless", "is_serverless", "serverless_work_group"),
             ),
         ),
         others="arguments of redshift_connector",
@@ -314,7 +314,7 @@ TYPES = (
             secret("s3.session-token", "S3 session token"),
         ),
         groups=(
-            exclusive("Sign in", Way("OAuth2 client", "login", "password"), Way("Bearer token", "token")),
+            exclusive("Sign in", way("OAuth2 client", "login", "password"), way("Bearer token", "token")),
             together("S3 keys", "s3.access-key-id", "s3.secret-access-key"),
         ),
         others="properties of the catalog",

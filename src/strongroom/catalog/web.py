@@ -18,7 +18,7 @@ from strongroom.catalog.field import (
     secret_lines,
     text,
 )
-from strongroom.catalog.kind import ConnectionType, Way, airflow, exclusive, together
+from strongroom.catalog.kind import ConnectionType, airflow, exclusive, together, way
 
 FAMILY = "web"
 
@@ -95,11 +95,11 @@ TYPES = (
         groups=(
             exclusive(
                 "Sign in",
-                Way("Password", "login", "password", "security_token"),
-                Way("Password of a connected app", "login", "password", "consumer_key", "consumer_secret"),
-                Way("JWT, key in a file", "login", "consumer_key", "private_key_file_path"),
-                Way("JWT, key here", "login", "consumer_key", "private_key"),
-                Way("Within an organization's addresses", "login", "password", "organization_id"),
+                way("Password", "login", "password", "security_token"),
+                way("Password of a connected app", "login", "password", "consumer_key", "consumer_secret"),
+                way("JWT, key in a file", "login", "consumer_key", "private_key_file_path"),
+                way("JWT, key here", "login", "consumer_key", "private_key"),
+                way("Within an organization's addresses", "login", "password", "organization_id"),
             ),
         ),
     ),
@@ -134,10 +134,10 @@ TYPES = (
         groups=(
             exclusive(
                 "Sign in",
-                Way("Password", "login", "password"),
-                Way("API token as the password", "login", "password", "use_token"),
-                Way("API token", "login", "token"),
-                Way("OAuth token", "oauth_token"),
+                way("Password", "login", "password"),
+                way("API token as the password", "login", "password", "use_token"),
+                way("API token", "login", "token"),
+                way("OAuth token", "oauth_token"),
             ),
         ),
     ),
@@ -171,9 +171,9 @@ TYPES = (
         groups=(
             exclusive(
                 "Sign in",
-                Way("Password", "login", "password"),
-                Way("JWT", "auth", "jwt_token"),
-                Way("JWT, a file", "auth", "jwt_file"),
+                way("Password", "login", "password"),
+                way("JWT", "auth", "jwt_token"),
+                way("JWT, a file", "auth", "jwt_file"),
             ),
         ),
     ),
