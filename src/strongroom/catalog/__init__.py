@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from strongroom.catalog.kind import ConnectionType
 
-__all__ = ["FAMILIES", "classify", "find", "names", "nearest"]
+__all__ = ["FAMILIES", "classify", "find", "names", "nearest", "shows"]
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "databases": ("postgres", "mysql", "mssql", "oracle", "sqlite", "odbc", "jdbc"),
@@ -168,3 +168,18 @@ def classify(conn_type: str | None, path: tuple[str, ...]) -> Literal["public", 
     found = find(conn_type) if conn_type else None
     is_public = path[0] != "extra" if found is None else found.is_public(path)
     return "public" if is_public else "secret"
+
+
+def shows(conn_type: str | None, path: tuple[str, ...], value: object) -> bool:
+    """
+    Tell whether *value* may be shown at *path*: it is public there, and in extra of the type it should be.
+
+    What stands in a field where it does not belong, such as a token under `sslmode`, stays hidden.
+    """
+    if classify(conn_type, path) == "secret":
+        return False
+    if path[0] != "extra" or value is None:
+        return True
+    kind = find(conn_type) if conn_type else None
+    field = kind.extra_field(path[1]) if kind else None
+    return field is not None and field.fits(value)

@@ -10,6 +10,7 @@ thousand of them are made when the whole catalog is asked for: a frozen dataclas
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal, NamedTuple
 
 __all__ = [
@@ -36,6 +37,10 @@ FieldType = Literal["text", "integer", "number", "boolean", "json", "choice", "f
 
 STANDARD = ("host", "port", "schema", "login", "password")
 """The fields every connection has beside `extra`, in the order a form shows them."""
+
+_BOOLEANS = ("true", "false")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
+_DECIMAL = re.compile(r"[+-]?[0-9]{1,20}(\.[0-9]{1,20})?")
 
 
 class Field(NamedTuple):
@@ -75,6 +80,24 @@ class Field(NamedTuple):
     def is_public(self) -> bool:
         """Whether a value may be shown: a document never, since nobody knows what stands in it."""
         return not self.is_secret and self.type not in ("json", "multiline")
+
+    def fits(self, value: object) -> bool:
+        """Tell whether *value* is of the field's type: itself, or text that says it, as forms save it."""
+        if self.type == "boolean":
+            return isinstance(value, bool) or (isinstance(value, str) and value.lower() in _BOOLEANS)
+        if self.type in ("integer", "number"):
+            return _is_number(value, has_decimals=self.type == "number")
+        if self.type == "choice":
+            words = {one.lower() for one in self.choices}
+            return isinstance(value, (str, int)) and str(value).lower() in words
+        return isinstance(value, str) if self.type != "json" else isinstance(value, (str, dict, list))
+
+
+def _is_number(value: object, *, has_decimals: bool) -> bool:
+    if isinstance(value, str):
+        return bool((_DECIMAL if has_decimals else _WHOLE).fullmatch(value))
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return whole or (has_decimals and isinstance(value, float))
 
 
 # The builders take a field's other attributes by name; `about` is its help.

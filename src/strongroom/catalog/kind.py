@@ -130,10 +130,9 @@ class ConnectionType(_Row):
     def extra_field(self, key: str) -> Field | None:
         """Give the field of extra that *key* means in any of its spellings, or None."""
         plain = key.removeprefix(f"extra__{self.legacy}__")
-        for field in self.extras:
-            if plain == field.name or plain in field.aliases or plain in field.lookalikes:
-                return field
-        return None
+        read = (field for field in self.extras if plain == field.name or plain in field.aliases)
+        alike = (field for field in self.extras if plain in field.lookalikes)
+        return next(read, None) or next(alike, None)
 
     def is_public(self, path: tuple[str, ...]) -> bool:
         """

@@ -11,6 +11,7 @@ from strongroom.catalog.field import (
     login,
     password,
     path,
+    port,
     schema,
     secret,
     secret_lines,
@@ -127,7 +128,7 @@ TYPES = (
         family=FAMILY,
         icon="microsoft-graph",
         docs=airflow("microsoft-azure", "msgraph"),
-        standard=(host(), schema(), login("Client ID", is_required=True), _CLIENT_SECRET),
+        standard=(host(), port(), schema(), login("Client ID", is_required=True), _CLIENT_SECRET),
         extras=(
             text("tenant_id", "Tenant ID", is_required=True, aliases=("tenantId",), lookalikes=("tenant",)),
             path("certificate_path", "Certificate path"),

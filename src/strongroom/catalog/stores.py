@@ -153,7 +153,6 @@ TYPES = (
             host(
                 "ArangoDB Host URL or comma separated list of URLs (coordinators in a cluster)",
                 is_required=True,
-                placeholder="http://127.0.0.1:8529",
             ),
             schema("ArangoDB Database", placeholder="_system"),
             login("ArangoDB Username", placeholder="root"),

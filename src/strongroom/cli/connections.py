@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from strongroom.cli import export, form, intake, terminal, transfer, verb
+from strongroom.cli import export, form, intake, kinds, terminal, transfer, verb
 from strongroom.cli.app import command, noun
 from strongroom.cli.entry import (
     Comment,
@@ -35,7 +35,7 @@ from strongroom.errors import InvalidInputError, MalformedEntryError, ReadOnlyEr
 from strongroom.model.connection import Connection
 from strongroom.model.entry import MUST_BE_ABSENT
 from strongroom.model.secret import Secret
-from strongroom.service.entries import Change
+from strongroom.service.entries import Change, shown
 
 if TYPE_CHECKING:
     from strongroom.service.entries import Described
@@ -83,7 +83,8 @@ def get(
     """
     Show a connection without its secrets.
 
-    The password and everything in extra read `***`. For programs that need them there is
+    The password reads `***`, and so does what stands in extra unless the type says that it is public.
+    For programs that need them there is
     `strongroom read NAME`.
 
     Example:
@@ -105,10 +106,10 @@ def get(
 def _fields(connection: Connection | None, session: Session, *, reveal: bool) -> dict[str, Any]:
     if connection is None:
         return {}
-    shown = connection.to_dict(reveal=reveal)
-    if session.output == "table" and shown["extra"] is not None:
-        shown["extra"] = dict(_flat(shown["extra"], "")) or "{}"
-    return shown
+    seen = connection.to_dict(reveal=True) if reveal else shown(connection)
+    if session.output == "table" and seen["extra"] is not None:
+        seen["extra"] = dict(_flat(seen["extra"], "")) or "{}"
+    return seen
 
 
 def _flat(extra: dict[str, Any], path: str) -> list[tuple[str, Any]]:
@@ -388,3 +389,4 @@ def _title(found: Described) -> str:
 verb.register(app, "connection", example="orders_db")
 transfer.register(app, "connection")
 export.register(app, "connection")
+kinds.register(app)

@@ -30,7 +30,7 @@ from strongroom.model.connection import Connection
 from strongroom.model.entry import Metadata
 from strongroom.model.extra import Extra
 from strongroom.model.yaml11 import parse_yaml
-from strongroom.service.entries import merge_hidden
+from strongroom.service.entries import merge_hidden, shown
 
 __all__ = ["Form", "edit"]
 
@@ -62,9 +62,9 @@ class Form:
 
     def text(self) -> str:
         """Give the form to show."""
-        shown = self.connection.to_dict()
-        fields = {name: shown[name] for name in _FIELDS}
-        fields["description"] = self.metadata.description or shown["description"]
+        seen = shown(self.connection)
+        fields = {name: seen[name] for name in _FIELDS}
+        fields["description"] = self.metadata.description or seen["description"]
         facts = {name: plain(getattr(self.metadata, name)) for name in _FACTS}
         return _HEAD.format(title=terminal.clean(self.title)) + format_yaml({**fields, "about": facts})
 

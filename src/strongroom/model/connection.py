@@ -34,7 +34,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from strongroom.errors import InvalidInputError
 from strongroom.model.entry import check_value
-from strongroom.model.extra import HIDDEN, Extra
+from strongroom.model.extra import HIDDEN, Extra, Shows, hidden_unless_plain
 from strongroom.model.jsontext import MAX_DEPTH, decode
 from strongroom.model.secret import Secret
 
@@ -59,8 +59,6 @@ _DIGITS = re.compile(r"[0-9]{1,4300}")  # as many as Python converts
 _DROPPED = re.compile(r"[\t\r\n]")
 _MAYBE_JSON = re.compile(r'[ \t\r\n]*["\[{\-0-9tfnNI]')  # how any JSON text starts, and NaN and Infinity
 _LEADING = "".join(map(chr, range(0x21)))  # C0 controls and space, which Airflow strips from a URI's start
-# What a host or a database name looks like; anything else may carry credentials and is not shown.
-_PLAIN = re.compile(r"[\w.:/+ \-\[\]%]*")
 _USER_INFO = re.compile(r"(?:^|//)([^/@:\s]*:([^/@\s]+))@")
 _SECRET_KEY = re.compile(r"pass|secret|token|pwd|pin|key|code", re.IGNORECASE)
 
@@ -184,13 +182,15 @@ class Connection:
         back = _from_uri(_uri(self), dialect, 0)
         return tuple(name for name in _NAMES if getattr(self, name) != getattr(back, name))
 
-    def to_dict(self, *, reveal: bool = False) -> dict[str, Any]:
+    def to_dict(self, *, reveal: bool = False, shows: Shows | None = None) -> dict[str, Any]:
         """
         Give Airflow's plain shape, every field present, `extra` as an object or None.
 
         Args:
             reveal: False shows the password and every leaf of extra as `"***"`, and so a host or schema
                 that does not look like one (it may be a connection string or carry user-info).
+            shows: what is not revealed: tells by its path (`("login",)`, `("extra", "sslmode")`) and value
+                what may be shown, of the leaves of extra too; `strongroom.catalog` knows.
         """
         shown = {name: getattr(self, name) for name in _NAMES}
         if reveal:
@@ -198,8 +198,15 @@ class Connection:
             shown["extra"] = self.extra.reveal() if self.extra is not None else None
             return shown
         shown["password"] = HIDDEN if self.password is not None else None
-        shown["extra"] = self.extra.hidden() if self.extra is not None else None
-        return shown | {"host": _shown(self.host), "schema": _shown(self.schema)}
+        shown |= {"host": hidden_unless_plain(self.host), "schema": hidden_unless_plain(self.schema)}
+        if shows is None:
+            return shown | {"extra": None if self.extra is None else self.extra.hidden()}
+        for name in _TEXT_FIELDS:
+            if shown[name] is not None and not shows((name,), shown[name]):
+                shown[name] = HIDDEN
+        if self.extra is not None:
+            shown["extra"] = self.extra.hidden(lambda path, value: shows(("extra", *path), value))
+        return shown
 
     def replace(self, **changes: Any) -> Connection:  # noqa: ANN401 -- each field has its own type
         """Give a copy with *changes*, checked as in the constructor."""
@@ -248,8 +255,8 @@ class Connection:
     def __repr__(self) -> str:
         # Without the login: it may be an access key's id.
         return (
-            f"Connection(conn_type={self.conn_type!r}, host={_shown(self.host)!r},"
-            f" port={self.port!r}, schema={_shown(self.schema)!r})"
+            f"Connection(conn_type={self.conn_type!r}, host={hidden_unless_plain(self.host)!r},"
+            f" port={self.port!r}, schema={hidden_unless_plain(self.schema)!r})"
         )
 
 
@@ -606,10 +613,6 @@ def _stays_text(value: object) -> bool:
 
 
 # --- what is shown, and what must not be -------------------------------------------------------
-
-
-def _shown(text: str | None) -> str | None:
-    return text if text is None or _PLAIN.fullmatch(text) else HIDDEN
 
 
 def _leaf_texts(key: str, value: object) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from math import isfinite
 from typing import Any, NoReturn
 
@@ -10,9 +11,14 @@ from strongroom.errors import InvalidInputError
 from strongroom.model.jsontext import MAX_DEPTH, is_unicode
 from strongroom.model.secret import Secret
 
-__all__ = ["HIDDEN", "Extra"]
+__all__ = ["HIDDEN", "Extra", "Shows", "hidden_unless_plain"]
 
 HIDDEN = "***"
+Shows = Callable[[tuple[str, ...], object], bool]
+"""Told the path of a value (its keys) and the value: whether it may be shown."""
+
+# What a host or a database name looks like; anything else may carry credentials and is not shown.
+_PLAIN = re.compile(r"[\w.:/+ \-\[\]%]*")
 _MAX_DEPTH = MAX_DEPTH - 1  # the connection's own object is the outermost level
 _TOO_LARGE = 10**4300  # a whole number with more digits than Python converts
 
@@ -55,9 +61,14 @@ class Extra(Mapping[str, Any]):
         """Give a plain, mutable copy."""
         return {key: _plain(value) for key, value in self._fields.items()}
 
-    def hidden(self) -> dict[str, Any]:
-        """Give the same shape as `reveal`, every leaf `"***"`."""
-        return {key: _hidden(value) for key, value in self._fields.items()}
+    def hidden(self, shows: Shows | None = None) -> dict[str, Any]:
+        """
+        Give the same shape as `reveal`, every leaf `"***"`.
+
+        Args:
+            shows: tells which leaves stand as they are; one that may carry credentials never does.
+        """
+        return {key: _hidden(value, (key,), shows) for key, value in self._fields.items()}
 
     def leaves(self) -> Iterator[tuple[str, Secret[Any]]]:
         """Give every leaf with the nearest key above it."""
@@ -144,10 +155,22 @@ def _plain(value: object) -> Any:  # noqa: ANN401 -- see Extra
     return [_plain(item) for item in value] if isinstance(value, tuple) else None
 
 
-def _hidden(value: object) -> object:
+def _hidden(value: object, path: tuple[str, ...], shows: Shows | None) -> object:
     if isinstance(value, Extra):
-        return value.hidden()
-    return [_hidden(item) for item in value] if isinstance(value, tuple) else HIDDEN
+        return {key: _hidden(item, (*path, key), shows) for key, item in value._fields.items()}
+    if isinstance(value, tuple):
+        return [_hidden(item, (*path, str(index)), shows) for index, item in enumerate(value)]
+    if shows is None or not isinstance(value, Secret):
+        return HIDDEN
+    plain = value.reveal()
+    if not shows(path, plain):
+        return HIDDEN
+    return hidden_unless_plain(plain) if isinstance(plain, str) else plain
+
+
+def hidden_unless_plain(text: str | None) -> str | None:
+    """Give *text* if it looks like a host or a name; anything else may carry credentials."""
+    return text if text is None or _PLAIN.fullmatch(text) else HIDDEN
 
 
 def _leaves(key: str, value: object) -> Iterator[tuple[str, Secret[Any]]]:

@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from strongroom import catalog
 from strongroom.backend import Listable, Versioned, Writable
 from strongroom.errors import (
     InvalidInputError,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from strongroom.service.inventory import Inventory, Row
     from strongroom.service.lookup import Lookup
 
-__all__ = ["HIDDEN", "Change", "Described", "Entries", "Written", "merge_hidden"]
+__all__ = ["HIDDEN", "Change", "Described", "Entries", "Written", "merge_hidden", "shown"]
 
 T = TypeVar("T")
 
@@ -61,8 +62,8 @@ class Described:
         read_at: when it was read (UTC).
         changed_at: when it was written (UTC), where the backend knows.
         shadowed: backends further down that hold the name too.
-        connection: the parsed connection; show `connection.to_dict()`, which hides. None for
-            variables and where `problem` is set.
+        connection: the parsed connection; show `shown(connection)`, which hides. None for variables
+            and where `problem` is set.
         problem: why the stored text is no connection (no part of the text), or None.
         size: characters of the stored text.
     """
@@ -548,13 +549,22 @@ def _as_versioned(link: Link) -> Versioned:
 # --- forms with hidden secrets ---------------------------------------------------------------------
 
 
+def shown(connection: Connection) -> dict[str, Any]:
+    """
+    Give what may be seen of *connection*: the shape of `to_dict()`, with what the catalog calls public.
+
+    Everything else reads `***`: what a type does not know, and the whole extra of a type nobody knows.
+    """
+    return connection.to_dict(shows=partial(catalog.shows, connection.conn_type))
+
+
 def merge_hidden(old: Connection, new: dict[str, Any]) -> dict[str, Any]:
     """
     Put the secrets of *old* back where an edited form still says `***`.
 
     Args:
         old: what the form was made of.
-        new: the shape of `Connection.to_dict()`, as it came back from the editor.
+        new: the shape of `shown(old)`, as it came back from the editor.
 
     Returns:
         the same shape with plaintext, fit for `Connection.from_dict`. Hold it briefly.
@@ -562,7 +572,7 @@ def merge_hidden(old: Connection, new: dict[str, Any]) -> dict[str, Any]:
     Raises:
         InvalidInputError: `***` stands where *old* has nothing to put back; the message names the field.
     """
-    plain, hidden = old.to_dict(reveal=True), old.to_dict()
+    plain, hidden = old.to_dict(reveal=True), shown(old)
     return {name: _merged(value, plain.get(name), hidden.get(name), name) for name, value in new.items()}
 
 
