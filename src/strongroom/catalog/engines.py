@@ -33,7 +33,7 @@ _KERBEROS: tuple[Field, ...] = (
     flag("kerberos__delegate", "Kerberos delegates", default=False),
     path("kerberos__ca_bundle", "CA of Kerberos"),
 )
-_QUEUE = text("queue", "YARN queue", "Default YARN queue to use")
+_QUEUE = text("queue", "YARN queue", "Where jobs go by themselves.")
 _HIVE_SASL: tuple[Field, ...] = (
     choice("auth_mechanism", "Sign in by", "NONE NOSASL PLAIN LDAP CUSTOM KERBEROS GSSAPI"),
     text("kerberos_service_name", "Kerberos service", default="hive"),

@@ -71,7 +71,7 @@ TYPES = (
             flag(
                 "insecure_mode",
                 "Insecure Mode",
-                "Turns off OCSP certificate checks",
+                "Turns off OCSP certificate checks.",
                 is_deprecated=True,
             ),
             flag("ocsp_fail_open", "Go on where OCSP does not answer"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from strongroom.cli import export, form, intake, kinds, terminal, transfer, verb
+from strongroom.cli import asking, export, form, intake, kinds, terminal, transfer, verb
 from strongroom.cli.app import command, noun
 from strongroom.cli.entry import (
     Comment,
@@ -147,14 +147,17 @@ class _Given:
         is_read = self.password_file is not None or self.extra == intake.STDIN
         return not has_whole and not is_read and terminal.can_ask()
 
-    def connection(self) -> Connection:
+    def connection(self, *, is_start: bool = False) -> Connection:
         """
         Make the connection, as far as nobody needs to be asked.
+
+        Args:
+            is_start: the rest is asked for, so that nothing at all is enough and a whole one too much.
 
         Raises:
             InvalidInputError: what was told does not go together, or a secret stands on the command line.
         """
-        self._check()
+        self._check(is_start=is_start)
         if self.uri is not None or self.json is not None:
             return self._whole()
         if any(mark in (self.conn_type or "") for mark in ("://", "@")):
@@ -186,7 +189,7 @@ class _Given:
         )
         return made if self.description is None else made.replace(description=self.description)
 
-    def _check(self) -> None:
+    def _check(self, *, is_start: bool) -> None:
         single = (
             self.conn_type,
             self.host,
@@ -198,12 +201,16 @@ class _Given:
         )
         has_single = any(value is not None for value in single)
         ways = [has_single, self.uri is not None, self.json is not None]
+        if is_start and (ways[1] or ways[2]):
+            raise InvalidInputError(
+                "--interactive asks for the fields, and --conn-uri and --conn-json give them all"
+            )
         if sum(ways) > 1:
             raise InvalidInputError(
                 "--conn-uri, --conn-json and the options for single fields exclude one another",
                 hint="give the whole connection, or its fields",
             )
-        if not any(ways):
+        if not any(ways) and not is_start:
             raise InvalidInputError(
                 "there is nothing to add", hint="say --conn-type and its fields, --conn-uri or --conn-json"
             )
@@ -248,6 +255,9 @@ def add(
     conn_json: Annotated[
         str | None, typer.Option(metavar="JSON", help="All in one: - is stdin, @FILE a file.")
     ] = None,
+    interactive: Annotated[
+        bool, typer.Option("--interactive", "-i", help="Ask for the fields, one by one.")
+    ] = False,
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from stdin.")
     ] = False,
@@ -276,6 +286,7 @@ def add(
     Example:
       $ strongroom connections add orders_db --conn-type postgres \
           --conn-host db.example.com --conn-login svc     # asks for the password
+      $ strongroom connections add orders_db --interactive
       $ strongroom connections add orders_db --conn-uri - < uri.txt
       $ strongroom connections add lake --conn-json @lake.json --owner data-team
     """
@@ -297,7 +308,7 @@ def add(
         password_file=intake.STDIN if password_stdin else password_file,
     )
     ref = session.ref("connection", name)
-    connection = given.connection()
+    connection = given.connection(is_start=interactive)
     said = Said.of(
         connection.description, tag, owner, (remind_at, not_after, expires_in), references=references
     )
@@ -305,7 +316,9 @@ def add(
         found = standing(room, ref)
         if found is not None:
             terminal.confirm(f"write over {ref} in {found.backend}", is_agreed=yes)
-        if given.asks_password:
+        if interactive:
+            connection = asking.ask_connection(connection, kinds.kinds_of(session))
+        elif given.asks_password:
             typed = terminal.ask_secret(f"password of {terminal.clean(ref.name)} (empty for none): ")
             connection = connection.replace(password=_password(typed))
         change = Change(

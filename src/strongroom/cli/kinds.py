@@ -31,7 +31,7 @@ _FIELD_COLUMNS = (
     Column("default", "DEFAULT", 1),
     Column("about", "ABOUT", 2),
 )
-_LABELS = {"name": "type", "title": "title", "family": "family", "default_id": "name", "docs": "docs"}
+_LABELS = {"name": "type", "title": "title", "family": "family", "default_id": "default id", "docs": "docs"}
 
 
 def kinds_of(session: Session) -> Kinds:

@@ -39,6 +39,7 @@ __all__ = [
     "output_trouble",
     "prepare",
     "progress",
+    "show",
     "silence",
     "tell_error",
     "tell_unexpected",
@@ -293,6 +294,11 @@ def confirm(question: str, *, is_agreed: bool) -> None:
     if ask_text(f"{clean(question)}? [y/N] ").strip().lower() not in ("y", "yes"):
         _say("nothing was done\n")
         raise SystemExit(1)
+
+
+def show(text: str) -> None:
+    """Show what a question is about: lines of ours, such as the answers to choose from."""
+    _say(f"{text}\n")
 
 
 def ask_text(prompt: str) -> str:
