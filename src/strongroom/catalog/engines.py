@@ -44,7 +44,7 @@ TYPES = (
         name="trino",
         title="Trino",
         family=FAMILY,
-        docs=airflow("trino", "trino"),
+        docs=airflow("trino", "connections"),
         standard=(host(is_required=True), port(8080), schema(), login(), password()),
         extras=(
             text("catalog", "Catalog", default="hive"),
@@ -140,7 +140,7 @@ TYPES = (
         title="Apache Pinot broker",
         family=FAMILY,
         icon="apache-pinot",
-        docs=airflow("apache-pinot", "pinot"),
+        docs=airflow("apache-pinot"),
         default_id="pinot_broker_default",
         standard=(host(is_required=True), port(8000), login(), password()),
         extras=(

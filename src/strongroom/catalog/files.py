@@ -102,7 +102,7 @@ TYPES = (
         name="samba",
         title="Samba",
         family=FAMILY,
-        docs=airflow("samba"),
+        docs=airflow("samba", "connections"),
         standard=(host(is_required=True), port(445), schema("Share"), login(), password()),
         extras=(
             choice("share_type", "Share Type", "posix windows", default="posix"),
@@ -120,7 +120,7 @@ TYPES = (
         title="Apache WebHDFS",
         family=FAMILY,
         icon="apache-hadoop",
-        docs=airflow("apache-hdfs"),
+        docs=airflow("apache-hdfs", "connections"),
         standard=(
             host("Name nodes", "Several with commas between.", is_required=True),
             port(9870),

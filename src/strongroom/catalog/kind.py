@@ -53,8 +53,14 @@ def together(title: str, *fields: str) -> Group:
 
 
 def airflow(provider: str, page: str = "") -> str:
-    """Give the address of a page of an Airflow provider's documentation; its index for ""."""
-    place = f"connections/{page}" if page else "index"
+    """
+    Give the address of a page of an Airflow provider's documentation.
+
+    Args:
+        provider: the end of its distribution's name.
+        page: below `connections/`; `connections` where there is one page for all, "" where there is none.
+    """
+    place = {"": "index", "connections": "connections"}.get(page, f"connections/{page}")
     return f"https://airflow.apache.org/docs/apache-airflow-providers-{provider}/stable/{place}.html"
 
 

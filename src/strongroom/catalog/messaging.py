@@ -204,7 +204,7 @@ TYPES = (
         name="opsgenie",
         title="Opsgenie",
         family=FAMILY,
-        docs=airflow("opsgenie", "opsgenie"),
+        docs=airflow("opsgenie", "connections"),
         standard=(
             host(about="Of the API.", default="https://api.opsgenie.com"),
             password("Opsgenie API Key", is_required=True),

@@ -25,7 +25,7 @@ TYPES = (
         name="openai",
         title="OpenAI",
         family=FAMILY,
-        docs=airflow("openai", "openai"),
+        docs=airflow("openai", "connections"),
         standard=(
             host(about="Of the API, where it is not OpenAI's own.", placeholder="https://api.openai.com/v1"),
             password("API Key"),
@@ -60,7 +60,7 @@ TYPES = (
         name="cohere",
         title="Cohere",
         family=FAMILY,
-        docs=airflow("cohere", "cohere"),
+        docs=airflow("cohere", "connections"),
         standard=(
             host(about="Of the API, where it is not Cohere's own."),
             password("API Key", is_required=True),
@@ -70,7 +70,7 @@ TYPES = (
         name="pinecone",
         title="Pinecone",
         family=FAMILY,
-        docs=airflow("pinecone", "pinecone"),
+        docs=airflow("pinecone", "connections"),
         standard=(
             host("Pinecone Host"),
             login("Pinecone Environment"),
@@ -85,7 +85,7 @@ TYPES = (
         name="qdrant",
         title="Qdrant",
         family=FAMILY,
-        docs=airflow("qdrant", "qdrant"),
+        docs=airflow("qdrant", "connections"),
         standard=(host(), port(6333), password("API Key")),
         extras=(
             text("url", "URL", "Instead of host and port.", placeholder="https://xyz.cloud.qdrant.io:6333"),
@@ -100,7 +100,7 @@ TYPES = (
         name="weaviate",
         title="Weaviate",
         family=FAMILY,
-        docs=airflow("weaviate", "weaviate"),
+        docs=airflow("weaviate", "connections"),
         standard=(host(is_required=True), port(), login("OIDC Username"), password("OIDC Password")),
         extras=(
             flag("http_secure", "Use https", default=False),

@@ -192,7 +192,7 @@ TYPES = (
         name="jenkins",
         title="Jenkins",
         family=FAMILY,
-        docs=airflow("jenkins", "jenkins"),
+        docs=airflow("jenkins", "connections"),
         standard=(
             host(about="Without http:// or https://.", is_required=True),
             port(),

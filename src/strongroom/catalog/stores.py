@@ -67,7 +67,7 @@ TYPES = (
         name="redis",
         title="Redis",
         family=FAMILY,
-        docs=airflow("redis", "redis"),
+        docs=airflow("redis", "connections"),
         standard=(
             host(is_required=True),
             port(6379),
@@ -173,7 +173,7 @@ TYPES = (
         title="InfluxDB 3",
         family=FAMILY,
         icon="influxdb",
-        docs=airflow("influxdb", "influxdb"),
+        docs=airflow("influxdb", "influxdb3"),
         standard=(host(is_required=True), port(8181), schema("Schema", "http or https.", default="https")),
         extras=(
             _INFLUX_TOKEN,
@@ -208,7 +208,7 @@ TYPES = (
         name="opensearch",
         title="OpenSearch",
         family=FAMILY,
-        docs=airflow("opensearch", "connection"),
+        docs=airflow("opensearch", "opensearch"),
         standard=(host(is_required=True), port(9200), login(), password()),
         extras=(
             flag("use_ssl", "TLS", default=False),

@@ -107,7 +107,7 @@ TYPES = (
         name="jira",
         title="Jira",
         family=FAMILY,
-        docs=airflow("atlassian-jira"),
+        docs=airflow("atlassian-jira", "connections"),
         standard=(
             host(is_required=True, placeholder="https://acme.atlassian.net"),
             port(),
@@ -181,7 +181,7 @@ TYPES = (
         name="airbyte",
         title="Airbyte",
         family=FAMILY,
-        docs=airflow("airbyte", "airbyte"),
+        docs=airflow("airbyte", "connections"),
         standard=(
             host("Server URL", is_required=True, placeholder="https://api.airbyte.com/v1/"),
             schema("Token URL", placeholder="v1/applications/token"),
@@ -196,7 +196,7 @@ TYPES = (
         title="dbt Cloud",
         family=FAMILY,
         icon="dbt",
-        docs=airflow("dbt-cloud", "dbt_cloud"),
+        docs=airflow("dbt-cloud", "connections"),
         standard=(
             host("Tenant", default="cloud.getdbt.com"),
             login("Account ID"),
@@ -216,7 +216,7 @@ TYPES = (
         title="Facebook Ads",
         family=FAMILY,
         icon="facebook",
-        docs=airflow("facebook", "facebook"),
+        docs=airflow("facebook"),
         default_id="facebook_default",
         extras=(
             text("app_id", "App ID", is_required=True),
