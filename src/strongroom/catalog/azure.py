@@ -117,6 +117,7 @@ TYPES = (
                 way("Connection string", "connection_string"),
                 way("SAS token", "sas_token"),
                 way("Shared access key", "shared_access_key"),
+                way("Account key, as the password", "login", "password"),
                 way("Account key", "account_key"),
             ),
         ),

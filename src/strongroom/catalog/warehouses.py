@@ -50,7 +50,7 @@ TYPES = (
             secret_lines(
                 "private_key_content",
                 "Private key (Text)",
-                "PEM; base64 of it since version 6.3 of the provider.",
+                "PEM, or base64 of it.",
             ),
             secret("token", "OAuth token"),
             path("token_file_path", "File with the token"),
@@ -237,7 +237,12 @@ TYPES = (
         ),
         extras=(
             choice("tmode", "Transactions", "ANSI TERA DEFAULT"),
-            choice("sslmode", "TLS", "DISABLE ALLOW PREFER REQUIRE VERIFY-CA VERIFY-FULL"),
+            choice(
+                "sslmode",
+                "TLS",
+                "disable allow prefer require verify-ca verify-full",
+                "In small letters: only then the CA is read.",
+            ),
             path("sslca", "CA certificate"),
             path("sslcapath", "Folder of CA certificates"),
             text("sslcipher", "Ciphers"),

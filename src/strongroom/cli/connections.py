@@ -190,15 +190,8 @@ class _Given:
         return made if self.description is None else made.replace(description=self.description)
 
     def _check(self, *, is_start: bool) -> None:
-        single = (
-            self.conn_type,
-            self.host,
-            self.login,
-            self.schema,
-            self.port,
-            self.extra,
-            self.password_file,
-        )
+        fields = (self.conn_type, self.host, self.login, self.schema, self.port)
+        single = (*fields, self.extra, self.password_file)
         has_single = any(value is not None for value in single)
         ways = [has_single, self.uri is not None, self.json is not None]
         if is_start and (ways[1] or ways[2]):
