@@ -19,9 +19,13 @@ from strongroom.catalog.kind import ConnectionType, airflow, exclusive, together
 
 FAMILY = "databases"
 
-# What every hook of common-sql reads, whatever the database (DbApiHook).
+_PLACEHOLDER = text(
+    "placeholder", "Placeholder", "The mark of a parameter in SQL, where the driver's is another."
+)
+# What every hook of common-sql reads (DbApiHook). Not offered where the hook hands the whole extra on to
+# its driver, as those of PostgreSQL, SQL Server, Redshift and Impala do: the driver refuses these keys.
 SQL = (
-    text("placeholder", "Placeholder", "The mark of a parameter in SQL, where the driver's is another."),
+    _PLACEHOLDER,
     text("insert_statement_format", "Format of INSERT"),
     text("replace_statement_format", "Format of REPLACE"),
     text("escape_word_format", "Format of an escaped name"),
@@ -75,7 +79,6 @@ TYPES = (
             ),
             document("sqlalchemy_query", "Query of the SQLAlchemy URL"),
             text("sqlalchemy_scheme", "Scheme of the SQLAlchemy URL"),
-            *SQL,
         ),
         groups=(
             exclusive(
@@ -160,7 +163,6 @@ TYPES = (
             text("charset", "Character set"),
             choice("encryption", "TLS", "off request require", lookalikes=("encrypt",)),
             text("tds_version", "TDS version"),
-            *SQL,
         ),
         others="arguments of pymssql",
     ),
@@ -213,7 +215,6 @@ TYPES = (
             choice("mode", "Mode", "ro rw rwc memory"),
             choice("cache", "Cache", "shared private"),
             flag("immutable", "Nobody writes to it"),
-            *SQL,
         ),
         others="parameters of SQLite's URI",
     ),
@@ -236,7 +237,7 @@ TYPES = (
             choice("Encrypt", "TLS", "yes no strict mandatory optional"),
             choice("TrustServerCertificate", "Trust any certificate", "yes no"),
             choice("ApplicationIntent", "Intent", "ReadOnly ReadWrite"),
-            *SQL,
+            _PLACEHOLDER,
         ),
         others="parts of the ODBC connection string",
     ),

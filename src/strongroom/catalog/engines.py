@@ -177,7 +177,6 @@ TYPES = (
             integer("timeout", "Seconds to connect"),
             flag("use_http_transport", "Over HTTP"),
             text("http_path", "HTTP path"),
-            *SQL,
         ),
         others="arguments of impyla",
     ),

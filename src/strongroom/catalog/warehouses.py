@@ -189,7 +189,6 @@ TYPES = (
             flag("ssl", "TLS"),
             choice("sslmode", "Check of the certificate", "verify-ca verify-full"),
             integer("timeout", "Seconds to connect"),
-            *SQL,
         ),
         groups=(
             exclusive("Sign in", way("Password", "login", "password"), way("AWS IAM", "login", "iam")),

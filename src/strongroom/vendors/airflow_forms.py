@@ -21,6 +21,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,25 +164,42 @@ def _ask(python: Path, *, imports_hooks: bool) -> str:
             "_AIRFLOW__AS_LIBRARY": "1",  # importing it neither opens a database nor configures logging
         }
         try:
-            ended = subprocess.run(  # noqa: S603 -- the interpreter the user's own search path leads to
+            process = subprocess.Popen(  # noqa: S603 -- the interpreter the user's own search path leads to
                 [str(python), "-I", "-B", "-c", program],
-                check=False,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                timeout=_SECONDS,
                 env=environ,
                 cwd=home,
             )
-        except subprocess.TimeoutExpired:
-            ended = None
         except OSError:
             raise _unavailable("has an interpreter that cannot be started") from None
-    if ended is None:
+        return _answer(process).decode("utf-8", "replace")
+
+
+def _answer(process: subprocess.Popen[bytes]) -> bytes:
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(_SECONDS, end)
+    timer.start()
+    try:
+        with process:
+            data = process.stdout.read(_MAX_BYTES + 1) if process.stdout else b""
+            if len(data) > _MAX_BYTES:
+                process.kill()
+    finally:
+        timer.cancel()
+    if late.is_set():
         raise _unavailable(f"did not answer within {_SECONDS} seconds")
-    if ended.returncode or len(ended.stdout) > _MAX_BYTES:
-        raise _unavailable(f"failed with {ended.returncode}" if ended.returncode else "answered too much")
-    return ended.stdout.decode("utf-8", "replace")
+    if len(data) > _MAX_BYTES:
+        raise _unavailable("answered too much")
+    if process.returncode:
+        raise _unavailable(f"failed with {process.returncode}")
+    return data
 
 
 def _unavailable(what: str) -> BackendUnavailableError:
