@@ -245,7 +245,7 @@ TYPES = (
             path("sslca", "CA certificate"),
             path("sslcapath", "Folder of CA certificates"),
             text("sslcipher", "Ciphers"),
-            flag("sslcrc", "Check for revoked certificates"),
+            text("sslcrc", "Check for revoked certificates", placeholder="PREFER"),
             text("sslprotocol", "TLS version"),
             text("query_band", "Query band", placeholder="appname=airflow;"),
             *SQL,
