@@ -55,6 +55,8 @@ def _row(field: Field, path: str) -> str:
     told = [field.help, "One of " + ", ".join(map(_code, field.choices)) + "." if field.choices else ""]
     told += ["Also read: " + ", ".join(map(_code, field.aliases)) + "." if field.aliases else ""]
     told += ["Not read here: " + ", ".join(map(_code, field.lookalikes)) + "." if field.lookalikes else ""]
+    if field.danger:
+        told.append(f"Lint warns of {' and '.join(map(_code, field.dangerous))}: {field.danger}.")
     default = "" if field.default is None else _code(str(field.default))
     cells = (_code(path), field.label, ", ".join(marks), default, " ".join(one for one in told if one))
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

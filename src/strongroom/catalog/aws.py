@@ -7,6 +7,7 @@ One sign-in serves all of them: the hooks of Athena and their kind read what `aw
 from __future__ import annotations
 
 from strongroom.catalog.field import (
+    FALSE_SERVER,
     Field,
     choice,
     document,
@@ -42,7 +43,9 @@ _SIGN_IN: tuple[Field, ...] = (
     secret("aws_secret_access_key", "Secret access key", "Better the password."),
     secret("aws_session_token", "Session token", "Of keys that live for hours; nobody renews them."),
     text("endpoint_url", "Endpoint", "Of another place than AWS, such as MinIO."),
-    flag("verify", "Check the certificate", "Or the path of a CA's."),
+    flag(
+        "verify", "Check the certificate", "Or the path of a CA's.", danger=FALSE_SERVER, dangerous=("false",)
+    ),
     document(
         "config_kwargs", "Arguments of botocore's Config", placeholder='{"retries": {"mode": "standard"}}'
     ),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from strongroom.catalog.databases import SQL
 from strongroom.catalog.field import (
+    FALSE_SERVER,
+    IN_CLEAR,
     Field,
     choice,
     document,
@@ -55,7 +57,14 @@ TYPES = (
             path("certs__client_cert_path", "Client certificate"),
             path("certs__client_key_path", "Client key"),
             *_KERBEROS,
-            flag("verify", "Check the certificate", "Or the path of a CA's.", default=True),
+            flag(
+                "verify",
+                "Check the certificate",
+                "Or the path of a CA's.",
+                default=True,
+                danger=FALSE_SERVER,
+                dangerous=("false",),
+            ),
             text("source", "Name of the source", default="airflow"),
             choice(
                 "isolation_level",
@@ -93,7 +102,13 @@ TYPES = (
             choice("protocol", "Protocol", "http https", default="http"),
             choice("auth", "Sign in by", "kerberos", "Nothing here with a password."),
             *_KERBEROS,
-            flag("verify", "Check the certificate", "Or the path of a CA's."),
+            flag(
+                "verify",
+                "Check the certificate",
+                "Or the path of a CA's.",
+                danger=FALSE_SERVER,
+                dangerous=("false",),
+            ),
             text("source", "Name of the source", default="airflow"),
             choice(
                 "isolation_level",
@@ -130,7 +145,13 @@ TYPES = (
             text("msq_endpoint", "Endpoint of SQL ingestion"),
             text("status_endpoint", "Endpoint of states"),
             choice("schema", "Scheme", "http https", "For queries.", default="http"),
-            flag("ssl_verify_cert", "Check the certificate", default=True),
+            flag(
+                "ssl_verify_cert",
+                "Check the certificate",
+                default=True,
+                danger=FALSE_SERVER,
+                dangerous=("false",),
+            ),
             path("ca_bundle_path", "CA certificate"),
             *SQL,
         ),
@@ -192,7 +213,7 @@ TYPES = (
             text("proxy_user", "Proxy User", "login, owner, or a name."),
             text("principal", "Principal", default="hive/_HOST@EXAMPLE.COM"),
             flag("high_availability", "High Availability mode", default=False),
-            flag("ssl", "Ssl", default=True),
+            flag("ssl", "Ssl", default=True, danger=IN_CLEAR, dangerous=("false",)),
             text("zoo_keeper_namespace", "Zoo Keeper Namespace", default="hiveserver2"),
         ),
     ),

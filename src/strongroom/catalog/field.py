@@ -13,6 +13,8 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple
 
 __all__ = [
+    "FALSE_SERVER",
+    "IN_CLEAR",
     "STANDARD",
     "Field",
     "FieldType",
@@ -37,6 +39,9 @@ FieldType = Literal["text", "integer", "number", "boolean", "json", "choice", "f
 STANDARD = ("host", "port", "schema", "login", "password")
 """The fields every connection has beside `extra`, in the order a form shows them."""
 
+FALSE_SERVER = "a false server is not found out, and gets the password"
+IN_CLEAR = "passwords and data go over the network in clear"
+
 _BOOLEANS = ("true", "false")
 _MAX_DIGITS = 40
 
@@ -59,6 +64,8 @@ class Field(NamedTuple):
         is_deprecated: still read, but not to be written any more; `help` says what instead.
         aliases: other keys under which Airflow's hook reads the same.
         lookalikes: keys that mean the same in sibling types, and that this one does not read.
+        danger: what may happen with one of the values *dangerous*, or "".
+        dangerous: values that lint warns of, in lower case.
     """
 
     name: str
@@ -73,6 +80,8 @@ class Field(NamedTuple):
     is_deprecated: bool = False
     aliases: tuple[str, ...] = ()
     lookalikes: tuple[str, ...] = ()
+    danger: str = ""
+    dangerous: tuple[str, ...] = ()
 
     @property
     def is_public(self) -> bool:

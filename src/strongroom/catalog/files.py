@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from strongroom.catalog.field import (
+    FALSE_SERVER,
+    IN_CLEAR,
     Field,
     choice,
     document,
@@ -30,6 +32,8 @@ _NO_CHECK = flag(
     "Then a false server is not found out; better `host_key`.",
     default=False,
     aliases=("ignore_hostkey_verification",),
+    danger=FALSE_SERVER,
+    dangerous=("true",),
 )
 _SSH: tuple[Field, ...] = (
     path("key_file", "File with the private key"),
@@ -37,7 +41,13 @@ _SSH: tuple[Field, ...] = (
     secret("private_key_passphrase", "Passphrase of the key"),
     text("host_key", "Host key", "Base64, as in known_hosts.", placeholder="ssh-ed25519 AAAA…"),
     _NO_CHECK,
-    flag("allow_host_key_change", "Take a changed host key", default=False),
+    flag(
+        "allow_host_key_change",
+        "Take a changed host key",
+        default=False,
+        danger=FALSE_SERVER,
+        dangerous=("true",),
+    ),
     flag("look_for_keys", "Look for keys in ~/.ssh", default=True),
     number("conn_timeout", "Seconds to connect", default=10, lookalikes=("timeout",)),
     number("cmd_timeout", "Seconds for a command", default=10),
@@ -130,7 +140,14 @@ TYPES = (
         ),
         extras=(
             flag("use_ssl", "TLS", default=False),
-            flag("verify", "Check the certificate", "Or the path of a CA's.", default=False),
+            flag(
+                "verify",
+                "Check the certificate",
+                "Or the path of a CA's.",
+                default=False,
+                danger=FALSE_SERVER,
+                dangerous=("false",),
+            ),
             path("cert", "Client certificate"),
             path("key", "Client key"),
             document("cookies", "Cookies", is_secret=True),
@@ -155,7 +172,12 @@ TYPES = (
                 default="plaintext",
             ),
             choice(
-                "server_cert_validation", "Check of the certificate", "validate ignore", default="validate"
+                "server_cert_validation",
+                "Check of the certificate",
+                "validate ignore",
+                default="validate",
+                danger=FALSE_SERVER,
+                dangerous=("ignore",),
             ),
             path("ca_trust_path", "CA certificates"),
             path("cert_pem", "Client certificate"),
@@ -164,10 +186,23 @@ TYPES = (
             path("keytab", "Kerberos keytab"),
             flag("kerberos_delegation", "Kerberos delegates", default=False),
             text("kerberos_hostname_override", "Kerberos host"),
-            choice("message_encryption", "Encryption of messages", "auto always never", default="auto"),
+            choice(
+                "message_encryption",
+                "Encryption of messages",
+                "auto always never",
+                default="auto",
+                danger=IN_CLEAR,
+                dangerous=("never",),
+            ),
             integer("read_timeout_sec", "Seconds to read", default=30),
             integer("operation_timeout_sec", "Seconds for an operation", default=20),
-            flag("credssp_disable_tlsv1_2", "CredSSP without TLS 1.2", default=False),
+            flag(
+                "credssp_disable_tlsv1_2",
+                "CredSSP without TLS 1.2",
+                default=False,
+                danger="older versions of TLS can be broken",
+                dangerous=("true",),
+            ),
             flag("send_cbt", "Bind to the TLS channel", default=True),
         ),
         groups=(together("Client certificate", "cert_pem", "cert_key_pem"),),

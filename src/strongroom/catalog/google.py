@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from strongroom.catalog.field import (
+    FALSE_SERVER,
     Field,
     choice,
     document,
@@ -184,7 +185,13 @@ TYPES = (
             password("Client secret"),
         ),
         extras=(
-            flag("verify_ssl", "Check the certificate", lookalikes=("verify",)),
+            flag(
+                "verify_ssl",
+                "Check the certificate",
+                lookalikes=("verify",),
+                danger=FALSE_SERVER,
+                dangerous=("false",),
+            ),
             integer("timeout", "Seconds for an answer"),
         ),
     ),

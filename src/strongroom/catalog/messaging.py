@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from strongroom.catalog.field import (
+    FALSE_SERVER,
+    IN_CLEAR,
     choice,
     flag,
     host,
@@ -40,7 +42,12 @@ TYPES = (
             text("group.id", "Consumer group", lookalikes=("group_id",)),
             text("client.id", "Client ID"),
             choice(
-                "security.protocol", "Protocol", "PLAINTEXT SSL SASL_PLAINTEXT SASL_SSL", default="PLAINTEXT"
+                "security.protocol",
+                "Protocol",
+                "PLAINTEXT SSL SASL_PLAINTEXT SASL_SSL",
+                default="PLAINTEXT",
+                danger=IN_CLEAR,
+                dangerous=("sasl_plaintext",),
             ),
             choice(
                 "sasl.mechanism",
@@ -62,7 +69,13 @@ TYPES = (
             path("ssl.key.location", "Client key"),
             secret("ssl.key.password", "Password of the client key"),
             secret_lines("ssl.key.pem", "Client key, here"),
-            flag("enable.ssl.certificate.verification", "Check the certificate", default=True),
+            flag(
+                "enable.ssl.certificate.verification",
+                "Check the certificate",
+                default=True,
+                danger=FALSE_SERVER,
+                dangerous=("false",),
+            ),
             choice("auto.offset.reset", "Where no offset is known", "earliest latest error"),
             flag("enable.auto.commit", "Commit offsets by itself"),
         ),
@@ -84,7 +97,14 @@ TYPES = (
             integer("retry_limit", "Number of Retries", default=5),
             flag("disable_ssl", "Disable SSL", "No TLS from the start (port 465).", default=False),
             flag("disable_tls", "Disable TLS", "No STARTTLS (port 587).", default=False),
-            choice("ssl_context", "How strictly it checks", "default none", default="default"),
+            choice(
+                "ssl_context",
+                "How strictly it checks",
+                "default none",
+                default="default",
+                danger=FALSE_SERVER,
+                dangerous=("none",),
+            ),
             path("subject_template", "Path to the subject template"),
             path("html_content_template", "Path to the html content template"),
             choice("auth_type", "Auth Type", "basic oauth2", default="basic"),
@@ -113,7 +133,14 @@ TYPES = (
         standard=(host(is_required=True), port(993), login(), password()),
         extras=(
             flag("use_ssl", "TLS", default=True),
-            choice("ssl_context", "How strictly it checks", "default none", default="default"),
+            choice(
+                "ssl_context",
+                "How strictly it checks",
+                "default none",
+                default="default",
+                danger=FALSE_SERVER,
+                dangerous=("none",),
+            ),
         ),
     ),
     ConnectionType(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from strongroom.catalog.azure import IDENTITY, MACHINE, principal, subscription, tenant
 from strongroom.catalog.field import (
+    FALSE_SERVER,
     choice,
     document,
     flag,
@@ -141,7 +142,7 @@ TYPES = (
             text("drive_id", "Drive ID"),
             flag("disable_instance_discovery", "Disable instance discovery", default=False),
             document("proxies", "Proxies"),
-            flag("verify", "Verify", default=True),
+            flag("verify", "Verify", default=True, danger=FALSE_SERVER, dangerous=("false",)),
             flag("trust_env", "Trust environment", default=True),
         ),
         groups=(

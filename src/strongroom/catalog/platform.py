@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from strongroom.catalog.field import (
+    FALSE_SERVER,
+    IN_CLEAR,
     choice,
     document,
     flag,
@@ -33,7 +35,13 @@ TYPES = (
             secret_lines("kube_config", "Kube config (JSON format)"),
             text("namespace", "Namespace"),
             text("cluster_context", "Cluster context"),
-            flag("disable_verify_ssl", "Disable SSL", "Takes any certificate."),
+            flag(
+                "disable_verify_ssl",
+                "Disable SSL",
+                "Takes any certificate.",
+                danger=FALSE_SERVER,
+                dangerous=("true",),
+            ),
             flag("disable_tcp_keepalive", "Disable TCP keepalive"),
             text("xcom_sidecar_container_image", "XCom sidecar image"),
             document("xcom_sidecar_container_resources", "XCom sidecar resources (JSON format)"),
@@ -104,7 +112,7 @@ TYPES = (
             text("region", "Region of AWS"),
             text("radius_host", "Radius host"),
             integer("radius_port", "Radius port"),
-            flag("use_tls", "Use TLS", default=True),
+            flag("use_tls", "Use TLS", default=True, danger=IN_CLEAR, dangerous=("false",)),
             document("client_kwargs", "Arguments of hvac's Client", placeholder='{"namespace": "team-a"}'),
         ),
         groups=(
@@ -146,6 +154,8 @@ TYPES = (
                 "Check of the host key",
                 "yes no accept-new off",
                 default="accept-new",
+                danger=FALSE_SERVER,
+                dangerous=("no", "off"),
             ),
             path("known_hosts_file", "Known hosts"),
             path("ssh_config_file", "Configuration of ssh"),

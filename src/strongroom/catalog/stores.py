@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from strongroom.catalog.field import (
+    FALSE_SERVER,
     choice,
     document,
     flag,
@@ -39,7 +40,13 @@ TYPES = (
         extras=(
             flag("srv", "Srv", "Finds the servers by DNS (mongodb+srv://); then without a port."),
             flag("ssl", "Ssl", "TLS.", aliases=("tls",)),
-            flag("allow_insecure", "Allow Insecure", "Takes any certificate."),
+            flag(
+                "allow_insecure",
+                "Allow Insecure",
+                "Takes any certificate.",
+                danger=FALSE_SERVER,
+                dangerous=("true",),
+            ),
             path("tlsCAFile", "CA certificate"),
             path("tlsCertificateKeyFile", "Client certificate and key"),
             secret("tlsCertificateKeyFilePassword", "Password of the client key"),
@@ -83,7 +90,14 @@ TYPES = (
                 placeholder="redis-1:6379,redis-2:6379",
             ),
             flag("ssl", "Enable SSL", default=False, lookalikes=("tls", "use_ssl")),
-            choice("ssl_cert_reqs", "SSL verify mode", "required optional none", default="required"),
+            choice(
+                "ssl_cert_reqs",
+                "SSL verify mode",
+                "required optional none",
+                default="required",
+                danger=FALSE_SERVER,
+                dangerous=("none", "optional"),
+            ),
             path("ssl_ca_certs", "CA certificate path"),
             path("ssl_certfile", "Certificate path"),
             path("ssl_keyfile", "Private key path"),
@@ -194,7 +208,7 @@ TYPES = (
             password(),
         ),
         extras=(
-            flag("verify_certs", "Check the certificate"),
+            flag("verify_certs", "Check the certificate", danger=FALSE_SERVER, dangerous=("false",)),
             path("ca_certs", "CA certificate"),
             flag("http_compress", "Compress"),
             integer("timeout", "Seconds for an answer"),
@@ -211,7 +225,13 @@ TYPES = (
         standard=(host(is_required=True), port(9200), login(), password()),
         extras=(
             flag("use_ssl", "TLS", default=False),
-            flag("verify_certs", "Check the certificate", default=False),
+            flag(
+                "verify_certs",
+                "Check the certificate",
+                default=False,
+                danger=FALSE_SERVER,
+                dangerous=("false",),
+            ),
             choice("scheme", "Scheme", "http https"),
             integer("timeout", "Seconds for an answer"),
             flag("http_compress", "Compress"),

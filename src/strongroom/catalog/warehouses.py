@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from strongroom.catalog.databases import SQL
 from strongroom.catalog.field import (
+    FALSE_SERVER,
+    IN_CLEAR,
     choice,
     document,
     flag,
@@ -73,6 +75,8 @@ TYPES = (
                 "Insecure Mode",
                 "Turns off OCSP certificate checks.",
                 is_deprecated=True,
+                danger="a certificate that was taken back is still believed",
+                dangerous=("true",),
             ),
             flag("ocsp_fail_open", "Go on where OCSP does not answer"),
             flag("json_result_force_utf8_decoding", "Take JSON results for UTF-8"),
@@ -186,7 +190,7 @@ TYPES = (
             text("serverless_work_group", "Serverless workgroup", lookalikes=("workgroup-name",)),
             integer("serverless_token_duration_seconds", "Seconds the token lives", default=3600),
             text("region", "Region"),
-            flag("ssl", "TLS"),
+            flag("ssl", "TLS", danger=IN_CLEAR, dangerous=("false",)),
             choice("sslmode", "Check of the certificate", "verify-ca verify-full"),
             integer("timeout", "Seconds to connect"),
         ),
@@ -214,7 +218,7 @@ TYPES = (
         ),
         extras=(
             flag("secure", "Use TLS (HTTPS)", default=False),
-            flag("verify", "Verify SSL Certificate", default=True),
+            flag("verify", "Verify SSL Certificate", default=True, danger=FALSE_SERVER, dangerous=("false",)),
             integer("connect_timeout", "Connection Timeout (seconds)"),
             integer("send_receive_timeout", "Query Timeout (seconds)"),
             flag("compress", "Enable LZ4 Compression"),
@@ -241,6 +245,8 @@ TYPES = (
                 "TLS",
                 "disable allow prefer require verify-ca verify-full",
                 "In small letters: only then the CA is read.",
+                danger=IN_CLEAR,
+                dangerous=("disable", "allow"),
             ),
             path("sslca", "CA certificate"),
             path("sslcapath", "Folder of CA certificates"),

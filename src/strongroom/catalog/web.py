@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from strongroom.catalog.field import (
+    FALSE_SERVER,
     choice,
     document,
     flag,
@@ -43,6 +44,8 @@ TYPES = (
                 "Or the path of a CA's.",
                 default=True,
                 aliases=("verify_ssl",),
+                danger=FALSE_SERVER,
+                dangerous=("false",),
             ),
             path("cert", "Client certificate and key"),
             document("proxies", "Proxies", aliases=("proxy",), placeholder='{"https": "http://proxy:3128"}'),
@@ -114,7 +117,7 @@ TYPES = (
             login(),
             password("Password", "Or an API token."),
         ),
-        extras=(flag("verify", "Verify SSL", default=True),),
+        extras=(flag("verify", "Verify SSL", default=True, danger=FALSE_SERVER, dangerous=("false",)),),
     ),
     ConnectionType(
         name="zendesk",
@@ -165,7 +168,14 @@ TYPES = (
             choice("auth", "Sign in by", "jwt", "Nothing here with a password."),
             secret("jwt_token", "JWT"),
             path("jwt_file", "File with the JWT"),
-            flag("verify", "Check the certificate", "Or the path of a CA's.", default=True),
+            flag(
+                "verify",
+                "Check the certificate",
+                "Or the path of a CA's.",
+                default=True,
+                danger=FALSE_SERVER,
+                dangerous=("false",),
+            ),
             path("cert", "Client certificate"),
         ),
         groups=(
