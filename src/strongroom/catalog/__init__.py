@@ -114,7 +114,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         "facebook_social",
         "datadog",
     ),
-    "files": ("fs", "ftp", "sftp", "ssh", "samba", "webhdfs", "winrm", "package_index"),
+    "files": ("fs", "ftp", "sftp", "ssh", "samba", "webhdfs", "winrm", "package_index", "generic", "email"),
     "platform": ("kubernetes", "docker", "vault", "git", "github", "jenkins", "yandexcloud"),
     "ml": ("openai", "cohere", "pinecone", "qdrant", "weaviate"),
 }

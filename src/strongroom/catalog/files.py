@@ -223,4 +223,16 @@ TYPES = (
             password(placeholder="Password for package index (will be masked)"),
         ),
     ),
+    # Airflow's own two without a hook: what their fields mean is up to the code that asks for them.
+    *(
+        ConnectionType(
+            name=name,
+            title=name.capitalize(),
+            family=FAMILY,
+            docs="https://airflow.apache.org/docs/apache-airflow/stable/howto/connection.html",
+            standard=(host(), port(), schema(), login(), password()),
+            others="whatever the code that asks for it makes of them",
+        )
+        for name in ("generic", "email")
+    ),
 )

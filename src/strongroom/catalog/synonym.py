@@ -23,7 +23,6 @@ _SYNONYMS = {
     "dbt": "dbt_cloud",
     "dynamodb": "aws",
     "elastic": "elasticsearch",
-    "email": "smtp",
     "facebook": "facebook_social",
     "file": "fs",
     "gcp": "google_cloud_platform",
