@@ -20,7 +20,7 @@ from strongroom.errors import InvalidInputError
 from strongroom.insight import wording
 from strongroom.insight.credential import static_key
 from strongroom.insight.remark import Remark
-from strongroom.insight.sheet import Sheet, path_of, sheet_of
+from strongroom.insight.sheet import Sheet, path_of
 from strongroom.model.jsontext import decode
 
 if TYPE_CHECKING:
@@ -55,13 +55,13 @@ def lint(
         has_references: `${…}` in its values is resolved when it is read.
         extends: what it lacks comes from another connection.
     """
-    sheet = sheet_of(connection, kind, has_references=has_references, extends=extends)
+    sheet = Sheet(connection, kind, has_references=has_references, extends=extends)
     found = [*_type(sheet, nearest), *wording.remarks(sheet)]
     if kind is not None:
         found += _misspelt(sheet, kind)
         found += _unread(sheet, kind)
         found += _missing(sheet, kind)
-        for path, field, value in sheet.fields():
+        for path, field, value in sheet.fields:
             if sheet.is_known(value):
                 found += _value(path, field, value)
         found += _old_spellings(sheet)
@@ -91,8 +91,8 @@ def _type(sheet: Sheet, nearest: tuple[str, ...]) -> Iterator[Remark]:
 
 def _misspelt(sheet: Sheet, kind: ConnectionType) -> Iterator[Remark]:
     names = tuple(one.name for one in kind.extras)
-    for key in sheet.extra:
-        if sheet.field_of(key) is not None:
+    for key, read in sheet.read.items():
+        if read is not None:
             continue
         path, spelling = path_of(key), sheet.spelling(key)
         sibling = kind.extra_field(key)
@@ -133,7 +133,7 @@ def _unread(sheet: Sheet, kind: ConnectionType) -> Iterator[Remark]:
 def _missing(sheet: Sheet, kind: ConnectionType) -> Iterator[Remark]:
     if sheet.extends:
         return
-    read = {field.name for path, field, _ in sheet.fields() if path.startswith("extra.")}
+    read = {field.name for path, field, _ in sheet.fields if path.startswith("extra.")}
     for field in kind.standard:
         if field.is_required and field.name not in sheet.standard:
             yield Remark("L5", "warning", field.name, f"{kind.name} needs {field.name} ({field.label})")
@@ -144,8 +144,8 @@ def _missing(sheet: Sheet, kind: ConnectionType) -> Iterator[Remark]:
 
 
 def _old_spellings(sheet: Sheet) -> Iterator[Remark]:
-    for key in sheet.extra:
-        if sheet.spelling(key) != key and sheet.field_of(key) is not None:
+    for key, read in sheet.read.items():
+        if read is not None and sheet.spelling(key) != key:
             path = path_of(key)
             yield Remark(
                 "L12", "note", path, f"{path} is the spelling of old forms", f"call it {sheet.spelling(key)}"
@@ -211,7 +211,9 @@ def _is_json(text: str) -> bool:
 
 
 def _groups(sheet: Sheet, kind: ConnectionType) -> Iterator[Remark]:
-    said = {field.name: path for path, field, value in sheet.fields() if _counts(field, value)}
+    if not kind.groups:
+        return
+    said = {field.name: path for path, field, value in sheet.fields if _counts(field, value)}
     for group in kind.groups:
         if group.kind == "exclusive":
             yield from _exclusive(group, kind, said)

@@ -82,7 +82,7 @@ def _exposed(sheet: Sheet) -> Iterator[Remark]:
 
 def _plain_texts(sheet: Sheet) -> Iterator[tuple[str, str]]:
     """Give path and text of what is shown."""
-    for path, field, text in sheet.texts():
+    for path, field, text in sheet.texts:
         if path in _PLACES:
             is_shown = sheet.kind is None or sheet.kind.is_public((path,))
         else:
@@ -101,7 +101,7 @@ def _holds(text: str, password: object) -> bool:
 
 
 def _stray(sheet: Sheet) -> Iterator[Remark]:
-    for path, field, text in sheet.texts():
+    for path, field, text in sheet.texts:
         if path in _PLACES and any(unicodedata.category(one) in ("Cc", "Cf") for one in text.strip()):
             yield Remark(
                 "L8", "error", path, f"{path} holds a control or invisible character", "type it anew"
@@ -182,7 +182,7 @@ def _is_https(sheet: Sheet) -> bool:
 
 
 def _masked(sheet: Sheet) -> Iterator[Remark]:
-    masked = [path for path, _, text in sheet.texts() if text == _MASK]
+    masked = [path for path, _, text in sheet.texts if text == _MASK]
     for path in masked:
         what = f"{path} is {_MASK}, which stands for a value that was hidden"
         yield Remark("L17", "warning", path, what, "write the value, if this is none")
@@ -191,7 +191,7 @@ def _masked(sheet: Sheet) -> Iterator[Remark]:
 def _dormant(sheet: Sheet) -> Iterator[Remark]:
     if sheet.has_references:
         return
-    for path, _, text in sheet.texts():
+    for path, _, text in sheet.texts:
         if _REFERENCE.search(text):
             what = f"{path} holds a reference, and this connection's references are off"
             yield Remark(
