@@ -1,0 +1,286 @@
+"""
+Command lines of clients: `psql`, `mysql`, `mongosh`, `redis-cli`, `aws configure set` and `curl`.
+
+A password on such a line is taken; where the program asks for it, there is none, and that is told.
+
+Sources: postgresql.org/docs/current/app-psql.html and libpq-envars.html; dev.mysql.com/doc/refman "Command
+Options for Connecting to the Server"; mongodb.com/docs/mongodb-shell/reference/options;
+redis.io/docs/latest/develop/tools/cli; docs.aws.amazon.com/cli/latest/reference/configure/set.html;
+curl.se/docs/manpage.html.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from strongroom.transfer.forms import libpq_uri, mongodb, redis, web
+from strongroom.transfer.forms.aws import of_keys
+from strongroom.transfer.forms.form import Form, Found, Look, connection, port_of, refused, typed
+from strongroom.transfer.forms.libpq import of_parameters
+from strongroom.transfer.forms.libpq_keywords import parse_keywords
+from strongroom.transfer.forms.words import Command, Options, parse_command, parse_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from strongroom.model.connection import Connection, Dialect
+
+__all__ = ["FORMS"]
+
+_PSQL = {
+    "-h": "host", "--host": "host", "-p": "port", "--port": "port", "-U": "user", "--username": "user",
+    "-d": "dbname", "--dbname": "dbname", "-c": "", "--command": "", "-f": "", "--file": "", "-v": "",
+    "--set": "", "--variable": "", "-o": "", "--output": "", "-L": "", "-P": "", "-F": "", "-R": "", "-T": "",
+}  # fmt: skip
+_PG = {
+    "PGHOST": "host", "PGPORT": "port", "PGUSER": "user", "PGPASSWORD": "password", "PGDATABASE": "dbname",
+    "PGSSLMODE": "sslmode", "PGSSLROOTCERT": "sslrootcert", "PGSSLCERT": "sslcert", "PGSSLKEY": "sslkey",
+    "PGOPTIONS": "options", "PGAPPNAME": "application_name", "PGCONNECT_TIMEOUT": "connect_timeout",
+    "PGHOSTADDR": "hostaddr", "PGTARGETSESSIONATTRS": "target_session_attrs",
+}  # fmt: skip
+_MYSQL = {
+    "-h": "host", "--host": "host", "-P": "port", "--port": "port", "-u": "login", "--user": "login",
+    "-p": "password", "--password": "password", "-D": "schema", "--database": "schema", "-S": "unix_socket",
+    "--socket": "unix_socket", "--ssl-mode": "ssl_mode", "--ssl-ca": "ca", "--ssl-cert": "cert",
+    "--ssl-key": "key", "--default-character-set": "charset", "-e": "", "--execute": "", "--protocol": "",
+}  # fmt: skip
+_MONGOSH = {
+    "--host": "host", "--port": "port", "-u": "login", "--username": "login", "-p": "password",
+    "--password": "password", "--authenticationDatabase": "authSource",
+    "--authenticationMechanism": "authMechanism", "--tlsCAFile": "tlsCAFile",
+    "--tlsCertificateKeyFile": "tlsCertificateKeyFile", "--eval": "", "-f": "", "--file": "",
+}  # fmt: skip
+_REDIS = {
+    "-h": "host", "-p": "port", "-a": "password", "--pass": "password", "--user": "login", "-n": "db",
+    "-u": "url", "-s": "unix_socket_path", "--cacert": "ssl_ca_certs", "--cert": "ssl_certfile",
+    "--key": "ssl_keyfile", "-r": "", "-i": "", "--sni": "",
+}  # fmt: skip
+_CURL = {
+    "-u": "user", "--user": "user", "--url": "url", "--cacert": "verify", "-E": "cert", "--cert": "cert",
+    "-x": "", "--proxy": "", "-X": "", "--request": "", "-d": "", "--data": "", "--data-raw": "", "-o": "",
+    "--output": "", "-m": "timeout", "--max-time": "timeout", "-A": "agent", "--user-agent": "agent",
+    "--connect-timeout": "", "--retry": "", "-w": "", "--write-out": "", "-F": "", "--form": "",
+}  # fmt: skip
+
+
+def _told(options: Options) -> list[str]:
+    count = options.unknown
+    return (
+        [f"{count} option{'s' * (count > 1)} that say nothing of a connection passed over"] if count else []
+    )
+
+
+def _asked(found: Connection) -> list[str]:
+    return [] if found.password is not None else ["the command names no password; it would ask for it"]
+
+
+def _psql(command: Command) -> Found:
+    options = parse_options(command.arguments, _PSQL)
+    given = {_PG[key]: value for key, value in command.environ.items() if key in _PG}
+    said = dict(options.values)
+    for key, word in zip(("dbname", "user"), options.rest, strict=False):
+        said.setdefault(key, word)
+    database = said.get("dbname", "")
+    if database.startswith(("postgres://", "postgresql://")):
+        del said["dbname"]
+        found = libpq_uri.FORM.parse(database, "core").connections[None]
+        found = _over(found, of_parameters(given | said))
+    else:
+        if "=" in database:
+            said |= parse_keywords(said.pop("dbname"))
+        found = of_parameters(given | said)
+    return Found({None: found}, (*_told(options), *_asked(found)))
+
+
+def _over(found: Connection, rest: Connection) -> Connection:
+    """Fill from *rest* what *found* does not say."""
+    names = ("host", "port", "schema", "login", "password", "extra")
+    return found.replace(**{name: getattr(rest, name) for name in names if getattr(found, name) is None})
+
+
+def _mysql(command: Command) -> Found:
+    options = parse_options(command.arguments, _MYSQL, attached=frozenset({"-p", "--password"}))
+    said: dict[str, Any] = dict(options.values)
+    if options.rest:
+        said.setdefault("schema", options.rest[0])
+    said["password"] = said.get("password") or command.environ.get("MYSQL_PWD")
+    fields = {key: said.pop(key, None) for key in ("host", "login", "password", "schema")}
+    port = port_of(said.pop("port", ""))
+    files = {key: said.pop(key) for key in ("ca", "cert", "key") if key in said}
+    extra = typed("mysql", said) | ({"ssl": files} if files else {})
+    found = connection("mysql", extra, port=port, **fields)
+    return Found({None: found}, (*_told(options), *_asked(found)))
+
+
+def _mongosh(command: Command) -> Found:
+    options = parse_options(
+        command.arguments, _MONGOSH, flags={"--tls": "tls", "--ssl": "tls", "--quiet": ""}
+    )
+    said: dict[str, Any] = dict(options.values)
+    place = options.rest[0] if options.rest else ""
+    if "://" not in place:
+        # As the shell takes it: a database, or host:port/database.
+        host, slash, _database = place.partition("/")
+        is_host = bool(slash) or ":" in host or "." in host
+        place = f"mongodb://{place if is_host else '/' + place}" if place else "mongodb://"
+    base = mongodb.FORM.parse(place, "core").connections[None]
+    fields = {key: said.pop(key) for key in ("host", "login", "password") if key in said}
+    port = port_of(said.pop("port", ""))
+    extra = base.extra.reveal() if base.extra is not None else {}
+    if said.pop("tls", None) is not None:
+        extra["ssl"] = True
+    extra |= typed("mongo", said)
+    given = connection("mongo", extra, port=port, **fields)
+    found = _over(given.replace(extra=None) if not extra else given, base)
+    return Found({None: found}, (*_told(options), *_asked(found)))
+
+
+def _redis(command: Command) -> Found:
+    flags = {
+        "--tls": "tls",
+        "--insecure": "insecure",
+        "--askpass": "",
+        "-c": "cluster",
+        "--no-auth-warning": "",
+    }
+    # redis-cli takes its first argument that is no option for the command to send.
+    options = parse_options(command.arguments, _REDIS, flags=flags)
+    said: dict[str, Any] = dict(options.values)
+    if "url" in said:
+        found = redis.FORM.parse(said.pop("url"), "core").connections[None]
+        return Found({None: found}, (*_told(options), *_asked(found)))
+    fields = {key: said.pop(key, None) for key in ("host", "login", "password")}
+    fields["password"] = fields["password"] or command.environ.get("REDISCLI_AUTH")
+    port = port_of(said.pop("port", ""))
+    if said.pop("tls", None) is not None:
+        said["ssl"] = "true"
+    if said.pop("insecure", None) is not None:
+        said["ssl_cert_reqs"] = "none"
+    if "cluster" in said:
+        said["cluster"] = "true"
+    found = connection("redis", typed("redis", said), port=port, **fields)
+    return Found({None: found}, (*_told(options), *_asked(found)))
+
+
+def _curl(command: Command) -> Found:
+    flags = {
+        "-k": "insecure",
+        "--insecure": "insecure",
+        "-s": "",
+        "-S": "",
+        "-L": "",
+        "-i": "",
+        "-v": "",
+        "-f": "",
+    }
+    headers: dict[str, str] = {}
+    arguments = list(command.arguments)
+    kept: list[str] = []
+    while arguments:
+        word = arguments.pop(0)
+        if word in ("-H", "--header") and arguments:
+            name, _, value = arguments.pop(0).partition(":")
+            headers[name.strip()] = value.strip()
+        else:
+            kept.append(word)
+    options = parse_options(tuple(kept), _CURL, flags=flags)
+    said: dict[str, Any] = dict(options.values)
+    address = said.pop("url", None) or (options.rest[0] if options.rest else "")
+    found, notes = web.of_address(address if "://" in address else f"http://{address}")
+    login, _, password = said.pop("user", "").partition(":")
+    extra: dict[str, Any] = headers | typed("http", said)
+    if "agent" in extra:
+        extra["User-Agent"] = extra.pop("agent")
+    if extra.pop("insecure", None) is not None:
+        extra["verify"] = False
+    more = connection("http", extra, login=login, password=password)
+    return Found({None: _over(found, more)}, (*notes, *_told(options)))
+
+
+def _aws(text: str) -> Found:
+    profiles: dict[str | None, dict[str, str]] = {}
+    for line in text.splitlines():
+        command = parse_command(line.strip())
+        options = parse_options(command.arguments, {"--profile": "profile"})
+        words = options.rest
+        if command.name != "aws" or words[:2] != ("configure", "set") or len(words) != 4:  # noqa: PLR2004 -- key and value
+            raise refused("a line is no `aws configure set KEY VALUE`", offset=text.find(line))
+        head, dot, key = words[2].removeprefix("profile.").rpartition(".")
+        profile = options.values.get("profile") or (head if dot else None)
+        profiles.setdefault(profile, {})[key if dot else words[2]] = words[3]
+    return Found({name: of_keys(given) for name, given in profiles.items()})
+
+
+def _form(name: str, title: str, example: str, read: Callable[[Command], Found], *more: str) -> Form:
+    programs = (name, *more)
+
+    def misfit(look: Look) -> str | None:
+        return (
+            None if look.command in programs and "\n" not in _joined(look.text) else f"is no command {name}"
+        )
+
+    def parse(text: str, _dialect: Dialect) -> Found:
+        command = parse_command(text)
+        if command.name not in programs:
+            raise refused(f"is no command {name}", offset=0)
+        return read(command)
+
+    return Form(name=name, title=title, example=example, lacks="not written", misfit=misfit, parse=parse)
+
+
+def _joined(text: str) -> str:
+    return text.replace("\\\n", " ").replace("\\\r\n", " ")
+
+
+def _misfit_aws(look: Look) -> str | None:
+    return None if look.command == "aws" else "is no command aws configure set"
+
+
+FORMS = (
+    _form(
+        "psql",
+        "psql command",
+        "PGPASSWORD='p@ss' psql -h db.example.com -p 5432 -U svc -d orders",
+        _psql,
+        "pg_dump",
+        "pg_isready",
+    ),
+    _form(
+        "mysql",
+        "mysql command",
+        "mysql -h db.example.com -P 3306 -u svc -p'p@ss' --ssl-mode=REQUIRED orders",
+        _mysql,
+        "mariadb",
+        "mysqldump",
+    ),
+    _form(
+        "mongosh",
+        "mongosh command",
+        "mongosh 'mongodb://db.example.com:27017/orders' --username svc --password 'p@ss'",
+        _mongosh,
+        "mongo",
+    ),
+    _form(
+        "redis-cli",
+        "redis-cli command",
+        "redis-cli -h cache.example.com -p 6380 --tls --user svc -a 'p@ss' -n 2",
+        _redis,
+        "valkey-cli",
+    ),
+    _form(
+        "curl",
+        "curl command",
+        "curl -u svc:p@ss -H 'Accept: application/json' https://api.example.com/v1",
+        _curl,
+    ),
+    Form(
+        name="aws-configure",
+        title="aws configure set",
+        example="aws configure set aws_access_key_id AKIAIOSFODNN7EXAMPLE --profile etl\n"
+        "aws configure set aws_secret_access_key wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY --profile etl",
+        lacks="not written",
+        misfit=_misfit_aws,
+        parse=lambda text, _dialect: _aws(text),
+    ),
+)
+PG_VARIABLES = _PG

@@ -1,0 +1,66 @@
+"""
+Addresses of the web: `https://user:password@api.example.com:8443` becomes a connection of the type `http`.
+
+`http://…` is an Airflow URI and read as one.
+
+Source: airflow/providers/http/hooks/http.py: host, schema (the protocol) and port make an address.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from strongroom.transfer.forms.form import Form, Found, Look, connection, refused
+from strongroom.transfer.forms.url import split, written
+
+if TYPE_CHECKING:
+    from strongroom.model.connection import Connection, Dialect
+
+__all__ = ["FORM", "of_address"]
+
+
+def of_address(text: str) -> tuple[Connection, list[str]]:
+    """
+    Give the connection of an address, and warnings.
+
+    Raises:
+        InvalidInputError: it is none of `http` or `https`, or names no single host.
+    """
+    url = split(text)
+    if url.scheme not in ("http", "https"):
+        raise refused("does not begin with https:// or http://", offset=0)
+    if "," in url.place or not url.place:
+        raise refused("the address names no single host", offset=url.start)
+    host, port = url.hosts[0]
+    notes = []
+    if (url.path or "").strip("/") or url.query:
+        notes.append("the path and the query were left out; the task names them as its endpoint")
+    made = connection("http", schema=url.scheme, host=host, port=port, login=url.login, password=url.password)
+    return made, notes
+
+
+def _misfit(look: Look) -> str | None:
+    return None if look.scheme == "https" else "does not begin with https://"
+
+
+def _parse(text: str, _dialect: Dialect) -> Found:
+    made, notes = of_address(text)
+    return Found({None: made}, tuple(notes))
+
+
+def _format(connection: Connection, _name: str) -> str:
+    password = connection.password.reveal() if connection.password is not None else None
+    place = written(connection.host, connection.port, connection.login, password)
+    return f"{quote(connection.schema or 'http', safe='')}://{place}"
+
+
+FORM = Form(
+    name="https",
+    title="Address of a web service",
+    example="https://svc:p%40ss@api.example.com:8443",
+    lacks="description; extra; paths",
+    misfit=_misfit,
+    parse=_parse,
+    format=_format,
+)
