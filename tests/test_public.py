@@ -150,9 +150,10 @@ def test_rooms_may_be_used_inside_each_other(tmp_path):
 
 def test_signatures_are_those_of_the_documentation():
     assert str(inspect.signature(strongroom.connection)).startswith(
-        "(name: 'str', *, team: 'str | None' = None)"
+        "(name: 'str', *, team: 'str | None' = None, **values: 'str | int')"
     )
-    assert list(inspect.signature(strongroom.variable).parameters) == ["name", "default", "json", "team"]
+    parameters = list(inspect.signature(strongroom.variable).parameters)
+    assert parameters == ["name", "default", "json", "team", "values"]
     page = (Path(__file__).parent.parent / "docs/python.md").read_text()
     for name in strongroom.__all__:
         assert f"`strongroom.{name}" in page or f"strongroom.{name}(" in page, name

@@ -64,16 +64,22 @@ class _Required:
 _REQUIRED = _Required()
 
 
-def connection(name: str, *, team: str | None = None) -> Connection:
+def connection(name: str, *, team: str | None = None, **values: str | int) -> Connection:
     """
     Give a connection; `password` and every leaf of `extra` are Secrets.
 
+    Args:
+        name: which one. With *values* it is a pattern, such as `warehouse_{tenant}`.
+        team: whose it is; the global one answers where the team has none.
+        values: one for each parameter of the pattern, each a single segment of a name; see docs/python.md.
+
     Raises:
+        InvalidInputError: a value that is none of one segment, or one too many or too few.
         NotFoundError: no backend has it; `hint` is the next command to type.
         AccessDeniedError, BackendUnavailableError, MalformedEntryError, SettingsError, …: see
             docs/errors.md.
     """
-    return (_room or _opened()).lookup.connection(name, team)
+    return (_room or _opened()).lookup.connection(name, team, **values)
 
 
 def variable(
@@ -82,6 +88,7 @@ def variable(
     *,
     json: bool = False,
     team: str | None = None,
+    **values: str | int,
 ) -> Any:  # noqa: ANN401 -- text, or any JSON
     """
     Give the text of a variable.
@@ -91,12 +98,15 @@ def variable(
         default: given back where no backend has it; without one that is an error.
         json: parse the text as JSON.
         team: whose it is; the global one answers where the team has none.
+        values: as `connection`.
 
     Raises:
         NotFoundError: no backend has it, and there is no default.
         MalformedEntryError: with *json*, the text is not JSON.
         As `connection`.
     """
+    if values:
+        name = _filled(name, values)
     entry = _peek(("variable", name, team))
     # The way of nearly every call: in memory, plain text. Everything else takes the long way.
     if entry is not None and not json and not entry.metadata.references:
@@ -110,9 +120,9 @@ def variable(
     return lookup.json_of(found) if json else found.secret.reveal()
 
 
-async def aconnection(name: str, *, team: str | None = None) -> Connection:
+async def aconnection(name: str, *, team: str | None = None, **values: str | int) -> Connection:
     """Give what `connection` gives without blocking the loop."""
-    return await (_room or await _aopened()).lookup.aconnection(name, team)
+    return await (_room or await _aopened()).lookup.aconnection(name, team, **values)
 
 
 async def avariable(
@@ -121,8 +131,11 @@ async def avariable(
     *,
     json: bool = False,
     team: str | None = None,
+    **values: str | int,
 ) -> Any:  # noqa: ANN401 -- as variable
     """Give what `variable` gives without blocking the loop."""
+    if values:
+        name = _filled(name, values)
     lookup = (_room or await _aopened()).lookup
     found = await lookup.afind_variable(name, team)
     if found is None:
@@ -139,6 +152,7 @@ def follow(
     kind: Kind = "connection",
     team: str | None = None,
     interval: timedelta | None = None,
+    **values: str | int,
 ) -> Follow:
     """
     Follow an entry: `current` is the newest, *on_change* is called with each new version.
@@ -149,12 +163,15 @@ def follow(
         kind: `connection` or `variable`.
         team: whose it is.
         interval: how often to look; 5 s if unsaid.
+        values: as `connection`.
 
     Returns:
         a context manager; `close` ends the following.
     """
     from strongroom.model.ref import Ref  # noqa: PLC0415 -- most processes follow nothing
 
+    if values:
+        name = _filled(name, values)
     return (_room or _opened()).lookup.follow(Ref(kind, name, team), on_change, interval=interval)
 
 
@@ -211,6 +228,12 @@ class use_room:  # noqa: N801 -- used like a function: `with strongroom.use_room
 _lock = allocate_lock()
 _room: Room | None = None
 _is_given = False
+
+
+def _filled(pattern: str, values: Mapping[str, str | int]) -> str:
+    from strongroom.model.pattern import fill  # noqa: PLC0415 -- most names are written out
+
+    return fill(pattern, values)
 
 
 def _nothing(_key: tuple[Kind, str, str | None]) -> Entry | None:
