@@ -41,6 +41,9 @@ class Lookup:
                 return Entry(ref=asked, secret=Secret(self.texts[asked]), backend="fake", read_at=now)
         raise NotFoundError(f"{ref} is in no backend")
 
+    def referenced(self, ref: Ref) -> tuple[Secret[str], ...]:
+        return ()
+
     def connection(self, name: str, team: str | None = None) -> Connection:
         return Connection.parse(self.entry(Ref("connection", name, team)).secret.reveal())
 

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.errors import (
-    AccessDeniedError,
     BackendUnavailableError,
     InvalidInputError,
     MalformedEntryError,
@@ -433,7 +432,6 @@ def test_a_reference_to_nothing_is_malformed_not_absent():
 @pytest.mark.parametrize(
     "error",
     [
-        AccessDeniedError("no", reason="policy"),
         BackendUnavailableError("down", backend="vault"),
         MalformedEntryError("expired", backend="vault", ref="y", reason="expired"),
     ],

@@ -10,15 +10,20 @@ from strongroom.cli.app import command, noun
 from strongroom.cli.entry import name_argument
 from strongroom.cli.output import Column, plain, show_record, show_rows, write
 from strongroom.cli.session import Session
+from strongroom.cli.terminal import clean
 from strongroom.model.ref import Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from strongroom.model.explanation import Explanation, Step
 
 app = noun(
     "explain",
     """
     Show which backend answers for a name, and why.
+
+    Of an entry that refers to others each of those is told too.
 
     Example:
       $ strongroom explain connection orders_db
@@ -84,17 +89,37 @@ def _explain(session: Session, kind: Kind, name: str) -> None:
     if session.output != "table":
         show_record(session, explanation.to_dict(), labels={})
         return
-    verdict = _VERDICTS[explanation.outcome.value].format(backend=explanation.backend)
-    write(f"{explanation.ref}: {verdict}")
+    write(_verdict(explanation))
     write("")
     rows = [_row(number, step, explanation) for number, step in enumerate(explanation.steps, 1)]
     rows += [
         {"backend": backend, "outcome": "not asked", "notes": why} for backend, why in explanation.not_asked
     ]
     show_rows(session, _COLUMNS, [rows])
+    if explanation.references:
+        write("")
+        write("refers to")
+        for line in _references(explanation, depth=1):
+            write(line)
     if explanation.policies:
         write("")
         write(f"may be read by policy {', '.join(explanation.policies)}")
+
+
+def _verdict(explanation: Explanation) -> str:
+    if explanation.backend is None and explanation.reason:
+        return f"{explanation.ref}: {explanation.reason}"
+    if explanation.references and explanation.outcome.value != "found":
+        return f"{explanation.ref}: {explanation.backend} answers, but it refers to what cannot be had"
+    verdict = _VERDICTS[explanation.outcome.value].format(backend=explanation.backend)
+    return f"{explanation.ref}: {verdict}"
+
+
+def _references(explanation: Explanation, *, depth: int) -> Iterator[str]:
+    """Give a line for each reference, indented by how deep it stands."""
+    for one in explanation.references:
+        yield "  " * depth + clean(_verdict(one))
+        yield from _references(one, depth=depth + 1)
 
 
 def _row(number: int, step: Step, explanation: Explanation) -> dict[str, object]:

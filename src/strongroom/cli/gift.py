@@ -50,6 +50,7 @@ class _Lookup(Protocol):
 
     def entry(self, ref: Ref) -> Entry: ...
     def connection(self, name: str, team: str | None = None) -> Connection: ...
+    def referenced(self, ref: Ref) -> tuple[Secret[str], ...]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,6 +244,9 @@ def read_values(gifts: Iterable[Gift], lookup: _Lookup) -> Values:
             secrets += map(Secret, _texts_of_json(entry.secret.reveal()))
         if gift.field[:1] not in _PLAIN_FIELDS:
             secrets.append(texts[gift.place])
+        for part in lookup.referenced(gift.ref):
+            # A program may print what was put in alone.
+            secrets += [part, *map(Secret, _texts_of_json(part.reveal()))]
         if "\0" in texts[gift.place].reveal():
             raise InvalidInputError(f"{_called(gift)} holds a NUL character, which no environment can")
     return Values(texts=texts, secrets=tuple(secrets), main=main)

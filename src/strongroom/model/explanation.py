@@ -109,6 +109,9 @@ class Explanation:
         not_asked: (backend, why) of the links that were passed over.
         remembered: what the cache would answer meanwhile, or None when it holds nothing.
         policies: ids of the policies that decided, filled in by the service.
+        references: how each entry that this one refers to would be looked up, in order, for the reader
+            whose lookup is explained; one that stands above it is told without its own.
+        reason: why the outcome is not that of the backend that answered, or empty.
     """
 
     ref: Ref
@@ -119,6 +122,8 @@ class Explanation:
     not_asked: tuple[tuple[str, str], ...] = ()
     remembered: Remembered | None = None
     policies: tuple[str, ...] = ()
+    references: tuple[Explanation, ...] = ()
+    reason: str = ""
 
     @property
     def asked(self) -> tuple[tuple[str, str], ...]:
@@ -141,6 +146,8 @@ class Explanation:
             "version": self.version,
             "shadows": list(self.shadows),
             "policies": list(self.policies),
+            "reason": self.reason,
+            "references": [one.to_dict() for one in self.references],
             "remembered": None if self.remembered is None else self.remembered.to_dict(),
             "steps": [step.to_dict() for step in self.steps],
             "not_asked": [{"backend": backend, "reason": reason} for backend, reason in self.not_asked],

@@ -30,10 +30,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
-from strongroom.errors import InvalidInputError, MalformedEntryError, NotFoundError
+from strongroom.errors import AccessDeniedError, InvalidInputError, MalformedEntryError, NotFoundError
+from strongroom.model import overlay
 from strongroom.model.connection import Connection
 from strongroom.model.entry import MAX_VALUE_BYTES, Entry
-from strongroom.model.jsontext import decode
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 
@@ -48,7 +48,9 @@ MAX_REFERENCES = 100  # entries that one lookup may read
 _RUN = re.compile(r"(?<!\$)(\$+)\{")  # from the start of a run only, so that a long one costs no square
 _BODY = re.compile(r"(?:(connection)\.([^/{}\s]+)|(variable))/([^{}\r\n]+)\}")
 _FIELDS = ("conn_type", "description", "host", "login", "password", "schema", "port")
+_PLAIN_FIELDS = frozenset(_FIELDS) - {"password"}
 _EXTRA = "extra."
+_WORD = re.compile(r"[A-Za-z0-9_.:\-]{1,60}")
 
 Read = Callable[[Ref], Entry | None]
 
@@ -116,7 +118,9 @@ def references_of(ref: Ref, text: str) -> tuple[Ref, ...]:
     return tuple(found)
 
 
-def resolve(entry: Entry, read: Read, *, dialect: Dialect = "core") -> Entry:
+def resolve(
+    entry: Entry, read: Read, *, dialect: Dialect = "core", parts: list[Secret[str]] | None = None
+) -> Entry:
     """
     Give *entry* with its references resolved, or *entry* itself where they are off.
 
@@ -128,12 +132,18 @@ def resolve(entry: Entry, read: Read, *, dialect: Dialect = "core") -> Entry:
         entry: as the backend holds it.
         read: gives the entry of one reference to this reader, decided and recorded on its own.
         dialect: how a referenced connection is read.
+        parts: gets every value worth masking that was put in, at any depth: texts of variables,
+            passwords, what stands in extra, and the secrets of what is extended.
 
     Raises:
-        MalformedEntryError: a reference is malformed, leads to nothing, in a circle or too deep.
+        MalformedEntryError: a reference is malformed, leads to nothing, in a circle or too deep; the
+            message names the field it stands in.
+        AccessDeniedError: what it leads to may not be read; likewise.
         Whatever *read* raises, NotFoundError apart.
     """
-    return _Resolving(read, dialect).entry(entry, ()) if entry.metadata.references else entry
+    if not entry.metadata.references:
+        return entry
+    return _Resolving(read, dialect, [] if parts is None else parts).entry(entry, ())
 
 
 def _reference(body: re.Match[str] | None, offset: int) -> Reference:
@@ -158,33 +168,16 @@ def _reference(body: re.Match[str] | None, offset: int) -> Reference:
 
 
 def _is_json(ref: Ref, text: str) -> bool:
-    return ref.kind == "connection" and text.lstrip().startswith("{")
+    return ref.kind == "connection" and overlay.is_json(text)
 
 
 def _texts(ref: Ref, text: str) -> tuple[str | None, list[str]]:
     """Give the name after `extends`, or None, and every text of *text* that may hold references."""
     if not _is_json(ref, text):
         return None, [text]
-    fields = _fields(text)
-    base = _taken_base(fields)
+    fields = overlay.fields_of(text)
+    base = overlay.take_base(fields)
     return base, list(_leaves(fields))
-
-
-def _fields(text: str) -> dict[str, object]:
-    """Give the JSON object of a connection, `extra` as an object even where it is written as text."""
-    found = decode(text.strip(), what="the connection")
-    fields = dict(found) if isinstance(found, dict) else {}
-    extra = fields.get("extra")
-    if isinstance(extra, str) and extra.lstrip().startswith("{"):
-        fields["extra"] = decode(extra, what="extra")
-    return fields
-
-
-def _taken_base(fields: dict[str, object]) -> str | None:
-    base = fields.pop("extends", None)
-    if base is not None and not isinstance(base, str):
-        raise InvalidInputError("extends is not text", hint="name one connection")
-    return base
 
 
 def _leaves(value: object) -> Iterator[str]:
@@ -204,9 +197,10 @@ def _leaves(value: object) -> Iterator[str]:
 class _Resolving:
     """One lookup: every referenced entry is read once, however often it is named."""
 
-    def __init__(self, read: Read, dialect: Dialect) -> None:
+    def __init__(self, read: Read, dialect: Dialect, parts: list[Secret[str]]) -> None:
         self._read = read
         self._dialect = dialect
+        self._parts = parts
         self._known: dict[Ref, Entry] = {}
 
     def entry(self, entry: Entry, above: tuple[Ref, ...]) -> Entry:
@@ -214,12 +208,15 @@ class _Resolving:
         if not entry.metadata.references:
             return entry
         filling = _Filling(
-            entry, lambda ref: self._referenced(ref, entry, (*above, entry.ref)), self._dialect
+            entry,
+            lambda ref, place: self._referenced(ref, place, entry, (*above, entry.ref)),
+            self._dialect,
         )
         try:
             text = filling.text()
         except InvalidInputError as error:
             raise _malformed(entry, str(error), error) from None
+        self._parts += map(Secret, filling.parts)
         used = [entry, *filling.used]
         lifetimes = [one.lifetime for one in used if one.lifetime is not None]
         return replace(
@@ -230,7 +227,7 @@ class _Resolving:
             metadata=replace(entry.metadata, references=False),
         )
 
-    def _referenced(self, ref: Ref, holder: Entry, above: tuple[Ref, ...]) -> Entry:
+    def _referenced(self, ref: Ref, place: str, holder: Entry, above: tuple[Ref, ...]) -> Entry:
         if ref in self._known:
             return self._known[ref]
         if len(above) > MAX_DEPTH:
@@ -241,88 +238,103 @@ class _Resolving:
             found = self._read(ref)
         except NotFoundError:
             found = None
+        except AccessDeniedError as error:
+            # As denied as the entry itself, but the reader did not ask for this name.
+            raise AccessDeniedError(
+                f"{holder.ref}: {place} refers to {ref}, which may not be read",
+                reason=error.reason,
+                hint=error.hint,
+            ) from None
         if found is None:
-            raise _malformed(holder, f"it refers to {ref}, which no backend has")
+            raise _malformed(holder, f"{place} refers to {ref}, which no backend has")
         if found.ref in above:
-            raise _malformed(holder, f"it refers to {ref}, which leads back to it")
+            raise _malformed(holder, f"{place} refers to {ref}, which leads back to it")
         self._known[ref] = self.entry(found, above)
         return self._known[ref]
 
 
 class _Filling:
-    """Put the references of one entry in."""
+    """Put the references of one entry in. *place* is the field they stand in, as people are told."""
 
-    def __init__(self, entry: Entry, referenced: Callable[[Ref], Entry], dialect: Dialect) -> None:
+    def __init__(self, entry: Entry, referenced: Callable[[Ref, str], Entry], dialect: Dialect) -> None:
         self._entry = entry
         self._referenced = referenced
         self._dialect = dialect
         self._left = MAX_VALUE_BYTES
         self.used: list[Entry] = []
+        self.parts: list[str] = []
 
     def text(self) -> str:
         """Give the whole text of the entry, in the form it has."""
         text = self._entry.secret.reveal()
         if _is_json(self._entry.ref, text):
             return self._json(text)
-        is_uri = self._entry.ref.kind == "connection"
-        return self._filled(text, (lambda value: quote(value, safe="")) if is_uri else str)
+        if self._entry.ref.kind == "connection":
+            return self._filled(text, "the URI", lambda value: quote(value, safe=""))
+        return self._filled(text, "it", str)
 
     def _json(self, text: str) -> str:
-        fields = _fields(text)
-        base = _taken_base(fields)
-        filled = {name: self._leaf(value) for name, value in fields.items()}
+        fields = overlay.fields_of(text)
+        base = overlay.take_base(fields)
+        filled = {name: self._leaf(value, name) for name, value in fields.items()}
         if base is not None:
-            filled = _overlaid(self._connection(base).to_dict(reveal=True), filled)
+            lower = self._connection(base, "extends")
+            self.parts += lower.secrets()
+            filled = overlay.laid_over(lower.to_dict(reveal=True), filled)
         # The dialect that keeps an empty password: nothing may be lost between two JSON texts.
         return Connection.from_dict(filled, "sdk").format("json").reveal()
 
-    def _leaf(self, value: object) -> object:
+    def _leaf(self, value: object, place: str) -> object:
         if isinstance(value, str):
-            return self._filled(value, str)
+            return self._filled(value, place, str)
         if isinstance(value, Mapping):
-            return {key: self._leaf(inner) for key, inner in value.items()}
+            return {key: self._leaf(inner, _within(place, key)) for key, inner in value.items()}
         if isinstance(value, list):
-            return [self._leaf(inner) for inner in value]
+            return [self._leaf(inner, place) for inner in value]
         return value
 
-    def _filled(self, text: str, spell: Callable[[str], str]) -> str:
-        parts = []
+    def _filled(self, text: str, place: str, spell: Callable[[str], str]) -> str:
+        filled = []
         for part in parse(text):
-            parts.append(part if isinstance(part, str) else spell(self._value(part)))
-            self._left -= len(parts[-1])
+            filled.append(part if isinstance(part, str) else spell(self._value(part, place)))
+            self._left -= len(filled[-1])
             if self._left < 0:
                 raise InvalidInputError(
                     f"with its references it is over {MAX_VALUE_BYTES} bytes", limit=MAX_VALUE_BYTES
                 )
-        return "".join(parts)
+        return "".join(filled)
 
-    def _value(self, reference: Reference) -> str:
+    def _value(self, reference: Reference, place: str) -> str:
         if reference.field is None:
-            return self._used(Ref("variable", reference.name, self._entry.ref.team)).secret.reveal()
-        value = _field(self._connection(reference.name), reference.field)
-        if value is None:
-            raise InvalidInputError(f'the connection "{reference.name}" has no {reference.field}')
+            ref = Ref("variable", reference.name, self._entry.ref.team)
+            value = self._used(ref, place).secret.reveal()
+        else:
+            connection = self._connection(reference.name, place)
+            found = _field(connection, reference.field)
+            if found is None:
+                whole = Ref("connection", reference.name, self._entry.ref.team)
+                raise InvalidInputError(f"{place} refers to {reference.field} of {whole}, which has none")
+            value = found
+        if reference.field not in _PLAIN_FIELDS:
+            self.parts.append(value)
         return value
 
-    def _connection(self, name: str) -> Connection:
-        entry = self._used(Ref("connection", name, self._entry.ref.team))
+    def _connection(self, name: str, place: str) -> Connection:
+        entry = self._used(Ref("connection", name, self._entry.ref.team), place)
         try:
             return Connection.parse(entry.secret.reveal(), self._dialect)
         except InvalidInputError as error:
             raise _malformed(entry, str(error), error) from None
 
-    def _used(self, ref: Ref) -> Entry:
-        entry = self._referenced(ref)
+    def _used(self, ref: Ref, place: str) -> Entry:
+        entry = self._referenced(ref, place)
         self.used.append(entry)
         return entry
 
 
-def _overlaid(base: dict[str, object], own: dict[str, object]) -> dict[str, object]:
-    fields = base | own
-    lower, upper = base.get("extra"), own.get("extra")
-    if isinstance(lower, Mapping) and isinstance(upper, Mapping):
-        fields["extra"] = {**lower, **upper}
-    return {name: value for name, value in fields.items() if value is not None}
+def _within(place: str, key: str) -> str:
+    """Give the path of *key*; one that is no plain word may hold anything, and is not named."""
+    return f"{place}.{key}" if _WORD.fullmatch(key) else f"{place}.?"
 
 
 def _field(connection: Connection, field: str) -> str | None:

@@ -6,6 +6,7 @@ Not for reading values in programs (`lookup.py`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -21,6 +22,7 @@ from strongroom.errors import (
     StrongroomError,
     TamperedError,
 )
+from strongroom.model import overlay
 from strongroom.model.connection import Connection
 from strongroom.model.entry import MAX_VALUE_BYTES, MUST_BE_ABSENT, Draft, Entry, Metadata, VersionInfo
 from strongroom.model.ref import Ref
@@ -66,6 +68,8 @@ class Described:
             and where `problem` is set.
         problem: why the stored text is no connection (no part of the text), or None.
         size: characters of the stored text.
+        overlay: what a `Connection` cannot hold of one with references: which it `extends`, the fields it
+            takes away from that, a port that is a reference; see `strongroom.model.overlay`.
     """
 
     ref: Ref
@@ -78,6 +82,7 @@ class Described:
     connection: Connection | None = field(default=None, repr=False)
     problem: str | None = None
     size: int = 0
+    overlay: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,14 +157,15 @@ class Entries:
         return self._guard.act(self._actor, Action.DESCRIBE, ref, lambda: self._described(ref))
 
     def _described(self, ref: Ref) -> Described:
-        connection, problem = None, None
+        connection, problem, rest = None, None, dict[str, object]()
         try:
             entry = self._read(ref)
         except MalformedEntryError as error:
             entry, problem = self._expired(ref, error), str(error)
         if ref.kind == "connection":
             try:
-                connection = parse_stored(entry, self._dialect)
+                own, rest = _own_part(entry)
+                connection = parse_stored(own, self._dialect)
             except MalformedEntryError as error:
                 problem = str(error)
         return Described(
@@ -173,6 +179,7 @@ class Entries:
             connection=connection,
             problem=problem,
             size=len(entry.secret.reveal()),
+            overlay=rest,
         )
 
     def _expired(self, ref: Ref, error: MalformedEntryError) -> Entry:
@@ -446,6 +453,7 @@ class Entries:
             NotFoundError: there is no such version.
             ConflictError: it was changed meanwhile.
             ReadOnlyError: no backend here keeps versions.
+            AccessDeniedError, InvalidInputError: it refers to what the actor may not read, or to nothing.
         """
 
         def work() -> Written:
@@ -460,6 +468,8 @@ class Entries:
                 author=self._actor.id,
                 comment=comment or f"rollback to version {version}",
             )
+            if draft.metadata.references or link.references:
+                self._resolved(draft, link.backend)  # who writes it again must be allowed to, too
             return Written(link.name, self._at(link.backend, lambda place: place.write(draft)))
 
         return self._guard.act(self._actor, Action.WRITE, ref, work, reason=comment or "rollback")
@@ -519,6 +529,17 @@ class Entries:
         """Give up to *limit* rows of one kind ordered by name, names greater than *after* only."""
         start = Ref(kind, after, team) if after else None
         return self._inventory.page(kind, team=team, prefix=prefix, after=start, limit=limit)
+
+
+def _own_part(entry: Entry) -> tuple[Entry, dict[str, object]]:
+    """Give *entry* with what a `Connection` can hold of it, and the rest, where it refers to others."""
+    if not entry.metadata.references:
+        return entry, {}
+    try:
+        text, rest = overlay.split(entry.secret.reveal())
+    except InvalidInputError:
+        return entry, {}  # parsing it will tell what is wrong
+    return replace(entry, secret=Secret(text)), rest
 
 
 def _check_text(change: Change) -> None:

@@ -6,7 +6,6 @@ Not for writing (`entries.py`) or for what lies beside a value (`Entries.describ
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 from strongroom.backend import Listable, Writable
 from strongroom.errors import InvalidInputError, MalformedEntryError, NotFoundError
 from strongroom.model.connection import Connection
-from strongroom.model.explanation import Outcome
+from strongroom.model.pattern import fill
 from strongroom.model.ref import Ref
 from strongroom.model.variable import Variable
 from strongroom.policy import Action
@@ -28,8 +27,9 @@ if TYPE_CHECKING:
     from strongroom.live.follow import Follow
     from strongroom.model.connection import Dialect
     from strongroom.model.entry import Entry
-    from strongroom.model.explanation import Explanation, Step
+    from strongroom.model.explanation import Explanation
     from strongroom.model.ref import Kind
+    from strongroom.model.secret import Secret
     from strongroom.policy import Actor
     from strongroom.service.guard import Guard
 
@@ -93,14 +93,22 @@ class Lookup:
             raise self.absent(ref)
         return found
 
-    def connection(self, name: str, team: str | None = None) -> Connection:
+    def connection(self, name: str, team: str | None = None, **values: str | int) -> Connection:
         """
         Give a connection, parsed once per cached entry.
 
+        Args:
+            name: which one; with *values* a pattern, such as `warehouse_{tenant}`.
+            team: whose it is.
+            values: for the parameters of the pattern; see `strongroom.model.pattern`.
+
         Raises:
+            InvalidInputError: a value that is no segment of a name, or one too many or too few.
             MalformedEntryError: what is stored is no connection; `offset` says where.
             As `entry`.
         """
+        if values:
+            name = fill(name, values)
         key: Key = ("connection", name, team)
         held = self._parsed.get(key)
         if held is not None and self._cache.peek(key) is held[0]:
@@ -117,13 +125,15 @@ class Lookup:
             self._parsed[ref] = (entry, connection)
         return connection
 
-    def variable(self, name: str, team: str | None = None) -> str:
+    def variable(self, name: str, team: str | None = None, **values: str | int) -> str:
         """
-        Give the text of a variable.
+        Give the text of a variable; *values* as `connection`.
 
         Raises:
-            As `entry`.
+            As `connection`.
         """
+        if values:
+            name = fill(name, values)
         return self.variable_entry(name, team).secret.reveal()
 
     def variable_entry(self, name: str, team: str | None = None) -> Entry:
@@ -153,32 +163,13 @@ class Lookup:
             raise _malformed(entry, "JSON", error) from None
 
     def explain(self, ref: Ref) -> Explanation:
-        """Tell which backend answers *ref* and why, never the value; absent is an outcome, not an error."""
-        explanation = self._guard.act(
-            self._actor,
-            Action.DESCRIBE,
-            ref,
-            lambda: self._chain.explain(ref, self._cache.remembered(ref)),
-        )
-        decision = self._guard.can(self._actor, Action.READ, ref)
-        return replace(self._judged(explanation), policies=decision.policies)
+        """
+        Tell which backend answers *ref* and why, and so of everything it refers to; never the value.
+        Absent is an outcome, not an error.
+        """
+        from strongroom.service.explaining import Explaining  # noqa: PLC0415 -- only people ask why
 
-    def _judged(self, explanation: Explanation) -> Explanation:
-        """Turn a connection that was found and does not parse into what a reader meets: invalid."""
-        if explanation.ref.kind != "connection" or explanation.outcome is not Outcome.FOUND:
-            return explanation
-        try:
-            entry = self._chain.read(explanation.ref)
-            # References are not followed here: each of them would be a read of its own.
-            if entry is not None and not entry.metadata.references:
-                parse_stored(entry, self._dialect)
-        except MalformedEntryError as error:
-            return replace(
-                explanation,
-                outcome=Outcome.INVALID,
-                steps=tuple(_invalid(step, str(error)) for step in explanation.steps),
-            )
-        return explanation
+        return Explaining(self._cache, self._chain, self._guard, self._actor, self._dialect).explain(ref)
 
     # --- following, and asyncio ----------------------------------------------------------------------
 
@@ -229,8 +220,10 @@ class Lookup:
             raise await self._bridge.run(lambda: self.absent(ref))
         return found
 
-    async def aconnection(self, name: str, team: str | None = None) -> Connection:
+    async def aconnection(self, name: str, team: str | None = None, **values: str | int) -> Connection:
         """Give what `connection` gives without blocking the loop."""
+        if values:
+            name = fill(name, values)
         held = self._parsed.get(("connection", name, team))
         if held is not None and self._cache.peek(("connection", name, team)) is held[0]:
             return held[1]
@@ -274,6 +267,24 @@ class Lookup:
 
         return template.resolve(entry, self._cache.read, dialect=self._dialect)
 
+    def referenced(self, ref: Ref) -> tuple[Secret[str], ...]:
+        """
+        Give the values worth masking that references put into *ref*, at any depth; () where it has none.
+
+        A program that is given the whole may print a part alone.
+
+        Raises:
+            As `entry`.
+        """
+        found = self._cache.read(ref)
+        if found is None or not found.metadata.references:
+            return ()
+        from strongroom.model import template  # noqa: PLC0415 -- as above
+
+        parts: list[Secret[str]] = []
+        template.resolve(found, self._cache.read, dialect=self._dialect, parts=parts)
+        return tuple(parts)
+
     # --- nothing found -------------------------------------------------------------------------------
 
     def absent(self, ref: Ref) -> NotFoundError:
@@ -306,13 +317,6 @@ class Lookup:
                 found = link.backend.list(ref.kind, team=ref.team, limit=_MAX_NEAR)
                 names.update(summary.ref.name for summary in found)
         return next(iter(difflib.get_close_matches(ref.name, sorted(names), 1, 0.75)), None)
-
-
-def _invalid(step: Step, reason: str) -> Step:
-    """Tell of the answering step that what it found is no connection; leave the others."""
-    if step.outcome is not Outcome.FOUND or step.is_shadowed:
-        return step
-    return replace(step, outcome=Outcome.INVALID, reason=reason)
 
 
 def _is_same(entry: Entry, other: Entry) -> bool:

@@ -1,0 +1,139 @@
+"""
+Why a lookup comes out as it does, for a reader and with everything the entry refers to.
+
+Rules of this file:
+
+1. Nothing leaves but outcomes, names, versions and reasons; values are read to know whether they can be
+   used, and recorded as little as any other description.
+2. An entry that refers to others is only *found* if its reader would get it: a reference to nothing makes
+   it *invalid*, one that may not be read *denied*.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from strongroom.chain import outcome_of
+from strongroom.errors import AccessDeniedError, InvalidInputError, StrongroomError
+from strongroom.model import template
+from strongroom.model.explanation import Explanation, Outcome
+from strongroom.policy import Action
+from strongroom.service.lookup import parse_stored
+
+if TYPE_CHECKING:
+    from strongroom.cache import Cache
+    from strongroom.chain import Chain
+    from strongroom.model.connection import Dialect
+    from strongroom.model.entry import Entry
+    from strongroom.model.explanation import Step
+    from strongroom.model.ref import Ref
+    from strongroom.policy import Actor
+    from strongroom.service.guard import Guard
+
+__all__ = ["Explaining"]
+
+
+class Explaining:
+    """One explanation for one actor; every entry is read once, however often it is named."""
+
+    def __init__(self, cache: Cache, chain: Chain, guard: Guard, actor: Actor, dialect: Dialect) -> None:
+        self._cache = cache
+        self._chain = chain
+        self._guard = guard
+        self._actor = actor
+        self._dialect: Dialect = dialect
+        self._entries: dict[Ref, Entry | None] = {}
+        self._told: dict[Ref, Explanation] = {}
+
+    def explain(self, ref: Ref, above: tuple[Ref, ...] = ()) -> Explanation:
+        """
+        Explain *ref*, which was reached through *above*.
+
+        Raises:
+            AccessDeniedError: the actor may not even be told what there is.
+        """
+        explanation = self._guard.act(
+            self._actor,
+            Action.DESCRIBE,
+            ref,
+            lambda: self._chain.explain(ref, self._cache.remembered(ref)),
+        )
+        decision = self._guard.can(self._actor, Action.READ, ref)
+        return replace(self._judged(explanation, above), policies=decision.policies)
+
+    def _judged(self, explanation: Explanation, above: tuple[Ref, ...]) -> Explanation:
+        """Turn what was found and cannot be used into what a reader meets."""
+        if explanation.outcome is not Outcome.FOUND:
+            return explanation
+        try:
+            entry = self._read(explanation.ref)
+        except StrongroomError:
+            return explanation  # it has changed since; what was seen is told
+        if entry is None:
+            return explanation
+        if entry.metadata.references:
+            explanation = replace(explanation, references=self._nested(entry, above))
+        try:
+            whole = template.resolve(entry, self._readable, dialect=self._dialect)
+            if entry.ref.kind == "connection":
+                parse_stored(whole, self._dialect)
+        except StrongroomError as error:
+            return _spoiled(explanation, outcome_of(error), str(error))
+        return explanation
+
+    def _nested(self, entry: Entry, above: tuple[Ref, ...]) -> tuple[Explanation, ...]:
+        path = (*above, entry.ref)
+        try:
+            refs = template.references_of(entry.ref, entry.secret.reveal())
+        except InvalidInputError:
+            return ()  # told by resolving it
+        is_deep = len(path) > template.MAX_DEPTH
+        return () if is_deep else tuple(self._one(ref, path) for ref in refs)
+
+    def _one(self, ref: Ref, path: tuple[Ref, ...]) -> Explanation:
+        if ref in path:
+            return Explanation(ref=ref, outcome=Outcome.INVALID, backend=None, reason="leads back to itself")
+        if ref not in self._told:
+            if len(self._told) >= template.MAX_REFERENCES:
+                return Explanation(
+                    ref=ref, outcome=Outcome.INVALID, backend=None, reason="too many references"
+                )
+            self._told[ref] = self._for_reader(ref, path)
+        return self._told[ref]
+
+    def _for_reader(self, ref: Ref, path: tuple[Ref, ...]) -> Explanation:
+        try:
+            explanation = self.explain(ref, path)
+            self._check(ref)
+        except AccessDeniedError as error:
+            return Explanation(ref=ref, outcome=Outcome.DENIED, backend=None, reason=error.reason)
+        return explanation
+
+    # --- reading as the reader would ------------------------------------------------------------------
+
+    def _readable(self, ref: Ref) -> Entry | None:
+        self._check(ref)
+        return self._read(ref)
+
+    def _check(self, ref: Ref) -> None:
+        decision = self._guard.can(self._actor, Action.READ, ref)
+        if not decision.is_allowed:
+            raise AccessDeniedError(f"{self._actor.id} may not read {ref}", reason=decision.reason)
+
+    def _read(self, ref: Ref) -> Entry | None:
+        if ref not in self._entries:
+            self._entries[ref] = self._chain.read(ref)
+        return self._entries[ref]
+
+
+def _spoiled(explanation: Explanation, outcome: Outcome, reason: str) -> Explanation:
+    steps = tuple(_of_answer(step, outcome, reason) for step in explanation.steps)
+    return replace(explanation, outcome=outcome, steps=steps, reason=reason)
+
+
+def _of_answer(step: Step, outcome: Outcome, reason: str) -> Step:
+    """Tell of the answering step what is wrong with what it found; leave the others."""
+    if step.outcome is not Outcome.FOUND or step.is_shadowed:
+        return step
+    return replace(step, outcome=outcome, reason=reason)
