@@ -38,7 +38,12 @@ REFUSED = {
 TAKEN = {
     "uri": ["--conn-uri", "postgres://svc@db:5432/orders?sslmode=require&keepalives=1"],
     "json": ["--conn-json", '{"conn_type": "aws", "extra": {"region_name": "eu-west-1", "verify": false}}'],
-    "extra": ["--conn-type", "x", "--conn-extra", '{"timeout": 10, "flag": true, "none": null, "empty": ""}'],
+    "extra": [
+        "--conn-type",
+        "generic",
+        "--conn-extra",
+        '{"timeout": 10, "flag": true, "none": null, "empty": ""}',
+    ],
     "empty password": ["--conn-type", "http", "--conn-password", ""],
 }
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+import venv
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -55,3 +57,27 @@ def house(tmp_path):
     yield house
     for room in house.rooms:
         room.close()
+
+
+INFO = {
+    "connection-types": [
+        {"connection-type": "acme_lake", "hook-name": "Acme Lake", "ui-field-behaviour": {}},
+        {"connection-type": "redis", "conn-fields": {"new_in_redis": {"schema": {"type": "string"}}}},
+    ]
+}
+
+
+@pytest.fixture
+def airflow(tmp_path):
+    """Give a search path that leads to an Airflow with one provider."""
+    venv.create(tmp_path / "airflow", with_pip=False)
+    site = next((tmp_path / "airflow").glob("lib/python3*/site-packages"))
+    info = site / "airflow_provider_acme-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: airflow-provider-acme\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[apache_airflow_provider]\nprovider_info = acme_info:told\n")
+    (site / "acme_info.py").write_text(f"def told():\n    return {INFO!r}\n")
+    command = tmp_path / "airflow" / "bin" / "airflow"
+    command.write_text(f"#!{sys.executable}\n")
+    command.chmod(0o755)
+    return {"PATH": str(command.parent)}

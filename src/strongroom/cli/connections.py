@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from strongroom.cli import asking, export, form, intake, kinds, terminal, transfer, verb
+from strongroom.cli import anyform, asking, edit, export, intake, kinds, lint, terminal, transfer, verb
 from strongroom.cli.app import command, noun
 from strongroom.cli.entry import (
     Comment,
@@ -19,7 +19,6 @@ from strongroom.cli.entry import (
     References,
     RemindAt,
     Said,
-    Standing,
     Tag,
     To,
     Yes,
@@ -31,15 +30,15 @@ from strongroom.cli.entry import (
     tell_written,
 )
 from strongroom.cli.session import Session
-from strongroom.errors import InvalidInputError, MalformedEntryError, ReadOnlyError
+from strongroom.errors import InvalidInputError
+from strongroom.model import overlay
 from strongroom.model.connection import Connection
 from strongroom.model.entry import MUST_BE_ABSENT
 from strongroom.model.secret import Secret
 from strongroom.service.entries import Change, shown
 
 if TYPE_CHECKING:
-    from strongroom.service.entries import Described
-    from strongroom.service.room import Room
+    pass
 
 app = noun(
     "connections",
@@ -54,6 +53,7 @@ app = noun(
 )
 
 _LABELS = {
+    "extends": "extends",
     "conn_type": "type",
     "host": "host",
     "port": "port",
@@ -100,7 +100,8 @@ def get(
         if reveal and connection is not None:
             entry = room.entries.reveal(ref, reason=ask_reason(reason))
             connection = Connection.parse(entry.secret.reveal(), session.settings().lookup.dialect)
-    show_entry(session, found, _fields(connection, session, reveal=reveal), labels=_LABELS)
+    base = {"extends": found.overlay["extends"]} if "extends" in found.overlay else {}
+    show_entry(session, found, base | _fields(connection, session, reveal=reveal), labels=_LABELS)
 
 
 def _fields(connection: Connection | None, session: Session, *, reveal: bool) -> dict[str, Any]:
@@ -139,6 +140,14 @@ class _Given:
     uri: str | None
     json: str | None
     password_file: str | None
+    references: bool
+    rest: dict[str, object] = field(default_factory=dict)
+
+    def said(self) -> list[object]:
+        """Give what was told of the connection, but for its description."""
+        fields = (self.conn_type, self.host, self.login, self.schema, self.port, self.extra)
+        whole = (self.uri, self.json, self.password_file)
+        return [value for value in (*fields, *whole) if value is not None]
 
     @property
     def asks_password(self) -> bool:
@@ -183,10 +192,18 @@ class _Given:
         return made.replace(password=_password(intake.read_secret(self.password_file, what="the password")))
 
     def _whole(self) -> Connection:
-        option, text = ("--conn-uri", self.uri) if self.uri is not None else ("--conn-json", self.json)
-        made = Connection.parse(
-            intake.connection_text(str(text), option=option, what=f"the value of {option}")
-        )
+        option, given = ("--conn-uri", self.uri) if self.uri is not None else ("--conn-json", self.json)
+        text = intake.connection_text(str(given), option=option, what=f"the value of {option}")
+        if self.references and self.json is not None:
+            text, self.rest = overlay.split(text)
+        try:
+            made = Connection.parse(text)
+        except InvalidInputError:
+            if self.json is not None and overlay.split(text)[1]:
+                raise InvalidInputError(
+                    "it extends another connection, and references are off", hint="say --references"
+                ) from None
+            raise
         return made if self.description is None else made.replace(description=self.description)
 
     def _check(self, *, is_start: bool) -> None:
@@ -251,6 +268,8 @@ def add(
     interactive: Annotated[
         bool, typer.Option("--interactive", "-i", help="Ask for the fields, one by one.")
     ] = False,
+    source: anyform.From = None,
+    form_name: anyform.FormName = None,
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from stdin.")
     ] = False,
@@ -266,6 +285,8 @@ def add(
     comment: Comment = "",
     expected_version: ExpectedVersion = None,
     force: Force = False,
+    type_unchecked: lint.TypeUnchecked = False,
+    strict: lint.Strict = False,
     yes: Yes = False,
 ) -> None:
     r"""
@@ -273,8 +294,9 @@ def add(
 
     Takes the options of `airflow connections add`, but for the password, which comes from stdin, a file
     or a prompt: every process of the machine can see the command line. A URI, a JSON or an extra with a
-    secret in it is refused there too; pass it as `-` (stdin) or `@FILE`. Writing over a connection that
-    stands is asked about first.
+    secret in it is refused there too; pass it as `-` (stdin) or `@FILE`. --from reads whatever a vendor or
+    tool wrote down (docs/forms.md), shows what it understood and asks. Writing over a connection that
+    stands is asked about first. What looks wrong in it is told after the write, or with --strict instead.
 
     Example:
       $ strongroom connections add orders_db --conn-type postgres \
@@ -282,6 +304,9 @@ def add(
       $ strongroom connections add orders_db --interactive
       $ strongroom connections add orders_db --conn-uri - < uri.txt
       $ strongroom connections add lake --conn-json @lake.json --owner data-team
+      $ strongroom connections add orders_db --from jdbc.txt
+      $ echo '{"extends": "orders_db", "host": "replica"}' |
+          strongroom connections add orders_replica --conn-json - --references
     """
     session: Session = context.obj
     if conn_password:
@@ -299,9 +324,17 @@ def add(
         uri=conn_uri,
         json=conn_json,
         password_file=intake.STDIN if password_stdin else password_file,
+        references=references is True,
     )
     ref = session.ref("connection", name)
-    connection = given.connection(is_start=interactive)
+    if source is None:
+        connection = given.connection(is_start=interactive)
+    else:
+        anyform.check_alone(interactive or None, given.said())
+        connection = anyform.read_one(session, name, source, form_name, is_agreed=yes)
+        connection = connection.replace(description=conn_description or connection.description)
+    if not (type_unchecked or interactive):
+        lint.linter_of(session).check_type(connection)
     said = Said.of(
         connection.description, tag, owner, (remind_at, not_after, expires_in), references=references
     )
@@ -311,88 +344,29 @@ def add(
             terminal.confirm(f"write over {ref} in {found.backend}", is_agreed=yes)
         if interactive:
             connection = asking.ask_connection(connection, kinds.kinds_of(session))
-        elif given.asks_password:
+        elif source is None and given.asks_password:
             typed = terminal.ask_secret(f"password of {terminal.clean(ref.name)} (empty for none): ")
             connection = connection.replace(password=_password(typed))
+        metadata = said.over(found.metadata if found else None)
         change = Change(
             ref=ref,
-            secret=connection.format("json"),
-            metadata=said.over(found.metadata if found else None),
+            secret=Secret(overlay.join(connection.format("json").reveal(), given.rest)),
+            metadata=metadata,
             expected_version=expected_version
             or (found.version_at(to, force=force) if found else MUST_BE_ABSENT),
         )
-        written = room.entries.write(change, to=to, force=force, comment=comment)
-    tell_written(session, ref, written, did="written to")
-
-
-# --- edit ----------------------------------------------------------------------------------------
-
-
-@command(app, "edit")
-def edit(
-    context: typer.Context,
-    *,
-    name: str = name_argument("connection", "Which connection."),
-    to: To = None,
-    comment: Comment = "",
-    force: Force = False,
-) -> None:
-    """
-    Edit a connection as a form in your editor.
-
-    Opens $VISUAL or $EDITOR on a form without the secrets: `***` left as it is keeps them. The form is a
-    file that only you can read, in memory where the machine has such a folder, and is removed whatever
-    happens. If somebody else writes the connection meanwhile, your edit is refused.
-
-    Example:
-      $ strongroom connections edit orders_db
-      $ EDITOR="code --wait" strongroom connections edit orders_db
-    """
-    session: Session = context.obj
-    ref = session.ref("connection", name)
-    with session.room() as room:
-        found = room.entries.describe(ref)
-        if found.connection is None:
-            raise MalformedEntryError(
-                found.problem or f"{ref} is no connection",
-                backend=found.backend,
-                ref=str(ref),
-                hint=f"write it anew: strongroom connections add {ref.name} --conn-json -",
-            )
-        if to is None and not force:
-            _check_writable(room, found)
-        sheet = form.Form(found.connection, found.metadata, title=_title(found))
-        edited = form.edit(sheet, session)
-        if edited is None:
-            terminal.note("nothing was changed", session)
-            return
-        connection, metadata = edited
-        change = Change(
-            ref=ref,
-            secret=connection.format("json"),
-            metadata=metadata,
-            expected_version=Standing(found.backend, found).version_at(to, force=force),
+        beside = metadata or (found.metadata if found else None)
+        looked = lint.Look.of(session, connection, beside, given.rest, takes_any_type=type_unchecked)
+        written = looked.around(
+            lambda: room.entries.write(change, to=to, force=force, comment=comment), strict=strict
         )
-        written = room.entries.write(change, to=to, force=force, comment=comment)
     tell_written(session, ref, written, did="written to")
+    looked.tell(written.backend)
 
 
-def _check_writable(room: Room, found: Described) -> None:
-    """Refuse before the editor opens what would be refused after it, with the edit lost."""
-    place = next(row for row in room.backends.list() if row.name == found.backend)
-    if "write" not in place.abilities:
-        raise ReadOnlyError(
-            f"{found.ref} is in {found.backend}, which cannot be written",
-            hint="change it there, or say --to BACKEND --force for a copy that it hides",
-        )
-
-
-def _title(found: Described) -> str:
-    version = f", version {found.version}" if found.version else ""
-    return f"{found.ref} in {found.backend}{version}"
-
-
+edit.register(app)
 verb.register(app, "connection", example="orders_db")
 transfer.register(app, "connection")
 export.register(app, "connection")
 kinds.register(app)
+lint.register(app)

@@ -7,6 +7,7 @@ Not for what leaves: `export.py`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -14,6 +15,7 @@ import typer
 from strongroom.cli import intake, terminal
 from strongroom.cli.app import command
 from strongroom.cli.entry import Comment, Force, To, Yes
+from strongroom.cli.lint import linter_of, warning_of
 from strongroom.cli.output import Column, sentence, show_rows, write
 from strongroom.cli.session import Session
 from strongroom.errors import InvalidInputError
@@ -97,8 +99,8 @@ def _import_connections(
     Reads json, yaml and env files, also the env files with JSON in them that Airflow itself cannot read
     back, and env files that hold an environment: AIRFLOW_CONN_ORDERS_DB=… becomes orders_db, and lines
     that are no connections are passed over. As in Airflow, names that are held already are skipped unless
-    --overwrite. Names that are not legal here are shown in a table, each with a suggestion: rename them
-    with --rename.
+    --overwrite. What looks wrong in a connection is told, and refuses nothing. Names that are not legal
+    here are shown in a table, each with a suggestion: rename them with --rename.
 
     Example:
       $ strongroom connections import connections.json
@@ -121,6 +123,7 @@ def _import_connections(
             dry_run=dry_run,
             comment=comment,
             dialect=session.settings().lookup.dialect,
+            check=partial(warning_of, linter_of(session)),
         )
         report = _import(room.transfer.import_connections, source, form, options)
     _tell_report(session, report, "connection", dry_run=dry_run)

@@ -56,11 +56,15 @@ class Kinds:
         found = foreign.merge(ours, theirs) if theirs is not None else ours
         if found is not None:
             return found
-        near = catalog.nearest(normal) or tuple(get_close_matches(normal, self._installed, 3, 0.7))
+        near = self.nearest(normal)
         raise InvalidInputError(
             "there is no such connection type",
             hint=f"did you mean {' or '.join(near)}?" if near else "strongroom connections types lists them",
         )
+
+    def nearest(self, name: str) -> tuple[str, ...]:
+        """Give up to three types that *name* may have meant, the likeliest first."""
+        return catalog.nearest(name) or tuple(get_close_matches(name, self._installed, 3, 0.7))
 
     @cached_property
     def _installed(self) -> dict[str, ConnectionType]:

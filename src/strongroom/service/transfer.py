@@ -63,6 +63,7 @@ Source = bytes | str | Mapping[str, object]
 OnExisting = Literal["skip", "overwrite", "fail"]
 Progress = Callable[[int, int], None]
 _KINDS: tuple[Kind, ...] = ("connection", "variable")
+Check = Callable[[Connection], str]
 _PAGE = 1000
 _MASKED = "holds ***: if the file was exported with its secrets hidden, the secret is missing"
 
@@ -86,6 +87,7 @@ class ImportOptions:
         dry_run: judge everything, write nothing.
         comment: why; kept in the history.
         progress: called with (done, total); the last call has them equal.
+        check: tells of a connection to import what looks wrong in it, or "": a warning of its line.
     """
 
     on_existing: OnExisting | None = None
@@ -99,6 +101,7 @@ class ImportOptions:
     dry_run: bool = False
     comment: str = "import"
     progress: Progress = field(default=lambda _done, _total: None, repr=False)
+    check: Check | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,6 +288,8 @@ class Transfer:
         for item in plan.items:
             row = standing.get(item.ref)
             line = self._line(item, row, options)
+            if line.outcome == "imported":
+                line = _checked(line, item, options.check)
             judged.lines[item.name] = line
             if line.outcome == "imported":
                 judged.changes[item.name] = _change(item, row)
@@ -595,6 +600,13 @@ def _sorted(refs: Iterable[Ref]) -> tuple[str, ...]:
 
 def _is_lowered(ref: Ref) -> bool:
     return any(text != text.upper().lower() for text in (ref.name, ref.team or ""))
+
+
+def _checked(line: Line, item: Item, check: Check | None) -> Line:
+    """Add what looks wrong in a connection to its line; the mask is told already."""
+    if check is None or line.warning or item.ref.kind != "connection":
+        return line
+    return replace(line, warning=check(Connection.parse(item.secret.reveal())))
 
 
 def _change(item: Item, row: Row | None) -> Change:
