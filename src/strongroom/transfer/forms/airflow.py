@@ -101,7 +101,8 @@ def _parse_json(text: str, dialect: Dialect) -> Found:
     look = Look(text)
     if look.document is not None and not (look.document.keys() & _FIELDS) and _is_file(look):
         file = parse_connections(text, "json", dialect)
-        return _found(dict[str | None, Connection](file))
+        named: dict[str | None, Connection] = {**file}  # type: ignore[dict-item]  # a str is one of the two
+        return _found(named)
     if not text.startswith("{"):
         raise refused("is no JSON object", offset=0)
     return _found({None: Connection.parse(text, dialect)})

@@ -34,11 +34,11 @@ _NAMES = {
 }
 _KNOWN = frozenset(_NAMES)
 _REASONS = {
-    "sso_session": "sign in by SSO, whose tokens live for hours",
-    "sso_start_url": "sign in by SSO, whose tokens live for hours",
-    "role_arn": "take a role on; add one connection with the keys, and role_arn in its extra",
-    "credential_process": "ask a program for their keys",
-    "web_identity_token_file": "sign in with a token of the machine",
+    "sso_session": "a sign-in by SSO, whose tokens live for hours",
+    "sso_start_url": "a sign-in by SSO, whose tokens live for hours",
+    "role_arn": "a role to take on; add a connection with the keys, and role_arn in its extra",
+    "credential_process": "a program that gives the keys",
+    "web_identity_token_file": "a token of the machine",
 }
 
 
@@ -100,13 +100,13 @@ def _parse_file(text: str, _dialect: Dialect) -> Found:
             continue
         why = next((reason for key, reason in _REASONS.items() if key in given), None)
         if why is None and not given.keys() & _KNOWN:
-            why = "have neither keys nor a region"
+            why = "neither keys nor a region"
         if why is not None:
             reasons[why] = reasons.get(why, 0) + 1
             continue
         found[name] = of_keys(given)
         left += len(given.keys() - _KNOWN - {"output", "cli_pager"})
-    notes = [f"{count} profile{'s' * (count > 1)} left out, which {why}" for why, count in reasons.items()]
+    notes = [f"{count} profile{'s' * (count > 1)} left out: {why}" for why, count in reasons.items()]
     if not found:
         raise refused("no profile holds what a connection needs" + "".join(f"; {note}" for note in notes))
     if left:

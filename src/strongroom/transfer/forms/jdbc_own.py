@@ -74,7 +74,7 @@ def sqlserver(text: str, start: int) -> list[Any]:
 
 
 def oracle(text: str, start: int) -> list[Any]:
-    """Read `jdbc:oracle:thin:user/password@` and host:port:SID, //host:port/service or a TNS entry or name."""
+    """Read `jdbc:oracle:thin:user/password@` and host:port:SID, //host:port/service or a TNS entry."""
     head = _ORACLE.match(text, start - len("oracle:"))
     if head is None:
         raise refused("neither thin: nor oci: follows jdbc:oracle:", offset=start)

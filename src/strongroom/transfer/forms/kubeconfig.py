@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from strongroom.model.yaml11 import parse_yaml
-from strongroom.transfer.forms.form import Form, Found, Look, connection, refused
+from strongroom.transfer.forms.form import MAX_LINE, Form, Found, Look, connection, refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +36,9 @@ def _misfit(look: Look) -> str | None:
 
 
 def _parse(text: str, _dialect: Dialect) -> Found:
+    # Of a line that is longer no key or certificate needs, the YAML reader takes too long.
+    if any(len(line) > MAX_LINE for line in text.splitlines()):
+        raise refused(f"a line has more than {MAX_LINE} characters")
     file = parse_yaml(text)
     if not isinstance(file, dict):
         raise refused("is no object of clusters, users and contexts", offset=0)

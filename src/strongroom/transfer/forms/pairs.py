@@ -17,6 +17,7 @@ from strongroom.transfer.forms.form import refused
 
 __all__ = ["Pair", "braced", "parse_pairs", "values_of"]
 
+_MAX_PAIRS = 1000
 Style = Literal["braces", "quotes", "plain"]
 
 _KEY = re.compile(r"([^=;{}\"']{1,200}?)[ \t]*=[ \t]*")
@@ -51,6 +52,8 @@ def parse_pairs(text: str, *, style: Style, start: int = 0) -> list[Pair]:
             raise refused("a part between semicolons is no key and value", offset=at, hint="write key=value")
         value, end = _value(text, key.end(), style)
         found.append(Pair(key[1].strip(), value, at))
+        if len(found) > _MAX_PAIRS:
+            raise refused(f"there are more than {_MAX_PAIRS} parts", offset=at)
         after = _end(_SPACE, text, end)
         if after < len(text) and text[after] != ";":
             raise refused("text follows a value in braces or quotes", offset=after, hint="end it with ';'")

@@ -83,7 +83,7 @@ def _blocks(text: str) -> tuple[list[_Block], int]:
             matches += 1
             blocks.append(_Block((), {}, offset))
         elif keyword == "host":
-            blocks.append(_Block(tuple(_words(value)), {}, offset))
+            blocks.append(_Block(tuple(filter(None, _words(value))), {}, offset))
         elif keyword not in ("hostname", "user", "identityfile"):
             blocks[-1].values.setdefault(keyword, value.strip('"'))
         else:

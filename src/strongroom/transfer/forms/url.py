@@ -18,6 +18,7 @@ from strongroom.transfer.forms.form import port_of, refused
 
 __all__ = ["Url", "decoded", "host_and_port", "query_of", "quoted_query", "spelled", "split", "written"]
 
+_MAX_HOSTS = 100
 _END = re.compile(r"[/?#]")
 _HIDDEN = re.compile(r"[\x00-\x1f\x7f]")
 _BRACKETED = re.compile(r"\[([0-9A-Fa-f:.]{2,64}(?:%[\w.-]{1,32})?)\](?::([0-9]*))?")
@@ -47,7 +48,9 @@ class Url(NamedTuple):
 
     @property
     def hosts(self) -> list[tuple[str, int | None]]:
-        """Every host with its port."""
+        """Every host with its port; at most 100."""
+        if self.place.count(",") >= _MAX_HOSTS:
+            raise refused(f"there are more than {_MAX_HOSTS} hosts", offset=self.start)
         return [host_and_port(one, self.start) for one in self.place.split(",")]
 
 
