@@ -15,11 +15,11 @@ import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from strongroom.cli import intake, terminal
+from strongroom.cli import anyform, intake, terminal
 from strongroom.cli.app import command
 from strongroom.cli.entry import public_text
 from strongroom.cli.output import sentence, write_utf8
@@ -27,7 +27,7 @@ from strongroom.cli.session import Session
 from strongroom.cli.transfer import FileForm, counted, form_by_name, source_of
 from strongroom.errors import ConflictError, InvalidInputError
 from strongroom.model.connection import Connection
-from strongroom.model.document import Form, Serialization, decode
+from strongroom.model.document import Form, Serialization, decode, format_connections
 from strongroom.model.ref import Kind
 
 if TYPE_CHECKING:
@@ -225,13 +225,18 @@ def _convert(
         str, typer.Argument(metavar="[FILE]", help="The file; - is stdin.", show_default=False)
     ] = "-",
     source: Annotated[
-        Form | None,
-        typer.Option("--from", metavar="FORM", help="json, yaml or env; by the file's name if unsaid."),
+        str | None,
+        typer.Option(
+            "--from", metavar="FORM", help="json, yaml, env, any, or a form; by the file's name if unsaid."
+        ),
     ] = None,
     target: Annotated[
-        Literal["json", "yaml", "env", "uri"],
+        str,
         typer.Option(
-            "--to", metavar="FORM", help="json, yaml, env, or with --single json or uri.", show_default=False
+            "--to",
+            metavar="FORM",
+            help="json, yaml, env, or with --single json, uri or a form.",
+            show_default=False,
         ),
     ] = "json",
     single: Annotated[
@@ -249,14 +254,21 @@ def _convert(
     Reads a file or stdin, writes stdout. What was written is read again and compared, field by field,
     before any of it leaves. Needs no store and asks nobody.
 
+    With --from any the text tells its form, whatever tool it was written for: a JDBC URL, ~/.aws/credentials,
+    a kubeconfig and others (docs/forms.md). With --single such a form can be written too.
+
     Example:
       $ strongroom connections convert connections.json --to env
       $ strongroom connections convert --single --to uri < one.json
+      $ strongroom connections convert --single --to jdbc < one.json
+      $ strongroom connections convert ~/.aws/credentials --from any --to yaml
     """
     session: Session = context.obj
     if out != intake.STDIN and not force and os.path.lexists(out):
         raise _is_there()
-    if single:
+    if single and (source is not None or target not in anyform.AIRFLOW):
+        text = anyform.convert_single(session, file, source, target)
+    elif single:
         text = _convert_single(intake.read_secret(file, what="the connection"), target)
     else:
         text = _convert_many(session, file, source, target, serialization_format)
@@ -267,8 +279,6 @@ def _convert(
 
 
 def _convert_single(text: str, target: str) -> str:
-    if target not in ("json", "uri"):
-        raise InvalidInputError("a single connection becomes json or uri", hint="say --to json or --to uri")
     connection = Connection.parse(text)
     written = connection.format("uri" if target == "uri" else "json").reveal()
     _prove(connection, Connection.parse(written))
@@ -283,15 +293,21 @@ def _prove(before: Connection, after: Connection) -> None:
 
 
 def _convert_many(
-    session: Session, file: str, source: Form | None, target: str, serialization: Serialization
+    session: Session, file: str, source: str | None, target: str, serialization: Serialization
 ) -> str:
     from strongroom.transfer.convert import convert_connections  # noqa: PLC0415 -- `--help` does without
 
-    if target == "uri":
-        raise InvalidInputError("many connections have no form uri", hint="say --to env, or --single for one")
-    data, form = source_of(file, source, option="--from")
+    if target not in _FORMS:
+        raise InvalidInputError(
+            "many connections have the forms json, yaml and env", hint="say --to json, or --single for one"
+        )
+    if source is None or source in _FORMS:
+        data, form = source_of(file, _FORMS.get(source or ""), option="--from")
+        text = decode(data)
+    else:
+        text, form = format_connections(anyform.read_file(session, file, source), "json"), "json"
     made = convert_connections(
-        decode(data),
+        text,
         form,
         _FORMS[target],
         serialization=serialization,
