@@ -253,3 +253,30 @@ def test_a_port_that_is_none_is_not_explained_by_the_rules_of_uris(desk):
     result = desk.edit("text = text.replace('port: 5432', 'port: many')")
     assert (result.code, result.err.startswith("strongroom: the port is not")) == (2, True)
     assert "URI" not in result.err
+
+
+def test_what_extends_another_is_edited_by_its_own_fields(desk):
+    text = '{"extends": "db", "host": "replica", "login": null}'
+    assert desk.shell("connections add top --conn-json - --references", text).code == 0
+    program = "text = text.replace('replica', 'other')"
+    edited = desk.shell("connections edit top", **desk.editor(program))
+    assert (edited.code, "over db" in desk.seen.splitlines()[0]) == (0, True)
+    whole = json.loads(desk.shell("read top --connection").out)
+    assert (whole["host"], whole["password"], whole.get("login")) == ("other", CANARY, None)
+    assert CANARY not in desk.seen
+
+
+def test_what_extends_another_keeps_its_references(desk):
+    assert desk.shell("connections add top --conn-json - --references", '{"extends": "db"}').code == 0
+    program = "text = text.replace('references: true', 'references: false')"
+    edited = desk.shell("connections edit top", **desk.editor(program))
+    assert (edited.code, "extends another" in edited.err) == (2, True)
+
+
+def test_with_strict_what_is_an_error_is_not_written(desk):
+    program = "text = text.replace('db.example.com', 'postgresql://db.example.com')"
+    edited = desk.edit(program, "--strict")
+    assert (edited.code, "(L10); nothing was written" in edited.err) == (2, True)
+    assert desk.now()["host"] == "db.example.com"
+    assert "(L10)" in desk.edit(program).err
+    assert desk.now()["host"] == "postgresql://db.example.com"

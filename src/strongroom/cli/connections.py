@@ -305,8 +305,8 @@ def add(
       $ strongroom connections add orders_db --conn-uri - < uri.txt
       $ strongroom connections add lake --conn-json @lake.json --owner data-team
       $ strongroom connections add orders_db --from jdbc.txt
-      $ echo '{"extends": "orders_db", "host": "replica"}' |
-          strongroom connections add orders_replica --conn-json - --references
+      $ strongroom connections add orders_replica --references \
+          --conn-json '{"extends": "orders_db", "host": "replica.example.com"}'
     """
     session: Session = context.obj
     if conn_password:

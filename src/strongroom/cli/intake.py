@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from strongroom.cli import terminal
 from strongroom.errors import InvalidInputError
+from strongroom.model import overlay
 from strongroom.model.connection import Connection
 from strongroom.model.entry import MAX_VALUE_BYTES
 from strongroom.model.extra import HIDDEN
@@ -150,7 +151,8 @@ def connection_text(given: str, *, option: str, what: str) -> str:
 def _parsed(text: str, option: str) -> Connection:
     if option == "--conn-extra":
         return Connection.from_dict({"extra": text})
-    return Connection.parse(text)
+    # What a connection extends is a name, and nothing secret.
+    return Connection.parse(overlay.split(text)[0] if option == "--conn-json" else text)
 
 
 def has_secret(connection: Connection) -> bool:

@@ -94,14 +94,23 @@ class Linter:
         """
         for ref in refs:
             try:
-                connection = room.lookup.connection(ref.name, ref.team)
+                _, remarks = self.read(room, ref)
             except StrongroomError as error:
-                yield Looked(ref, (Remark("L1", "error", "", str(error), error.hint or ""),))
-                continue
-            held = room.lookup.peek(ref)
-            # What a reader gets is whole; a `${` that is left in it is meant as it stands.
-            has_references = held is not None and held.metadata.references
-            yield Looked(ref, self.remarks(connection, has_references=has_references))
+                remarks = (Remark("L1", "error", "", str(error), error.hint or ""),)
+            yield Looked(ref, remarks)
+
+    def read(self, room: Room, ref: Ref) -> tuple[Connection, tuple[Remark, ...]]:
+        """
+        Read one connection and look at it.
+
+        Raises:
+            As `Lookup.connection`.
+        """
+        connection = room.lookup.connection(ref.name, ref.team)
+        held = room.lookup.peek(ref)
+        # What a reader gets is whole; a `${` that is left in it is meant as it stands.
+        has_references = held is not None and held.metadata.references
+        return connection, self.remarks(connection, has_references=has_references)
 
     def _known(self, name: str) -> tuple[ConnectionType | None, tuple[str, ...]]:
         """Give the type that *name* exactly is, or else the nearest names."""
