@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FormInfo", "Read", "forms", "read_any", "write_any"]
 
+_BLANK = " \t\r\n"
 _STANDARD = ("conn_type", "description", "host", "login", "password", "schema", "port")
 
 
@@ -144,8 +145,8 @@ def read_any(text: str, *, form: str | None = None, dialect: Dialect = "core") -
             text breaks the rules of its form; with `offset` where it is known, and never any of the text.
     """
     check_value(text, "the text")
-    bare = text.lstrip("\ufeff \t\r\n")
-    start, stripped = len(text) - len(bare), bare.rstrip()
+    bare = text.lstrip(f"\ufeff{_BLANK}")
+    start, stripped = len(text) - len(bare), bare.rstrip(_BLANK)
     if not stripped:
         raise InvalidInputError("the text is empty", offset=0)
     try:
@@ -173,8 +174,8 @@ def _named(name: str) -> Form:
 
 def _read_value(text: str, dialect: Dialect) -> Connection:
     """Read the one connection of a variable's value; not an environment again."""
-    chosen = _chosen(text.strip(), tuple(one for one in _all() if one.name not in ("env", "airflow-env")))
-    found = chosen.parse(text.strip(), dialect).connections
+    chosen = _chosen(text.strip(_BLANK), tuple(one for one in _all() if one.name not in ("env", "airflow-env")))
+    found = chosen.parse(text.strip(_BLANK), dialect).connections
     if len(found) != 1:
         raise InvalidInputError("a variable holds several connections", hint="give its value alone")
     return next(iter(found.values()))
@@ -228,7 +229,7 @@ def write_any(
         raise InvalidInputError(f"the form {form} is read and not written", hint=f"there are {known}")
     text = chosen.format(connection, name)
     check_value(text, "the connection")
-    lost = _lost(connection, _back(chosen, text, dialect), name)
+    lost = _lost(connection, _back(chosen, text, dialect), {name, name.lower()} if chosen.has_name else None)
     if lost:
         raise InvalidInputError(
             f"the form {form} would lose {' and '.join(lost)}",
@@ -239,13 +240,13 @@ def write_any(
 
 def _back(chosen: Form, text: str, dialect: Dialect) -> Mapping[str | None, Connection]:
     try:
-        return chosen.parse(text.strip(), dialect).connections
+        return chosen.parse(text.strip(_BLANK), dialect).connections
     except InvalidInputError:
         return {}
 
 
-def _lost(before: Connection, found: Mapping[str | None, Connection], name: str) -> list[str]:
-    if len(found) != 1 or not found.keys() <= {None, name, name.lower()}:
+def _lost(before: Connection, found: Mapping[str | None, Connection], names: set[str] | None) -> list[str]:
+    if len(found) != 1 or (names is not None and not found.keys() <= names):
         return ["the whole: something in it, or its name, does not fit the grammar"]
     after = next(iter(found.values()))
     lost = [field for field in _STANDARD if getattr(before, field) != getattr(after, field)]

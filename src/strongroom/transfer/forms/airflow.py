@@ -168,4 +168,5 @@ ENV = Form(
     misfit=_is_no_env,
     parse=_parse_env,
     format=_format_env,
+    has_name=True,
 )

@@ -133,6 +133,7 @@ FILE = Form(
     misfit=_misfit_file,
     parse=_parse_file,
     format=_format_file,
+    has_name=True,
 )
 
 

@@ -121,6 +121,7 @@ class Form:
         misfit: why a text is not of this form; None where it is.
         parse: reads a text, without white space around it; its errors' offsets count from there.
         format: writes a connection under a name; None where it is not written.
+        has_name: whether what is written holds that name.
     """
 
     name: str
@@ -130,6 +131,7 @@ class Form:
     misfit: Callable[[Look], str | None] = field(repr=False)
     parse: Callable[[str, Dialect], Found] = field(repr=False)
     format: Callable[[Connection, str], str] | None = field(default=None, repr=False)
+    has_name: bool = False
 
 
 def refused(message: str, *, offset: int | None = None, hint: str | None = None) -> InvalidInputError:

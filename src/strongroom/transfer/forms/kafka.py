@@ -147,6 +147,8 @@ def _escaped(text: str, *, is_key: bool = False) -> str:
     if is_key:
         marks |= {mark: f"\\{mark}" for mark in "=: #!"}
     written = "".join(marks.get(character, character) for character in text)
+    if written.endswith(" "):
+        written = written[:-1] + "\\u0020"  # white space around a text is none of it
     return "\\" + written if written[:1] in (" ", "=", ":") else written
 
 

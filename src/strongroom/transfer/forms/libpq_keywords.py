@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["FORM", "parse_keywords"]
 
 _HEAD = re.compile(r"\s*([a-z_]+)\s*=\s*")
+_SECOND = re.compile(r"\s*[a-z_]+\s*=\s*(?:'(?:[^'\\]|\\.)*'|\S*[^\s;])\s+([a-z_]+)\s*=", re.DOTALL)
 _PLAIN = re.compile(r"(?:[^\s\\]|\\.)*", re.DOTALL)
 _QUOTED = re.compile(r"'([^'\\]*(?:\\.[^'\\]*)*)'", re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
@@ -65,9 +66,9 @@ def _misfit(look: Look) -> str | None:
     head = _HEAD.match(look.text) if len(look.text) <= MAX_LINE else None
     if head is None or head[1] not in KEYWORDS:
         return "does not begin with a keyword of libpq and ="
-    if len(look.keywords) > 1 and not look.keywords <= KEYWORDS - {"port"}:
-        return "has semicolons between its parts"
-    return None
+    second = _SECOND.match(look.text)
+    is_several = second is not None and second[1] in KEYWORDS
+    return "has semicolons between its parts" if len(look.keywords) > 1 and not is_several else None
 
 
 def _parse(text: str, _dialect: Dialect) -> Found:

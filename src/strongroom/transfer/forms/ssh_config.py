@@ -210,4 +210,5 @@ FORM = Form(
     misfit=_misfit,
     parse=_parse,
     format=_format,
+    has_name=True,
 )
