@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from strongroom.service.lint import Looked
     from strongroom.service.room import Room
 
-__all__ = ["Look", "Strict", "TypeUnchecked", "linter_of", "register", "warning_of"]
+__all__ = ["Look", "Strict", "TypeUnchecked", "linter_of", "register"]
 
 _EXIT_CODE = 9  # as entries that cannot be used: their owner acts
 _INDENT = 14
@@ -115,12 +115,6 @@ class Look:
 
     def _warn(self, remark: Remark) -> None:
         terminal.warn(f"{remark.what} ({remark.rule})", self.session, hint=remark.fix or None)
-
-
-def warning_of(linter: Linter, connection: Connection) -> str:
-    """Give errors and warnings in one line, for the table of an import; "" where all is fine."""
-    told = (remark for remark in linter.remarks(connection) if remark.level != "note")
-    return "; ".join(f"{remark.what} ({remark.rule})" for remark in told)
 
 
 def register(app: typer.Typer) -> None:

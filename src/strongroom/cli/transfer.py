@@ -7,7 +7,6 @@ Not for what leaves: `export.py`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -15,7 +14,7 @@ import typer
 from strongroom.cli import intake, terminal
 from strongroom.cli.app import command
 from strongroom.cli.entry import Comment, Force, To, Yes
-from strongroom.cli.lint import linter_of, warning_of
+from strongroom.cli.lint import linter_of
 from strongroom.cli.output import Column, sentence, show_rows, write
 from strongroom.cli.session import Session
 from strongroom.errors import InvalidInputError
@@ -37,6 +36,7 @@ __all__ = [
     "counted",
     "facts_of_report",
     "form_by_name",
+    "looks_wrong",
     "register",
     "renames_said",
     "rows_of_lines",
@@ -123,7 +123,7 @@ def _import_connections(
             dry_run=dry_run,
             comment=comment,
             dialect=session.settings().lookup.dialect,
-            check=partial(warning_of, linter_of(session)),
+            check=linter_of(session).remarks,
         )
         report = _import(room.transfer.import_connections, source, form, options)
     _tell_report(session, report, "connection", dry_run=dry_run)
@@ -322,6 +322,7 @@ def _facts_of_line(line: Line) -> dict[str, object]:
         "overwritten": line.is_overwritten,
         "reason": line.reason,
         "warning": line.warning,
+        "remarks": list(line.remarks),
     }
 
 
@@ -368,7 +369,16 @@ def _summary(report: Report, kind: Kind, *, dry_run: bool) -> str:
         parts.append(f"{len(report.renamed)} renamed")
     if report.passed_over:
         parts.append(f"{counted(report.passed_over, 'other line')} passed over")
-    return ", ".join(parts)
+    return ", ".join(parts) + looks_wrong(report)
+
+
+def looks_wrong(report: Report) -> str:
+    """Give how many connections lint speaks of, as the end of a summary; "" where it says nothing."""
+    count = sum(bool(line.remarks) for line in report.lines)
+    if not count:
+        return ""
+    where = "strongroom connections lint" if report.is_written else "--output json"
+    return f"; {count:,} {'looks' if count == 1 else 'look'} wrong, {where} says why"
 
 
 def _hint(report: Report) -> str:

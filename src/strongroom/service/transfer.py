@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from strongroom.backend import Backend
+    from strongroom.insight.remark import Remark
     from strongroom.model.document import Form, Serialization
     from strongroom.model.entry import Entry
     from strongroom.model.ref import Kind, Ref
@@ -63,7 +64,7 @@ Source = bytes | str | Mapping[str, object]
 OnExisting = Literal["skip", "overwrite", "fail"]
 Progress = Callable[[int, int], None]
 _KINDS: tuple[Kind, ...] = ("connection", "variable")
-Check = Callable[[Connection], str]
+Check = Callable[[Connection], "Sequence[Remark]"]
 _PAGE = 1000
 _MASKED = "holds ***: if the file was exported with its secrets hidden, the secret is missing"
 
@@ -87,7 +88,7 @@ class ImportOptions:
         dry_run: judge everything, write nothing.
         comment: why; kept in the history.
         progress: called with (done, total); the last call has them equal.
-        check: tells of a connection to import what looks wrong in it, or "": a warning of its line.
+        check: tells what looks wrong in a connection to import.
     """
 
     on_existing: OnExisting | None = None
@@ -603,10 +604,16 @@ def _is_lowered(ref: Ref) -> bool:
 
 
 def _checked(line: Line, item: Item, check: Check | None) -> Line:
-    """Add what looks wrong in a connection to its line; the mask is told already."""
-    if check is None or line.warning or item.ref.kind != "connection":
+    """Add what looks wrong in a connection to its line."""
+    if check is None or item.ref.kind != "connection":
         return line
-    return replace(line, warning=check(Connection.parse(item.secret.reveal())))
+    found = [one for one in check(Connection.parse(item.secret.reveal())) if one.level != "note"]
+    errors = "; ".join(f"{one.what} ({one.rule})" for one in found if one.level == "error")
+    return replace(
+        line,
+        warning=line.warning or errors,
+        remarks=tuple(f"{one.what} ({one.rule})" for one in found),
+    )
 
 
 def _change(item: Item, row: Row | None) -> Change:

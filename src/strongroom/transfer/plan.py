@@ -67,6 +67,7 @@ class Line:
         warning: what to look at though it was imported.
         is_overwritten: another value stood there.
         team: whose it is.
+        remarks: what lint says of it, a sentence each; what is an error stands in *warning* too.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Line:
     warning: str = ""
     is_overwritten: bool = False
     team: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
