@@ -174,7 +174,9 @@ def _named(name: str) -> Form:
 
 def _read_value(text: str, dialect: Dialect) -> Connection:
     """Read the one connection of a variable's value; not an environment again."""
-    chosen = _chosen(text.strip(_BLANK), tuple(one for one in _all() if one.name not in ("env", "airflow-env")))
+    chosen = _chosen(
+        text.strip(_BLANK), tuple(one for one in _all() if one.name not in ("env", "airflow-env"))
+    )
     found = chosen.parse(text.strip(_BLANK), dialect).connections
     if len(found) != 1:
         raise InvalidInputError("a variable holds several connections", hint="give its value alone")

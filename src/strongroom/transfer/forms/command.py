@@ -25,8 +25,15 @@ if TYPE_CHECKING:
 
     from strongroom.model.connection import Connection, Dialect
 
-__all__ = ["FORMS"]
+__all__ = ["FORMS", "PG_VARIABLES", "PROGRAMS"]
 
+_PROGRAMS = {
+    "psql": ("psql", "pg_dump", "pg_isready"),
+    "mysql": ("mysql", "mariadb", "mysqldump"),
+    "mongosh": ("mongosh", "mongo"),
+    "redis-cli": ("redis-cli", "valkey-cli"),
+    "curl": ("curl",),
+}
 _PSQL = {
     "-h": "host", "--host": "host", "-p": "port", "--port": "port", "-U": "user", "--username": "user",
     "-d": "dbname", "--dbname": "dbname", "-c": "", "--command": "", "-f": "", "--file": "", "-v": "",
@@ -211,8 +218,8 @@ def _aws(text: str) -> Found:
     return Found({name: of_keys(given) for name, given in profiles.items()})
 
 
-def _form(name: str, title: str, example: str, read: Callable[[Command], Found], *more: str) -> Form:
-    programs = (name, *more)
+def _form(name: str, title: str, example: str, read: Callable[[Command], Found]) -> Form:
+    programs = _PROGRAMS[name]
 
     def misfit(look: Look) -> str | None:
         return (
@@ -242,30 +249,24 @@ FORMS = (
         "psql command",
         "PGPASSWORD='p@ss' psql -h db.example.com -p 5432 -U svc -d orders",
         _psql,
-        "pg_dump",
-        "pg_isready",
     ),
     _form(
         "mysql",
         "mysql command",
         "mysql -h db.example.com -P 3306 -u svc -p'p@ss' --ssl-mode=REQUIRED orders",
         _mysql,
-        "mariadb",
-        "mysqldump",
     ),
     _form(
         "mongosh",
         "mongosh command",
         "mongosh 'mongodb://db.example.com:27017/orders' --username svc --password 'p@ss'",
         _mongosh,
-        "mongo",
     ),
     _form(
         "redis-cli",
         "redis-cli command",
         "redis-cli -h cache.example.com -p 6380 --tls --user svc -a 'p@ss' -n 2",
         _redis,
-        "valkey-cli",
     ),
     _form(
         "curl",
@@ -284,3 +285,7 @@ FORMS = (
     ),
 )
 PG_VARIABLES = _PG
+"""Keywords of libpq by the variables it reads."""
+
+PROGRAMS = frozenset({word for names in _PROGRAMS.values() for word in names} | {"aws"})
+"""The names of the programs whose commands are read."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from strongroom.errors import InvalidInputError
 from strongroom.model.dotenv import read_lines
 from strongroom.transfer.forms.aws import of_keys
-from strongroom.transfer.forms.command import PG_VARIABLES
+from strongroom.transfer.forms.command import PG_VARIABLES, PROGRAMS
 from strongroom.transfer.forms.form import Form, Found, Look, connection, port_of, refused, typed
 from strongroom.transfer.forms.libpq import of_parameters
 
@@ -175,7 +175,7 @@ def _known(names: frozenset[str]) -> bool:
 def _misfit(look: Look) -> str | None:
     if any(name.startswith("AIRFLOW_CONN_") for name in look.names):
         return "is Airflow's environment"
-    if not look.names or look.command or look.keywords & {"accountname", "driver"}:
+    if not look.names or look.command in PROGRAMS or look.keywords & {"accountname", "driver"}:
         return "is no list of NAME=value"
     return None if _known(look.names) else "has no variable that a known program reads"
 

@@ -1,0 +1,346 @@
+"""Files and JSON of vendors: AWS, Google, Azure, Kubernetes, Kafka, OpenSSH, environments."""
+
+import json
+
+import pytest
+
+from form_cases import check, check_many, check_refused, fields_of
+from strongroom.transfer.forms import read_any
+
+AWS = {"conn_type": "aws"}
+KUBE = """
+apiVersion: v1
+kind: Config
+current-context: dev
+clusters:
+- {name: dev, cluster: {server: "https://dev:6443", certificate-authority-data: Zm9v}}
+- name: prod
+  cluster: {server: "https://prod:6443", insecure-skip-tls-verify: true}
+users:
+- name: u
+  user: {client-certificate-data: Zm9v, client-key-data: YmFy}
+- name: sso
+  user: {exec: {command: aws, apiVersion: client.authentication.k8s.io/v1beta1}}
+contexts:
+- name: dev
+  context: {cluster: dev, user: u, namespace: etl}
+- name: prod
+  context: {cluster: prod, user: sso}
+"""
+SSH = """
+# comment
+Host bastion jump
+    HostName %h.example.com
+    Port=2222
+    User "svc"
+    IdentityFile ~/.ssh/id
+    StrictHostKeyChecking no
+Host db !jump
+    ProxyJump bastion
+    ConnectTimeout 5
+Host *
+    User fallback
+    Compression yes
+Match host x exec "test"
+    User other
+"""
+
+
+def test_profiles_of_credentials_and_config_become_connections():
+    text = (
+        "[default]\naws_access_key_id=AKIA1\naws_secret_access_key=s/1\n\n[profile etl]\nregion = eu-west-1\n"
+        "aws_access_key_id = AKIA2\naws_secret_access_key = s2\naws_session_token = t\ns3 =\n  max_queue_size = 9\n"  # noqa: E501 -- as its page has it
+    )
+    check_many(
+        text,
+        "aws",
+        {
+            "default": {**AWS, "login": "AKIA1", "password": "s/1"},
+            "etl": {
+                **AWS,
+                "login": "AKIA2",
+                "password": "s2",
+                "extra.aws_session_token": "t",
+                "extra.region_name": "eu-west-1",
+            },
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ("role_arn = arn:aws:iam::1:role/r\nsource_profile = default", "a role to take on"),
+        ("sso_session = my-sso\nregion = x", "a sign-in by SSO"),
+        ("credential_process = /opt/bin/x", "a program"),
+        ("output = json", "neither keys nor a region"),
+        ("aws_access_key_id = A", "without its secret"),
+        ("junk", r"neither \[profile\]"),
+    ],
+)
+def test_a_profile_without_keys_is_refused_with_the_reason(settings, match):
+    check_refused(f"[profile x]\n{settings}", "aws", match)
+
+
+def test_keys_as_iam_and_sts_show_them():
+    check(
+        '{"AccessKey": {"AccessKeyId": "A", "SecretAccessKey": "s"}}',
+        "aws-json",
+        {**AWS, "login": "A", "password": "s"},
+    )
+    text = '{"Credentials": {"AccessKeyId": "A", "SecretAccessKey": "s", "SessionToken": "t", "Expiration": "x"}}'  # noqa: E501 -- as its page has it
+    check(text, "aws-json", {**AWS, "login": "A", "password": "s", "extra.aws_session_token": "t"})
+    assert "live for hours" in read_any(text).warnings[0]
+
+
+def test_the_secret_of_a_database_in_secrets_manager():
+    text = '{"engine": "mysql", "host": "h", "username": "u", "password": "p", "dbname": "d", "port": "3306", "masterarn": "x"}'  # noqa: E501 -- as its page has it
+    check(
+        text,
+        "rds",
+        {"conn_type": "mysql", "host": "h", "login": "u", "password": "p", "schema": "d", "port": 3306},
+    )
+    check_refused('{"username": "u", "password": "p"}', None, "names no engine")
+
+
+@pytest.mark.parametrize("kind", ["authorized_user", "external_account"])
+def test_a_google_credential_that_is_no_key_goes_where_the_hook_reads_it(kind):
+    text = json.dumps({"type": kind, "refresh_token": "t", "quota_project_id": "acme"})
+    check(
+        text,
+        "google",
+        {"conn_type": "google_cloud_platform", "extra.project": "acme", "extra.credential_config_file": text},
+    )
+
+
+def test_a_service_account_without_its_key_is_refused():
+    check_refused(
+        '{"type": "service_account", "client_email": "a@b"}', None, "no private_key and no token_uri"
+    )
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "expected"),
+    [
+        (
+            "azure-storage",
+            "DefaultEndpointsProtocol=https;AccountName=storagesample;AccountKey=a2V5==;EndpointSuffix=core.chinacloudapi.cn",
+            {
+                "conn_type": "wasb",
+                "login": "storagesample",
+                "password": "a2V5==",
+                "host": "https://storagesample.blob.core.chinacloudapi.cn",
+            },
+        ),
+        (
+            "azure-storage",
+            "BlobEndpoint=https://s.blob.core.windows.net/;SharedAccessSignature=sv=2015-07-08&sig=iCvQ%3D&sr=b",
+            {
+                "conn_type": "wasb",
+                "host": "https://s.blob.core.windows.net",
+                "extra.sas_token": "sv=2015-07-08&sig=iCvQ%3D&sr=b",
+            },
+        ),
+        (
+            "azure-storage",
+            "UseDevelopmentStorage=true",
+            {"conn_type": "wasb", "extra.connection_string": "UseDevelopmentStorage=true"},
+        ),
+        (
+            "azure-bus",
+            "Endpoint=sb://n.servicebus.windows.net/;SharedAccessKeyName=k;SharedAccessKey=a2V5=;EntityPath=hub",
+            {
+                "conn_type": "azure_service_bus",
+                "schema": "Endpoint=sb://n.servicebus.windows.net/;SharedAccessKeyName=k;SharedAccessKey=a2V5=;EntityPath=hub",
+            },
+        ),
+        (
+            "azure-cosmos",
+            "AccountEndpoint=https://a.documents.azure.com:443/;AccountKey=a2V5==;",
+            {
+                "conn_type": "azure_cosmos",
+                "login": "https://a.documents.azure.com:443/",
+                "password": "a2V5==",
+            },
+        ),
+        (
+            "azure-principal",
+            '{"clientId": "c", "clientSecret": "s", "subscriptionId": "u", "tenantId": "t"}',
+            {
+                "conn_type": "azure",
+                "login": "c",
+                "password": "s",
+                "extra.tenantId": "t",
+                "extra.subscriptionId": "u",
+            },
+        ),
+    ],
+)
+def test_what_azure_shows_says_the_connection(form, text, expected):
+    check(text, form, expected)
+
+
+def test_a_bus_without_a_key_is_refused():
+    check_refused("Endpoint=sb://n.servicebus.windows.net/;EntityPath=q", None, "neither SharedAccessKey")
+
+
+def test_every_context_of_a_kubeconfig_becomes_a_connection_with_what_it_needs():
+    read = read_any(KUBE)
+    assert list(read.connections) == ["dev", "prod"]
+    dev = fields_of(read.connections["dev"])
+    assert (dev["extra.cluster_context"], dev["extra.namespace"]) == ("dev", "etl")
+    config = json.loads(str(dev["extra.kube_config"]))
+    assert [row["name"] for row in config["clusters"]] == ["dev"]
+    assert config["users"][0]["user"]["client-key-data"] == "YmFy"
+    assert any("by a program" in one for one in read.warnings)
+    assert any("does not check" in one for one in read.warnings)
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("kind: Config\ncontexts: []\nclusters: []", "no context"),
+        ("kind: Config\nclusters: []\ncontexts: [{name: a, context: {cluster: b}}]", "not there"),
+        ("kind: Config\nclusters: x\ncontexts: [{name: a}]", "no list"),
+        ("kind: Config\nclusters: []\ncontexts: [{name: a}, {name: a}]", "a name twice"),
+    ],
+)
+def test_a_broken_kubeconfig_is_refused(text, match):
+    check_refused(text, "kubeconfig", match)
+
+
+def test_hosts_of_ssh_become_connections_with_the_first_value_that_matches():
+    read = read_any(SSH)
+    found = {name: fields_of(one) for name, one in read.connections.items()}
+    assert found["bastion"] == {
+        "conn_type": "ssh",
+        "host": "bastion.example.com",
+        "port": 2222,
+        "login": "svc",
+        "extra.key_file": "~/.ssh/id",
+        "extra.no_host_key_check": True,
+        "extra.compress": True,
+    }
+    assert found["db"] == {
+        "conn_type": "ssh",
+        "host": "db",
+        "login": "fallback",
+        "extra.conn_timeout": 5,
+        "extra.compress": True,
+    }
+    assert list(found) == ["bastion", "jump", "db"]
+    told = " ".join(read.warnings)
+    assert "1 Match block passed over" in told
+    assert "ProxyJump" in told
+    assert "begins with ~" in told
+
+
+def test_a_config_of_wildcards_alone_is_refused():
+    check_refused("Host *.example.com\n  User u", None, "without wildcards")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            (
+                "# c\nbootstrap.servers = a:9092,b:9092\nsecurity.protocol: SASL_SSL\nsasl.mechanism PLAIN\n"
+                "sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \\\n"
+                '   username="al\\\\"ice" \\\n   password="p;=ss";'
+            ),
+            {
+                "sasl.username": 'al"ice',
+                "sasl.password": "p;=ss",
+                "bootstrap.servers": "a:9092,b:9092",
+                "security.protocol": "SASL_SSL",
+                "sasl.mechanism": "PLAIN",
+            },
+        ),
+        (
+            "metadata.broker.list=a:9092\nsasl.mechanisms=SCRAM-SHA-512\nsasl.username=u\nsasl.password=p\\u0020",
+            {
+                "bootstrap.servers": "a:9092",
+                "sasl.mechanism": "SCRAM-SHA-512",
+                "sasl.username": "u",
+                "sasl.password": "p ",
+            },
+        ),
+        (
+            "bootstrap.servers=a:9092\nssl.truststore.location=/t.jks\nkey.serializer=x",
+            {"bootstrap.servers": "a:9092"},
+        ),
+    ],
+)
+def test_kafkas_properties_become_those_of_librdkafka(text, expected):
+    check(text, "kafka", {"conn_type": "kafka", **{f"extra.{key}": value for key, value in expected.items()}})
+
+
+def test_what_only_java_knows_is_told():
+    assert len(read_any("bootstrap.servers=a:1\nssl.truststore.location=/t.jks").warnings) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "PGHOST=h\nPGUSER=u\nPGPASSWORD=p\nPGSSLMODE=require",
+            {"conn_type": "postgres", "host": "h", "login": "u", "password": "p", "extra.sslmode": "require"},
+        ),
+        (
+            "export AWS_ACCESS_KEY_ID=AKIA\nexport AWS_SECRET_ACCESS_KEY=s\nexport AWS_DEFAULT_REGION=eu-west-1",  # noqa: E501 -- as its page has it
+            {**AWS, "login": "AKIA", "password": "s", "extra.region_name": "eu-west-1"},
+        ),
+        (
+            "MYSQL_ROOT_PASSWORD=r\nMYSQL_USER=u\nMYSQL_PASSWORD='p w'\nMYSQL_DATABASE=d",
+            {"conn_type": "mysql", "login": "u", "password": "p w", "schema": "d"},
+        ),
+        (
+            "DATABASE_URL=postgres://u:p%40@h:5432/d",
+            {
+                "conn_type": "postgres",
+                "host": "h",
+                "port": 5432,
+                "login": "u",
+                "password": "p@",
+                "schema": "d",
+            },
+        ),
+        (
+            "AZURE_CLIENT_ID=c\nAZURE_CLIENT_SECRET=s\nAZURE_TENANT_ID=t",
+            {"conn_type": "azure", "login": "c", "password": "s", "extra.tenantId": "t"},
+        ),
+    ],
+)
+def test_variables_of_a_program_say_one_connection(text, expected):
+    check(text, "env", expected)
+
+
+def test_variables_of_several_programs_are_several_connections():
+    check_many(
+        "REDIS_URL=redis://c:6379/1\nPOSTGRES_USER=u\nPOSTGRES_PASSWORD=p\nTZ=UTC",
+        "env",
+        {
+            "postgres": {"conn_type": "postgres", "login": "u", "password": "p"},
+            "redis": {"conn_type": "redis", "host": "c", "port": 6379, "extra.db": 1},
+        },
+    )
+
+
+def test_a_variable_never_holds_an_environment_again():
+    check_refused("A_URL=B_URL=C_URL=x", None, "no form fits")
+
+
+def test_airflows_environment_and_file_are_read_by_name():
+    check_many(
+        'export AIRFLOW_CONN_A=http://h\nAIRFLOW_CONN_B=\'{"conn_type": "ftp"}\'\nX=1',
+        "airflow-env",
+        {"a": {"conn_type": "http", "host": "h", "schema": ""}, "b": {"conn_type": "ftp"}},
+    )
+    check_many(
+        '{"a": {"conn_type": "http", "host": "h"}, "b": "ftp://g"}',
+        "airflow-json",
+        {
+            "a": {"conn_type": "http", "host": "h", "schema": ""},
+            "b": {"conn_type": "ftp", "host": "g", "schema": ""},
+        },
+    )
