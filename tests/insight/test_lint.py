@@ -81,8 +81,12 @@ CASES = {
         [("L7", "error", "description")],
     ),
     "the password as the login": (
-        postgres(login="correct-horse", password="correct-horse"),
-        [("L7", "error", "login")],
+        postgres(login="airflow", password="airflow"),
+        [("L7", "warning", "login")],
+    ),
+    "the password within the schema": (
+        postgres(schema="db?correct-horse", password="correct-horse"),
+        [("L7", "error", "schema")],
     ),
     "a private key where an option stands": (
         postgres({"options": PEM}),
@@ -237,6 +241,11 @@ def test_a_static_key_comes_with_the_steps_to_a_role(fields, word):
     assert word in remark.fix
 
 
+def test_a_document_in_place_of_options_is_looked_at_no_further_than_a_hundred_keys():
+    extra = {f"key{number}{'x' * 500}": 1 for number in range(5000)}
+    assert len(remarks(conn_type="kubernetes", extra=extra)) == 100
+
+
 def test_a_key_that_is_no_word_is_not_named():
     (remark,) = [
         one for one in remarks(conn_type="kubernetes", extra={"hunter 2 \x1b": "x"}) if one.rule == "L3"
@@ -256,6 +265,7 @@ def test_a_key_that_is_no_word_is_not_named():
         "AccountName=a;AccountKey=Zm9vYmFyYmF6;",
         "https://acme.blob.core.windows.net/c?sv=2024&sig=abc%2Fdef",
         "Server=db;Pwd=hunter2",
+        "Server=db;Pwd=xhunter2",
         "ghp_" + "a" * 36,
         "eyJhbGciOiJI.eyJzdWIiOiIx.c2lnbmF0dXJl",
         "glpat-" + "a" * 20,

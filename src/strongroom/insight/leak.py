@@ -22,7 +22,7 @@ _ASSIGNED = re.compile(
     re.IGNORECASE,
 )
 _NOT_A_VALUE = re.compile(
-    r"[*.x<{\[$%(].*|(?:see|ask|none|null|true|false|in|the|is|from|via)\b.*", re.IGNORECASE
+    r"[*.<{\[$%(].*|x{3,}.*|(?:see|ask|none|null|true|false|in|the|is|from|via)\b.*", re.IGNORECASE
 )
 _SHAPES = (
     ("a private key", re.compile(r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY-----")),

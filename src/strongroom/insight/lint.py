@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from strongroom.errors import InvalidInputError
@@ -34,6 +35,8 @@ __all__ = ["lint"]
 
 _LIKE = 0.75  # how alike two keys are where the type reads no others
 _VERY_LIKE = 0.87  # and where others are handed on, so that most of them are meant
+_MAX_KEY = 60  # characters of a key that may be an option
+_MAX_UNREAD = 100  # keys that are looked at: more are no options but a document
 _BOOLEANS = {"1": "true", "yes": "true", "on": "true", "0": "false", "no": "false", "off": "false"}
 
 
@@ -91,16 +94,16 @@ def _type(sheet: Sheet, nearest: tuple[str, ...]) -> Iterator[Remark]:
 
 def _misspelt(sheet: Sheet, kind: ConnectionType) -> Iterator[Remark]:
     names = tuple(one.name for one in kind.extras)
-    for key, read in sheet.read.items():
-        if read is not None:
-            continue
+    unread = (key for key, read in sheet.read.items() if read is None)
+    for key in islice(unread, _MAX_UNREAD):
         path, spelling = path_of(key), sheet.spelling(key)
         sibling = kind.extra_field(key)
         if sibling is not None:
             what = f"{path} is what other types read; {kind.name} reads extra.{sibling.name}"
             yield Remark("L3", "warning", path, what, f"call it {sibling.name}")
             continue
-        near = _near(spelling, names, _VERY_LIKE if kind.others else _LIKE)
+        likeness = _VERY_LIKE if kind.others else _LIKE
+        near = _near(spelling, names, likeness) if len(spelling) <= _MAX_KEY else None
         if near is not None:
             what = f"{path} is no option of {kind.name}"
             yield Remark("L3", "warning", path, what, f"did you mean {near}?")

@@ -67,9 +67,12 @@ def remarks(sheet: Sheet) -> Iterator[Remark]:
 def _exposed(sheet: Sheet) -> Iterator[Remark]:
     password = sheet.standard.get("password")
     for path, text in _plain_texts(sheet):
-        kind = kind_of_secret(text)
-        if kind is None and _holds(text, password):
-            kind = "the password itself"
+        if text == password:
+            # Often both are the word of an example; a token in both places is worse.
+            what = f"{path} is the same as the password, and shown"
+            yield Remark("L7", "warning", path, what, "choose a password that nobody can read off")
+            continue
+        kind = kind_of_secret(text) or ("the password itself" if _holds(text, password) else None)
         if kind is not None:
             yield Remark(
                 "L7",

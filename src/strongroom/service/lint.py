@@ -55,6 +55,7 @@ class Linter:
 
     def __init__(self, kinds: Kinds) -> None:
         self._kinds = kinds
+        self._asked: dict[str, tuple[ConnectionType | None, tuple[str, ...]]] = {}
 
     def remarks(
         self, connection: Connection, *, has_references: bool = False, extends: bool = False
@@ -114,6 +115,11 @@ class Linter:
 
     def _known(self, name: str) -> tuple[ConnectionType | None, tuple[str, ...]]:
         """Give the type that *name* exactly is, or else the nearest names."""
+        if name not in self._asked:
+            self._asked[name] = self._ask(name)
+        return self._asked[name]
+
+    def _ask(self, name: str) -> tuple[ConnectionType | None, tuple[str, ...]]:
         try:
             found = self._kinds.find(name)
         except InvalidInputError:
