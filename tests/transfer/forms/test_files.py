@@ -340,7 +340,7 @@ def test_airflows_environment_and_file_are_read_by_name():
         '{"a": {"conn_type": "http", "host": "h"}, "b": "ftp://g"}',
         "airflow-json",
         {
-            "a": {"conn_type": "http", "host": "h", "schema": ""},
+            "a": {"conn_type": "http", "host": "h"},
             "b": {"conn_type": "ftp", "host": "g", "schema": ""},
         },
     )

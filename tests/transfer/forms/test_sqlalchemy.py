@@ -1,9 +1,13 @@
 """SQLAlchemy URLs, from the pages of SQLAlchemy and of the dialects."""
 
+from urllib.parse import unquote
+
 import pytest
 
 from form_cases import check, check_refused
-from strongroom.transfer.forms import read_any
+from strongroom.model.connection import Connection
+from strongroom.model.secret import Secret
+from strongroom.transfer.forms import read_any, write_any
 
 HOST = {"host": "localhost", "login": "scott", "password": "tiger"}
 CASES = [
@@ -240,6 +244,18 @@ def test_a_url_that_airflow_reads_as_it_is_meant_is_airflows(text):
 )
 def test_a_broken_url_is_refused(text, match):
     check_refused(text, "sqlalchemy", match)
+
+
+@pytest.mark.parametrize("conn_type", ["postgres", "mysql", "mssql", "vertica"])
+def test_sqlalchemy_itself_reads_the_same_of_what_is_written(conn_type):
+    engine = pytest.importorskip("sqlalchemy.engine")
+    odd = "p@s/s:w#o?r%d &+é"
+    made = Connection(
+        conn_type=conn_type, host="::1", port=1, login=odd, password=Secret(odd), schema="d/b c"
+    )
+    url = engine.make_url(write_any(made, "sqlalchemy").reveal())
+    theirs = (url.host, url.port, url.username, url.password, unquote(url.database))
+    assert theirs == ("::1", 1, odd, odd, "d/b c")
 
 
 def test_what_airflow_has_no_place_for_is_told():
