@@ -326,6 +326,19 @@ def test_variables_of_several_programs_are_several_connections():
     )
 
 
+def test_a_variable_may_hold_any_form_of_one_line():
+    check(
+        "export STORAGE_CONNECTION_STRING=DefaultEndpointsProtocol=https;AccountName=a;AccountKey=a2V5==",
+        "env",
+        {"conn_type": "wasb", "login": "a", "password": "a2V5=="},
+    )
+    check("X_DSN=host=h password=a;b", "env", {"conn_type": "postgres", "host": "h", "password": "a;b"})
+
+
+def test_a_bus_with_a_signature_is_no_storage():
+    assert read_any("Endpoint=sb://n.servicebus.windows.net/;SharedAccessSignature=s").form == "azure-bus"
+
+
 def test_a_variable_never_holds_an_environment_again():
     check_refused("A_URL=B_URL=C_URL=x", None, "no form fits")
 

@@ -36,7 +36,7 @@ def _pairs(text: str) -> dict[str, Pair]:
 
 def _misfit_storage(look: Look) -> str | None:
     keys = look.keywords
-    if "driver" in keys or not keys & _HEADS:
+    if keys & {"driver", "endpoint"} or not keys & _HEADS:
         return "has no AccountName=, BlobEndpoint= or SharedAccessSignature= between semicolons"
     return None
 

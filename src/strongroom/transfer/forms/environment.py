@@ -175,7 +175,7 @@ def _known(names: frozenset[str]) -> bool:
 def _misfit(look: Look) -> str | None:
     if any(name.startswith("AIRFLOW_CONN_") for name in look.names):
         return "is Airflow's environment"
-    if not look.names or look.command in PROGRAMS or look.keywords & {"accountname", "driver"}:
+    if not look.names or look.command in PROGRAMS:
         return "is no list of NAME=value"
     return None if _known(look.names) else "has no variable that a known program reads"
 

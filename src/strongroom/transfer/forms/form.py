@@ -30,6 +30,7 @@ __all__ = ["MAX_LINE", "Form", "Found", "Look", "connection", "port_of", "refuse
 MAX_LINE = 65_536  # characters of a command or of a look at structure; longer texts are files of a form
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-_]{0,63})://")
 _PAIR = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=")
+_VARIABLE = re.compile(r"(?:export[ \t]+)?[A-Z][A-Z0-9_]*_(?:URL|URI|DSN|CONNECTION_STRING)=")
 _KEYWORD = re.compile(r"[ \t]*([A-Za-z][A-Za-z0-9_ .]{0,60}?)[ \t]*=")
 _PREFIXED = re.compile(r"(?:\$[ \t]+)?(?:[A-Za-z_][A-Za-z0-9_]*=(?:'[^']*'|\"[^\"]*\"|[^\s'\"]*)[ \t]+)*")
 _WORD = re.compile(r"[\w./+-]{1,255}(?=\s|$)")
@@ -80,7 +81,8 @@ class Look:
     @cached_property
     def keywords(self) -> frozenset[str]:
         """What stands before the `=` in each part between semicolons, in lower case, without blanks."""
-        if len(self.text) > MAX_LINE or self.scheme or "\n" in self.text:
+        is_other = self.scheme or "\n" in self.text or _VARIABLE.match(self.text)
+        if len(self.text) > MAX_LINE or is_other:
             return frozenset()
         found = (_KEYWORD.match(part) for part in self.text.split(";"))
         return frozenset(match[1].lower().replace(" ", "") for match in found if match)

@@ -25,6 +25,7 @@ __all__ = ["FORM"]
 _KIND = re.compile(r"^kind:[ \t]*[\"']?Config[\"']?[ \t]*(?:#.*)?$", re.MULTILINE)
 _CONTEXTS = re.compile(r"^contexts:", re.MULTILINE)
 _MAX_CONTEXTS = 1000
+_MAX_LINES = 20_000
 _FILES = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
 
 
@@ -39,6 +40,8 @@ def _parse(text: str, _dialect: Dialect) -> Found:
     # Of a line that is longer no key or certificate needs, the YAML reader takes too long.
     if any(len(line) > MAX_LINE for line in text.splitlines()):
         raise refused(f"a line has more than {MAX_LINE} characters")
+    if text.count("\n") > _MAX_LINES:
+        raise refused(f"there are more than {_MAX_LINES} lines")
     file = parse_yaml(text)
     if not isinstance(file, dict):
         raise refused("is no object of clusters, users and contexts", offset=0)
