@@ -169,6 +169,21 @@ def _redis(command: Command) -> Found:
     return Found({None: found}, (*_told(options), *_asked(found)))
 
 
+def _headers(arguments: tuple[str, ...]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Give the headers, which may be several, and the other arguments."""
+    headers: dict[str, str] = {}
+    kept: list[str] = []
+    queue = list(reversed(arguments))
+    while queue:
+        word = queue.pop()
+        if word in ("-H", "--header") and queue:
+            name, _, value = queue.pop().partition(":")
+            headers[name.strip()] = value.strip()
+        else:
+            kept.append(word)
+    return headers, tuple(kept)
+
+
 def _curl(command: Command) -> Found:
     flags = {
         "-k": "insecure",
@@ -180,17 +195,8 @@ def _curl(command: Command) -> Found:
         "-v": "",
         "-f": "",
     }
-    headers: dict[str, str] = {}
-    arguments = list(command.arguments)
-    kept: list[str] = []
-    while arguments:
-        word = arguments.pop(0)
-        if word in ("-H", "--header") and arguments:
-            name, _, value = arguments.pop(0).partition(":")
-            headers[name.strip()] = value.strip()
-        else:
-            kept.append(word)
-    options = parse_options(tuple(kept), _CURL, flags=flags)
+    headers, kept = _headers(command.arguments)
+    options = parse_options(kept, _CURL, flags=flags)
     said: dict[str, Any] = dict(options.values)
     address = said.pop("url", None) or (options.rest[0] if options.rest else "")
     found, notes = web.of_address(address if "://" in address else f"http://{address}")

@@ -119,16 +119,7 @@ def of_url(kind: Kind, rest: str, offset: int) -> list[Any]:
     # These drivers decode parameters as forms are, so that `+` is a blank.
     query = query_of(url.query, offset, plus=True)
     user, password = query.pop("user", url.login), query.pop("password", url.password)
-    names = {key.lower(): name for key, name in kind.names.items()}
-    extra = _own_flags(kind, query)
-    left = 0
-    for key, value in query.items():
-        name = names.get(key.lower())
-        translated = kind.values.get(name or "", {})
-        if name is None or (translated and value not in translated):
-            left += 1
-        else:
-            extra[name] = translated.get(value, value)
+    extra, left = _translated(kind, query)
     path = decoded(url.path or "", offset)
     hosts = ",".join(host for host, _ in url.hosts)
     ports = ["" if port is None else str(port) for _, port in url.hosts]
@@ -144,6 +135,21 @@ def of_url(kind: Kind, rest: str, offset: int) -> list[Any]:
         hosts, notes = url.hosts[0][0], [*notes, "only the first host was taken: Airflow's driver knows one"]
     fields = {"host": hosts, "port": ports[0], "schema": path, "login": user, "password": password}
     return [connection(kind.conn_type, typed(kind.conn_type, extra), **fields), *notes]
+
+
+def _translated(kind: Kind, query: dict[str, str]) -> tuple[dict[str, str], int]:
+    """Give extra as Airflow's driver calls it, and how many parameters have no counterpart."""
+    names = {key.lower(): name for key, name in kind.names.items()}
+    extra = _own_flags(kind, query)
+    left = 0
+    for key, value in query.items():
+        name = names.get(key.lower())
+        values = kind.values.get(name or "", {})
+        if name is None or (values and value not in values):
+            left += 1
+        else:
+            extra[name] = values.get(value, value)
+    return extra, left
 
 
 def _split(rest: str, offset: int) -> Url:

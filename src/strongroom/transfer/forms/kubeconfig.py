@@ -46,7 +46,6 @@ def _parse(text: str, _dialect: Dialect) -> Found:
     if not isinstance(file, dict):
         raise refused("is no object of clusters, users and contexts", offset=0)
     contexts, clusters, users = (_by_name(file, name) for name in ("contexts", "clusters", "users"))
-    inner = {"contexts": "context", "clusters": "cluster", "users": "user"}
     if not contexts:
         raise refused("there is no context", offset=0)
     if len(contexts) > _MAX_CONTEXTS:
@@ -54,21 +53,28 @@ def _parse(text: str, _dialect: Dialect) -> Found:
     found: dict[str | None, Connection] = {}
     notes: dict[str, None] = {}
     for name, row in contexts.items():
-        context = row.get(inner["contexts"])
-        if not isinstance(context, dict):
-            raise refused("a context is no object")
-        cluster, user = clusters.get(str(context.get("cluster"))), users.get(str(context.get("user")))
-        if cluster is None:
-            raise refused("a context names a cluster that is not there")
-        rows = {"contexts": [row], "clusters": [cluster], "users": [] if user is None else [user]}
-        notes |= dict.fromkeys(_notes(cluster.get("cluster"), user.get("user") if user else None))
-        whole = {"apiVersion": "v1", "kind": "Config", "current-context": name, **rows}
-        extra = {"kube_config": _json(whole), "cluster_context": name}
-        namespace = context.get("namespace")
-        if isinstance(namespace, str) and namespace:
-            extra["namespace"] = namespace
-        found[name] = connection("kubernetes", extra)
+        found[name], more = _connection(name, row, clusters, users)
+        notes |= dict.fromkeys(more)
     return Found(found, tuple(notes))
+
+
+def _connection(
+    name: str, row: dict[str, Any], clusters: Mapping[str, Any], users: Mapping[str, Any]
+) -> tuple[Connection, list[str]]:
+    """Give the connection of one context, with its cluster and user alone, and warnings."""
+    context = row.get("context")
+    if not isinstance(context, dict):
+        raise refused("a context is no object")
+    cluster, user = clusters.get(str(context.get("cluster"))), users.get(str(context.get("user")))
+    if cluster is None:
+        raise refused("a context names a cluster that is not there")
+    rows = {"contexts": [row], "clusters": [cluster], "users": [] if user is None else [user]}
+    whole = {"apiVersion": "v1", "kind": "Config", "current-context": name, **rows}
+    extra = {"kube_config": _json(whole), "cluster_context": name}
+    namespace = context.get("namespace")
+    if isinstance(namespace, str) and namespace:
+        extra["namespace"] = namespace
+    return connection("kubernetes", extra), _notes(cluster.get("cluster"), user.get("user") if user else None)
 
 
 def _json(value: object) -> str:

@@ -135,13 +135,16 @@ def parse_options(
                 raise refused("an option has no value")
             value = queue.pop()
         field = takes.get(name, flags.get(name))
-        if field is None:
-            unknown += 1
-        elif field:
-            if field in values:
-                raise refused("an option stands twice", hint="keep one of the two")
-            values[field] = value or ""
+        unknown += field is None
+        if field:
+            _keep(values, field, value or "")
     return Options(values, tuple(rest), unknown)
+
+
+def _keep(values: dict[str, str], field: str, value: str) -> None:
+    if field in values:
+        raise refused("an option stands twice", hint="keep one of the two")
+    values[field] = value
 
 
 def _option(word: str, takes: Mapping[str, str], attached: frozenset[str]) -> tuple[str, str | None]:
