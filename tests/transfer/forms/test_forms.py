@@ -70,7 +70,8 @@ def test_any_garbage_is_read_or_refused_with_a_place_inside_it(text, form):
 def test_no_refusal_and_no_warning_repeats_any_of_the_text(data, name, form):
     example = FORMS[name].example
     at = data.draw(st.integers(0, len(example)))
-    text = example[:at] + data.draw(st.sampled_from(["", *MARKS])) + CANARY + example[at:]
+    marks = st.sampled_from(["", *MARKS])
+    text = example[:at] + data.draw(marks) + CANARY + data.draw(marks) + example[at:]
     try:
         read = read_any(text, form=name if form else None)
     except InvalidInputError as error:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from strongroom import catalog
 from strongroom.errors import InvalidInputError
 from strongroom.model.connection import Connection
-from strongroom.model.document import connection_of, parse_connections
-from strongroom.model.dotenv import format_value, read_lines
+from strongroom.model.document import connection_of
+from strongroom.model.dotenv import format_value
 from strongroom.transfer.forms import libpq_uri, sqlalchemy
-from strongroom.transfer.forms.form import Form, Found, Look, refused
+from strongroom.transfer.forms.form import Form, Found, Look, lines_of, refused
 
 if TYPE_CHECKING:
     from strongroom.model.connection import Dialect
@@ -29,6 +29,7 @@ _FIELDS = frozenset(
     {"conn_type", "host", "login", "password", "schema", "port", "extra", "uri", "description"}
 )
 _PREFIX = "AIRFLOW_CONN_"
+_NAMELESS = "connection"
 _NAME = re.compile(r"[A-Z0-9_]+")
 # Schemes that have a form of their own, because Airflow's hooks do not find there what the URL says.
 _ELSEWHERE = frozenset({"mongodb", "mongodb+srv", "amqp", "amqps", "redis", "rediss", "unix", "https", "sb"})
@@ -54,6 +55,15 @@ def _format_uri(connection: Connection, _name: str) -> str:
 
 def _found(connections: dict[str | None, Connection]) -> Found:
     return Found(connections, tuple(dict.fromkeys(filter(None, map(_of_no_type, connections.values())))))
+
+
+def _one(raw: object, dialect: Dialect, offset: int | None = None) -> Connection:
+    """Read one entry of several; its refusal names none: a paste has anything where a name belongs."""
+    try:
+        return connection_of(_NAMELESS, raw, dialect)
+    except InvalidInputError as error:
+        told, rule, hint = str(error).replace(f'"{_NAMELESS}"', "one of them"), error.rule, error.hint
+    raise InvalidInputError(told, rule=rule, hint=hint, offset=offset)
 
 
 def _of_no_type(connection: Connection) -> str:
@@ -100,9 +110,7 @@ def _is_file(look: Look) -> bool:
 def _parse_json(text: str, dialect: Dialect) -> Found:
     look = Look(text)
     if look.document is not None and not (look.document.keys() & _FIELDS) and _is_file(look):
-        file = parse_connections(text, "json", dialect)
-        named: dict[str | None, Connection] = {**file}  # type: ignore[dict-item]  # a str is one of the two
-        return _found(named)
+        return _found({name: _one(raw, dialect) for name, raw in look.document.items()})
     if not text.startswith("{"):
         raise refused("is no JSON object", offset=0)
     return _found({None: Connection.parse(text, dialect)})
@@ -133,7 +141,7 @@ def _is_no_env(look: Look) -> str | None:
 def _parse_env(text: str, dialect: Dialect) -> Found:
     found: dict[str | None, Connection] = {}
     others = 0
-    for line in read_lines(text):
+    for line in lines_of(text):
         key = line.name.removeprefix("-e ").strip()
         if line.fault or not key.startswith(_PREFIX) or key == _PREFIX:
             others += 1
@@ -141,11 +149,7 @@ def _parse_env(text: str, dialect: Dialect) -> Found:
         name = key.removeprefix(_PREFIX).lower()
         if name in found:
             raise refused("a connection stands twice", offset=line.offset)
-        try:
-            found[name] = connection_of(name, line.value, dialect)
-        except InvalidInputError as error:
-            error.offset = line.offset
-            raise
+        found[name] = _one(line.value, dialect, line.offset)
     if not found:
         raise refused(f"there is no line {_PREFIX}…=", offset=0)
     passed = (f"{others} other line{'s' if others > 1 else ''} passed over",) if others else ()

@@ -14,10 +14,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from strongroom.errors import InvalidInputError
-from strongroom.model.dotenv import read_lines
 from strongroom.transfer.forms.aws import of_keys
 from strongroom.transfer.forms.command import PG_VARIABLES, PROGRAMS
-from strongroom.transfer.forms.form import Form, Found, Look, connection, port_of, refused, typed
+from strongroom.transfer.forms.form import Form, Found, Look, connection, lines_of, port_of, refused, typed
 from strongroom.transfer.forms.libpq import of_parameters
 
 if TYPE_CHECKING:
@@ -190,7 +189,7 @@ def form_of(read: Callable[[str, Dialect], Connection]) -> Form:
 
     def parse(text: str, dialect: Dialect) -> Found:
         given: dict[str, str] = {}
-        for line in read_lines(text):
+        for line in lines_of(text):
             name = line.name.strip().removeprefix("set ").removeprefix("export ").strip()
             if line.fault == "no value":
                 continue  # a variable that is empty says nothing

@@ -21,11 +21,12 @@ from typing import Any, NamedTuple
 from strongroom import catalog
 from strongroom.errors import InvalidInputError
 from strongroom.model.connection import Connection, Dialect
+from strongroom.model.dotenv import Line, read_lines
 from strongroom.model.extra import Extra
 from strongroom.model.jsontext import decode
 from strongroom.model.secret import Secret
 
-__all__ = ["MAX_LINE", "Form", "Found", "Look", "connection", "port_of", "refused", "typed"]
+__all__ = ["MAX_LINE", "Form", "Found", "Look", "connection", "lines_of", "port_of", "refused", "typed"]
 
 MAX_LINE = 65_536  # characters of a command or of a look at structure; longer texts are files of a form
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-_]{0,63})://")
@@ -171,6 +172,20 @@ def port_of(text: str, offset: int | None = None) -> int | None:
     if not _DIGITS.fullmatch(text) or int(text) > _MAX_PORT:
         raise refused(f"the port is not a whole number from 0 to {_MAX_PORT}", offset=offset)
     return int(text)
+
+
+def lines_of(text: str) -> list[Line]:
+    """
+    Give the lines of an environment, as `.env` holds them.
+
+    Raises:
+        InvalidInputError: a quoted value has no end, or text follows it; unlike `read_lines` it names none.
+    """
+    try:
+        return list(read_lines(text))
+    except InvalidInputError as error:
+        offset = error.offset
+    raise refused("a quoted value has no end, or text follows it", offset=offset)
 
 
 def typed(conn_type: str, pairs: Mapping[str, str] | Sequence[tuple[str, str]]) -> dict[str, Any]:
