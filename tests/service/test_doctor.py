@@ -277,6 +277,19 @@ def test_a_deep_look_is_recorded_and_a_plain_one_reads_nothing(project):
     assert "read" in _acts(project)
 
 
+def test_a_deep_look_tells_by_rule_which_connections_lint_warns_of(project):
+    project.put(Ref("connection", "one"), f'{{"conn_type": "postgres", "host": "svc:{CANARY}@h"}}')
+    project.put(
+        Ref("connection", "two"), '{"conn_type": "postgres", "host": "h", "extra": {"sslmode": "disable"}}'
+    )
+    found = [one for one in project.examine(is_deep=True) if one.name == "connection-lint"]
+    assert [(one.level, one.what) for one in found] == [
+        ("error", "L7 exposed-secret: the connections one"),
+        ("warning", "L13 dangerous: the connections two"),
+    ]
+    assert CANARY not in repr(found)
+
+
 def _acts(project) -> set[str]:
     with open_room(environ=project.environ, cwd=project.work) as room:
         return {record.action for record in room.audit.tail(50)}

@@ -407,7 +407,14 @@ def test_a_fix_that_is_typed_mends_what_it_is_for_whatever_a_stranger_named_the_
 
 
 # Found on parts that no project has by itself; each has its test in test_doctor.py.
-ELSEWHERE = {"ending-certificate", "ending-token", "missing-extra", "not-listable", "owned-by-another"}
+ELSEWHERE = {
+    "connection-lint",
+    "ending-certificate",
+    "ending-token",
+    "missing-extra",
+    "not-listable",
+    "owned-by-another",
+}
 
 
 def _headings() -> list[str]:

@@ -17,6 +17,7 @@ import typer
 from strongroom.cli import intake, terminal
 from strongroom.cli.app import command, noun
 from strongroom.cli.entry import Comment, Force, To, Yes
+from strongroom.cli.lint import linter_of
 from strongroom.cli.output import Column, sentence, show_rows, write
 from strongroom.cli.session import Session, ask_passphrase
 from strongroom.cli.transfer import (
@@ -24,6 +25,7 @@ from strongroom.cli.transfer import (
     NAME_COLUMNS,
     counted,
     facts_of_report,
+    looks_wrong,
     renames_said,
     rows_of_lines,
     rows_of_names,
@@ -146,6 +148,7 @@ def import_(
         key_env=key_env,
     )
     options = ImportOptions(
+        check=linter_of(session).remarks,
         on_existing="overwrite" if overwrite else on_existing,
         rename=renames_said(rename or (), rename_file),
         keep_going=keep_going,
@@ -294,7 +297,7 @@ def _summary(reports: Sequence[Report], options: ImportOptions) -> str:
         count for report in reports for state, count in report.states.items() if state == "plain text"
     )
     parts += [f"{plain:,} stand in plain text in Airflow's database"] if plain else []
-    return ", ".join(parts)
+    return ", ".join(parts) + looks_wrong(reports[0])
 
 
 def _both(counts: Sequence[int]) -> str:

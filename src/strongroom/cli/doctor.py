@@ -41,7 +41,7 @@ def doctor(
     ] = None,
     is_deep: Annotated[
         bool,
-        typer.Option("--deep", help="Also read connections, each recorded, for keys of clouds in them."),
+        typer.Option("--deep", help="Also read connections, each recorded, and look at them (docs/lint.md)."),
     ] = False,
     is_bundle: Annotated[
         bool, typer.Option("--bundle", help="Write a support file without secrets, names and hosts.")

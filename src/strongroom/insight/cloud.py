@@ -18,31 +18,8 @@ from strongroom.insight.scan import text_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from strongroom.model.connection import Connection
+__all__ = ["connection_keys", "environment_keys"]
 
-__all__ = ["CLOUD_TYPES", "connection_keys", "environment_keys", "static_key"]
-
-_AWS = frozenset({"aws", "emr", "redshift", "athena", "sagemaker", "s3"})
-_GOOGLE = frozenset({"google_cloud_platform", "gcpbigquery", "gcpssh", "gcpcloudsql", "gcpcloudsqldb"})
-_AZURE = frozenset(
-    {
-        "azure", "wasb", "adls", "azure_batch", "azure_container_instance", "azure_container_registry",
-        "azure_cosmos", "azure_data_explorer", "azure_data_factory", "azure_data_lake", "azure_fileshare",
-        "azure_service_bus", "azure_synapse", "msgraph", "powerbi",
-    }
-)  # fmt: skip
-CLOUD_TYPES = _AWS | _GOOGLE | _AZURE
-"""Types of connections, as Airflow normalises them, that may log in by a role of the cloud."""
-
-_GOOGLE_KEYS = ("keyfile_dict", "extra__google_cloud_platform__keyfile_dict", "key_path")
-_AZURE_KEYS = (
-    "client_secret",
-    "account_key",
-    "shared_access_key",
-    "connection_string",
-    "sas_token",
-    "key_json",
-)
 _ROLE = {
     "AWS": "a role: of the machine or pod, or role_arn; leave key id and secret out",
     "Google Cloud": "the service account of the machine, or workload identity; leave the key file out",
@@ -98,21 +75,6 @@ def _type_of(path: Path) -> object:
 
 
 # --- connections -----------------------------------------------------------------------------------
-
-
-def static_key(connection: Connection) -> str | None:
-    """Give which cloud's static key *connection* logs in with, by its type and which fields are set."""
-    kind = (connection.conn_type or "").lower()
-    extra: Mapping[str, object] = connection.extra or {}
-    has_password = connection.password is not None and bool(connection.login)
-    if kind in _AWS:
-        has_keys = "aws_secret_access_key" in extra or (has_password and kind in {"aws", "emr"})
-        return "AWS" if has_keys and "aws_session_token" not in extra else None
-    if kind in _GOOGLE:
-        return "Google Cloud" if any(key in extra for key in _GOOGLE_KEYS) else None
-    if kind in _AZURE:
-        return "Azure" if has_password or any(key in extra for key in _AZURE_KEYS) else None
-    return None
 
 
 def connection_keys(found: Mapping[str, list[str]]) -> Iterator[Finding]:

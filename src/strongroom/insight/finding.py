@@ -22,14 +22,14 @@ LEVELS: tuple[Level, ...] = ("error", "warning", "note", "ok")
 """Worst first."""
 
 NAMES = (
-    "audit-log", "backend-trouble", "check-failed", "clash", "empty-fernet-key", "ending-certificate",
-    "ending-token", "expired-entry", "expiring-entry", "falls-through", "follows-links", "key-beside-store",
-    "literal-in-dag", "literal-in-image", "local-owner", "long-absent-ttl", "long-stale", "long-ttl",
-    "missing-extra", "no-store", "not-listable", "owned-by-another", "plain-http", "plain-text-metastore",
-    "readable-by-others", "reminder-due", "room-closed", "scan-incomplete", "secret-in-environment",
-    "secret-in-git", "settings-file", "shadowed", "single-key", "static-cloud-key", "tampered-entry",
-    "tls-unverified", "token-in-backend-kwargs", "unparsable-entry", "vault-token-in-environment",
-    "wrong-fernet-key",
+    "audit-log", "backend-trouble", "check-failed", "clash", "connection-lint", "empty-fernet-key",
+    "ending-certificate", "ending-token", "expired-entry", "expiring-entry", "falls-through",
+    "follows-links", "key-beside-store", "literal-in-dag", "literal-in-image", "local-owner",
+    "long-absent-ttl", "long-stale", "long-ttl", "missing-extra", "no-store", "not-listable",
+    "owned-by-another", "plain-http", "plain-text-metastore", "readable-by-others", "reminder-due",
+    "room-closed", "scan-incomplete", "secret-in-environment", "secret-in-git", "settings-file",
+    "shadowed", "single-key", "static-cloud-key", "tampered-entry", "tls-unverified",
+    "token-in-backend-kwargs", "unparsable-entry", "vault-token-in-environment", "wrong-fernet-key",
 )  # fmt: skip
 """Every kind of finding, each a section of docs/doctor.md. Names are kept: scripts select by them."""
 

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,13 +30,14 @@ from strongroom.errors import BackendConfigError, StrongroomError
 from strongroom.insight import airflow, bounds, cloud, hygiene
 from strongroom.insight.finding import LEVELS, NAMES, Finding, Surroundings, failed
 from strongroom.service.audit import AuditTrail
+from strongroom.service.kinds import Kinds
+from strongroom.service.lint import Linter
 from strongroom.service.room import Room
 from strongroom.service.symptoms import look_at_audit, look_at_room, look_deep
 from strongroom.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 __all__ = ["NAMES", "Case", "Doctor", "Finding"]
 
@@ -84,14 +86,15 @@ class Doctor:
         Give all findings, worst first. Trouble of a part is a finding, not an error.
 
         Args:
-            is_deep: also read the connections whose type or wording only their value tells; each is
-                recorded as a read.
+            is_deep: also read connections and look at them by the rules of docs/lint.md; each is recorded
+                as a read.
             only: names of findings; () for all.
         """
         looks = [*self._outside(), *self._inside()]
         room = self.case.room
         if is_deep and room is not None:
-            looks.append(_Look("the connections", lambda: look_deep(room), DEEP_SECONDS))
+            linter = self._linter()
+            looks.append(_Look("the connections", lambda: look_deep(room, linter), DEEP_SECONDS))
         bench = Bulkhead("the doctor", threads=len(looks) + 1)
         try:
             begun = [_begin(bench, look) for look in looks]
@@ -113,6 +116,13 @@ class Doctor:
 
     def __exit__(self, *_details: object) -> None:
         self.close()
+
+    def _linter(self) -> Linter:
+        settings, around = self.case.settings, self.case.around
+        cache = settings.store.path.parent / "cache" if settings is not None else Path()
+        # Without a search path no Airflow is found, and our own types are all there is.
+        environ = around.environ if around is not None and settings is not None else {}
+        return Linter(Kinds(environ, cache=cache))
 
     def _outside(self) -> list[_Look]:
         """Give the looks that need no open room."""

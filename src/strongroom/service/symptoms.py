@@ -11,18 +11,23 @@ from typing import TYPE_CHECKING
 
 from strongroom.errors import MalformedEntryError, StrongroomError
 from strongroom.insight import cloud
+from strongroom.insight.credential import CLOUD_TYPES, static_key
 from strongroom.insight.finding import Finding, failed, named
+from strongroom.insight.remark import RULES
 from strongroom.model.entry import EntryState
+from strongroom.model.ref import Ref
 from strongroom.service.inventory import Choice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
     from strongroom.backend import Health
+    from strongroom.insight.remark import Weight
     from strongroom.service.audit import AuditTrail
     from strongroom.service.inventory import Row, Tally
+    from strongroom.service.lint import Linter
     from strongroom.service.room import Room
 
 __all__ = ["look_at_audit", "look_at_room", "look_deep"]
@@ -193,26 +198,33 @@ def _told(row: Row) -> str:
     return f"{row.ref}{hidden}{problem}"
 
 
-def look_deep(room: Room) -> Iterator[Finding]:
+def look_deep(room: Room, linter: Linter) -> Iterator[Finding]:
     """
-    Read the connections whose listing tells too little, each recorded as a read: give those that do not
-    parse, or log in with a static key of a cloud.
+    Read connections, those of clouds first, each recorded as a read: give those that do not parse, log in
+    with a static key of a cloud, or are written in a way that docs/lint.md warns of.
     """
     static: dict[str, list[str]] = {}
     broken: list[str] = []
+    linted: dict[tuple[str, Weight], list[str]] = {}
     unread = 0
-    rows = [row for page in room.inventory.pages("connection") for row in page if _is_telling(row)]
+    rows = [row for page in room.inventory.pages("connection") for row in page if not row.state.is_problem]
+    rows.sort(key=_is_of_cloud, reverse=True)
     for row in rows[:_MAX_READ]:
         try:
-            found = cloud.static_key(room.lookup.connection(row.ref.name, row.ref.team))
+            connection, remarks = linter.read(room, Ref("connection", row.ref.name, row.ref.team))
         except MalformedEntryError:
             broken.append(str(row.ref))
+            continue
         except StrongroomError:
             unread += 1
-        else:
-            if found is not None:
-                static.setdefault(found, []).append(row.ref.name)
+            continue
+        key = static_key(connection)
+        if key is not None:
+            static.setdefault(key.cloud, []).append(row.ref.name)
+        for rule, level in dict.fromkeys((remark.rule, remark.level) for remark in remarks):
+            linted.setdefault((rule, level), []).append(row.ref.name)
     yield from cloud.connection_keys(static)
+    yield from _linted(linted)
     if broken:
         what = f"cannot be read as what they are: {named(broken)}"
         yield Finding(name="unparsable-entry", level="error", what=what, fix="write them anew")
@@ -221,9 +233,21 @@ def look_deep(room: Room) -> Iterator[Finding]:
         yield failed("warning", f"{left} connections were not read")
 
 
-def _is_telling(row: Row) -> bool:
+def _linted(linted: Mapping[tuple[str, Weight], list[str]]) -> Iterator[Finding]:
+    """Give one finding for each rule of lint, with the connections it speaks of; notes are for lint alone."""
+    for (rule, level), names in sorted(linted.items()):
+        if level != "note" and rule != "L16":  # static keys have a finding of their own
+            yield Finding(
+                name="connection-lint",
+                level=level,
+                what=f"{rule} {RULES[rule]}: the connections {named(names)}",
+                fix="strongroom connections lint NAME says what and why; docs/lint.md",
+            )
+
+
+def _is_of_cloud(row: Row) -> bool:
     conn_type = row.metadata.conn_type
-    return not row.state.is_problem and (conn_type is None or conn_type.lower() in cloud.CLOUD_TYPES)
+    return conn_type is None or conn_type.lower() in CLOUD_TYPES
 
 
 def look_at_audit(trail: AuditTrail, store: Path) -> Iterator[Finding]:
