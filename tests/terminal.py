@@ -11,9 +11,13 @@ import subprocess
 import sys
 import termios
 from dataclasses import dataclass
+from pathlib import Path
+
+import strongroom
 
 _PROGRAM = (
     "import os, sys\n"
+    f"sys.path.insert(0, {str(Path(strongroom.__file__).parents[1])!r})  # the one under test, not another\n"
     "os.open(os.ttyname(0), os.O_RDWR)  # the first one a session opens becomes its own\n"
     "from strongroom.cli.main import run\n"
     "run()\n"
