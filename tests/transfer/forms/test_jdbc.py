@@ -229,6 +229,88 @@ CASES = [
         },
     ),
     ("jdbc:sqlite:/data/app.db", {"conn_type": "sqlite", "host": "/data/app.db"}),
+    (
+        "jdbc:postgresql://h/db?currentSchema=sales&options=-c%20statement_timeout=9000",
+        {
+            "conn_type": "postgres",
+            "host": "h",
+            "schema": "db",
+            "extra.options": "-c statement_timeout=9000 -c search_path=sales",
+        },
+    ),
+    ("jdbc:postgresql:/", {"conn_type": "postgres"}),
+    (
+        "jdbc:sqlserver://[::1]:1433;databaseName=d",
+        {"conn_type": "mssql", "host": "::1", "port": 1433, "schema": "d"},
+    ),
+    (
+        "jdbc:microsoft:sqlserver://h:1433;DatabaseName=d",
+        {"conn_type": "mssql", "host": "h", "port": 1433, "schema": "d"},
+    ),
+    (
+        "jdbc:jtds:sqlserver://h:1433/db;instance=i;user=u;password=hunter2",
+        {
+            "conn_type": "mssql",
+            "host": "h\\i",
+            "port": 1433,
+            "schema": "db",
+            "login": "u",
+            "password": "hunter2",
+        },
+    ),
+    (
+        "jdbc:oracle:thin:scott/tiger@tcps://adb.oraclecloud.com:1522/x_high?wallet_location=/w",
+        {
+            "conn_type": "oracle",
+            "login": "scott",
+            "password": "tiger",
+            "extra.dsn": "tcps://adb.oraclecloud.com:1522/x_high?wallet_location=/w",
+        },
+    ),
+    (
+        "jdbc:oracle:thin:@ldap://ldap.acme.com:7777/sales,cn=OracleContext,dc=com",
+        {"conn_type": "oracle", "extra.dsn": "ldap://ldap.acme.com:7777/sales,cn=OracleContext,dc=com"},
+    ),
+    (
+        "jdbc:redshift://h:5439/dev;UID=amazon;PWD=hunter2",
+        {
+            "conn_type": "redshift",
+            "host": "h",
+            "port": 5439,
+            "schema": "dev",
+            "login": "amazon",
+            "password": "hunter2",
+        },
+    ),
+    (
+        "jdbc:redshift:iam://examplecluster:us-west-2/dev",
+        {
+            "conn_type": "redshift",
+            "schema": "dev",
+            "extra.iam": True,
+            "extra.cluster_identifier": "examplecluster",
+            "extra.region": "us-west-2",
+        },
+    ),
+    (
+        "jdbc:snowflake://a.snowflakecomputing.com/?user=p&private_key_file=/k.p8&private_key_file_pwd=x",
+        {
+            "conn_type": "snowflake",
+            "login": "p",
+            "password": "x",
+            "extra.account": "a",
+            "extra.private_key_file": "/k.p8",
+        },
+    ),
+    (
+        "jdbc:databricks://h:443;httpPath=p;AuthMech=11;Auth_Flow=0;Auth_AccessToken=tok",
+        {"conn_type": "databricks", "host": "h", "password": "tok", "extra.http_path": "p"},
+    ),
+    (
+        "jdbc:ch:https://h:8443/db",
+        {"conn_type": "clickhouse", "host": "h", "port": 8443, "schema": "db", "extra.secure": True},
+    ),
+    ("jdbc:mysql+srv://h/db", {"conn_type": "jdbc", "host": "jdbc:mysql+srv://h/db"}),
     ("jdbc:derby://h:1527/db", {"conn_type": "jdbc", "host": "jdbc:derby://h:1527/db"}),
 ]
 
@@ -242,8 +324,16 @@ def test_a_url_of_a_drivers_page_says_the_connection(text, expected):
     ("text", "match"),
     [
         ("jdbc:", "no subprotocol"),
-        ("jdbc:derby://h/db;user=u;password=hunter2", "holds a user or password"),
-        ("jdbc:teradata://u:hunter2@h", "holds a user or password"),
+        ("jdbc:derby://h/db;user=u;password=hunter2", "holds a user, password or token"),
+        ("jdbc:teradata://u:hunter2@h", "holds a user, password or token"),
+        ("jdbc:teradata://h/DATABASE=d,USER=u,PASSWORD=hunter2", "holds a user, password or token"),
+        ("jdbc:awsathena://AwsRegion=us-east-1;SecretAccessKey=hunter2", "holds a user, password or token"),
+        ("jdbc:dremio:direct=h:31010;token=hunter2", "holds a user, password or token"),
+        ("jdbc:avatica:remote:url=http://h;avatica_password=hunter2", "holds a user, password or token"),
+        ("jdbc:db2://h:50000/d:user=u;password=p;sslKeyStorePassword=hunter2;", "in the host"),
+        ("jdbc:mysql://address=(host=h)(user=u)(password=hunter2)/db", "is not read"),
+        ("jdbc:sqlserver://u:hunter2@h;databaseName=d", "'@' stands in the host"),
+        ("jdbc:jtds:sybase://h/d", "does not follow"),
         ("jdbc:oracle:thin:h:1521", "no '@'"),
         ("jdbc:oracle:thin:@h:1521", "neither host:port:SID"),
         ("jdbc:hive2://zk1:2181,zk2:2181/;serviceDiscoveryMode=zooKeeper", "ZooKeeper"),

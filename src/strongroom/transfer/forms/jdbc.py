@@ -29,11 +29,12 @@ if TYPE_CHECKING:
 
 __all__ = ["FORM"]
 
-_START = re.compile(r"jdbc:([a-z0-9]{1,32})(?::([a-z]{1,32}(?=:)))?:", re.IGNORECASE)
-_HAS_SECRET = re.compile(r"[?&;:](?:password|pwd|user|uid|username)=", re.IGNORECASE)
+_START = re.compile(r"jdbc:([a-z0-9][a-z0-9+_-]{0,31})(?::([a-z]{1,32}(?=:)))?:", re.IGNORECASE)
 _ANY_USERINFO = re.compile(r"//[^/?#;@]{0,4096}@")
 _OWN: dict[str, Callable[[str, int], list[object]]] = {
     "sqlserver": own.sqlserver,
+    "microsoft": own.named(own.sqlserver, "sqlserver"),
+    "jtds": own.named(own.jtds, "sqlserver"),
     "oracle": own.oracle,
     "snowflake": own.snowflake,
     "hive2": own.hive,
@@ -42,6 +43,7 @@ _OWN: dict[str, Callable[[str, int], list[object]]] = {
     "db2": own.db2,
     "sqlite": own.sqlite,
 }
+_ADDRESS = re.compile(r"(?:address=)?\(", re.IGNORECASE)
 
 
 def _misfit(look: Look) -> str | None:
@@ -56,19 +58,31 @@ def _parse(text: str, _dialect: Dialect) -> Found:
     if name in _OWN:
         found, *notes = _OWN[name](text, head.end(1) + 1)
     elif name in KINDS:
-        # `loadbalance:` and its kin are told by the driver; Airflow's drivers have no such thing.
-        notes = ["the driver's way to choose a host is not carried over"] if head[2] else []
-        found, *more = dialects.of_url(KINDS[name], text[head.end() :], head.end())
-        notes += more
+        found, *notes = _of_kind(name, (head[2] or "").lower(), text, head.end())
     else:
         found, *notes = _unknown(text)
     return Found({None: found}, tuple(map(str, notes)))  # type: ignore[dict-item]  # the head is a connection
 
 
+def _of_kind(name: str, means: str, text: str, start: int) -> list[object]:
+    """Read a URL of the common grammar; *means* is what stands before its second colon."""
+    if _ADDRESS.match(text, start + 2):
+        # It may hold a login as well, which would end up in the host.
+        raise refused("a host written as (host=…)(port=…) is not read", offset=start, hint="write host:port")
+    kind = KINDS[name]
+    if name == "redshift" and means == "iam":
+        return own.redshift_iam(kind, text, start)
+    found, *notes = dialects.of_url(kind, text[start:], start, means=means)
+    if means and means not in dialects.PROTOCOLS:
+        # `loadbalance:` and its kin are told by the driver; Airflow's drivers have no such thing.
+        notes.insert(0, "the driver's way to choose a host is not carried over")
+    return [found, *notes]
+
+
 def _unknown(text: str) -> list[object]:
-    if _HAS_SECRET.search(text) or _ANY_USERINFO.search(text):
+    if own.SIGNS_IN.search(text) or _ANY_USERINFO.search(text):
         raise refused(
-            "the JDBC URL holds a user or password, and its grammar is not known",
+            "the JDBC URL holds a user, password or token, and its grammar is not known",
             hint="take them out of it, and give them as --conn-login and --password-stdin beside"
             " --conn-type jdbc --conn-host URL",
         )

@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from strongroom.transfer.forms.form import connection, typed
 from strongroom.transfer.forms.libpq import of_parameters
-from strongroom.transfer.forms.url import Url, decoded, query_of, split
+from strongroom.transfer.forms.pairs import parse_pairs
+from strongroom.transfer.forms.url import Url, decoded, query_of, quoted_query, split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["KINDS", "Kind", "left_out", "of_url"]
+__all__ = ["KINDS", "PROTOCOLS", "Kind", "left_out", "of_url"]
+
+PROTOCOLS = frozenset({"http", "https", "grpc", "tcp"})
+"""What `jdbc:ch:https:` and its kin name is no way to choose a host."""
 
 
 class Kind(NamedTuple):
@@ -51,6 +55,7 @@ _POSTGRES = {
     "channelBinding": "channel_binding",
     "kerberosServerName": "krbsrvname",
 }
+_SPELLED = {"uid": "user", "pwd": "password", "username": "user"}
 _MYSQL_MODES = {mode: mode for mode in ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")}
 _MARIADB_MODES = {
     "disable": "DISABLED", "trust": "REQUIRED", "verify-ca": "VERIFY_CA", "verify-full": "VERIFY_IDENTITY",
@@ -100,17 +105,19 @@ def left_out(count: int) -> list[str]:
     """Give the warning for *count* parameters without a counterpart; none for 0."""
     if not count:
         return []
-    what = (
-        "1 parameter that Airflow's driver does"
-        if count == 1
-        else f"{count} parameters that Airflow's driver do"
-    )
-    return [f"{what} not know by this name left out"]
+    what = "1 parameter" if count == 1 else f"{count} parameters"
+    return [f"{what} that Airflow's driver does not know by this name left out"]
 
 
-def of_url(kind: Kind, rest: str, offset: int) -> list[Any]:
+def of_url(kind: Kind, rest: str, offset: int, *, means: str = "") -> list[Any]:
     """
     Give the connection, then warnings, of what stands behind `jdbc:name:`.
+
+    Args:
+        kind: what the driver becomes.
+        rest: what stands there.
+        offset: where.
+        means: `https` and the like, as in `jdbc:ch:https:`.
 
     Raises:
         InvalidInputError: it is no URL of this grammar.
@@ -120,7 +127,9 @@ def of_url(kind: Kind, rest: str, offset: int) -> list[Any]:
     query = query_of(url.query, offset, plus=True)
     user, password = query.pop("user", url.login), query.pop("password", url.password)
     extra, left = _translated(kind, query)
-    path = decoded(url.path or "", offset)
+    if means == "https" and kind.conn_type == "clickhouse":
+        extra.setdefault("secure", "true")
+    path = "" if url.path == "/" else decoded(url.path or "", offset)
     hosts = ",".join(host for host, _ in url.hosts)
     ports = ["" if port is None else str(port) for _, port in url.hosts]
     if kind.conn_type == "postgres":
@@ -153,6 +162,11 @@ def _translated(kind: Kind, query: dict[str, str]) -> tuple[dict[str, str], int]
 
 
 def _split(rest: str, offset: int) -> Url:
+    if ";" in rest and rest.find(";") < rest.find("=") and "?" not in rest:
+        # Amazon's and others take `;key=value` as well.
+        head, _, tail = rest.partition(";")
+        pairs = parse_pairs(tail, style="plain")
+        rest = head + quoted_query((_SPELLED.get(pair.key.lower(), pair.key), pair.value) for pair in pairs)
     url = split(f"x:{rest}" if rest.startswith("//") else f"x:///{rest}")
     return url._replace(start=offset)
 
@@ -160,11 +174,14 @@ def _split(rest: str, offset: int) -> Url:
 def _own_flags(kind: Kind, query: dict[str, str]) -> dict[str, str]:
     """Take out what says TLS in words of the driver's own."""
     found: dict[str, str] = {}
-    if kind.conn_type == "postgres" and query.get("ssl", "").lower() in ("true", ""):
-        if query.pop("ssl", None) is not None and "sslmode" not in query:
+    is_postgres = kind.conn_type == "postgres"
+    if is_postgres and query.get("ssl", "no").lower() in ("true", ""):
+        del query["ssl"]
+        if "sslmode" not in query:
             found["sslmode"] = "verify-full"  # what pgJDBC's `ssl` means
-        if "currentSchema" in query:
-            found["options"] = f"-c search_path={query.pop('currentSchema')}"
+    if is_postgres and "currentSchema" in query:
+        options = query.pop("options", "")
+        found["options"] = f"{options} -c search_path={query.pop('currentSchema')}".strip()
     if kind.conn_type == "mysql" and "useSSL" in query and "sslMode" not in query:
         found["ssl_mode"] = "REQUIRED" if query.pop("useSSL").lower() == "true" else "DISABLED"
     if kind.has_catalog and "SSL" in query:

@@ -1,5 +1,6 @@
 """
-JDBC drivers with a grammar of their own: SQL Server, Oracle, Snowflake, Hive, Databricks, DB2, SQLite.
+JDBC drivers with a grammar of their own: SQL Server (Microsoft's and jTDS), Oracle, Snowflake, Hive,
+Databricks, DB2, SQLite, and Redshift by IAM.
 
 Each gives the connection and then warnings. Sources: as `jdbc.py`.
 """
@@ -7,14 +8,39 @@ Each gives the connection and then warnings. Sources: as `jdbc.py`.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from strongroom.model.extra import Extra
 from strongroom.transfer.forms.form import connection, port_of, refused, typed
-from strongroom.transfer.forms.jdbc_dialect import left_out
+from strongroom.transfer.forms.jdbc_dialect import Kind, left_out, of_url
 from strongroom.transfer.forms.pairs import Pair, parse_pairs, values_of
 from strongroom.transfer.forms.url import host_and_port, query_of
 
-__all__ = ["SQLSERVER", "databricks", "db2", "hive", "oracle", "snowflake", "sqlite", "sqlserver"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "SIGNS_IN",
+    "SQLSERVER",
+    "databricks",
+    "db2",
+    "hive",
+    "jtds",
+    "named",
+    "oracle",
+    "redshift_iam",
+    "snowflake",
+    "sqlite",
+    "sqlserver",
+]
+
+SIGNS_IN = re.compile(
+    r"(?:user(?:name)?|uid|"
+    r"(?:passw(?:or)?d|passphrase|pwd|secret|token|credential|accesskey|apikey|pvtkey)[\w.-]{0,64}"
+    r")\s{0,8}=\s{0,8}[^;&,\s]",
+    re.IGNORECASE,
+)
+"""What tells that a URL whose grammar is not known holds a user or a secret."""
 
 SQLSERVER = {
     "applicationName": "appname",
@@ -24,6 +50,7 @@ SQLSERVER = {
 """Keys of extra by the driver's."""
 
 _ORACLE = re.compile(r"oracle:(?:thin|oci8?):", re.IGNORECASE)
+_CLUSTER = re.compile(r"//([A-Za-z0-9-]{1,63}):([a-z]{2}(?:-[a-z]+){1,3}-[0-9])/")
 _SERVER = re.compile(r"[^;]*")
 _SNOWFLAKE_HOST = ".snowflakecomputing.com"
 _SNOWFLAKE = {"db": "database", "database": "database", "warehouse": "warehouse", "role": "role"} | {
@@ -42,19 +69,54 @@ def _server(text: str, start: int) -> tuple[str, int]:
     return (match[0], match.end()) if match else ("", start + 2)
 
 
+def _place(place: str, start: int) -> tuple[str, int | None]:
+    host, _, port = place.partition(":")
+    return host, port_of(port, start)
+
+
 def _taken(given: dict[str, Pair], *keys: str) -> str | None:
     found = [given.pop(key).value for key in keys if key in given]
     return found[0] if found else None
 
 
+def named(read: Callable[[str, int], list[Any]], name: str) -> Callable[[str, int], list[Any]]:
+    """Give *read* for URLs that name the database behind the driver's own name, as `jdbc:jtds:sqlserver:`."""
+
+    def inner(text: str, start: int) -> list[Any]:
+        if text[start : start + len(name) + 1].lower() != f"{name}:":
+            raise refused(f"{name}: does not follow the driver's name", offset=start)
+        return read(text, start + len(name) + 1)
+
+    return inner
+
+
+def jtds(text: str, start: int) -> list[Any]:
+    """Read `jdbc:jtds:sqlserver://host:port/database;instance=…;user=…;password=…`."""
+    place, end = _server(text, start)
+    head, _, database = place.partition("/")
+    given = parse_pairs(text, style="plain", start=end)
+    if database:
+        given.append(Pair("databaseName", database, start))
+    names = {"instance": "instanceName", "appname": "applicationName", "logintimeout": "loginTimeout"}
+    renamed = [pair._replace(key=names.get(pair.key.lower(), pair.key)) for pair in given]
+    return _sqlserver(head, values_of(renamed), start)
+
+
 def sqlserver(text: str, start: int) -> list[Any]:
     """Read `jdbc:sqlserver://host:port;databaseName=…;user=…;password={…}`."""
     place, end = _server(text, start)
-    given = values_of(parse_pairs(text, style="braces", start=end))
-    host, _, port = place.partition(":")
+    return _sqlserver(place, values_of(parse_pairs(text, style="braces", start=end)), start)
+
+
+def _sqlserver(place: str, given: dict[str, Pair], start: int) -> list[Any]:
+    # `user:password@` is not of this grammar, and would end up in the host.
+    if "@" in place:
+        raise refused("an '@' stands in the host", offset=start, hint="say ;user=…;password=…")
+    is_address = place.startswith("[")
+    host, port = host_and_port(place, start) if is_address else _place(place, start)
     fields = {
         "host": host or _taken(given, "servername", "server"),
-        "port": port_of(port, start) if port else port_of(_taken(given, "port", "portnumber") or "", start),
+        "port": port or port_of(_taken(given, "port", "portnumber") or "", start),
         "schema": _taken(given, "databasename", "database"),
         "login": _taken(given, "user", "username"),
         "password": _taken(given, "password"),
@@ -86,7 +148,8 @@ def oracle(text: str, start: int) -> list[Any]:
     user, _, password = text[head.end() : at].partition("/")
     place = text[at + 1 :]
     fields: dict[str, Any] = {"login": user, "password": password.removeprefix('"').removesuffix('"')}
-    if place.startswith("("):
+    if place.startswith("(") or place[:8].lower().startswith(("tcps://", "ldap://", "ldaps://")):
+        # A TNS entry, a directory, or what says TLS: all of it is needed, and the hook's dsn takes it.
         return [connection("oracle", {"dsn": place}, **fields)]
     place, _, query = place.partition("?")
     notes = ["parameters of the wallet and of TNS were left out"] if query else []
@@ -117,6 +180,11 @@ def snowflake(text: str, start: int) -> list[Any]:
     given = {key.lower(): value for key, value in query_of(query, start).items()}
     fields = {key: given.pop(name, None) for key, name in (("login", "user"), ("password", "password"))}
     fields["schema"] = given.pop("schema", None)
+    for name in (
+        "private_key_file_pwd",
+        "private_key_pwd",
+    ):  # the hook opens the key's file with the password
+        fields["password"] = given.pop(name, None) or fields["password"]
     extra = (
         {"account": host.removesuffix(_SNOWFLAKE_HOST)} if host.endswith(_SNOWFLAKE_HOST) else {"host": host}
     )
@@ -167,6 +235,7 @@ def databricks(text: str, start: int) -> list[Any]:
         value = _taken(given, key)
         if value is not None:
             extra[name] = value
+    password = _taken(given, "auth_accesstoken") or password
     client, secret = _taken(given, "oauth2clientid"), _taken(given, "oauth2secret")
     if client:
         uid, password = client, secret
@@ -191,9 +260,22 @@ def db2(text: str, start: int) -> list[Any]:
     options = "".join(f"{pair.key}={pair.value};" for pair in given.values())
     base = text if colon < 0 else text[:colon]
     url = f"{base}:{options}" if options else base
+    if SIGNS_IN.search(options):
+        raise refused("an option holds a secret that would stand in the host", hint="take it out of the URL")
     extra = {"driver_class": "com.ibm.db2.jcc.DB2Driver"}
     note = "Airflow reads the driver's class here only with [providers.jdbc] allow_driver_class_in_extra"
     return [connection("jdbc", extra, host=url, login=login, password=password), note]
+
+
+def redshift_iam(kind: Kind, text: str, start: int) -> list[Any]:
+    """Read `jdbc:redshift:iam://cluster:region/db` and `…iam://host:port/db`, where IAM signs in."""
+    head = _CLUSTER.match(text, start)
+    rest = f"///{text[head.end() :]}" if head else text[start:]
+    found, *notes = of_url(kind, rest, start)
+    place = {"cluster_identifier": head[1], "region": head[2]} if head else {}
+    own = found.extra.reveal() if found.extra is not None else {}
+    notes.append("the keys that IAM signs in with are those of an AWS connection, aws_default if unsaid")
+    return [found.replace(extra=Extra(own | place | {"iam": True})), *notes]
 
 
 def sqlite(text: str, start: int) -> list[Any]:

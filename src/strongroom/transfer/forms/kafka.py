@@ -31,7 +31,7 @@ _ESCAPE = re.compile(r"\\(u[0-9A-Fa-f]{4}|.)", re.DOTALL)
 _KEY = re.compile(r"((?:[^\\=:\s]|\\.)+)[ \t\f]*[=: \t\f]?[ \t\f]*", re.DOTALL)
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "f": "\f"}
 _OPTION = re.compile(
-    r"(\w{1,64})\s*=\s*(?:\"([^\"\\]*(?:\\.[^\"\\]*)*)\"|'([^'\\]*(?:\\.[^'\\]*)*)'|([^\s;\"']+))"
+    r"\s*(\w{1,64})\s*=\s*(?:\"([^\"\\]*(?:\\.[^\"\\]*)*)\"|'([^'\\]*(?:\\.[^'\\]*)*)'|([^\s;\"']+))(?=[\s;]|$)"
 )
 _MODULE = re.compile(r"\s*[\w.$]{1,200}\s+(?:required|requisite|sufficient|optional)\b", re.IGNORECASE)
 _JAAS = "sasl.jaas.config"
@@ -53,7 +53,7 @@ def parse_properties(text: str) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for offset, line in _lines(text):
-        match = _KEY.match(line)
+        match = None if line.startswith("[") else _KEY.match(line)  # a section is none of Java's
         if match is None:
             raise refused("a line is no property", offset=offset, hint="write key=value")
         key = _unescaped(match[1])
@@ -99,6 +99,8 @@ def _misfit(look: Look) -> str | None:
 
 def _parse(text: str, _dialect: Dialect) -> Found:
     given = parse_properties(text)
+    if not given:
+        raise refused("there is no property", offset=0)
     jaas = given.pop(_JAAS, None)
     java = [key for key in given if _JAVA.fullmatch(key)]
     notes = []
@@ -118,13 +120,29 @@ def _login(jaas: str) -> dict[str, str]:
         raise refused(
             "sasl.jaas.config is no login module and its options", hint='Module required username="…";'
         )
-    options = {match[1]: _option(match) for match in _OPTION.finditer(jaas, head.end())}
+    options = _options(jaas, head.end())
     names = {"username": "sasl.username", "password": "sasl.password", **_OAUTH}
     names |= {"principal": "sasl.kerberos.principal", "keyTab": "sasl.kerberos.keytab"}
     names |= {"serviceName": "sasl.kerberos.service.name"}
     found = {names[key]: value for key, value in options.items() if key in names}
     if not found:
         raise refused("sasl.jaas.config has no option that librdkafka knows", hint="as username and password")
+    return found
+
+
+def _options(jaas: str, at: int) -> dict[str, str]:
+    """Give the options up to the `;`; a mark astray would else cut a password short."""
+    found: dict[str, str] = {}
+    while (match := _OPTION.match(jaas, at)) is not None:
+        if match[1] in found:
+            raise refused("an option of sasl.jaas.config stands twice", hint="keep one of the two")
+        found[match[1]] = _option(match)
+        at = match.end()
+    if jaas[at:].strip(" \t\n;"):
+        raise refused(
+            "what follows in sasl.jaas.config is no option",
+            hint='write name="value"; and \\\\ before a quote',
+        )
     return found
 
 
