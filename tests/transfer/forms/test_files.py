@@ -70,16 +70,82 @@ def test_profiles_of_credentials_and_config_become_connections():
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ("role_arn = arn:aws:iam::1:role/r\nsource_profile = default", "a role to take on"),
-        ("sso_session = my-sso\nregion = x", "a sign-in by SSO"),
-        ("credential_process = /opt/bin/x", "a program"),
-        ("output = json", "neither keys nor a region"),
+        ("output = json", "no profile holds"),
         ("aws_access_key_id = A", "without its secret"),
         ("junk", r"neither \[profile\]"),
     ],
 )
 def test_a_profile_without_keys_is_refused_with_the_reason(settings, match):
     check_refused(f"[profile x]\n{settings}", "aws", match)
+
+
+ROLE = "arn:aws:iam::1:role/r"
+WEB = "assume_role_with_web_identity"
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected", "told"),
+    [
+        (
+            f"role_arn = {ROLE}\nsource_profile = base\nexternal_id = e\nduration_seconds = 900\nregion = x",
+            {
+                "login": "AKIA",
+                "password": "hunter2",
+                "extra.role_arn": ROLE,
+                "extra.region_name": "x",
+                "extra.assume_role_kwargs": {"ExternalId": "e", "DurationSeconds": 900},
+            },
+            [],
+        ),
+        (
+            f"role_arn = {ROLE}\nsource_profile = chained",
+            {"extra.role_arn": ROLE, "extra.profile_name": "chained"},
+            ["from another profile"],
+        ),
+        (
+            f"role_arn = {ROLE}\nsource_profile = elsewhere\nmfa_serial = m",
+            {"extra.role_arn": ROLE, "extra.profile_name": "elsewhere"},
+            ["from another profile", "code of a device"],
+        ),
+        (
+            f"role_arn = {ROLE}\ncredential_source = EcsContainer",
+            {"extra.role_arn": ROLE},
+            ["what the machine of the task has"],
+        ),
+        (
+            f"role_arn = {ROLE}\nweb_identity_token_file = /t\nrole_session_name = s",
+            {
+                "extra.role_arn": ROLE,
+                "extra.assume_role_method": WEB,
+                f"extra.{WEB}_federation": "file",
+                f"extra.{WEB}_token_file": "/t",
+                "extra.assume_role_kwargs": {"RoleSessionName": "s"},
+            },
+            ["with a token"],
+        ),
+        (
+            f"role_arn = {ROLE}\nsource_profile = x\naws_access_key_id = A\naws_secret_access_key = s",
+            {"login": "A", "password": "s", "extra.role_arn": ROLE},
+            [],
+        ),
+        (
+            "sso_session = my-sso\nsso_account_id = 1\nsso_role_name = r\nregion = x",
+            {"extra.profile_name": "x", "extra.region_name": "x"},
+            ["signs in by SSO"],
+        ),
+        ("credential_process = /opt/x", {"extra.profile_name": "x"}, ["a program"]),
+        ("region = x", {"extra.region_name": "x"}, ["no keys"]),
+    ],
+)
+def test_a_profile_that_signs_in_by_other_means_becomes_a_connection(settings, expected, told):
+    base = "[base]\naws_access_key_id = AKIA\naws_secret_access_key = hunter2\n"
+    chain = f"[profile chained]\nrole_arn = {ROLE}\nsource_profile = base\n"
+    session = "[sso-session my-sso]\nsso_start_url = https://x.awsapps.com/start\n"
+    read = read_any(f"{base}{chain}{session}[profile x]\n{settings}")
+    assert list(read.connections) == ["base", "chained", "x"]
+    assert fields_of(read.connections["x"]) == AWS | expected
+    assert len(read.warnings) == len(told)
+    assert all(one in warning for one, warning in zip(told, read.warnings, strict=True))
 
 
 def test_keys_as_iam_and_sts_show_them():

@@ -248,8 +248,31 @@ CARRIED = {
     "kafka": _made(
         "kafka", extra=st.dictionaries(st.from_regex(r"sasl\.[a-z]{1,5}x", fullmatch=True), _ANY, min_size=1)
     ),
-    "aws": _made(
-        "aws", login=_PLAIN, password=_PLAIN, extra=_some(region_name=_PLAIN, aws_session_token=_PLAIN)
+    "aws": st.one_of(
+        _made(
+            "aws",
+            login=_PLAIN,
+            password=_PLAIN,
+            extra=_some(
+                region_name=_PLAIN,
+                aws_session_token=_PLAIN,
+                role_arn=_PLAIN,
+            ),
+        ),
+        _made(
+            "aws",
+            extra=st.fixed_dictionaries(
+                {"role_arn": _PLAIN},
+                optional={
+                    "profile_name": _PLAIN,
+                    "assume_role_kwargs": st.builds(
+                        lambda name, seconds: {"RoleSessionName": name, "DurationSeconds": seconds},
+                        _PLAIN,
+                        st.integers(0, 43_200),
+                    ),
+                },
+            ),
+        ),
     ),
     "rds": _made("postgres", **_SQL),
     "azure-storage": _made("wasb", login=_NO_SEMICOLON, password=_NO_SEMICOLON),

@@ -2,7 +2,7 @@
 AWS: `~/.aws/credentials` and `~/.aws/config`, `aws configure set`, and the JSON that creates keys.
 
 A profile becomes a connection of its name: key and secret are login and password, the region is `region_name`
-in extra. Profiles that sign in by a role, SSO or a program hold no secret that could be kept, and are told.
+in extra. How profiles become connections that hold no keys of their own is told in `aws_role.py`.
 
 Sources: docs.aws.amazon.com/cli: "Configuration and credential file settings", "aws configure set";
 docs.aws.amazon.com/IAM "CreateAccessKey", STS "GetSessionToken".
@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from strongroom.transfer.forms.aws_role import SIGN_IN_KEYS, role_extra, role_settings, signs_in_elsewhere
 from strongroom.transfer.forms.form import Form, Found, Look, connection, refused
 
 if TYPE_CHECKING:
@@ -33,27 +34,29 @@ _NAMES = {
     "endpoint_url": "endpoint_url",
 }
 _KNOWN = frozenset(_NAMES)
-_REASONS = {
-    "sso_session": "a sign-in by SSO, whose tokens live for hours",
-    "sso_start_url": "a sign-in by SSO, whose tokens live for hours",
-    "role_arn": "a role to take on; add a connection with the keys, and role_arn in its extra",
-    "credential_process": "a program that gives the keys",
-    "web_identity_token_file": "a token of the machine",
-}
+_KEYS = _KNOWN - {"region", "endpoint_url"}
+_EMPTY = "neither keys nor a region, left out"
+_KEYLESS = (
+    "no keys: the task signs in as its machine does; paste ~/.aws/credentials below where they are there"
+)
 
 
-def of_keys(given: Mapping[str, str]) -> Connection:
+def of_keys(given: Mapping[str, str], extra: Mapping[str, Any] | None = None) -> Connection:
     """
     Give the connection of AWS's own keys, `aws_access_key_id` and the others, in lower case.
+
+    Args:
+        given: by these names.
+        extra: what else stands in it.
 
     Raises:
         InvalidInputError: there is a key without its secret, or the other way round.
     """
-    fields = {_NAMES[key]: value for key, value in given.items() if key in _NAMES and value}
+    fields: dict[str, Any] = {_NAMES[key]: value for key, value in given.items() if key in _NAMES and value}
     if ("login" in fields) != ("password" in fields):
         raise refused("an access key stands without its secret, or the other way round")
     standard: dict[str, Any] = {key: fields.pop(key) for key in ("login", "password") if key in fields}
-    return connection("aws", fields, **standard)
+    return connection("aws", fields | dict(extra or {}), **standard)
 
 
 def sections_of(text: str) -> dict[str, dict[str, str]]:
@@ -92,26 +95,42 @@ def _misfit_file(look: Look) -> str | None:
 
 
 def _parse_file(text: str, _dialect: Dialect) -> Found:
+    every = {name: given for name, given in sections_of(text).items() if not _PASSED.match(name)}
     found: dict[str | None, Connection] = {}
-    reasons: dict[str, int] = {}
+    told: dict[str, int] = {}
     left = 0
-    for name, given in sections_of(text).items():
-        if _PASSED.match(name):
+    for name, given in every.items():
+        if not given.keys() & (_KNOWN | SIGN_IN_KEYS):
+            told[_EMPTY] = told.get(_EMPTY, 0) + 1
             continue
-        why = next((reason for key, reason in _REASONS.items() if key in given), None)
-        if why is None and not given.keys() & _KNOWN:
-            why = "neither keys nor a region"
-        if why is not None:
-            reasons[why] = reasons.get(why, 0) + 1
-            continue
-        found[name] = of_keys(given)
-        left += len(given.keys() - _KNOWN - {"output", "cli_pager"})
-    notes = [f"{count} profile{'s' * (count > 1)} left out: {why}" for why, count in reasons.items()]
+        found[name], notes = _of_profile(name, given, every)
+        for note in notes:
+            told[note] = told.get(note, 0) + 1
+        left += len(given.keys() - _KNOWN - SIGN_IN_KEYS - {"output", "cli_pager"})
     if not found:
-        raise refused("no profile holds what a connection needs" + "".join(f"; {note}" for note in notes))
+        raise refused("no profile holds what a connection needs")
+    lines = [f"{count} profile{'s' * (count > 1)}: {note}" for note, count in told.items()]
     if left:
-        notes.append(f"{left} settings that Airflow's hook does not read left out")
-    return Found(found, tuple(notes))
+        lines.append(f"{left} setting{'s' * (left > 1)} that Airflow's hook does not read left out")
+    return Found(found, tuple(lines))
+
+
+def _of_profile(
+    name: str, given: dict[str, str], every: Mapping[str, dict[str, str]]
+) -> tuple[Connection, list[str]]:
+    """Give the connection of one profile, and warnings."""
+    elsewhere = signs_in_elsewhere(given)
+    if elsewhere is not None:
+        return of_keys(_without_keys(given), {"profile_name": name}), [elsewhere]
+    if "role_arn" not in given:
+        return of_keys(given), [] if given.keys() & _KEYS else [_KEYLESS]
+    extra, keys, notes = role_extra(given, every)
+    mine = _without_keys(given)
+    return of_keys({key: value for key, value in keys.items() if key in _KEYS} | mine, extra), notes
+
+
+def _without_keys(given: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in given.items() if key not in _KEYS}
 
 
 def _format_file(connection: Connection, name: str) -> str:
@@ -120,6 +139,7 @@ def _format_file(connection: Connection, name: str) -> str:
     given = {"aws_access_key_id": connection.login, "aws_secret_access_key": secret}
     back = {value: key for key, value in _NAMES.items() if key != "aws_security_token"}
     given |= {back[key]: str(value) for key, value in extra.items() if key in back}
+    given |= role_settings(extra, name, has_keys=secret is not None)
     lines = [f"{key} = {value}" for key, value in given.items() if value is not None]
     return "\n".join([f"[{name}]", *lines])
 
@@ -129,7 +149,7 @@ FILE = Form(
     title="~/.aws/credentials and config",
     example="[default]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\n"
     "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY\nregion = eu-central-1",
-    lacks="description; of extra all but aws_session_token, region_name and endpoint_url",
+    lacks="description; of extra all but aws_session_token, region_name, endpoint_url and a role",
     misfit=_misfit_file,
     parse=_parse_file,
     format=_format_file,
