@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from strongroom import catalog
 from strongroom.catalog import FAMILIES, classify, find, names, nearest, shows
-from strongroom.catalog.field import STANDARD
+from strongroom.catalog.field import STANDARD, Field, text
 from strongroom.catalog.synonym import _SYNONYMS
 
 TYPES = [find(name) for name in names()]
@@ -255,5 +255,29 @@ def test_only_the_family_that_is_asked_for_is_loaded():
 
 def test_the_catalog_is_data():
     assert all(isinstance(kind, catalog.find("aws").__class__) for kind in TYPES)
-    with pytest.raises(AttributeError):
-        TYPES[0].name = "other"
+    for row in (TYPES[0], TYPES[0].standard[0], TYPES[0].groups[0], TYPES[0].groups[0].ways[0]):
+        with pytest.raises(AttributeError):
+            row.name = "other"
+
+
+@EVERY
+def test_what_is_said_of_a_row_is_what_rows_of_its_class_have(kind):
+    rows = [
+        kind,
+        *kind.standard,
+        *kind.extras,
+        *kind.groups,
+        *(way for one in kind.groups for way in one.ways),
+    ]
+    for row in rows:
+        assert vars(row).keys() <= row.as_dict().keys()
+        assert row.replace() == row
+        assert hash(row.replace()) == hash(row)
+        assert row.as_dict() == {name: getattr(row, name) for name in row.as_dict()}
+
+
+def test_rows_that_say_the_same_are_equal_and_others_are_not():
+    told = text("region", "Region")
+    assert told == Field(name="region", label="Region") != told.replace(label="Zone")
+    assert told != ("region", "Region")
+    assert repr(Field(name="region", label="Region")) == "Field(name='region', label='Region')"

@@ -111,12 +111,8 @@ def merge(ours: ConnectionType | None, theirs: ConnectionType) -> ConnectionType
     used = {one.name: one for one in theirs.standard}
     extras = tuple(_joined(one, _theirs(one, theirs.extras)) for one in ours.extras)
     added = tuple(one for one in theirs.extras if ours.extra_field(one.name) is None)
-    return ConnectionType(
-        **{
-            **ours._asdict(),
-            "standard": tuple(_joined(one, used.get(one.name)) for one in ours.standard),
-            "extras": extras + added,
-        }
+    return ours.replace(
+        standard=tuple(_joined(one, used.get(one.name)) for one in ours.standard), extras=extras + added
     )
 
 
@@ -128,7 +124,7 @@ def _theirs(ours: Field, fields: Iterable[Field]) -> Field | None:
 def _joined(ours: Field, theirs: Field | None) -> Field:
     if theirs is None:
         return ours
-    return ours._replace(
+    return ours.replace(
         default=theirs.default if ours.default is None else ours.default,
         help=ours.help or theirs.help,
         placeholder=ours.placeholder or theirs.placeholder,

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal
 
-from strongroom.catalog.field import STANDARD, Field
+from strongroom.catalog.field import STANDARD, Field, Row
 
 __all__ = ["ConnectionType", "Group", "Way", "airflow", "exclusive", "together", "way"]
 
 
-class Way(NamedTuple):
+class Way(Row):
     """One of the ways to fill a group: what it is called, and the fields that belong to it."""
 
     title: str
     fields: tuple[str, ...]
 
 
-class Group(NamedTuple):
+class Group(Row):
     """
     Fields that depend on one another.
 
@@ -39,17 +39,17 @@ class Group(NamedTuple):
 
 def way(title: str, *fields: str) -> Way:
     """Give one of the ways of a group."""
-    return Way(title, fields)
+    return Way(title=title, fields=fields)
 
 
 def exclusive(title: str, *ways: Way) -> Group:
     """Give a group of which one way is filled."""
-    return Group(title, "exclusive", ways)
+    return Group(title=title, kind="exclusive", ways=ways)
 
 
 def together(title: str, *fields: str) -> Group:
     """Give a group whose fields go together."""
-    return Group(title, "together", (Way(title, fields),))
+    return Group(title=title, kind="together", ways=(way(title, *fields),))
 
 
 def airflow(provider: str, page: str = "") -> str:
@@ -64,21 +64,7 @@ def airflow(provider: str, page: str = "") -> str:
     return f"https://airflow.apache.org/docs/apache-airflow-providers-{provider}/stable/{place}.html"
 
 
-class _Row(NamedTuple):
-    name: str
-    title: str
-    family: str
-    docs: str
-    standard: tuple[Field, ...]
-    extras: tuple[Field, ...]
-    groups: tuple[Group, ...]
-    others: str
-    icon: str
-    default_id: str
-    legacy: str
-
-
-class ConnectionType(_Row):
+class ConnectionType(Row):
     """
     What one value of `conn_type` means.
 
@@ -100,28 +86,21 @@ class ConnectionType(_Row):
     Threads: immutable.
     """
 
-    __slots__ = ()
+    name: str
+    title: str
+    family: str
+    docs: str
+    standard: tuple[Field, ...] = ()
+    extras: tuple[Field, ...] = ()
+    groups: tuple[Group, ...] = ()
+    others: str = ""
+    icon: str = ""
+    default_id: str = ""
+    legacy: str = ""
 
-    def __new__(  # noqa: PLR0913 -- a row has as many columns as there is to say
-        cls,
-        *,
-        name: str,
-        title: str,
-        family: str,
-        docs: str,
-        standard: tuple[Field, ...] = (),
-        extras: tuple[Field, ...] = (),
-        groups: tuple[Group, ...] = (),
-        others: str = "",
-        icon: str = "",
-        default_id: str = "",
-        legacy: str = "",
-    ) -> ConnectionType:
-        icon = icon or name.replace("_", "-")
-        default_id, legacy = default_id or f"{name}_default", legacy or name
-        return super().__new__(
-            cls, name, title, family, docs, standard, extras, groups, others, icon, default_id, legacy
-        )
+    def __init__(self, *, name: str, **said: Any) -> None:  # noqa: ANN401 -- each attribute has its own type
+        unsaid = {"icon": name.replace("_", "-"), "default_id": f"{name}_default", "legacy": name}
+        super().__init__(name=name, **unsaid | said)
 
     @property
     def hidden(self) -> tuple[str, ...]:

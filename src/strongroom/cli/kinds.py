@@ -145,7 +145,7 @@ def facts_of(kind: ConnectionType) -> dict[str, Any]:
 
 
 def _facts_of_field(field: Field, path: str) -> dict[str, Any]:
-    return {"path": path, **{key: _plain(value) for key, value in field._asdict().items()}}
+    return {"path": path, **{key: _plain(value) for key, value in field.as_dict().items()}}
 
 
 def _plain(value: object) -> object:
