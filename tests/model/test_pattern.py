@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from itertools import product
 
 import pytest
@@ -34,6 +35,13 @@ def test_a_pattern_is_filled(pattern, values, name):
     assert fill(pattern, values) == name
 
 
+def test_a_member_of_an_enum_is_the_number_or_text_it_holds():
+    class Shard(IntEnum):
+        FIRST = 1
+
+    assert fill("shard_{number}", {"number": Shard.FIRST}) == "shard_1"
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -63,6 +71,13 @@ def test_what_is_no_segment_of_a_name_is_refused_and_not_repeated(value):
         fill("warehouse_e{tenant}", {"tenant": value})
     if isinstance(value, str) and len(value) > 2:
         assert value not in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize("digits", [250, 5000])
+def test_a_number_too_long_for_a_name_is_refused_in_our_words(digits):
+    for number in (10**digits, -(10**digits)):
+        with pytest.raises(InvalidInputError, match="the value of tenant"):
+            fill("warehouse_{tenant}", {"tenant": number})
 
 
 def test_a_secret_given_as_a_value_does_not_come_back_in_the_message():

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["fill"]
 
 _MAX_PATTERN = 4 * MAX_NAME_CHARACTERS
+_TOO_LONG = 10**MAX_NAME_CHARACTERS  # Python refuses to write very long numbers out, in words of its own
 _TOKEN = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}|[{}]")
 _TAKEN = ("team", "default", "json", "on_change", "kind", "interval")
 
@@ -112,7 +113,7 @@ def _check_parameters(wanted: list[str], values: Mapping[str, object]) -> None:
 def _segment(parameter: str, value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         raise InvalidInputError(f"the value of {parameter} is neither text nor a whole number")
-    text = unicodedata.normalize("NFC", str.__str__(value) if isinstance(value, str) else str(value))
+    text = unicodedata.normalize("NFC", _text_of(parameter, value))
     if "/" in text:
         raise InvalidInputError(f"the value of {parameter} holds a /, and is one segment of a name")
     try:
@@ -122,6 +123,18 @@ def _segment(parameter: str, value: object) -> str:
         raise InvalidInputError(
             f"the value of {parameter} is no segment of a name: {why}", limit=error.limit
         ) from None
+
+
+def _text_of(parameter: str, value: str | int) -> str:
+    # By the types themselves: a member of an Enum prints as something else than it is.
+    if isinstance(value, str):
+        return str.__str__(value)
+    if abs(value) >= _TOO_LONG:
+        raise InvalidInputError(
+            f"the value of {parameter} is no segment of a name: it has too many digits",
+            limit=MAX_NAME_CHARACTERS,
+        )
+    return int.__repr__(value)
 
 
 def _check_separated(parameter: str, text: str, following: list[_Part]) -> None:
