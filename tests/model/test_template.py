@@ -282,6 +282,87 @@ def test_an_empty_password_is_kept():
     assert Room(entry(connection("x"), text), REGION).fields(connection("x"))["password"] == ""
 
 
+def test_what_is_put_in_cannot_break_out_of_a_variable_that_is_json():
+    value = entry(variable("v"), 'x", "admin": "true', references=False)
+    for text in ('{"user": "${variable/v}"}', ' ["${variable/v}"]', '{"a": {"${variable/v}": 1}}'):
+        found = json.loads(Room(entry(variable("x"), text), value).text(variable("x")))
+        assert found == json.loads(text.replace("${variable/v}", json.dumps('x", "admin": "true')[1:-1]))
+
+
+def test_what_is_put_in_cannot_break_out_of_a_document_inside_of_extra():
+    key = entry(variable("key"), 'BEGIN\n"quoted"\\END', references=False)
+    document = json.dumps({"private_key": "${variable/key}", "twice": "${variable/key}"})
+    text = json.dumps({"conn_type": "google_cloud_platform", "extra": {"keyfile_dict": document}})
+    fields = Room(entry(connection("x"), text), key).fields(connection("x"))
+    assert json.loads(fields["extra"]["keyfile_dict"])["private_key"] == 'BEGIN\n"quoted"\\END'
+
+
+@pytest.mark.parametrize(
+    "text", ["{{ ${variable/v} }}", "[a]\nb = ${variable/v}", '"${variable/v}', "<${variable/v}>"]
+)
+def test_in_a_text_that_is_no_json_a_value_stands_as_it_is(text):
+    room = Room(entry(variable("x"), text), entry(variable("v"), 'a"b', references=False))
+    assert room.text(variable("x")) == text.replace("${variable/v}", 'a"b')
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        '__extra__={"a": "${variable/v}", "b": 1}',
+        "__extra__=%7B%22a%22%3A+%22${variable/v}%22%2C%22b%22%3A1%7D",
+        "%5F_extra__=%7B%22a%22%3A%22${variable/v}%22%2C%22b%22%3A1%7D&c=d",
+    ],
+)
+def test_what_is_put_in_cannot_break_out_of_the_json_inside_a_uri(query):
+    value = entry(variable("v"), 'x", "admin": "true&__extra__={}#', references=False)
+    text = Room(entry(connection("x"), f"http://u@h/?{query}"), value).text(connection("x"))
+    assert Connection.parse(text).extra.reveal() == {"a": 'x", "admin": "true&__extra__={}#', "b": 1}
+
+
+def test_all_of_the_json_inside_a_uri_may_be_referred_to():
+    value = entry(variable("v"), '{"a": "b"}', references=False)
+    text = Room(entry(connection("x"), "http://h/?__extra__=${variable/v}"), value).text(connection("x"))
+    assert Connection.parse(text).extra.reveal() == {"a": "b"}
+
+
+@pytest.mark.parametrize("query", ['{"a": ${variable/v}}', "{${variable/v}}", "${variable/v}${variable/v}"])
+def test_a_reference_outside_of_the_strings_of_the_json_inside_a_uri_is_refused(query):
+    room = Room(
+        entry(connection("x"), f"http://h/?__extra__={query}"), entry(variable("v"), "1", references=False)
+    )
+    with pytest.raises(MalformedEntryError, match="in no string of its JSON"):
+        room.resolved(connection("x"))
+
+
+def test_what_is_put_into_a_uri_that_stands_in_json_is_percent_encoded_too():
+    value = entry(variable("v"), "x@evil.example:1/#", references=False)
+    text = json.dumps({"uri": "http://u:${variable/v}@good.example/s"})
+    fields = Room(entry(connection("x"), text), value).fields(connection("x"))
+    assert (fields["host"], fields["password"]) == ("good.example", "x@evil.example:1/#")
+
+
+def test_a_key_of_extra_may_hold_dots():
+    base = entry(
+        connection("kafka"),
+        json.dumps(
+            {"conn_type": "kafka", "extra": {"bootstrap.servers": "b:9092", "a": {"c.d": 5}, "a.c": 6}}
+        ),
+        references=False,
+    )
+    for field, value in (("bootstrap.servers", "b:9092"), ("a.c.d", "5"), ("a.c", "6")):
+        text = f"${{connection.extra.{field}/kafka}}"
+        assert Room(entry(variable("x"), text), base).text(variable("x")) == value
+
+
+def test_a_large_connection_is_read_once_for_all_who_name_a_field_of_it():
+    extra = {f"k{number}": "v" * 50 for number in range(5000)}
+    base = entry(connection("b"), json.dumps({"conn_type": "x", "extra": extra}), references=False)
+    text = "".join(f"${{connection.extra.k{number}/b}}" for number in range(5000))
+    room = Room(entry(variable("x"), text), base)
+    assert len(room.text(variable("x"))) == 250_000
+    assert room.asked == [connection("b")]
+
+
 # --- extends ---
 
 
@@ -395,6 +476,22 @@ def test_values_that_multiply_are_stopped_at_the_limit_of_a_value():
         room.resolved(variable("v0"))
 
 
+def test_the_limit_counts_bytes():
+    held = entry(variable("v"), "\u00e9" * 600_000, references=False)
+    with pytest.raises(MalformedEntryError, match="over 1048576 bytes"):
+        Room(entry(variable("x"), "<${variable/v}>"), held).resolved(variable("x"))
+
+
+@pytest.mark.parametrize("text", ["<${variable/v}>", '{"a": "${variable/v}"}'])
+def test_what_is_not_unicode_is_refused_and_not_told(text):
+    held = entry(variable("v"), "canary\ud800", references=False)
+    with pytest.raises(MalformedEntryError, match="not Unicode text") as caught:
+        Room(entry(variable("x"), text), held).resolved(variable("x"))
+    assert "canary" not in str(caught.value)
+    with pytest.raises(MalformedEntryError, match="not Unicode text"):
+        Room(entry(connection("x"), "x://${variable/v}"), held).resolved(connection("x"))
+
+
 def test_many_large_leaves_are_stopped_together():
     text = json.dumps({"extra": {str(index): "${variable/big}" for index in range(100)}})
     big = entry(variable("big"), "x" * (MAX_VALUE_BYTES // 2), references=False)
@@ -429,20 +526,55 @@ def test_a_reference_to_nothing_is_malformed_not_absent():
         resolve(room.held[variable("x")], not_found)
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        BackendUnavailableError("down", backend="vault"),
-        MalformedEntryError("expired", backend="vault", ref="y", reason="expired"),
-    ],
-)
-def test_any_other_trouble_of_a_reference_is_the_readers(error):
+def test_any_other_trouble_of_a_reference_is_the_readers():
+    error = BackendUnavailableError("down", backend="vault")
+
     def read(ref):
         raise error
 
-    with pytest.raises(type(error)) as caught:
+    with pytest.raises(BackendUnavailableError) as caught:
         resolve(entry(variable("x"), "${variable/y}"), read)
     assert caught.value is error
+
+
+def test_what_cannot_be_used_is_told_with_the_field_that_refers_to_it_and_as_its_owners():
+    def read(ref):
+        raise MalformedEntryError("y is expired", backend="vault", ref="y", reason="expired", hint="renew it")
+
+    text = '{"conn_type": "x", "extra": {"a": ["${variable/y}"]}}'
+    with pytest.raises(MalformedEntryError) as caught:
+        resolve(entry(connection("x"), text), read)
+    error = caught.value
+    assert str(error).endswith("extra.a refers to what cannot be used: y is expired")
+    assert (error.backend, error.ref, error.reason, error.hint) == ("vault", "y", "expired", "renew it")
+
+
+def test_a_connection_that_is_none_is_told_with_the_field_that_refers_to_it():
+    broken = entry(connection("broken"), "canary", references=False)
+    text = '{"conn_type": "x", "login": "${connection.login/broken}"}'
+    with pytest.raises(MalformedEntryError) as caught:
+        Room(entry(connection("x"), text), broken).resolved(connection("x"))
+    assert 'login refers to what cannot be used: connection "broken"' in str(caught.value)
+    assert "canary" not in str(caught.value)
+    assert caught.value.ref == 'connection "broken"'
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('{"conn_type": "x", "host": "${nothing/x}"}', "host: what follows ${ is no reference"),
+        ('{"conn_type": "x", "extra": {"a": {"b": "${variable/"}}}', "extra.a.b: what follows"),
+        ('{"conn_type": "x", "host": "${variable/../x}"}', "host refers to a name that there cannot be"),
+        ('{"extends": "../x"}', "extends refers to a name that there cannot be"),
+        ("x://h/${nothing}", "the URI: what follows"),
+        ("x://h/${variable//x}", "the URI refers to a name that there cannot be"),
+        ('{"conn_type": "x", "host": "${connection.extra.a\\u001bb/base}"}', "host refers to extra.? of"),
+    ],
+)
+def test_whatever_is_wrong_with_a_reference_the_field_it_stands_in_is_named(text, place):
+    with pytest.raises(MalformedEntryError) as caught:
+        Room(entry(connection("x"), text), BASE).resolved(connection("x"))
+    assert place in str(caught.value)
 
 
 def test_references_are_read_in_the_team_of_the_entry_that_holds_them():

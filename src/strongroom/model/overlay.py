@@ -52,7 +52,7 @@ def take_base(fields: dict[str, object]) -> str | None:
 
 
 def laid_over(base: dict[str, object], own: dict[str, object]) -> dict[str, object]:
-    """Give the fields of *own* over those of *base*; `extra` is joined key by key, None takes one away."""
+    """Give the fields of *own* over those of *base*; `extra` is joined key by key, None drops a field."""
     fields = base | own
     lower, upper = base.get("extra"), own.get("extra")
     if isinstance(lower, Mapping) and isinstance(upper, Mapping):

@@ -10,7 +10,7 @@ Rules of this file:
    every two are one `$` of the text, and an odd one begins a reference: `$${` is the text `${`.
    Whatever else follows `${` is refused, so that a typing error never becomes a password.
 2. What is put in is text: it is never looked through again, and cannot break out of the JSON string
-   or the part of a URI it stands in.
+   or the part of a URI it stands in (`spelling.py`).
 3. References are looked up in the team of the entry that holds them, because that is where its
    writer was allowed to read them. A reference is resolved in its turn only if its own entry says so.
 4. At most 8 deep, 100 entries and 1 MiB; a cycle is refused. A reference to nothing makes the entry
@@ -27,18 +27,23 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from strongroom.errors import AccessDeniedError, InvalidInputError, MalformedEntryError, NotFoundError
 from strongroom.model import overlay
 from strongroom.model.connection import Connection
-from strongroom.model.entry import MAX_VALUE_BYTES, Entry
+from strongroom.model.entry import MAX_VALUE_BYTES, Entry, check_value
+from strongroom.model.jsontext import is_unicode
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
+from strongroom.model.spelling import in_text, in_uri
 
 if TYPE_CHECKING:
     from strongroom.model.connection import Dialect
+    from strongroom.model.ref import Kind
+    from strongroom.model.spelling import Spell
+
+    Parts = tuple["str | Reference", ...]
 
 __all__ = ["MAX_DEPTH", "MAX_REFERENCES", "Reference", "escape", "parse", "references_of", "resolve"]
 
@@ -50,6 +55,7 @@ _BODY = re.compile(r"(?:(connection)\.([^/{}\s]+)|(variable))/([^{}\r\n]+)\}")
 _FIELDS = ("conn_type", "description", "host", "login", "password", "schema", "port")
 _PLAIN_FIELDS = frozenset(_FIELDS) - {"password"}
 _EXTRA = "extra."
+_MAX_FIELD = 1000  # characters: every dot of it may part two keys
 _WORD = re.compile(r"[A-Za-z0-9_.:\-]{1,60}")
 
 Read = Callable[[Ref], Entry | None]
@@ -155,7 +161,8 @@ def _reference(body: re.Match[str] | None, offset: int) -> Reference:
         )
     if body[3]:
         return Reference("variable", None, body[4])
-    if body[2] not in _FIELDS and not (body[2].startswith(_EXTRA) and len(body[2]) > len(_EXTRA)):
+    is_key = body[2].startswith(_EXTRA) and len(_EXTRA) < len(body[2]) <= _MAX_FIELD
+    if body[2] not in _FIELDS and not is_key:
         raise InvalidInputError(
             "a reference names a field that connections do not have",
             offset=offset,
@@ -195,29 +202,27 @@ def _leaves(value: object) -> Iterator[str]:
 
 
 class _Resolving:
-    """One lookup: every referenced entry is read once, however often it is named."""
+    """One lookup: every referenced entry is read and parsed once, however often it is named."""
 
     def __init__(self, read: Read, dialect: Dialect, parts: list[Secret[str]]) -> None:
         self._read = read
         self._dialect = dialect
         self._parts = parts
         self._known: dict[Ref, Entry] = {}
+        self._parsed: dict[Ref, _Parsed] = {}
 
     def entry(self, entry: Entry, above: tuple[Ref, ...]) -> Entry:
         """Resolve *entry*, which was reached through *above*."""
         if not entry.metadata.references:
             return entry
-        filling = _Filling(
-            entry,
-            lambda ref, place: self._referenced(ref, place, entry, (*above, entry.ref)),
-            self._dialect,
-        )
+        filling = _Filling(entry, (*above, entry.ref), self)
         try:
             text = filling.text()
+            check_value(text, "with its references it")
         except InvalidInputError as error:
             raise _malformed(entry, str(error), error) from None
         self._parts += map(Secret, filling.parts)
-        used = [entry, *filling.used]
+        used = [entry, *(self._known[ref] for ref in filling.used)]
         lifetimes = [one.lifetime for one in used if one.lifetime is not None]
         return replace(
             entry,
@@ -227,13 +232,21 @@ class _Resolving:
             metadata=replace(entry.metadata, references=False),
         )
 
-    def _referenced(self, ref: Ref, place: str, holder: Entry, above: tuple[Ref, ...]) -> Entry:
+    def referenced(self, ref: Ref, place: str, holder: Entry, above: tuple[Ref, ...]) -> Entry:
+        """Give what *place* of *holder* refers to, resolved."""
         if ref in self._known:
             return self._known[ref]
         if len(above) > MAX_DEPTH:
             raise _malformed(holder, f"its references are more than {MAX_DEPTH} deep")
         if len(self._known) >= MAX_REFERENCES:
             raise _malformed(holder, f"it refers to more than {MAX_REFERENCES} entries in all")
+        found = self._found(ref, place, holder)
+        if found.ref in above:
+            raise _malformed(holder, f"{place} refers to {ref}, which leads back to it")
+        self._known[ref] = self.entry(found, above)
+        return self._known[ref]
+
+    def _found(self, ref: Ref, place: str, holder: Entry) -> Entry:
         try:
             found = self._read(ref)
         except NotFoundError:
@@ -245,24 +258,47 @@ class _Resolving:
                 reason=error.reason,
                 hint=error.hint,
             ) from None
+        except MalformedEntryError as error:
+            raise _unusable(holder, place, error) from None
         if found is None:
             raise _malformed(holder, f"{place} refers to {ref}, which no backend has")
-        if found.ref in above:
-            raise _malformed(holder, f"{place} refers to {ref}, which leads back to it")
-        self._known[ref] = self.entry(found, above)
-        return self._known[ref]
+        return found
+
+    def parsed(self, ref: Ref, place: str, holder: Entry) -> _Parsed:
+        """Give the connection that `referenced` gave for *ref*."""
+        if ref not in self._parsed:
+            entry = self._known[ref]
+            try:
+                connection = Connection.parse(entry.secret.reveal(), self._dialect)
+            except InvalidInputError as error:
+                raise _unusable(holder, place, _malformed(entry, str(error), error)) from None
+            self._parsed[ref] = _Parsed(connection, connection.to_dict(reveal=True))
+        return self._parsed[ref]
+
+
+class _Parsed(NamedTuple):
+    """A connection that is referred to, and its fields in the clear, taken out once for all who name it."""
+
+    connection: Connection
+    fields: Mapping[str, object]
 
 
 class _Filling:
-    """Put the references of one entry in. *place* is the field they stand in, as people are told."""
+    """
+    Put the references of one entry in. *place* is the field they stand in, as people are told.
 
-    def __init__(self, entry: Entry, referenced: Callable[[Ref, str], Entry], dialect: Dialect) -> None:
+    Attributes:
+        used: what was referred to.
+        parts: what was put in and is worth masking.
+    """
+
+    def __init__(self, entry: Entry, path: tuple[Ref, ...], resolving: _Resolving) -> None:
         self._entry = entry
-        self._referenced = referenced
-        self._dialect = dialect
+        self._path = path
+        self._resolving = resolving
         self._left = MAX_VALUE_BYTES
-        self.used: list[Entry] = []
-        self.parts: list[str] = []
+        self.used: set[Ref] = set()
+        self.parts: dict[str, None] = {}
 
     def text(self) -> str:
         """Give the whole text of the entry, in the form it has."""
@@ -270,8 +306,8 @@ class _Filling:
         if _is_json(self._entry.ref, text):
             return self._json(text)
         if self._entry.ref.kind == "connection":
-            return self._filled(text, "the URI", lambda value: quote(value, safe=""))
-        return self._filled(text, "it", str)
+            return self._filled(text, "the URI", in_uri)
+        return self._filled(text, "it", in_text)
 
     def _json(self, text: str) -> str:
         fields = overlay.fields_of(text)
@@ -279,24 +315,30 @@ class _Filling:
         filled = {name: self._leaf(value, name) for name, value in fields.items()}
         if base is not None:
             lower = self._connection(base, "extends")
-            self.parts += lower.secrets()
-            filled = overlay.laid_over(lower.to_dict(reveal=True), filled)
+            self.parts |= dict.fromkeys(lower.connection.secrets())
+            filled = overlay.laid_over(dict(lower.fields), filled)
         # The dialect that keeps an empty password: nothing may be lost between two JSON texts.
         return Connection.from_dict(filled, "sdk").format("json").reveal()
 
     def _leaf(self, value: object, place: str) -> object:
         if isinstance(value, str):
-            return self._filled(value, place, str)
+            return self._filled(value, place, in_uri if place == "uri" else in_text)
         if isinstance(value, Mapping):
             return {key: self._leaf(inner, _within(place, key)) for key, inner in value.items()}
         if isinstance(value, list):
             return [self._leaf(inner, place) for inner in value]
         return value
 
-    def _filled(self, text: str, place: str, spell: Callable[[str], str]) -> str:
+    def _filled(self, text: str, place: str, spelled: Callable[[Parts], Iterator[Spell]]) -> str:
+        try:
+            parts = parse(text)
+            spells = list(spelled(parts))
+        except InvalidInputError as error:
+            raise _named(place, error) from None
         filled = []
-        for part in parse(text):
-            filled.append(part if isinstance(part, str) else spell(self._value(part, place)))
+        remaining = iter(spells)
+        for part in parts:
+            filled.append(part if isinstance(part, str) else next(remaining)(self._value(part, place)))
             self._left -= len(filled[-1])
             if self._left < 0:
                 raise InvalidInputError(
@@ -306,30 +348,36 @@ class _Filling:
 
     def _value(self, reference: Reference, place: str) -> str:
         if reference.field is None:
-            ref = Ref("variable", reference.name, self._entry.ref.team)
-            value = self._used(ref, place).secret.reveal()
+            value = self._used("variable", reference.name, place).secret.reveal()
         else:
-            connection = self._connection(reference.name, place)
-            found = _field(connection, reference.field)
+            found = _field(self._connection(reference.name, place).fields, reference.field)
             if found is None:
+                field = _shown(reference.field)
                 whole = Ref("connection", reference.name, self._entry.ref.team)
-                raise InvalidInputError(f"{place} refers to {reference.field} of {whole}, which has none")
+                raise InvalidInputError(f"{place} refers to {field} of {whole}, which has none")
             value = found
+        if not is_unicode(value):
+            raise InvalidInputError(f"{place} refers to what is not Unicode text")
         if reference.field not in _PLAIN_FIELDS:
-            self.parts.append(value)
+            self.parts[value] = None
         return value
 
-    def _connection(self, name: str, place: str) -> Connection:
-        entry = self._used(Ref("connection", name, self._entry.ref.team), place)
-        try:
-            return Connection.parse(entry.secret.reveal(), self._dialect)
-        except InvalidInputError as error:
-            raise _malformed(entry, str(error), error) from None
+    def _connection(self, name: str, place: str) -> _Parsed:
+        self._used("connection", name, place)
+        return self._resolving.parsed(self._ref("connection", name, place), place, self._entry)
 
-    def _used(self, ref: Ref, place: str) -> Entry:
-        entry = self._referenced(ref, place)
-        self.used.append(entry)
+    def _used(self, kind: Kind, name: str, place: str) -> Entry:
+        ref = self._ref(kind, name, place)
+        entry = self._resolving.referenced(ref, place, self._entry, self._path)
+        self.used.add(ref)
         return entry
+
+    def _ref(self, kind: Kind, name: str, place: str) -> Ref:
+        try:
+            return Ref(kind, name, self._entry.ref.team)
+        except InvalidInputError as error:
+            what = f"{place} refers to a name that there cannot be: {error}"
+            raise InvalidInputError(what, hint=error.hint) from None
 
 
 def _within(place: str, key: str) -> str:
@@ -337,19 +385,53 @@ def _within(place: str, key: str) -> str:
     return f"{place}.{key}" if _WORD.fullmatch(key) else f"{place}.?"
 
 
-def _field(connection: Connection, field: str) -> str | None:
+def _shown(field: str) -> str:
+    """Give *field* as messages name it: a key of extra as `_within` does."""
+    return _within("extra", field.removeprefix(_EXTRA)) if field.startswith(_EXTRA) else field
+
+
+def _field(fields: Mapping[str, object], field: str) -> str | None:
     if not field.startswith(_EXTRA):
-        return _spelled(connection.to_dict(reveal=True)[field])
-    value: object = connection.extra.reveal() if connection.extra is not None else None
-    for key in field.removeprefix(_EXTRA).split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return _spelled(value)
+        return _spelled(fields[field])
+    return _spelled(_inner(fields["extra"], field.removeprefix(_EXTRA)))
+
+
+def _inner(value: object, path: str) -> object:
+    """Give what stands at *path*; a key that holds dots itself, as in Kafka, goes before a way inside."""
+    if not isinstance(value, Mapping):
+        return None
+    if path in value:
+        return value[path]
+    for dot in (at for at, mark in enumerate(path) if mark == "."):
+        found = _inner(value.get(path[:dot]), path[dot + 1 :])
+        if found is not None:
+            return found
+    return None
 
 
 def _spelled(value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value
     return json.dumps(value)
+
+
+def _named(place: str, error: InvalidInputError) -> InvalidInputError:
+    """Give *error* with the field it is about; a text without fields has but one place."""
+    if place == "it":
+        return error
+    return InvalidInputError(f"{place}: {error}", offset=error.offset, hint=error.hint)
+
+
+def _unusable(holder: Entry, place: str, error: MalformedEntryError) -> MalformedEntryError:
+    """Tell of *error* in something referred to; its owner acts, so it keeps what it says of itself."""
+    return MalformedEntryError(
+        f"{holder.ref} in the backend {holder.backend}: {place} refers to what cannot be used: {error}",
+        backend=error.backend,
+        ref=error.ref,
+        offset=error.offset,
+        reason=error.reason,
+        hint=error.hint,
+    )
 
 
 def _malformed(entry: Entry, why: str, error: InvalidInputError | None = None) -> MalformedEntryError:
