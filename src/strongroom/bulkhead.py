@@ -19,6 +19,7 @@ import os
 import threading
 import time
 from collections import deque
+from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
@@ -26,9 +27,9 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from strongroom.errors import BackendUnavailableError, StrongroomError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-__all__ = ["Bulkhead", "Flight", "seconds_left"]
+__all__ = ["Bulkhead", "Flight", "seconds_left", "within"]
 
 T = TypeVar("T")
 
@@ -45,6 +46,17 @@ def seconds_left() -> float | None:
     """
     deadline = _deadline.get()
     return None if deadline is None else deadline - time.monotonic()
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Let everything that is asked for inside together take no longer than *seconds*, or what was left."""
+    left = seconds_left()
+    token = _deadline.set(time.monotonic() + (seconds if left is None else min(seconds, left)))
+    try:
+        yield
+    finally:
+        _deadline.reset(token)
 
 
 class Flight(Generic[T]):

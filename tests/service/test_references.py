@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import strongroom
+from strongroom.bulkhead import seconds_left
 from strongroom.cache import Cache, Lifetimes
 from strongroom.chain import Chain, Link, Outcome
 from strongroom.cli.gift import plan, read_values
@@ -128,6 +129,39 @@ def test_who_writes_an_old_version_again_must_be_allowed_to_read_what_it_refers_
     assert home.lookup().connection("top").host == "db"
 
 
+def test_who_brings_an_entry_back_must_be_allowed_to_read_what_it_refers_to():
+    home = Place(denied=[("writer", Action.READ, "base")])
+    home.memory.put(BASE, PLAIN)
+    home.write(TOP, '{"extends": "base"}', name="another")
+    home.entries("another").delete(TOP)
+    with pytest.raises(AccessDeniedError, match="extends refers to"):
+        home.entries("writer").undelete(TOP)
+    assert home.memory.read(TOP) is None
+    home.entries("another").undelete(TOP)
+    assert home.lookup().connection("top").host == "db"
+
+
+@pytest.mark.parametrize("text", [PLAIN, None, "no connection", '{"extends": "top"}'])
+def test_who_may_not_read_a_part_cannot_tell_whether_it_is_there(text):
+    home = Place(denied=[("guest", Action.READ, "base")])
+    if text is not None:
+        home.memory.put(BASE, text, ON)
+    home.memory.put(TOP, '{"extends": "base"}', ON)
+    for act in (
+        lambda: home.lookup("guest").connection("top"),
+        lambda: home.write(Ref("connection", "top2"), '{"extends": "base"}', name="guest"),
+    ):
+        with pytest.raises(AccessDeniedError) as caught:
+            act()
+        assert (str(caught.value).split(": ")[1], caught.value.reason, caught.value.hint) == (
+            'extends refers to connection "base", which may not be read',
+            "the rules",
+            None,
+        )
+    told = home.lookup("guest").explain(TOP).references[0].to_dict()
+    assert (told["outcome"], told["backend"], told["steps"]) == ("denied", None, [])
+
+
 def test_a_reader_must_be_allowed_to_read_every_part_and_each_is_recorded():
     home = Place(denied=[("guest", Action.READ, "base")])
     home.memory.put(BASE, PLAIN)
@@ -235,6 +269,28 @@ def is_circle(start, edges, above=()):
     return any(is_circle(end, edges, (*above, start)) for begin, end in edges if begin == start)
 
 
+class Clocked(Memory):
+    """Notes how long its caller still waits."""
+
+    def _before(self, verb, ref):
+        super()._before(verb, ref)
+        self.waits = [*getattr(self, "waits", []), seconds_left()]
+
+
+def test_all_references_of_an_entry_share_the_time_of_one_question():
+    memory = Clocked("native")
+    home = Place(Link(backend=memory))
+    for name, text in (("x", "${variable/y}${variable/z}"), ("y", "${variable/z}"), ("z", "z")):
+        memory.put(Ref("variable", name), text, ON)
+    memory.waits = []
+    assert home.lookup().variable("x") == "zz"
+    first, *others = memory.waits
+    assert first is None
+    assert len(others) == 2
+    assert 15 >= others[0] > others[1] > 0
+    assert seconds_left() is None
+
+
 # --- explaining ------------------------------------------------------------------------------------
 
 
@@ -273,6 +329,26 @@ def test_an_explanation_of_a_circle_ends():
     (b,) = told.references
     (a,) = b.references
     assert (a.outcome, a.reason, a.references) == (Outcome.INVALID, "leads back to itself", ())
+
+
+def test_an_explanation_tells_in_full_only_once_of_what_many_refer_to():
+    home = Place()
+    wide = range(12)
+    for level in range(8):
+        names = "".join(f"${{variable/d{level + 1}_{number}}}" for number in wide) if level < 7 else ""
+        for number in wide:
+            home.memory.put(Ref("variable", f"d{level}_{number}"), names, ON)
+    told = home.lookup().explain(Ref("variable", "d0_0"))
+    assert told.outcome is Outcome.FOUND
+    assert len(json.dumps(told.to_dict())) < 1_000_000  # twelve to the eighth otherwise
+
+
+def test_an_explanation_of_very_many_references_stops_telling():
+    home = Place()
+    home.memory.put(Ref("variable", "x"), "".join(f"${{variable/v{number}}}" for number in range(5000)), ON)
+    told = home.lookup().explain(Ref("variable", "x"))
+    assert len(told.references) == 101
+    assert told.references[-1].reason == "too many references"
 
 
 def test_an_explanation_records_no_read():

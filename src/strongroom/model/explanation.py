@@ -110,7 +110,7 @@ class Explanation:
         remembered: what the cache would answer meanwhile, or None when it holds nothing.
         policies: ids of the policies that decided, filled in by the service.
         references: how each entry that this one refers to would be looked up, in order, for the reader
-            whose lookup is explained; one that stands above it is told without its own.
+            whose lookup is explained; one that stands above it, or was told before, is told without its own.
         reason: why the outcome is not that of the backend that answered, or empty.
     """
 

@@ -430,10 +430,12 @@ class Entries:
             NotFoundError: nothing was ever held under this name.
             ConflictError: it is not deleted.
             ReadOnlyError: no backend here keeps versions.
+            AccessDeniedError, InvalidInputError: as `rollback`.
         """
 
         def work() -> Written:
-            link, _ = self._versioned(ref, at)
+            link, history = self._versioned(ref, at)
+            self._check_brought_back(link, ref, history[0].version)
             try:
                 version = self._chain.ask(
                     link, lambda: _as_versioned(link).undelete(ref, author=self._actor.id)
@@ -443,6 +445,13 @@ class Entries:
             return Written(link.name, version)
 
         return self._guard.act(self._actor, Action.WRITE, ref, work, reason="undelete")
+
+    def _check_brought_back(self, link: Link, ref: Ref, version: str) -> None:
+        """Refuse who may not read what *version* refers to: bringing it back is writing it again."""
+        old = self._chain.ask(link, lambda: _as_versioned(link).read_version(ref, version))
+        if old.metadata.references or link.references:
+            draft = Draft(ref=ref, secret=old.secret, metadata=old.metadata, author=self._actor.id)
+            self._resolved(draft, link.backend)
 
     def rollback(self, ref: Ref, version: str, *, at: str | None = None, comment: str = "") -> Written:
         """

@@ -7,6 +7,7 @@ Rules of this file:
    used, and recorded as little as any other description.
 2. An entry that refers to others is only *found* if its reader would get it: a reference to nothing makes
    it *invalid*, one that may not be read *denied*.
+3. What is referred to several times is told with its own references the first time only.
 """
 
 from __future__ import annotations
@@ -89,17 +90,19 @@ class Explaining:
         except InvalidInputError:
             return ()  # told by resolving it
         is_deep = len(path) > template.MAX_DEPTH
-        return () if is_deep else tuple(self._one(ref, path) for ref in refs)
+        # One more than there may be shows that there are too many.
+        told = refs[: template.MAX_REFERENCES + 1]
+        return () if is_deep else tuple(self._one(ref, path) for ref in told)
 
     def _one(self, ref: Ref, path: tuple[Ref, ...]) -> Explanation:
         if ref in path:
             return Explanation(ref=ref, outcome=Outcome.INVALID, backend=None, reason="leads back to itself")
-        if ref not in self._told:
-            if len(self._told) >= template.MAX_REFERENCES:
-                return Explanation(
-                    ref=ref, outcome=Outcome.INVALID, backend=None, reason="too many references"
-                )
-            self._told[ref] = self._for_reader(ref, path)
+        if ref in self._told:
+            # What many name is told in full once: written out each time it would grow without bound.
+            return replace(self._told[ref], references=())
+        if len(self._told) >= template.MAX_REFERENCES:
+            return Explanation(ref=ref, outcome=Outcome.INVALID, backend=None, reason="too many references")
+        self._told[ref] = self._for_reader(ref, path)
         return self._told[ref]
 
     def _for_reader(self, ref: Ref, path: tuple[Ref, ...]) -> Explanation:

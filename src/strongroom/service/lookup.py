@@ -48,7 +48,8 @@ class Lookup:
     A value in the cache was authorised and recorded for this actor when it was filled.
 
     Args:
-        patience: how long a task of asyncio waits for one answer, as threads wait in the cache.
+        patience: how long a task of asyncio waits for one answer, as threads wait in the cache; and how
+            long all references of one entry may take together.
 
     Threads: may be used from several threads at once.
     """
@@ -257,15 +258,23 @@ class Lookup:
         """
         Give *entry* with its references resolved for this actor, or itself where it has none.
 
+        All of them together take no longer than one question may be waited for.
+
         Raises:
             MalformedEntryError: a reference leads to nothing, in a circle or too deep.
             AccessDeniedError: the actor may not read what is referred to.
+            BackendUnavailableError: the time is over.
         """
+        return self._resolved(entry, [])
+
+    def _resolved(self, entry: Entry, parts: list[Secret[str]]) -> Entry:
         if not entry.metadata.references:
             return entry
-        from strongroom.model import template  # noqa: PLC0415 -- references are off by default
+        from strongroom.bulkhead import within  # noqa: PLC0415 -- references are off by default
+        from strongroom.model import template  # noqa: PLC0415 -- as above
 
-        return template.resolve(entry, self._cache.read, dialect=self._dialect)
+        with within(self._patience.total_seconds()):
+            return template.resolve(entry, self._cache.read, dialect=self._dialect, parts=parts)
 
     def referenced(self, ref: Ref) -> tuple[Secret[str], ...]:
         """
@@ -277,12 +286,9 @@ class Lookup:
             As `entry`.
         """
         found = self._cache.read(ref)
-        if found is None or not found.metadata.references:
-            return ()
-        from strongroom.model import template  # noqa: PLC0415 -- as above
-
         parts: list[Secret[str]] = []
-        template.resolve(found, self._cache.read, dialect=self._dialect, parts=parts)
+        if found is not None:
+            self._resolved(found, parts)
         return tuple(parts)
 
     # --- nothing found -------------------------------------------------------------------------------
