@@ -13,8 +13,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from strongroom.model.extra import Extra
 from strongroom.transfer.forms import libpq_uri, mongodb, redis, web
 from strongroom.transfer.forms.aws import of_keys
+from strongroom.transfer.forms.command_option import (
+    CURL,
+    MONGOSH,
+    MYSQL,
+    PG_FLAGS,
+    PG_OPTIONS,
+    PG_VARIABLES,
+    REDIS,
+)
 from strongroom.transfer.forms.form import Form, Found, Look, connection, port_of, refused, typed
 from strongroom.transfer.forms.libpq import of_parameters
 from strongroom.transfer.forms.libpq_keywords import parse_keywords
@@ -25,7 +35,7 @@ if TYPE_CHECKING:
 
     from strongroom.model.connection import Connection, Dialect
 
-__all__ = ["FORMS", "PG_VARIABLES", "PROGRAMS"]
+__all__ = ["FORMS", "PROGRAMS"]
 
 _PROGRAMS = {
     "psql": ("psql", "pg_dump", "pg_isready"),
@@ -34,46 +44,14 @@ _PROGRAMS = {
     "redis-cli": ("redis-cli", "valkey-cli"),
     "curl": ("curl",),
 }
-_PSQL = {
-    "-h": "host", "--host": "host", "-p": "port", "--port": "port", "-U": "user", "--username": "user",
-    "-d": "dbname", "--dbname": "dbname", "-c": "", "--command": "", "-f": "", "--file": "", "-v": "",
-    "--set": "", "--variable": "", "-o": "", "--output": "", "-L": "", "-P": "", "-F": "", "-R": "", "-T": "",
-}  # fmt: skip
-_PG = {
-    "PGHOST": "host", "PGPORT": "port", "PGUSER": "user", "PGPASSWORD": "password", "PGDATABASE": "dbname",
-    "PGSSLMODE": "sslmode", "PGSSLROOTCERT": "sslrootcert", "PGSSLCERT": "sslcert", "PGSSLKEY": "sslkey",
-    "PGOPTIONS": "options", "PGAPPNAME": "application_name", "PGCONNECT_TIMEOUT": "connect_timeout",
-    "PGHOSTADDR": "hostaddr", "PGTARGETSESSIONATTRS": "target_session_attrs",
-}  # fmt: skip
-_MYSQL = {
-    "-h": "host", "--host": "host", "-P": "port", "--port": "port", "-u": "login", "--user": "login",
-    "-p": "password", "--password": "password", "-D": "schema", "--database": "schema", "-S": "unix_socket",
-    "--socket": "unix_socket", "--ssl-mode": "ssl_mode", "--ssl-ca": "ca", "--ssl-cert": "cert",
-    "--ssl-key": "key", "--default-character-set": "charset", "-e": "", "--execute": "", "--protocol": "",
-}  # fmt: skip
-_MONGOSH = {
-    "--host": "host", "--port": "port", "-u": "login", "--username": "login", "-p": "password",
-    "--password": "password", "--authenticationDatabase": "authSource",
-    "--authenticationMechanism": "authMechanism", "--tlsCAFile": "tlsCAFile",
-    "--tlsCertificateKeyFile": "tlsCertificateKeyFile", "--eval": "", "-f": "", "--file": "",
-}  # fmt: skip
-_REDIS = {
-    "-h": "host", "-p": "port", "-a": "password", "--pass": "password", "--user": "login", "-n": "db",
-    "-u": "url", "-s": "unix_socket_path", "--cacert": "ssl_ca_certs", "--cert": "ssl_certfile",
-    "--key": "ssl_keyfile", "-r": "", "-i": "", "--sni": "",
-}  # fmt: skip
-_CURL = {
-    "-u": "user", "--user": "user", "--url": "url", "--cacert": "verify", "-E": "cert", "--cert": "cert",
-    "-x": "", "--proxy": "", "-X": "", "--request": "", "-d": "", "--data": "", "--data-raw": "", "-o": "",
-    "--output": "", "-m": "timeout", "--max-time": "timeout", "-A": "agent", "--user-agent": "agent",
-    "--connect-timeout": "", "--retry": "", "-w": "", "--write-out": "", "-F": "", "--form": "",
-}  # fmt: skip
 
 
 def _told(options: Options) -> list[str]:
     count = options.unknown
     return (
-        [f"{count} option{'s' * (count > 1)} that say nothing of a connection passed over"] if count else []
+        [f"{count} option{'s' * (count > 1)} not known to say anything of a connection passed over"]
+        if count
+        else []
     )
 
 
@@ -82,8 +60,8 @@ def _asked(found: Connection) -> list[str]:
 
 
 def _psql(command: Command) -> Found:
-    options = parse_options(command.arguments, _PSQL)
-    given = {_PG[key]: value for key, value in command.environ.items() if key in _PG}
+    options = parse_options(command.arguments, PG_OPTIONS[command.name], flags=PG_FLAGS)
+    given = {PG_VARIABLES[key]: value for key, value in command.environ.items() if key in PG_VARIABLES}
     said = dict(options.values)
     for key, word in zip(("dbname", "user"), options.rest, strict=False):
         said.setdefault(key, word)
@@ -105,15 +83,35 @@ def _over(found: Connection, rest: Connection) -> Connection:
     return found.replace(**{name: getattr(rest, name) for name in names if getattr(found, name) is None})
 
 
+def _both(one: Connection, other: Connection) -> Connection:
+    """Give what either says; what both say must be the same."""
+    extra = one.extra.reveal() if one.extra is not None else {}
+    more = other.extra.reveal() if other.extra is not None else {}
+    names = ("host", "port", "schema", "login", "password")
+    mine, theirs = ({name: getattr(each, name) for name in names} for each in (one, other))
+    for said, also in ((mine, theirs), (extra, more)):
+        if any(said[key] != value for key, value in also.items() if said.get(key) is not None is not value):
+            raise refused("an option says another thing than the address", hint="keep one of the two")
+    return _over(other.replace(extra=None), one).replace(extra=Extra(extra | more) if extra | more else None)
+
+
 def _mysql(command: Command) -> Found:
-    options = parse_options(command.arguments, _MYSQL, attached=frozenset({"-p", "--password"}))
+    flags = dict.fromkeys(
+        ["-B", "-N", "-s", "-C", "--batch", "--silent", "--compress", "--skip-column-names"], ""
+    )
+    options = parse_options(command.arguments, MYSQL, flags=flags, attached=frozenset({"-p", "--password"}))
     said: dict[str, Any] = dict(options.values)
+    if len(options.rest) > 1:
+        raise refused(
+            "more than one word stands where the database does",
+            hint="attach the password: --password=… or -p…",
+        )
     if options.rest:
         said.setdefault("schema", options.rest[0])
     said["password"] = said.get("password") or command.environ.get("MYSQL_PWD")
     fields = {key: said.pop(key, None) for key in ("host", "login", "password", "schema")}
     port = port_of(said.pop("port", ""))
-    files = {key: said.pop(key) for key in ("ca", "cert", "key") if key in said}
+    files = {key: said.pop(key) for key in ("ca", "cert", "key", "cipher") if key in said}
     extra = typed("mysql", said) | ({"ssl": files} if files else {})
     found = connection("mysql", extra, port=port, **fields)
     return Found({None: found}, (*_told(options), *_asked(found)))
@@ -121,7 +119,10 @@ def _mysql(command: Command) -> Found:
 
 def _mongosh(command: Command) -> Found:
     options = parse_options(
-        command.arguments, _MONGOSH, flags={"--tls": "tls", "--ssl": "tls", "--quiet": ""}
+        command.arguments,
+        MONGOSH,
+        flags={"--tls": "tls", "--ssl": "tls", "--quiet": "", "--norc": ""},
+        prompts=frozenset({"-p", "--password"}),
     )
     said: dict[str, Any] = dict(options.values)
     place = options.rest[0] if options.rest else ""
@@ -151,11 +152,9 @@ def _redis(command: Command) -> Found:
         "--no-auth-warning": "",
     }
     # redis-cli takes its first argument that is no option for the command to send.
-    options = parse_options(command.arguments, _REDIS, flags=flags)
+    options = parse_options(command.arguments, REDIS, flags=flags)
     said: dict[str, Any] = dict(options.values)
-    if "url" in said:
-        found = redis.FORM.parse(said.pop("url"), "core").connections[None]
-        return Found({None: found}, (*_told(options), *_asked(found)))
+    address = said.pop("url", None)
     fields = {key: said.pop(key, None) for key in ("host", "login", "password")}
     fields["password"] = fields["password"] or command.environ.get("REDISCLI_AUTH")
     port = port_of(said.pop("port", ""))
@@ -166,6 +165,8 @@ def _redis(command: Command) -> Found:
     if "cluster" in said:
         said["cluster"] = "true"
     found = connection("redis", typed("redis", said), port=port, **fields)
+    if address is not None:
+        found = _both(redis.FORM.parse(address, "core").connections[None], found)
     return Found({None: found}, (*_told(options), *_asked(found)))
 
 
@@ -184,6 +185,18 @@ def _headers(arguments: tuple[str, ...]) -> tuple[dict[str, str], tuple[str, ...
     return headers, tuple(kept)
 
 
+def _address(url: str | None, options: Options) -> str:
+    """Give the one address; a word without `://` is one only where it cannot be an option's value."""
+    whole = [word for word in options.rest if "://" in word]
+    every = ([url] if url else []) + (whole or [word for word in options.rest if not url])
+    places = {word.partition("://")[2].partition("/")[0] for word in every}
+    if len(places) > 1 or (every and not (url or whole) and options.unknown):
+        raise refused("it is not clear which word is the address", hint="leave the other options out")
+    if not every:
+        raise refused("the command names no address")
+    return every[0] if "://" in every[0] else f"http://{every[0]}"
+
+
 def _curl(command: Command) -> Found:
     flags = {
         "-k": "insecure",
@@ -194,13 +207,22 @@ def _curl(command: Command) -> Found:
         "-i": "",
         "-v": "",
         "-f": "",
+        "-G": "",
+        "--get": "",
+        "--fail": "",
+        "--silent": "",
+        "--show-error": "",
+        "--location": "",
+        "--compressed": "",
     }
     headers, kept = _headers(command.arguments)
-    options = parse_options(kept, _CURL, flags=flags)
+    options = parse_options(kept, CURL, flags=flags)
     said: dict[str, Any] = dict(options.values)
-    address = said.pop("url", None) or (options.rest[0] if options.rest else "")
-    found, notes = web.of_address(address if "://" in address else f"http://{address}")
+    found, notes = web.of_address(_address(said.pop("url", None), options))
     login, _, password = said.pop("user", "").partition(":")
+    for key, header, prefix in (("cookie", "Cookie", ""), ("bearer", "Authorization", "Bearer ")):
+        if key in said:
+            headers[header] = prefix + said.pop(key)
     extra: dict[str, Any] = headers | typed("http", said)
     if "agent" in extra:
         extra["User-Agent"] = extra.pop("agent")
@@ -290,8 +312,5 @@ FORMS = (
         parse=lambda text, _dialect: _aws(text),
     ),
 )
-PG_VARIABLES = _PG
-"""Keywords of libpq by the variables it reads."""
-
 PROGRAMS = frozenset({word for names in _PROGRAMS.values() for word in names} | {"aws"})
 """The names of the programs whose commands are read."""

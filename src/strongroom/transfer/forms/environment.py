@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from strongroom.errors import InvalidInputError
 from strongroom.transfer.forms.aws import of_keys
-from strongroom.transfer.forms.command import PG_VARIABLES, PROGRAMS
+from strongroom.transfer.forms.command import PROGRAMS
+from strongroom.transfer.forms.command_option import PG_VARIABLES
 from strongroom.transfer.forms.form import Form, Found, Look, connection, lines_of, port_of, refused, typed
 from strongroom.transfer.forms.libpq import of_parameters
 

@@ -25,6 +25,7 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _ESCAPED = re.compile(r"\\([\\$`\"\n])")
+_MAX_LETTERS = 16
 _ASSIGNED = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 
 
@@ -103,15 +104,17 @@ def parse_options(
     *,
     flags: Mapping[str, str] | None = None,
     attached: frozenset[str] = frozenset(),
+    prompts: frozenset[str] = frozenset(),
 ) -> Options:
     """
-    Read options as `getopt_long` does: `-h db`, `-hdb`, `--host db`, `--host=db`.
+    Read options as `getopt_long` does: `-h db`, `-hdb`, `-Ath db`, `--host db`, `--host=db`.
 
     Args:
         arguments: behind the program's name.
         takes: fields by those options that take a value; "" for a value that is not wanted.
         flags: fields by those that take none; "" likewise.
         attached: options whose value is attached or not there at all, as MySQL's `-p`.
+        prompts: options that may end the command without their value, which is then asked for.
 
     Raises:
         InvalidInputError: an option has no value, or says again what was said.
@@ -129,8 +132,12 @@ def parse_options(
         if not word.startswith("-") or word == "-":
             rest.append(word)
             continue
+        word, *more = _single(word, takes, attached)
+        queue += reversed(more)
         name, value = _option(word, takes, attached)
         if name in takes and value is None and name not in attached:
+            if not queue and name in prompts:
+                continue
             if not queue:
                 raise refused("an option has no value")
             value = queue.pop()
@@ -151,6 +158,20 @@ def _option(word: str, takes: Mapping[str, str], attached: frozenset[str]) -> tu
     if word.startswith("--"):
         name, equals, value = word.partition("=")
         return name, value if equals else None
-    if len(word) > 2 and word not in takes and (word[:2] in takes or word[:2] in attached):  # noqa: PLR2004 -- "-h"
-        return word[:2], word[2:]
-    return word, None
+    name = word[:2]
+    if len(word) == 2 or word in takes or not (name in takes or name in attached):  # noqa: PLR2004 -- "-h"
+        return word, None
+    return name, word[2:]
+
+
+def _single(word: str, takes: Mapping[str, str], attached: frozenset[str]) -> list[str]:
+    """Give `-Ath` as `-A`, `-t` and `-h`: letters up to the first that takes a value, which has the rest."""
+    if len(word) <= 2 or word[1] == "-" or word in takes or not word[1].isalpha():  # noqa: PLR2004 -- "-h"
+        return [word]
+    found: list[str] = []
+    for at in range(1, min(len(word), _MAX_LETTERS)):
+        name = f"-{word[at]}"
+        if name in takes or name in attached:
+            return [*found, name + word[at + 1 :]]
+        found.append(name)
+    return found
