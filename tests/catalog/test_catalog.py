@@ -37,6 +37,7 @@ PUBLIC = {
     "key_secret_name": "the name of a secret in Secret Manager",
     "key_secret_project_id": "the project of that",
     "oauth2-server-uri": "an address",
+    "oauth_username": "a user's name",
     "partition_key": "a path inside documents",
     "public_ssh_key": "the public half",
     "sasl.username": "a user's name",

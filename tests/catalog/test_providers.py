@@ -25,8 +25,8 @@ ROWS = {
     )
 }
 
-# Airflow's core names these two and no provider: they have no hook, and so no form.
-WITHOUT_HOOK = {"generic", "email"}
+# Airflow's core names the first two and no provider; `amqp` is of hooks that others wrote.
+WITHOUT_HOOK = {"generic", "email", "amqp"}
 PROVIDED = [name for name in names() if name not in WITHOUT_HOOK]
 
 KINDS = {
@@ -71,9 +71,11 @@ PARTICULAR = {
     ("azure_cosmos", "login", "placeholder"): "an example instead of a repetition",
     ("azure_service_bus", "schema", "placeholder"): "the same, short enough to be read",
     ("msgraph", "certificate_data", "secret"): "it holds the private key",
+    ("msgraph", "trust_env", "default"): "the hook takes False where the key is not there",
     ("smtp", "access_token", "secret"): FORGOTTEN,
     ("smtp", "client_secret", "secret"): FORGOTTEN,
     ("imap", "schema", "hidden"): UNUSED,
+    ("influxdb3", "password", "shown"): "the hook reads it where extra has no token",
     ("slack", "proxy", "secret"): "its address may hold a password",
     ("slackwebhook", "proxy", "secret"): "its address may hold a password",
     ("discord", "webhook_endpoint", "secret"): "the webhook's token is in it",

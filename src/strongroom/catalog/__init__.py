@@ -90,6 +90,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     ),
     "messaging": (
         "kafka",
+        "amqp",
         "smtp",
         "imap",
         "slack",

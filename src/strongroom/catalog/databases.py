@@ -15,6 +15,7 @@ from strongroom.catalog.field import (
     path,
     port,
     schema,
+    secret,
     text,
 )
 from strongroom.catalog.kind import ConnectionType, airflow, exclusive, together, way
@@ -77,7 +78,9 @@ TYPES = (
             flag("redshift-serverless", "Redshift Serverless", default=False),
             text("cluster-identifier", "Redshift cluster"),
             text("workgroup-name", "Redshift workgroup"),
-            text("azure_conn_id", "Azure connection", "Signs in with a token of Entra ID."),
+            text(
+                "azure_conn_id", "Azure connection", "With `iam`: a token of Entra ID signs in, not of AWS."
+            ),
             choice(
                 "cursor", "Cursor", "dictcursor realdictcursor namedtuplecursor", "What a row is in Python."
             ),
@@ -89,7 +92,7 @@ TYPES = (
                 "Sign in",
                 way("Password", "login", "password"),
                 way("AWS IAM", "login", "iam", "aws_conn_id"),
-                way("Entra ID", "login", "azure_conn_id"),
+                way("Entra ID", "login", "iam", "azure_conn_id"),
             ),
             exclusive(
                 "Redshift",
@@ -217,6 +220,18 @@ TYPES = (
             flag("fetch_decimals", "Numbers as decimals"),
             flag("fetch_lobs", "LOBs as locators"),
             integer("expire_time", "Minutes between keep-alives"),
+            path("wallet_location", "Folder of the wallet"),
+            secret("wallet_password", "Password of the wallet"),
+            flag(
+                "ssl_server_dn_match",
+                "Compare the certificate's name",
+                "Where TLS is used.",
+                danger=FALSE_SERVER,
+                dangerous=("false",),
+            ),
+            text("ssl_server_cert_dn", "Name in the certificate", placeholder="CN=db.example.com,O=Acme"),
+            text("cclass", "Connection class", "Of the pool on the server (DRCP)."),
+            text("pool_name", "Pool on the server"),
             *SQL,
         ),
         groups=(

@@ -25,7 +25,12 @@ from strongroom.catalog.kind import ConnectionType, Group, airflow, exclusive, t
 
 FAMILY = "files"
 
-_SSH_PLACE: tuple[Field, ...] = (host(is_required=True), port(22), login("Username"), password())
+_SSH_PLACE: tuple[Field, ...] = (
+    host(is_required=True),
+    port(22),
+    login("Username"),
+    password(about="Or the passphrase of the file with the key."),
+)
 _NO_CHECK = flag(
     "no_host_key_check",
     "Take any host key",
@@ -54,11 +59,14 @@ _SSH: tuple[Field, ...] = (
     flag("compress", "Compress", default=True),
     document("disabled_algorithms", "Algorithms not to use", placeholder='{"pubkeys": ["rsa-sha2-256"]}'),
     document("ciphers", "Ciphers to use"),
+    path("known_hosts", "Known hosts", "Read by asynchronous tasks."),
+    secret("passphrase", "Passphrase of the key", "Read by asynchronous tasks.", is_deprecated=True),
 )
 _SSH_WAYS: tuple[Group, ...] = (
     exclusive(
         "Sign in",
-        way("Key, a file", "key_file", "private_key_passphrase"),
+        # The passphrase of a file is the password; asynchronous tasks read it where that of a key here is.
+        way("Key, a file", "key_file", "password", "private_key_passphrase"),
         way("Key, here", "private_key", "private_key_passphrase"),
         way("Password", "password"),
     ),
@@ -93,8 +101,6 @@ TYPES = (
         standard=_SSH_PLACE,
         extras=(
             *_SSH,
-            path("known_hosts", "Known hosts", "Read by asynchronous tasks."),
-            secret("passphrase", "Passphrase of the key", "Read by asynchronous tasks.", is_deprecated=True),
             text("host_proxy_cmd", "Command to reach the host"),
         ),
         groups=_SSH_WAYS,

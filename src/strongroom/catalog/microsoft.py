@@ -92,7 +92,7 @@ TYPES = (
         docs=airflow("microsoft-azure", "azure_batch"),
         standard=(login("Batch Account Name"), password("Batch Account Access Key")),
         extras=(text("account_url", "Batch Account URL", is_required=True), *IDENTITY),
-        groups=(principal(),),
+        groups=(exclusive("Sign in", MACHINE, way("Account key", "login", "password")),),
     ),
     ConnectionType(
         name="azure_container_registry",
@@ -129,7 +129,13 @@ TYPES = (
         family=FAMILY,
         icon="microsoft-graph",
         docs=airflow("microsoft-azure", "msgraph"),
-        standard=(host(), port(), schema(), login("Client ID", is_required=True), _CLIENT_SECRET),
+        standard=(
+            host(),
+            port(),
+            schema(),
+            login("Client ID", is_required=True),
+            password("Client Secret", "Or the certificate's."),
+        ),
         extras=(
             text("tenant_id", "Tenant ID", is_required=True, aliases=("tenantId",), lookalikes=("tenant",)),
             path("certificate_path", "Certificate path"),
@@ -143,14 +149,14 @@ TYPES = (
             flag("disable_instance_discovery", "Disable instance discovery", default=False),
             document("proxies", "Proxies"),
             flag("verify", "Verify", default=True, danger=FALSE_SERVER, dangerous=("false",)),
-            flag("trust_env", "Trust environment", default=True),
+            flag("trust_env", "Trust environment", default=False),
         ),
         groups=(
             exclusive(
                 "Sign in",
                 way("Client secret", "password"),
-                way("Certificate, a file", "certificate_path"),
-                way("Certificate, here", "certificate_data"),
+                way("Certificate, a file", "certificate_path", "password"),
+                way("Certificate, here", "certificate_data", "password"),
             ),
         ),
     ),

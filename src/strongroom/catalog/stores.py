@@ -21,7 +21,7 @@ from strongroom.catalog.kind import ConnectionType, airflow, exclusive, together
 
 FAMILY = "stores"
 
-_INFLUX_TOKEN = secret("token", "Token", is_required=True)
+_INFLUX_TOKEN = secret("token", "Token")
 
 TYPES = (
     ConnectionType(
@@ -178,7 +178,7 @@ TYPES = (
         family=FAMILY,
         docs=airflow("influxdb", "influxdb"),
         standard=(host(is_required=True), port(8086), schema("Schema", "http or https.", default="https")),
-        extras=(_INFLUX_TOKEN, text("org", "Organization Name")),
+        extras=(_INFLUX_TOKEN.replace(is_required=True), text("org", "Organization Name")),
         others="arguments of InfluxDBClient",
     ),
     ConnectionType(
@@ -187,12 +187,18 @@ TYPES = (
         family=FAMILY,
         icon="influxdb",
         docs=airflow("influxdb", "influxdb3"),
-        standard=(host(is_required=True), port(8181), schema("Schema", "http or https.", default="https")),
+        standard=(
+            host(is_required=True),
+            port(8181),
+            schema("Schema", "http or https.", default="https"),
+            password(about="Read as the token where extra has none."),
+        ),
         extras=(
             _INFLUX_TOKEN,
             text("database", "Database", is_required=True, aliases=("db",)),
             text("org", "Organization Name (optional)"),
         ),
+        groups=(exclusive("Token", way("In extra", "token"), way("As the password", "password")),),
         others="arguments of InfluxDBClient3",
     ),
     ConnectionType(

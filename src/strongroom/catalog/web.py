@@ -198,7 +198,7 @@ TYPES = (
             login("Client ID (optional)"),
             password("Client Secret (optional)"),
         ),
-        extras=(document("proxies", "Proxies"),),
+        extras=(document("proxies", "Proxies"), number("timeout", "Seconds for an answer")),
         groups=(together("Client", "login", "password"),),
     ),
     ConnectionType(

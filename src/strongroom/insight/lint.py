@@ -232,9 +232,10 @@ def _counts(field: Field, value: object) -> bool:
 def _exclusive(group: Group, kind: ConnectionType, said: dict[str, str]) -> Iterator[Remark]:
     filled = [way for way in group.ways if any(name in said for name in _own(way, group))]
     covered = frozenset(name for way in filled for name in way.fields)
-    secrets = {field.name for field in (*kind.standard, *kind.extras) if field.is_secret}
-    # A secret that several ways share, and none of those that were chosen has, chooses another one.
-    stray = [name for name in group.fields & secrets if filled and name in said and name not in covered]
+    fields = (*kind.standard, *kind.extras)
+    choosing = {field.name for field in fields if field.is_secret or field.type == "boolean"}
+    # A secret or a yes that several ways share, and none of those that were chosen has, chooses another one.
+    stray = [name for name in group.fields & choosing if filled and name in said and name not in covered]
     if len(filled) + bool(stray) < 2:  # noqa: PLR2004 -- two contradict each other
         return
     names = [next(name for name in way.fields if name in said and name in _own(way, group)) for way in filled]
