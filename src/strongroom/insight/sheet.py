@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from strongroom.catalog.field import STANDARD
+from strongroom.model import extra
 
 if TYPE_CHECKING:
     from strongroom.catalog.field import Field
     from strongroom.catalog.kind import ConnectionType
     from strongroom.model.connection import Connection
 
-__all__ = ["Sheet", "is_said", "path_of"]
+__all__ = ["LEAST_PASSWORD", "Sheet", "is_said"]
 
-_WORD = re.compile(r"[A-Za-z0-9_.:\-]{1,60}")
+LEAST_PASSWORD = 8  # characters: a shorter one may stand elsewhere by chance
 
 
 class Sheet:
@@ -60,7 +60,7 @@ class Sheet:
         of_standard = {} if kind is None else {field.name: field for field in kind.standard}
         every: list[tuple[str, Field | None, object]] = [
             *((name, of_standard.get(name), value) for name, value in self.standard.items()),
-            *((path_of(key), self.read[key], value) for key, value in self.extra.items()),
+            *((self.path_of(key), self.read[key], value) for key, value in self.extra.items()),
         ]
         self.fields = [(path, field, value) for path, field, value in every if field is not None]
         self.texts = [
@@ -77,6 +77,13 @@ class Sheet:
         """Give *key* without the beginning that Airflow's forms put before it until 2.3."""
         return key if self.kind is None else key.removeprefix(f"extra__{self.kind.legacy}__")
 
+    def path_of(self, key: str) -> str:
+        """Give how a key of extra is called; one that may be a secret is not named."""
+        password = self.standard.get("password")
+        if isinstance(password, str) and len(password) >= LEAST_PASSWORD and password in key:
+            return "extra.?"
+        return extra.path_of("extra", key)
+
     def is_known(self, value: object) -> bool:
         """Tell whether *value* is what a reader gets, and not put together first."""
         return not (self.has_references and isinstance(value, str) and "${" in value)
@@ -85,8 +92,3 @@ class Sheet:
 def is_said(value: object) -> bool:
     """Tell whether *value* says anything: forms save an empty text where nothing was typed."""
     return value is not None and not (isinstance(value, (str, list, tuple, dict)) and not value)
-
-
-def path_of(key: str) -> str:
-    """Give how a key of extra is called; one that is no plain word may hold anything, and is not named."""
-    return f"extra.{key}" if _WORD.fullmatch(key) else "extra.?"

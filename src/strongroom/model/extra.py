@@ -11,7 +11,7 @@ from strongroom.errors import InvalidInputError
 from strongroom.model.jsontext import MAX_DEPTH, is_unicode
 from strongroom.model.secret import Secret
 
-__all__ = ["HIDDEN", "Extra", "Shows", "hidden_unless_plain"]
+__all__ = ["HIDDEN", "Extra", "Shows", "hidden_unless_plain", "path_of"]
 
 HIDDEN = "***"
 Shows = Callable[[tuple[str, ...], object], bool]
@@ -19,6 +19,10 @@ Shows = Callable[[tuple[str, ...], object], bool]
 
 # What a host or a database name looks like; anything else may carry credentials and is not shown.
 _PLAIN = re.compile(r"[\w.:/+ \-\[\]%]*")
+# What a key that is meant as one looks like, and what a secret does that was pasted in its place: a long run
+# with a digit in it. No option of any type has one.
+_KEY = re.compile(r"[A-Za-z0-9_.:\-]{1,60}")
+_RANDOM = re.compile(r"(?=[A-Za-z]*[0-9])[A-Za-z0-9]{16}")
 _MAX_DEPTH = MAX_DEPTH - 1  # the connection's own object is the outermost level
 _TOO_LARGE = 10**4300  # a whole number with more digits than Python converts
 
@@ -166,6 +170,12 @@ def _hidden(value: object, path: tuple[str, ...], shows: Shows | None) -> object
     if not shows(path, plain):
         return HIDDEN
     return hidden_unless_plain(plain) if isinstance(plain, str) else plain
+
+
+def path_of(place: str, key: str) -> str:
+    """Give how *key* inside *place* is called in messages: `?` where it may be something else."""
+    is_key = _KEY.fullmatch(key) is not None and _RANDOM.search(key) is None
+    return f"{place}.{key if is_key else '?'}"
 
 
 def hidden_unless_plain(text: str | None) -> str | None:

@@ -33,6 +33,7 @@ from strongroom.errors import AccessDeniedError, InvalidInputError, MalformedEnt
 from strongroom.model import overlay
 from strongroom.model.connection import Connection
 from strongroom.model.entry import MAX_VALUE_BYTES, Entry, check_value
+from strongroom.model.extra import path_of
 from strongroom.model.jsontext import is_unicode
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
@@ -56,7 +57,6 @@ _FIELDS = ("conn_type", "description", "host", "login", "password", "schema", "p
 _PLAIN_FIELDS = frozenset(_FIELDS) - {"password"}
 _EXTRA = "extra."
 _MAX_FIELD = 1000  # characters: every dot of it may part two keys
-_WORD = re.compile(r"[A-Za-z0-9_.:\-]{1,60}")
 
 Read = Callable[[Ref], Entry | None]
 
@@ -324,7 +324,7 @@ class _Filling:
         if isinstance(value, str):
             return self._filled(value, place, in_uri if place == "uri" else in_text)
         if isinstance(value, Mapping):
-            return {key: self._leaf(inner, _within(place, key)) for key, inner in value.items()}
+            return {key: self._leaf(inner, path_of(place, key)) for key, inner in value.items()}
         if isinstance(value, list):
             return [self._leaf(inner, place) for inner in value]
         return value
@@ -380,14 +380,9 @@ class _Filling:
             raise InvalidInputError(what, hint=error.hint) from None
 
 
-def _within(place: str, key: str) -> str:
-    """Give the path of *key*; one that is no plain word may hold anything, and is not named."""
-    return f"{place}.{key}" if _WORD.fullmatch(key) else f"{place}.?"
-
-
 def _shown(field: str) -> str:
-    """Give *field* as messages name it: a key of extra as `_within` does."""
-    return _within("extra", field.removeprefix(_EXTRA)) if field.startswith(_EXTRA) else field
+    """Give *field* as messages name it: a key of extra as `path_of` does."""
+    return path_of("extra", field.removeprefix(_EXTRA)) if field.startswith(_EXTRA) else field
 
 
 def _field(fields: Mapping[str, object], field: str) -> str | None:
