@@ -15,6 +15,7 @@ from strongroom.insight.leak import kind_of_secret
 from strongroom.insight.lint import lint
 from strongroom.insight.remark import RULES
 from strongroom.model.connection import Connection
+from strongroom.model.extra import path_of
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "lint.md"
@@ -104,6 +105,25 @@ CASES = {
     "an encoded login": (postgres(login="svc%40example.com"), [("L9", "warning", "login")]),
     "an encoded password": (postgres(password="p%40ss%2Fw"), [("L9", "note", "password")]),
     "a URL as the host": (postgres(host="postgresql://db"), [("L10", "error", "host")]),
+    "a path in the host": (postgres(host="db/orders"), [("L10", "error", "host")]),
+    "the end of a password in the host": (postgres(host="ss@db"), [("L8", "warning", "host")]),
+    "a host in quotes": (postgres(host='"db"'), [("L8", "warning", "host")]),
+    "a host of two words": (postgres(host="db\u00a01"), [("L8", "warning", "host")]),
+    "the address of a webhook": (
+        {"conn_type": "http", "host": f"https://hooks.slack.com/services/T0A1/B0A1/{'aB1' * 8}"},
+        [("L7", "error", "host")],
+    ),
+    "a key of AWS in an old form": (
+        {"conn_type": "aws", "extra": {"extra__aws__aws_secret_access_key": "s"}},
+        [
+            ("L12", "note", "extra.extra__aws__aws_secret_access_key"),
+            ("L16", "warning", "extra.extra__aws__aws_secret_access_key"),
+        ],
+    ),
+    "a key of AWS for its session": (
+        {"conn_type": "aws", "extra": {"session_kwargs": {"aws_secret_access_key": "s"}}},
+        [("L16", "warning", "extra.session_kwargs.aws_secret_access_key")],
+    ),
     "a port in the host": (postgres(host="db:5432"), [("L11", "warning", "host")]),
     "another's port": ({"conn_type": "mysql", "port": 5432}, [("L11", "note", "port")]),
     "port 0": (postgres(port="0"), [("L11", "warning", "port")]),
@@ -196,6 +216,19 @@ FINE = {
     "a sentence about passwords": postgres(description="password: see the wiki, token from Vault"),
     "a description with a colon": postgres(description="secret of finance: quarterly numbers"),
     "IAM with a login": postgres({"iam": True, "aws_conn_id": "etl"}),
+    "a token with the name whose it is": {
+        "conn_type": "trino",
+        "host": "h",
+        "login": "u",
+        "extra": {"auth": "jwt", "jwt__token": "x"},
+    },
+    "the path of SQLite": {"conn_type": "sqlite", "host": "relative", "schema": "path/to/db"},
+    "the path of a socket": postgres(host="/var/run/postgresql"),
+    "a descriptor of Oracle": {
+        "conn_type": "oracle",
+        "host": "(DESCRIPTION = (ADDRESS = (HOST = db)))",
+        "login": "u",
+    },
     "IAM turned off": postgres({"iam": False}, password="hunter2"),
     "what is still to be put together": {
         **postgres({"sslmode": "${variable/tls}"}, host="${variable/host}", password="x${variable/a}%40"),
@@ -254,6 +287,34 @@ def test_a_key_that_is_no_word_is_not_named():
     assert "hunter" not in str(remark)
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "AKIAIOSFODNN7EXAMPLE",
+        "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY",
+        "ghp_" + "a1" * 18,
+        "0123456789abcdef0123456789abcdef",
+        "correct-horse-battery",
+    ],
+)
+def test_a_secret_that_was_pasted_as_a_key_is_not_named(key):
+    found = remarks(conn_type="kubernetes", password="correct-horse-battery", extra={key: "x"})
+    assert [one.field for one in found if one.rule == "L3"] == ["extra.?"]
+    assert key not in str(found)
+
+
+def test_every_option_there_is_is_named():
+    for name in catalog.names():
+        for field in catalog.find(name).extras:
+            assert path_of("extra", field.name) == f"extra.{field.name}"
+
+
+@pytest.mark.parametrize("text", ["//:", "a:", "%41", "${variable/", "$", "password   ", "eyJ", " ", "\x00"])
+def test_a_megabyte_of_anything_is_looked_at_in_one_pass(text):
+    texts = dict.fromkeys(("host", "login", "schema"), text * (300_000 // len(text)))
+    assert all(text * 5 not in str(one) for one in remarks(**postgres({}, **texts)))
+
+
 # --- secrets in plain view -------------------------------------------------------------------------
 
 
@@ -269,6 +330,9 @@ def test_a_key_that_is_no_word_is_not_named():
         "ghp_" + "a" * 36,
         "eyJhbGciOiJI.eyJzdWIiOiIx.c2lnbmF0dXJl",
         "glpat-" + "a" * 20,
+        "npm_" + "a" * 36,
+        "Authorization: Bearer " + "a1" * 12,
+        "https://discord.com/api/webhooks/123456789012345678/" + "a-1_" * 16,
         PEM,
     ],
 )
@@ -286,6 +350,8 @@ def test_a_secret_is_known_by_its_shape_or_by_the_name_before_it(text):
         "password=***",
         "password={{ var.value.x }}",
         "token: ask the platform team",
+        "Bearer of bad news",
+        "https://hooks.slack.com/services",
         "",
     ],
 )

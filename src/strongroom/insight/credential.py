@@ -8,12 +8,13 @@ Sources of the steps: the vendors' pages named in docs/lint.md.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.model.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from strongroom.model.connection import Connection
 
@@ -36,6 +37,7 @@ CLOUD_TYPES = _AWS | _GOOGLE | _AZURE
 """Types of connections, as Airflow normalises them, that may log in by a role of the cloud."""
 
 _PASSWORD = "password"  # noqa: S105 -- the name of a field
+_AWS_KEYS = ("aws_secret_access_key", "extra__aws__aws_secret_access_key")
 _GOOGLE_KEYS = ("keyfile_dict", "key_path")
 _AZURE_KEYS = (
     "client_secret",
@@ -92,8 +94,11 @@ def _of_aws(kind: str, extra: Mapping[str, object], *, has_password: bool) -> St
     # A session ends by itself; a store of another vendor (MinIO) knows no roles of AWS.
     if any(_is_set(extra, name) for name in ("aws_session_token", "endpoint_url")):
         return None
-    if _is_set(extra, "aws_secret_access_key"):
-        return _key("AWS", "extra.aws_secret_access_key")
+    inner = extra.get("session_kwargs")  # what boto3 is given beside
+    for path, fields in (("extra", extra), ("extra.session_kwargs", inner)):
+        for name in _AWS_KEYS:
+            if isinstance(fields, Mapping) and _is_set(fields, name):
+                return _key("AWS", f"{path}.{name}")
     return _key("AWS", _PASSWORD) if has_password and kind in {"aws", "emr"} else None
 
 

@@ -28,10 +28,19 @@ _SHAPES = (
     ("a private key", re.compile(r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY-----")),
     ("a signed token (JWT)", re.compile(r"(?<![\w.-])eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}")),
     (
+        "the address of a webhook, which is its key",
+        re.compile(
+            r"hooks\.slack\.com/(?:services|workflows|triggers)/\w{1,40}/\w{1,40}/\w{16}"
+            r"|discord(?:app)?\.com/api/webhooks/[0-9]{5,30}/[\w-]{30}"
+            r"|webhook\.office\.com/webhookb2/[\w@-]{30,200}/IncomingWebhook/\w{16}"
+        ),
+    ),
+    (
         "a token",
         re.compile(
             r"(?<![A-Za-z0-9_])(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_\w{22}|glpat-[\w-]{20}"
             r"|xox[abeoprs]-[A-Za-z0-9-]{10}|hv[sbr]\.[\w-]{24}|srm_[\w-]{16}|dapi[0-9a-f]{32}"
+            r"|npm_[A-Za-z0-9]{36}|pypi-AgE[\w-]{50}|hf_[A-Za-z0-9]{30}|Bearer\s{1,3}[\w.~+/-]{20}"
             r"|sk-[A-Za-z0-9_-]{32}|sk_live_[A-Za-z0-9]{16}|SG\.[\w-]{16,}\.[\w-]{16,}|AIza[\w-]{35})"
         ),
     ),

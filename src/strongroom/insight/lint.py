@@ -21,7 +21,7 @@ from strongroom.errors import InvalidInputError
 from strongroom.insight import wording
 from strongroom.insight.credential import static_key
 from strongroom.insight.remark import Remark
-from strongroom.insight.sheet import Sheet, path_of
+from strongroom.insight.sheet import Sheet
 from strongroom.model.jsontext import decode
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ _LIKE = 0.75  # how alike two keys are where the type reads no others
 _VERY_LIKE = 0.87  # and where others are handed on, so that most of them are meant
 _MAX_KEY = 60  # characters of a key that may be an option
 _MAX_UNREAD = 100  # keys that are looked at: more are no options but a document
+_READ_IN_URI = {("sqlite", "schema")}  # not in the form, but a part of the path all the same
 _BOOLEANS = {"1": "true", "yes": "true", "on": "true", "0": "false", "no": "false", "off": "false"}
 
 
@@ -96,7 +97,7 @@ def _misspelt(sheet: Sheet, kind: ConnectionType) -> Iterator[Remark]:
     names = tuple(one.name for one in kind.extras)
     unread = (key for key, read in sheet.read.items() if read is None)
     for key in islice(unread, _MAX_UNREAD):
-        path, spelling = path_of(key), sheet.spelling(key)
+        path, spelling = sheet.path_of(key), sheet.spelling(key)
         sibling = kind.extra_field(key)
         if sibling is not None:
             what = f"{path} is what other types read; {kind.name} reads extra.{sibling.name}"
@@ -126,7 +127,7 @@ def _squeezed(key: str) -> str:
 
 def _unread(sheet: Sheet, kind: ConnectionType) -> Iterator[Remark]:
     for name in kind.hidden:
-        if name in sheet.standard:
+        if name in sheet.standard and (kind.name, name) not in _READ_IN_URI:
             fix = "take it out, or put it where it belongs"
             if name == "password":
                 fix = "take it out: a secret that nothing needs is only a risk"
@@ -149,7 +150,7 @@ def _missing(sheet: Sheet, kind: ConnectionType) -> Iterator[Remark]:
 def _old_spellings(sheet: Sheet) -> Iterator[Remark]:
     for key, read in sheet.read.items():
         if read is not None and sheet.spelling(key) != key:
-            path = path_of(key)
+            path = sheet.path_of(key)
             yield Remark(
                 "L12", "note", path, f"{path} is the spelling of old forms", f"call it {sheet.spelling(key)}"
             )
@@ -230,7 +231,7 @@ def _counts(field: Field, value: object) -> bool:
 
 
 def _exclusive(group: Group, kind: ConnectionType, said: dict[str, str]) -> Iterator[Remark]:
-    filled = [way for way in group.ways if any(name in said for name in _own(way, group))]
+    filled = [way for way in group.ways if any(name in said for name in _choosing(way, group))]
     covered = frozenset(name for way in filled for name in way.fields)
     fields = (*kind.standard, *kind.extras)
     choosing = {field.name for field in fields if field.is_secret or field.type == "boolean"}
@@ -238,16 +239,19 @@ def _exclusive(group: Group, kind: ConnectionType, said: dict[str, str]) -> Iter
     stray = [name for name in group.fields & choosing if filled and name in said and name not in covered]
     if len(filled) + bool(stray) < 2:  # noqa: PLR2004 -- two contradict each other
         return
-    names = [next(name for name in way.fields if name in said and name in _own(way, group)) for way in filled]
+    names = [
+        next(name for name in way.fields if name in said and name in _choosing(way, group)) for way in filled
+    ]
     paths = sorted(said[name] for name in (*names, *stray))
     what = f"{' and '.join(paths)} exclude one another ({group.title})"
     yield Remark("L14", "warning", paths[0], what, "keep one of them")
 
 
-def _own(way: Way, group: Group) -> frozenset[str]:
-    """Give the fields that only this way has."""
+def _choosing(way: Way, group: Group) -> frozenset[str]:
+    """Give the fields that choose this way: those that no other has; a name alone proves nothing."""
     others = (name for other in group.ways if other is not way for name in other.fields)
-    return frozenset(way.fields).difference(others)
+    own = frozenset(way.fields).difference(others)
+    return own - {"login"} or own
 
 
 def _together(group: Group, said: dict[str, str]) -> Iterator[Remark]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.insight.leak import kind_of_secret
 from strongroom.insight.remark import Remark
+from strongroom.insight.sheet import LEAST_PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
 __all__ = ["remarks"]
 
 _PLACES = ("host", "login", "schema")
-_LEAST_PASSWORD = 8  # characters: a shorter one may stand elsewhere by chance
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 _RESERVED_ESCAPE = re.compile(r"%(?:2[13456789ABCF]|3[ABDF]|40|5[BD]|20|7[CE])", re.IGNORECASE)
 _UNENCODED = re.compile(r"[:/?#\[\]@!$&'()*+,;= ]|%(?![0-9A-Fa-f]{2})")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://|jdbc:", re.IGNORECASE)
+_NO_HOST = re.compile("[ \u00a0@#\"'<>]")
 _PORT_AT_END = re.compile(r"[^:,\s/]+:[0-9]{1,5}")
 _REFERENCE = re.compile(r"(?<!\$)(?:\$\$)*\$\{(?:connection\.[^/{}\s]+|variable)/[^{}\r\n]+\}")
 _MASK = "***"
@@ -41,6 +42,8 @@ _BARE_HOST = frozenset(
         "impala", "ssh", "sftp", "ftp", "samba", "smtp", "imap", "gcpcloudsqldb", "drill",
     }
 )  # fmt: skip
+# Of these the ones whose host is nothing but a name, an address or the path of a socket.
+_NO_PATH = frozenset({"postgres", "mysql", "redis", "redshift", "ssh", "sftp", "ftp", "smtp", "imap"})
 _PORTS = {
     22: "ssh", 1433: "mssql", 1521: "oracle", 3306: "mysql", 5432: "postgres", 5439: "redshift",
     6379: "redis", 27017: "mongo",
@@ -97,7 +100,7 @@ def _plain_texts(sheet: Sheet) -> Iterator[tuple[str, str]]:
 
 
 def _holds(text: str, password: object) -> bool:
-    return isinstance(password, str) and len(password) >= _LEAST_PASSWORD and password in text
+    return isinstance(password, str) and len(password) >= LEAST_PASSWORD and password in text
 
 
 # --- characters ------------------------------------------------------------------------------------
@@ -154,6 +157,15 @@ def _host(sheet: Sheet) -> Iterator[Remark]:
     if _URL.match(host):
         what = f"host is a whole address, and {sheet.kind.name} wants the bare name"
         yield Remark("L10", "error", "host", what, "leave out everything before and behind the name")
+    elif kind_of_secret(host) or "${" in host or "(" in host:
+        return  # told as what it is; and a descriptor of Oracle may hold anything
+    elif _NO_HOST.search(host.strip()):
+        what = "host holds a character that no name of a host has"
+        fix = "was it cut out of a URI? There a password with @, /, # or ? has to be percent-encoded"
+        yield Remark("L8", "warning", "host", what, fix)
+    elif "/" in host and not host.startswith("/") and sheet.kind.name in _NO_PATH:
+        what = "host holds a /, and is the bare name"
+        yield Remark("L10", "error", "host", what, "leave out what follows it; a database is the schema")
     elif _PORT_AT_END.fullmatch(host) and sheet.kind.standard_field("port") is not None:
         yield Remark("L11", "warning", "host", "host holds a port", "write it into the field port")
 
