@@ -381,6 +381,69 @@ def test_variables_of_a_program_say_one_connection(text, expected):
     check(text, "env", expected)
 
 
+PAIR = {
+    "x": {"conn_type": "postgres", "host": "h", "login": "u", "password": "p w", "schema": "d"},
+    "y": {"conn_type": "http", "host": "h", "schema": ""},
+}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "export AIRFLOW_CONN_X='{x}'\nexport AIRFLOW_CONN_Y={y}",
+        "set AIRFLOW_CONN_X={x}\r\nset AIRFLOW_CONN_Y={y}",
+        '$env:AIRFLOW_CONN_X = "{x}"\n$env:AIRFLOW_CONN_Y="{y}"',
+        "ENV AIRFLOW_CONN_X={x}\nENV AIRFLOW_CONN_Y={y}",
+        "-e AIRFLOW_CONN_X={x}\n-e AIRFLOW_CONN_Y={y}",
+        "  - AIRFLOW_CONN_X={x}\n  - AIRFLOW_CONN_Y={y}",
+        "  AIRFLOW_CONN_X: '{x}'\n  AIRFLOW_CONN_Y: {y}",
+    ],
+)
+def test_variables_are_read_as_each_tool_sets_them(text):
+    text = text.replace("{x}", "postgres://u:p%20w@h/d").replace("{y}", "http://h")
+    check_many(text, "airflow-env", PAIR)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "DB_CONNECTION=pgsql\nDB_HOST=h\nDB_DATABASE=d\nDB_USERNAME=u\nDB_PASSWORD=p",
+            {"conn_type": "postgres", "host": "h", "schema": "d", "login": "u", "password": "p"},
+        ),
+        ("DB_HOST=h\nDB_PORT=3306", {"conn_type": "mysql", "host": "h", "port": 3306}),
+        ("DB_ENGINE=django.db.backends.oracle\nDB_HOST=h", {"conn_type": "oracle", "host": "h"}),
+        ("AWS_PROFILE=etl\nAWS_REGION=r", {**AWS, "extra.profile_name": "etl", "extra.region_name": "r"}),
+        (
+            "GOOGLE_APPLICATION_CREDENTIALS=/k.json",
+            {"conn_type": "google_cloud_platform", "extra.key_path": "/k.json"},
+        ),
+        (
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=postgresql+psycopg2://h/d",
+            {"conn_type": "postgres", "host": "h", "schema": "d"},
+        ),
+    ],
+)
+def test_variables_of_frameworks_say_one_connection(text, expected):
+    check(text, "env", expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("DB_HOST=hunter2", "which database"),
+        ("A_URL=http://h\nA_URI=http://g", "the same name"),
+        ("export A_URL=http://h\nset B_URL=http://g", "no NAME=value"),
+    ],
+)
+def test_variables_that_say_too_little_or_too_much_are_refused(text, match):
+    check_refused(text, None, match)
+
+
+def test_what_the_value_of_a_variable_has_no_place_for_is_told():
+    assert "path" in read_any("HOOK_URL=https://h.example.com/hunter2").warnings[0]
+
+
 def test_variables_of_several_programs_are_several_connections():
     check_many(
         "REDIS_URL=redis://c:6379/1\nPOSTGRES_USER=u\nPOSTGRES_PASSWORD=p\nTZ=UTC",

@@ -172,15 +172,15 @@ def _named(name: str) -> Form:
     return chosen
 
 
-def _read_value(text: str, dialect: Dialect) -> Connection:
+def _read_value(text: str, dialect: Dialect) -> Found:
     """Read the one connection of a variable's value; not an environment again."""
     chosen = _chosen(
         text.strip(_BLANK), tuple(one for one in _all() if one.name not in ("env", "airflow-env"))
     )
-    found = chosen.parse(text.strip(_BLANK), dialect).connections
-    if len(found) != 1:
+    found = chosen.parse(text.strip(_BLANK), dialect)
+    if len(found.connections) != 1:
         raise InvalidInputError("a variable holds several connections", hint="give its value alone")
-    return next(iter(found.values()))
+    return Found({None: next(iter(found.connections.values()))}, found.warnings)
 
 
 def _chosen(text: str, among: tuple[Form, ...]) -> Form:

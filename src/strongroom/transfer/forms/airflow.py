@@ -142,7 +142,7 @@ def _parse_env(text: str, dialect: Dialect) -> Found:
     found: dict[str | None, Connection] = {}
     others = 0
     for line in lines_of(text):
-        key = line.name.removeprefix("-e ").strip()
+        key = line.name.strip()
         if line.fault or not key.startswith(_PREFIX) or key == _PREFIX:
             others += 1
             continue

@@ -1,8 +1,9 @@
 """
 Variables of other programs: `POSTGRES_USER=…`, `PGHOST=…`, `AWS_ACCESS_KEY_ID=…`, `DATABASE_URL=…`.
 
-Lines are read as those of a `.env`. Variables that belong together become one connection; one whose value is
-a URL becomes one by itself. Where there is but one connection it has no name, otherwise that of its group.
+Lines are read as those of a `.env`, a shell, Windows, PowerShell, a Dockerfile and Compose. Variables that
+belong together become one connection; one whose value is a URL becomes one by itself. Where there is but one
+connection it has no name, otherwise that of its group.
 
 Sources: the pages of the images postgres, mysql, mariadb, mongo and rabbitmq on hub.docker.com;
 postgresql.org/docs/current/libpq-envars.html; docs.aws.amazon.com/cli "Environment variables";
@@ -11,6 +12,7 @@ docs.snowflake.com, docs.databricks.com and learn.microsoft.com on the variables
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from strongroom.errors import InvalidInputError
@@ -153,7 +155,31 @@ _GROUPS = (
             "subscriptionId": "AZURE_SUBSCRIPTION_ID",
         },
     ),
+    _group(
+        "google",
+        "google_cloud_platform",
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        {"key_path": "GOOGLE_APPLICATION_CREDENTIALS", "project": "GOOGLE_CLOUD_PROJECT GCP_PROJECT"},
+    ),
 )
+_DB = _group(
+    "db",
+    "",
+    "DB_HOST",
+    {
+        "host": "DB_HOST",
+        "port": "DB_PORT",
+        "login": "DB_USER DB_USERNAME",
+        "password": "DB_PASSWORD DB_PASS",
+        "schema": "DB_NAME DB_DATABASE",
+    },
+)
+_DB_KINDS = ("DB_CONNECTION", "DB_ENGINE", "DB_TYPE", "DB_DIALECT", "DB_DRIVER")
+_DB_TYPES = {
+    "pgsql": "postgres", "postgres": "postgres", "postgresql": "postgres", "mysql": "mysql",
+    "mariadb": "mysql", "mssql": "mssql", "sqlsrv": "mssql", "sqlserver": "mssql", "oracle": "oracle",
+}  # fmt: skip
+_DB_PORTS = {"5432": "postgres", "3306": "mysql", "1433": "mssql", "1521": "oracle"}
 _AWS = {
     "AWS_ACCESS_KEY_ID": "aws_access_key_id",
     "AWS_SECRET_ACCESS_KEY": "aws_secret_access_key",
@@ -162,13 +188,14 @@ _AWS = {
     "AWS_DEFAULT_REGION": "region",
     "AWS_ENDPOINT_URL": "endpoint_url",
 }
-_ENDINGS = ("_URL", "_URI", "_DSN", "_CONNECTION_STRING")
+_ENDINGS = ("_URL", "_URI", "_DSN", "_CONNECTION_STRING", "_SQL_ALCHEMY_CONN")
 _MAX_URLS = 1000
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
 def _known(names: frozenset[str]) -> bool:
     is_group = any(names & set(group.needed) for group in _GROUPS)
-    is_own = "PGHOST" in names or "PGPASSWORD" in names or "AWS_ACCESS_KEY_ID" in names
+    is_own = not names.isdisjoint(("PGHOST", "PGPASSWORD", "AWS_ACCESS_KEY_ID", "AWS_PROFILE", "DB_HOST"))
     return is_group or is_own or any(name.endswith(_ENDINGS) for name in names)
 
 
@@ -180,7 +207,7 @@ def _misfit(look: Look) -> str | None:
     return None if _known(look.names) else "has no variable that a known program reads"
 
 
-def form_of(read: Callable[[str, Dialect], Connection]) -> Form:
+def form_of(read: Callable[[str, Dialect], Found]) -> Form:
     """
     Give the form.
 
@@ -191,10 +218,10 @@ def form_of(read: Callable[[str, Dialect], Connection]) -> Form:
     def parse(text: str, dialect: Dialect) -> Found:
         given: dict[str, str] = {}
         for line in lines_of(text):
-            name = line.name.strip().removeprefix("set ").removeprefix("export ").strip()
+            name = line.name.strip()
             if line.fault == "no value":
                 continue  # a variable that is empty says nothing
-            if line.fault or name in given:
+            if line.fault or name in given or not _NAME.fullmatch(name):
                 raise refused("a line is no NAME=value, or a name stands twice", offset=line.offset)
             given[name] = line.value
         return _found(given, dialect, read)
@@ -209,23 +236,20 @@ def form_of(read: Callable[[str, Dialect], Connection]) -> Form:
     )
 
 
-def _found(given: dict[str, str], dialect: Dialect, read: Callable[[str, Dialect], Connection]) -> Found:
+def _found(given: dict[str, str], dialect: Dialect, read: Callable[[str, Dialect], Found]) -> Found:
     left = dict(given)
-    made: dict[str | None, Connection] = {}
-    notes: list[str] = []
-    for group in _GROUPS:
-        if not any(name in given for name in group.needed):
-            continue
-        made[group.name] = _of_group(group, left)
-    pg = {_PG: left.pop(name) for name, _PG in PG_VARIABLES.items() if name in left}
+    made = _of_groups(given, left)
+    pg = {key: left.pop(name) for name, key in PG_VARIABLES.items() if name in left}
     if pg:
         made["postgresql"] = of_parameters(pg)
-    keys = {key: left.pop(name) for name, key in _AWS.items() if name in left}
-    if "aws_access_key_id" in keys:
-        made["aws"] = of_keys(keys)
+    notes = _of_aws(left, made)
     for name in [name for name in left if name.endswith(_ENDINGS)][:_MAX_URLS]:
-        ending = next(one for one in _ENDINGS if name.endswith(one))
-        made[name.removesuffix(ending).lower()] = _of_url(left.pop(name), dialect, read)
+        one = _of_url(left.pop(name), dialect, read)
+        key = name.removesuffix(next(ending for ending in _ENDINGS if name.endswith(ending))).lower()
+        if key in made:
+            raise refused("two variables give a connection the same name", hint="leave one of them out")
+        made[key] = one.connections[None]
+        notes += one.warnings
     if not made:
         raise refused("there is no variable that a known program reads", offset=0)
     if left:
@@ -235,7 +259,39 @@ def _found(given: dict[str, str], dialect: Dialect, read: Callable[[str, Dialect
     return Found({None: next(iter(made.values()))} if len(made) == 1 else made, tuple(notes))
 
 
-def _of_url(value: str, dialect: Dialect, read: Callable[[str, Dialect], Connection]) -> Connection:
+def _of_groups(given: dict[str, str], left: dict[str, str]) -> dict[str | None, Connection]:
+    groups = [group for group in _GROUPS if any(name in given for name in group.needed)]
+    made: dict[str | None, Connection] = {group.name: _of_group(group, left) for group in groups}
+    if "DB_HOST" in given:
+        made[_DB.name] = _of_group(_database(left), left)
+    return made
+
+
+def _of_aws(left: dict[str, str], made: dict[str | None, Connection]) -> list[str]:
+    """Add the connection of AWS's variables to *made*; give the warnings."""
+    keys = {key: left.pop(name) for name, key in _AWS.items() if name in left}
+    if "aws_access_key_id" in keys:
+        made["aws"] = of_keys(keys)  # which count before a profile, as in boto3
+        return []
+    if "AWS_PROFILE" not in left:
+        return []
+    made["aws"] = of_keys(keys, {"profile_name": left.pop("AWS_PROFILE")})
+    return ["the profile's file must be where the task runs"]
+
+
+def _database(left: dict[str, str]) -> _Group:
+    """Give the group `DB_…` of the database that is named beside it, or whose port it is."""
+    words = [left.pop(name).lower() for name in _DB_KINDS if name in left]
+    kinds = [_DB_TYPES.get(word.rpartition(".")[2].partition("+")[0]) for word in words]
+    kind = next(filter(None, kinds), None) or _DB_PORTS.get(left.get("DB_PORT", ""))
+    if kind is None:
+        raise refused(
+            "nothing tells which database DB_HOST is of", hint="add DB_CONNECTION=mysql or the like"
+        )
+    return _DB._replace(conn_type=kind)
+
+
+def _of_url(value: str, dialect: Dialect, read: Callable[[str, Dialect], Found]) -> Found:
     try:
         return read(value, dialect)
     except InvalidInputError as error:

@@ -26,11 +26,36 @@ from strongroom.model.extra import Extra
 from strongroom.model.jsontext import decode
 from strongroom.model.secret import Secret
 
-__all__ = ["MAX_LINE", "Form", "Found", "Look", "connection", "lines_of", "port_of", "refused", "typed"]
+__all__ = [
+    "MAX_LINE",
+    "Form",
+    "Found",
+    "Look",
+    "_plain_lines",
+    "connection",
+    "lines_of",
+    "port_of",
+    "refused",
+    "typed",
+]
 
 MAX_LINE = 65_536  # characters of a command or of a look at structure; longer texts are files of a form
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-_]{0,63})://")
 _PAIR = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=")
+# Variables as other tools set them: a shell, Windows, PowerShell, a Dockerfile, docker run, Compose.
+_SET = {
+    word: re.compile(rf"^[ \t]*{mark}([A-Za-z_][A-Za-z0-9_]*){then}", re.MULTILINE)
+    for word, mark, then in (
+        ("set", r"set[ \t]+", "="),
+        ("SET", r"SET[ \t]+", "="),
+        ("ENV", r"ENV[ \t]+", "="),
+        ("-e", r"-e[ \t]+", "="),
+        ("-", r"-[ \t]+", "="),
+        ("$env", r"\$env:", r"[ \t]*=[ \t]*"),
+        ("$Env", r"\$Env:", r"[ \t]*=[ \t]*"),
+        (":", "", r":[ \t]+"),
+    )
+}
 _VARIABLE = re.compile(r"(?:export[ \t]+)?[A-Z][A-Z0-9_]*_(?:URL|URI|DSN|CONNECTION_STRING)=")
 _KEYWORD = re.compile(r"[ \t]*([A-Za-z][A-Za-z0-9_ .]{0,60}?)[ \t]*=")
 _PREFIXED = re.compile(r"(?:\$[ \t]+)?(?:[A-Za-z_][A-Za-z0-9_]*=(?:'[^']*'|\"[^\"]*\"|[^\s'\"]*)[ \t]+)*")
@@ -76,7 +101,9 @@ class Look:
     @cached_property
     def names(self) -> frozenset[str]:
         """What stands before the `=` of each line, where every line looks so: an environment."""
-        found = [_PAIR.match(line) for line in self.lines]
+        set_ = _plain_lines(self.text)
+        lines = self.lines if set_ is self.text else Look(set_).lines
+        found = [_PAIR.match(line) for line in lines]
         return frozenset(match[1] for match in found if match)
 
     @cached_property
@@ -174,15 +201,24 @@ def port_of(text: str, offset: int | None = None) -> int | None:
     return int(text)
 
 
+def _plain_lines(text: str) -> str:
+    """Give *text* with its variables set as in `.env`, every value where it was; itself where they are."""
+    for pattern in _SET.values():
+        head = pattern.match(text)
+        if head is not None:
+            return pattern.sub(lambda match: f"{match[1]}=".rjust(len(match[0])), text)
+    return text
+
+
 def lines_of(text: str) -> list[Line]:
     """
-    Give the lines of an environment, as `.env` holds them.
+    Give the lines of an environment, as `.env`, a shell, Windows, PowerShell, Docker and Compose hold them.
 
     Raises:
         InvalidInputError: a quoted value has no end, or text follows it; unlike `read_lines` it names none.
     """
     try:
-        return list(read_lines(text))
+        return list(read_lines(_plain_lines(text)))
     except InvalidInputError as error:
         offset = error.offset
     raise refused("a quoted value has no end, or text follows it", offset=offset)
