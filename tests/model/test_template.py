@@ -24,6 +24,7 @@ from strongroom.model.template import (
     MAX_DEPTH,
     MAX_REFERENCES,
     Reference,
+    encoded,
     escape,
     parse,
     references_of,
@@ -157,6 +158,24 @@ def test_escaped_text_is_plain_text(text):
 
 def test_a_long_run_of_dollars_costs_no_square():
     assert parse("$" * 1_000_000) == ("$" * 1_000_000,)
+
+
+@pytest.mark.parametrize("field", ["host", "login", "schema"])
+@pytest.mark.parametrize("name", ["pw", "Region", "a/b c:#%*?@[x]&=+"])
+def test_a_reference_in_a_uri_arrives_whole_in_its_field(field, name):
+    reference = f"${{variable/{name}}}"
+    fields = {"host": "h", "login": "u", "schema": "s"} | {field: reference}
+    uri = f"x://{fields['login']}:p{reference}@{fields['host']}/{fields['schema']}?k={reference}"
+    made = Connection.parse(encoded(uri))
+    assert getattr(made, field) == reference
+    assert (made.password.reveal(), made.extra.reveal()) == (f"p{reference}", {"k": reference})
+
+
+def test_what_is_no_reference_in_a_uri_stays_or_is_refused():
+    assert encoded("x://u:$${variable/x}@h") == "x://u:$${variable/x}@h"
+    with pytest.raises(InvalidInputError) as caught:
+        encoded("x://u:${nothing}@h")
+    assert caught.value.offset == 6
 
 
 # --- who is referred to ---

@@ -31,7 +31,7 @@ from strongroom.cli.entry import (
 )
 from strongroom.cli.session import Session
 from strongroom.errors import InvalidInputError
-from strongroom.model import overlay
+from strongroom.model import overlay, template
 from strongroom.model.connection import Connection
 from strongroom.model.entry import MUST_BE_ABSENT
 from strongroom.model.secret import Secret
@@ -196,6 +196,8 @@ class _Given:
         text = intake.connection_text(str(given), option=option, what=f"the value of {option}")
         if self.references and self.json is not None:
             text, self.rest = overlay.split(text)
+        elif self.references:
+            text = template.encoded(text)  # a name in one may hold what a URI ends at
         try:
             made = Connection.parse(text)
         except InvalidInputError:

@@ -28,6 +28,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
+from urllib.parse import quote
 
 from strongroom.errors import AccessDeniedError, InvalidInputError, MalformedEntryError, NotFoundError
 from strongroom.model import overlay
@@ -46,7 +47,16 @@ if TYPE_CHECKING:
 
     Parts = tuple["str | Reference", ...]
 
-__all__ = ["MAX_DEPTH", "MAX_REFERENCES", "Reference", "escape", "parse", "references_of", "resolve"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_REFERENCES",
+    "Reference",
+    "encoded",
+    "escape",
+    "parse",
+    "references_of",
+    "resolve",
+]
 
 MAX_DEPTH = 8  # references one behind the other
 MAX_REFERENCES = 100  # entries that one lookup may read
@@ -104,6 +114,25 @@ def parse(text: str) -> tuple[str | Reference, ...]:
 def escape(text: str) -> str:
     """Write *text* so that `parse` gives it back as plain text."""
     return _RUN.sub(lambda run: run[1] * 2 + "{", text)
+
+
+def encoded(uri: str) -> str:
+    """
+    Percent-encode the references of *uri*, so that who takes it apart finds them whole in its fields.
+
+    Raises:
+        InvalidInputError: as `parse`.
+    """
+    done, written = 0, []
+    for run in _RUN.finditer(uri):
+        if len(run[1]) % 2 == 0:
+            continue
+        start, body = run.end() - 2, _BODY.match(uri, run.end())
+        _reference(body, start)
+        end = body.end() if body else start
+        written += [uri[done:start], quote(uri[start:end], safe="")]
+        done = end
+    return "".join((*written, uri[done:]))
 
 
 def references_of(ref: Ref, text: str) -> tuple[Ref, ...]:
