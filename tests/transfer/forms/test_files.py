@@ -246,6 +246,41 @@ def test_what_azure_shows_says_the_connection(form, text, expected):
     check(text, form, expected)
 
 
+def test_a_bus_is_told_wherever_its_endpoint_stands():
+    text = "SharedAccessKeyName=k;SharedAccessKey=a2V5=;Endpoint=sb://n.servicebus.windows.net/"
+    check(text, "azure-bus", {"conn_type": "azure_service_bus", "schema": text})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"engine": "postgres", "host": "h", "username": "u", "password": 12345}',
+        '{"engine": "postgres", "host": "h", "port": 5432.5}',
+    ],
+)
+def test_a_secret_of_a_database_with_a_field_of_another_type_is_refused(text):
+    check_refused(text, None, "no text|no whole number")
+
+
+def test_a_comment_of_ssh_is_no_value():
+    read = read_any('Include x\nHost a # the bastion\n  HostName h#1 # c\n  Port 22 # d\n  User "u # v"')
+    assert {name: fields_of(one) for name, one in read.connections.items()} == {
+        "a": {"conn_type": "ssh", "host": "h#1", "port": 22, "login": "u # v"}
+    }
+    assert "Include" in read.warnings[0]
+
+
+@pytest.mark.parametrize("option", ['password="b\\"c"', 'password="a" password="b"', "password=a'b'"])
+def test_a_jaas_config_with_a_mark_astray_is_refused(option):
+    text = f"bootstrap.servers=h:1\nsasl.jaas.config=x.PlainLoginModule required username=u {option};"
+    check_refused(text, None, "is no option|stands twice")
+
+
+def test_a_section_or_nothing_is_no_property():
+    check_refused("[default]\nbootstrap.servers=h:1", None, "no property")
+    check_refused("# none", "kafka", "no property")
+
+
 def test_a_bus_without_a_key_is_refused():
     check_refused("Endpoint=sb://n.servicebus.windows.net/;EntityPath=q", None, "neither SharedAccessKey")
 
@@ -269,6 +304,19 @@ def test_every_context_of_a_kubeconfig_becomes_a_connection_with_what_it_needs()
         ("kind: Config\nclusters: []\ncontexts: [{name: a, context: {cluster: b}}]", "not there"),
         ("kind: Config\nclusters: x\ncontexts: [{name: a}]", "no list"),
         ("kind: Config\nclusters: []\ncontexts: [{name: a}, {name: a}]", "a name twice"),
+        (
+            (
+                "kind: Config\nclusters: [{name: a}]\ncontexts: [{name: a, context: {cluster: a, user: a}}]\n"
+                "users: [{name: a, user: {expiry: 2024-01-01T10:00:00Z}}]"
+            ),
+            "meant as text",
+        ),
+        ("kind: Config\nclusters: []\ncontexts: []\nx: !!python/object:os.system {}", "tag that is not"),
+        (
+            "kind: Config\nclusters: []\ncontexts: []\na: &a [" + "x," * 999 + "]\n"
+            "b: &b [" + "*a," * 999 + "]\nc: [" + "*b," * 999 + "]",
+            "once its aliases are written out",
+        ),
     ],
 )
 def test_a_broken_kubeconfig_is_refused(text, match):

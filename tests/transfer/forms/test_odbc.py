@@ -88,6 +88,38 @@ ADONET = [
             "extra.ssl_mode": "REQUIRED",
         },
     ),
+    (
+        "Server=h;Port=5432;Database=d;User Id=u;Password=p",
+        {"conn_type": "postgres", "host": "h", "port": 5432, "schema": "d", "login": "u", "password": "p"},
+    ),
+    (
+        "Server=h;Database=d;Uid=u;Pwd=p;SslMode=VerifyCA",
+        {
+            "conn_type": "mysql",
+            "host": "h",
+            "schema": "d",
+            "login": "u",
+            "password": "p",
+            "extra.ssl_mode": "VERIFY_CA",
+        },
+    ),
+    (
+        "Data Source=db.example.com:1521/orcl;User Id=u;Password=p",
+        {"conn_type": "oracle", "login": "u", "password": "p", "extra.dsn": "db.example.com:1521/orcl"},
+    ),
+    (
+        (
+            "User Id=u;Password=p;Data Source=(DESCRIPTION=(ADDRESS=(PROTOCOL=TCP)(HOST=h)(PORT=1521))"
+            "(CONNECT_DATA=(SERVICE_NAME=s)));"
+        ),
+        {
+            "conn_type": "oracle",
+            "login": "u",
+            "password": "p",
+            "extra.dsn": "(DESCRIPTION=(ADDRESS=(PROTOCOL=TCP)(HOST=h)(PORT=1521))"
+            "(CONNECT_DATA=(SERVICE_NAME=s)))",
+        },
+    ),
 ]
 
 
@@ -110,6 +142,7 @@ def test_an_adonet_string_says_the_connection(text, expected):
         ("Driver=x;UID=a;User=b", None, "say the same"),
         ("Driver=x;junk;Server=h", None, "no key and value"),
         ("Server=h;User ID=a;UID=b;Database=d", None, "say the same"),
+        ("Data Source=app.db;Version=3;Password=hunter2", None, "SQLite"),
         ("Server=tcp:h,x;Database=d", None, "port is not"),
     ],
 )
@@ -119,3 +152,7 @@ def test_a_broken_string_is_refused(text, form, match):
 
 def test_a_password_that_the_hook_would_break_is_told():
     assert any("without braces" in one for one in read_any("DSN=d;PWD={a;b}").warnings)
+
+
+def test_a_string_that_mysql_writes_too_is_told():
+    assert "Port=3306" in read_any("Server=h;Database=d;Uid=u;Pwd=p").warnings[0]

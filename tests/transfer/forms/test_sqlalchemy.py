@@ -208,6 +208,37 @@ CASES = [
         "druid://d:8082/druid/v2/sql/",
         {"conn_type": "druid", "host": "d", "port": 8082, "extra.endpoint": "/druid/v2/sql"},
     ),
+    (
+        "postgresql+psycopg2://u:p@/d?host=a:5432&host=b:5433&host=c",
+        {
+            "conn_type": "postgres",
+            "host": "a,b,c",
+            "login": "u",
+            "password": "p",
+            "schema": "d",
+            "extra.port": "5432,5433,",
+        },
+    ),
+    (
+        "mssql://u:p@h/d?driver=ODBC+Driver+18+for+SQL+Server",
+        {
+            "conn_type": "odbc",
+            "host": "h",
+            "login": "u",
+            "password": "p",
+            "schema": "d",
+            "extra.driver": "ODBC Driver 18 for SQL Server",
+            "extra.sqlalchemy_scheme": "mssql+pyodbc",
+        },
+    ),
+    (
+        "mysql://h/d?ssl_ca=/ca.pem",
+        {"conn_type": "mysql", "host": "h", "schema": "d", "extra.ssl": {"ca": "/ca.pem"}},
+    ),
+    (
+        "druid://h:8082/druid/v2/sql/",
+        {"conn_type": "druid", "host": "h", "port": 8082, "extra.endpoint": "/druid/v2/sql"},
+    ),
 ]
 
 

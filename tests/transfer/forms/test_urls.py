@@ -7,6 +7,37 @@ from strongroom.transfer.forms import read_any
 
 CASES = [
     (
+        "https",
+        "https://hooks.slack.com/services/T00000000/B00000000/hunter2",
+        {
+            "conn_type": "slackwebhook",
+            "schema": "https",
+            "host": "hooks.slack.com/services",
+            "password": "T00000000/B00000000/hunter2",
+        },
+    ),
+    (
+        "https",
+        "http://u:p@h:8080/api/v1?x=1",
+        {"conn_type": "http", "schema": "http", "host": "h", "port": 8080, "login": "u", "password": "p"},
+    ),
+    (
+        "airflow-uri",
+        "http://u:p@h:80/https?headers=x",
+        {
+            "conn_type": "http",
+            "schema": "https",
+            "host": "h",
+            "port": 80,
+            "login": "u",
+            "password": "p",
+            "extra.headers": "x",
+        },
+    ),
+    ("redis", "valkey://h:6379/0", {"conn_type": "redis", "host": "h", "port": 6379, "extra.db": 0}),
+    ("redis", "valkeys://h", {"conn_type": "redis", "host": "h", "extra.ssl": True}),
+    ("redis", "redis+socket:///r.sock", {"conn_type": "redis", "extra.unix_socket_path": "/r.sock"}),
+    (
         "mongodb",
         "mongodb://myDatabaseUser:D1fficultP%40ssw0rd@mongodb0.example.com:27017/?authSource=admin",
         {
@@ -133,6 +164,8 @@ def test_a_url_of_a_vendors_page_says_the_connection(form, text, expected):
 @pytest.mark.parametrize(
     ("text", "match"),
     [
+        ("redis+sentinel://:hunter2@h1:26379,h2:26379/mymaster/0", "Sentinel"),
+        ("sentinel://h1:26379;sentinel://h2:26379", "Sentinel"),
         ("mongodb+srv://h:27017/", "names no port"),
         ("mongodb://h1,,h2/db", "empty"),
         ("mongodb://u:a/b@h/db", "port is not"),

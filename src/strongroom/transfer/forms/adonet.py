@@ -1,8 +1,9 @@
 """
-ADO.NET connection strings, as Azure's portal shows them: of SQL Server, PostgreSQL (Npgsql) and MySQL.
+ADO.NET connection strings, as Azure's portal shows them: of SQL Server, PostgreSQL (Npgsql), MySQL, Oracle.
 
 `Server=tcp:acme.database.windows.net,1433;Initial Catalog=orders;User ID=svc;Password=…;Encrypt=True`.
-`Host=` is Npgsql's, `Port=` beside `Server=` MySQL's; what is left is SQL Server's.
+`Host=`, or PostgreSQL's port, is Npgsql's; another `Port=` beside `Server=` MySQL's, as is what MySQL alone
+has; a `Data Source=` that is a TNS entry or host:port/service Oracle's; what is left is SQL Server's.
 
 Sources: learn.microsoft.com, "SqlConnection.ConnectionString" and "Connection String Syntax (ADO.NET)";
 npgsql.org/doc/connection-string-parameters.html; dev.mysql.com, "Connector/NET Connection Options".
@@ -10,6 +11,7 @@ npgsql.org/doc/connection-string-parameters.html; dev.mysql.com, "Connector/NET 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from strongroom.transfer.forms.form import Form, Found, Look, connection, port_of, refused
@@ -65,6 +67,13 @@ _MODES = {
     "none": "DISABLED", "disabled": "DISABLED", "preferred": "PREFERRED", "prefered": "PREFERRED",
     "required": "REQUIRED", "verifyca": "VERIFY_CA", "verifyfull": "VERIFY_IDENTITY",
 }  # fmt: skip
+_POSTGRES_PORT = "5432"
+_MYSQL = frozenset({"sslmode", "charset", "characterset", "allowuservariables", "allowpublickeyretrieval"})
+_MSSQL = frozenset(
+    {"initialcatalog", "encrypt", "trustservercertificate", "multipleactiveresultsets", "integratedsecurity"}
+    | {"trusted_connection", "datasource", "networklibrary", "provider", "persistsecurityinfo"}
+)
+_ORACLE = re.compile(r"\(|[\w.-]{1,255}(?::[0-9]{1,5})?/[\w.$-]")
 # What says nothing to Airflow's drivers, so that leaving it out changes nothing.
 _IDLE = frozenset(
     [
@@ -90,7 +99,9 @@ def _misfit(look: Look) -> str | None:
 
 def _parse(text: str, _dialect: Dialect) -> Found:
     given = values_of(parse_pairs(text, style="quotes"))
-    conn_type = "postgres" if "host" in given else "mysql" if "port" in given else "mssql"
+    conn_type = _type(given)
+    if conn_type == "oracle":
+        return _oracle(given)
     fields: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     left = 0
@@ -107,10 +118,35 @@ def _parse(text: str, _dialect: Dialect) -> Found:
     if conn_type == "mssql" and "host" in fields:
         host, port = _server(fields["host"], given)
         fields |= {"host": host, "port": port}
-    notes = [f"{left} parameters that Airflow's driver does not know were left out"] if left else []
+    several = "s" * (left > 1)
+    notes = [f"{left} parameter{several} that Airflow's driver does not know left out"] if left else []
+    if conn_type == "mssql" and {"uid", "pwd"} <= given.keys() and not given.keys() & _MSSQL:
+        notes.append("it was read as SQL Server's; one of MySQL names its port, as in Port=3306")
     if "integratedsecurity" in given or "trusted_connection" in given:
         notes.append("signing in as the Windows user is not carried over; give a login")
     return Found({None: connection(conn_type, extra, **fields)}, tuple(notes))
+
+
+def _type(given: dict[str, Pair]) -> str:
+    if "version" in given:
+        raise refused(
+            "a file of SQLite is no server", offset=given["version"].offset, hint="write sqlite:////path"
+        )
+    port = given["port"].value if "port" in given else ""
+    if "host" in given or port == _POSTGRES_PORT:
+        return "postgres"
+    if port or given.keys() & _MYSQL:
+        return "mysql"
+    source = given["datasource"].value if "datasource" in given else ""
+    return "oracle" if _ORACLE.match(source) else "mssql"
+
+
+def _oracle(given: dict[str, Pair]) -> Found:
+    """Read Oracle's, whose data source is what the hook takes as its DSN."""
+    fields = {_FIELDS[key]: pair.value for key, pair in given.items() if key in ("userid", "password")}
+    left = len(given.keys() - _IDLE - {"userid", "password", "datasource"})
+    notes = (f"{left} parameter{'s' * (left > 1)} left out",) if left else ()
+    return Found({None: connection("oracle", {"dsn": given["datasource"].value}, **fields)}, notes)
 
 
 def _server(server: str, given: dict[str, Pair]) -> tuple[str, int | None]:

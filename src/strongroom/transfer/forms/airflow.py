@@ -17,7 +17,7 @@ from strongroom.errors import InvalidInputError
 from strongroom.model.connection import Connection
 from strongroom.model.document import connection_of
 from strongroom.model.dotenv import format_value
-from strongroom.transfer.forms import libpq_uri, sqlalchemy
+from strongroom.transfer.forms import libpq_uri, redis, sqlalchemy, web
 from strongroom.transfer.forms.form import Form, Found, Look, lines_of, refused
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _PREFIX = "AIRFLOW_CONN_"
 _NAMELESS = "connection"
 _NAME = re.compile(r"[A-Z0-9_]+")
 # Schemes that have a form of their own, because Airflow's hooks do not find there what the URL says.
-_ELSEWHERE = frozenset({"mongodb", "mongodb+srv", "amqp", "amqps", "redis", "rediss", "unix", "https", "sb"})
+_ELSEWHERE = frozenset({"mongodb", "mongodb+srv", "amqp", "amqps", "sb"} | redis.SCHEMES)
 
 
 # --- URI -----------------------------------------------------------------------------------------
@@ -41,7 +41,7 @@ _ELSEWHERE = frozenset({"mongodb", "mongodb+srv", "amqp", "amqps", "redis", "red
 def _is_no_uri(look: Look) -> str | None:
     if not look.scheme:
         return "does not begin with a type and ://"
-    is_theirs = libpq_uri.is_own(look) or sqlalchemy.is_own(look)
+    is_theirs = libpq_uri.is_own(look) or sqlalchemy.is_own(look) or web.is_own(look)
     return "its scheme has a form of its own" if look.scheme in _ELSEWHERE or is_theirs else None
 
 

@@ -88,8 +88,11 @@ STORAGE = Form(
 
 
 def _misfit_bus(look: Look) -> str | None:
-    is_endpoint = look.text[:14].lower() == "endpoint=sb://"
-    return None if is_endpoint else "does not begin with Endpoint=sb://"
+    if look.text[:14].lower() == "endpoint=sb://":
+        return None
+    keys = look.keywords
+    is_own = "endpoint" in keys and bool(keys & {"sharedaccesskey", "sharedaccesssignature"})
+    return None if is_own and "=sb://" in look.text.lower() else "has no Endpoint=sb://"
 
 
 def _parse_bus(text: str, _dialect: Dialect) -> Found:

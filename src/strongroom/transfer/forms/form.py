@@ -31,7 +31,6 @@ __all__ = [
     "Form",
     "Found",
     "Look",
-    "_plain_lines",
     "connection",
     "lines_of",
     "port_of",

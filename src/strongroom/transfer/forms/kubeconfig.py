@@ -82,7 +82,7 @@ def _json(value: object) -> str:
         return json.dumps(value, allow_nan=False)
     except (TypeError, ValueError):
         pass
-    raise refused("the file holds a value that JSON has no form for", hint="put dates and numbers in quotes")
+    raise refused("the file holds a date or number that is meant as text", hint="put it in quotes")
 
 
 def _by_name(file: Mapping[str, Any], key: str) -> dict[str, dict[str, Any]]:

@@ -53,10 +53,13 @@ def _parse(text: str, _dialect: Dialect) -> Found:
             offset=0,
             hint="add engine, as postgres, mysql, sqlserver, oracle or redshift",
         )
-    fields = {name: given[key] for key, name in _FIELDS.items() if isinstance(given.get(key), str)}
+    fields = {name: given[key] for key, name in _FIELDS.items() if given.get(key) is not None}
+    if not all(isinstance(value, str) for value in fields.values()):
+        raise refused("a field is no text", offset=0, hint="put it in quotes")
     port = given.get("port")
-    is_whole = isinstance(port, int) and not isinstance(port, bool)
-    fields["port"] = port_of(str(port)) if is_whole or isinstance(port, str) else None
+    if isinstance(port, (bool, float, dict, list)):
+        raise refused("the port is no whole number", offset=0)
+    fields["port"] = None if port is None else port_of(str(port))
     known = {*_FIELDS, "engine", "port", "dbInstanceIdentifier", "dbClusterIdentifier", "masterarn", "ssl"}
     left = len(given.keys() - known)
     notes = (f"{left} keys that are none of a database's secret left out",) if left else ()

@@ -18,9 +18,13 @@ from strongroom.transfer.forms.url import decoded, query_of, quoted_query, split
 if TYPE_CHECKING:
     from strongroom.model.connection import Connection, Dialect
 
-__all__ = ["FORM"]
+__all__ = ["FORM", "SCHEMES"]
 
-_SCHEMES = ("redis", "rediss", "unix")
+_SOCKETS = frozenset({"unix", "redis+socket"})
+_TLS = frozenset({"rediss", "valkeys"})
+_SENTINEL = frozenset({"sentinel", "redis+sentinel", "rediss+sentinel", "redis-sentinel"})
+SCHEMES = _SOCKETS | _TLS | _SENTINEL | {"redis", "valkey"}
+"""Schemes that this form alone reads, those of Sentinel to refuse them plainly."""
 _NUMBER = re.compile(r"[0-9]{1,5}")
 _KNOWN = frozenset(
     {"db", "ssl", "ssl_cert_reqs", "ssl_ca_certs", "ssl_keyfile", "ssl_certfile", "ssl_check_hostname"}
@@ -28,21 +32,21 @@ _KNOWN = frozenset(
 
 
 def _misfit(look: Look) -> str | None:
-    if look.scheme not in _SCHEMES:
-        return "does not begin with redis://, rediss:// or unix://"
-    return None
+    return None if look.scheme in SCHEMES else "does not begin with redis://, rediss:// or unix://"
 
 
 def _parse(text: str, _dialect: Dialect) -> Found:
+    if Look(text).scheme in _SENTINEL:
+        raise refused("Airflow's hook does not ask a Sentinel", offset=0, hint="name one host: redis://…")
     url = split(text)
-    if url.scheme not in _SCHEMES:
+    if url.scheme not in SCHEMES:
         raise refused("does not begin with redis://, rediss:// or unix://", offset=0)
     query = query_of(url.query, url.start)
     login, password = query.pop("username", url.login), query.pop("password", url.password)
     fields: dict[str, Any] = {"login": login, "password": password}
     extra: dict[str, Any] = {}
     notes: list[str] = []
-    if url.scheme == "unix":
+    if url.scheme in _SOCKETS:
         extra["unix_socket_path"] = "/" + decoded(url.path or "", url.start)
         notes.append("Airflow's hook connects to a host and port, not to a socket")
     else:
@@ -50,7 +54,7 @@ def _parse(text: str, _dialect: Dialect) -> Found:
             raise refused("a Redis URL names one host", offset=url.start)
         fields["host"], fields["port"] = url.hosts[0]
         extra |= _database(url.path or "", url.start)
-    if url.scheme == "rediss":
+    if url.scheme in _TLS:
         extra["ssl"] = True
     if query.keys() - _KNOWN:
         notes.append(

@@ -50,9 +50,9 @@ def is_own(look: Look) -> bool:
     if plus:
         return True
     shape = _shape(look.text)
-    if "__extra__=" in shape.query or dialect in dialects.SHARED:
+    if "__extra__=" in shape.query:
         return False
-    return dialect not in _TOLD or _TOLD[dialect](shape)
+    return _TOLD[dialect](shape) if dialect in _TOLD else dialect not in dialects.SHARED
 
 
 _TOLD: dict[str, Callable[[_Shape], bool]] = {
@@ -61,6 +61,9 @@ _TOLD: dict[str, Callable[[_Shape], bool]] = {
     "trino": lambda shape: "/" in shape.path.rstrip("/"),
     "presto": lambda shape: "/" in shape.path.rstrip("/"),
     "databricks": lambda shape: shape.login == "token",
+    "druid": lambda shape: bool(shape.path),
+    "mssql": lambda shape: dialects.is_odbc(shape.query),
+    "mysql": lambda shape: "ssl_ca=" in shape.query or "ssl_cert=" in shape.query,
 }
 
 
@@ -75,11 +78,14 @@ def _misfit(look: Look) -> str | None:
 def _parse(text: str, _dialect: Dialect) -> Found:
     url = split(text)
     name, _, driver = url.scheme.partition("+")
+    if name == "mssql" and not driver and dialects.is_odbc(url.query):
+        driver = "pyodbc"  # SQLAlchemy's own choice, and `driver=` is a parameter of ODBC
     conn_type = dialects.TYPES.get(name)
     if conn_type is None:
         raise refused("the dialect is none that Airflow has a connection type for", offset=0)
     read = dialects.READERS.get((conn_type, driver)) or dialects.READERS.get((conn_type, ""), dialects.plain)
-    found, *notes = read(url, conn_type, query_of(url.query, url.start, plus=True))
+    several = frozenset({"host"}) if conn_type == "postgres" else frozenset()
+    found, *notes = read(url, conn_type, query_of(url.query, url.start, plus=True, joined=several))
     return Found({None: found}, tuple(notes))
 
 

@@ -17,7 +17,7 @@ from strongroom.transfer.forms.url import Url, decoded
 if TYPE_CHECKING:
     from strongroom.model.connection import Connection
 
-__all__ = ["READERS", "SCHEMES", "SHARED", "TYPES", "plain"]
+__all__ = ["READERS", "SCHEMES", "SHARED", "TYPES", "is_odbc", "plain"]
 
 Answer = list[Any]  # the connection, then warnings
 Reader = Callable[[Url, str, dict[str, str]], Answer]
@@ -51,7 +51,7 @@ TYPES = {
 }
 SHARED = frozenset(
     {"postgresql", "postgres", "mysql", "mssql", "oracle", "redshift", "impala", "clickhouse"}
-    | {"teradata", "vertica", "druid"}
+    | {"teradata", "vertica"}
 )
 """Dialects whose URL without a driver is an Airflow URI that means the same, or may be one."""
 
@@ -77,6 +77,11 @@ SCHEMES = {
 _SSL = {"ssl_ca": "ca", "ssl_cert": "cert", "ssl_key": "key", "ssl_capath": "capath", "ssl_cipher": "cipher"}
 _NATIVE = ("native", "asynch")
 _ATHENA = ("athena.", ".amazonaws.com")
+
+
+def is_odbc(query: str) -> bool:
+    """Tell whether parameters of a URL of SQL Server are those of ODBC."""
+    return any(part.lower().startswith(("driver=", "odbc_connect=")) for part in query.split("&"))
 
 
 def _fields(url: Url) -> Fields:
@@ -105,7 +110,7 @@ def _postgres(url: Url, _type: str, query: dict[str, str]) -> Answer:
     named = {key: value for key, value in given.items() if value}
     host = query.pop("host", "")
     if ":" in host and not host.startswith("/"):
-        parts = [one.rpartition(":") for one in host.split(",")]
+        parts = [one.partition(":") for one in host.split(",")]
         named |= {"host": ",".join(head for head, _, _ in parts), "port": ",".join(p for _, _, p in parts)}
     elif host:
         named["host"] = host

@@ -24,10 +24,12 @@ __all__ = ["FORM"]
 _LINE = re.compile(r"([A-Za-z]{1,40})(?:[ \t]*=[ \t]*|[ \t]+)(.+)")
 _WORD = re.compile(r'"([^"]*)"|([^\s"]+)')
 _HEAD = re.compile(r"(?:host|match)[ \t]+[^=\s]", re.IGNORECASE)
+_VALUE = re.compile(r'(?:"[^"]*"|[^\s"]+|[ \t]+(?!#)|")*')
 _WILD = re.compile(r"[*?]")
 _MAX_HOSTS = 1000
 _MAX_WILD = 1000
 _NOTED = {
+    "include": "Include names other files, which were not read",
     "proxyjump": "ProxyJump has no place in a connection; the hook reads ProxyCommand from ~/.ssh/config",
     "proxycommand": "ProxyCommand has no place in a connection; the hook reads it from ~/.ssh/config",
     "certificatefile": "CertificateFile has no place in a connection",
@@ -78,7 +80,7 @@ def _blocks(text: str) -> tuple[list[_Block], int]:
         pair = _LINE.fullmatch(line)
         if pair is None:
             raise refused("a line is no keyword and value", offset=offset)
-        keyword, value = pair[1].lower(), pair[2].strip()
+        keyword, value = pair[1].lower(), _without_comment(pair[2].strip())
         if keyword == "match":
             matches += 1
             blocks.append(_Block((), {}, offset))
@@ -89,6 +91,14 @@ def _blocks(text: str) -> tuple[list[_Block], int]:
         else:
             blocks[-1].values.setdefault(keyword, next(_words(value), ""))
     return blocks, matches
+
+
+def _without_comment(value: str) -> str:
+    """Take off what follows a `#` between blanks, as OpenSSH does; in quotation marks it is none."""
+    if " #" not in value and "\t#" not in value:
+        return value
+    match = _VALUE.match(value)
+    return match[0].rstrip() if match else value
 
 
 def _words(value: str) -> Iterator[str]:

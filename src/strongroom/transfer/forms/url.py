@@ -131,7 +131,9 @@ def host_and_port(text: str, offset: int | None = None) -> tuple[str, int | None
         raise
 
 
-def query_of(query: str, offset: int | None = None, *, plus: bool = False) -> dict[str, str]:
+def query_of(
+    query: str, offset: int | None = None, *, plus: bool = False, joined: frozenset[str] = frozenset()
+) -> dict[str, str]:
     """
     Give the parameters of a query, decoded.
 
@@ -139,6 +141,7 @@ def query_of(query: str, offset: int | None = None, *, plus: bool = False) -> di
         query: as it stands.
         offset: where, for the refusal.
         plus: whether `+` is a blank.
+        joined: those that may stand several times, their values then with commas between.
 
     Raises:
         InvalidInputError: one stands twice, has no name, or is not UTF-8.
@@ -151,9 +154,10 @@ def query_of(query: str, offset: int | None = None, *, plus: bool = False) -> di
         name = decoded(key, offset, plus=plus)
         if not name:
             raise refused("a parameter of the query has no name", offset=offset)
-        if name in found:
+        if name in found and name not in joined:
             raise refused("a parameter stands twice in the query", offset=offset, hint="keep one of the two")
-        found[name] = decoded(value, offset, plus=plus)
+        more = decoded(value, offset, plus=plus)
+        found[name] = f"{found[name]},{more}" if name in found else more
     return found
 
 

@@ -1,7 +1,8 @@
 """
 Addresses of the web: `https://user:password@api.example.com:8443` becomes a connection of the type `http`.
 
-`http://…` is an Airflow URI and read as one.
+`http://…` is an Airflow URI and read as one, but for one with a path: Airflow takes that for the protocol.
+The address of a webhook of Slack, whose path is a secret, becomes a connection of the type `slackwebhook`.
 
 Source: airflow/providers/http/hooks/http.py: host, schema (the protocol) and port make an address.
 """
@@ -12,12 +13,23 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from strongroom.transfer.forms.form import Form, Found, Look, connection, refused
-from strongroom.transfer.forms.url import split, written
+from strongroom.transfer.forms.url import decoded, split, written
 
 if TYPE_CHECKING:
     from strongroom.model.connection import Connection, Dialect
 
-__all__ = ["FORM", "of_address"]
+__all__ = ["FORM", "is_own", "of_address"]
+
+_SLACK = "hooks.slack.com"
+
+
+def is_own(look: Look) -> bool:
+    """Tell whether an address is none that Airflow reads as it is meant."""
+    if look.scheme == "https":
+        return True
+    head, _, query = look.text.partition("?")
+    path = head.partition("://")[2].partition("/")[2].rstrip("/")
+    return look.scheme == "http" and path not in ("", "http", "https") and "__extra__=" not in query
 
 
 def of_address(text: str) -> tuple[Connection, list[str]]:
@@ -33,6 +45,9 @@ def of_address(text: str) -> tuple[Connection, list[str]]:
     if "," in url.place or not url.place:
         raise refused("the address names no single host", offset=url.start)
     host, port = url.hosts[0]
+    if host == _SLACK and (url.path or "").startswith("services/"):
+        token = decoded((url.path or "").removeprefix("services/"), url.start)
+        return connection("slackwebhook", schema=url.scheme, host=f"{host}/services", password=token), []
     notes = []
     if (url.path or "").strip("/") or url.query:
         notes.append("the path and the query were left out; the task names them as its endpoint")
@@ -41,7 +56,7 @@ def of_address(text: str) -> tuple[Connection, list[str]]:
 
 
 def _misfit(look: Look) -> str | None:
-    return None if look.scheme == "https" else "does not begin with https://"
+    return None if is_own(look) else "does not begin with https://, or with http:// and a path"
 
 
 def _parse(text: str, _dialect: Dialect) -> Found:
@@ -52,6 +67,8 @@ def _parse(text: str, _dialect: Dialect) -> Found:
 def _format(connection: Connection, _name: str) -> str:
     password = connection.password.reveal() if connection.password is not None else None
     place = written(connection.host, connection.port, connection.login, password)
+    if connection.conn_type == "slackwebhook":
+        return f"https://{connection.host}/{quote(password or '', safe='/')}"
     return f"{quote(connection.schema or 'http', safe='')}://{place}"
 
 
