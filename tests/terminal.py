@@ -68,5 +68,6 @@ def _talk(ours: int, answers: list) -> bytes:
         shown += piece
         if answers and answers[0][0].encode() in shown[asked:]:
             asked = len(shown)
-            os.write(ours, answers.pop(0)[1].encode())
+            typed = answers.pop(0)[1]
+            os.write(ours, typed if isinstance(typed, bytes) else typed.encode())
     raise AssertionError(f"nothing more was shown after {shown[-200:]!r}")

@@ -148,3 +148,64 @@ def test_a_whole_connection_and_questions_exclude_one_another(shell):
     refused = shell("connections add db --interactive --conn-uri -", "http://h")
     assert refused.code == 2
     assert "--interactive asks for the fields" in refused.err
+
+
+def test_where_the_input_ends_nothing_is_written(shell):
+    seen = add(shell, ("which (empty for none): ", "\x04"), options=["--conn-type", "aws"])
+    assert seen.code == 2
+    assert "the input ended before the last answer" in seen.text
+    assert shell("read db").code == 3
+
+
+def test_a_secret_that_a_terminal_cuts_off_is_not_taken(shell):
+    cut = ("Slack API Token (not shown): ", CANARY * 500 + "\n")
+    seen = add(shell, cut, cut, cut, options=["--conn-type", "slack"])
+    assert seen.code == 2
+    assert "a terminal takes no line as long as that" in seen.text
+    assert "--password-file" in seen.text
+    assert CANARY not in seen.raw
+    assert shell("read db").code == 3
+
+
+def test_control_characters_are_asked_about_again(shell):
+    seen = add(
+        shell,
+        ("Slack API Token (not shown): ", f"{CANARY}\x1b[D\n"),
+        ("Slack API Token (not shown): ", f"{CANARY}\n"),
+        ("empty to finish): ", "base\x1b[Durl\n"),
+        END,
+        options=["--conn-type", "slack"],
+    )
+    assert seen.code == 0, seen.text
+    assert seen.text.count("holds a control character") == 2
+    assert written(shell)["password"] == CANARY
+    assert CANARY not in seen.raw
+
+
+def test_a_port_that_is_none_is_asked_about_at_once(shell):
+    seen = add(
+        shell,
+        ("Host: ", "h\n"),
+        ("Port [22]: ", "70000\n"),
+        ("Port [22]: ", "2222\n"),
+        ("Username: ", "svc\n"),
+        NONE,
+        NONE,
+        END,
+        options=["--conn-type", "ssh"],
+    )
+    assert seen.code == 0, seen.text
+    assert written(shell)["port"] == 2222
+
+
+def test_what_is_not_utf_8_is_asked_for_again_without_showing_it(shell):
+    seen = add(
+        shell,
+        ("Slack API Token (not shown): ", b"\xff\xfe\n"),
+        ("Slack API Token (not shown): ", f"{CANARY}\n"),
+        END,
+        options=["--conn-type", "slack"],
+    )
+    assert seen.code == 0, seen.text
+    assert "what was typed is not UTF-8" in seen.text
+    assert written(shell)["password"] == CANARY

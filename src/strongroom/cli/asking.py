@@ -6,12 +6,15 @@ Rules of this file:
 1. What must be said comes first, then how to sign in as a choice of ways, then what the user names by itself.
 2. What is left empty is not written: the provider's default counts, and is shown in brackets.
 3. A secret is typed without echo; one with line breaks is read from a file.
-4. An answer that does not fit is asked for again, twice at most: a terminal may be a program.
+4. An answer that does not fit is asked for again, twice at most: a terminal may be a program. So is one
+   with control characters in it, as an arrow key types them, and one that a terminal cannot hand over whole.
+5. Where the input ends before the last answer nothing is written.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 from strongroom.cli import intake, terminal
@@ -32,6 +35,10 @@ _TRIES = 3
 _YES = ("y", "yes", "true")
 _NO = ("n", "no", "false")
 _ALL = "?"
+_CONTROLS = frozenset({*range(32), *range(127, 160)}) - {ord("\t")}  # C0, DEL, C1
+_MAX_TYPED = (
+    1023 if sys.platform == "darwin" else 4095
+)  # bytes of a line; a terminal drops the rest in silence
 
 
 def ask_connection(base: Connection, kinds: Kinds) -> Connection:
@@ -39,28 +46,56 @@ def ask_connection(base: Connection, kinds: Kinds) -> Connection:
     Ask for what *base* does not say yet.
 
     Raises:
-        InvalidInputError: there is nobody to ask, or no answer that fits.
+        InvalidInputError: there is nobody to ask, no answer that fits, or the input ended before the last.
     """
     if not terminal.can_ask():
         raise InvalidInputError(
             "there is no terminal to ask on", hint="say --conn-type and its fields, --conn-uri or --conn-json"
         )
-    kind = kinds.find(base.conn_type) if base.conn_type else _ask_kind(kinds)
-    return _Sheet(kind, base.replace(conn_type=kind.name)).fill()
+    try:
+        kind = kinds.find(base.conn_type) if base.conn_type else _ask_kind(kinds)
+        return _Sheet(kind, base.replace(conn_type=kind.name)).fill()
+    except EOFError:
+        raise InvalidInputError("the input ended before the last answer: nothing was written") from None
 
 
 def _ask_kind(kinds: Kinds) -> ConnectionType:
     for _ in range(_TRIES):
-        name = terminal.ask_text("type (as postgres, aws, http): ").strip()
         try:
-            return kinds.find(name)
+            return kinds.find(_line("type (as postgres, aws, http): "))
         except InvalidInputError as error:
-            _complain(f"{error}; {error.hint}")
+            _complain(error)
     raise InvalidInputError("no connection type was given", hint="strongroom connections types lists them")
 
 
-def _complain(text: str) -> None:
-    terminal.note(text)
+def _complain(error: InvalidInputError) -> None:
+    terminal.note(f"{error}; {error.hint}" if error.hint else str(error))
+
+
+def _line(prompt: str, *, is_secret: bool = False) -> str:
+    """
+    Ask for a line, without blanks around it.
+
+    Args:
+        prompt: what is asked; text from elsewhere in it is written out.
+        is_secret: what is typed is not shown, and is given with its blanks.
+
+    Raises:
+        EOFError: the input ended.
+        InvalidInputError: it holds what nobody types, or may have lost its end; without any of it.
+    """
+    shown = terminal.clean(prompt)
+    text = terminal.ask_secret(shown) if is_secret else terminal.ask_line(shown)
+    if text is None:
+        raise EOFError
+    if len(text.encode("utf-8", "surrogatepass")) >= _MAX_TYPED:
+        raise InvalidInputError(
+            "a terminal takes no line as long as that",
+            hint="give it with --password-file or --conn-extra @FILE",
+        )
+    if any(ord(one) in _CONTROLS for one in text):
+        raise InvalidInputError("the answer holds a control character", hint="type it anew")
+    return text if is_secret else text.strip()
 
 
 class _Sheet:
@@ -69,7 +104,6 @@ class _Sheet:
     def __init__(self, kind: ConnectionType, base: Connection) -> None:
         self._kind = kind
         self._base = base
-        self._standard: dict[str, Any] = {}
         self._extra: dict[str, Any] = base.extra.reveal() if base.extra is not None else {}
         said = {field.name for field in kind.standard if getattr(base, field.name) is not None}
         self._asked = said | set(self._extra)
@@ -85,7 +119,7 @@ class _Sheet:
             self._choose(group)
         self._ask_more(grouped)
         extra = Extra(self._extra) if self._extra else None
-        return self._base.replace(**self._standard, extra=extra)
+        return self._base.replace(extra=extra)
 
     def _field(self, name: str) -> Field | None:
         return self._kind.standard_field(name) or self._kind.extra_field(name)
@@ -110,18 +144,26 @@ class _Sheet:
         left = [field for field in left if not field.is_deprecated]
         wrong = 0
         while left and wrong < _TRIES:
-            name = terminal.ask_text(f"another field ({_ALL} lists {len(left)}, empty to finish): ").strip()
-            if not name:
-                return
-            found = self._field(name.removeprefix("extra."))
-            if name == _ALL:
-                terminal.show("\n".join(f"  {field.name}  {field.label}" for field in left))
-            elif found is None:
+            try:
+                name = _line(f"another field ({_ALL} lists {len(left)}, empty to finish): ")
+                found = self._named(name) if name not in ("", _ALL) else None
+            except InvalidInputError as error:
                 wrong += 1
-                _complain(f"the type {self._kind.name} has no such field")
-            else:
+                _complain(error)
+                continue
+            if found is not None:
                 self._ask(found)
                 left = [field for field in left if field is not found]
+            elif name == _ALL:
+                terminal.show("\n".join(terminal.clean(f"  {field.name}  {field.label}") for field in left))
+            else:
+                return
+
+    def _named(self, name: str) -> Field:
+        found = self._field(name.removeprefix("extra."))
+        if found is None:
+            raise InvalidInputError(f"the type {self._kind.name} has no such field")
+        return found
 
     def _ask(self, field: Field) -> None:
         if field.name in self._asked:
@@ -129,37 +171,39 @@ class _Sheet:
         for _ in range(_TRIES):
             try:
                 value = _answer(field)
-            except InvalidInputError as error:
-                _complain(str(error))
-                continue
-            if value is not None or not field.is_required:
                 self._keep(field, value=value)
+            except InvalidInputError as error:
+                _complain(error)
+            else:
                 return
-            _complain(f"{field.label} is required")
         raise InvalidInputError(f"no answer that fits {field.label}")
 
     def _keep(self, field: Field, *, value: Any) -> None:  # noqa: ANN401 -- JSON
-        self._asked.add(field.name)
-        if value is None:
-            return
-        if self._kind.standard_field(field.name) is not field:
+        if value is not None and self._kind.standard_field(field.name) is field:
+            self._base = self._base.replace(
+                **{field.name: Secret(value) if field.name == "password" else value}
+            )
+        elif value is not None:
             self._extra[field.name] = value
-        elif field.name == "password":
-            self._standard["password"] = Secret(value)
-        else:
-            self._standard[field.name] = value
+        self._asked.add(field.name)
 
 
 def _pick(count: int) -> int:
     """Ask for a number from 1 to *count*; 0 where nothing was said."""
     for _ in range(_TRIES):
-        told = terminal.ask_text("which (empty for none): ").strip()
-        if not told:
-            return 0
-        if told.isdecimal() and len(told) < _TRIES and 1 <= int(told) <= count:
-            return int(told)
-        _complain(f"a number from 1 to {count}")
+        try:
+            return _number(_line("which (empty for none): "), count)
+        except InvalidInputError as error:
+            _complain(error)
     raise InvalidInputError(f"no answer from 1 to {count}")
+
+
+def _number(text: str, count: int) -> int:
+    if not text:
+        return 0
+    if text.isdecimal() and len(text) < _TRIES and 1 <= int(text) <= count:
+        return int(text)
+    raise InvalidInputError(f"a number from 1 to {count}")
 
 
 def _answer(field: Field) -> Any:  # noqa: ANN401 -- JSON
@@ -167,24 +211,30 @@ def _answer(field: Field) -> Any:  # noqa: ANN401 -- JSON
     Ask for one field; None where nothing was said.
 
     Raises:
-        InvalidInputError: the answer does not fit; without any of it.
+        EOFError: the input ended.
+        InvalidInputError: the answer does not fit, or is missing; without any of it.
     """
     if field.type == "multiline":
-        source = terminal.ask_text(f"{field.label} (a file with it): ").strip()
-        return intake.read_secret(source, what=field.label) if source else None
-    if field.is_secret:
-        text = terminal.ask_secret(f"{field.label} (not shown): ")
+        text = _line(f"{field.label} (a file with it): ")
+    elif field.is_secret:
+        text = _line(f"{field.label} (not shown): ", is_secret=True)
     else:
-        text = terminal.ask_text(_prompt(field)).strip()
-    return _value(field, text) if text else None
+        text = _line(_prompt(field))
+    if text:
+        return (
+            intake.read_secret(text, what=field.label) if field.type == "multiline" else _value(field, text)
+        )
+    if field.is_required:
+        raise InvalidInputError(f"{field.label} is required")
+    return None
 
 
 def _prompt(field: Field) -> str:
     about = " | ".join(field.choices) or field.placeholder
     # A document's example holds quotation marks and colons; it reads better without more around it.
-    shown = f" ({terminal.clean(about)})" if about else ""
+    shown = f" ({about})" if about else ""
     default = "" if field.default is None else f" [{json.dumps(field.default).strip(chr(34))}]"
-    return f"{terminal.clean(field.label)}{shown}{default}: "
+    return f"{field.label}{shown}{default}: "
 
 
 def _value(field: Field, text: str) -> Any:  # noqa: ANN401 -- JSON

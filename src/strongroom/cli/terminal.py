@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from strongroom.cli.session import Session
 
 __all__ = [
+    "ask_line",
     "ask_secret",
     "ask_text",
     "can_ask",
@@ -302,10 +303,29 @@ def show(text: str) -> None:
 
 
 def ask_text(prompt: str) -> str:
-    """Ask for a line of text on the terminal; the end of input counts as an empty one."""
+    """
+    Ask for a line of text on the terminal; the end of input counts as an empty one.
+
+    Raises:
+        InvalidInputError: as `ask_line`.
+    """
+    return ask_line(prompt) or ""
+
+
+def ask_line(prompt: str) -> str | None:
+    """
+    Ask for a line of text on the terminal; None at the end of input.
+
+    Raises:
+        InvalidInputError: it is not UTF-8.
+    """
     sys.stderr.write(prompt)
     sys.stderr.flush()
-    return sys.stdin.readline().rstrip("\n")
+    try:
+        line = sys.stdin.readline()
+    except UnicodeDecodeError:
+        raise InvalidInputError("what was typed is not UTF-8") from None
+    return line.rstrip("\n") if line else None
 
 
 def ask_secret(prompt: str) -> str:
@@ -313,7 +333,7 @@ def ask_secret(prompt: str) -> str:
     Ask for a secret on the terminal, without showing it.
 
     Raises:
-        InvalidInputError: there is nobody to ask.
+        InvalidInputError: there is nobody to ask, or no answer, or one that is not UTF-8.
     """
     import getpass  # noqa: PLC0415 -- few commands ask
 
@@ -325,6 +345,8 @@ def ask_secret(prompt: str) -> str:
         return getpass.getpass(prompt, stream=sys.stderr)
     except EOFError:
         raise InvalidInputError("no secret was given") from None
+    except UnicodeDecodeError:
+        raise InvalidInputError("what was typed is not UTF-8") from None
 
 
 # --- progress ------------------------------------------------------------------------------------
