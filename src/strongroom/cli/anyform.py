@@ -6,6 +6,7 @@ What the forms are is told in `transfer/forms`; this file asks, shows and refuse
 
 from __future__ import annotations
 
+import codecs
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +15,7 @@ from strongroom.cli import intake, terminal
 from strongroom.errors import InvalidInputError
 from strongroom.model.dotenv import listed
 from strongroom.model.dotenv import shown as shown_name
+from strongroom.model.entry import MAX_VALUE_BYTES
 from strongroom.service.entries import shown
 
 if TYPE_CHECKING:
@@ -118,8 +120,19 @@ def _read(session: Session, source: str, form: str | None) -> Read:
 
     if any(mark in source for mark in _MARKS):
         raise intake.refuse_argument("a connection", instead="pass it on stdin (--from -) or in a file")
-    text = intake.read_secret(source, what="the connection", keeps_newline=True)
-    return read_any(text, form=form, dialect=session.settings().lookup.dialect)
+    data = intake.read_file(source, what="the connection", limit=MAX_VALUE_BYTES + 2)
+    return read_any(_decoded(data), form=form, dialect=session.settings().lookup.dialect)
+
+
+def _decoded(data: bytes) -> str:
+    """Give a text of UTF-8, or of UTF-16 where a mark says so, as Windows' own tools write it."""
+    if not data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return intake.decoded(data, what="the connection")
+    try:
+        return data.decode("utf-16")
+    except UnicodeDecodeError as error:
+        offset = error.start
+    raise InvalidInputError("the connection begins as UTF-16 and is none", offset=offset)
 
 
 def _chosen(found: Read, name: str) -> Connection:

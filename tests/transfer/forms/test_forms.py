@@ -116,6 +116,14 @@ def test_a_text_over_a_mebibyte_is_refused():
     assert caught.value.limit == 1_048_576
 
 
+def test_a_nul_character_is_refused_both_ways():
+    with pytest.raises(InvalidInputError, match="NUL") as caught:
+        read_any(f" postgres://u:{CANARY}\0@h")
+    assert caught.value.offset == 14 + len(CANARY)
+    with pytest.raises(InvalidInputError, match="NUL"):
+        write_any(Connection(conn_type="postgres", host="h", password=Secret(f"{CANARY}\0")), "libpq")
+
+
 def test_what_no_form_fits_names_every_form_and_why():
     with pytest.raises(InvalidInputError, match=f"{len(FORMS)} were tried") as caught:
         read_any("just words")
@@ -153,7 +161,7 @@ def test_a_look_never_raises_on_what_is_not_json():
 
 # --- round trips ---------------------------------------------------------------------------------
 
-_ANY = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+_ANY = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
 _PLAIN = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"]), min_size=1, max_size=20)
 _HOST = st.from_regex(r"[a-z][a-z0-9-]{0,10}(\.[a-z]{2,5})?", fullmatch=True)
 _PORT = st.one_of(st.none(), st.integers(0, 65535))
@@ -200,6 +208,15 @@ CARRIED = {
     "airflow-env": _made("postgres", **_SQL, extra=st.dictionaries(_ANY, _ANY)),
     "libpq": _made("postgres", **_SQL, extra=_PG),
     "libpq-uri": _made("postgres", **_SQL, extra=_PG),
+    "pg-service": _made(
+        "postgres",
+        host=_HOST,
+        port=_PORT,
+        login=_or_none(_PLAIN),
+        password=_or_none(_PLAIN),
+        schema=_or_none(_PLAIN),
+        extra=_some(application_name=_PLAIN),
+    ),
     "sqlalchemy": st.one_of(
         _made("postgres", **_SQL, extra=_PG),
         _made("mysql", **_SQL, extra=_some(charset=_ANY, ssl=st.just({"ca": "/ca.pem"}))),

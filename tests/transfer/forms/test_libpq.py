@@ -2,7 +2,7 @@
 
 import pytest
 
-from form_cases import check, check_refused, fields_of
+from form_cases import check, check_many, check_refused, fields_of
 from strongroom.transfer.forms import read_any
 from strongroom.transfer.forms.libpq_keywords import parse_keywords
 
@@ -109,4 +109,58 @@ def test_a_uri_of_one_host_is_airflows_and_reads_the_same(text):
     ],
 )
 def test_what_libpq_refuses_is_refused(text, form, match):
+    check_refused(text, form, match)
+
+
+def test_sections_of_a_service_file_are_connections_by_name():
+    check_many(
+        "# c\n[a]\nhost=h\nport=5433\nuser=u\npassword=p = w#1\n\n[b c]\ndbname=d\nsslmode=require\n",
+        "pg-service",
+        {
+            "a": {"conn_type": "postgres", "host": "h", "port": 5433, "login": "u", "password": "p = w#1"},
+            "b c": {"conn_type": "postgres", "schema": "d", "extra.sslmode": "require"},
+        },
+    )
+
+
+def test_lines_of_a_password_file_are_called_as_their_databases():
+    check_many(
+        "#hostname:port:database:username:password\nh:5432:a:u:p\\:w\\\\\n*:*:b:u:p:q",
+        "pgpass",
+        {
+            "a": {
+                "conn_type": "postgres",
+                "host": "h",
+                "port": 5432,
+                "schema": "a",
+                "login": "u",
+                "password": "p:w\\",
+            },
+            "b": {"conn_type": "postgres", "schema": "b", "login": "u", "password": "p:q"},
+        },
+    )
+
+
+def test_lines_of_a_password_file_whose_databases_are_the_same_are_called_by_more():
+    read = read_any("h1:5432:a:u:p\nh2:5432:a:u:p\nh3:*:*:v:p")
+    assert list(read.connections) == ["h1_a_u", "h2_a_u", "h3_v"]
+    assert not read.warnings
+    assert "* for host" in read_any("*:*:*:u:p").warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "match"),
+    [
+        ("[a]\nhost=h\n[a]\nhost=g", None, "service stands twice"),
+        ("[a]\nhost=h\nhost=hunter2", None, "stands twice"),
+        ("[a]\nhost=h\njunk", "pg-service", "no key=value"),
+        ("host=h", "pg-service", "no key=value"),
+        ("# c", "pg-service", "no .service"),
+        ("h:5432:a:u:p\nh:5432:a:u:hunter2", None, "a line stands twice"),
+        ("h:5432:a:hunter2", "pgpass", "no host:port"),
+        ("h:99999:a:u:hunter2", None, "port is not"),
+        ("# c", "pgpass", "no host:port"),
+    ],
+)
+def test_a_broken_file_of_postgresql_is_refused(text, form, match):
     check_refused(text, form, match)

@@ -83,6 +83,7 @@ def _all() -> tuple[Form, ...]:
         jdbc,
         kafka,
         kubeconfig,
+        libpq_file,
         libpq_keywords,
         libpq_uri,
         mongodb,
@@ -102,6 +103,8 @@ def _all() -> tuple[Form, ...]:
         jdbc.FORM,
         libpq_keywords.FORM,
         libpq_uri.FORM,
+        libpq_file.SERVICE,
+        libpq_file.PASS,
         odbc.FORM,
         adonet.FORM,
         mongodb.FORM,
@@ -145,6 +148,8 @@ def read_any(text: str, *, form: str | None = None, dialect: Dialect = "core") -
             text breaks the rules of its form; with `offset` where it is known, and never any of the text.
     """
     check_value(text, "the text")
+    if "\0" in text:
+        raise InvalidInputError("a NUL character stands in the text", offset=text.index("\0"))
     bare = text.lstrip(f"\ufeff{_BLANK}")
     start, stripped = len(text) - len(bare), bare.rstrip(_BLANK)
     if not stripped:
@@ -231,6 +236,8 @@ def write_any(
         raise InvalidInputError(f"the form {form} is read and not written", hint=f"there are {known}")
     text = chosen.format(connection, name)
     check_value(text, "the connection")
+    if "\0" in text:
+        raise InvalidInputError(f"the form {form} has no way to write a NUL character")
     lost = _lost(connection, _back(chosen, text, dialect), {name, name.lower()} if chosen.has_name else None)
     if lost:
         raise InvalidInputError(
