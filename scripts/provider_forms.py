@@ -30,6 +30,8 @@ def rows(python: Path) -> list[dict[str, Any]]:
 
 if __name__ == "__main__":
     found = rows(Path(sys.argv[1]).absolute())
+    if not found:
+        sys.exit("no Airflow providers stand beside that interpreter: nothing was written")
     VECTORS.write_text(
         json.dumps(found, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8"
     )

@@ -46,6 +46,22 @@ def test_a_row_becomes_a_type():
     assert kind.others == ""
 
 
+@pytest.mark.parametrize(
+    ("provider", "page"),
+    [
+        (
+            "apache_airflow_providers_acme",
+            "https://airflow.apache.org/docs/apache-airflow-providers-acme/stable/index.html",
+        ),
+        ("airflow-provider-acme", "https://pypi.org/project/airflow-provider-acme/"),
+        ("../acme?x", ""),
+        ("", ""),
+    ],
+)
+def test_a_type_leads_to_the_page_of_its_provider(provider, page):
+    assert parse({"connection-type": "acme", "provider": provider}).docs == page
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),

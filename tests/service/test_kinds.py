@@ -53,3 +53,20 @@ def test_nonsense_is_no_type(tmp_path):
         Kinds({}, cache=tmp_path).find("qqqqqqqq")
     assert caught.value.hint == "strongroom connections types lists them"
     assert "qqqq" not in str(caught.value)
+
+
+def test_a_type_whose_name_airflow_would_write_otherwise_is_listed_and_found(airflow, tmp_path):
+    (site,) = (tmp_path / "airflow").glob("lib/python3*/site-packages")
+    for name, said in (("first", "Acme-Sea"), ("second", "acme_sea")):
+        told = site / f"airflow_provider_{name}-1.dist-info"
+        told.mkdir()
+        (told / "METADATA").write_text(f"Metadata-Version: 2.1\nName: airflow-provider-{name}\nVersion: 1\n")
+        (told / "entry_points.txt").write_text(
+            f"[apache_airflow_provider]\nprovider_info = {name}_info:get_provider_info\n"
+        )
+        (site / f"{name}_info.py").write_text(
+            f"def get_provider_info(): return {{'connection-types': [{{'connection-type': {said!r}}}]}}\n"
+        )
+    kinds = Kinds(airflow, cache=tmp_path / "cache")
+    assert [kind.name for kind in kinds.list()][len(catalog.names()) :] == ["acme_lake", "acme_sea"]
+    assert kinds.find("ACME-sea").name == "acme_sea"

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import sys
 import venv
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -97,7 +102,7 @@ def test_a_kept_file_that_is_damaged_is_read_anew(installation, tmp_path):
     (file,) = (tmp_path / "cache").iterdir()
     file.write_text("{half")
     assert read_forms(installation.python, cache=tmp_path / "cache")
-    assert json.loads(file.read_text())[0]["connection-type"] == "acme"
+    assert json.loads(file.read_text())["connection-type"] == "acme"
 
 
 def test_the_child_sees_neither_the_environment_nor_the_home(installation, tmp_path):
@@ -124,6 +129,86 @@ def test_a_provider_that_fails_is_passed_over(installation, tmp_path):
     installation.install(says(INFO))
     installation.install("raise RuntimeError('no')", name="apache_airflow_providers_broken")
     assert [row["connection-type"] for row in read_forms(installation.python, cache=tmp_path)] == ["acme"]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "{'connection-types': [1, None, 'x']}",
+        "{'connection-types': None}",
+        "None",
+        "[][0]",
+        "__import__('sys').exit(4)",
+        "{'connection-types': [{'connection-type': 'x', 'hook-name': float('nan')}]}",
+        "{'connection-types': [{'connection-type': 'x', 'conn-fields': {(1, 2): 3}}]}",
+        "{'connection-types': [{'connection-type': 'x', 'conn-fields': deep()}]}",
+        "{'connection-types': [{'connection-type': one} for one in ('', 'a/../b', '\\x1b[31m', 'x' * 201)]}",
+    ],
+)
+def test_a_provider_that_says_nonsense_costs_no_other_its_types(installation, tmp_path, told):
+    installation.install(says(INFO))
+    deep = "def deep():\n    found = []\n    for _ in range(900): found = [found]\n    return found\n"
+    nonsense = f"{deep}def get_provider_info():\n    return {told}\n"
+    installation.install(nonsense, name="apache_airflow_providers_broken")
+    assert [row["connection-type"] for row in read_forms(installation.python, cache=tmp_path)] == ["acme"]
+
+
+def test_what_a_provider_started_neither_holds_the_answer_up_nor_outlives_it(installation, tmp_path):
+    mark = tmp_path / "pid"
+    child = (
+        "import os, pathlib, time\n"
+        "if (pid := os.fork()) == 0: time.sleep(600)\n"
+        f"pathlib.Path({str(mark)!r}).write_text(str(pid))\n"
+    )
+    installation.install(child + says(INFO))
+    with pytest.raises(BackendUnavailableError, match="within 1 second"):
+        read_forms(installation.python, cache=tmp_path / "cache", within=timedelta(seconds=1))
+    assert_ended(int(mark.read_text()))
+
+
+def assert_ended(pid):
+    end = monotonic() + 10
+    while monotonic() < end:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        # A process whose parent is gone is a zombie until init looks.
+        if Path("/proc").is_dir() and ") Z " in Path(f"/proc/{pid}/stat").read_text():
+            return
+    raise AssertionError("it still runs")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder"])
+def test_what_is_no_file_of_ours_is_not_read(installation, tmp_path, kind):
+    installation.install(says(INFO))
+    cache = tmp_path / "cache"
+    read_forms(installation.python, cache=cache)
+    (file,) = cache.iterdir()
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({"connection-type": "planted"}) + "\n")
+    file.unlink()
+    {"pipe": os.mkfifo, "link": lambda one: one.symlink_to(other), "folder": Path.mkdir}[kind](file)
+    assert [row["connection-type"] for row in read_forms(installation.python, cache=cache)] == ["acme"]
+    assert list(cache.glob(".forms-*")) == []
+    assert "planted" in other.read_text()
+
+
+def test_processes_that_read_at_once_all_get_the_types(installation, tmp_path):
+    installation.install(says(INFO))
+    with ThreadPoolExecutor(4) as pool:
+        told = list(pool.map(lambda _: read_forms(installation.python, cache=tmp_path / "cache"), range(4)))
+    assert all(rows == told[0] and len(rows) == 1 for rows in told)
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_a_command_that_is_a_link_leads_to_the_interpreter_beside_its_target(installation, tmp_path):
+    airflow = installation.python.with_name("airflow")
+    airflow.write_text("#!/bin/sh\n")
+    airflow.chmod(0o755)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "airflow").symlink_to(airflow)
+    assert find_python({"PATH": str(tmp_path / "bin")}) == installation.python
 
 
 def test_hooks_are_asked_where_no_metadata_tells_a_form(installation, tmp_path):

@@ -22,6 +22,7 @@ INSTALLED = "installed"
 """The family of types that only an installed provider describes."""
 
 _PREFIX = "apache-airflow-providers-"
+_DISTRIBUTION = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _SECRET = re.compile(r"pass|secret|token|pwd|key|credential|dsn|connection_string", re.IGNORECASE)
 _LABELS = {"host": "Host", "port": "Port", "schema": "Schema", "login": "Login", "password": "Password"}
 _TYPES: dict[str, FieldType] = {
@@ -43,7 +44,6 @@ def parse(row: Mapping[str, Any]) -> ConnectionType:
             conn-fields.
     """
     name = str(row["connection-type"])
-    provider = str(row.get("provider") or "").removeprefix(_PREFIX)
     behaviour = _mapping(row.get("ui-field-behaviour"))
     hidden = behaviour.get("hidden-fields")
     hidden = hidden if isinstance(hidden, (list, tuple)) else ()
@@ -54,7 +54,7 @@ def parse(row: Mapping[str, Any]) -> ConnectionType:
         name=name,
         title=str(row.get("hook-name") or name),
         family=INSTALLED,
-        docs=airflow(provider) if provider else "",
+        docs=_docs(str(row.get("provider") or "")),
         standard=tuple(
             Field(
                 name=one,
@@ -69,6 +69,15 @@ def parse(row: Mapping[str, Any]) -> ConnectionType:
         extras=tuple(_field(key, _mapping(told), examples.get(key, "")) for key, told in fields.items()),
         others="" if "extra" in hidden else "what its hook reads",
     )
+
+
+def _docs(provider: str) -> str:
+    """Give the page of *provider*: that of Airflow's documentation, or a stranger's in the package index."""
+    name = provider.lower().replace("_", "-")
+    if not _DISTRIBUTION.fullmatch(name):
+        return ""
+    is_own = name.startswith(_PREFIX)
+    return airflow(name.removeprefix(_PREFIX)) if is_own else f"https://pypi.org/project/{name}/"
 
 
 def _field(name: str, told: Mapping[str, Any], example: str) -> Field:

@@ -51,7 +51,7 @@ class Kinds:
         Raises:
             InvalidInputError: nobody knows it; the hint names the nearest.
         """
-        normal = name.strip().lower().replace("-", "_")
+        normal = _normal(name)
         ours, theirs = catalog.find(normal), self._installed.get(normal)
         found = foreign.merge(ours, theirs) if theirs is not None else ours
         if found is not None:
@@ -76,4 +76,8 @@ class Kinds:
         except BackendUnavailableError as error:
             self.problem = str(error)
             return {}
-        return {row["connection-type"]: foreign.parse(row) for row in rows}
+        return {_normal(row["connection-type"]): foreign.parse(row) for row in rows}
+
+
+def _normal(name: str) -> str:
+    return name.strip().lower().replace("-", "_")

@@ -8,21 +8,28 @@ installed, so that a child runs once per set of versions.
 
 Rules of this file:
 
-1. The answer of the child and the file are bounded in size, and checked like any text from elsewhere.
+1. The answer of the child and the file are bounded in size, and checked like any text from elsewhere; a
+   provider that says nonsense costs its own types and no other's.
 2. The child sees no more of the environment than a search path, and an Airflow home of its own that is
    gone with it: nothing is written into the user's.
-3. What cannot be read is nothing found, told as `BackendUnavailableError`; nothing depends on it.
+3. The child and all it started are ended when it has answered, or late, or nobody waits any more.
+4. What cannot be read is nothing found, told as `BackendUnavailableError`; nothing depends on it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import shutil
+import signal
+import stat
 import subprocess
 import tempfile
 import threading
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,14 +37,17 @@ from strongroom.errors import BackendUnavailableError, InvalidInputError
 from strongroom.model.jsontext import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["find_python", "installed_versions", "read_forms"]
 
 _PLACE = "the Airflow installation"
 _MAX_BYTES = 8_388_608  # 8 MiB: a hundred and thirty types take a quarter of one
-_SECONDS = 60  # a hook of a cloud takes seconds to import
-_FORMAT = "1"  # of the file; counts into its name
+_WITHIN = timedelta(seconds=60)  # a hook of a cloud takes seconds to import
+_NAME = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
+_END = "end"  # of a whole answer
+_MAX_NAME = 200  # characters of a connection type
+_FORMAT = "2"  # of the file; counts into its name
 _CHILD = r"""
 import json, os, runpy, sys
 from importlib import import_module
@@ -70,25 +80,33 @@ def widget(one):
     label = kwargs.get("label") or (one.args[0] if one.args else "")
     return {"label": str(label), "schema": schema, "description": str(kwargs.get("description") or "")}
 
+def rows_of(entry):
+    try:
+        found = info_of(entry)["connection-types"]
+        return [row for row in found if isinstance(row, dict)]
+    except (Exception, SystemExit):
+        return []
+
 rows = []
 out = os.dup(1)
 os.dup2(2, 1)  # whatever a hook prints at import is no answer
 for entry in entry_points(group="apache_airflow_provider"):
-    try:
-        found = info_of(entry).get("connection-types", [])
-    except Exception:
-        continue
-    for row in found:
+    for row in rows_of(entry):
         row = {key: row[key] for key in row if key in KEYS}
         rows.append({"provider": entry.dist.name, "version": entry.dist.version, **row})
 untold = [row for row in rows if not {"ui-field-behaviour", "conn-fields"} & set(row)]
 for row in untold if HOOKS or len(untold) == len(rows) else ():
     try:
         from_hook(row)
-    except Exception:
+    except (Exception, SystemExit):
         pass
 with os.fdopen(out, "w", encoding="utf-8") as answer:
-    json.dump(rows, answer, default=str)
+    for row in rows:  # a line each: one that is no JSON costs no other
+        try:
+            answer.write(json.dumps(row, default=str) + "\n")
+        except Exception:
+            pass
+    answer.write(END)
 """
 _KEYS = ("connection-type", "hook-class-name", "hook-name", "ui-field-behaviour", "conn-fields")
 
@@ -98,9 +116,11 @@ def find_python(environ: Mapping[str, str]) -> Path | None:
     command = shutil.which("airflow", path=environ.get("PATH", ""))
     if command is None:
         return None
-    # Not resolved: a virtual environment's interpreter is a link out of it.
-    python = Path(command).with_name("python")
-    return python if os.access(python, os.X_OK) else None
+    found = Path(command).absolute()
+    # The command may be a link into a virtual environment (pipx); its interpreter is a link out of it, and
+    # is not followed.
+    beside = (place.with_name("python") for place in (found, found.resolve()))
+    return next((python for python in beside if os.access(python, os.X_OK)), None)
 
 
 def installed_versions(python: Path) -> tuple[str, ...]:
@@ -120,7 +140,9 @@ def installed_versions(python: Path) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def read_forms(python: Path, *, cache: Path, imports_hooks: bool = False) -> tuple[Mapping[str, Any], ...]:
+def read_forms(
+    python: Path, *, cache: Path, imports_hooks: bool = False, within: timedelta = _WITHIN
+) -> tuple[Mapping[str, Any], ...]:
     """
     Give what the providers beside *python* say of their connection types.
 
@@ -129,6 +151,7 @@ def read_forms(python: Path, *, cache: Path, imports_hooks: bool = False) -> tup
         cache: folder for what was read; made with the mode 0700 in a folder that is there.
         imports_hooks: ask the hook of every type whose form the metadata does not tell, which takes
             seconds; False asks them only where no metadata tells any form, as of Airflow 2.
+        within: how long it may take.
 
     Returns:
         a mapping a type, with the keys provider, version, connection-type, hook-class-name, hook-name,
@@ -146,16 +169,14 @@ def read_forms(python: Path, *, cache: Path, imports_hooks: bool = False) -> tup
     kept = _kept(file)
     if kept is not None:
         return kept
-    text = _ask(python, imports_hooks=imports_hooks)
-    rows = _rows(text)
-    if rows is None:
-        raise _unavailable("answered with something else than its connection types")
-    _keep(file, text)
+    answer = _ask(python, imports_hooks=imports_hooks, within=within)
+    rows = _sorted(row for row in map(_row, answer.splitlines()) if row is not None)
+    _keep(file, rows)
     return rows
 
 
-def _ask(python: Path, *, imports_hooks: bool) -> str:
-    program = f"KEYS, HOOKS = {_KEYS!r}, {imports_hooks!r}\n{_CHILD}"
+def _ask(python: Path, *, imports_hooks: bool, within: timedelta) -> str:
+    program = f"KEYS, HOOKS, END = {_KEYS!r}, {imports_hooks!r}, {_END!r}\n{_CHILD}"
     with tempfile.TemporaryDirectory(prefix="strongroom-") as home:
         environ = {
             "AIRFLOW_HOME": home,
@@ -171,50 +192,61 @@ def _ask(python: Path, *, imports_hooks: bool) -> str:
                 stderr=subprocess.DEVNULL,
                 env=environ,
                 cwd=home,
+                start_new_session=True,  # so that what it starts ends with it
             )
         except OSError:
             raise _unavailable("has an interpreter that cannot be started") from None
-        return _answer(process).decode("utf-8", "replace")
+        return _answer(process, within).decode("utf-8", "replace")
 
 
-def _answer(process: subprocess.Popen[bytes]) -> bytes:
+def _answer(process: subprocess.Popen[bytes], within: timedelta) -> bytes:
     late = threading.Event()
 
     def end() -> None:
         late.set()
-        process.kill()
+        _kill(process)
 
-    timer = threading.Timer(_SECONDS, end)
+    timer = threading.Timer(within.total_seconds(), end)
     timer.start()
-    try:
-        with process:
+    with process:
+        try:
             data = process.stdout.read(_MAX_BYTES + 1) if process.stdout else b""
-            if len(data) > _MAX_BYTES:
-                process.kill()
-    finally:
-        timer.cancel()
+        finally:
+            timer.cancel()
+            _kill(process)
     if late.is_set():
-        raise _unavailable(f"did not answer within {_SECONDS} seconds")
+        raise _unavailable(f"did not answer within {within.total_seconds():g} seconds")
     if len(data) > _MAX_BYTES:
         raise _unavailable("answered too much")
-    if process.returncode:
+    if not data.endswith(_END.encode()):
         raise _unavailable(f"failed with {process.returncode}")
     return data
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    # Its group, which is there at least until it is waited for.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _unavailable(what: str) -> BackendUnavailableError:
     return BackendUnavailableError(f"{_PLACE} {what}", backend="airflow")
 
 
-def _rows(text: str) -> tuple[Mapping[str, Any], ...] | None:
+def _row(text: str) -> Mapping[str, Any] | None:
     try:
         found = decode(text, what="the answer")
     except InvalidInputError:
         return None
-    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
-        return None
-    named = [row for row in found if isinstance(row.get("connection-type"), str)]
-    return tuple(sorted(named, key=lambda row: (row["connection-type"], str(row.get("provider")))))
+    return found if isinstance(found, dict) and _is_name(found.get("connection-type")) else None
+
+
+def _is_name(told: object) -> bool:
+    return isinstance(told, str) and len(told) <= _MAX_NAME and _NAME.fullmatch(told) is not None
+
+
+def _sorted(rows: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    return tuple(sorted(rows, key=lambda row: (row["connection-type"], str(row.get("provider")))))
 
 
 # --- what is kept --------------------------------------------------------------------------------
@@ -222,21 +254,33 @@ def _rows(text: str) -> tuple[Mapping[str, Any], ...] | None:
 
 def _kept(file: Path) -> tuple[Mapping[str, Any], ...] | None:
     try:
-        with file.open("rb") as stream:
+        # Neither a link nor a pipe: what others put there is not read, nor waited for.
+        handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as stream:
+            told = os.fstat(handle)
+            if not stat.S_ISREG(told.st_mode) or told.st_uid != os.geteuid():
+                return None
             data = stream.read(_MAX_BYTES + 1)
     except OSError:
         return None
-    return _rows(data.decode("utf-8", "replace")) if len(data) <= _MAX_BYTES else None
+    if len(data) > _MAX_BYTES:
+        return None
+    rows = [_row(line) for line in data.decode("utf-8", "replace").splitlines()]
+    return _sorted(row for row in rows if row is not None) if all(rows) else None
 
 
-def _keep(file: Path, text: str) -> None:
+def _keep(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     # What cannot be kept is read anew the next time.
     with suppress(OSError):
         file.parent.mkdir(mode=0o700, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=file.parent, prefix=".forms-")  # 0600
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        Path(name).replace(file)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                stream.writelines(json.dumps(row) + "\n" for row in rows)
+            Path(name).replace(file)
+        except OSError:
+            Path(name).unlink()
+            raise
         for old in file.parent.glob("airflow-forms-*.json"):
             if old != file:
                 old.unlink()
