@@ -116,6 +116,17 @@ def test_a_text_over_a_mebibyte_is_refused():
     assert caught.value.limit == 1_048_576
 
 
+@pytest.mark.parametrize(
+    "conn_type", ["postgres", "mysql", "redis", "amqp", "http", "trino", "druid", "mssql"]
+)
+def test_an_airflow_uri_with_documents_in_extra_is_told_from_the_others(conn_type):
+    made = Connection(
+        conn_type=conn_type, host="h", schema="a/b", extra=Extra({"a": {"b": 1}, "driver": "x"})
+    )
+    read = read_any(write_any(made, "airflow-uri").reveal())
+    assert (read.form, list(read.connections.values())) == ("airflow-uri", [made])
+
+
 def test_a_nul_character_is_refused_both_ways():
     with pytest.raises(InvalidInputError, match="NUL") as caught:
         read_any(f" postgres://u:{CANARY}\0@h")

@@ -42,7 +42,8 @@ def _is_no_uri(look: Look) -> str | None:
     if not look.scheme:
         return "does not begin with a type and ://"
     is_theirs = libpq_uri.is_own(look) or sqlalchemy.is_own(look) or web.is_own(look)
-    return "its scheme has a form of its own" if look.scheme in _ELSEWHERE or is_theirs else None
+    is_theirs = is_theirs or (look.scheme in _ELSEWHERE and not look.is_airflows)
+    return "its scheme has a form of its own" if is_theirs else None
 
 
 def _parse_uri(text: str, dialect: Dialect) -> Found:

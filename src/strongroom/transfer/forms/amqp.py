@@ -24,6 +24,8 @@ _SCHEMES = ("amqp", "amqps")
 
 
 def _misfit(look: Look) -> str | None:
+    if look.is_airflows:
+        return "has a parameter of Airflow's URIs"
     return None if look.scheme in _SCHEMES else "does not begin with amqp:// or amqps://"
 
 

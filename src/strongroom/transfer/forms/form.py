@@ -81,6 +81,12 @@ class Look:
         return match[1].lower() if match else ""
 
     @cached_property
+    def is_airflows(self) -> bool:
+        """Whether the text is a URL with the parameter that only Airflow's own URIs have."""
+        _, mark, query = self.text.partition("?")
+        return (bool(mark) and query.startswith("__extra__=")) or "&__extra__=" in query
+
+    @cached_property
     def document(self) -> Mapping[str, Any] | None:
         """The object, where the text is one in JSON."""
         if not self.text.startswith("{"):

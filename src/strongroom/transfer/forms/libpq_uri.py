@@ -31,7 +31,7 @@ def is_own(look: Look) -> bool:
     if look.scheme not in _SCHEMES:
         return False
     head, _, query = look.text.partition("?")
-    if "__extra__=" in query:
+    if look.is_airflows:
         return False
     place = head.partition("://")[2].partition("/")[0].rpartition("@")[2]
     keys = {part.partition("=")[0] for part in query.split("&")}

@@ -26,6 +26,8 @@ _WORDS = {"true": True, "false": False}
 
 
 def _misfit(look: Look) -> str | None:
+    if look.is_airflows:
+        return "has a parameter of Airflow's URIs"
     return None if look.scheme in _SCHEMES else "does not begin with mongodb:// or mongodb+srv://"
 
 

@@ -32,6 +32,8 @@ _KNOWN = frozenset(
 
 
 def _misfit(look: Look) -> str | None:
+    if look.is_airflows:
+        return "has a parameter of Airflow's URIs"
     return None if look.scheme in SCHEMES else "does not begin with redis://, rediss:// or unix://"
 
 

@@ -50,7 +50,7 @@ def is_own(look: Look) -> bool:
     if plus:
         return True
     shape = _shape(look.text)
-    if "__extra__=" in shape.query:
+    if look.is_airflows:
         return False
     return _TOLD[dialect](shape) if dialect in _TOLD else dialect not in dialects.SHARED
 

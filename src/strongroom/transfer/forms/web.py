@@ -25,11 +25,10 @@ _SLACK = "hooks.slack.com"
 
 def is_own(look: Look) -> bool:
     """Tell whether an address is none that Airflow reads as it is meant."""
-    if look.scheme == "https":
-        return True
-    head, _, query = look.text.partition("?")
-    path = head.partition("://")[2].partition("/")[2].rstrip("/")
-    return look.scheme == "http" and path not in ("", "http", "https") and "__extra__=" not in query
+    if look.scheme != "http" or look.is_airflows:
+        return look.scheme == "https"
+    path = look.text.partition("?")[0].partition("://")[2].partition("/")[2].rstrip("/")
+    return path not in ("", "http", "https")
 
 
 def of_address(text: str) -> tuple[Connection, list[str]]:
