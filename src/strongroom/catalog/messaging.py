@@ -76,7 +76,11 @@ TYPES = (
                 danger=FALSE_SERVER,
                 dangerous=("false",),
             ),
-            choice("auto.offset.reset", "Where no offset is known", "earliest latest error"),
+            choice(
+                "auto.offset.reset",
+                "Where no offset is known",
+                "earliest latest error smallest beginning largest end",
+            ),
             flag("enable.auto.commit", "Commit offsets by itself"),
         ),
         groups=(

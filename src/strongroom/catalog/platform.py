@@ -152,7 +152,7 @@ TYPES = (
             choice(
                 "strict_host_key_checking",
                 "Check of the host key",
-                "yes no accept-new off",
+                "yes no accept-new off ask",
                 default="accept-new",
                 danger=FALSE_SERVER,
                 dangerous=("no", "off"),

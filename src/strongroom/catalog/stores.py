@@ -55,7 +55,7 @@ TYPES = (
             choice(
                 "authMechanism",
                 "Sign in by",
-                "SCRAM-SHA-256 SCRAM-SHA-1 MONGODB-X509 MONGODB-AWS GSSAPI PLAIN",
+                "SCRAM-SHA-256 SCRAM-SHA-1 MONGODB-X509 MONGODB-AWS MONGODB-OIDC GSSAPI PLAIN",
             ),
             choice(
                 "readPreference",
