@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from strongroom.model.yaml11 import parse_yaml
 from strongroom.transfer.forms.form import MAX_LINE, Form, Found, Look, connection, refused
+from strongroom.transfer.forms.kubeconfig_block import read_block
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,12 +38,7 @@ def _misfit(look: Look) -> str | None:
 
 
 def _parse(text: str, _dialect: Dialect) -> Found:
-    # Of a line that is longer no key or certificate needs, the YAML reader takes too long.
-    if any(len(line) > MAX_LINE for line in text.splitlines()):
-        raise refused(f"a line has more than {MAX_LINE} characters")
-    if text.count("\n") > _MAX_LINES:
-        raise refused(f"there are more than {_MAX_LINES} lines")
-    file = parse_yaml(text)
+    file = _document(text)
     if not isinstance(file, dict):
         raise refused("is no object of clusters, users and contexts", offset=0)
     contexts, clusters, users = (_by_name(file, name) for name in ("contexts", "clusters", "users"))
@@ -56,6 +52,19 @@ def _parse(text: str, _dialect: Dialect) -> Found:
         found[name], more = _connection(name, row, clusters, users)
         notes |= dict.fromkeys(more)
     return Found(found, tuple(notes))
+
+
+def _document(text: str) -> object:
+    """Read JSON as what it is, what kubectl writes line by line, and only the rest by the slow reader."""
+    document = Look(text).document or read_block(text)
+    if document is not None:
+        return document
+    # Of a line that is longer no key or certificate needs, the YAML reader takes too long.
+    if any(len(line) > MAX_LINE for line in text.splitlines()):
+        raise refused(f"a line has more than {MAX_LINE} characters")
+    if text.count("\n") > _MAX_LINES:
+        raise refused(f"there are more than {_MAX_LINES} lines")
+    return parse_yaml(text)
 
 
 def _connection(
