@@ -111,3 +111,12 @@ def test_each_of_several_is_added_by_its_name_or_all_are_imported(shell, tmp_pat
     assert shell("connections import - --format json --overwrite", every.out).code == 0
     assert shell("read two").code == 0
     assert CANARY not in none.out + none.err + every.err
+
+
+def test_a_script_is_refused_what_would_lose_something(shell):
+    lossy = f"jdbc:postgresql://db.example.com/orders?user=svc&password={CANARY}&loggerLevel=OFF"
+    refused = shell("connections add orders --from -", lossy)
+    agreed = shell("connections add orders --from - --yes", lossy)
+    assert (refused.code, agreed.code) == (2, 0)
+    assert "say --yes to agree beforehand" in refused.err
+    assert "left out" in refused.err

@@ -66,7 +66,8 @@ def read_one(session: Session, name: str, source: str, form: str | None, *, is_a
         is_agreed: he agreed already, with `--yes`.
 
     Raises:
-        InvalidInputError: it cannot be read, or there are several and none is called *name*.
+        InvalidInputError: it cannot be read, there are several and none is called *name*, or a part of
+            it is left out and nobody is there to agree.
         SystemExit: he does not agree.
     """
     found = _read(session, source, form)
@@ -75,7 +76,9 @@ def read_one(session: Session, name: str, source: str, form: str | None, *, is_a
         terminal.show("\n".join(_lines(found.form, connection)))
     for warning in found.warnings:
         terminal.warn(warning, session)
-    terminal.confirm(f"add this as {terminal.clean(name)}", is_agreed=is_agreed)
+    # A script asked for it by its command. What was left out of the text is not for a script to agree to.
+    is_whole = not found.warnings and not terminal.can_ask()
+    terminal.confirm(f"add this as {terminal.clean(name)}", is_agreed=is_agreed or is_whole)
     return connection
 
 
