@@ -191,10 +191,11 @@ class Proxy(Listener):
         if mode == "reset":
             reset(connection)
         elif mode == "answer":
-            connection.sendall(self._answer)
+            # Counted before it is sent: whoever has the answer may ask again on another connection.
             if self._times is not None:
                 self._times -= 1
                 self.mode = "pass" if self._times <= 0 else mode
+            connection.sendall(self._answer)
         elif mode != "hang":
             behind.sendall(request)
         return mode not in ("reset", "drop", "refuse")
