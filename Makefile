@@ -9,7 +9,7 @@ VENV ?= .venv
 KILLS ?= 10000
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --extra store --generate-hashes \
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --extra server --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 # One worker a core, and never fewer than two: some tests wait on processes of their own.
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ "$$n" -lt 2 ] && echo 2 || echo "$$n")
@@ -52,7 +52,7 @@ lock: $(VENV)/.venv  ## Resolve the dependencies anew into requirements*.lock
 	$(PIP) install --quiet uv
 	$(COMPILE) --group build pyproject.toml -o requirements.lock $(LOCK_ARGS)
 	$(COMPILE) --group build --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock $(LOCK_ARGS)
-	$(subst --extra store,,$(COMPILE)) bench/peers.in -o bench/peers.lock $(LOCK_ARGS)
+	$(subst --extra server,,$(COMPILE)) bench/peers.in -o bench/peers.lock $(LOCK_ARGS)
 
 clean:  ## Remove what the targets made (never a store or a key)
 	rm -rf $(VENV) .venv-* .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist

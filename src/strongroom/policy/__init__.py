@@ -1,0 +1,206 @@
+"""
+May they? Pure rules from (actor, action, ref) to a Decision with its reason.
+
+Not for acting on the answer: `service/guard.py` is the only caller.
+
+Rules of this file:
+
+1. No I/O, no clock, no environment: the same question has the same answer.
+2. Every Decision says why, and names the policies that decided.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from strongroom.model.ref import Ref
+
+__all__ = [
+    "Action",
+    "Actor",
+    "Assurance",
+    "Decision",
+    "Facts",
+    "OwnerPolicy",
+    "Policy",
+    "Role",
+    "Run",
+    "Scope",
+]
+
+
+class Action(str, Enum):
+    """What may be allowed or not; the value is the word in policies and audit records."""
+
+    LIST = "list"
+    DESCRIBE = "describe"
+    READ = "read"
+    REVEAL = "reveal"
+    WRITE = "write"
+    DELETE = "delete"
+    ROTATE = "rotate"
+    TEST = "test"
+    ADMINISTER = "administer"
+
+
+class Assurance(IntEnum):
+    """How an identity was proven; a higher level implies the lower ones."""
+
+    CLAIMED = 0
+    HOST_USER = 1  # this host and this Unix user
+    VERIFIED_RUN = 2
+    SIGNED_TICKET = 3
+    ISOLATED_PROCESS = 4
+
+
+class Role(NamedTuple):
+    """
+    A role an actor has.
+
+    Args:
+        name: `admin`, `op`, `user`, `viewer` or one of the deployment's own; canonical.
+        team: only for what this team owns; None for everything in the deployment.
+    """
+
+    name: str
+    team: str | None = None
+
+
+class Run(NamedTuple):
+    """
+    What a request says of the run that asks.
+
+    Args:
+        assurance: how *that* was proven; a request's own word is `CLAIMED`, whoever brings it.
+        map_index, try_number: as Airflow counts them.
+        bundle: the bundle the DAG came from.
+    """
+
+    assurance: Assurance
+    dag_id: str | None = None
+    task_id: str | None = None
+    run_id: str | None = None
+    map_index: int | None = None
+    try_number: int | None = None
+    bundle: str | None = None
+
+
+class Scope(NamedTuple):
+    """
+    What a credential is good for at most, whatever policy would allow its holder. Empty means unlimited.
+
+    Args:
+        actions: words of `Action`.
+        kinds: kinds of entries.
+        names: patterns as in `match` of a backend.
+        teams: teams; "" is the global names.
+    """
+
+    actions: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    teams: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """
+    Who acts.
+
+    Args:
+        id: stable text: `local:1000`, `person:anna`, `service:ci`, `agent:host-1`.
+        assurance: how that identity was proven.
+        roles: what it may take part in, in this deployment.
+        scope: the bounds of the credential it came with.
+        run: for whom it asks.
+        source: where the request came from, an IP address; "" where there is none.
+    """
+
+    id: str
+    assurance: Assurance = Assurance.CLAIMED
+    roles: tuple[Role, ...] = ()
+    scope: Scope | None = None
+    run: Run | None = None
+    source: str = ""
+
+
+class Facts(NamedTuple):
+    """
+    What is public about an entry, for policies that ask for it.
+
+    Args:
+        tags: its tags.
+        conn_type: of a connection.
+        owner: as its metadata says.
+    """
+
+    tags: tuple[str, ...] = ()
+    conn_type: str | None = None
+    owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """
+    Yes or no, and why.
+
+    Args:
+        reason: one clause for people; holds no value.
+        policies: ids of the policies that decided.
+    """
+
+    is_allowed: bool
+    reason: str
+    policies: tuple[str, ...] = ()
+
+
+class Policy(Protocol):
+    """
+    Decide whether an actor may do something.
+
+    Trust: the actor has been authenticated by whoever calls.
+    Threads: may be called from several threads at once.
+    Consistency: a change of policy is seen by the next decision.
+    """
+
+    @property
+    def needs_facts(self) -> bool:
+        """Whether what is public about an entry may change a decision, so that it must be handed in."""
+        ...
+
+    def decide(self, actor: Actor, action: Action, ref: Ref | None, facts: Facts | None = None) -> Decision:
+        """
+        Decide about *ref*, or about the room as a whole where it is None. Never raises.
+
+        Without *facts* only what needs none may allow.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerPolicy:
+    """
+    The policy of a room without server or agent: the operating system decides.
+
+    Whoever may read the settings and the key may read the room. Such a process acts as the local
+    owner, who may do everything; nobody else is known here, so everybody else may do nothing.
+
+    Args:
+        owner: the one actor this process acts as.
+    """
+
+    owner: Actor
+    needs_facts: ClassVar[bool] = False
+
+    def decide(self, actor: Actor, action: Action, ref: Ref | None, facts: Facts | None = None) -> Decision:  # noqa: ARG002 -- the promise of Policy
+        """Allow the local owner everything."""
+        if actor == self.owner:
+            return Decision(
+                is_allowed=True,
+                reason="local owner: whoever may read the settings and the key may read the room",
+                policies=("local-owner",),
+            )
+        return Decision(is_allowed=False, reason="not the local owner", policies=("local-owner",))

@@ -1,0 +1,1 @@
+"""Machines and people over HTTP: the native API, and Airflow's own."""
