@@ -1,0 +1,289 @@
+"""
+What an endpoint is, and one request as its handler sees it.
+
+Rules of this file:
+
+1. A handler is synchronous and runs on a thread of the server; it raises our errors and builds none.
+2. What comes in is read strictly: an unknown field, a key given twice, a number that is none, the wrong
+   media type and anything over a limit are refused, and no refusal repeats any of it.
+3. A body that streams is an iterator of bytes, which is asked on threads, or an asynchronous one, which
+   is asked on the loop and must not block it (`Call.aside` does).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from functools import lru_cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_origin, get_type_hints
+
+import msgspec
+
+from strongroom.errors import InvalidInputError, NotAuthenticatedError
+from strongroom.model.jsontext import MAX_DEPTH, decode
+from strongroom.server.errors import MediaTypeError, refusal_of
+
+if TYPE_CHECKING:
+    from strongroom.service.access import Identity
+    from strongroom.service.house import Deployment, House
+    from strongroom.service.room import Room
+
+__all__ = ["MAX_BATCH", "MAX_BODY_BYTES", "Answer", "Call", "Endpoint", "Stream", "read_json"]
+
+T = TypeVar("T")
+
+MAX_BODY_BYTES = 8_388_608  # 8 MiB: docs/design.md, Limits
+MAX_BATCH = 1000  # Refs, or entries, in one request
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+Stream = Iterator[bytes] | AsyncIterator[bytes]
+
+
+class Answer(NamedTuple):
+    """
+    What a handler answers; any other object it returns is the `value` of one with the endpoint's status.
+
+    Args:
+        value: what msgspec can encode; bytes as they are; an iterator of bytes (see the module); None for
+            no body.
+        status: HTTP's; 0 for the endpoint's own.
+        etag: the version of what is answered, without quotes.
+        headers: more of them; a value with a line break is refused.
+        media_type: of the body.
+    """
+
+    value: object = None
+    status: int = 0
+    etag: str | None = None
+    headers: Mapping[str, str] = _NOTHING
+    media_type: str = "application/json"
+
+
+class Endpoint(NamedTuple):
+    """
+    One method on one path.
+
+    Args:
+        method: GET (which HEAD follows), POST, PUT, PATCH or DELETE.
+        path: below the prefix of its API; `{name}` is one segment, `{name:path}` the rest.
+        handler: gives the answer; called on a thread.
+        summary: one line for people.
+        tag: the noun it belongs to.
+        takes: the shape of the body; None where none is read.
+        asks: the shape of the query; None where it must be empty.
+        gives: the shape of the answer.
+        status: of a success.
+        errors: statuses beside those every endpoint may answer.
+        is_public: needs no identity. Anything else answers 401 without one.
+        is_change: refused in read-only mode; honours `Idempotency-Key`.
+        stream: the answer is a stream.
+        cost: what one call takes from the caller's allowance (`server/limits.py`).
+        takes_media: media types of the body that are taken beside JSON.
+    """
+
+    method: str
+    path: str
+    handler: Callable[[Call], object]
+    summary: str
+    tag: str
+    takes: type | None = None
+    asks: type | None = None
+    gives: Any = None
+    status: int = 200
+    errors: tuple[int, ...] = ()
+    is_public: bool = False
+    is_change: bool = False
+    stream: bool = False
+    cost: float = 1.0
+    takes_media: tuple[str, ...] = ()
+
+
+class Call:
+    """
+    One request as a handler sees it, on a thread.
+
+    Attributes:
+        house: every deployment of this server.
+        deployment: the addressed one's name.
+        params: from the path, decoded once.
+        query: every value of every name, in order.
+        headers: names in lower case; of one given twice the values joined by ", ".
+        body: as it came.
+        request_id: of this request, in answers and logs.
+        source: the address it came from, after the trusted proxies.
+        is_secure: it came over TLS, to us or to a trusted proxy.
+    """
+
+    def __init__(  # noqa: PLR0913 -- what a request has
+        self,
+        *,
+        house: House,
+        deployment: str,
+        identity: Identity | None = None,
+        params: Mapping[str, str] = _NOTHING,
+        query: Mapping[str, list[str]] = MappingProxyType({}),
+        headers: Mapping[str, str] = _NOTHING,
+        body: bytes = b"",
+        request_id: str = "",
+        source: str = "",
+        is_secure: bool = False,
+    ) -> None:
+        self.house = house
+        self.deployment = deployment
+        self.params = params
+        self.query = query
+        self.headers = headers
+        self.body = body
+        self.request_id = request_id
+        self.source = source
+        self.is_secure = is_secure
+        self.aside: Callable[[Callable[[], Any]], Awaitable[Any]] = _no_loop
+        self._identity = identity
+
+    @property
+    def identity(self) -> Identity:
+        """
+        Who asks and how that was proven.
+
+        Raises:
+            NotAuthenticatedError: nobody; only where the endpoint is public.
+        """
+        if self._identity is None:
+            raise NotAuthenticatedError("no identity came with this request")
+        return self._identity
+
+    @property
+    def has_identity(self) -> bool:
+        """Whether somebody is known; always, unless the endpoint is public."""
+        return self._identity is not None
+
+    @property
+    def room(self) -> Room:
+        """The addressed deployment, as this actor. Raises as `identity`."""
+        return self.house.room(self.deployment, self.identity.actor)
+
+    @property
+    def place(self) -> Deployment:
+        """The addressed deployment, as nobody: for what needs no actor, such as a login."""
+        return self.house.deployment(self.deployment)
+
+    def take(self, type_: type[T]) -> T:
+        """
+        Read the body as JSON of the shape *type_*.
+
+        Raises:
+            MediaTypeError: it is not declared as JSON.
+            InvalidInputError: it is not JSON, is nested too deep or holds a key twice.
+            FieldError: a field is wrong, missing or unknown.
+        """
+        media = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media != "application/json" and not (media.startswith("application/") and media.endswith("+json")):
+            raise MediaTypeError("the body must be JSON", hint="send Content-Type: application/json")
+        return read_json(self.body, type_)
+
+    def asked(self, type_: type[T]) -> T:
+        """
+        Read the query as a struct of *type_*: texts become what its fields are.
+
+        Raises:
+            InvalidInputError: a parameter is unknown, given twice or of the wrong type.
+        """
+        lists = _fields(type_)
+        found: dict[str, object] = {}
+        for name, values in self.query.items():
+            if name not in lists:
+                raise InvalidInputError(
+                    "the query has a parameter that is not known here", hint=_known(lists)
+                )
+            if len(values) > 1 and not lists[name]:
+                raise InvalidInputError(f"the parameter {name} is given twice")
+            found[name] = values if lists[name] else values[0]
+        try:
+            return msgspec.convert(found, type_, strict=False)
+        except msgspec.ValidationError as error:
+            refusal = refusal_of(error)
+        where = getattr(refusal, "field", "$").removeprefix("$.")
+        raise InvalidInputError(f"the parameter {where} is wrong: {refusal}", hint=refusal.hint)
+
+    @property
+    def if_match(self) -> str | None:
+        """The version that must stand now, without quotes; `*` for any."""
+        text = self.headers.get("if-match")
+        # RFC 9110 §13.1.1: a weak validator never matches here; no version of ours has such a prefix.
+        return text if text is not None and text.startswith("W/") else _tag(text)
+
+    @property
+    def if_none_match(self) -> str | None:
+        """The version that must not stand now, without quotes; `*` for any."""
+        return _tag(self.headers.get("if-none-match"))
+
+
+def read_json(body: bytes, type_: type[T]) -> T:
+    """
+    Read *body* as strict JSON of the shape *type_*.
+
+    Raises:
+        InvalidInputError, FieldError: as `Call.take`.
+    """
+    refusal: InvalidInputError | None = None
+    try:
+        made = msgspec.json.decode(body, type=type_)
+    except msgspec.MsgspecError as error:
+        refusal = refusal_of(error)
+    except RecursionError:
+        refusal = InvalidInputError(f"the body is nested more than {MAX_DEPTH} levels deep", limit=MAX_DEPTH)
+    if refusal is not None:
+        raise refusal
+    check_keys(body)
+    return made
+
+
+def check_keys(body: bytes) -> None:
+    """
+    Refuse what msgspec lets pass: a key given twice, nesting past the bound, half a surrogate pair.
+
+    Raises:
+        InvalidInputError: one of these.
+    """
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        text = None
+    if text is None:
+        raise InvalidInputError("the body is not UTF-8")
+    try:
+        decode(text, what="the body")
+    except InvalidInputError as error:
+        refusal = InvalidInputError(str(error), offset=error.offset, limit=error.limit)
+    else:
+        return
+    raise refusal
+
+
+async def _no_loop(_work: Callable[[], Any]) -> Any:  # noqa: ANN401 -- whatever the work gives
+    raise RuntimeError("this call came without a loop")
+
+
+def _tag(text: str | None) -> str | None:
+    if text is None:
+        return None
+    text = text.strip()
+    if text == "*":
+        return text
+    text = text.removeprefix("W/")
+    if len(text) < 2 or text[0] != '"' or text[-1] != '"' or '"' in text[1:-1]:  # noqa: PLR2004 -- two quotes
+        raise InvalidInputError("the condition must be one version in quotes, or *", hint='If-Match: "3"')
+    return text[1:-1]
+
+
+@lru_cache(maxsize=256)
+def _fields(type_: type) -> Mapping[str, bool]:
+    """Give the names of a struct's fields on the wire, and whether each holds a list."""
+    hints = get_type_hints(type_)
+    return {
+        field.encode_name: get_origin(hints[field.name]) in (list, tuple)
+        for field in msgspec.structs.fields(type_)
+    }
+
+
+def _known(names: Mapping[str, bool]) -> str:
+    return f"known: {', '.join(sorted(names))}" if names else "there are none here"
