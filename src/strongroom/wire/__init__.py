@@ -1,0 +1,10 @@
+"""JSON shapes of the HTTP API `/v1`, used by both ends; rules in `shape`."""
+
+from __future__ import annotations
+
+from strongroom.wire.access import *  # noqa: F403 -- each module names what it gives
+from strongroom.wire.audit import *  # noqa: F403
+from strongroom.wire.entry import *  # noqa: F403
+from strongroom.wire.place import *  # noqa: F403
+from strongroom.wire.policy import *  # noqa: F403
+from strongroom.wire.shape import *  # noqa: F403

@@ -1,0 +1,172 @@
+"""Shapes of the place itself: deployments, backends, keys, changes, settings, mode."""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003 -- msgspec reads annotations at run time
+from typing import Any, Literal
+
+from strongroom.wire.shape import UNSET, Asked, Given, Kind, UnsetType
+
+__all__ = [
+    "BackendRow",
+    "Backends",
+    "ChangeQuery",
+    "ChangeRow",
+    "CheckedBackend",
+    "CheckedBackends",
+    "ConfigView",
+    "DeploymentRow",
+    "Deployments",
+    "KeyRow",
+    "Keys",
+    "ModeView",
+    "SetMode",
+]
+
+
+class DeploymentRow(Given, kw_only=True):
+    """
+    A deployment the actor may see.
+
+    Args:
+        chain: its backends in the order asked.
+        is_first: the one `/v1` addresses.
+    """
+
+    name: str
+    is_first: bool
+    chain: list[str]
+    is_read_only: bool
+
+
+class Deployments(Given, kw_only=True):
+    """The deployments this server serves, as far as the actor may know of them."""
+
+    deployments: list[DeploymentRow]
+
+
+class BackendRow(Given, kw_only=True):
+    """
+    One backend of the chain.
+
+    Args:
+        order: place in the chain, from 1.
+        abilities: any of read, write, list, versions, check.
+        match: patterns of the names it is asked for; empty for all.
+        kinds: kinds it is asked for; empty for all.
+    """
+
+    order: int
+    name: str
+    kind: str
+    abilities: list[str]
+    match: list[str]
+    kinds: list[str]
+    on_unavailable: str
+
+
+class Backends(Given, kw_only=True):
+    """The chain, in the order asked."""
+
+    backends: list[BackendRow]
+
+
+class CheckedBackend(Given, kw_only=True):
+    """
+    How one backend is.
+
+    Args:
+        ends: what it needs and when that ends, by what it is.
+        renewed: those of `ends` that it puts off by itself.
+    """
+
+    name: str
+    status: Literal["ready", "error", "unknown"]
+    message: str
+    milliseconds: float
+    ends: dict[str, datetime]
+    renewed: list[str]
+
+
+class CheckedBackends(Given, kw_only=True):
+    """How each backend is, in the chain's order."""
+
+    backends: list[CheckedBackend]
+
+
+class KeyRow(Given, kw_only=True):
+    """
+    One key of the store; never its bytes.
+
+    Args:
+        number: counts the keys of one team from 1.
+        wrapped_by: kind and name of each outer key.
+        sealed_versions: how many versions only this key opens.
+    """
+
+    id: str
+    number: int
+    team: str | None
+    state: str
+    wrapped_by: list[str]
+    sealed_versions: int
+    created_at: datetime
+
+
+class Keys(Given, kw_only=True):
+    """The keys, by store, team and number."""
+
+    keys: list[KeyRow]
+
+
+class ChangeQuery(Asked, kw_only=True):
+    """
+    From where to follow changes.
+
+    Args:
+        after: the last sequence seen; `Last-Event-ID` says the same. Unsaid, only what comes.
+    """
+
+    after: int | None = None
+
+
+class ChangeRow(Given, kw_only=True):
+    """
+    That an entry changed: the `data` of an event `change`; its `id` is the sequence.
+
+    Args:
+        version: the one that stands now; None after a deletion.
+    """
+
+    sequence: int
+    kind: Kind
+    name: str
+    team: str | None
+    version: str | None
+    at: datetime | None = None
+
+
+class ConfigView(Given, kw_only=True):
+    """
+    The settings in force, from a list of what may be shown; anything else reads `***`.
+
+    Args:
+        settings: as in strongroom.toml.
+    """
+
+    settings: dict[str, Any]
+
+
+class ModeView(Given, kw_only=True):
+    """How the server runs now."""
+
+    is_read_only: bool
+    log_level: Literal["debug", "info", "warning", "error"]
+
+
+class SetMode(Asked, kw_only=True):
+    """What to change of it; unsaid members stay."""
+
+    is_read_only: bool | UnsetType = UNSET
+    log_level: Literal["debug", "info", "warning", "error"] | UnsetType = UNSET
+    reason: str = ""
