@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from strongroom.settings.find import FILE_NAME, choose, find, home_of, override, working_folder
+from strongroom.settings.server import LimitSettings, ServerSettings, check_reach
 from strongroom.settings.shape import (
     AuditSettings,
     BackendSettings,
@@ -42,11 +43,14 @@ __all__ = [
     "AuditSettings",
     "BackendSettings",
     "CacheSettings",
+    "LimitSettings",
     "LookupSettings",
     "SecretSource",
+    "ServerSettings",
     "Settings",
     "StoreSettings",
     "WrapperSettings",
+    "check_reach",
     "consent",
     "load",
     "options",

@@ -271,6 +271,12 @@ def choose(
         return _deployment(wanted or first, "deployment"), top, tuple(names[1:])
     if wanted not in others:
         raise unknown("deployment", "", wanted, names)
+    if "server" in others[wanted]:
+        raise SettingsError(
+            "server stands once, at the top of the file: one process serves all deployments",
+            key=f"deployments.{wanted}.server",
+            hint="[server]",
+        )
     return wanted, dict(others[wanted]), tuple(name for name in names if name != wanted)
 
 

@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 
 from strongroom.errors import SettingsError
 from strongroom.model.ref import Kind
+from strongroom.settings.server import ServerSettings, server_of
 from strongroom.settings.source import SecretSource
 from strongroom.settings.table import Converter, Table, check_most, unknown
 
@@ -25,13 +26,14 @@ __all__ = [
     "CacheSettings",
     "Home",
     "LookupSettings",
+    "ServerSettings",
     "Settings",
     "StoreSettings",
     "WrapperSettings",
     "complete",
 ]
 
-TOP_KEYS = ("chain", "write_to", "backend", "cache", "lookup", "store", "audit")
+TOP_KEYS = ("chain", "write_to", "backend", "cache", "lookup", "store", "audit", "server")
 _BACKEND_NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9_-]{0,62})", re.ASCII)
 OnUnavailable = Literal["stale", "stop", "next"]
 Dialect = Literal["core", "sdk"]
@@ -165,6 +167,7 @@ class Settings:
         source: the file they came from, or None.
         others: the other deployments that the file knows.
         personal: the file of what is only mine that was laid over it, or None.
+        server: how the file's deployments are served; of the first one's table.
     """
 
     deployment: str
@@ -178,6 +181,7 @@ class Settings:
     source: Path | None = None
     others: tuple[str, ...] = ()
     personal: Path | None = None
+    server: ServerSettings = field(default_factory=ServerSettings)
 
 
 class Home(NamedTuple):
@@ -222,6 +226,7 @@ def complete(top: Table, name: str, home: Home, source: Path | None, others: tup
         audit=_audit(top.section("audit"), home),
         source=source,
         others=others,
+        server=server_of(top.section("server")),
     )
 
 

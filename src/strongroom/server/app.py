@@ -1,0 +1,190 @@
+"""
+The server as one ASGI application: the layers, the routes, and what they share.
+
+The layers, from the outside in; this is the only place that orders them:
+
+1. `guard.Guard`: the id of the request, where it came from, headers on every answer, the table of errors,
+   the last resort, and the count and log line of every request that ended.
+2. `hot.Hot`: `POST /v1/read`, answered on the loop.
+3. Starlette's router: which route.
+4. `dispatch.Resource`: who asks, how much, the body, read-only mode, repeats, the handler on a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from starlette.routing import Route, Router
+
+from strongroom.errors import NotFoundError
+from strongroom.server import login
+from strongroom.server.dispatch import Desk, Resource
+from strongroom.server.guard import Guard
+from strongroom.server.health import Health
+from strongroom.server.idempotency import Repeats
+from strongroom.server.limits import Buckets, Rate
+from strongroom.server.metrics import Metrics
+from strongroom.server.threads import Threads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from strongroom.server.dispatch import ErrorShape
+    from strongroom.server.endpoint import Endpoint
+    from strongroom.server.logs import Journal
+    from strongroom.server.request import Receive, Request, Scope, Send
+    from strongroom.service.house import House
+    from strongroom.settings import ServerSettings
+
+__all__ = ["Api", "Application", "apis", "make_app"]
+
+DEPLOYMENT = "/d/{deployment}"
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+_WAITING_FOR_ONE_THREAD = 16
+
+
+class Api(NamedTuple):
+    """
+    A table of endpoints and where it stands.
+
+    Args:
+        prefix: "" or `/v1`.
+        endpoints: of it.
+        errors: gives an error in its own shape; ours if None.
+        allows_basic: whether it takes HTTP Basic.
+    """
+
+    prefix: str
+    endpoints: Sequence[Endpoint]
+    errors: ErrorShape | None = None
+    allows_basic: bool = False
+
+
+def apis() -> tuple[Api, ...]:
+    """Give every API that is served for each deployment."""
+    from strongroom.server import airflow_api, api  # noqa: PLC0415 -- they are built upon this package
+
+    return (
+        Api("/v1", api.ENDPOINTS),
+        Api("/api/v2", airflow_api.V2, airflow_api.errors_v2),
+        Api("/api/v1", airflow_api.V1, airflow_api.errors_v1, allows_basic=True),
+        Api("", airflow_api.ROOT, airflow_api.errors_v2),
+        Api("", (login.ENDPOINT,)),
+    )
+
+
+class Application:
+    """
+    The server, to be called by an ASGI engine.
+
+    Args:
+        house: the deployments; its owner closes it.
+        settings: of the server.
+        journal: the log.
+        served: the APIs; all of them if unsaid.
+
+    Attributes:
+        metrics: the figures.
+        closing: set when the server drains.
+    """
+
+    def __init__(
+        self,
+        house: House,
+        settings: ServerSettings,
+        *,
+        journal: Journal,
+        served: Iterable[Api] | None = None,
+    ) -> None:
+        self.house = house
+        self.metrics = Metrics(with_names=settings.metrics_names)
+        self.closing = asyncio.Event()
+        self._journal = journal
+        limits = settings.limits
+        threads = settings.threads
+        self.threads = Threads("the server", threads=threads, waiting=threads * _WAITING_FOR_ONE_THREAD)
+        desk = Desk(
+            house=house,
+            threads=self.threads,
+            identities=Buckets(Rate(limits.identity_per_second, limits.identity_burst), "of one identity"),
+            strangers=Buckets(Rate(limits.stranger_per_second, limits.stranger_burst), "without an identity"),
+            paths={
+                path: Buckets(Rate(rate, max(1.0, rate)), "of one identity here")
+                for path, rate in limits.paths.items()
+            },
+            repeats=Repeats(),
+            closing=self.closing,
+        )
+        self.routes = tuple(_routes(desk, self._health(settings), apis() if served is None else served))
+        router = Router(routes=[route for _, route in self.routes], redirect_slashes=False, default=_nowhere)
+        self._guard = Guard(
+            router,
+            hosts=_hosts(settings),
+            proxies=settings.trusted_proxies,
+            on_end=self._ended,
+            on_trouble=journal.unexpected,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._guard(scope, receive, send)
+
+    def _health(self, settings: ServerSettings) -> Api:
+        health = Health(
+            self.metrics,
+            is_draining=self.closing.is_set,
+            trust_loopback=settings.is_loopback and not settings.trusted_proxies,
+            on_trouble=lambda why: self._journal.say("not ready", level="warning", why=why),
+        )
+        return Api("", health.endpoints())
+
+    def _ended(self, request: Request, scope: Scope) -> None:
+        seconds = time.monotonic() - request.started
+        self.metrics.ended(request, scope["method"], seconds)
+        self._journal.ended(request, scope["method"], seconds)
+
+    def close(self) -> None:
+        """Take no more work."""
+        self.threads.close()
+
+
+def make_app(
+    house: House, settings: ServerSettings, *, journal: Journal, served: Iterable[Api] | None = None
+) -> Application:
+    """Give the server of *house*; the arguments are those of `Application`."""
+    return Application(house, settings, journal=journal, served=served)
+
+
+def _hosts(settings: ServerSettings) -> tuple[str, ...]:
+    """Give the names to answer for; a page of somebody else's must not reach us by a name of its own."""
+    if settings.allowed_hosts:
+        return tuple(host.lower() for host in settings.allowed_hosts)
+    if settings.is_loopback:
+        return (*_LOOPBACK_NAMES, settings.host.lower())
+    return ()
+
+
+def _routes(desk: Desk, health: Api, served: Iterable[Api]) -> Iterator[tuple[Resource, Route]]:
+    """Give a resource and a route for every path: for the first deployment, and for each by its name."""
+    yield from _routes_of(desk, health, "")
+    each = tuple(served)
+    for prefix in ("", DEPLOYMENT):
+        for api in each:
+            yield from _routes_of(desk, api, prefix)
+
+
+def _routes_of(desk: Desk, api: Api, before: str) -> Iterator[tuple[Resource, Route]]:
+    by_path: dict[str, list[Endpoint]] = {}
+    for endpoint in api.endpoints:
+        by_path.setdefault(endpoint.path, []).append(endpoint)
+    for path, endpoints in by_path.items():
+        template = f"{before}{api.prefix}{path}"
+        resource = Resource(
+            desk, endpoints, template=template, errors=api.errors, allows_basic=api.allows_basic
+        )
+        yield resource, Route(template, resource, methods=None)
+
+
+async def _nowhere(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    raise NotFoundError("there is nothing at this address", hint="see /v1/openapi.json")

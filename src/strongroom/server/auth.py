@@ -1,0 +1,177 @@
+"""
+Who asks: from the headers of a request to an identity, or a refusal.
+
+Not for checking tokens, passwords and sessions (`service/access`).
+
+Rules of this file:
+
+1. A credential comes in `Authorization` or in our cookie, never in the address. Both at once, or one of
+   them twice, is refused: nobody should have to know which one counted.
+2. What came with a cookie changes something only if it provably comes from our own pages.
+3. HTTP Basic is taken only where a route says so: Airflow's old API.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from strongroom.errors import NotAuthenticatedError
+from strongroom.model.secret import Secret
+from strongroom.server.errors import CrossSiteError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from strongroom.service.access import Access, Identity
+
+__all__ = [
+    "Credential",
+    "check_same_site",
+    "cookie_name",
+    "credential_of",
+    "expired_cookie",
+    "identify",
+    "name_and_password",
+    "session_cookie",
+]
+
+_SAFE = frozenset({"GET", "HEAD"})
+_MAX_CREDENTIAL = 4096  # characters
+
+
+class Credential(NamedTuple):
+    """
+    What came with a request.
+
+    Args:
+        kind: how it came.
+        text: the token; for Basic what stood behind the word.
+    """
+
+    kind: str
+    text: str
+
+
+def cookie_name(deployment: str, first: str, *, is_secure: bool) -> str:
+    """Give the name of the cookie that holds a session of *deployment*."""
+    name = "__Host-strongroom" if is_secure else "strongroom"
+    return name if deployment == first else f"{name}-{deployment}"
+
+
+def session_cookie(name: str, token: str, *, is_secure: bool, seconds: int) -> str:
+    """Give the `Set-Cookie` of a session that ends in *seconds*."""
+    secure = "; Secure" if is_secure else ""
+    return f"{name}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}"
+
+
+def expired_cookie(name: str, *, is_secure: bool) -> str:
+    """Give the `Set-Cookie` that makes a browser forget its session."""
+    return session_cookie(name, "", is_secure=is_secure, seconds=0)
+
+
+def credential_of(headers: Mapping[str, str], cookie: str, *, allows_basic: bool) -> Credential:
+    """
+    Give the one credential of a request.
+
+    Args:
+        headers: names in lower case, of one given twice the values joined by ", ".
+        cookie: the name of ours.
+        allows_basic: whether HTTP Basic is taken here.
+
+    Raises:
+        NotAuthenticatedError: there is none, there are several, or it is of no kind that is taken here.
+    """
+    given = headers.get("authorization")
+    session = _cookie(headers.get("cookie", ""), cookie)
+    if given is None:
+        if session is None:
+            raise NotAuthenticatedError(
+                "this needs an identity", hint="Authorization: Bearer srm_…; strongroom login gets one"
+            )
+        return Credential("cookie", session)
+    if session is not None:
+        # A browser sends its cookie along with what a script of ours asks for; a script of ours never
+        # sends the other. Who sends both gets neither.
+        raise NotAuthenticatedError("a token and a session came together", hint="send one of them")
+    scheme, _, text = given.partition(" ")
+    text = text.strip()
+    if len(given) > _MAX_CREDENTIAL or not text or "," in text:
+        raise NotAuthenticatedError("the Authorization header is not one credential")
+    if scheme.lower() == "bearer":
+        return Credential("token", text)
+    if scheme.lower() == "basic" and allows_basic:
+        return Credential("basic", text)
+    raise NotAuthenticatedError(
+        "the Authorization header is of no kind that is taken here", hint="Authorization: Bearer srm_…"
+    )
+
+
+def _cookie(header: str, name: str) -> str | None:
+    found = None
+    for part in header.replace(", ", "; ").split(";"):
+        key, mark, value = part.strip().partition("=")
+        if key == name and mark:
+            if found is not None:
+                raise NotAuthenticatedError("the session cookie came twice")
+            found = value[:_MAX_CREDENTIAL]
+    return found
+
+
+def check_same_site(method: str, headers: Mapping[str, str], *, host: str, is_secure: bool) -> None:
+    """
+    Refuse a change by cookie that did not come from our own pages.
+
+    Raises:
+        CrossSiteError: it did not, or does not say.
+    """
+    if method in _SAFE:
+        return
+    site = headers.get("sec-fetch-site")
+    origin = headers.get("origin")
+    ours = f"{'https' if is_secure else 'http'}://{host}"
+    if site is not None and site not in ("same-origin", "none"):
+        raise CrossSiteError("this request came from another site", reason="Sec-Fetch-Site")
+    if origin is not None and origin != ours:
+        raise CrossSiteError("this request came from another origin", reason="Origin")
+    if site is None and origin is None:
+        raise CrossSiteError(
+            "a change that comes with a cookie must say where it comes from",
+            reason="neither Sec-Fetch-Site nor Origin",
+            hint="programs use a token: Authorization: Bearer srm_…",
+        )
+    media = headers.get("content-type")
+    if media is not None and media.partition(";")[0].strip().lower() != "application/json":
+        raise CrossSiteError("a change that comes with a cookie must be JSON", reason="Content-Type")
+
+
+def name_and_password(text: str) -> tuple[str, Secret[str]]:
+    """
+    Read what HTTP Basic carries.
+
+    Raises:
+        NotAuthenticatedError: it is no name and password.
+    """
+    decoded = ""
+    with suppress(binascii.Error, ValueError):
+        decoded = base64.b64decode(text, validate=True).decode()
+    name, mark, password = decoded.partition(":")
+    if not mark:
+        raise NotAuthenticatedError("the Basic credential is no name and password")
+    return name, Secret(password)
+
+
+def identify(access: Access, credential: Credential, *, source: str) -> Identity:
+    """
+    Give who the credential proves. Blocks for a password; a token is a look into a table.
+
+    Raises:
+        NotAuthenticatedError: nobody.
+        RateLimitedError: too many wrong ones.
+    """
+    if credential.kind != "basic":
+        return access.authenticate(credential.text, source=source)
+    name, password = name_and_password(credential.text)
+    return access.basic(name, password, source=source)

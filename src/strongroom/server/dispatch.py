@@ -1,0 +1,405 @@
+"""
+From a request on a route to its handler and back: everything an endpoint need not do itself.
+
+In this order: who asks, whether that method is there, how much they may ask, the body, whether changes
+are let through, whether this very request was answered already, the handler, the answer.
+
+Rules of this file:
+
+1. A route that is not public answers 401 to whoever is unknown, whatever method was used.
+2. A body is read after the identity is known, and counted while it is read.
+3. Blocking work, the handler's and the encoding's, is done on a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qsl, quote
+
+import msgspec
+
+from strongroom.errors import InvalidInputError, NotAuthenticatedError, NotFoundError, StrongroomError
+from strongroom.server.auth import check_same_site, cookie_name, credential_of, identify
+from strongroom.server.endpoint import MAX_BODY_BYTES, Answer, Call, Endpoint
+from strongroom.server.errors import (
+    ErrorAnswer,
+    MethodError,
+    ReadOnlyModeError,
+    TooLargeError,
+    headers_of,
+    status_of,
+)
+from strongroom.server.guard import send_error
+from strongroom.server.request import request_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from strongroom.server.auth import Credential
+    from strongroom.server.idempotency import Repeats
+    from strongroom.server.limits import Buckets
+    from strongroom.server.request import Receive, Request, Scope, Send
+    from strongroom.server.threads import Threads
+    from strongroom.service.access import Access, Identity
+    from strongroom.service.house import House
+
+    ErrorShape = Callable[[StrongroomError, str], Answer]
+
+__all__ = ["Desk", "Resource", "read_body"]
+
+_MAX_PARAMETERS = 200
+_MAX_DIGITS = 10  # of a length: more than any body of ours has
+_READS = ("GET", "HEAD")
+
+
+class Desk(NamedTuple):
+    """
+    What every endpoint of a server shares.
+
+    Args:
+        house: the deployments.
+        threads: where handlers run.
+        identities: the allowance of each identity.
+        strangers: of each source that nobody is known from.
+        paths: of each identity on a route that has a limit of its own, by template.
+        repeats: answers of changes that may be asked for again.
+        closing: set when the server drains: streams end.
+    """
+
+    house: House
+    threads: Threads
+    identities: Buckets
+    strangers: Buckets
+    paths: Mapping[str, Buckets]
+    repeats: Repeats
+    closing: asyncio.Event
+
+
+class Resource:
+    """
+    All methods on one path.
+
+    Args:
+        endpoints: one a method.
+        template: the path with its prefix.
+        errors: gives an error in the shape of this API; ours if None.
+        allows_basic: whether HTTP Basic is taken here.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        endpoints: Iterable[Endpoint],
+        *,
+        template: str,
+        errors: ErrorShape | None = None,
+        allows_basic: bool = False,
+    ) -> None:
+        self._desk = desk
+        self._endpoints = {endpoint.method: endpoint for endpoint in endpoints}
+        if "GET" in self._endpoints:
+            self._endpoints.setdefault("HEAD", self._endpoints["GET"])
+        self._template = template
+        self._errors = errors
+        self._allows_basic = allows_basic
+        self._is_public = all(endpoint.is_public for endpoint in self._endpoints.values())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = request_of(scope)
+        request.template = self._template
+        try:
+            await self._answer(scope, receive, send, request)
+        except StrongroomError as error:
+            if self._errors is None or request.status:
+                raise
+            request.code = error.code
+            await send_error(send, _shaped(error, self._errors(error, request.id)))
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, request: Request) -> None:
+        endpoint = self._endpoints.get(scope["method"])
+        call = _call(self._desk.house, scope, request)
+        is_public = self._is_public if endpoint is None else endpoint.is_public
+        is_session = await self._identify(call, request, is_public=is_public)
+        if endpoint is None:
+            raise MethodError(sorted(self._endpoints))
+        self._limit(endpoint, call, request)
+        if is_session:
+            host = call.headers.get("host", "")
+            check_same_site(endpoint.method, call.headers, host=host, is_secure=request.is_secure)
+        if endpoint.is_change and self._desk.house.mode.read_only:
+            raise ReadOnlyModeError("the server is in read-only mode", reason="mode")
+        if endpoint.method not in _READS:
+            call.body = await read_body(receive, call.headers)
+        answer, body = await self._handled(endpoint, call)
+        await self._send(answer, body, scope, receive, send)
+
+    # --- who asks, and how much ------------------------------------------------------------------
+
+    async def _identify(self, call: Call, request: Request, *, is_public: bool) -> bool:
+        """Find who asks; True where it came with a cookie."""
+        name = cookie_name(call.deployment, self._desk.house.first, is_secure=request.is_secure)
+        try:
+            access = _access(self._desk.house, call.deployment)
+            credential = credential_of(call.headers, name, allows_basic=self._allows_basic)
+            identity = await self._proven(access, credential, request.source)
+        except NotAuthenticatedError:
+            if not is_public:
+                self._desk.strangers.take(request.source)
+                raise
+            if call.deployment not in self._desk.house.names:
+                raise
+            return False
+        call.identify(identity)
+        request.actor = identity.actor.id
+        return credential.kind == "cookie"
+
+    async def _proven(self, access: Access, credential: Credential, source: str) -> Identity:
+        if credential.kind == "basic":  # a password takes long to check
+            return await self._desk.threads.run(lambda: identify(access, credential, source=source))
+        return identify(access, credential, source=source)
+
+    def _limit(self, endpoint: Endpoint, call: Call, request: Request) -> None:
+        if not call.has_identity:
+            self._desk.strangers.take(request.source, endpoint.cost)
+            return
+        who = (call.deployment, request.actor)
+        self._desk.identities.take(who, endpoint.cost)
+        bucket = self._desk.paths.get(self._template)
+        if bucket is not None:
+            bucket.take(who)
+
+    # --- the handler -----------------------------------------------------------------------------
+
+    async def _handled(self, endpoint: Endpoint, call: Call) -> tuple[Answer, bytes | None]:
+        """Give the answer and its body as bytes; None for a stream."""
+        call.aside = self._desk.threads.run
+
+        def work() -> tuple[Answer, bytes | None]:
+            if endpoint.asks is None and call.query:
+                raise InvalidInputError("this takes no parameters in the query")
+            answer = _answer_of(endpoint, endpoint.handler(call))
+            return answer, _encoded(answer)
+
+        if not endpoint.is_change or "idempotency-key" not in call.headers or not call.has_identity:
+            return await self._desk.threads.run(work)
+        return await self._desk.threads.run(lambda: self._desk.repeats.once(endpoint, call, work))
+
+    # --- the answer ------------------------------------------------------------------------------
+
+    async def _send(
+        self, answer: Answer, body: bytes | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        headers = _answer_headers(answer)
+        status = answer.status
+        if status == 200 and scope["method"] in _READS and _is_unchanged(scope, answer):  # noqa: PLR2004 -- HTTP
+            await send({"type": "http.response.start", "status": 304, "headers": headers})
+            await send({"type": "http.response.body"})
+            return
+        if body is None:
+            await self._stream(answer, headers, scope, receive, send)
+            return
+        if status not in (204, 304):
+            headers.append((b"content-length", str(len(body)).encode()))
+        if body:
+            headers.append((b"content-type", answer.media_type.encode()))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _stream(
+        self,
+        answer: Answer,
+        headers: list[tuple[bytes, bytes]],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        chunks = _Chunks(answer.value, self._desk)
+        try:
+            # Before anything is sent: what fails at once has a status of its own.
+            first = None if scope["method"] == "HEAD" else await chunks.next()
+            headers.append((b"content-type", answer.media_type.encode()))
+            await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+            gone = asyncio.create_task(_until_gone(receive))
+            try:
+                while first is not None and not gone.done():
+                    await send({"type": "http.response.body", "body": first, "more_body": True})
+                    first = await chunks.next(gone)
+            finally:
+                gone.cancel()
+            await send({"type": "http.response.body"})
+        finally:
+            await chunks.close()
+
+
+class _Chunks:
+    """A stream, asked for one chunk after the other; it ends when nobody waits any more."""
+
+    def __init__(self, source: Any, desk: Desk) -> None:  # noqa: ANN401 -- either kind of iterator
+        self._source = source
+        self._desk = desk
+        self._is_async = isinstance(source, AsyncIterator)
+
+    async def next(self, gone: asyncio.Task[None] | None = None) -> bytes | None:
+        """Give the next chunk; None at the end, when the client is *gone* or the server drains."""
+        step = asyncio.ensure_future(self._step())
+        closing = asyncio.ensure_future(self._desk.closing.wait())
+        waits = {step, closing} if gone is None else {step, closing, gone}
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            return step.result() if step.done() else None
+        finally:
+            closing.cancel()
+            if not step.done():
+                step.cancel()
+                with suppress(asyncio.CancelledError, StrongroomError):
+                    await step
+
+    async def _step(self) -> bytes | None:
+        if self._is_async:
+            return await anext(self._source, None)
+        return await self._desk.threads.run(lambda: next(self._source, None))
+
+    async def close(self) -> None:
+        with suppress(StrongroomError, ValueError):  # ValueError: a generator that runs still
+            if self._is_async:
+                end = getattr(self._source, "aclose", None)
+                if end is not None:
+                    await end()
+            else:
+                end = getattr(self._source, "close", None)
+                if end is not None:
+                    await self._desk.threads.run(end)
+
+
+async def read_body(receive: Receive, headers: Mapping[str, str]) -> bytes:
+    """
+    Read a body, counting.
+
+    Raises:
+        TooLargeError: it is over the limit; the rest is not read.
+        InvalidInputError: it ended before its length.
+    """
+    length = headers.get("content-length", "0")
+    if not length.isascii() or not length.isdigit():
+        raise InvalidInputError("the length of the body is no number")
+    if len(length) > _MAX_DIGITS or int(length) > MAX_BODY_BYTES:
+        raise _too_large()
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise InvalidInputError("the connection ended before the body was complete")
+        part = message.get("body", b"")
+        size += len(part)
+        if size > MAX_BODY_BYTES:
+            raise _too_large()
+        parts.append(part)
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _too_large() -> TooLargeError:
+    return TooLargeError(f"the body has more than {MAX_BODY_BYTES} bytes", limit=MAX_BODY_BYTES)
+
+
+def _call(house: House, scope: Scope, request: Request) -> Call:
+    params = dict(scope.get("path_params", {}))
+    deployment = params.pop("deployment", house.first)
+    return Call(
+        house=house,
+        deployment=deployment,
+        params=params,
+        query=_query(scope["query_string"]),
+        headers=_headers(scope["headers"]),
+        request_id=request.id,
+        source=request.source,
+        is_secure=request.is_secure,
+    )
+
+
+def _access(house: House, deployment: str) -> Access:
+    try:
+        return house.deployment(deployment).access
+    except NotFoundError:
+        pass
+    # Whether there is such a deployment is nobody's business who has no identity in it.
+    raise NotAuthenticatedError("this needs an identity", hint="Authorization: Bearer srm_…")
+
+
+def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for name, value in raw:
+        key, text = name.decode("latin-1"), value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return headers
+
+
+def _query(raw: bytes) -> dict[str, list[str]]:
+    if not raw:
+        return {}
+    pairs = None
+    with suppress(ValueError):  # too many of them, or no UTF-8
+        text = raw.decode("ascii")
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MAX_PARAMETERS)
+    if pairs is None:
+        raise InvalidInputError("the query is not UTF-8, or has too many parameters")
+    query: dict[str, list[str]] = {}
+    for name, value in pairs:
+        query.setdefault(name, []).append(value)
+    return query
+
+
+def _answer_of(endpoint: Endpoint, given: object) -> Answer:
+    answer = given if isinstance(given, Answer) else Answer(given)
+    return answer if answer.status else answer._replace(status=endpoint.status)
+
+
+def _encoded(answer: Answer) -> bytes | None:
+    if answer.value is None:
+        return b""
+    if isinstance(answer.value, bytes):
+        return answer.value
+    if isinstance(answer.value, Iterator | AsyncIterator):
+        return None
+    return msgspec.json.encode(answer.value)
+
+
+def _answer_headers(answer: Answer) -> list[tuple[bytes, bytes]]:
+    headers = []
+    for name, value in answer.headers.items():
+        if not value.isprintable():
+            raise ValueError("a header of an answer has a line break")  # a fault of ours: 500
+        headers.append((name.lower().encode("ascii"), value.encode("latin-1", "replace")))
+    if answer.etag is not None:
+        headers.append((b"etag", f'"{_etag(answer.etag)}"'.encode()))
+    return headers
+
+
+def _etag(version: str) -> str:
+    return quote(version, safe="!#$&'()*+,-./:;<=>?@[]^_`{|}~")
+
+
+def _is_unchanged(scope: Scope, answer: Answer) -> bool:
+    if answer.etag is None:
+        return False
+    wanted = next((value for name, value in scope["headers"] if name == b"if-none-match"), b"").decode(
+        "latin-1"
+    )
+    tags = {tag.strip().removeprefix("W/") for tag in wanted.split(",")}
+    return "*" in tags or f'"{_etag(answer.etag)}"' in tags
+
+
+def _shaped(error: StrongroomError, answer: Answer) -> ErrorAnswer:
+    """Give an error in the shape of an API's own, with the headers every shape has."""
+    body = answer.value if isinstance(answer.value, bytes) else msgspec.json.encode(answer.value)
+    headers = (*headers_of(error), *_answer_headers(answer))
+    return ErrorAnswer(answer.status or status_of(error), body, headers)
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

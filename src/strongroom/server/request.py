@@ -1,0 +1,65 @@
+"""
+What is known of one request while it is under way, for whoever answers, counts or logs it.
+
+Not for what a handler sees (`endpoint.py`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+
+    Scope = MutableMapping[str, Any]
+    Message = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+    App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+__all__ = ["Request", "new_id", "request_of"]
+
+_PREFIX = os.urandom(6).hex()
+_numbers = itertools.count()
+
+
+class Request:
+    """
+    One request.
+
+    Attributes:
+        id: names it in answers, logs and audit; 20 hexadecimal digits. Never the client's own word.
+        started: `time.monotonic()` when it was complete.
+        source: the address it came from, after the trusted proxies.
+        is_secure: it came over TLS, to us or to a trusted proxy.
+        template: of its route (`/v1/entries/{kind}/{name:path}`), "" where there is none.
+        actor: who was found to ask; "" for nobody.
+        status: of the answer; 0 until there is one.
+        code: of the error it ended with; "" for none.
+    """
+
+    __slots__ = ("actor", "code", "id", "is_secure", "source", "started", "status", "template")
+
+    def __init__(self, source: str, *, is_secure: bool) -> None:
+        self.id = new_id()
+        self.started = time.monotonic()
+        self.source = source
+        self.is_secure = is_secure
+        self.template = ""
+        self.actor = ""
+        self.status = 0
+        self.code = ""
+
+
+def new_id() -> str:
+    """Give an id no other request of this machine has: random for the process, then counted."""
+    return f"{_PREFIX}{next(_numbers) & 0xFFFFFFFF:08x}"
+
+
+def request_of(scope: Scope) -> Request:
+    """Give what the outermost layer put into *scope*."""
+    found: Request = scope["strongroom"]
+    return found
