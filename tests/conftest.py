@@ -20,7 +20,7 @@ for _number in (signal.SIGHUP, signal.SIGQUIT):
 # installed: where the store should be and is not, the tests must fail.
 HAS_STORE = sys.version_info >= (3, 11)
 WITHOUT_STORE = "making a store needs Python 3.11"
-_IMPORT_A_STORE = ("store", "faults/test_kill.py", "test_barrier.py")
+_IMPORT_A_STORE = ("store", "faults/test_kill.py", "test_barrier.py", "test_registry.py")
 _MAKE_A_STORE = (
     "backends/test_native.py",
     "cli/test_airflow.py",

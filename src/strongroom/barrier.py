@@ -272,12 +272,47 @@ class Barrier:
         return found[::-1]
 
     def changes(self, after: int = 0, limit: int = 1000) -> list[Change]:
-        """Give up to *limit* changes after the sequence number *after*, oldest first."""
-        return [
-            Change(row.sequence, ref, None if row.version is None else str(row.version))
-            for row in self._store.changes(self.deployment, after, limit)
-            if (ref := ref_of(row.kind, row.name, row.team)) is not None
-        ]
+        """Give up to *limit* changes after the sequence number *after*, oldest first; none: there are no more."""
+        while rows := self._store.changes(self.deployment, after, limit):
+            found = [
+                Change(row.sequence, ref, None if row.version is None else str(row.version))
+                for row in rows
+                if (ref := ref_of(row.kind, row.name, row.team)) is not None
+            ]
+            if found:
+                return found
+            after = rows[-1].sequence  # planted ones must not look like the end
+        return []
+
+    def pruned_to(self) -> int:
+        """Give the sequence number up to which changes were forgotten, 0 where none were."""
+        return self._store.pruned_to(self.deployment)
+
+    def prune_changes(self, keep: int) -> None:
+        """
+        Forget the older changes where there are more than twice *keep*, so that the newest *keep* stay.
+
+        Raises:
+            BackendUnavailableError: as `write`.
+        """
+        if self._store.prunable(self.deployment, 2 * keep) is None:
+            return
+        up_to = self._store.prunable(self.deployment, keep)
+        if up_to is not None:
+            with self._store.write() as transaction:
+                transaction.prune_changes(self.deployment, up_to)
+
+    def note_changes(self, refs: Iterable[Ref]) -> None:
+        """
+        Leave a line for each of *refs*, which another backend of this deployment changed.
+
+        Raises:
+            BackendUnavailableError: as `write`.
+        """
+        with self._store.write() as transaction:
+            transaction.add_changes(
+                self.deployment, [ChangeRow(0, ref.team or "", ref.kind, ref.name, None) for ref in refs]
+            )
 
     def last_sequence(self) -> int:
         """Give the sequence number of the newest change, 0 before the first."""
@@ -475,6 +510,43 @@ class Barrier:
             writing.flush()
         # Only now: a key whose transaction was undone must not seal anything.
         self._keyrings.update(writing.keyrings)
+
+    # --- rows that are no entries --------------------------------------------------------------
+
+    @property
+    def store(self) -> Store:
+        """Give the store, for the rows of who may: `registry.py`."""
+        return self._store
+
+    def mac_row(self, table: str, columns: Iterable[object]) -> bytes:
+        """
+        Authenticate a row of the deployment that is no entry.
+
+        Raises:
+            InvalidInputError: a column is of a type no row has.
+            SealedError: there is no active key.
+        """
+        keyring = self._keyrings.get("") or self._reload("")
+        return keyring.row_mac(covered(table, columns))
+
+    def check_row(self, table: str, columns: Iterable[object], mac: object) -> None:
+        """
+        Compare *mac*, as `mac_row` gave it for the same table and columns, in constant time.
+
+        Raises:
+            TamperedError: the row or its authentication was changed.
+            SealedError: its key is not to be had.
+        """
+        try:
+            message = covered(table, columns)
+        except InvalidInputError:
+            raise TamperedError("a stored row has a column of another type") from None
+        key_id = mac[:_KEY_ID_BYTES] if isinstance(mac, bytes) else b""
+        keyring = self._keyring("", key_id)
+        if not _holds(keyring, key_id):
+            # Keys are never taken out of a store, so no row can honestly name another.
+            raise TamperedError("a stored row names a key that never was")
+        keyring.check_row_mac(message, mac)
 
     # --- authentication ------------------------------------------------------------------------
 

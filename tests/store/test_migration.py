@@ -25,14 +25,14 @@ ROOT = Path(__file__).parents[2]
 SECOND = """
 import sqlalchemy as sa
 from alembic import op
-revision, down_revision = "0002", "0001"
+revision, down_revision = "0003", "0002"
 def upgrade():
     op.add_column("changes", sa.Column("note", sa.Text))
     op.execute("UPDATE settings SET value = 'touched' WHERE key = 'store_id'")
 """
 FAILING = """
 from alembic import op
-revision, down_revision = "0003", "0002"
+revision, down_revision = "0004", "0003"
 def upgrade():
     op.execute("DROP TABLE entries")
     raise RuntimeError("power cut")
@@ -51,7 +51,7 @@ def newer(tmp_path):
     """A folder of migrations one revision ahead of ours."""
     location = tmp_path / "migrations"
     shutil.copytree(migration.MIGRATIONS, location)
-    (location / "versions" / "r0002_note.py").write_text(SECOND)
+    (location / "versions" / "r0003_note.py").write_text(SECOND)
     return location
 
 
@@ -85,28 +85,48 @@ def test_tables_after_the_last_migration_are_those_described(path):
 def test_older_store_is_migrated_and_keeps_its_rows(path, newer):
     with sqlite.creating(path):
         migration.run(path, name="native", location=newer)
-    assert sqlite.revision(path, name="native") == "0002"
+    assert sqlite.revision(path, name="native") == "0003"
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT value FROM settings").fetchall() == [("touched",)]
         assert "note" in {row[1] for row in connection.execute("PRAGMA table_info(changes)")}
 
 
+def test_store_of_the_first_release_is_migrated_when_it_is_opened(tmp_path):
+    first = tmp_path / "migrations"
+    shutil.copytree(migration.MIGRATIONS, first)
+    (first / "versions" / "r0002_registry.py").unlink()
+    path = tmp_path / "room" / "store.db"
+    with sqlite.creating(path):
+        sqlite.prepare(path, name="native")
+        migration.run(path, name="native", location=first)
+    with closing(sqlite3.connect(path)) as connection:
+        before = connection.execute("SELECT value FROM settings").fetchall()
+    assert sqlite.revision(path, name="native") == "0001"
+
+    Store.open(path).close()
+
+    assert sqlite.revision(path, name="native") == REVISION
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT value FROM settings").fetchall() == before
+        assert connection.execute("SELECT count(*) FROM registry").fetchone() == (0,)
+
+
 def test_migration_that_fails_half_way_leaves_the_old_store(path, newer):
-    (newer / "versions" / "r0003_failing.py").write_text(FAILING)
+    (newer / "versions" / "r0004_failing.py").write_text(FAILING)
     before = tables(path)
     with pytest.raises(RuntimeError, match="power cut"):
         migration.run(path, name="native", location=newer)
     assert tables(path) == before
-    assert sqlite.revision(path, name="native") == "0001"
+    assert sqlite.revision(path, name="native") == REVISION
     Store.open(path).close()
 
 
 def test_store_opened_by_newer_code_is_migrated(path, newer, monkeypatch):
-    monkeypatch.setattr("strongroom.store.store.REVISION", "0002")
+    monkeypatch.setattr("strongroom.store.store.REVISION", "0003")
     monkeypatch.setattr(migration.run, "__kwdefaults__", {"location": newer})
     with pytest.raises(BackendConfigError, match="lost its id"):  # the synthetic revision touches it
         Store.open(path)
-    assert sqlite.revision(path, name="native") == "0002"
+    assert sqlite.revision(path, name="native") == "0003"
 
 
 def test_store_of_a_newer_schema_is_refused_and_not_a_byte_is_touched(path):

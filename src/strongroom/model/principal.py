@@ -2,8 +2,8 @@
 The names of those who act, and of roles: one spelling each.
 
 A name has 1 to 64 of `a-z 0-9 . _ @ -`, the first and last a letter or digit, after NFKC and
-casefolding: `Anna`, `ANNA` and `ａｎｎａ` are one name. Anything else is refused, never stripped into
-another one.
+casefolding: `Anna`, `ANNA` and the same in full-width letters are one name. Anything else is refused,
+never stripped into another one.
 
 Source: docs/access.md, "Names"; AA06 and AA07 of the attack programme.
 """
@@ -37,7 +37,7 @@ def canonical(name: str, *, what: str = "a name") -> str:
     Raises:
         InvalidInputError: it is no name; the refusal does not quote it.
     """
-    if isinstance(name, str) and len(name) <= _MAX_TYPED:
+    if len(name) <= _MAX_TYPED:
         found = _normal(name)
         if _NAME.fullmatch(found):
             return found

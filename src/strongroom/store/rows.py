@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["ChangeRow", "EntryRow", "KekRow", "Page", "VersionRow", "WrapRow"]
+__all__ = [
+    "ChangeRow",
+    "EntryRow",
+    "HeadRow",
+    "KekRow",
+    "Page",
+    "RegistryRow",
+    "VersionRow",
+    "WrapRow",
+]
 
 
 class EntryRow(NamedTuple):
@@ -81,6 +90,10 @@ class WrapRow(NamedTuple):
     wrapped: bytes
 
 
+PRUNED = "changes_pruned/"
+"""Before the name of a deployment: the setting that says up to where its changes were forgotten."""
+
+
 class ChangeRow(NamedTuple):
     """One row of `changes`; `version` is None where the entry was deleted."""
 
@@ -89,6 +102,27 @@ class ChangeRow(NamedTuple):
     kind: str
     name: str
     version: int | None
+
+
+class RegistryRow(NamedTuple):
+    """One row of `registry`, in the order of its columns."""
+
+    deployment: str
+    kind: str
+    id: str
+    body: bytes
+    revision: int
+    mac: bytes
+
+
+class HeadRow(NamedTuple):
+    """One row of `registry_heads`, in the order of its columns."""
+
+    deployment: str
+    revision: int
+    row_count: int
+    digest: bytes
+    mac: bytes
 
 
 class Page(NamedTuple):
@@ -119,6 +153,9 @@ _CURRENT = (
 _VERSION = f"SELECT {', '.join(VersionRow._fields)} FROM versions WHERE entry_id = ?"  # noqa: S608 -- as above
 _KEKS = f"SELECT {', '.join(KekRow._fields)} FROM keks WHERE deployment = ?"  # noqa: S608 -- as above
 _WRAPS = f"SELECT {', '.join(WrapRow._fields)} FROM kek_wraps WHERE kek_id = ? ORDER BY number"  # noqa: S608 -- as above
+
+_REGISTRY = f"SELECT {', '.join(RegistryRow._fields)} FROM registry WHERE deployment = ?"  # noqa: S608 -- as above
+_HEAD = f"SELECT {', '.join(HeadRow._fields)} FROM registry_heads WHERE deployment = ?"  # noqa: S608 -- as above
 
 
 def current(
@@ -252,7 +289,38 @@ def changes(connection: sqlite3.Connection, deployment: str, after: int, limit: 
     return [ChangeRow._make(row) for row in rows]
 
 
+def pruned_to(connection: sqlite3.Connection, deployment: str) -> int:
+    """Give the sequence number up to which changes of a deployment were forgotten, 0 where none were."""
+    row = connection.execute("SELECT value FROM settings WHERE key = ?", (PRUNED + deployment,)).fetchone()
+    return int(row[0]) if row is not None and str(row[0]).isdecimal() else 0
+
+
+def prunable(connection: sqlite3.Connection, deployment: str, keep: int) -> int | None:
+    """Give the number up to which changes can be forgotten so that the newest *keep* stay; None for none."""
+    row = connection.execute(
+        "SELECT sequence FROM changes WHERE deployment = ? ORDER BY sequence DESC LIMIT 1 OFFSET ?",
+        (deployment, keep),
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
 def last_sequence(connection: sqlite3.Connection) -> int:
     """Give the sequence number of the newest change, 0 before the first."""
     row = connection.execute("SELECT max(sequence) FROM changes").fetchone()
     return int(row[0] or 0)
+
+
+def head(connection: sqlite3.Connection, deployment: str) -> HeadRow | None:
+    """Give the head of a deployment's registry, None where nothing was ever written to it."""
+    row = connection.execute(_HEAD, (deployment,)).fetchone()
+    return None if row is None else HeadRow._make(row)
+
+
+def registry(connection: sqlite3.Connection, deployment: str, after: int | None) -> list[RegistryRow]:
+    """Give the rows of a deployment's registry, those written after the revision *after* or all of them."""
+    if after is None:
+        # No bound of any kind: a row planted with a revision of its own making must be seen too.
+        found = connection.execute(_REGISTRY, (deployment,)).fetchall()
+    else:
+        found = connection.execute(f"{_REGISTRY} AND revision > ?", (deployment, after)).fetchall()
+    return [RegistryRow._make(row) for row in found]

@@ -18,7 +18,17 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-__all__ = ["METADATA", "changes", "entries", "kek_wraps", "keks", "settings", "versions"]
+__all__ = [
+    "METADATA",
+    "changes",
+    "entries",
+    "kek_wraps",
+    "keks",
+    "registry",
+    "registry_heads",
+    "settings",
+    "versions",
+]
 
 METADATA = sa.MetaData()
 
@@ -108,4 +118,27 @@ changes = sa.Table(
     sa.Column("version", sa.Integer),
     # A pruned sequence number must never come back: a follower would skip the change behind it.
     sqlite_autoincrement=True,
+)
+
+registry = sa.Table(
+    "registry",
+    METADATA,
+    sa.Column("deployment", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("mac", sa.LargeBinary, nullable=False),
+    # Serves "what changed since": a process follows the others by it.
+    sa.Index("registry_changed", "deployment", "revision"),
+)
+
+registry_heads = sa.Table(
+    "registry_heads",
+    METADATA,
+    sa.Column("deployment", sa.Text, primary_key=True),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("row_count", sa.Integer, nullable=False),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("mac", sa.LargeBinary, nullable=False),
 )

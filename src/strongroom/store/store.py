@@ -7,7 +7,8 @@ versions there are and about how long each value is. Not a value, and no key tha
 What someone who can *write* the file can do unseen: take whole entries away, hide one from
 listings, or put an entry back as it stood before, which its history and its next write notice
 unless the newer versions are taken away as well. Anything less fails authentication in
-`barrier.py`.
+`barrier.py`. Of who may (people, tokens, roles, policies) nothing can be changed unseen:
+`registry.py`.
 
 Rules of this file:
 
@@ -39,12 +40,21 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from strongroom.store.rows import ChangeRow, EntryRow, KekRow, Page, VersionRow, WrapRow
+    from strongroom.store.rows import (
+        ChangeRow,
+        EntryRow,
+        HeadRow,
+        KekRow,
+        Page,
+        RegistryRow,
+        VersionRow,
+        WrapRow,
+    )
     from strongroom.store.transaction import Transaction
 
 __all__ = ["REVISION", "Store"]
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest revision under `migrations/versions`; later ones sort after earlier ones."""
 
 _ID_BYTES = 16
@@ -153,9 +163,33 @@ class Store:
         """Give up to *limit* changes after the sequence number *after*, oldest first."""
         return self._read(lambda connection: rows.changes(connection, deployment, after, limit))
 
+    def pruned_to(self, deployment: str) -> int:
+        """Give the sequence number up to which changes of *deployment* were forgotten, 0 where none were."""
+        return self._read(lambda connection: rows.pruned_to(connection, deployment))
+
+    def prunable(self, deployment: str, keep: int) -> int | None:
+        """Give the number up to which changes can be forgotten so that the newest *keep* stay; None for none."""
+        return self._read(lambda connection: rows.prunable(connection, deployment, keep))
+
     def last_sequence(self) -> int:
         """Give the sequence number of the newest change, 0 before the first."""
         return self._read(rows.last_sequence)
+
+    def head(self, deployment: str) -> HeadRow | None:
+        """Give the head of a deployment's registry, None where nothing was ever written to it."""
+        return self._read(lambda connection: rows.head(connection, deployment))
+
+    def registry(self, deployment: str, after: int | None = None) -> tuple[HeadRow | None, list[RegistryRow]]:
+        """Give the head and the rows, all or those written after *after*, both of one moment."""
+
+        def query(connection: sqlite3.Connection) -> tuple[HeadRow | None, list[RegistryRow]]:
+            connection.execute("BEGIN")
+            try:
+                return rows.head(connection, deployment), rows.registry(connection, deployment, after)
+            finally:
+                connection.execute("ROLLBACK")
+
+        return self._read(query)
 
     def data_version(self) -> int:
         """

@@ -13,7 +13,15 @@ from strongroom.store import rows, schema, sqlite
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from strongroom.store.rows import ChangeRow, EntryRow, KekRow, VersionRow, WrapRow
+    from strongroom.store.rows import (
+        ChangeRow,
+        EntryRow,
+        HeadRow,
+        KekRow,
+        RegistryRow,
+        VersionRow,
+        WrapRow,
+    )
 
 __all__ = ["Transaction", "begin"]
 
@@ -22,6 +30,13 @@ _INSERT_ENTRY = sa.insert(schema.entries)
 _INSERT_VERSION = sa.insert(schema.versions)
 _INSERT_CHANGE = sa.insert(schema.changes)
 _UPDATE_ENTRY = sa.update(schema.entries).where(schema.entries.c.id == sa.bindparam("row_id"))
+_DELETE_REGISTRY = sa.delete(schema.registry).where(
+    schema.registry.c.deployment == sa.bindparam("of_deployment"),
+    schema.registry.c.kind == sa.bindparam("of_kind"),
+    schema.registry.c.id == sa.bindparam("of_id"),
+)
+_PUT_REGISTRY = sa.insert(schema.registry).prefix_with("OR REPLACE")
+_PUT_HEAD = sa.insert(schema.registry_heads).prefix_with("OR REPLACE")
 
 
 class Transaction:
@@ -68,6 +83,46 @@ class Transaction:
         """Give up to *limit* entries that stand and whose time was up at *now* (microseconds)."""
         return rows.expired(self._driver, deployment, now, limit)
 
+    def head(self, deployment: str) -> HeadRow | None:
+        """Give the head of a deployment's registry."""
+        return rows.head(self._driver, deployment)
+
+    def registry(self, deployment: str, after: int | None = None) -> list[RegistryRow]:
+        """Give the rows of a deployment's registry, all or those written after the revision *after*."""
+        # Damaged text as it comes: one row made unreadable must fail when it is authenticated.
+        self._driver.text_factory = sqlite.damaged_text
+        try:
+            return rows.registry(self._driver, deployment, after)
+        finally:
+            self._driver.text_factory = str
+
+    def clear_registry(self, deployment: str) -> None:
+        """Take every row of a deployment's registry away, whatever stands in it."""
+        self._connection.execute(sa.delete(schema.registry).where(schema.registry.c.deployment == deployment))
+
+    def change_registry(
+        self, head: HeadRow, written: Sequence[RegistryRow], deleted: Sequence[tuple[str, str]]
+    ) -> None:
+        """
+        Write and delete rows of one deployment's registry, and its head.
+
+        Args:
+            head: the one that stands from now on.
+            written: put in the place of what has the same kind and id.
+            deleted: kind and id of each.
+        """
+        if deleted:
+            self._connection.execute(
+                _DELETE_REGISTRY,
+                [
+                    {"of_deployment": head.deployment, "of_kind": kind, "of_id": row_id}
+                    for kind, row_id in deleted
+                ],
+            )
+        if written:
+            self._connection.execute(_PUT_REGISTRY, [row._asdict() for row in written])
+        self._connection.execute(_PUT_HEAD, head._asdict())
+
     def add_kek(self, kek: KekRow, wraps: Sequence[WrapRow]) -> None:
         """Add one key with its wrapped forms."""
         self._connection.execute(sa.insert(schema.keks), kek._asdict())
@@ -89,6 +144,15 @@ class Transaction:
         """Add versions; their entries and keys must stand."""
         if versions:
             self._connection.execute(_INSERT_VERSION, [version._asdict() for version in versions])
+
+    def prune_changes(self, deployment: str, up_to: int) -> None:
+        """Forget the changes of *deployment* up to a sequence number, and remember that."""
+        table, key = schema.changes, rows.PRUNED + deployment
+        self._connection.execute(
+            sa.delete(table).where(table.c.deployment == deployment, table.c.sequence <= up_to)
+        )
+        self._connection.execute(sa.delete(schema.settings).where(schema.settings.c.key == key))
+        self._connection.execute(sa.insert(schema.settings), {"key": key, "value": str(up_to)})
 
     def add_changes(self, deployment: str, changes: Sequence[ChangeRow]) -> None:
         """Add changes in order; their sequence numbers are given by the database."""
