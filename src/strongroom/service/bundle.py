@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from strongroom.service.doctor import Case
     from strongroom.settings import BackendSettings, Settings
 
-__all__ = ["make_bundle"]
+__all__ = ["make_bundle", "shown_settings"]
 
 FORMAT = 1
 LOOK_SECONDS = 15.0
@@ -165,6 +165,11 @@ def _environment(environ: Mapping[str, str]) -> dict[str, int]:
 
 
 # --- settings --------------------------------------------------------------------------------------
+
+
+def shown_settings(settings: Settings) -> dict[str, Any]:
+    """Give the settings in force as far as they may be shown: a list of what is, so that what is new is not."""
+    return _settings(settings, has_hosts=False)
 
 
 def _settings(settings: Settings, *, has_hosts: bool) -> dict[str, Any]:

@@ -100,7 +100,7 @@ class SessionGiven(Given, kw_only=True):
     A session that has begun.
 
     Args:
-        token: for `Authorization: Bearer`; shown once. Also set as a cookie.
+        token: for `Authorization: Bearer`; shown once. Empty for a browser, which keeps it in a cookie.
     """
 
     token: str

@@ -53,7 +53,6 @@ __all__ = [
     "StepRow",
     "TeamQuery",
     "TestResult",
-    "UndeleteRequest",
     "Version",
     "WriteEntry",
     "WriteQuery",
@@ -484,17 +483,6 @@ class RollbackRequest(Asked, kw_only=True):
     """
 
     version: str
-    comment: Comment = ""
-
-
-class UndeleteRequest(Asked, kw_only=True):
-    """
-    Bring a softly deleted entry back.
-
-    Args:
-        comment: why; kept in the record.
-    """
-
     comment: Comment = ""
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "CheckedBackends",
     "ConfigView",
     "DeploymentRow",
+    "DeploymentView",
     "Deployments",
     "KeyRow",
     "Keys",
@@ -37,6 +38,21 @@ class DeploymentRow(Given, kw_only=True):
     is_first: bool
     chain: list[str]
     is_read_only: bool
+
+
+class DeploymentView(DeploymentRow, kw_only=True):
+    """
+    A deployment in numbers, of what the actor may list.
+
+    Args:
+        teams: whose entries he may see some of.
+        connections: names of connections, of every team and none.
+        variables: names of variables.
+    """
+
+    teams: list[str]
+    connections: int
+    variables: int
 
 
 class Deployments(Given, kw_only=True):
@@ -124,26 +140,26 @@ class ChangeQuery(Asked, kw_only=True):
     From where to follow changes.
 
     Args:
-        after: the last sequence seen; `Last-Event-ID` says the same. Unsaid, only what comes.
+        after: the `id` of the last event seen; `Last-Event-ID` says the same. Unsaid, only what comes.
     """
 
-    after: int | None = None
+    after: str | None = None
 
 
 class ChangeRow(Given, kw_only=True):
     """
-    That an entry changed: the `data` of an event `change`; its `id` is the sequence.
+    That an entry changed: the `data` of an event `change`, whose `id` is opaque.
+
+    An event `gap` has none: changes before it were forgotten, so everything is to be read again.
 
     Args:
         version: the one that stands now; None after a deletion.
     """
 
-    sequence: int
     kind: Kind
     name: str
     team: str | None
     version: str | None
-    at: datetime | None = None
 
 
 class ConfigView(Given, kw_only=True):
