@@ -168,7 +168,7 @@ def _environment(environ: Mapping[str, str]) -> dict[str, int]:
 
 
 def shown_settings(settings: Settings) -> dict[str, Any]:
-    """Give the settings in force as far as they may be shown: a list of what is, so that what is new is not."""
+    """Give the settings in force as far as they may be shown: by a list of what is, so what is new is not."""
     return _settings(settings, has_hosts=False)
 
 

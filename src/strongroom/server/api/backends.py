@@ -1,0 +1,88 @@
+"""`/backends`, `/keys`, `/deployments`: what stands where, and how it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from strongroom.server.endpoint import Endpoint
+from strongroom.wire.place import (
+    BackendRow,
+    Backends,
+    CheckedBackend,
+    CheckedBackends,
+    KeyRow,
+    Keys,
+)
+
+if TYPE_CHECKING:
+    from strongroom.server.endpoint import Call
+    from strongroom.service.backends import Checked
+    from strongroom.service.keys import KeyStatus
+
+__all__ = ["ENDPOINTS"]
+
+
+def backends(call: Call) -> Backends:
+    """Give the chain, in the order asked."""
+    return Backends(
+        backends=[
+            BackendRow(
+                order=row.order,
+                name=row.name,
+                kind=row.kind,
+                abilities=list(row.abilities),
+                match=list(row.match),
+                kinds=list(row.kinds),
+                on_unavailable=row.on_unavailable,
+            )
+            for row in call.room.backends.list()
+        ]
+    )
+
+
+def check(call: Call) -> CheckedBackends:
+    """Ask each backend how it is."""
+    return CheckedBackends(backends=[_checked(one) for one in call.room.backends.check()])
+
+
+def _checked(one: Checked) -> CheckedBackend:
+    return CheckedBackend(
+        name=one.name,
+        status=one.health.status,
+        message=one.health.message,
+        milliseconds=round(one.milliseconds, 3),
+        ends=dict(one.health.ends),
+        renewed=sorted(one.health.renewed),
+    )
+
+
+def keys(call: Call) -> Keys:
+    """Give the keys of the store; never their bytes."""
+    return Keys(keys=[_key(one) for one in call.room.keys.status()])
+
+
+def _key(one: KeyStatus) -> KeyRow:
+    return KeyRow(
+        id=one.id,
+        number=one.number,
+        team=one.team,
+        state=one.state,
+        wrapped_by=list(one.wrapped_by),
+        sealed_versions=one.sealed_versions,
+        created_at=one.created_at,
+    )
+
+
+ENDPOINTS = (
+    Endpoint("GET", "/backends", backends, "List the chain", "backends", gives=Backends),
+    Endpoint(
+        "POST",
+        "/backends/check",
+        check,
+        "Ask every backend how it is",
+        "backends",
+        gives=CheckedBackends,
+        cost=10.0,
+    ),
+    Endpoint("GET", "/keys", keys, "List the keys of the store", "keys", gives=Keys, errors=(503,)),
+)

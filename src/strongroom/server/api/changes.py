@@ -1,0 +1,145 @@
+"""
+`/changes`: what changes, as server-sent events.
+
+Rules of this file:
+
+1. Nothing is gathered for a listener: each is given what comes after the last event it was sent, read from
+   the one table when it is ready for more. A slow one costs no memory, and hears of a gap if it is too slow.
+2. A stream ends when the client goes, the server drains, or its credential is good no more (within 1 s).
+3. One actor may listen a bounded number of times at once.
+
+Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from strongroom.errors import InvalidInputError, NotAuthenticatedError, RateLimitedError, StrongroomError
+from strongroom.server.auth import cookie_name, credential_of, identify
+from strongroom.server.endpoint import Answer, Endpoint
+from strongroom.wire.place import ChangeQuery, ChangeRow
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from strongroom.server.endpoint import Call
+    from strongroom.service.changes import Notice
+
+__all__ = ["ENDPOINTS"]
+
+_RETRY_MILLISECONDS = 2000
+_HEARTBEAT_SECONDS = 10  # `follow` yields nothing once a second
+_MAX_OF_ONE_ACTOR = 20
+_MAX_CURSOR_CHARACTERS = 100
+
+
+def changes(call: Call) -> Answer:
+    """Follow the changes the actor may see: events `change` and `gap`, comments as heartbeat."""
+    asked = call.asked(ChangeQuery)
+    last = call.headers.get("last-event-id")
+    if asked.after is not None and last is not None:
+        raise InvalidInputError("after and Last-Event-ID say the same", hint="say one of them")
+    after = asked.after if last is None else last
+    if after is not None and len(after) > _MAX_CURSOR_CHARACTERS:
+        raise InvalidInputError("there is no such event", limit=_MAX_CURSOR_CHARACTERS)
+    # Refused at once, and not in the middle of a stream.
+    after = after or call.room.changes.now()
+    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+    return Answer(_events(call, after), headers=headers, media_type="text/event-stream")
+
+
+async def _events(call: Call, after: str) -> AsyncIterator[bytes]:
+    with _LISTENING.one((call.deployment, call.identity.actor.id)):
+        # The first event says where to go on from, before anything has changed.
+        yield f"retry: {_RETRY_MILLISECONDS}\nid: {after}\n: listening\n\n".encode()
+        silent = 0
+        async for notice in call.room.changes.follow(after, is_alive=_is_good(call)):
+            if notice is not None:
+                silent = 0
+                yield _event(notice)
+                continue
+            silent += 1
+            if silent >= _HEARTBEAT_SECONDS:
+                silent = 0
+                yield b": still here\n\n"
+
+
+def _event(notice: Notice) -> bytes:
+    if notice.ref is None:
+        return f"event: gap\nid: {notice.id}\ndata: {{}}\n\n".encode()
+    ref = notice.ref
+    row = ChangeRow(kind=ref.kind, name=ref.name, team=ref.team, version=notice.version)
+    # JSON has no bare line break, so one line of data holds it whole.
+    return b"event: change\nid: %s\ndata: %s\n\n" % (notice.id.encode(), msgspec.json.encode(row))
+
+
+def _is_good(call: Call) -> Callable[[], bool]:
+    """Give what tells whether the credential of *call* still proves the same actor."""
+    name = cookie_name(call.deployment, call.house.first, is_secure=call.is_secure)
+    credential = credential_of(call.headers, name, allows_basic=False)
+    if credential is None:
+        raise NotAuthenticatedError("no credential came with this request")
+    actor = call.identity.actor
+
+    def is_good() -> bool:
+        try:
+            # Another role is another actor: what it may see is decided anew with a new stream.
+            return identify(call.place.access, credential, source=call.source).actor == actor
+        except StrongroomError:
+            return False
+
+    return is_good
+
+
+class _Listening:
+    """Counts the streams of each actor."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    @contextmanager
+    def one(self, who: tuple[str, str]) -> Iterator[None]:
+        """
+        Count one more of *who* meanwhile.
+
+        Raises:
+            RateLimitedError: there are too many.
+        """
+        with self._lock:
+            if self._counts[who] >= _MAX_OF_ONE_ACTOR:
+                raise RateLimitedError(
+                    f"one identity may follow changes {_MAX_OF_ONE_ACTOR} times at once",
+                    retry_after=timedelta(seconds=10),
+                )
+            self._counts[who] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._counts[who] -= 1
+                if not self._counts[who]:
+                    del self._counts[who]
+
+
+_LISTENING = _Listening()
+
+ENDPOINTS = (
+    Endpoint(
+        "GET",
+        "/changes",
+        changes,
+        "Follow changes as they happen",
+        "changes",
+        asks=ChangeQuery,
+        gives=ChangeRow,
+        stream=True,
+    ),
+)

@@ -1,0 +1,133 @@
+"""`/explain` and `/inventory`: why a name is answered as it is, and what there is in all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from strongroom.errors import InvalidInputError
+from strongroom.model.entry import EntryState
+from strongroom.server.api.asked import Troubles, entry_of, known_team
+from strongroom.server.api.entries import page_of
+from strongroom.server.api.shape import explained
+from strongroom.server.endpoint import Endpoint
+from strongroom.service.inventory import Choice
+from strongroom.wire.entry import (
+    Clashes,
+    ClashRow,
+    Counted,
+    EntryPage,
+    Explained,
+    InventoryQuery,
+    TeamQuery,
+)
+
+if TYPE_CHECKING:
+    from strongroom.server.endpoint import Call
+    from strongroom.service.inventory import Clash
+
+__all__ = ["ENDPOINTS"]
+
+_STATES = {state.value: state for state in EntryState}
+
+
+def explain(call: Call) -> Explained:
+    """Tell which backend answers for a name, and why."""
+    ref = entry_of(call, call.asked(TeamQuery).team)
+    return explained(call.room.lookup.explain(ref))
+
+
+def inventory(call: Call) -> EntryPage:
+    """Give one page of the inventory."""
+    asked = call.asked(InventoryQuery)
+    unknown = set(asked.state) - set(_STATES)
+    if unknown:
+        raise InvalidInputError("there is no such state", hint=f"known: {', '.join(_STATES)}")
+    choice = Choice(
+        prefix=asked.prefix,
+        states=tuple(_STATES[state] for state in asked.state),
+        backends=tuple(asked.backend),
+        only_problems=asked.only_problems,
+        with_shadowed=asked.with_shadowed,
+    )
+    return page_of(call, "inventory", asked, choice)
+
+
+def counts(call: Call) -> Counted:
+    """Give the inventory in numbers."""
+    troubles = Troubles()
+    found = call.room.inventory.counts(team=known_team(call.asked(TeamQuery).team), on_trouble=troubles)
+    return Counted(
+        connections=found.connections,
+        variables=found.variables,
+        places=found.places,
+        shadowed=found.shadowed,
+        unreadable=found.unreadable,
+        clashes=found.clashes,
+        troubles=troubles.found,
+    )
+
+
+def clashes(call: Call) -> Clashes:
+    """Give the names that cannot be kept apart."""
+    found = call.room.inventory.clashes(team=known_team(call.asked(TeamQuery).team))
+    return Clashes(clashes=[_clash(one) for one in found])
+
+
+def _clash(clash: Clash) -> ClashRow:
+    first = clash.refs[0]
+    return ClashRow(
+        backend=clash.backend,
+        kind=first.kind,
+        team=first.team,
+        names=[ref.name for ref in clash.refs],
+        spelling=clash.spelling,
+        problem=clash.problem,
+    )
+
+
+ENDPOINTS = (
+    Endpoint(
+        "GET",
+        "/explain/{kind}/{name:path}",
+        explain,
+        "Tell which backend answers for a name, and why",
+        "explain",
+        asks=TeamQuery,
+        gives=Explained,
+        errors=(503,),
+        cost=2.0,
+    ),
+    Endpoint(
+        "GET",
+        "/inventory",
+        inventory,
+        "List what every backend holds",
+        "inventory",
+        asks=InventoryQuery,
+        gives=EntryPage,
+        errors=(503,),
+        cost=2.0,
+    ),
+    Endpoint(
+        "GET",
+        "/inventory/counts",
+        counts,
+        "Count what every backend holds",
+        "inventory",
+        asks=TeamQuery,
+        gives=Counted,
+        errors=(503,),
+        cost=10.0,
+    ),
+    Endpoint(
+        "GET",
+        "/inventory/clashes",
+        clashes,
+        "List names that cannot be kept apart",
+        "inventory",
+        asks=TeamQuery,
+        gives=Clashes,
+        errors=(503,),
+        cost=10.0,
+    ),
+)

@@ -1,0 +1,137 @@
+"""`/whoami`, `/login`, `/logout`, `/sessions`: who asks, and how that begins and ends."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from strongroom.model.secret import Secret
+from strongroom.server.auth import cookie_name, expired_cookie, session_cookie
+from strongroom.server.endpoint import Answer, Endpoint
+from strongroom.wire.access import (
+    CodeLogin,
+    Login,
+    RoleName,
+    ScopeShape,
+    SessionGiven,
+    WhoAmI,
+)
+
+if TYPE_CHECKING:
+    from strongroom.policy import Role, Scope
+    from strongroom.server.endpoint import Call
+    from strongroom.service.access import Login as Begun
+
+__all__ = ["ENDPOINTS", "roles_of", "scope_of"]
+
+
+def roles_of(roles: tuple[Role, ...]) -> list[RoleName]:
+    """Give roles as the wire has them."""
+    return [RoleName(name=role.name, team=role.team) for role in roles]
+
+
+def scope_of(scope: Scope | None) -> ScopeShape | None:
+    """Give the bounds of a credential as the wire has them."""
+    if scope is None:
+        return None
+    return ScopeShape(
+        actions=list(scope.actions),
+        kinds=list(scope.kinds),  # type: ignore[arg-type]  # checked when issued
+        names=list(scope.names),
+        teams=list(scope.teams),
+    )
+
+
+def whoami(call: Call) -> WhoAmI:
+    """Tell who the server takes the request to come from."""
+    identity = call.identity
+    actor = identity.actor
+    return WhoAmI(
+        deployment=call.deployment,
+        actor=actor.id,
+        how=identity.how,  # type: ignore[arg-type]  # one of the three
+        assurance=int(actor.assurance),
+        roles=roles_of(actor.roles),
+        scope=scope_of(actor.scope),
+        expires_at=identity.expires,
+    )
+
+
+def login(call: Call) -> Answer:
+    """Begin a session with a person's name and password; the session that came with the request ends."""
+    body = call.take(Login)
+    begun = call.place.access.login(
+        body.name, Secret(body.password), source=call.source, replaces=_standing(call)
+    )
+    return _given(call, begun)
+
+
+def login_with_code(call: Call) -> Answer:
+    """Begin a session with the single-use code of a login link."""
+    body = call.take(CodeLogin)
+    begun = call.place.access.login_with_code(body.code, source=call.source, replaces=_standing(call))
+    return _given(call, begun)
+
+
+def _standing(call: Call) -> str | None:
+    """Give the session a request came with: it ends where another begins (AA10)."""
+    if not call.has_identity or call.identity.how != "session":
+        return None
+    return call.identity.id
+
+
+def _given(call: Call, begun: Begun) -> Answer:
+    token, identity = begun.token.reveal(), begun.identity
+    now = datetime.now(timezone.utc)
+    expires = identity.expires or now
+    cookie = session_cookie(
+        cookie_name(call.deployment, call.house.first, is_secure=call.is_secure),
+        token,
+        is_secure=call.is_secure,
+        seconds=max(1, int((expires - now).total_seconds())),
+    )
+    # Where a cookie keeps it, no script need ever hold it.
+    is_browser = "sec-fetch-site" in call.headers or "origin" in call.headers
+    given = SessionGiven(
+        token="" if is_browser else token, id=identity.id, actor=identity.actor.id, expires_at=expires
+    )
+    return Answer(given, headers={"set-cookie": cookie, "cache-control": "no-store"})
+
+
+def logout(call: Call) -> Answer:
+    """End the session the request came with; a token stays."""
+    call.place.access.logout(call.identity)
+    cookie = expired_cookie(
+        cookie_name(call.deployment, call.house.first, is_secure=call.is_secure), is_secure=call.is_secure
+    )
+    return Answer(status=204, headers={"set-cookie": cookie})
+
+
+ENDPOINTS = (
+    Endpoint("GET", "/whoami", whoami, "Tell who asks", "sessions", gives=WhoAmI),
+    Endpoint(
+        "POST",
+        "/login",
+        login,
+        "Begin a session with a password",
+        "sessions",
+        takes=Login,
+        gives=SessionGiven,
+        errors=(401,),
+        is_public=True,
+        cost=5.0,
+    ),
+    Endpoint(
+        "POST",
+        "/login/code",
+        login_with_code,
+        "Begin a session with the code of a login link",
+        "sessions",
+        takes=CodeLogin,
+        gives=SessionGiven,
+        errors=(401,),
+        is_public=True,
+        cost=5.0,
+    ),
+    Endpoint("POST", "/logout", logout, "End the session", "sessions", status=204),
+)

@@ -1,0 +1,198 @@
+"""From what the services give to the shapes of the wire: nothing secret passes here but in `revealed`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from strongroom.errors import InvalidInputError
+from strongroom.model.connection import Connection
+from strongroom.service.entries import shown
+from strongroom.wire.entry import (
+    Difference,
+    EntryRow,
+    EntryView,
+    EntryWritten,
+    Explained,
+    FieldDifference,
+    HeldInMemory,
+    NotAsked,
+    Revealed,
+    StepRow,
+    Version,
+)
+
+if TYPE_CHECKING:
+    from strongroom.model.entry import Entry, Metadata, VersionInfo
+    from strongroom.model.explanation import Explanation, Remembered, Step
+    from strongroom.model.ref import Ref
+    from strongroom.service.entries import Described, Diff, Written
+    from strongroom.service.inventory import Row
+
+__all__ = [
+    "difference_of",
+    "explained",
+    "facts_of",
+    "revealed",
+    "row_of",
+    "version_of",
+    "view_of",
+    "written_of",
+]
+
+
+def facts_of(metadata: Metadata) -> dict[str, Any]:
+    """Give what is public beside a value."""
+    return {
+        "description": metadata.description,
+        "tags": list(metadata.tags),
+        "owner": metadata.owner,
+        "conn_type": metadata.conn_type,
+        "remind_at": metadata.remind_at,
+        "not_after": metadata.not_after,
+        "expires_at": metadata.expires_at,
+        "references": metadata.references,
+    }
+
+
+def row_of(row: Row, *, is_deleted: bool = False) -> EntryRow:
+    """Give one line of a list."""
+    return EntryRow(
+        kind=row.ref.kind,
+        name=row.ref.name,
+        team=row.ref.team,
+        backend=row.backend,
+        shadowed=list(row.shadowed),
+        shadowed_by=row.shadowed_by,
+        version=row.version,
+        changed_at=row.changed_at,
+        is_deleted=is_deleted,
+        state=row.state.value,
+        problem=row.problem,
+        **facts_of(row.metadata),
+    )
+
+
+def view_of(found: Described) -> EntryView:
+    """Give what may be seen of one entry."""
+    facts = facts_of(found.metadata)
+    connection = None
+    if found.connection is not None:
+        connection = shown(found.connection)
+        facts["conn_type"] = found.connection.conn_type
+    return EntryView(
+        kind=found.ref.kind,
+        name=found.ref.name,
+        team=found.ref.team,
+        backend=found.backend,
+        version=found.version,
+        read_at=found.read_at,
+        changed_at=found.changed_at,
+        shadowed=list(found.shadowed),
+        size=found.size,
+        connection=connection,
+        overlay=dict(found.overlay),
+        problem=found.problem,
+        **facts,
+    )
+
+
+def written_of(ref: Ref, written: Written, *, kept: list[str] | None = None) -> EntryWritten:
+    """Give where a change of *ref* went."""
+    return EntryWritten(
+        kind=ref.kind,
+        name=ref.name,
+        team=ref.team,
+        backend=written.backend,
+        version=written.version,
+        kept=kept or [],
+    )
+
+
+def version_of(info: VersionInfo) -> Version:
+    """Give one version of a history."""
+    return Version(
+        version=info.version,
+        created_at=info.created_at,
+        author=info.author,
+        comment=info.comment,
+        is_current=info.is_current,
+        same_as=info.same_as,
+    )
+
+
+def difference_of(ref: Ref, found: Diff) -> Difference:
+    """Give what differs between two versions."""
+    return Difference(
+        kind=ref.kind,
+        name=ref.name,
+        team=ref.team,
+        from_=found.from_,
+        to=found.to,
+        is_same=found.is_same,
+        fields=[FieldDifference(field=one.field, change=one.change) for one in found.fields],
+    )
+
+
+def revealed(entry: Entry) -> Revealed:
+    """Give an entry with its secret: the one shape of the API that holds one for a person."""
+    text = entry.secret.reveal()
+    return Revealed(
+        kind=entry.ref.kind,
+        name=entry.ref.name,
+        team=entry.ref.team,
+        backend=entry.backend,
+        version=entry.version,
+        value=text,
+        connection=_fields(text) if entry.ref.kind == "connection" else None,
+    )
+
+
+def _fields(text: str) -> dict[str, Any] | None:
+    try:
+        return Connection.parse(text).to_dict(reveal=True)
+    except InvalidInputError:
+        return None  # the text alone, as it is stored
+
+
+def explained(explanation: Explanation) -> Explained:
+    """Give how a lookup goes."""
+    return Explained(
+        kind=explanation.ref.kind,
+        name=explanation.ref.name,
+        team=explanation.ref.team,
+        outcome=explanation.outcome.value,
+        backend=explanation.backend,
+        version=explanation.version,
+        shadows=list(explanation.shadows),
+        policies=list(explanation.policies),
+        reason=explanation.reason,
+        references=[explained(one) for one in explanation.references],
+        remembered=_remembered(explanation.remembered),
+        steps=[_step(step) for step in explanation.steps],
+        not_asked=[NotAsked(backend=backend, reason=reason) for backend, reason in explanation.not_asked],
+    )
+
+
+def _remembered(held: Remembered | None) -> HeldInMemory | None:
+    if held is None:
+        return None
+    return HeldInMemory(
+        backend=held.backend,
+        version=held.version,
+        age_seconds=held.age.total_seconds(),
+        fresh=held.is_fresh,
+    )
+
+
+def _step(step: Step) -> StepRow:
+    return StepRow(
+        backend=step.backend,
+        team=step.ref.team,
+        outcome=step.outcome.value,
+        milliseconds=round(step.milliseconds, 3),
+        version=step.version,
+        age_seconds=None if step.age is None else step.age.total_seconds(),
+        cached=step.is_cached,
+        shadowed=step.is_shadowed,
+        reason=step.reason,
+    )

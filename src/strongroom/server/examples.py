@@ -1,0 +1,381 @@
+"""One example of every body and answer of the API, as they stand in the OpenAPI document and docs/api.md."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from strongroom import wire
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["EXAMPLES"]
+
+_AT = "2026-11-21T12:00:00Z"
+_LATER = "2027-02-19T12:00:00Z"
+_ORDERS = {"kind": "connection", "name": "orders_db", "team": None}
+_FACTS = {
+    "description": "orders, read only",
+    "tags": ["pii"],
+    "owner": "data-team",
+    "conn_type": "postgres",
+    "remind_at": None,
+    "not_after": None,
+    "expires_at": None,
+    "references": False,
+}
+_FIELDS = {
+    "conn_type": "postgres",
+    "description": None,
+    "host": "db.example.com",
+    "login": "reader",
+    "password": "***",
+    "schema": "orders",
+    "port": 5432,
+    "extra": {"sslmode": "require"},
+}
+_ROW = {
+    **_ORDERS,
+    "backend": "native",
+    "shadowed": [],
+    "shadowed_by": None,
+    "version": "3",
+    "changed_at": _AT,
+    **_FACTS,
+    "is_deleted": False,
+    "state": "ok",
+    "problem": "",
+}
+_PAGE = {"entries": [_ROW], "cursor": None, "troubles": [], "not_listable": []}
+_WRITTEN = {**_ORDERS, "backend": "native", "version": "4", "kept": ["password"]}
+_ROLE = {"name": "op", "team": None}
+_SCOPE = {"actions": ["read"], "kinds": ["connection"], "names": ["prod/*"], "teams": []}
+_ACTOR = {
+    "id": "person:anna",
+    "name": "anna",
+    "is_enabled": True,
+    "is_locked": False,
+    "has_password": True,
+    "roles": [_ROLE],
+    "created_at": _AT,
+    "last_login_at": None,
+}
+_TOKEN = {
+    "id": "t_6f1c",
+    "name": "ci",
+    "actor": "service:ci",
+    "roles": [_ROLE],
+    "scope": _SCOPE,
+    "created_at": _AT,
+    "created_by": "person:anna",
+    "expires_at": _LATER,
+    "last_used_at": None,
+}
+_SESSION = {
+    "id": "s_81be",
+    "actor": "person:anna",
+    "created_at": _AT,
+    "last_used_at": _AT,
+    "expires_at": "2026-11-21T20:00:00Z",
+    "source": "192.0.2.7",
+    "is_current": True,
+}
+_POLICY_TEXT = (
+    '@id("orders-readers")\npermit (\n  principal in Strongroom::Role::"user",\n'
+    '  action == Strongroom::Action::"read",\n  resource\n) when { resource.name like "orders*" };'
+)
+_DECISION = {
+    "is_allowed": True,
+    "reason": "allowed by orders-readers",
+    "policies": ["orders-readers"],
+    "revision": "12",
+}
+_DENIAL = {"is_allowed": False, "reason": "no policy allows it", "policies": [], "revision": "12"}
+_QUESTION = {"action": "read", "kind": "connection", "name": "orders_db", "actor": "service:ci"}
+_MAY = {
+    "actor": "service:ci",
+    "kind": "connection",
+    "name": "orders_db",
+    "team": None,
+    "actions": ["list", "describe", "read"],
+    "policies": ["orders-readers"],
+}
+_GRANT = {
+    "id": "g_20af",
+    "actor": "person:anna",
+    "actions": ["reveal"],
+    "kinds": ["connection"],
+    "names": ["prod/*"],
+    "team": None,
+    "reason": "incident 4711",
+    "created_at": _AT,
+    "created_by": "person:otto",
+    "ends_at": "2026-11-21T14:00:00Z",
+    "is_pending": False,
+}
+_APPROVAL = {
+    "id": "a_33d0",
+    "action": "reveal",
+    **_ORDERS,
+    "actor": "person:anna",
+    "reason": "checking the port",
+    "state": "pending",
+    "content_hash": "5b1f" * 16,
+    "created_at": _AT,
+    "ends_at": "2026-11-21T13:00:00Z",
+    "decided_by": None,
+}
+_RECORD: dict[str, Any] = {
+    "seq": 17,
+    "at": _AT,
+    "actor": "service:ci",
+    "assurance": 1,
+    "action": "read",
+    "outcome": "found",
+    **_ORDERS,
+    "reason": "",
+    "backend": "native",
+    "version": "3",
+    "hash": "0f3a" * 16,
+    "more": {},
+}
+_BACKEND = {
+    "order": 1,
+    "name": "native",
+    "kind": "native",
+    "abilities": ["read", "write", "list", "versions", "check"],
+    "match": [],
+    "kinds": ["connection", "variable"],
+    "on_unavailable": "stale",
+}
+_DEPLOYMENT = {"name": "prod", "is_first": True, "chain": ["env", "vault", "native"], "is_read_only": False}
+_CHANGED = {**_ORDERS, "version": "4"}
+
+EXAMPLES: Mapping[type, Any] = {
+    wire.Failure: {"error": {"code": "not_found", "message": 'connection "orders_db" is nowhere'}},
+    wire.ReadRequest: {
+        "refs": [{"kind": "connection", "name": "orders_db"}, {"kind": "variable", "name": "region"}],
+        "run": {"dag_id": "orders", "task_id": "load"},
+    },
+    wire.ReadAnswer: {
+        "results": [
+            {
+                "kind": "connection",
+                "name": "orders_db",
+                "outcome": "found",
+                "value": '{"conn_type":"postgres","host":"db.example.com"}',
+                "version": "3",
+                "backend": "native",
+                "age": 12.5,
+                "ttl": 287.5,
+            },
+            {"kind": "variable", "name": "region", "outcome": "absent"},
+        ]
+    },
+    wire.EntryPage: _PAGE,
+    wire.EntryView: {
+        **{key: value for key, value in _ROW.items() if key not in ("is_deleted", "state", "shadowed_by")},
+        "read_at": _AT,
+        "size": 212,
+        "connection": _FIELDS,
+        "overlay": {},
+        "problem": None,
+    },
+    wire.WriteEntry: {
+        "connection": {**_FIELDS, "host": "db2.example.com"},
+        "tags": ["pii"],
+        "comment": "moved to the new host",
+    },
+    wire.EntryWritten: _WRITTEN,
+    wire.History: {
+        **_ORDERS,
+        "versions": [
+            {
+                "version": "3",
+                "created_at": _AT,
+                "author": "person:anna",
+                "comment": "moved to the new host",
+                "is_current": True,
+                "same_as": None,
+            }
+        ],
+    },
+    wire.Difference: {
+        **_ORDERS,
+        "from": "2",
+        "to": "3",
+        "is_same": False,
+        "fields": [{"field": "host", "change": "changed"}],
+    },
+    wire.RollbackRequest: {"version": "2", "comment": "the new host is not ready"},
+    wire.RevealRequest: {"reason": "checking the port"},
+    wire.Revealed: {
+        **_ORDERS,
+        "backend": "native",
+        "version": "3",
+        "value": '{"conn_type":"postgres","host":"db.example.com"}',
+        "connection": {"conn_type": "postgres", "host": "db.example.com"},
+    },
+    wire.TestResult: {"status": "reachable", "message": "the host answers"},
+    wire.Explained: {
+        **_ORDERS,
+        "outcome": "found",
+        "backend": "native",
+        "version": "3",
+        "shadows": [],
+        "policies": ["orders-readers"],
+        "reason": "",
+        "references": [],
+        "remembered": {"backend": "native", "version": "3", "age_seconds": 12.5, "fresh": True},
+        "steps": [
+            {
+                "backend": "native",
+                "team": None,
+                "outcome": "found",
+                "milliseconds": 0.081,
+                "version": "3",
+                "age_seconds": 0.0,
+                "cached": True,
+                "shadowed": False,
+                "reason": "",
+            }
+        ],
+        "not_asked": [{"backend": "vault", "reason": "its match has no such name"}],
+    },
+    wire.Counted: {
+        "connections": 212,
+        "variables": 88,
+        "places": 2,
+        "shadowed": 3,
+        "unreadable": 1,
+        "clashes": 0,
+        "troubles": [],
+    },
+    wire.Clashes: {
+        "clashes": [
+            {
+                "backend": "env",
+                "kind": "variable",
+                "team": None,
+                "names": ["Region", "region"],
+                "spelling": "AIRFLOW_VAR_REGION",
+                "problem": "env cannot keep them apart",
+            }
+        ]
+    },
+    wire.WhoAmI: {
+        "deployment": "prod",
+        "actor": "person:anna",
+        "how": "session",
+        "assurance": 1,
+        "roles": [_ROLE],
+        "scope": None,
+        "expires_at": "2026-11-21T20:00:00Z",
+    },
+    wire.Login: {"name": "anna", "password": "correct horse battery staple"},
+    wire.CodeLogin: {"code": "2f7c-9d41-77b0"},
+    wire.SessionGiven: {
+        "token": "srm_s_…",
+        "id": "s_81be",
+        "actor": "person:anna",
+        "expires_at": "2026-11-21T20:00:00Z",
+    },
+    wire.Sessions: {"sessions": [_SESSION]},
+    wire.Actors: {"actors": [_ACTOR]},
+    wire.ActorRow: _ACTOR,
+    wire.NewActor: {"name": "anna", "password": "correct horse battery staple", "roles": [{"name": "user"}]},
+    wire.PatchActor: {"is_enabled": False},
+    wire.NewPassword: {"password": "four other plain words", "old_password": "correct horse battery staple"},
+    wire.Tokens: {"tokens": [_TOKEN]},
+    wire.NewToken: {"name": "ci", "roles": [{"name": "user"}], "expires_in": 7_776_000, "scope": _SCOPE},
+    wire.TokenIssued: {**_TOKEN, "token": "srm_t_…"},
+    wire.Roles: {"roles": [{"name": "op", "members": [{"actor": "person:anna", "team": None}]}]},
+    wire.Policies: {
+        "revision": "12",
+        "policies": [
+            {
+                "id": "orders-readers",
+                "text": _POLICY_TEXT,
+                "description": "who reads orders",
+                "is_enabled": True,
+                "is_shipped": False,
+                "version": "12",
+                "changed_at": _AT,
+                "changed_by": "person:anna",
+            }
+        ],
+    },
+    wire.PolicyText: {"id": "orders-readers", "text": _POLICY_TEXT, "description": "who reads orders"},
+    wire.Validated: {
+        "is_valid": False,
+        "remarks": [
+            {
+                "severity": "error",
+                "message": "there is no such action",
+                "hint": "one of list, describe, read, …",
+                "policy": "orders-readers",
+                "line": 3,
+                "column": 13,
+            }
+        ],
+    },
+    wire.SimulateRequest: {"put": [{"text": _POLICY_TEXT}], "delete": [], "questions": [_QUESTION]},
+    wire.Simulated: {"before": [_DENIAL], "after": [_DECISION]},
+    wire.CanRequest: _QUESTION,
+    wire.DecisionRow: _DECISION,
+    wire.EntryAccess: {**_ORDERS, "actors": [_MAY]},
+    wire.ActorAccess: {"actor": "service:ci", "entries": [_MAY], "cursor": None},
+    wire.Grants: {"grants": [_GRANT]},
+    wire.NewGrant: {
+        "actor": "person:anna",
+        "actions": ["reveal"],
+        "names": ["prod/*"],
+        "seconds": 7200,
+        "reason": "incident 4711",
+    },
+    wire.GrantRow: _GRANT,
+    wire.Approvals: {"approvals": [_APPROVAL]},
+    wire.ApprovalRow: _APPROVAL,
+    wire.AuditPage: {"records": [_RECORD], "cursor": None},
+    wire.AuditState: {
+        "count": 18,
+        "head": "0f3a" * 16,
+        "checkpoint": 18,
+        "checkpoint_at": _AT,
+        "is_writable": True,
+        "more": {},
+    },
+    wire.Verified: {"is_ok": True, "count": 18, "index": None, "reason": "", "repairs": []},
+    wire.Backends: {"backends": [_BACKEND]},
+    wire.CheckedBackends: {
+        "backends": [
+            {
+                "name": "vault",
+                "status": "ready",
+                "message": "",
+                "milliseconds": 3.2,
+                "ends": {"token": _LATER},
+                "renewed": ["token"],
+            }
+        ]
+    },
+    wire.Deployments: {"deployments": [_DEPLOYMENT]},
+    wire.DeploymentView: {**_DEPLOYMENT, "teams": ["data"], "connections": 212, "variables": 88},
+    wire.Keys: {
+        "keys": [
+            {
+                "id": "9c1e" * 8,
+                "number": 1,
+                "team": None,
+                "state": "active",
+                "wrapped_by": ["file /etc/strongroom/key"],
+                "sealed_versions": 412,
+                "created_at": _AT,
+            }
+        ]
+    },
+    wire.ChangeRow: _CHANGED,
+    wire.ConfigView: {"settings": {"deployment": "prod", "chain": ["env", "vault", "native"]}},
+    wire.ModeView: {"is_read_only": False, "log_level": "info"},
+    wire.SetMode: {"is_read_only": True, "reason": "moving the store"},
+}
