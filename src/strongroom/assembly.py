@@ -16,11 +16,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from functools import partial
+from functools import cached_property, partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from strongroom.audit import AuditLog
 from strongroom.backend import load as load_backend
@@ -32,6 +34,7 @@ from strongroom.model.secret import Secret
 from strongroom.place import require_library
 from strongroom.policy import Action, Actor, Assurance, OwnerPolicy
 from strongroom.service.guard import Guard, Guarded
+from strongroom.service.known import known_facts, known_metadata
 from strongroom.service.lookup import Lookup
 from strongroom.service.room import Room
 from strongroom.settings import (
@@ -48,19 +51,29 @@ from strongroom.settings import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from strongroom.asynchronous import Bridge
     from strongroom.backend import Backend
     from strongroom.barrier import Barrier
     from strongroom.crypto.wrapping import Wrapper
+    from strongroom.policy import Policy
+    from strongroom.registry import Registry
+    from strongroom.service.access import Access
     from strongroom.service.audit import AuditTrail
     from strongroom.service.backends import Backends
+    from strongroom.service.changes import Changes, Feed, Watch
+    from strongroom.service.deployments import Deployments
     from strongroom.service.doctor import Doctor
     from strongroom.service.entries import Entries
+    from strongroom.service.guard import Recorder
+    from strongroom.service.house import Deployment, House, Mode
     from strongroom.service.inventory import Inventory
     from strongroom.service.keys import Keys
+    from strongroom.service.policies import Policies
+    from strongroom.service.reading import Reader, Reading, Uses
     from strongroom.service.transfer import Transfer
     from strongroom.vendors.airflow import AirflowConfig
 
-__all__ = ["create_room", "local_owner", "open_backend", "open_doctor", "open_room", "room_of"]
+__all__ = ["create_room", "local_owner", "open_backend", "open_doctor", "open_house", "open_room", "room_of"]
 
 NATIVE = "native"
 ENV = "env"
@@ -235,18 +248,74 @@ def room_of(
     Raises:
         SettingsError, BackendConfigError: the chain cannot be right.
     """
-    deadline = timedelta(seconds=settings.lookup.deadline_seconds)
-    chain = Chain(links, clock=clock, deadline=deadline, write_to=settings.write_to)
+    chain = _chain_of(links, settings, clock)
     log = log or AuditLog(settings.audit.path, deployment=settings.deployment, clock=clock)
     actor = local_owner()
-    guard = Guard(OwnerPolicy(actor), log)
-    patience = deadline * 1.5
+    guard = Guard(OwnerPolicy(actor), log, facts=known_facts(chain))
+    patience = _patience(settings)
     cache = Cache(Guarded(chain, guard, actor), _lifetimes(settings), clock=clock, patience=patience)
     lookup = Lookup(cache, chain, guard, actor, dialect=settings.lookup.dialect, patience=patience)
     parts = _Parts(
-        settings=settings, chain=chain, cache=cache, guard=guard, log=log, lookup=lookup, clock=clock
+        settings=settings, chain=chain, cache=cache, guard=guard, log=log, clock=clock, owner=actor
     )
     return Room(deployment=settings.deployment, actor=actor, lookup=lookup, parts=parts)
+
+
+def open_house(  # noqa: PLR0913 -- what comes from outside
+    config: Settings | str | os.PathLike[str] | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    cwd: Path | None = None,
+    passphrase: Callable[[], Secret[str]] | None = None,
+    recorder: Callable[[Settings], Recorder] | None = None,
+    uses: Callable[[Settings], Uses] | None = None,
+    on_trouble: Callable[[str, StrongroomError], None] | None = None,
+) -> House:
+    """
+    Open every deployment of the settings for many actors, making nothing.
+
+    Args:
+        config: as of `open_room`; settings open the deployment they are of and the others of their file.
+        environ: as of `open_room`.
+        cwd: as of `open_room`.
+        passphrase: as of `open_room`.
+        recorder: makes what records the acts of a deployment; unsaid, its audit log. One that has `close`
+            is closed with the house.
+        uses: makes what remembers which uses of a deployment are on record; unsaid, each is recorded.
+        on_trouble: told the name of a deployment that cannot be opened, and why; the others are opened.
+            Unsaid, and where none can be opened, trouble is raised.
+
+    Raises:
+        SettingsError: the settings are wrong, or an agent or server is named.
+        BackendConfigError: a backend will never work as configured, or a deployment has no store.
+        SealedError: no wrapper opens a store.
+    """
+    from strongroom.service.house import House, Mode  # noqa: PLC0415 -- only who serves loads it
+
+    require_library(environ)
+    first = _settings(config, environ, cwd, None)
+    ways = _Ways(environ=environ, clock=_now, ask=passphrase)
+    mode = Mode()
+    opened: list[Deployment] = []
+    troubles: dict[str, StrongroomError] = {}
+    serving = _Serving(ways, mode, recorder, uses)
+    try:
+        for name in (first.deployment, *first.others):
+            try:
+                settings = _sibling(first, name, config, environ, cwd)
+                opened.append(serving.deployment(settings))
+            except StrongroomError as error:
+                if on_trouble is None:
+                    raise _in_deployment(name, error) from None
+                troubles[name] = error
+                on_trouble(name, error)
+        if opened:
+            return House(opened, mode=mode, watches=_watches(opened), troubles=troubles)
+    except BaseException:
+        for deployment in opened:
+            deployment.root.close()
+        raise
+    raise next(iter(troubles.values()))
 
 
 def _now() -> datetime:
@@ -262,6 +331,37 @@ def _settings(
     if isinstance(config, Settings):
         return config
     return load(config, environ=environ, cwd=cwd, deployment=deployment)
+
+
+def _sibling(
+    first: Settings,
+    name: str,
+    config: Settings | str | os.PathLike[str] | None,
+    environ: Mapping[str, str],
+    cwd: Path | None,
+) -> Settings:
+    """Give the settings of the deployment *name*, of the file that those of the *first* came from."""
+    if name == first.deployment:
+        return first
+    return load(
+        first.source if isinstance(config, Settings) else config, environ=environ, cwd=cwd, deployment=name
+    )
+
+
+def _in_deployment(name: str, error: StrongroomError) -> StrongroomError:
+    """Give *error* saying which deployment it is of."""
+    told = copy(error)
+    told.args = (f"deployment {name}: {error}",)
+    return told
+
+
+def _chain_of(links: Sequence[Link], settings: Settings, clock: Callable[[], datetime]) -> Chain:
+    deadline = timedelta(seconds=settings.lookup.deadline_seconds)
+    return Chain(links, clock=clock, deadline=deadline, write_to=settings.write_to)
+
+
+def _patience(settings: Settings) -> timedelta:
+    return timedelta(seconds=settings.lookup.deadline_seconds * 1.5)
 
 
 def _lifetimes(settings: Settings) -> Lifetimes:
@@ -458,17 +558,46 @@ def _passphrase(wrapper: WrapperSettings, ways: _Ways) -> Secret[str]:
 # --- the nouns of a room ---------------------------------------------------------------------------
 
 
+class _OfHouse(NamedTuple):
+    """What a deployment has in a house and a room alone makes when it needs it."""
+
+    registry: Registry
+    feed: Feed
+    uses: Uses | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Parts:
-    """Makes each noun when it is first asked for; see `service/room.py`."""
+    """
+    Makes each noun when it is first asked for; see `service/room.py`.
+
+    Args:
+        cache: in the library the owner's own, whose fills are recorded; in a house the chain's as such.
+        owner: whose *cache* is; None where it is everybody's.
+        house: what it shares with the watchers of a house, where there is one.
+    """
 
     settings: Settings
     chain: Chain
     cache: Cache
     guard: Guard
     log: AuditLog
-    lookup: Lookup
     clock: Callable[[], datetime]
+    owner: Actor | None = None
+    house: _OfHouse | None = None
+
+    def lookup(self, actor: Actor) -> Lookup:
+        return Lookup(
+            self.reading.reader(actor),
+            self.chain,
+            self.guard,
+            actor,
+            dialect=self.settings.lookup.dialect,
+            bridge=self._bridge,
+        )
+
+    def reader(self, room: Room) -> Reader:
+        return self.reading.reader(room.actor)
 
     def entries(self, room: Room) -> Entries:
         from strongroom.service.entries import Entries  # noqa: PLC0415 -- see the class
@@ -516,11 +645,233 @@ class _Parts:
 
         return Doctor(Case(clock=self.clock, settings=self.settings, room=room, audit=room.audit))
 
+    def access(self, room: Room) -> Access:
+        return self.all_access.as_actor(room.actor)
+
+    def policies(self, room: Room) -> Policies:
+        return self.all_policies.as_actor(room.actor)
+
+    def changes(self, room: Room) -> Changes:
+        from strongroom.service.changes import Changes  # noqa: PLC0415 -- see the class
+
+        metadata = partial(known_metadata, self.chain)
+        return Changes(self._feed, self.guard, room.actor, self._bridge, metadata)
+
+    def deployments(self, room: Room) -> Deployments:
+        from strongroom.service.deployments import Deployments  # noqa: PLC0415 -- see the class
+
+        return Deployments(room, self.guard, self._teams)
+
     def close(self) -> None:
-        self.lookup.close()
+        if "bridge" in self.__dict__:
+            self.bridge.close()
+        if self.house is None and "registry" in self.__dict__:
+            self.registry.close()
         self.cache.close()
         self.log.close()
 
+    # --- what many actors share --------------------------------------------------------------------
+
+    @cached_property
+    def reading(self) -> Reading:
+        """Reads as anybody; where the cache is its owner's, past it."""
+        from strongroom.service.reading import Reading  # noqa: PLC0415 -- a room of one owner does without
+
+        cache = self.cache
+        if self.owner is not None:
+            cache = Cache(self.chain, _NOTHING_KEPT, clock=self.clock, patience=_patience(self.settings))
+        return Reading(
+            cache,
+            self.guard,
+            self._bridge,
+            uses=None if self.house is None else self.house.uses,
+            facts=known_facts(self.chain),
+            dialect=self.settings.lookup.dialect,
+        )
+
+    @cached_property
+    def bridge(self) -> Bridge:
+        """For all who wait beside a loop."""
+        from strongroom.asynchronous import Bridge  # noqa: PLC0415 -- asyncio: 20 ms
+
+        # More threads than the backends' own together: one slow backend must not take them all.
+        threads = max(64, self.chain.capacity + 8)
+        return Bridge(self.cache, threads=threads, patience=_patience(self.settings))
+
+    def _bridge(self) -> Bridge:
+        return self.bridge
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The rows of who may, in the store of this deployment."""
+        if self.house is not None:
+            return self.house.registry
+        return _registry(self._barrier(), self.settings)
+
+    @cached_property
+    def all_access(self) -> Access:
+        """People, tokens and roles, as nobody."""
+        return _access(self.registry, self.guard, self.clock)
+
+    @cached_property
+    def all_policies(self) -> Policies:
+        """Policies, as nobody."""
+        return _policies(self.registry, self.guard, self.clock)
+
+    @cached_property
+    def _feed(self) -> Feed:
+        from strongroom.service.changes import Feed  # noqa: PLC0415 -- see the class
+
+        return Feed(self._barrier(), self.cache) if self.house is None else self.house.feed
+
+    def _teams(self) -> list[str]:
+        return sorted({team for barrier in self._barriers() for team in barrier.teams()})
+
+    def _barrier(self) -> Barrier:
+        for barrier in self._barriers():
+            return barrier
+        raise _no_store(self.settings)
+
     def _barriers(self) -> list[Barrier]:
-        backends = (link.backend for link in self.chain.links)
-        return [barrier for backend in backends if (barrier := getattr(backend, "barrier", None)) is not None]
+        found = (_barrier_of(link.backend) for link in self.chain.links)
+        return [barrier for barrier in found if barrier is not None]
+
+
+def _no_store(settings: Settings) -> BackendConfigError:
+    return BackendConfigError(
+        f"the deployment {settings.deployment} has no store, where people, tokens and policies stand",
+        hint="strongroom init, and a backend of the kind native in its chain",
+    )
+
+
+# --- a house -----------------------------------------------------------------------------------------
+
+_NOTHING_KEPT = Lifetimes(ttl=timedelta(), stale_if_error=timedelta(), absent_ttl=timedelta(), max_absences=0)
+
+
+class _Serving:
+    """Opens one deployment after the other for many actors."""
+
+    def __init__(
+        self,
+        ways: _Ways,
+        mode: Mode,
+        recorder: Callable[[Settings], Recorder] | None,
+        uses: Callable[[Settings], Uses] | None,
+    ) -> None:
+        self._ways = ways
+        self._mode = mode
+        self._recorder = recorder
+        self._uses = uses
+
+    def deployment(self, settings: Settings) -> Deployment:
+        """
+        Open one.
+
+        Raises:
+            As `open_house`.
+        """
+        made: list[Backend] = []
+        try:
+            return self._deployment(settings, made)
+        except BaseException:
+            for backend in made:
+                backend.close()
+            raise
+
+    def _deployment(self, settings: Settings, made: list[Backend]) -> Deployment:
+        from strongroom.service.changes import Feed  # noqa: PLC0415 -- only who serves loads it
+        from strongroom.service.house import Deployment  # noqa: PLC0415 -- as above
+
+        clock = self._ways.clock
+        chain = _chain_of(_links(settings, self._ways, made, None), settings, clock)
+        barrier = next((found for link in chain.links if (found := _barrier_of(link.backend))), None)
+        if barrier is None:
+            raise _no_store(settings)
+        log = AuditLog(settings.audit.path, deployment=settings.deployment, clock=clock)
+        recorder = log if self._recorder is None else self._recorder(settings)
+        registry = _registry(barrier, settings)
+        who = _Who()
+        guard = Guard(
+            OwnerPolicy(local_owner()),
+            recorder,
+            current=who.current,
+            facts=known_facts(chain),
+            is_read_only=lambda: self._mode.read_only,
+        )
+        cache = Cache(chain, _lifetimes(settings), clock=clock, patience=_patience(settings))
+        feed = Feed(barrier, cache)
+        parts = _Parts(
+            settings=settings,
+            chain=chain,
+            cache=cache,
+            guard=guard,
+            log=log,
+            clock=clock,
+            house=_OfHouse(registry, feed, None if self._uses is None else self._uses(settings)),
+        )
+        root = Room(deployment=settings.deployment, actor=local_owner(), parts=parts)
+        if find_spec("strongroom.service.policies"):
+            who.policies = parts.all_policies
+        return Deployment(
+            name=settings.deployment,
+            settings=settings,
+            root=root,
+            chain=chain,
+            cache=cache,
+            guard=guard,
+            recorder=recorder,
+            reading=parts.reading,
+            feed=feed,
+            registry=registry,
+            parts=parts,
+        )
+
+
+class _Who:
+    """Gives the policy that decides now to a guard that the policies themselves stand on."""
+
+    def __init__(self) -> None:
+        self.policies: Policies | None = None
+
+    def current(self) -> Policy:
+        if self.policies is None:
+            return OwnerPolicy(local_owner())
+        return self.policies.current()
+
+
+def _registry(barrier: Barrier, settings: Settings) -> Registry:
+    from strongroom.registry import Registry  # noqa: PLC0415 -- only who asks who may loads it
+
+    return Registry(
+        barrier.store,
+        barrier,
+        deployment=settings.deployment,
+        anchor=settings.audit.path.parent / f"{settings.deployment}.anchor",
+    )
+
+
+def _access(registry: Registry, guard: Guard, clock: Callable[[], datetime]) -> Access:
+    from strongroom.service.access import Access  # noqa: PLC0415 -- as above
+
+    return Access(registry, guard, local_owner(), clock=clock)
+
+
+def _policies(registry: Registry, guard: Guard, clock: Callable[[], datetime]) -> Policies:
+    from strongroom.service.policies import Policies  # noqa: PLC0415 -- as above
+
+    return Policies(registry, guard, local_owner(), clock=clock)
+
+
+def _barrier_of(backend: Backend) -> Barrier | None:
+    return getattr(backend, "barrier", None)
+
+
+def _watches(deployments: Sequence[Deployment]) -> list[Watch]:
+    """Give one watch for each store's file, however many deployments are in it."""
+    from strongroom.service.changes import Watch  # noqa: PLC0415 -- only who serves loads it
+
+    feeds: dict[Path, list[Feed]] = {}
+    for deployment in deployments:
+        feeds.setdefault(deployment.feed.store.absolute(), []).append(deployment.feed)
+    return [Watch(shared) for shared in feeds.values()]

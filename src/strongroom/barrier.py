@@ -272,7 +272,7 @@ class Barrier:
         return found[::-1]
 
     def changes(self, after: int = 0, limit: int = 1000) -> list[Change]:
-        """Give up to *limit* changes after the sequence number *after*, oldest first; none: there are no more."""
+        """Give up to *limit* changes after the number *after*, oldest first; none: there are no more."""
         while rows := self._store.changes(self.deployment, after, limit):
             found = [
                 Change(row.sequence, ref, None if row.version is None else str(row.version))
@@ -324,6 +324,10 @@ class Barrier:
         process or another: the bell to ask `changes`.
         """
         return self._store.data_version()
+
+    def teams(self) -> list[str]:
+        """Give the teams that have a key here, in order."""
+        return sorted({row.team for row in self._keks() if row.team})
 
     def keys(self) -> list[KeyStatus]:
         """Give every key of the deployment, by team and number, without loading any."""

@@ -41,7 +41,9 @@ class Rules:
 
     denied: set[tuple[str, Action, str]] = field(default_factory=set)
 
-    def decide(self, actor, action, ref):
+    needs_facts = False
+
+    def decide(self, actor, action, ref, facts=None):
         is_denied = ref is not None and (actor.id, action, ref.name) in self.denied
         return Decision(is_allowed=not is_denied, reason="the rules", policies=("rules",))
 

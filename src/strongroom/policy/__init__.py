@@ -204,3 +204,7 @@ class OwnerPolicy:
                 policies=("local-owner",),
             )
         return Decision(is_allowed=False, reason="not the local owner", policies=("local-owner",))
+
+    def covers(self, actor: Actor, action: Action) -> bool:  # noqa: ARG002 -- the promise of Covering
+        """Tell whether *actor* may do that to every entry: the local owner may."""
+        return actor == self.owner

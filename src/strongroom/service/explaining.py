@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from strongroom.model.ref import Ref
     from strongroom.policy import Actor
     from strongroom.service.guard import Guard
+    from strongroom.service.reading import Reader
 
 __all__ = ["Explaining"]
 
@@ -38,7 +39,9 @@ __all__ = ["Explaining"]
 class Explaining:
     """One explanation for one actor; every entry is read once, however often it is named."""
 
-    def __init__(self, cache: Cache, chain: Chain, guard: Guard, actor: Actor, dialect: Dialect) -> None:
+    def __init__(
+        self, cache: Cache | Reader, chain: Chain, guard: Guard, actor: Actor, dialect: Dialect
+    ) -> None:
         self._cache = cache
         self._chain = chain
         self._guard = guard

@@ -10,17 +10,21 @@ Rules of this file:
 3. A change is recorded twice, `begun` before it and `done` or `failed` after it, so that a change
    that reached the store without a second record shows as begun.
 4. A batch is allowed as a whole or not at all.
+5. Where policy asks for what is public about an entry, it is decided on what stands, on what would stand
+   after a change, and on what is given out; of a name that is nowhere it is decided without.
+6. What is listed is filtered name by name, unless its reader may see every name there is.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from strongroom.audit import Event
 from strongroom.backend import Backend
 from strongroom.chain import outcome_of
-from strongroom.errors import AccessDeniedError, NotFoundError, StrongroomError
-from strongroom.policy import Action
+from strongroom.errors import AccessDeniedError, NotFoundError, ReadOnlyError, StrongroomError
+from strongroom.model.entry import Metadata
+from strongroom.policy import Action, Facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
     from strongroom.model.ref import Ref
     from strongroom.policy import Actor, Decision, Policy
 
-__all__ = ["Guard", "Guarded", "Recorder"]
+__all__ = ["Covering", "Guard", "Guarded", "Recorder", "Sight", "event_of", "facts_of"]
 
 T = TypeVar("T")
 
@@ -50,23 +54,113 @@ class Recorder(Protocol):
         ...
 
 
+@runtime_checkable
+class Covering(Protocol):
+    """A policy that can tell at once what an actor may do to every entry; others are asked of each."""
+
+    def covers(self, actor: Actor, action: Action) -> bool:
+        """Tell whether *actor* may, whatever the entry and what is public about it; False where unsure."""
+        ...
+
+
+class Sight:
+    """
+    Which entries one actor may see in a listing.
+
+    Args:
+        policy: decides.
+        actor: who looks.
+        action: what he must be allowed.
+
+    Attributes:
+        is_whole: he may see all there are, so that nobody need be asked of each.
+    """
+
+    def __init__(self, policy: Policy, actor: Actor, action: Action) -> None:
+        self._policy = policy
+        self._actor = actor
+        self._action = action
+        self._needs_facts = policy.needs_facts
+        self.is_whole = isinstance(policy, Covering) and policy.covers(actor, action)
+
+    def sees(self, ref: Ref, metadata: Metadata | None) -> bool:
+        """Tell whether *ref* may be seen, of which *metadata* is public; None where it is nowhere."""
+        if self.is_whole:
+            return True
+        facts = facts_of(metadata) if self._needs_facts and metadata is not None else None
+        return self._policy.decide(self._actor, self._action, ref, facts).is_allowed
+
+
 class Guard:
     """
     Stand between every use case and its work.
 
+    Args:
+        policy: decides; where *current* is given, that gives what decides now.
+        recorder: makes records durable.
+        facts: gives what is public about what a Ref leads to, None where it is nowhere; asked only where
+            policy needs it. Without it every decision is made without.
+        is_read_only: tells whether changes are refused for the time being.
+
     Threads: may be used from several threads at once.
+
+    Attributes:
+        current: gives the policy that decides now.
+        recorder: where records go.
     """
 
-    def __init__(self, policy: Policy, recorder: Recorder) -> None:
-        self._policy = policy
-        self._recorder = recorder
+    def __init__(
+        self,
+        policy: Policy,
+        recorder: Recorder,
+        *,
+        current: Callable[[], Policy] | None = None,
+        facts: Callable[[Ref], Facts | None] | None = None,
+        is_read_only: Callable[[], bool] | None = None,
+    ) -> None:
+        self.current: Callable[[], Policy] = current or (lambda: policy)
+        self.recorder = recorder
+        self._facts = facts or _no_facts
+        self._is_read_only = is_read_only or (lambda: False)
+
+    @property
+    def needs_facts(self) -> bool:
+        """Whether what is public about an entry may change a decision now."""
+        return self.current().needs_facts
 
     def can(self, actor: Actor, action: Action, ref: Ref | None) -> Decision:
         """Tell whether *actor* might, without doing or recording anything (for hints and pages)."""
-        return self._policy.decide(actor, action, ref)
+        return self._decide(actor, action, ref)
+
+    def sight(self, actor: Actor, action: Action = Action.LIST) -> Sight:
+        """Give what *actor* may see in a listing made now."""
+        return Sight(self.current(), actor, action)
+
+    def check(self, actor: Actor, action: Action, ref: Ref | None, facts: Facts | None) -> None:
+        """
+        Refuse *action*, knowing *facts* about *ref*; the refusal is recorded.
+
+        Raises:
+            AccessDeniedError: policy says no.
+            NotRecordedError: the denial cannot be recorded.
+        """
+        self._require(_Deed(actor, action, (ref,), ""), ref, self.current().decide(actor, action, ref, facts))
+
+    def _decide(self, actor: Actor, action: Action, ref: Ref | None) -> Decision:
+        policy = self.current()
+        if ref is None or not policy.needs_facts:
+            return policy.decide(actor, action, ref)
+        return policy.decide(actor, action, ref, self._facts(ref))
 
     def act(
-        self, actor: Actor, action: Action, ref: Ref | None, work: Callable[[], T], *, reason: str = ""
+        self,
+        actor: Actor,
+        action: Action,
+        ref: Ref | None,
+        work: Callable[[], T],
+        *,
+        reason: str = "",
+        plan: Callable[[], Sequence[Facts | None]] | None = None,
     ) -> T:
         """
         Do *work* as *actor* if that is allowed, and record it.
@@ -78,13 +172,18 @@ class Guard:
             work: gives the answer; its attributes `backend` and `version`, where it has them, are
                 recorded.
             reason: why the actor says he does it.
+            plan: called once it is allowed and before a change is recorded as begun; refuses what can be
+                refused, and gives what is public about everything the change touches, as it stands and
+                as it would stand: it must be allowed on each of these, too.
 
         Raises:
             AccessDeniedError: policy says no; *work* was not called.
+            ReadOnlyError: no change is made for the time being.
             NotRecordedError: the record cannot be written, so the answer does not leave.
             Whatever *work* raises, after that was recorded.
         """
-        (answer,) = self._do(_Deed(actor, action, (ref,), reason), lambda: (work(),))
+        planned = None if plan is None else lambda: [(ref, facts) for facts in plan()]
+        (answer,) = self._do(_Deed(actor, action, (ref,), reason), lambda: (work(),), planned)
         return answer
 
     def act_many(
@@ -95,6 +194,7 @@ class Guard:
         work: Callable[[], Sequence[T]],
         *,
         reason: str = "",
+        plan: Callable[[], Sequence[tuple[Ref, Facts | None]]] | None = None,
     ) -> Sequence[T]:
         """
         Do one *work* about many *refs*, if every one of them is allowed.
@@ -105,36 +205,82 @@ class Guard:
             refs: what it is about.
             work: gives one answer a ref, in their order.
             reason: why the actor says he does it.
+            plan: as of `act`; with the Ref that each is about.
 
         Raises:
             As `act`.
         """
-        return self._do(_Deed(actor, action, tuple(refs), reason), work)
+        return self._do(_Deed(actor, action, tuple(refs), reason), work, plan)
 
-    def _do(self, deed: _Deed, work: Callable[[], Sequence[T]]) -> Sequence[T]:
-        self._authorise(deed)
+    def administer(self, actor: Actor, work: Callable[[], T], *, reason: str) -> T:
+        """
+        Do *work* about the whole room though it is read-only: what ends that, and what revokes.
+
+        Raises:
+            As `act`, but for ReadOnlyError.
+        """
+        deed = _Deed(actor, Action.ADMINISTER, (None,), reason)
+        (answer,) = self._do(deed, lambda: (work(),), None, heeds_mode=False)
+        return answer
+
+    def _do(
+        self,
+        deed: _Deed,
+        work: Callable[[], Sequence[T]],
+        plan: Callable[[], Sequence[tuple[Ref | None, Facts | None]]] | None,
+        *,
+        heeds_mode: bool = True,
+    ) -> Sequence[T]:
+        for ref in deed.refs:
+            self._require(deed, ref, self._decide(deed.actor, deed.action, ref))
+        if heeds_mode and deed.action in _CHANGES and self._is_read_only():
+            raise self._refused(deed)
+        self._approve_plan(deed, plan)
         if deed.action not in _RECORDED or not deed.refs:
-            return work()
+            return self._fit(deed, work())
         if deed.action in _CHANGES:
-            self._recorder.append(deed.begun())
+            self.recorder.append(deed.begun())
         try:
-            answers = work()
+            answers = self._fit(deed, work())
         except BaseException as error:
             # Ctrl-C too: what was begun gets its end whatever ended it.
-            self._recorder.append(*deed.failed(error))
+            self.recorder.append(*deed.failed(error))
             raise
-        self._recorder.append(*deed.done(answers))
+        self.recorder.append(*deed.done(answers))
         return answers
 
-    def _authorise(self, deed: _Deed) -> None:
-        for ref in deed.refs:
-            decision = self._policy.decide(deed.actor, deed.action, ref)
-            if not decision.is_allowed:
-                self._recorder.append(deed.event(ref, "denied", reason=decision.reason))
-                raise AccessDeniedError(
-                    f"{deed.actor.id} may not {deed.action.value} {ref or 'this room'}",
-                    reason=decision.reason,
-                )
+    def _require(self, deed: _Deed, ref: Ref | None, decision: Decision) -> None:
+        if not decision.is_allowed:
+            self.recorder.append(deed.event(ref, "denied", reason=decision.reason))
+            raise _denied(deed.actor, deed.action, ref, decision)
+
+    def _refused(self, deed: _Deed) -> ReadOnlyError:
+        self.recorder.append(*(deed.event(ref, "denied", reason="read-only mode") for ref in deed.refs))
+        return ReadOnlyError("this server changes nothing for the time being", hint="it is in read-only mode")
+
+    def _approve_plan(
+        self, deed: _Deed, plan: Callable[[], Sequence[tuple[Ref | None, Facts | None]]] | None
+    ) -> None:
+        if plan is None:
+            return
+        planned, policy = plan(), self.current()
+        for ref, facts in planned if policy.needs_facts else ():
+            self._require(deed, ref, policy.decide(deed.actor, deed.action, ref, facts))
+
+    def _fit(self, deed: _Deed, answers: Sequence[T]) -> Sequence[T]:
+        """Decide again on what is public about each answer itself: it may be newer than what was known."""
+        policy = self.current()
+        if deed.action in _CHANGES or not policy.needs_facts:
+            return answers
+        for ref, answer in zip(deed.refs, answers, strict=True):
+            metadata = getattr(answer, "metadata", None)
+            if ref is not None and isinstance(metadata, Metadata):
+                decision = policy.decide(deed.actor, deed.action, ref, facts_of(metadata))
+                if deed.action not in _RECORDED:
+                    self._require(deed, ref, decision)
+                elif not decision.is_allowed:
+                    raise _denied(deed.actor, deed.action, ref, decision)  # recorded as its ending
+        return answers
 
 
 class _Deed:
@@ -149,18 +295,8 @@ class _Deed:
     def event(
         self, ref: Ref | None, outcome: str, *, reason: str | None = None, answer: object = None
     ) -> Event:
-        return Event(
-            actor=self.actor.id,
-            assurance=int(self.actor.assurance),
-            action=self.action.value,
-            kind=ref.kind if ref else None,
-            name=ref.name if ref else None,
-            team=ref.team if ref else None,
-            outcome=outcome,
-            reason=self._reason if reason is None else reason,
-            backend=_text(answer, "backend"),
-            version=_text(answer, "version"),
-        )
+        why = self._reason if reason is None else reason
+        return event_of(self.actor, self.action, ref, outcome, reason=why, answer=answer)
 
     def begun(self) -> Event:
         if len(self.refs) == 1:
@@ -187,6 +323,45 @@ class _Deed:
         if self.action in _CHANGES or not isinstance(error, StrongroomError):
             return "failed"
         return "absent" if isinstance(error, NotFoundError) else outcome_of(error).value
+
+
+def event_of(
+    actor: Actor,
+    action: Action,
+    ref: Ref | None,
+    outcome: str,
+    *,
+    reason: str = "",
+    answer: object = None,
+) -> Event:
+    """Give what is recorded of one act; `backend` and `version` are those of *answer*, where it has them."""
+    return Event(
+        actor=actor.id,
+        assurance=int(actor.assurance),
+        action=action.value,
+        kind=ref.kind if ref else None,
+        name=ref.name if ref else None,
+        team=ref.team if ref else None,
+        outcome=outcome,
+        reason=reason,
+        backend=_text(answer, "backend"),
+        version=_text(answer, "version"),
+    )
+
+
+def facts_of(metadata: Metadata) -> Facts:
+    """Give what policies may ask about an entry."""
+    return Facts(tags=metadata.tags, conn_type=metadata.conn_type, owner=metadata.owner)
+
+
+def _no_facts(_ref: Ref) -> None:
+    return None
+
+
+def _denied(actor: Actor, action: Action, ref: Ref | None, decision: Decision) -> AccessDeniedError:
+    return AccessDeniedError(
+        f"{actor.id} may not {action.value} {ref or 'this room'}", reason=decision.reason
+    )
 
 
 def _text(answer: object, name: str) -> str | None:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from strongroom.backend import Listable, Writable
+from strongroom.backend import Backend, Listable, Writable
 from strongroom.errors import InvalidInputError, MalformedEntryError, NotFoundError
 from strongroom.model.connection import Connection
 from strongroom.model.pattern import fill
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from strongroom.model.secret import Secret
     from strongroom.policy import Actor
     from strongroom.service.guard import Guard
+    from strongroom.service.reading import Reader
 
     Key = tuple[Kind, str, str | None]
 
@@ -45,24 +46,26 @@ class Lookup:
     """
     Read through cache and chain as one actor.
 
-    A value in the cache was authorised and recorded for this actor when it was filled.
-
     Args:
+        cache: the actor's own, whose values were authorised and recorded when they were filled; or his
+            reader in front of one that many share, which decides and records each use.
+        bridge: of the many; unsaid, one is made when it is first needed.
         patience: how long a task of asyncio waits for one answer, as threads wait in the cache; and how
             long all references of one entry may take together.
 
     Threads: may be used from several threads at once.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- a service is made of the parts it joins
         self,
-        cache: Cache,
+        cache: Cache | Reader,
         chain: Chain,
         guard: Guard,
         actor: Actor,
         *,
         dialect: Dialect = "core",
         patience: timedelta = timedelta(seconds=15),
+        bridge: Callable[[], Bridge] | None = None,
     ) -> None:
         self._cache = cache
         self._chain = chain
@@ -70,6 +73,7 @@ class Lookup:
         self._actor = actor
         self._dialect = dialect
         self._patience = patience
+        self._shared_bridge = bridge
         # Parsed once per cached entry: good for as long as the cache gives out this very entry.
         self._parsed: dict[Key, tuple[Entry, Connection]] = {}
         self.peek = cache.peek
@@ -209,7 +213,7 @@ class Lookup:
 
     async def afind(self, ref: Ref) -> Entry | None:
         """Give what `find` gives without blocking the loop: hits inline, misses on a thread."""
-        found = await self._bridge.read(ref)
+        found = await self._aread(ref)
         if found is None or not found.metadata.references:
             return found
         return await self._bridge.run(lambda: self.resolved(found))
@@ -239,17 +243,25 @@ class Lookup:
         """Give what `variable_entry` gives without blocking the loop."""
         return await self.aentry(Ref("variable", name, team))
 
+    async def _aread(self, ref: Ref) -> Entry | None:
+        cache = self._cache
+        return await (self._bridge.read(ref) if isinstance(cache, Backend) else cache.aread(ref))
+
     @cached_property
     def _bridge(self) -> Bridge:
+        if self._shared_bridge is not None:
+            return self._shared_bridge()
         from strongroom.asynchronous import Bridge  # noqa: PLC0415 -- asyncio: 20 ms
 
         # More threads than the backends' own together: one slow backend must not take them all.
         threads = max(64, self._chain.capacity + 8)
-        return Bridge(self._cache, threads=threads, patience=self._patience)
+        cache = self._cache
+        assert isinstance(cache, Backend)  # noqa: S101 -- readers come with a bridge
+        return Bridge(cache, threads=threads, patience=self._patience)
 
     def close(self) -> None:
-        """Take no more work of asyncio's."""
-        if "_bridge" in self.__dict__:
+        """Take no more work of asyncio's, where that is its own."""
+        if "_bridge" in self.__dict__ and self._shared_bridge is None:
             self._bridge.close()
 
     # --- references ----------------------------------------------------------------------------------

@@ -7,21 +7,30 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from strongroom.policy import Actor
+    from strongroom.service.access import Access
     from strongroom.service.audit import AuditTrail
     from strongroom.service.backends import Backends
+    from strongroom.service.changes import Changes
+    from strongroom.service.deployments import Deployments
     from strongroom.service.doctor import Doctor
     from strongroom.service.entries import Entries
     from strongroom.service.inventory import Inventory
     from strongroom.service.keys import Keys
     from strongroom.service.lookup import Lookup
+    from strongroom.service.policies import Policies
+    from strongroom.service.reading import Reader
     from strongroom.service.transfer import Transfer
 
 __all__ = ["Parts", "Room"]
+
+_MAX_OTHERS = 4096  # actors remembered; one more and the one remembered longest is forgotten
 
 
 class Parts(Protocol):
     """Makes the nouns of a room, each when it is first asked for: a process that reads loads no writer."""
 
+    def lookup(self, actor: Actor) -> Lookup: ...
+    def reader(self, room: Room) -> Reader: ...
     def entries(self, room: Room) -> Entries: ...
     def inventory(self, room: Room) -> Inventory: ...
     def transfer(self, room: Room) -> Transfer: ...
@@ -29,6 +38,10 @@ class Parts(Protocol):
     def keys(self, room: Room) -> Keys: ...
     def audit(self, room: Room) -> AuditTrail: ...
     def doctor(self, room: Room) -> Doctor: ...
+    def access(self, room: Room) -> Access: ...
+    def policies(self, room: Room) -> Policies: ...
+    def changes(self, room: Room) -> Changes: ...
+    def deployments(self, room: Room) -> Deployments: ...
     def close(self) -> None: ...
 
 
@@ -36,22 +49,61 @@ class Room:
     """
     One deployment, opened by one actor.
 
-    Use it as a context manager, or `close` it.
+    Use it as a context manager, or `close` it; a room that `as_actor` gave closes with the one it came from.
 
     Threads: may be used from several at once; a process that forks opens a new one.
 
     Attributes:
         deployment: its name.
-        actor: who this process acts as.
-        lookup: read.
-        entries, inventory, transfer, backends, keys, audit, doctor: everything else, one noun each.
+        actor: who acts here.
+        entries, inventory, transfer, backends, keys, audit, doctor, access, policies, changes,
+            deployments: one noun each; what reads stands in `lookup`, and `reader` for many at once.
     """
 
-    def __init__(self, *, deployment: str, actor: Actor, lookup: Lookup, parts: Parts) -> None:
+    def __init__(
+        self,
+        *,
+        deployment: str,
+        actor: Actor,
+        lookup: Lookup | None = None,
+        parts: Parts,
+        root: Room | None = None,
+    ) -> None:
         self.deployment = deployment
         self.actor = actor
-        self.lookup = lookup
         self._parts = parts
+        self._root = self if root is None else root
+        self._others: dict[Actor, Room] = {}
+        if lookup is not None:
+            self.lookup = lookup
+
+    def as_actor(self, actor: Actor) -> Room:
+        """
+        Give this room as *actor*, who has been authenticated: the same parts, his decisions and records.
+
+        The same object while he is remembered; making one takes some microseconds.
+        """
+        root = self._root
+        if actor == root.actor:
+            return root
+        others = root._others  # noqa: SLF001 -- the same class
+        found = others.get(actor)
+        if found is None:
+            found = Room(deployment=self.deployment, actor=actor, parts=self._parts, root=root)
+            while len(others) >= _MAX_OTHERS:
+                others.pop(next(iter(others)), None)
+            others[actor] = found
+        return found
+
+    @cached_property
+    def lookup(self) -> Lookup:
+        """Read."""
+        return self._parts.lookup(self.actor)
+
+    @cached_property
+    def reader(self) -> Reader:
+        """Read many at once, beside a loop."""
+        return self._parts.reader(self)
 
     @cached_property
     def entries(self) -> Entries:
@@ -88,9 +140,30 @@ class Room:
         """What is not as it should be."""
         return self._parts.doctor(self)
 
+    @cached_property
+    def access(self) -> Access:
+        """People, tokens, sessions and roles."""
+        return self._parts.access(self)
+
+    @cached_property
+    def policies(self) -> Policies:
+        """Who may do what, and why."""
+        return self._parts.policies(self)
+
+    @cached_property
+    def changes(self) -> Changes:
+        """What changed, and who wants to know."""
+        return self._parts.changes(self)
+
+    @cached_property
+    def deployments(self) -> Deployments:
+        """This deployment, and the others where it may be told."""
+        return self._parts.deployments(self)
+
     def close(self) -> None:
         """Let go of files, connections and threads. Safe to call twice."""
-        self._parts.close()
+        if self._root is self:
+            self._parts.close()
 
     def __enter__(self) -> Room:
         return self

@@ -1,0 +1,372 @@
+"""
+What changed, as it happens: for caches of this process and for whoever follows a deployment.
+
+Rules of this file:
+
+1. The truth is the table `changes` of the store, read by sequence number. A bell (SQLite's
+   `data_version`, looked at four times a second by one watcher a store) only says when to read it.
+2. Each change drops its Ref from the cache of this process first, whoever made it; listeners come after.
+3. Notices name Refs and versions. Each listener is told of those its actor may see listed, and where a
+   number is left out says nothing: what it goes on from is sealed text, not a number.
+4. Where changes were forgotten since (pruned, or an old copy of the store was brought back) one notice
+   says so: read everything again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import secrets
+import threading
+import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from bisect import bisect_right
+from contextlib import contextmanager, suppress
+from functools import partial
+from operator import xor
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from strongroom.errors import StrongroomError
+from strongroom.policy import Action
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from strongroom.asynchronous import Bridge
+    from strongroom.barrier import Barrier, Change
+    from strongroom.model.entry import Metadata
+    from strongroom.model.ref import Ref
+    from strongroom.policy import Actor
+    from strongroom.service.guard import Guard
+
+__all__ = ["Changes", "Feed", "Notice", "Watch"]
+
+_LOOK_SECONDS = 0.25  # between two looks at the bell
+_PAGE = 1000  # changes read from the store at once
+_KEPT = 10_000  # changes kept in memory for listeners that are not far behind
+_KEEP = 100_000  # changes kept in the store; twice as many, and the older half is forgotten
+_PRUNE_SECONDS = 60.0  # between two looks whether there are so many
+_CHECK_SECONDS = 1.0  # between two looks whether a listener may still listen
+_GENERATION_BITS = 32  # of `data_version`: what stands above counts the files put in the store's place
+
+
+class Notice(NamedTuple):
+    """
+    One change, or that some were forgotten.
+
+    Args:
+        id: hand it back to go on after this one; at most 64 characters of base64url.
+        ref: what changed; None where `is_gap`.
+        version: that stands now; None where it was deleted, and where the backend has none.
+        is_gap: changes before this were forgotten: read everything again.
+    """
+
+    id: str
+    ref: Ref | None
+    version: str | None = None
+    is_gap: bool = False
+
+
+class _Dropping(Protocol):
+    """What the feed needs of a cache."""
+
+    def drop(self, *refs: Ref) -> None: ...
+
+    def clear(self) -> None: ...
+
+
+class Feed:
+    """
+    The changes of one deployment, for all who listen in this process.
+
+    Threads: may be used from several threads at once.
+
+    Args:
+        barrier: of the deployment's store.
+        cache: drops what changed.
+
+    Attributes:
+        store: the file of the store, by which a `Watch` is shared.
+    """
+
+    def __init__(self, barrier: Barrier, cache: _Dropping) -> None:
+        self._barrier = barrier
+        self._cache = cache
+        self._turn = threading.Lock()
+        self._bell = barrier.data_version()
+        self._last = barrier.last_sequence()
+        self._kept: list[Change] = []
+        self._floor = self._last  # every later one is in `_kept`
+        self._listeners: set[Callable[[], None]] = set()
+        self.ring: Callable[[], None] = lambda: None
+        self.gaps = 0
+
+    @property
+    def store(self) -> Path:
+        """The file of the store."""
+        return self._barrier.store.path
+
+    @property
+    def last(self) -> int:
+        """The sequence number of the newest change that was seen here."""
+        return self._last
+
+    def poll(self) -> None:
+        """
+        Look at the bell; where it rang, read what changed, drop it from the cache and wake who listens.
+
+        Raises:
+            BackendUnavailableError: the store gave no answer; what changed is read with the next look.
+        """
+        with self._turn:
+            bell = self._barrier.data_version()
+            if bell == self._bell:
+                return
+            is_other_file = bell >> _GENERATION_BITS != self._bell >> _GENERATION_BITS
+            if is_other_file or self._barrier.last_sequence() < self._last:
+                self._start_over()
+            self._read_on()
+            self._bell = bell
+        self._wake()
+
+    def _read_on(self) -> None:
+        while changes := self._barrier.changes(self._last, _PAGE):
+            self._cache.drop(*(change.ref for change in changes))
+            self._kept += changes
+            self._last = changes[-1].sequence
+            if len(self._kept) > 2 * _KEPT:
+                self._floor = self._kept[-_KEPT - 1].sequence
+                del self._kept[:-_KEPT]
+
+    def _start_over(self) -> None:
+        """Another file stands in the place of the store: nothing that was remembered of it counts."""
+        self._cache.clear()
+        self._kept.clear()
+        self.gaps += 1
+        self._last = self._floor = self._barrier.last_sequence()
+
+    def note(self, refs: Sequence[Ref]) -> None:
+        """
+        Leave a line for changes made in backends that keep none, so that other processes hear of them.
+
+        Raises:
+            BackendUnavailableError: the store cannot be written now.
+        """
+        self._barrier.note_changes(refs)
+        self.ring()
+
+    def since(self, after: int, limit: int = _PAGE) -> tuple[list[Change], bool]:
+        """
+        Give up to *limit* changes after the number *after*, and whether some before them were forgotten.
+
+        Raises:
+            BackendUnavailableError: they are not kept here, and the store gave no answer.
+        """
+        with self._turn:
+            if self._floor <= after <= self._last:
+                start = bisect_right(self._kept, after, key=_sequence)
+                return self._kept[start : start + limit], False
+        # Another process may have handed out a number that is not seen here yet.
+        is_gap = after < self._barrier.pruned_to() or after > self._barrier.last_sequence()
+        return ([] if is_gap else self._barrier.changes(after, limit)), is_gap
+
+    def prune(self, keep: int = _KEEP) -> None:
+        """
+        Forget the older half where there are more than twice *keep* changes.
+
+        Raises:
+            BackendUnavailableError: the store cannot be written now.
+        """
+        self._barrier.prune_changes(keep)
+
+    def sealed(self, sequence: int) -> str:
+        """Give *sequence* as text that tells nobody how many changes there were."""
+        key = self._barrier.mac_row("changes-cursor", (self._barrier.deployment,))
+        nonce = secrets.token_bytes(8)
+        body = bytes(map(xor, sequence.to_bytes(8, "big"), _mac(key, b"mask", nonce)))
+        return urlsafe_b64encode(nonce + body + _mac(key, b"tag", nonce + body)).decode()
+
+    def opened(self, cursor: str) -> int | None:
+        """Give the number in a text that `sealed` gave; None where it is not one of this deployment's."""
+        key = self._barrier.mac_row("changes-cursor", (self._barrier.deployment,))
+        try:
+            given = urlsafe_b64decode(cursor.encode("ascii"))
+        except ValueError:
+            return None
+        nonce, body, tag = given[:8], given[8:16], given[16:]
+        if len(given) != _CURSOR_BYTES or not hmac.compare_digest(tag, _mac(key, b"tag", nonce + body)):
+            return None
+        return int.from_bytes(bytes(map(xor, body, _mac(key, b"mask", nonce))), "big")
+
+    @contextmanager
+    def listening(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Call *callback* after every change while the block runs, from the thread that saw it."""
+        self._listeners.add(callback)
+        try:
+            yield
+        finally:
+            self._listeners.discard(callback)
+
+    def _wake(self) -> None:
+        for callback in tuple(self._listeners):
+            callback()
+
+
+class Watch:
+    """
+    Look at the bells of the feeds of one store, four times a second and when it is rung.
+
+    Threads: its own, one a store however many listen; a daemon.
+    """
+
+    def __init__(self, feeds: Sequence[Feed]) -> None:
+        self._feeds = tuple(feeds)
+        self._rung = threading.Event()
+        self._is_ended = False
+        self._thread: threading.Thread | None = None
+        for feed in self._feeds:
+            feed.ring = self._rung.set
+
+    def start(self) -> None:
+        """Begin to look. Safe to call twice."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._look, name="strongroom-changes", daemon=True)
+            self._thread.start()
+
+    def _look(self) -> None:
+        prune_at = time.monotonic() + _PRUNE_SECONDS
+        while not self._is_ended:
+            for feed in self._feeds:
+                # Trouble passes: what changed meanwhile is read with the next look.
+                with suppress(StrongroomError):
+                    feed.poll()
+            if time.monotonic() >= prune_at:
+                prune_at = time.monotonic() + _PRUNE_SECONDS
+                for feed in self._feeds:
+                    with suppress(StrongroomError):
+                        feed.prune()
+            self._rung.wait(_LOOK_SECONDS)
+            self._rung.clear()
+
+    def close(self) -> None:
+        """End the looking and wait for it. Safe to call twice."""
+        self._is_ended = True
+        self._rung.set()
+        if self._thread is not None:
+            self._thread.join()
+
+
+class Changes:
+    """
+    Follow the changes of a deployment as one actor.
+
+    Threads: may be used from several threads and loops at once.
+
+    Args:
+        metadata: gives what is public about a Ref though it was deleted, None where it never was; asked
+            only where policy needs it.
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        guard: Guard,
+        actor: Actor,
+        bridge: Callable[[], Bridge],
+        metadata: Callable[[Ref], Metadata | None],
+    ) -> None:
+        self._feed = feed
+        self._guard = guard
+        self._actor = actor
+        self._bridge = bridge
+        self._metadata = metadata
+
+    def now(self) -> str:
+        """Give what `after` and `follow` go on from to tell only what changes from now on."""
+        return self._guard.act(self._actor, Action.LIST, None, lambda: self._feed.sealed(self._feed.last))
+
+    def after(self, cursor: str, *, limit: int = _PAGE) -> tuple[list[Notice], str]:
+        """
+        Give the changes after *cursor*, oldest first, and what to go on from: of up to *limit*, those
+        that the actor may see. Where there is nothing more to see yet both stand still.
+
+        Raises:
+            AccessDeniedError: the actor may not list anything here.
+            BackendUnavailableError: the store gave no answer.
+        """
+        return self._guard.act(self._actor, Action.LIST, None, lambda: self._page(cursor, limit))
+
+    def _page(self, cursor: str, limit: int) -> tuple[list[Notice], str]:
+        start = self._feed.opened(cursor)
+        notices, last = self._told(-1 if start is None else start, limit)
+        return notices, (notices[-1].id if notices else cursor) if last == start else self._feed.sealed(last)
+
+    async def follow(
+        self, cursor: str | None = None, *, is_alive: Callable[[], bool] | None = None
+    ) -> AsyncIterator[Notice | None]:
+        """
+        Yield each change that the actor may see, as it happens; None each second in which there is none,
+        so that whoever sends it on can look whether anybody is still there.
+
+        Args:
+            cursor: where to go on; None for what changes from now on.
+            is_alive: asked each second and before each notice, beside the loop; False ends it.
+
+        Raises:
+            AccessDeniedError: the actor may not list anything here, or not any more.
+        """
+        run = self._bridge().run
+        rung, loop = asyncio.Event(), asyncio.get_running_loop()
+        start = self._feed.opened(cursor) if cursor is not None else self._feed.last
+        last = -1 if start is None else start
+        with self._feed.listening(partial(_ring, loop, rung)):
+            while True:
+                rung.clear()
+                notices, last = await run(partial(self._alive, last, is_alive))
+                if notices is None:
+                    return
+                for notice in notices:
+                    yield notice
+                if notices:
+                    continue
+                try:
+                    await asyncio.wait_for(rung.wait(), _CHECK_SECONDS)
+                except asyncio.TimeoutError:
+                    yield None
+
+    def _alive(self, last: int, is_alive: Callable[[], bool] | None) -> tuple[list[Notice] | None, int]:
+        if is_alive is not None and not is_alive():
+            return None, last
+        return self._guard.act(self._actor, Action.LIST, None, lambda: self._told(last, _PAGE))
+
+    def _told(self, after: int, limit: int) -> tuple[list[Notice], int]:
+        """Give the visible changes of one page after the number *after*, and the number it ends with."""
+        changes, is_gap = self._feed.since(after, limit)
+        notices: list[Notice] = []
+        if is_gap:
+            changes, after = [], self._feed.last
+            notices.append(Notice(self._feed.sealed(after), None, is_gap=True))
+        sight = self._guard.sight(self._actor)
+        needs_facts = self._guard.needs_facts and not sight.is_whole
+        for change in changes:
+            metadata = self._metadata(change.ref) if needs_facts else None
+            if sight.sees(change.ref, metadata):
+                notices.append(Notice(self._feed.sealed(change.sequence), change.ref, change.version))
+        return notices, changes[-1].sequence if changes else after
+
+
+_CURSOR_BYTES = 24
+
+
+def _mac(key: bytes, purpose: bytes, data: bytes) -> bytes:
+    return hmac.digest(key, purpose + b"\x00" + data, "sha256")[:8]
+
+
+def _sequence(change: Change) -> int:
+    return change.sequence
+
+
+def _ring(loop: asyncio.AbstractEventLoop, rung: asyncio.Event) -> None:
+    with suppress(RuntimeError):  # its loop is closed, and nobody waits
+        loop.call_soon_threadsafe(rung.set)

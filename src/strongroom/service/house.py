@@ -1,0 +1,254 @@
+"""
+A House: every deployment that one process serves, each with its own chain, people, policies and record.
+
+Not for making any of them (`assembly.open_house`) nor for what is done in one (`room.py`).
+
+Rules of this file:
+
+1. Deployments share nothing but the process and perhaps a store's file: no name, count or decision of one
+   is told in another.
+2. What runs on behind them ends with `close`: watchers first, then records of what was still counted.
+3. Changing how the process runs is an act in its first deployment, decided and recorded there.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from strongroom.errors import InvalidInputError, NotFoundError, StrongroomError
+from strongroom.policy import Action
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from strongroom.cache import Cache
+    from strongroom.chain import Chain
+    from strongroom.policy import Actor
+    from strongroom.registry import Registry
+    from strongroom.service.access import Access
+    from strongroom.service.changes import Feed, Watch
+    from strongroom.service.guard import Guard, Recorder
+    from strongroom.service.policies import Policies
+    from strongroom.service.reading import Reading, Uses
+    from strongroom.service.room import Room
+    from strongroom.settings import Settings
+
+__all__ = ["LOG_LEVELS", "Deployment", "House", "Mode"]
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+_TICK_SECONDS = 1.0  # between two looks for windows of uses that ended
+
+
+class Shared(Protocol):
+    """What all actors of a deployment share, made when it is first asked for."""
+
+    @property
+    def all_access(self) -> Access: ...
+
+    @property
+    def all_policies(self) -> Policies: ...
+
+
+class Deployment(NamedTuple):
+    """
+    One deployment as nobody in particular: the parts that all its actors share.
+
+    Args:
+        name: its name.
+        root: its room, as the process itself; ask `room` for anybody else's.
+        registry: the rows of who may.
+        feed: its changes, as they happen.
+    """
+
+    name: str
+    settings: Settings
+    root: Room
+    chain: Chain
+    cache: Cache
+    guard: Guard
+    recorder: Recorder
+    reading: Reading
+    feed: Feed
+    registry: Registry
+    parts: Shared
+
+    @property
+    def access(self) -> Access:
+        """People, tokens and roles as nobody: for what comes before an identity."""
+        return self.parts.all_access
+
+    @property
+    def policies(self) -> Policies:
+        """Policies as nobody: for the one that decides now."""
+        return self.parts.all_policies
+
+    @property
+    def uses(self) -> Uses:
+        """Which uses are on record."""
+        return self.reading.uses
+
+    def room(self, actor: Actor) -> Room:
+        """Give the room as *actor*, who has been authenticated in this deployment."""
+        return self.root.as_actor(actor)
+
+
+class Mode:
+    """
+    How the process runs, changed while it does.
+
+    Threads: may be used from several threads at once.
+
+    Args:
+        log_level: one of `LOG_LEVELS`.
+
+    Attributes:
+        read_only: no entry and nothing of who may is changed for the time being.
+        log_level: what is logged.
+    """
+
+    def __init__(self, *, log_level: str = "info") -> None:
+        self.read_only = False
+        self.log_level = _level(log_level)
+        self._callbacks: list[Callable[[Mode], None]] = []
+        self._lock = threading.Lock()
+
+    def watch(self, callback: Callable[[Mode], None]) -> None:
+        """Call *callback* now and after every change; it must not block or raise."""
+        self._callbacks.append(callback)
+        callback(self)
+
+    def _change(self, *, read_only: bool | None, log_level: str | None) -> None:
+        with self._lock:
+            if read_only is not None:
+                self.read_only = read_only
+            if log_level is not None:
+                self.log_level = log_level
+        for callback in list(self._callbacks):
+            callback(self)
+
+
+class House:
+    """
+    Every deployment of this process.
+
+    Threads: may be used from several threads and loops at once.
+
+    Args:
+        deployments: the first one first.
+        watches: those that tell of changes by other processes.
+        troubles: why deployments of the settings could not be opened, by name.
+
+    Attributes:
+        names: of the deployments that are open, the first one first.
+        first: the name of the one that is meant where none is named.
+        mode: how the process runs.
+        troubles: as given.
+    """
+
+    def __init__(
+        self,
+        deployments: Sequence[Deployment],
+        *,
+        mode: Mode,
+        watches: Sequence[Watch] = (),
+        troubles: Mapping[str, StrongroomError] | None = None,
+    ) -> None:
+        self._deployments = {deployment.name: deployment for deployment in deployments}
+        self.names = tuple(self._deployments)
+        self.first = self.names[0]
+        self.mode = mode
+        self.troubles = dict(troubles or {})
+        self._watches = tuple(watches)
+        self._ended = threading.Event()
+        self._ticker: threading.Thread | None = None
+
+    def deployment(self, name: str | None = None) -> Deployment:
+        """
+        Give one deployment as nobody.
+
+        Raises:
+            NotFoundError: there is none of that name here. Whoever has no identity must not be told.
+        """
+        found = self._deployments.get(self.first if name is None else name)
+        if found is None:
+            raise NotFoundError("there is no such deployment here")
+        return found
+
+    def room(self, deployment: str | None, actor: Actor) -> Room:
+        """
+        Give the room of *deployment* (None: the first) as *actor*, who has been authenticated in it.
+
+        Raises:
+            NotFoundError: as `deployment`.
+        """
+        return self.deployment(deployment).root.as_actor(actor)
+
+    def set_mode(
+        self, actor: Actor, *, read_only: bool | None = None, log_level: str | None = None, reason: str = ""
+    ) -> Mode:
+        """
+        Change how the process runs, as an administrator of its first deployment; None leaves as it is.
+
+        Raises:
+            InvalidInputError: there is no such log level.
+            AccessDeniedError: *actor* does not administer the first deployment.
+            NotRecordedError: the change cannot be recorded; nothing was changed.
+        """
+        level = None if log_level is None else _level(log_level)
+        said = [f"read_only={str(read_only).lower()}"] if read_only is not None else []
+        said += [f"log_level={level}"] if level is not None else []
+        why = " ".join(["mode", *said]) + (f": {reason}" if reason else "")
+        guard = self.deployment().guard
+        # Read-only mode must be possible to end.
+        guard.administer(actor, lambda: self.mode._change(read_only=read_only, log_level=level), reason=why)  # noqa: SLF001 -- only here
+        return self.mode
+
+    def may_set_mode(self, actor: Actor) -> bool:
+        """Tell whether *actor*, of the first deployment, might change the mode."""
+        return self.deployment().guard.can(actor, Action.ADMINISTER, None).is_allowed
+
+    # --- what runs on behind -----------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to watch for changes by other processes, and to record windows that ended."""
+        for watch in self._watches:
+            watch.start()
+        if self._ticker is None:
+            self._ticker = threading.Thread(target=self._tick, name="strongroom-uses", daemon=True)
+            self._ticker.start()
+
+    def _tick(self) -> None:
+        while not self._ended.wait(_TICK_SECONDS):
+            self._close_windows(is_last=False)
+
+    def _close_windows(self, *, is_last: bool) -> None:
+        for deployment in self._deployments.values():
+            # A count that cannot be recorded now is one that its first use already stands for.
+            with suppress(StrongroomError):
+                deployment.reading.close_windows(is_last=is_last)
+
+    def close(self) -> None:
+        """Let go of everything; what was counted is recorded before. Safe to call twice."""
+        self._ended.set()
+        for watch in self._watches:
+            watch.close()
+        if self._ticker is not None:
+            self._ticker.join()
+        self._close_windows(is_last=True)
+        for deployment in self._deployments.values():
+            deployment.registry.close()
+            deployment.root.close()
+
+    def __enter__(self) -> House:
+        return self
+
+    def __exit__(self, *_details: object) -> None:
+        self.close()
+
+
+def _level(name: str) -> str:
+    if name not in LOG_LEVELS:
+        raise InvalidInputError("there is no such log level", hint=f"one of {', '.join(LOG_LEVELS)}")
+    return name

@@ -1,0 +1,509 @@
+"""
+Reads of many actors through one cache: decide, look, record the use, hand the value out.
+
+Not for the library, where one owner reads and each *fill* is recorded (`guard.Guarded`).
+
+Rules of this file:
+
+1. Nothing is looked up before it is allowed, unless policy asks for what is public about the entry; then
+   a denial costs and says the same whether there is one or not.
+2. A value leaves once its use is on record: the first of a window is recorded before, repeats inside the
+   window are counted. A batch hands all its uses over at once.
+3. A reader remembers of an entry that everything is at hand: decided by the policy that still decides,
+   still the entry in the cache, its window still open. One of these gone, all of it is done anew.
+4. An entry with references is never at hand: each reference is a decision and a record of its own.
+5. `Reader.peek` neither waits nor asks anybody; everything else may, and `aread_many` does its waiting
+   beside the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast, runtime_checkable
+
+from strongroom.cache import UNKNOWN, boot_seconds
+from strongroom.chain import outcome_of
+from strongroom.errors import AccessDeniedError, MalformedEntryError, StrongroomError, TamperedError
+from strongroom.policy import Action
+from strongroom.service.guard import event_of, facts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from strongroom.asynchronous import Bridge
+    from strongroom.audit import Event
+    from strongroom.cache import Cache
+    from strongroom.model.connection import Dialect
+    from strongroom.model.entry import Entry
+    from strongroom.model.explanation import Remembered
+    from strongroom.model.ref import Kind, Ref
+    from strongroom.policy import Actor, Decision, Facts, Policy
+    from strongroom.service.guard import Guard
+
+    Key = tuple[Kind, str, str | None]
+    AtHand = tuple[Entry, Policy, float, Callable[[], object]]
+
+__all__ = ["Answer", "AsyncRecorder", "EachUse", "Reader", "Reading", "Use", "Uses", "Window"]
+
+_MAX_READERS = 4096  # actors remembered; one more and the one remembered longest is forgotten
+_MAX_AT_HAND = 10_000  # entries a reader remembers; beyond that all are asked anew
+_DECISIONS_A_TURN = 16  # then a batch lets the loop do something else: a first decision costs about 75 µs
+_LANES = 16  # threads that look for what one batch misses, where the chain leaves this machine
+
+
+class Use(NamedTuple):
+    """
+    One use of one entry, or one refusal of it.
+
+    Args:
+        ref: what was asked for.
+        outcome: found, absent, denied, unavailable, invalid.
+        decision: what *policy* said.
+        answer: the entry, or None.
+        error: why there is none, where it is not simply absent.
+    """
+
+    actor: Actor
+    ref: Ref
+    outcome: str
+    decision: Decision
+    policy: Policy
+    answer: Entry | None = None
+    error: StrongroomError | None = None
+
+    @property
+    def event(self) -> Event:
+        """What is recorded of it alone."""
+        reason = ""
+        if not self.decision.is_allowed:
+            reason = self.decision.reason
+        elif self.error is not None:
+            reason = self.error.code
+        answer = self.answer or self.error
+        return event_of(self.actor, Action.READ, self.ref, self.outcome, reason=reason, answer=answer)
+
+
+class Window(Protocol):
+    """
+    The open window of a use: its first is on record, and repeats are only counted.
+
+    Attributes:
+        until: when it ends, in seconds of the timer of its `Uses`.
+        repeat: counts one more; atomic, takes no lock, waits for nothing.
+    """
+
+    until: float
+    repeat: Callable[[], object]
+
+
+class Uses(Protocol):
+    """
+    Remembers which uses are on record.
+
+    A use is (actor with its run, Ref, outcome, version, deciding policies). Refusals by policy have no
+    window: each is recorded.
+
+    Threads: may be used from several threads at once.
+    """
+
+    @property
+    def timer(self) -> Callable[[], float]:
+        """Seconds that only go up, the same that `Window.until` is told in."""
+        ...
+
+    def window(self, use: Use) -> Window | None:
+        """Give the open window of *use*, without counting it; None where it must be recorded first."""
+        ...
+
+    def to_record(self, uses: Sequence[Use]) -> Sequence[Event]:
+        """Give what records the *uses* of one request: an event each, or one that names them all."""
+        ...
+
+    def open(self, use: Use) -> Window | None:
+        """Open the window of *use*, whose record is durable; None where every use is to be recorded."""
+        ...
+
+    def due(self, *, is_last: bool = False) -> Sequence[Event]:
+        """Give the closing records, with their counts, of windows that ended since; or of all of them."""
+        ...
+
+
+class EachUse:
+    """Uses without windows: every one is recorded before its value leaves."""
+
+    timer: Callable[[], float] = staticmethod(boot_seconds)
+
+    def window(self, use: Use) -> Window | None:  # noqa: ARG002 -- the promise of Uses
+        """There is none."""
+        return None
+
+    def to_record(self, uses: Sequence[Use]) -> Sequence[Event]:
+        """An event each."""
+        return [use.event for use in uses]
+
+    def open(self, use: Use) -> Window | None:  # noqa: ARG002 -- as above
+        """None is opened."""
+        return None
+
+    def due(self, *, is_last: bool = False) -> Sequence[Event]:  # noqa: ARG002 -- as above
+        """There is none."""
+        return ()
+
+
+@runtime_checkable
+class AsyncRecorder(Protocol):
+    """A recorder that can be awaited on a loop without a thread."""
+
+    def aappend(self, *events: Event) -> Awaitable[None]:
+        """Do what `append` does; the awaitable ends when the records are durable."""
+        ...
+
+
+class Answer(NamedTuple):
+    """What became of one Ref of a batch: an entry with its references resolved, nothing, or why not."""
+
+    ref: Ref
+    entry: Entry | None = None
+    error: StrongroomError | None = None
+
+    @property
+    def outcome(self) -> str:
+        """Give one of found, absent, denied, unavailable, invalid."""
+        if self.error is not None:
+            return outcome_of(self.error).value
+        return "absent" if self.entry is None else "found"
+
+
+class Reading:
+    """
+    The reads of one deployment, for all its actors.
+
+    Args:
+        cache: of the chain as such: nobody is asked between them.
+        guard: whose policy decides, and whose recorder records.
+        bridge: for what must be waited for beside a loop.
+        uses: which uses are on record.
+        facts: as of `Guard`.
+
+    Threads: may be used from several threads and loops at once.
+
+    Attributes:
+        cache, uses: as given.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        guard: Guard,
+        bridge: Callable[[], Bridge],
+        *,
+        uses: Uses | None = None,
+        facts: Callable[[Ref], Facts | None] | None = None,
+        dialect: Dialect = "core",
+    ) -> None:
+        self.cache = cache
+        self.guard = guard
+        self.bridge = bridge
+        self.uses: Uses = uses or EachUse()
+        self.facts = facts or (lambda _ref: None)
+        self.dialect = dialect
+        self._readers: dict[Actor, Reader] = {}
+
+    def reader(self, actor: Actor) -> Reader:
+        """Give the reader of *actor*, the same one each time while it is remembered."""
+        found = self._readers.get(actor)
+        if found is None:
+            found = Reader(self, actor)
+            while len(self._readers) >= _MAX_READERS:
+                self._readers.pop(next(iter(self._readers)), None)
+            self._readers[actor] = found
+        return found
+
+    def begin(self, actor: Actor, key: Key) -> Entry | None:
+        """Give the entry of *key* where everything is at hand for *actor*; None: `Reader.aread_many` it."""
+        return self.reader(actor).peek(key)
+
+    def close_windows(self, *, is_last: bool = False) -> None:
+        """
+        Record the counts of windows that ended; *is_last*: of all.
+
+        Raises:
+            NotRecordedError: they cannot be recorded now.
+        """
+        if due := self.uses.due(is_last=is_last):
+            self.guard.recorder.append(*due)
+
+
+class Reader:
+    """
+    The reads of one actor; stands where a cache stands, in front of the one that all share.
+
+    Attributes:
+        actor: who reads.
+        peek: gives the entry of a key (kind, name, team) where everything is at hand (rule 3), counting
+            the use; None says nothing. About a microsecond, on any thread or loop.
+    """
+
+    def __init__(self, reading: Reading, actor: Actor) -> None:
+        self.actor = actor
+        self._reading = reading
+        self._cache = reading.cache
+        self._guard = reading.guard
+        self._uses = reading.uses
+        self._at_hand: dict[Key, AtHand] = {}
+        self.peek = _peeking(self._at_hand, reading.cache.peek, reading.guard.current, reading.uses.timer)
+
+    # --- as a cache does ---------------------------------------------------------------------------
+
+    def read(self, ref: Ref) -> Entry | None:
+        """
+        Give the entry of *ref* with its references unresolved, None where it is nowhere; waits.
+
+        Raises:
+            AccessDeniedError: policy or a backend says no.
+            NotRecordedError: the use cannot be recorded.
+            As `Cache.read`.
+        """
+        entry = self.peek(ref)
+        return entry if entry is not None else self._given(ref, anew=False)
+
+    def refresh(self, ref: Ref) -> Entry | None:
+        """Give what `read` gives, asked anew."""
+        return self._given(ref, anew=True)
+
+    def remembered(self, ref: Ref) -> Remembered | None:
+        """Tell what the shared cache holds, for an explanation: whoever is told must be allowed to."""
+        return self._cache.remembered(ref)
+
+    def _given(self, ref: Ref, *, anew: bool) -> Entry | None:
+        use = self._use(ref, anew=anew)
+        if first := self._first([use]):
+            self._guard.recorder.append(*self._uses.to_record(first))
+            self._keep(first)
+        return _unless_refused(use)
+
+    # --- on a loop ---------------------------------------------------------------------------------
+
+    async def aread(self, ref: Ref) -> Entry | None:
+        """Give what `read` gives without blocking the loop."""
+        entry = self.peek(ref)
+        if entry is not None:
+            return entry
+        (use,) = await self._auses([ref])
+        return _unless_refused(use)
+
+    async def aread_many(self, refs: Sequence[Ref]) -> list[Answer]:
+        """
+        Read many for one request, references resolved; each has its own outcome, and all that must be
+        recorded is, before any of it is given.
+
+        Raises:
+            NotRecordedError: the uses cannot be recorded; nothing is given.
+        """
+        answers: list[Answer | None] = [None] * len(refs)
+        rest: list[int] = []
+        for index, ref in enumerate(refs):
+            entry = self.peek(ref)
+            if entry is None:
+                rest.append(index)
+            else:
+                answers[index] = Answer(ref, entry)
+        if rest:
+            uses = await self._auses([refs[index] for index in rest])
+            for index, use in zip(rest, uses, strict=True):
+                answers[index] = await self._answered(use)
+        return [answer for answer in answers if answer is not None]
+
+    async def _answered(self, use: Use) -> Answer:
+        entry = use.answer
+        if entry is None or not entry.metadata.references:
+            return Answer(use.ref, entry, _refusal(use))
+        try:
+            return Answer(use.ref, await self._reading.bridge().run(lambda: self.resolved(entry)))
+        except StrongroomError as error:
+            return Answer(use.ref, error=error)
+
+    async def _auses(self, refs: Sequence[Ref]) -> list[Use]:
+        uses, missing = await self._decided(refs)
+        if missing:
+            for index, use in await self._looked(refs, missing):
+                uses[index] = use
+        found = [use for use in uses if use is not None]
+        if first := self._first(found):
+            await self._record(self._uses.to_record(first))
+            self._keep(first)
+        return found
+
+    async def _decided(self, refs: Sequence[Ref]) -> tuple[list[Use | None], list[int]]:
+        """Decide and answer from memory what can be; give the places of the others beside."""
+        uses: list[Use | None] = []
+        missing: list[int] = []
+        for index, ref in enumerate(refs):
+            if index and index % _DECISIONS_A_TURN == 0:
+                await asyncio.sleep(0)
+            use = self._quick(ref)
+            if use is None:
+                missing.append(index)
+            uses.append(use)
+        return uses, missing
+
+    async def _looked(self, refs: Sequence[Ref], missing: Sequence[int]) -> list[tuple[int, Use]]:
+        lanes = 1 if self._cache.is_local else min(_LANES, len(missing))
+        run = self._reading.bridge().run
+        found = await asyncio.gather(
+            *(run(partial(self._uses_of, refs, missing[lane::lanes])) for lane in range(lanes)),
+            return_exceptions=True,
+        )
+        told: list[tuple[int, Use]] = []
+        for lane, uses in enumerate(found):
+            if isinstance(uses, StrongroomError):
+                # The lane itself had no thread or no time: none of its Refs was answered.
+                told += [(index, self._failed(refs[index], uses)) for index in missing[lane::lanes]]
+            elif isinstance(uses, BaseException):
+                raise uses
+            else:
+                told += uses
+        return told
+
+    async def _record(self, events: Sequence[Event]) -> None:
+        recorder = self._guard.recorder
+        if isinstance(recorder, AsyncRecorder):
+            await recorder.aappend(*events)
+        else:
+            await self._reading.bridge().run(lambda: recorder.append(*events))
+
+    # --- one use -----------------------------------------------------------------------------------
+
+    def resolved(self, entry: Entry) -> Entry:
+        """Give *entry* with its references resolved for this actor. Raises as `Lookup.resolved`."""
+        from strongroom.model import template  # noqa: PLC0415 -- references are off by default
+
+        return template.resolve(entry, self.read, dialect=self._reading.dialect)
+
+    def _quick(self, ref: Ref) -> Use | None:
+        """Decide and answer *ref* without waiting, or None where somebody must be asked."""
+        policy = self._guard.current()
+        if policy.needs_facts:
+            answer = self._cache.recall(ref)
+            return None if answer is UNKNOWN else self._judged(policy, ref, cast("Entry | None", answer))
+        decision = policy.decide(self.actor, Action.READ, ref)
+        if not decision.is_allowed:
+            return Use(self.actor, ref, "denied", decision, policy)
+        answer = self._cache.recall(ref)
+        if answer is UNKNOWN:
+            return None
+        return _told(self.actor, ref, decision, policy, cast("Entry | None", answer))
+
+    def _use(self, ref: Ref, *, anew: bool = False) -> Use:
+        """Decide and answer *ref*, asking and waiting where need be. What is refused is told, not raised."""
+        policy = self._guard.current()
+        if policy.needs_facts:
+            return self._judged(policy, ref, *self._ask(ref, anew=anew))
+        decision = policy.decide(self.actor, Action.READ, ref)
+        if not decision.is_allowed:
+            return Use(self.actor, ref, "denied", decision, policy)
+        return _told(self.actor, ref, decision, policy, *self._ask(ref, anew=anew))
+
+    def _judged(
+        self, policy: Policy, ref: Ref, entry: Entry | None, error: StrongroomError | None = None
+    ) -> Use:
+        """Decide knowing what is public about what was found; the same is done where nothing was."""
+        facts = self._facts(ref, error) if entry is None else facts_of(entry.metadata)
+        decision = policy.decide(self.actor, Action.READ, ref, facts)
+        if not decision.is_allowed:
+            return Use(self.actor, ref, "denied", decision, policy)
+        return _told(self.actor, ref, decision, policy, entry, error)
+
+    def _ask(self, ref: Ref, *, anew: bool) -> tuple[Entry | None, StrongroomError | None]:
+        try:
+            return (self._cache.refresh(ref) if anew else self._cache.read(ref)), None
+        except StrongroomError as error:
+            return None, error
+
+    def _facts(self, ref: Ref, error: StrongroomError | None) -> Facts | None:
+        # It is there and cannot be read: what is public about it may be known all the same.
+        return self._reading.facts(ref) if isinstance(error, (MalformedEntryError, TamperedError)) else None
+
+    def _failed(self, ref: Ref, error: StrongroomError) -> Use:
+        return self._judged(self._guard.current(), ref, None, error)
+
+    def _uses_of(self, refs: Sequence[Ref], places: Sequence[int]) -> list[tuple[int, Use]]:
+        return [(place, self._use(refs[place])) for place in places]
+
+    # --- what is on record -------------------------------------------------------------------------
+
+    def _first(self, uses: Sequence[Use]) -> list[Use]:
+        """Give those of *uses* that must be recorded; count the others."""
+        first: list[Use] = []
+        for use in uses:
+            window = self._uses.window(use) if use.decision.is_allowed else None
+            if window is None:
+                first.append(use)
+            else:
+                window.repeat()
+                self._hold(use, window)
+        return first
+
+    def _keep(self, first: Sequence[Use]) -> None:
+        """Open the windows of uses that are on record now."""
+        for use in first:
+            if use.decision.is_allowed:
+                window = self._uses.open(use)
+                if window is not None:
+                    self._hold(use, window)
+
+    def _hold(self, use: Use, window: Window) -> None:
+        entry = use.answer
+        if entry is None or entry.metadata.references or entry.is_stale:
+            return
+        if len(self._at_hand) >= _MAX_AT_HAND:
+            self._at_hand.clear()
+        self._at_hand[use.ref] = (entry, use.policy, window.until, window.repeat)
+
+
+def _peeking(
+    at_hand: dict[Key, AtHand],
+    remembered: Callable[[Key], Entry | None],
+    current: Callable[[], Policy],
+    timer: Callable[[], float],
+) -> Callable[[Key], Entry | None]:
+    # A closure, not a method: every warm read of a server ends here.
+    def peek(key: Key) -> Entry | None:
+        try:
+            entry, policy, until, repeat = at_hand[key]
+        except KeyError:
+            return None
+        if policy is current() and timer() < until and remembered(key) is entry:
+            repeat()
+            return entry
+        at_hand.pop(key, None)  # no secret is kept here longer than elsewhere
+        return None
+
+    return peek
+
+
+def _told(
+    actor: Actor,
+    ref: Ref,
+    decision: Decision,
+    policy: Policy,
+    answer: Entry | None,
+    error: StrongroomError | None = None,
+) -> Use:
+    if error is not None:
+        return Use(actor, ref, outcome_of(error).value, decision, policy, None, error)
+    return Use(actor, ref, "absent" if answer is None else "found", decision, policy, answer)
+
+
+def _refusal(use: Use) -> StrongroomError | None:
+    if use.decision.is_allowed:
+        return use.error
+    return AccessDeniedError(f"{use.actor.id} may not read {use.ref}", reason=use.decision.reason)
+
+
+def _unless_refused(use: Use) -> Entry | None:
+    refusal = _refusal(use)
+    if refusal is not None:
+        raise refusal
+    return use.answer
