@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from strongroom import wire
 from strongroom.server.examples import EXAMPLES
 from strongroom.wire.shape import Failure
 
@@ -102,7 +103,7 @@ def document(endpoints: tuple[Endpoint, ...], *, version: str, prefix: str = "/v
     ordered = sorted(types, key=lambda one: one.__name__)
     shapes, components = msgspec.json.schema_components(ordered, ref_template=_REFS)
     refs = dict(zip(ordered, shapes, strict=True))
-    described = {name: _described(schema) for name, schema in components.items()}
+    described = {name: _described(schema, _classes().get(name)) for name, schema in components.items()}
     queries = {one for endpoint in endpoints if (one := endpoint.asks) is not None}
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
@@ -152,9 +153,7 @@ def _operation(
         "tags": [endpoint.tag],
         "responses": _responses(endpoint, refs),
     }
-    about = inspect.getdoc(endpoint.handler)
-    if about:
-        operation["description"] = about
+    operation["description"] = inspect.getdoc(endpoint.handler) or f"{endpoint.summary}."
     parameters = [*_path_parameters(endpoint), *_query(endpoint, components), *_headers(endpoint)]
     if parameters:
         operation["parameters"] = parameters
@@ -233,8 +232,11 @@ def _response(status: int, endpoint: Endpoint, refs: Mapping[type, dict[str, Any
     answer: dict[str, Any] = {"description": STATUSES[status]}
     if endpoint.stream:
         kinds = _STREAMS[endpoint.path]
+        # No version of OpenAPI before 3.2 can say what one item of a stream is.
+        item = {} if endpoint.gives is None else {"x-item": refs[endpoint.gives]}
         answer["content"] = {
-            kind: {"schema": {"type": "string"}, "example": example} for kind, example in kinds.items()
+            kind: {"schema": {"type": "string"}, "example": example, **item}
+            for kind, example in kinds.items()
         }
     elif endpoint.gives is not None:
         content = {"schema": refs[endpoint.gives], "example": EXAMPLES[endpoint.gives]}
@@ -274,9 +276,17 @@ def _failure(status: int) -> dict[str, Any]:
 # --- descriptions ------------------------------------------------------------------------------------
 
 
-def _described(schema: dict[str, Any]) -> dict[str, Any]:
-    """Give *schema* with what its docstring says of each member said there."""
+@lru_cache(maxsize=1)
+def _classes() -> Mapping[str, type]:
+    return {name: found for name, found in vars(wire).items() if isinstance(found, type)}
+
+
+def _described(schema: dict[str, Any], shape: type | None) -> dict[str, Any]:
+    """Give *schema* with what the docstrings of *shape*, and of what it is made of, say of each member."""
     about, members = _parted(schema.get("description", ""))
+    for above in shape.__mro__[1:] if shape is not None else ():
+        inherited = _parted(inspect.cleandoc(above.__doc__ or ""))[1]
+        members = inherited | members
     described = {**schema, "description": about}
     if "properties" in schema:
         described["properties"] = {

@@ -158,6 +158,7 @@ class EntryQuery(PageQuery, kw_only=True):
         backend: only what these backends hold, hidden by another or not.
         is_deleted: the softly deleted ones instead of those that stand.
         sort: by what; names of equal rank come in order of their own.
+        order: up or down.
     """
 
     kind: Kind | None = None
@@ -231,6 +232,9 @@ class InventoryQuery(PageQuery, kw_only=True):
     Which lines of the inventory.
 
     Args:
+        kind: only of this kind.
+        team: exactly this team's entries; unsaid, the global ones.
+        prefix: only names that begin so.
         state: only entries in one of these states.
         backend: only what these backends hold.
         only_problems: only entries with which something is known to be wrong.
@@ -437,6 +441,8 @@ class DiffQuery(Asked, kw_only=True):
     Args:
         from_: the older version.
         to: the newer one; unsaid, the one that stands.
+        team: whose; unsaid, the global one.
+        at: the backend to ask instead of the first that knows it.
     """
 
     from_: str = field(name="from")

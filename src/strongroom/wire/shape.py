@@ -7,7 +7,7 @@ Rules of this package:
    that an older client understands a newer server.
 2. Times are RFC 3339 in UTC, spans are seconds, both named by their unit or ending in `_at`.
 3. Limits of size stand in the schema and are enforced by the handlers, which name the limit (413).
-4. Members that are secrets are named in `SECRET_MEMBERS`; no other member ever holds one.
+4. Members of answers that may hold a secret are named in `SECRET_MEMBERS`; no other ever holds one.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ MAX_BATCH: Final = 1000  # Refs in one question
 MAX_PAGE: Final = 1000  # rows in one page
 MAX_COMMENT_CHARACTERS: Final = 500  # as long as the audit record keeps a reason
 
-SECRET_MEMBERS: Final = frozenset({"value", "connection", "password", "token", "code"})
+SECRET_MEMBERS: Final = frozenset({"value", "connection", "password", "token"})
 
 
 PageLimit = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
