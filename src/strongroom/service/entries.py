@@ -12,7 +12,6 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from strongroom import catalog
 from strongroom.backend import Listable, Versioned, Writable
 from strongroom.errors import (
     InvalidInputError,
@@ -28,7 +27,11 @@ from strongroom.model.entry import MAX_VALUE_BYTES, MUST_BE_ABSENT, Draft, Entry
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.policy import Action
+from strongroom.service.difference import Diff, compare
+from strongroom.service.guard import facts_of
+from strongroom.service.known import metadata_at
 from strongroom.service.lookup import parse_stored
+from strongroom.service.showing import HIDDEN, merge_hidden, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,20 +41,16 @@ if TYPE_CHECKING:
     from strongroom.chain import Chain, Link
     from strongroom.model.connection import Dialect
     from strongroom.model.ref import Kind
-    from strongroom.policy import Actor
+    from strongroom.policy import Actor, Facts
     from strongroom.service.guard import Guard
     from strongroom.service.inventory import Inventory, Row
     from strongroom.service.lookup import Lookup
 
-__all__ = ["HIDDEN", "Change", "Described", "Entries", "Written", "merge_hidden", "shown"]
+__all__ = ["HIDDEN", "Change", "Described", "Diff", "Entries", "Written", "merge_hidden", "shown"]
 
 T = TypeVar("T")
 
 _PLAIN = Metadata()
-
-HIDDEN = "***"
-"""Stands for a secret that is not shown; left as it is in a form, it means unchanged."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Described:
@@ -91,13 +90,14 @@ class Change:
     One entry to write.
 
     Args:
-        secret: a variable's text, or a connection in an Airflow form (JSON or URI).
+        secret: a variable's text, or a connection in an Airflow form (JSON or URI); None keeps the one that
+            stands where this is written, and then a change made meanwhile is a conflict.
         metadata: None keeps what stands, and then a change made meanwhile is a conflict.
         expected_version: write only over this version; `MUST_BE_ABSENT`: only if there is nothing.
     """
 
     ref: Ref
-    secret: Secret[str]
+    secret: Secret[str] | None
     metadata: Metadata | None = None
     expected_version: str | None = None
 
@@ -117,6 +117,7 @@ class Entries:
     Args:
         has_store: whether there is a store of ours; without one a refused write names the command
             that makes it.
+        on_change: told of a backend and the Refs that were changed in it, or may have been; must not raise.
 
     Threads: may be used from several threads at once.
     """
@@ -133,7 +134,9 @@ class Entries:
         clock: Callable[[], datetime],
         dialect: Dialect = "core",
         has_store: bool = True,
+        on_change: Callable[[Backend, Sequence[Ref]], None] | None = None,
     ) -> None:
+        self._on_change = on_change or (lambda _place, _refs: None)
         self._lookup = lookup
         self._inventory = inventory
         self._cache = cache
@@ -239,7 +242,32 @@ class Entries:
             NotFoundError: it was never held.
             ReadOnlyError: no backend here keeps versions.
         """
-        return self._guard.act(self._actor, Action.DESCRIBE, ref, lambda: self._versioned(ref, at)[1])
+        work = lambda: self._versioned(ref, at)[1]  # noqa: E731 -- one line, called once
+        return self._guard.act(self._actor, Action.DESCRIBE, ref, work, plan=partial(self._touched, ref, at))
+
+    def diff(self, ref: Ref, from_: str, to: str, *, at: str | None = None) -> Diff:
+        """
+        Tell in what two versions of *ref* differ, never what stands in either.
+
+        Args:
+            ref: which entry; a deleted one has its versions still.
+            from_: one version.
+            to: the other.
+            at: name of the backend to ask instead of the first that knows versions of it.
+
+        Raises:
+            NotFoundError: it was never held, or there is no such version.
+            ReadOnlyError: no backend here keeps versions.
+        """
+
+        def work() -> Diff:
+            link, _ = self._versioned(ref, at)
+            read = partial(self._chain.ask, link)
+            old = read(lambda: _as_versioned(link).read_version(ref, from_))
+            new = read(lambda: _as_versioned(link).read_version(ref, to))
+            return compare(old, new, self._dialect)
+
+        return self._guard.act(self._actor, Action.DESCRIBE, ref, work, plan=partial(self._touched, ref, at))
 
     # --- writing -----------------------------------------------------------------------------------
 
@@ -276,15 +304,42 @@ class Entries:
         refs = [change.ref for change in changes]
         for change in changes:
             _check_text(change)
+        needs_facts = self._guard.needs_facts
+        planned: list[tuple[Backend, Draft]] = []
+
         # Everything that can be refused is, before a change is recorded as begun.
-        planned = self._guard.act_many(
-            self._actor,
-            Action.DESCRIBE,
-            refs,
-            lambda: [self._plan(change, comment, to=to, force=force) for change in changes],
+        def plan() -> list[tuple[Ref, Facts | None]]:
+            touched: list[tuple[Ref, Facts | None]] = []
+            for change in changes:
+                place, draft, stood = self._plan(change, comment, to=to, force=force)
+                planned.append((place, draft))
+                touched.append((change.ref, facts_of(draft.metadata)))
+                if stood is not None:
+                    touched.append((change.ref, facts_of(stood)))
+            return touched
+
+        return list(
+            self._guard.act_many(
+                self._actor,
+                Action.WRITE,
+                refs,
+                lambda: self._write(planned),
+                reason=comment,
+                plan=plan,
+                otherwise=[self._facts_to_be(change) for change in changes] if needs_facts else (),
+            )
         )
-        work = partial(self._write, planned)
-        return list(self._guard.act_many(self._actor, Action.WRITE, refs, work, reason=comment))
+
+    def _facts_to_be(self, change: Change) -> Facts:
+        """Give what would be public about an entry that is not there yet, as far as it can be told now."""
+        facts = facts_of(change.metadata or _PLAIN)
+        if change.ref.kind != "connection":
+            return facts
+        try:
+            conn_type = Connection.parse(change.secret.reveal(), self._dialect).conn_type
+        except InvalidInputError:
+            return facts  # told once writing is allowed at all
+        return facts._replace(conn_type=conn_type)
 
     def refusals(
         self, refs: Sequence[Ref], *, to: str | None = None, force: bool = False
@@ -308,13 +363,20 @@ class Entries:
         work = lambda: [refusal(ref) for ref in refs]  # noqa: E731 -- one line, called once
         return list(self._guard.act_many(self._actor, Action.DESCRIBE, refs, work))
 
-    def _plan(self, change: Change, comment: str, *, to: str | None, force: bool) -> tuple[Backend, Draft]:
+    def _plan(
+        self, change: Change, comment: str, *, to: str | None, force: bool
+    ) -> tuple[Backend, Draft, Metadata | None]:
+        """Give where *change* goes, how, and what is public about what stands there, where that counts."""
         place = self._place(change.ref, to=to, force=force)
         metadata, expected = change.metadata, change.expected_version
-        if metadata is None:
-            metadata, read = self._standing(place, change.ref)
-            # What stood may have changed meanwhile: then it is a conflict, never a mixed row.
+        stood: Metadata | None = None
+        if metadata is None or self._guard.needs_facts:
+            stood, read = self._standing(place, change.ref)
+            # What stood may have changed meanwhile: then it is a conflict, never a mixed row, nor one
+            # that was decided on what stood before.
             expected = read if expected is None else expected
+        if metadata is None:
+            metadata = (stood or _PLAIN).renewed(self._clock())
         draft = Draft(
             ref=change.ref,
             secret=change.secret,
@@ -323,7 +385,7 @@ class Entries:
             author=self._actor.id,
             comment=comment,
         )
-        return place, self._checked(draft, place)
+        return place, self._checked(draft, place), stood
 
     def _checked(self, draft: Draft, place: Backend) -> Draft:
         """Refuse a value that could not be read back; note the type of a connection beside it."""
@@ -364,15 +426,23 @@ class Entries:
         is_placeless = isinstance(error, ReadOnlyError) and not error.hint
         return is_placeless and not self._has_store and to is None
 
-    def _standing(self, place: Backend, ref: Ref) -> tuple[Metadata, str | None]:
+    def _standing(self, place: Backend, ref: Ref) -> tuple[Metadata | None, str | None]:
         """Give the metadata that stands at *place*, and the version to expect there (None: any)."""
         try:
             entry = self._chain.ask(self._link(place.name), lambda: place.read(ref))
         except MalformedEntryError:
-            return Metadata(), None  # the write mends it
+            return None, None  # the write mends it
         if entry is not None:
-            return entry.metadata.renewed(self._clock()), entry.version
-        return Metadata(), MUST_BE_ABSENT if isinstance(place, Versioned) else None
+            return entry.metadata, entry.version
+        return None, MUST_BE_ABSENT if isinstance(place, Versioned) else None
+
+    def _touched(self, ref: Ref, at: str | None) -> list[Facts | None]:
+        """Give what is public about *ref* in each backend that holds or held it, where that counts."""
+        if not self._guard.needs_facts:
+            return []
+        links = [self._link(at)] if at else [link for link in self._chain.links if link.why_not(ref) is None]
+        found = (metadata_at(self._chain, link, ref) for link in links)
+        return [facts_of(metadata) for metadata in found if metadata is not None]
 
     def _write(self, planned: Sequence[tuple[Backend, Draft]]) -> list[Written]:
         """Write one batch to each backend; the answers come in the order of the plan."""
@@ -382,17 +452,22 @@ class Entries:
         written: dict[int, Written] = {}
         for name, indices in batches.items():
             drafts = [planned[index][1] for index in indices]
-            versions = self._at(planned[indices[0]][0], partial(_write_all, drafts=drafts))
+            refs = [draft.ref for draft in drafts]
+            versions = self._at(planned[indices[0]][0], refs, partial(_write_all, drafts=drafts))
             for index, version in zip(indices, versions, strict=True):
                 written[index] = Written(name, version)
         return [written[index] for index in range(len(planned))]
 
-    def _at(self, place: Backend, change: Callable[[Writable], T]) -> T:
-        """Change something in *place*, on its own threads, and forget what was cached of it."""
+    def _at(self, place: Backend, refs: Sequence[Ref], change: Callable[[Writable], T]) -> T:
+        """Change *refs* in *place*, on its own threads, and forget what was cached of them."""
         if not isinstance(place, Writable):
             raise ReadOnlyError(f"the backend {place.name} cannot be written")
         writing = self._cache.writing(place)
-        return self._chain.ask(self._link(place.name), lambda: change(writing))
+        try:
+            return self._chain.ask(self._link(place.name), lambda: change(writing))
+        finally:
+            # One that failed may have happened.
+            self._on_change(place, refs)
 
     # --- deleting and bringing back ------------------------------------------------------------------
 
@@ -415,12 +490,14 @@ class Entries:
             place = self._link(at).backend if at else self._holder(ref)
             author = self._actor.id
             if not self._at(
-                place, lambda writable: writable.delete(ref, expected_version=expected_version, author=author)
+                place,
+                [ref],
+                lambda writable: writable.delete(ref, expected_version=expected_version, author=author),
             ):
                 raise NotFoundError(f"{ref} is not in the backend {place.name}")
             return Written(place.name, None)
 
-        return self._guard.act(self._actor, Action.DELETE, ref, work)
+        return self._guard.act(self._actor, Action.DELETE, ref, work, plan=partial(self._touched, ref, at))
 
     def undelete(self, ref: Ref, *, at: str | None = None) -> Written:
         """
@@ -442,9 +519,11 @@ class Entries:
                 )
             finally:
                 self._cache.drop(ref)
+                self._on_change(link.backend, [ref])
             return Written(link.name, version)
 
-        return self._guard.act(self._actor, Action.WRITE, ref, work, reason="undelete")
+        plan = partial(self._touched, ref, at)
+        return self._guard.act(self._actor, Action.WRITE, ref, work, reason="undelete", plan=plan)
 
     def _check_brought_back(self, link: Link, ref: Ref, version: str) -> None:
         """Refuse who may not read what *version* refers to: bringing it back is writing it again."""
@@ -479,9 +558,18 @@ class Entries:
             )
             if draft.metadata.references or link.references:
                 self._resolved(draft, link.backend)  # who writes it again must be allowed to, too
-            return Written(link.name, self._at(link.backend, lambda place: place.write(draft)))
+            return Written(link.name, self._at(link.backend, [ref], lambda place: place.write(draft)))
 
-        return self._guard.act(self._actor, Action.WRITE, ref, work, reason=comment or "rollback")
+        def plan() -> list[Facts | None]:
+            touched = self._touched(ref, at)
+            if touched:
+                link, _ = self._versioned(ref, at)
+                old = self._chain.ask(link, lambda: _as_versioned(link).read_version(ref, version))
+                touched.append(facts_of(old.metadata))  # the type of a connection may have been another
+            return touched
+
+        reason = comment or "rollback"
+        return self._guard.act(self._actor, Action.WRITE, ref, work, reason=reason, plan=plan)
 
     def _unexpired(self, metadata: Metadata) -> Metadata:
         is_past = metadata.expires_at is not None and metadata.expires_at <= self._clock()
@@ -553,6 +641,8 @@ def _own_part(entry: Entry) -> tuple[Entry, dict[str, object]]:
 
 def _check_text(change: Change) -> None:
     """Refuse what no backend should hold."""
+    if change.secret is None:
+        return
     text: object = change.secret.reveal()
     if not isinstance(text, str):
         raise InvalidInputError(f"the value for {change.ref} is not text", hint="write JSON as text")
@@ -574,61 +664,3 @@ def _as_versioned(link: Link) -> Versioned:
     if not isinstance(link.backend, Versioned):
         raise ReadOnlyError(f"the backend {link.name} keeps no versions")
     return link.backend
-
-
-# --- forms with hidden secrets ---------------------------------------------------------------------
-
-
-def shown(connection: Connection) -> dict[str, Any]:
-    """
-    Give what may be seen of *connection*: the shape of `to_dict()`, with what the catalog calls public.
-
-    Everything else reads `***`: what a type does not know, and the whole extra of a type nobody knows.
-    """
-    return connection.to_dict(shows=partial(catalog.shows, connection.conn_type))
-
-
-def merge_hidden(old: Connection, new: dict[str, Any]) -> dict[str, Any]:
-    """
-    Put the secrets of *old* back where an edited form still says `***`.
-
-    Args:
-        old: what the form was made of.
-        new: the shape of `shown(old)`, as it came back from the editor.
-
-    Returns:
-        the same shape with plaintext, fit for `Connection.from_dict`. Hold it briefly.
-
-    Raises:
-        InvalidInputError: `***` stands where *old* has nothing to put back; the message names the field.
-    """
-    plain, hidden = old.to_dict(reveal=True), shown(old)
-    return {name: _merged(value, plain.get(name), hidden.get(name), name) for name, value in new.items()}
-
-
-def _merged(value: Any, plain: Any, hidden: Any, place: str) -> Any:  # noqa: ANN401 -- JSON
-    if value == HIDDEN:
-        if hidden == HIDDEN:
-            return plain
-        raise _nothing_to_keep(place)
-    if isinstance(value, dict):
-        plain, hidden = (plain, hidden) if isinstance(hidden, dict) else ({}, {})
-        return {
-            key: _merged(item, plain.get(key), hidden.get(key), f"{place}.{key}")
-            for key, item in value.items()
-        }
-    if isinstance(value, list):
-        if not isinstance(hidden, list) or len(hidden) != len(value):
-            # Which of the old items is meant cannot be told once some were added or taken away.
-            plain = hidden = [None] * len(value)
-        return [
-            _merged(item, plain[index], hidden[index], f"{place}[{index}]")
-            for index, item in enumerate(value)
-        ]
-    return value
-
-
-def _nothing_to_keep(place: str) -> InvalidInputError:
-    return InvalidInputError(
-        f"{place} says {HIDDEN}, and there is no old value to keep", hint=f"write the new value of {place}"
-    )
