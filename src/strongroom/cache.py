@@ -250,6 +250,14 @@ class Cache(Backend):
             return None
         return Remembered(backend=None, version=None, age=timedelta(seconds=now - absence[0]), is_fresh=True)
 
+    def times(self, key: Key) -> tuple[float, float] | None:
+        """Tell how many seconds ago what *key* gives was asked for, and for how many it is fresh still."""
+        row = self._rows.get(key)
+        if row is None:
+            return None
+        now = self._timer()
+        return now - row.asked_at, max(0.0, row.fresh_until - now)
+
     # --- misses ---
 
     def read(self, ref: Ref) -> Entry | None:

@@ -3,9 +3,9 @@ The server as one ASGI application: the layers, the routes, and what they share.
 
 The layers, from the outside in; this is the only place that orders them:
 
-1. `guard.Guard`: the id of the request, where it came from, headers on every answer, the table of errors,
+1. `hot.Hot`: `POST /v1/read` where all is plain and at hand, answered on the loop.
+2. `guard.Guard`: the id of the request, where it came from, headers on every answer, the table of errors,
    the last resort, and the count and log line of every request that ended.
-2. `hot.Hot`: `POST /v1/read`, answered on the loop.
 3. Starlette's router: which route.
 4. `dispatch.Resource`: who asks, how much, the body, read-only mode, repeats, the handler on a thread.
 """
@@ -21,8 +21,10 @@ from starlette.routing import Route, Router
 from strongroom.errors import NotFoundError
 from strongroom.server import login
 from strongroom.server.dispatch import Desk, Resource
-from strongroom.server.guard import Guard
+from strongroom.server.guard import HEADERS, STRICT_TRANSPORT, Guard
 from strongroom.server.health import Health
+from strongroom.server.hot import Hot, Reads
+from strongroom.server.hot import endpoint as read_endpoint
 from strongroom.server.idempotency import Repeats
 from strongroom.server.limits import Buckets, Rate
 from strongroom.server.metrics import Metrics
@@ -43,6 +45,7 @@ __all__ = ["Api", "Application", "apis", "make_app"]
 DEPLOYMENT = "/d/{deployment}"
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _WAITING_FOR_ONE_THREAD = 16
+_READ = "/v1/read"
 
 
 class Api(NamedTuple):
@@ -117,18 +120,35 @@ class Application:
             repeats=Repeats(),
             closing=self.closing,
         )
-        self.routes = tuple(_routes(desk, self._health(settings), apis() if served is None else served))
+        rate = Rate(limits.read_per_second, limits.read_burst)
+        bucket = Buckets(rate, "names read by one identity")
+        reads = {name: Reads(house.deployment(name), self.metrics, bucket) for name in house.names}
+        each = (Api("/v1", (read_endpoint(reads.__getitem__),)), *(apis() if served is None else served))
+        self.routes = tuple(_routes(desk, self._health(settings), each))
         router = Router(routes=[route for _, route in self.routes], redirect_slashes=False, default=_nowhere)
-        self._guard = Guard(
+        guard = Guard(
             router,
             hosts=_hosts(settings),
             proxies=settings.trusted_proxies,
             on_end=self._ended,
             on_trouble=journal.unexpected,
         )
+        # What a proxy passes on is looked at the ordinary way: who is behind it stands in its headers.
+        places = (
+            {}
+            if settings.trusted_proxies
+            else {place: reads[name] for name in house.names for place in _places(name, house.first)}
+        )
+        self.hot = Hot(
+            guard,
+            places,
+            is_ours=guard.is_ours,
+            headers=(*HEADERS, STRICT_TRANSPORT) if settings.has_tls else HEADERS,
+            on_end=lambda seconds: self.metrics.timed(_READ, "POST", 200, seconds),
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._guard(scope, receive, send)
+        await self.hot(scope, receive, send)
 
     def _health(self, settings: ServerSettings) -> Api:
         health = Health(
@@ -184,6 +204,12 @@ def _routes_of(desk: Desk, api: Api, before: str) -> Iterator[tuple[Resource, Ro
             desk, endpoints, template=template, errors=api.errors, allows_basic=api.allows_basic
         )
         yield resource, Route(template, resource, methods=None)
+
+
+def _places(deployment: str, first: str) -> tuple[str, ...]:
+    """Give where reads of *deployment* are asked for."""
+    place = f"/d/{deployment}{_READ}"
+    return (_READ, place) if deployment == first else (place,)
 
 
 async def _nowhere(_scope: Scope, _receive: Receive, _send: Send) -> None:

@@ -142,8 +142,8 @@ class Resource:
         """Find who asks; True where it came with a cookie."""
         name = cookie_name(call.deployment, self._desk.house.first, is_secure=request.is_secure)
         try:
-            access = _access(self._desk.house, call.deployment)
             credential = credential_of(call.headers, name, allows_basic=self._allows_basic)
+            access = _access(self._desk.house, call.deployment)
             identity = await self._proven(access, credential, request.source)
         except NotAuthenticatedError:
             if not is_public:
@@ -175,7 +175,9 @@ class Resource:
 
     async def _handled(self, endpoint: Endpoint, call: Call) -> tuple[Answer, bytes | None]:
         """Give the answer and its body as bytes; None for a stream."""
+        loop = asyncio.get_running_loop()
         call.aside = self._desk.threads.run
+        call.await_ = lambda work: asyncio.run_coroutine_threadsafe(work, loop).result()
 
         def work() -> tuple[Answer, bytes | None]:
             if endpoint.asks is None and call.query:

@@ -12,7 +12,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_origin, get_type_hints
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from strongroom.service.house import Deployment, House
     from strongroom.service.room import Room
 
-__all__ = ["MAX_BATCH", "MAX_BODY_BYTES", "Answer", "Call", "Endpoint", "Stream", "read_json"]
+__all__ = ["MAX_BATCH", "MAX_BODY_BYTES", "Answer", "Call", "Endpoint", "Stream", "check_keys", "read_json"]
 
 T = TypeVar("T")
 
@@ -112,6 +112,8 @@ class Call:
         request_id: of this request, in answers and logs.
         source: the address it came from, after the trusted proxies.
         is_secure: it came over TLS, to us or to a trusted proxy.
+        aside: does blocking work on a thread, for a stream that runs on the loop.
+        await_: runs a coroutine on the loop and gives its answer, for a handler on its thread.
     """
 
     def __init__(  # noqa: PLR0913 -- what a request has
@@ -138,6 +140,7 @@ class Call:
         self.source = source
         self.is_secure = is_secure
         self.aside: Callable[[Callable[[], Any]], Awaitable[Any]] = _no_loop
+        self.await_: Callable[[Coroutine[Any, Any, Any]], Any] = _no_wait
         self._identity = identity
 
     @property
@@ -257,6 +260,10 @@ def check_keys(body: bytes) -> None:
     else:
         return
     raise refusal
+
+
+def _no_wait(_work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 -- as `_no_loop`
+    raise RuntimeError("this call came without a loop")
 
 
 async def _no_loop(_work: Callable[[], Any]) -> Any:  # noqa: ANN401 -- whatever the work gives

@@ -61,9 +61,11 @@ class Guard:
         inner: the layers within.
         hosts: names this server answers for, in lower case without port; () for any.
         proxies: networks whose word about the client is believed.
-        is_tls: we speak TLS ourselves.
         on_end: told of every request that ended, with the seconds it took.
         on_trouble: told of what nobody expected: the class and where.
+
+    Attributes:
+        is_ours: tells whether a Host header is one this server answers for.
     """
 
     def __init__(
@@ -72,17 +74,16 @@ class Guard:
         *,
         hosts: Iterable[str] = (),
         proxies: Iterable[str] = (),
-        is_tls: bool = False,
         on_end: Callable[[Request, Scope], None],
         on_trouble: Callable[[Request, BaseException], None],
     ) -> None:
         self._inner = inner
         self._hosts = frozenset(hosts)
         self._proxies = tuple(ipaddress.ip_network(network, strict=False) for network in proxies)
-        self._is_tls = is_tls
         self._on_end = on_end
         self._on_trouble = on_trouble
         self._is_proxy = lru_cache(maxsize=4096)(self._is_of_a_proxy)
+        self.is_ours = lru_cache(maxsize=1024)(self._is_known)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -132,13 +133,17 @@ class Guard:
                 raise InvalidInputError("a method cannot be overridden by a header")
         if host is None:
             raise InvalidInputError("the Host header is missing")
-        if self._hosts and not self._is_ours(host):
+        if not self.is_ours(host):
             raise MisdirectedError(
                 "this server does not answer for that host",
                 hint="add the name to server.allowed_hosts",
             )
 
-    def _is_ours(self, host: bytes) -> bool:
+    def _is_known(self, host: bytes) -> bool:
+        if not host:
+            return False
+        if not self._hosts:
+            return True
         name = host.decode("latin-1").lower()
         if name in self._hosts:
             return True

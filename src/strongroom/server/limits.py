@@ -87,6 +87,10 @@ class Buckets:
                 hint="wait and try again",
             )
 
+    def may_take(self, key: Hashable, cost: float = 1.0) -> bool:
+        """Take *cost* from the bucket of *key*, or nothing where there is not enough in it."""
+        return not self._wait(key, cost)
+
     def _wait(self, key: Hashable, cost: float) -> float:
         """Take *cost* and give 0, or take nothing and give how many seconds to wait."""
         rate, burst = self._rate.per_second, self._rate.burst

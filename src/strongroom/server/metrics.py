@@ -112,7 +112,7 @@ class Metrics:
         self.closed: Counter[str] = Counter()
         self.with_names = with_names
         self._names: Counter[tuple[str, str, str]] = Counter()
-        self._requests: Counter[tuple[str, str, str]] = Counter()
+        self._requests: Counter[tuple[str, str, int]] = Counter()
         self._refusals: Counter[str] = Counter()
         self._seconds: dict[str, _Histogram] = {}
         self._gauges: dict[str, Gauge] = {}
@@ -129,14 +129,17 @@ class Metrics:
 
     def ended(self, request: Request, method: str, seconds: float) -> None:
         """Count a request that ended."""
-        route = request.template or "none"
-        self._requests[route, method, str(request.status)] += 1
+        self.timed(request.template or "none", method, request.status, seconds)
+        if request.code:
+            self._refusals[request.code] += 1
+
+    def timed(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count a request by its route."""
+        self._requests[route, method, status] += 1
         histogram = self._seconds.get(route)
         if histogram is None:
             histogram = self._seconds[route] = _Histogram()
         histogram.add(seconds)
-        if request.code:
-            self._refusals[request.code] += 1
 
     def named(self, deployment: str, kind: str, name: str) -> None:
         """Count a read of one entry, where names may be told."""
@@ -153,7 +156,13 @@ class Metrics:
         yield "strongroom_reads", list(self.reads.items())
         if self.with_names:
             yield "strongroom_entry_reads", list(self._names.items())
-        yield "strongroom_requests", list(self._requests.items())
+        yield (
+            "strongroom_requests",
+            [
+                ((route, method, str(status)), count)
+                for (route, method, status), count in list(self._requests.items())
+            ],
+        )
         yield "strongroom_refusals", [((code,), count) for code, count in list(self._refusals.items())]
         yield "strongroom_connections_closed", [((why,), count) for why, count in list(self.closed.items())]
         yield "strongroom_started_seconds", [((), self._started)]

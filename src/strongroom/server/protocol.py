@@ -1,0 +1,400 @@
+"""
+One connection: how long a request may take to arrive, how much of it there may be, and how many at once.
+
+Uvicorn's protocol has no such bounds. Under it stands llhttp, which refuses what two readers could
+understand differently: two lengths, a length beside chunks, folded headers, bare line feeds.
+
+Rules of this file:
+
+1. A request arrives whole within `receipt_seconds` of its first byte, or of the connection where it is the
+   first; a client that sends a byte a second is closed like one that sends none. An answer that nobody
+   takes is closed too.
+2. A body has a length. One in chunks is refused (411): no client of ours sends one, and what proxies and
+   servers disagree about is in there.
+3. At the bound of connections the oldest that never asked anything makes room, then the oldest that is
+   idle; only then is the new one refused (503). So honest clients get in while others hold lines open.
+4. Nothing here answers with anything of the request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+import httptools
+import msgspec
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from strongroom.server.guard import HEADERS
+from strongroom.server.request import new_id
+
+if TYPE_CHECKING:
+    from collections import Counter
+
+    from uvicorn.config import Config
+    from uvicorn.server import ServerState
+
+    from strongroom.server.hot import Hot
+    from strongroom.server.request import Scope
+
+__all__ = ["Door", "Line", "refusal"]
+
+_MAX_HEAD_BYTES = 65_536  # request line and headers
+_MAX_HEADERS = 100
+_MAX_HELD_BYTES = 65_536
+_SWEEP_SECONDS = 0.25
+_UNREAD_SECONDS = 30.0  # an answer of which nothing is taken for so long
+_NEVER = float("inf")
+
+
+def refusal(status: int, code: str, message: str, hint: str | None = None) -> bytes:
+    """Give a whole answer that refuses a request which never became one, and closes the connection."""
+    error = {"code": code, "message": message} | ({"hint": hint} if hint else {})
+    body = msgspec.json.encode({"error": error})
+    headers = [
+        *HEADERS,
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+        (b"x-request-id", new_id().encode()),
+    ]
+    if status in (429, 503):
+        headers.append((b"retry-after", b"1"))
+    return STATUS_LINE[status] + b"".join(b"%b: %b\r\n" % header for header in headers) + b"\r\n" + body
+
+
+class Door:
+    """
+    What the connections of one server share.
+
+    Args:
+        most: connections at once.
+        receipt_seconds: for a request to arrive.
+        idle_seconds: for the next request to begin.
+        closed: counts the connections that were ended here, by reason.
+        hot: answers reads at once.
+
+    Attributes:
+        lines: every open connection.
+    """
+
+    def __init__(
+        self,
+        *,
+        most: int,
+        receipt_seconds: float,
+        idle_seconds: float,
+        closed: Counter[str],
+        hot: Hot | None = None,
+    ) -> None:
+        self.most = most
+        # The sweep comes up to one period late, and the bound is a promise.
+        self.receipt_seconds = receipt_seconds - _SWEEP_SECONDS
+        self.idle_seconds = idle_seconds
+        self.closed = closed
+        self.lines: dict[Line, None] = {}
+        self.silent: dict[Line, None] = {}  # never asked anything, oldest first
+        self.idle: dict[Line, None] = {}  # between two requests, longest first
+        self.hot_paths: frozenset[bytes] = frozenset()
+        if hot is not None:
+            self.hot_paths = hot.paths
+            self.attempt = hot.attempt
+            self.timed = hot.timed
+            self._head = hot.head
+        self._date: list[tuple[bytes, bytes]] = []
+        self._begun = b""
+
+    def whole(self, body: bytes, date: list[tuple[bytes, bytes]]) -> bytes:
+        """Give a whole answer of 200 with *body*; *date* is the engine's own headers, anew every second."""
+        if date is not self._date:
+            self._date = date
+            ours = b"".join(b"%b: %b\r\n" % header for header in date)
+            self._begun = b"%b%b%bcontent-type: application/json\r\n" % (STATUS_LINE[200], ours, self._head)
+        return b"%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b" % (
+            self._begun,
+            new_id().encode(),
+            len(body),
+            body,
+        )
+
+    def admit(self, line: Line) -> bool:
+        """Let *line* in; False where there is no room and none can be made."""
+        if len(self.lines) >= self.most:
+            waiting = self.silent or self.idle
+            if not waiting:
+                self.closed["full"] += 1
+                return False
+            oldest = next(iter(waiting))
+            self.closed["room"] += 1
+            oldest.end()
+        self.lines[line] = None
+        self.silent[line] = None
+        return True
+
+    def leave(self, line: Line) -> None:
+        """Forget a line that ended."""
+        self.lines.pop(line, None)
+        self.silent.pop(line, None)
+        self.idle.pop(line, None)
+
+    async def sweep(self) -> None:
+        """End what is past its time, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            now = loop.time()
+            for line in [line for line in self.lines if line.ends_at <= now]:
+                line.expire()
+
+
+class Line(HttpToolsProtocol):
+    """
+    One connection.
+
+    Attributes:
+        ends_at: when it is closed unless something happens, by the loop's clock.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        door: Door,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._door = door
+        self._clock = self.loop.time
+        self._is_receiving = True
+        self._head_bytes = 0
+        self._is_head = True
+        self._is_let_in = False
+        self._is_stopped = False
+        self._is_last = False
+        self._tail = b""
+        self._held: list[bytes] | None = None
+        self._held_bytes = 0
+        self.ends_at = _NEVER
+
+    # --- the connection ----------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        if not self._door.admit(self):
+            transport.write(refusal(503, "overloaded", "this server has no connection left"))
+            transport.close()
+            self.transport = transport
+            return
+        self._is_let_in = True
+        super().connection_made(transport)
+        self.ends_at = self._clock() + self._door.receipt_seconds
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._door.leave(self)
+        if self._is_let_in:
+            super().connection_lost(exc)
+
+    def end(self) -> None:
+        """Close, without waiting for anybody."""
+        self._door.leave(self)
+        if self.transport is not None:
+            self.transport.abort()
+
+    def expire(self) -> None:
+        """Close what is past its time; who was in the middle of a request is told."""
+        if self.flow.write_paused:
+            self._door.closed["unread"] += 1
+            self.end()
+        elif self._is_receiving and not self._is_answering():
+            self._door.closed["slow"] += 1
+            if not self._is_head or self._head_bytes:
+                self.transport.write(refusal(408, "request_timeout", "the request did not arrive in time"))
+            # Aborted in the end: who does not send may not read either.
+            self.ends_at = self._clock() + 1.0
+            self._is_receiving = False
+            self.transport.close()
+        elif self._is_receiving:
+            self._door.closed["slow"] += 1
+            self.end()
+        else:
+            self._door.closed["idle"] += 1
+            self.end()
+
+    def _is_answering(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
+
+    # --- a request ---------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        if not self._is_let_in or self._is_stopped or self.transport.is_closing():
+            return
+        if self._is_head:
+            if not self._is_receiving:
+                self._begin()
+            self._head_bytes += len(data)
+            if self._head_bytes > _MAX_HEAD_BYTES and self._is_endless(data):
+                self._refuse(431, "too_large", "the head of the request is too large")
+                return
+            self._tail = data[-3:]
+        try:
+            self.parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            if not self._is_stopped:
+                self._refuse(400, "invalid_input", "the request is not HTTP/1.1")
+
+    def _begin(self) -> None:
+        self._is_receiving = True
+        self._door.idle.pop(self, None)
+        self.ends_at = self._clock() + self._door.receipt_seconds
+
+    def _is_endless(self, data: bytes) -> bool:
+        # A body may have come along with the head in one piece: then the head is what stands before it.
+        room = max(0, _MAX_HEAD_BYTES - (self._head_bytes - len(data)))
+        return b"\r\n\r\n" not in self._tail + data[:room]
+
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        self._is_stopped = True
+        self._door.closed["malformed"] += 1
+        if self._is_answering():
+            self.end()  # another answer in the middle of one would be taken for the rest of it
+            return
+        self.transport.write(refusal(status, code, message))
+        self.transport.close()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._is_head = True
+        if not self._is_receiving:  # pipelined
+            self._begin()
+
+    def on_headers_complete(self) -> None:
+        self._is_head = False
+        self._head_bytes = 0
+        if len(self.headers) > _MAX_HEADERS:
+            self._stop(431, "too_large", f"the request has more than {_MAX_HEADERS} headers")
+        if self.parser.should_upgrade():
+            self._stop(400, "invalid_input", "this server speaks HTTP/1.1 and nothing beside it")
+        if self.url[:1] != b"/":
+            self._stop(400, "invalid_input", "the address must begin with a slash")
+        for name, _ in self.headers:
+            if name == b"transfer-encoding":
+                self._stop(411, "length_required", "the body must have a length, and come in one piece")
+        if self._may_hold():
+            self._held = []
+        else:
+            super().on_headers_complete()
+
+    def _stop(self, status: int, code: str, message: str) -> NoReturn:
+        """Refuse the request, and tell the parser so."""
+        self._refuse(status, code, message)
+        raise _StopParsing
+
+    def on_body(self, body: bytes) -> None:
+        if self._held is None:
+            super().on_body(body)
+            return
+        self._held.append(body)
+        self._held_bytes += len(body)
+        if self._held_bytes > _MAX_HELD_BYTES:
+            self._release()
+
+    def on_message_complete(self) -> None:
+        self._is_receiving = False
+        self._is_head = True
+        self._head_bytes = 0
+        self._door.silent.pop(self, None)
+        if self._held is not None:
+            if self._answer_held():
+                return
+            self._release()
+        if self._is_answering():
+            self.ends_at = _NEVER
+        else:
+            self._rest()
+        super().on_message_complete()
+
+    # --- a request that may be answered at once ----------------------------------------------------
+
+    def _may_hold(self) -> bool:
+        """
+        Tell whether this request waits for its body before anything is begun for it: a read that may be
+        answered from what is at hand, in its turn, on a connection that goes on.
+        """
+        return (
+            self.url in self._door.hot_paths
+            and not self.expect_100_continue
+            and not self._is_last
+            and not self.flow.write_paused
+            and not self._is_answering()
+            and self.parser.get_method() == b"POST"
+            and self.parser.get_http_version() == "1.1"
+            and self.parser.should_keep_alive()
+        )
+
+    def _answer_held(self) -> bool:
+        """Answer the held request if everything is at hand; else leave it as it is."""
+        held = self._held or ()
+        started = self._clock()
+        self.scope["path"] = self.url.decode("ascii")
+        self.scope["query_string"] = b""
+        scope = cast("Scope", self.scope)
+        body = self._door.attempt(scope, held[0] if len(held) == 1 else b"".join(held))
+        if body is None:
+            return False
+        self._held, self._held_bytes = None, 0
+        self.transport.write(self._door.whole(body, self.server_state.default_headers))
+        self.server_state.total_requests += 1
+        self._rest()
+        self._door.timed(self._clock() - started)
+        return True
+
+    def _release(self) -> None:
+        """Let the held request go the way of all others."""
+        held, self._held, self._held_bytes = self._held or (), None, 0
+        super().on_headers_complete()
+        for part in held:
+            super().on_body(part)
+
+    # --- an answer ---------------------------------------------------------------------------------
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 -- uvicorn's
+        if self._is_last:
+            cycle.keep_alive = False
+        super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        elif not self._is_receiving:
+            self._rest()
+
+    def _rest(self) -> None:
+        self._door.idle[self] = None
+        self.ends_at = self._clock() + self._door.idle_seconds
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.ends_at = self._clock() + _UNREAD_SECONDS
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self._is_receiving:
+            self.ends_at = _NEVER if self._is_answering() else self._clock() + self._door.idle_seconds
+
+    def shutdown(self) -> None:
+        """Take no further request; what has begun to arrive is answered still."""
+        self._is_last = True
+        if self._is_receiving and self._head_bytes + self._held_bytes + (not self._is_head):
+            return
+        super().shutdown()
+
+
+class _StopParsing(Exception):  # noqa: N818 -- a jump out of the parser, caught in this file
+    """The request was refused while it was parsed."""

@@ -1,0 +1,291 @@
+"""
+Run the server: sockets, signals, limits of the process, start and end.
+
+Rules of this file:
+
+1. Everything that can be wrong is found before the first connection is accepted.
+2. SIGTERM and Ctrl-C drain: no new connection, no new request on a kept one, streams end, what is under
+   way has `drain_seconds`; then the records that wait are written, and the process ends with 0.
+   A second Ctrl-C ends at once. SIGHUP reads the certificate anew.
+3. A secret in memory stays there: no core dump, and no other process of the same user looks in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import os
+import resource
+import signal
+import socket
+import sys
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+import uvicorn
+import uvloop
+
+from strongroom.assembly import open_house
+from strongroom.errors import SettingsError, StrongroomError
+from strongroom.server import tls
+from strongroom.server.app import make_app
+from strongroom.server.logs import Journal
+from strongroom.server.protocol import Door, Line
+from strongroom.settings import check_reach
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from strongroom.model.secret import Secret
+    from strongroom.server.app import Application
+    from strongroom.service.house import House, Mode
+    from strongroom.settings import ServerSettings, Settings
+
+__all__ = ["Server", "harden", "serve"]
+
+_PR_SET_DUMPABLE = 4  # linux/prctl.h
+_SPARE_FILES = 256  # beside connections: store, log, vendors, threads
+_BACKLOG = 2048
+
+
+class Server(uvicorn.Server):
+    """
+    One server on its sockets.
+
+    Args:
+        house: what is served; its owner closes it.
+        settings: of the server.
+        context: TLS, or None.
+        on_ready: told the address once connections are accepted.
+    """
+
+    def __init__(
+        self,
+        house: House,
+        settings: ServerSettings,
+        *,
+        journal: Journal,
+        context: ssl.SSLContext | None = None,
+        on_ready: Callable[[str], None] | None = None,
+        app: Application | None = None,
+    ) -> None:
+        self.app = app or make_app(house, settings, journal=journal)
+        self._settings = settings
+        self._journal = journal
+        self._context = context
+        self._on_ready = on_ready
+        self._sockets = listen(settings)
+        self.address = _address(settings, self._sockets[0])
+        self.door = Door(
+            most=_most_connections(settings, journal),
+            receipt_seconds=settings.receipt_seconds,
+            idle_seconds=settings.idle_seconds,
+            closed=self.app.metrics.closed,
+            hot=self.app.hot,
+        )
+        self.app.metrics.gauge("strongroom_connections", lambda: [((), float(len(self.door.lines)))])
+        super().__init__(
+            uvicorn.Config(
+                self.app,
+                http=Line,
+                ws="none",
+                lifespan="off",
+                loop="uvloop",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                backlog=_BACKLOG,
+                timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
+            )
+        )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 -- ours are bound
+        """Accept connections."""
+        await self.lifespan.startup()
+        loop = asyncio.get_running_loop()
+
+        def create() -> Line:
+            return Line(self.config, self.server_state, self.lifespan.state, loop, door=self.door)
+
+        # A handshake that does not end is a slow client too.
+        patience = None if self._context is None else self._settings.receipt_seconds
+        self.servers = [
+            await loop.create_server(
+                create, sock=each, ssl=self._context, backlog=_BACKLOG, ssl_handshake_timeout=patience
+            )
+            for each in self._sockets
+        ]
+        self._sweeping = asyncio.create_task(self.door.sweep())
+        with suppress(NotImplementedError, RuntimeError, ValueError):  # not the main thread
+            loop.add_signal_handler(signal.SIGHUP, self._reload)
+        # What was made so far lives as long as the process: never looked through again.
+        gc.collect()
+        gc.freeze()
+        self.started = True
+        self._journal.say("serving", address=self.address, deployments=len(self.app.house.names))
+        if self._on_ready is not None:
+            self._on_ready(self.address)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain: streams end, what is under way is answered."""
+        self._journal.say("draining", connections=len(self.door.lines))
+        self.app.closing.set()
+        await super().shutdown(sockets)
+        self._sweeping.cancel()
+        for line in list(self.door.lines):
+            line.end()
+        self.app.close()
+        self._journal.say("ended")
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Drain on SIGTERM and Ctrl-C; having drained is a success, so the signal is not raised again."""
+        with super().capture_signals():
+            try:
+                yield
+            finally:
+                self._captured_signals.clear()
+
+    def _reload(self) -> None:
+        if self._context is None:
+            return
+        try:
+            tls.reload(self._context, self._settings)
+        except SettingsError as error:
+            self._journal.say("the certificate was not reloaded", level="error", why=str(error))
+        else:
+            self._journal.say("the certificate was reloaded")
+
+    def run_until_told(self) -> None:
+        """Serve until a signal, or `should_exit`."""
+        uvloop.run(self.serve())
+
+
+def serve(
+    settings: Settings,
+    *,
+    config: Path | str | None = None,
+    environ: Mapping[str, str] = os.environ,
+    passphrase: Callable[[], Secret[str]] | None = None,
+    on_ready: Callable[[str], None] | None = None,
+) -> None:
+    """
+    Serve every deployment of *settings* until told to stop.
+
+    Raises:
+        SettingsError: the settings are wrong, or the address is taken.
+        As `assembly.open_house`.
+    """
+    check_reach(settings.server)
+    context = tls.context_of(settings.server)
+    harden()
+    journal = Journal(settings.server.log_level)
+    try:
+        with _house(settings, config, environ, passphrase, journal) as house:
+            server = Server(house, settings.server, journal=journal, context=context, on_ready=on_ready)
+            house.mode.watch(partial(_follow, journal))
+            house.start()
+            server.run_until_told()
+    finally:
+        journal.close()
+
+
+def _follow(journal: Journal, mode: Mode) -> None:
+    if mode.log_level != journal.level:
+        journal.level = mode.log_level
+
+
+def _house(
+    settings: Settings,
+    config: Path | str | None,
+    environ: Mapping[str, str],
+    passphrase: Callable[[], Secret[str]] | None,
+    journal: Journal,
+) -> House:
+    def trouble(name: str, error: StrongroomError) -> None:
+        journal.say(
+            "a deployment is not served", level="error", deployment=name, code=error.code, why=str(error)
+        )
+
+    house = open_house(
+        config if config is not None else settings,
+        environ=environ,
+        passphrase=passphrase,
+        on_trouble=trouble if settings.others else None,
+    )
+    house.mode.read_only = settings.server.read_only
+    house.mode.log_level = settings.server.log_level
+    return house
+
+
+def harden() -> None:
+    """Keep what is in memory there: no core dump, and no debugger or `/proc` of another process."""
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def listen(settings: ServerSettings) -> list[socket.socket]:
+    """
+    Bind the address.
+
+    Raises:
+        SettingsError: it is taken, or none of this machine's.
+    """
+    made: list[socket.socket] = []
+    port = settings.port
+    try:
+        found = socket.getaddrinfo(
+            settings.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_ADDRCONFIG
+        )
+        for family, kind, protocol, _, address in found:
+            each = socket.socket(family, kind, protocol)
+            made.append(each)
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            each.bind((address[0], port, *address[2:]))
+            port = each.getsockname()[1]  # a free one is chosen once, for every family
+            each.setblocking(False)
+    except (OSError, UnicodeError) as error:
+        for each in made:
+            each.close()
+        reason = (
+            os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else "no such host"
+        )
+    else:
+        return made
+    raise SettingsError(
+        f"the server cannot listen on {settings.host} port {settings.port} ({reason})",
+        key="server.port",
+        hint="choose another with --port, or see who listens there",
+    )
+
+
+def _address(settings: ServerSettings, bound: socket.socket) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{'https' if settings.has_tls else 'http'}://{host}:{bound.getsockname()[1]}"
+
+
+def _most_connections(settings: ServerSettings, journal: Journal) -> int:
+    """Make room for as many open files as there may be connections, or say how many there may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = settings.max_connections + _SPARE_FILES
+    unlimited = resource.RLIM_INFINITY
+    if soft != unlimited and soft < wanted:
+        soft = wanted if hard == unlimited else min(wanted, hard)
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    most = (
+        settings.max_connections if soft == unlimited else min(settings.max_connections, soft - _SPARE_FILES)
+    )
+    if most < settings.max_connections:
+        journal.say("fewer connections than configured: the limit of open files", level="warning", most=most)
+    return max(16, most)
