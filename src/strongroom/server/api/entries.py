@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from strongroom.wire.entry import InventoryQuery
 
 __all__ = ["ENDPOINTS", "page_of"]
+
+T = TypeVar("T")
 
 MAX_LOOKED_AT = 1000  # names one page of a filtered list looks at
 _CHUNK = 250
@@ -189,7 +191,7 @@ class _Writing:
         self._body = body
         self._at = at
         self._force = force
-        self._check()
+        self._check(call)
         self._facts = _facts_said(body)
 
     def done(self) -> tuple[Written, bool]:
@@ -200,16 +202,32 @@ class _Writing:
             self.condition.check(version, stands=standing is not None)
         change = Change(
             ref=self.ref,
-            secret=self._secret(standing),
+            secret=self._named(lambda: self._secret(standing)),
             metadata=self._metadata(standing),
             expected_version=self._expected(standing),
         )
         comment = bounded(self._body.comment, field="comment")
-        written = self._entries.write(change, to=self._at, force=self._force, comment=comment)
+        written = self._named(
+            lambda: self._entries.write(change, to=self._at, force=self._force, comment=comment)
+        )
         return written, self.condition.none_match is not None or (self._needs_standing and standing is None)
 
-    def _check(self) -> None:
+    def _named(self, work: Callable[[], T]) -> T:
+        """Do *work*; a value that cannot be kept is told as the wrong field it is."""
+        refusal: FieldError | None = None
+        try:
+            return work()
+        except InvalidInputError as error:
+            if type(error) is not InvalidInputError or error.limit is not None:
+                raise
+            field = "$.value" if self._body.connection is UNSET else "$.connection"
+            refusal = FieldError(str(error), field=field, hint=error.hint)
+        raise refusal
+
+    def _check(self, call: Call) -> None:
         body = self._body
+        if self._at is not None and all(link.name != self._at for link in call.place.chain.links):
+            raise InvalidInputError("the chain has no backend of that name", hint="see /v1/backends")
         said = (body.value is not UNSET, body.connection is not UNSET, body.unchanged)
         if sum(said) != 1:
             raise FieldError(
@@ -233,10 +251,11 @@ class _Writing:
 
     @property
     def _may_keep(self) -> bool:
+        """Whether anything of what is stored may be kept: then the three stars stand somewhere."""
         body = self._body
-        if body.unchanged:
-            return True
-        return not body.is_literal and (isinstance(body.connection, dict) or HIDDEN in (body.value or ""))
+        if body.unchanged or body.is_literal:
+            return body.unchanged
+        return bool(_hidden_in(body.connection)) or HIDDEN in str(body.value or "")
 
     def _standing(self) -> Described | None:
         try:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from strongroom.model.entry import Entry, Metadata, VersionInfo
     from strongroom.model.explanation import Explanation, Remembered, Step
     from strongroom.model.ref import Ref
-    from strongroom.service.entries import Described, Diff, Written
+    from strongroom.service.difference import Diff
+    from strongroom.service.entries import Described, Written
     from strongroom.service.inventory import Row
 
 __all__ = [
@@ -120,14 +121,14 @@ def version_of(info: VersionInfo) -> Version:
     )
 
 
-def difference_of(ref: Ref, found: Diff) -> Difference:
+def difference_of(found: Diff) -> Difference:
     """Give what differs between two versions."""
     return Difference(
-        kind=ref.kind,
-        name=ref.name,
-        team=ref.team,
-        from_=found.from_,
-        to=found.to,
+        kind=found.ref.kind,
+        name=found.ref.name,
+        team=found.ref.team,
+        from_=found.from_version,
+        to=found.to_version,
         is_same=found.is_same,
         fields=[FieldDifference(field=one.field, change=one.change) for one in found.fields],
     )

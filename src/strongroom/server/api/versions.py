@@ -17,6 +17,7 @@ from strongroom.wire.entry import (
 )
 
 if TYPE_CHECKING:
+    from strongroom.model.ref import Ref
     from strongroom.server.endpoint import Call
 
 __all__ = ["ENDPOINTS"]
@@ -36,7 +37,14 @@ def diff(call: Call) -> Difference:
     """Tell what differs between two versions, by fingerprint."""
     asked = call.asked(DiffQuery)
     ref = entry_of(call, asked.team)
-    return difference_of(ref, call.room.entries.diff(ref, asked.from_, asked.to, at=asked.at))
+    to = asked.to if asked.to is not None else _standing(call, ref, asked.at)
+    return difference_of(call.room.entries.diff(ref, asked.from_, to, at=asked.at))
+
+
+def _standing(call: Call, ref: Ref, at: str | None) -> str:
+    """Give the version that stands; the newest one of what is deleted."""
+    versions = call.room.entries.history(ref, at=at)
+    return next((info.version for info in versions if info.is_current), versions[0].version)
 
 
 def rollback(call: Call) -> Answer:
