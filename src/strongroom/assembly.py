@@ -20,7 +20,6 @@ from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import cached_property, partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -612,6 +611,7 @@ class _Parts:
             clock=self.clock,
             dialect=self.settings.lookup.dialect,
             has_store=bool(self._barriers()),
+            on_change=None if self.house is None else self._tell_of_change,
         )
 
     def inventory(self, room: Room) -> Inventory:
@@ -724,6 +724,14 @@ class _Parts:
 
         return Feed(self._barrier(), self.cache) if self.house is None else self.house.feed
 
+    def _tell_of_change(self, place: Backend, refs: Sequence[Ref]) -> None:
+        """Let other processes hear of a change that a backend without a line in our store has made."""
+        if _barrier_of(place) is not None:
+            self._feed.ring()
+            return
+        with suppress(StrongroomError):  # it was made; caches elsewhere see it within their `ttl`
+            self._feed.note(refs)
+
     def _teams(self) -> list[str]:
         return sorted({team for barrier in self._barriers() for team in barrier.teams()})
 
@@ -811,7 +819,7 @@ class _Serving:
             house=_OfHouse(registry, feed, None if self._uses is None else self._uses(settings)),
         )
         root = Room(deployment=settings.deployment, actor=local_owner(), parts=parts)
-        if find_spec("strongroom.service.policies"):
+        with suppress(ImportError):
             who.policies = parts.all_policies
         return Deployment(
             name=settings.deployment,

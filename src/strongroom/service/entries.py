@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from strongroom.backend import Listable, Versioned, Writable
 from strongroom.errors import (
@@ -51,6 +51,7 @@ __all__ = ["HIDDEN", "Change", "Described", "Diff", "Entries", "Written", "merge
 T = TypeVar("T")
 
 _PLAIN = Metadata()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Described:
@@ -333,7 +334,7 @@ class Entries:
     def _facts_to_be(self, change: Change) -> Facts:
         """Give what would be public about an entry that is not there yet, as far as it can be told now."""
         facts = facts_of(change.metadata or _PLAIN)
-        if change.ref.kind != "connection":
+        if change.ref.kind != "connection" or change.secret is None:
             return facts
         try:
             conn_type = Connection.parse(change.secret.reveal(), self._dialect).conn_type
@@ -377,15 +378,26 @@ class Entries:
             expected = read if expected is None else expected
         if metadata is None:
             metadata = (stood or _PLAIN).renewed(self._clock())
+        secret = change.secret
+        if secret is None:
+            kept = self._kept(place, change.ref)
+            secret, expected = kept.secret, kept.version if expected is None else expected
         draft = Draft(
             ref=change.ref,
-            secret=change.secret,
+            secret=secret,
             metadata=metadata,
             expected_version=expected,
             author=self._actor.id,
             comment=comment,
         )
         return place, self._checked(draft, place), stood
+
+    def _kept(self, place: Backend, ref: Ref) -> Entry:
+        """Give the entry whose value is to stay: only where it is written to, so that none is copied."""
+        entry = self._chain.ask(self._link(place.name), lambda: place.read(ref))
+        if entry is None:
+            raise NotFoundError(f"{ref} is not in the backend {place.name}, so that it has no value to keep")
+        return entry
 
     def _checked(self, draft: Draft, place: Backend) -> Draft:
         """Refuse a value that could not be read back; note the type of a connection beside it."""

@@ -17,6 +17,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from strongroom.audit import Event
@@ -63,6 +64,15 @@ class Covering(Protocol):
         ...
 
 
+@runtime_checkable
+class _Weighing(Protocol):
+    """A policy that decides without remembering, for whoever asks about everything there is."""
+
+    def weigh(
+        self, actor: Actor, action: Action, ref: Ref | None, facts: Facts | None = None
+    ) -> Decision: ...
+
+
 class Sight:
     """
     Which entries one actor may see in a listing.
@@ -77,7 +87,7 @@ class Sight:
     """
 
     def __init__(self, policy: Policy, actor: Actor, action: Action) -> None:
-        self._policy = policy
+        self._decide = policy.weigh if isinstance(policy, _Weighing) else policy.decide
         self._actor = actor
         self._action = action
         self._needs_facts = policy.needs_facts
@@ -88,7 +98,7 @@ class Sight:
         if self.is_whole:
             return True
         facts = facts_of(metadata) if self._needs_facts and metadata is not None else None
-        return self._policy.decide(self._actor, self._action, ref, facts).is_allowed
+        return self._decide(self._actor, self._action, ref, facts).is_allowed
 
 
 class Guard:
@@ -146,11 +156,14 @@ class Guard:
         """
         self._require(_Deed(actor, action, (ref,), ""), ref, self.current().decide(actor, action, ref, facts))
 
-    def _decide(self, actor: Actor, action: Action, ref: Ref | None) -> Decision:
+    def _decide(
+        self, actor: Actor, action: Action, ref: Ref | None, otherwise: Facts | None = None
+    ) -> Decision:
         policy = self.current()
         if ref is None or not policy.needs_facts:
             return policy.decide(actor, action, ref)
-        return policy.decide(actor, action, ref, self._facts(ref))
+        facts = self._facts(ref)
+        return policy.decide(actor, action, ref, otherwise if facts is None else facts)
 
     def act(
         self,
@@ -186,7 +199,7 @@ class Guard:
         (answer,) = self._do(_Deed(actor, action, (ref,), reason), lambda: (work(),), planned)
         return answer
 
-    def act_many(
+    def act_many(  # noqa: PLR0913 -- as `act`
         self,
         actor: Actor,
         action: Action,
@@ -195,6 +208,7 @@ class Guard:
         *,
         reason: str = "",
         plan: Callable[[], Sequence[tuple[Ref, Facts | None]]] | None = None,
+        otherwise: Sequence[Facts | None] = (),
     ) -> Sequence[T]:
         """
         Do one *work* about many *refs*, if every one of them is allowed.
@@ -206,11 +220,12 @@ class Guard:
             work: gives one answer a ref, in their order.
             reason: why the actor says he does it.
             plan: as of `act`; with the Ref that each is about.
+            otherwise: what would be public about each of *refs*: decided on where it is nowhere yet.
 
         Raises:
             As `act`.
         """
-        return self._do(_Deed(actor, action, tuple(refs), reason), work, plan)
+        return self._do(_Deed(actor, action, tuple(refs), reason), work, plan, otherwise=otherwise)
 
     def administer(self, actor: Actor, work: Callable[[], T], *, reason: str) -> T:
         """
@@ -229,10 +244,11 @@ class Guard:
         work: Callable[[], Sequence[T]],
         plan: Callable[[], Sequence[tuple[Ref | None, Facts | None]]] | None,
         *,
+        otherwise: Sequence[Facts | None] = (),
         heeds_mode: bool = True,
     ) -> Sequence[T]:
-        for ref in deed.refs:
-            self._require(deed, ref, self._decide(deed.actor, deed.action, ref))
+        for ref, facts in zip_longest(deed.refs, otherwise):
+            self._require(deed, ref, self._decide(deed.actor, deed.action, ref, facts))
         if heeds_mode and deed.action in _CHANGES and self._is_read_only():
             raise self._refused(deed)
         self._approve_plan(deed, plan)

@@ -1,10 +1,15 @@
-"""What there is: every name in every backend that can list, a page at a time, without values."""
+"""
+What there is: every name in every backend that can list, a page at a time, without values.
+
+Whoever may list some names and not others meets a smaller inventory, nowhere a gap: rows, counts, clashes,
+limits and pages are of what he may see.
+"""
 
 from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain as chained
 from itertools import islice
@@ -18,14 +23,14 @@ from strongroom.model.ref import KINDS, Kind, Ref
 from strongroom.policy import Action
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from strongroom.chain import Chain
     from strongroom.errors import StrongroomError
     from strongroom.listing import Line
     from strongroom.model.entry import Summary
     from strongroom.policy import Actor
-    from strongroom.service.guard import Guard
+    from strongroom.service.guard import Guard, Sight
 
 __all__ = ["Choice", "Clash", "Counts", "Inventory", "Row", "Tally"]
 
@@ -267,6 +272,7 @@ class Inventory:
                 listed all the same. Unsaid, trouble is raised.
 
         Raises:
+            AccessDeniedError: the actor may not list anything here.
             BackendUnavailableError: a backend that can list gave no answer, and nobody is told instead.
         """
         pages = self.pages(
@@ -351,6 +357,7 @@ class Inventory:
             )
 
     def _guarded(self, groups: Iterator[list[Row]], size: int) -> Iterator[list[Row]]:
+        # Rows are made only once listing was allowed: an iterator does nothing before.
         def work() -> list[Row]:
             return list(chained.from_iterable(islice(groups, size)))
 
@@ -366,11 +373,14 @@ class Inventory:
     def _groups(self, wanted: _Wanted) -> Iterator[list[Row]]:
         """Give the chosen rows of each name, those without any left out."""
         now, silent = self._clock(), set[str]()
+        sight = self._guard.sight(self._actor)
         for kind in sorted(wanted.kinds):
             if wanted.after is not None and kind < wanted.after.kind:
                 continue
             for line in self._lines(kind, wanted, silent):
-                rows = list(_rows(line, now))
+                rows = _visible(_rows(line, now), sight)
+                if not rows:
+                    continue
                 if wanted.tally is not None:
                     wanted.tally.add(rows[0])
                 if chosen := [row for row in rows if wanted.choice.fits(row)]:
@@ -396,6 +406,18 @@ def _rows(line: Line, now: datetime) -> Iterator[Row]:
     yield _row(line.ref, line.summary, now, shadowed=tuple(one.backend for one in line.shadowed))
     for hidden in line.shadowed:
         yield _row(line.ref, hidden, now, shadowed_by=answering)
+
+
+def _visible(rows: Iterable[Row], sight: Sight) -> list[Row]:
+    """Give those of the *rows* of one name that may be seen; none without the one that answers."""
+    if sight.is_whole:
+        return list(rows)
+    first, *hidden = rows
+    if not sight.sees(first.ref, first.metadata):
+        return []
+    # What is public differs from place to place, so each is decided on its own.
+    seen = [row for row in hidden if sight.sees(row.ref, row.metadata)]
+    return [replace(first, shadowed=tuple(row.backend for row in seen)), *seen]
 
 
 def _row(

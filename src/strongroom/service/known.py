@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from strongroom.model.ref import Ref
     from strongroom.policy import Facts
 
-__all__ = ["known_facts", "known_metadata"]
+__all__ = ["known_facts", "known_metadata", "metadata_at"]
 
 
 def known_facts(chain: Chain) -> Callable[[Ref], Facts | None]:
@@ -48,6 +48,17 @@ def known_metadata(chain: Chain, ref: Ref) -> Metadata | None:
     except StrongroomError:
         return None
     return _first(chain, ref, _deleted) if entry is None else entry.metadata
+
+
+def metadata_at(chain: Chain, link: Link, ref: Ref) -> Metadata | None:
+    """Give what is public about exactly *ref* in one backend, deleted or not; None where it never was."""
+    try:
+        entry = chain.ask(link, partial(link.backend.read, ref))
+        if entry is not None:
+            return entry.metadata
+        return chain.ask(link, partial(_deleted, link, ref))
+    except (MalformedEntryError, TamperedError):
+        return chain.ask(link, partial(_listed, link, ref))
 
 
 def _first(chain: Chain, ref: Ref, find: Callable[[Link, Ref], Metadata | None]) -> Metadata | None:

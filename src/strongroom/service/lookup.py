@@ -323,17 +323,18 @@ class Lookup:
         return explain
 
     def _nearest(self, ref: Ref) -> str | None:
-        """Give the defined name nearest to *ref*'s, where the actor may list names at all."""
+        """Give the defined name nearest to *ref*'s, of those that the actor may list."""
         if not self._guard.can(self._actor, Action.LIST, None).is_allowed:
             return None
         import difflib  # noqa: PLC0415 -- only a miss pays for it
 
+        sight = self._guard.sight(self._actor)
         names: set[str] = set()
         for link in self._chain.links:
             # Only what answers at once: a miss must not wait for a listing over the network.
             if link.backend.is_local and isinstance(link.backend, Listable):
                 found = link.backend.list(ref.kind, team=ref.team, limit=_MAX_NEAR)
-                names.update(summary.ref.name for summary in found)
+                names.update(one.ref.name for one in found if sight.sees(one.ref, one.metadata))
         return next(iter(difflib.get_close_matches(ref.name, sorted(names), 1, 0.75)), None)
 
 
