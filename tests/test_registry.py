@@ -131,6 +131,15 @@ def test_rows_of_one_deployment_are_not_those_of_another(make):
     assert make(deployment="dev").snapshot().of("person")["anna"].body == b"dev"
 
 
+def test_change_is_decided_on_the_rows_as_they_stand_when_it_is_written(make):
+    mine, other = make(), make()
+    mine.snapshot()
+    fill(other)
+    mine.change(lambda now: [Change("person", row, None) for row in now.of("person")])
+    assert mine.snapshot().of("person") == {}
+    assert set(mine.snapshot().of("token")) == {"ci"}
+
+
 # --- following others ------------------------------------------------------------------------------
 
 
@@ -251,8 +260,7 @@ HAND = {
     "everything deleted": ["DELETE FROM registry", "DELETE FROM registry_heads"],
     "row inserted": [(INSERT, ("person", "eve", b"{}", 5, b"m" * 48))],
     "row inserted with a copied MAC": [
-        "INSERT INTO registry SELECT deployment, kind, 'eve', body, revision, mac FROM registry"
-        " WHERE id = 'anna'"
+        "INSERT INTO registry SELECT deployment, kind, 'eve', body, revision, mac FROM registry LIMIT 1"
     ],
     "row inserted with a revision below all": [(INSERT, ("person", "eve", b"{}", -5, b"m" * 48))],
     "MACs exchanged": [
@@ -347,7 +355,7 @@ def test_CR11_rows_and_head_put_back_together_are_found_by_who_has_them_open(mak
 def test_CR11_rows_and_head_put_back_together_are_found_after_a_restart_by_the_anchor(make, path, tmp_path):
     registry = make()
     fill(registry)
-    registry.flush()
+    registry.tick()
     copied(path, tmp_path / "copy.db")
     registry.put("person", "anna", b"disabled")
     registry.close()

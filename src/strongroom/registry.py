@@ -142,11 +142,15 @@ class Registry:
     Threads: safe. A forked child may go on using it; the watcher stays with the parent.
     Consistency: own writes are seen at once, those of other processes within a second.
 
+    Attributes:
+        seal: the barrier, for what else is to be authenticated as a row is.
+
     Args:
         seal: the barrier of the deployment.
         anchor: a file outside the store that holds the highest revision acknowledged, made when it is
             first needed; None for none.
-        on_alarm: called once, from whichever thread noticed, when the rows turn out to be tampered with.
+        on_alarm: called once for each time the rows turn out to be tampered with, from whichever thread
+            noticed.
     """
 
     def __init__(
@@ -159,11 +163,13 @@ class Registry:
         on_alarm: Callable[[TamperedError], None] | None = None,
     ) -> None:
         self.deployment = deployment
+        self.seal = seal
         self._store = store
         self._seal = seal
         self._anchor = _Anchor(anchor, seal, deployment, store.id)
-        self._on_alarm = on_alarm
+        self._alarms = [] if on_alarm is None else [on_alarm]
         self._callbacks: list[Callable[[Snapshot], None]] = []
+        self._ticks: list[Callable[[], None]] = []
         self._state = _State.empty()
         self._has_looked = False
         self._trouble: TamperedError | None = None
@@ -216,8 +222,9 @@ class Registry:
             self._good_until = monotonic() + lasts
             is_changed = self._state.snapshot.revision != before
             untold, self._untold = self._untold, None
-        if untold is not None and self._on_alarm is not None:
-            self._on_alarm(untold)
+        if untold is not None:
+            for alarm in list(self._alarms):
+                alarm(untold)
         if is_changed:
             self._tell()
 
@@ -375,7 +382,7 @@ class Registry:
         Raises:
             As `put_many`.
         """
-        return self._do([Change(kind, id, None, expected)])[1]
+        return self._do(lambda _snapshot: [Change(kind, id, None, expected)])[1]
 
     def put_many(self, changes: Iterable[Change]) -> int:
         """
@@ -388,14 +395,28 @@ class Registry:
             TamperedError: the registry was changed by hand; nothing was done.
             SealedError, BackendUnavailableError: as `snapshot`; and another process writes.
         """
-        return self._do(list(changes))[0]
+        wanted = list(changes)
+        return self._do(lambda _snapshot: wanted)[0]
 
-    def _do(self, wanted: list[Change]) -> tuple[int, bool]:
-        """Do as `put_many`, and tell also whether there was anything to do."""
-        for change in wanted:
-            _check(change)
+    def change(self, decide: Callable[[Snapshot], Iterable[Change]]) -> int:
+        """
+        Do what *decide* gives for the rows as they stand in the very moment of writing.
+
+        Args:
+            decide: called once while nobody else can write, so it is quick; what it raises undoes all.
+
+        Raises:
+            As `put_many`.
+        """
+        return self._do(decide)[0]
+
+    def _do(self, decide: Callable[[Snapshot], Iterable[Change]]) -> tuple[int, bool]:
+        """Do as `change`, and tell also whether there was anything to do."""
         self.snapshot()  # raises what is wrong, before anything is held
         with self._transaction() as (transaction, base):
+            wanted = list(decide(base.snapshot))
+            for change in wanted:
+                _check(change)
             _expect(wanted, base.snapshot)
             made = self._made(wanted, base)
             if made is not None:
@@ -530,6 +551,14 @@ class Registry:
         self._callbacks.append(callback)
         self.start()
 
+    def on_alarm(self, callback: Callable[[TamperedError], None]) -> None:
+        """Call *callback* too when the rows turn out to be tampered with."""
+        self._alarms.append(callback)
+
+    def every_look(self, callback: Callable[[], None]) -> None:
+        """Call *callback* from the watcher with each of its looks, whether anything changed or not."""
+        self._ticks.append(callback)
+
     def start(self) -> None:
         """Look at the bell four times a second from now on, from a thread that dies with this registry."""
         if self._watcher is None:
@@ -543,15 +572,18 @@ class Registry:
         for callback in list(self._callbacks):
             callback(self._state.snapshot)
 
-    def flush(self) -> None:
-        """Let the anchor catch up; the watcher does."""
+    def tick(self) -> None:
+        """Let the anchor catch up, and call what waits for every look; the watcher does."""
         self._anchor.flush()
+        for callback in list(self._ticks):
+            callback()
 
     def close(self) -> None:
         """End the watcher and let the anchor catch up. Safe to call twice; the store stays open."""
         self._ended.set()
         self._callbacks.clear()
-        self.flush()
+        self._ticks.clear()
+        self._anchor.flush()
 
 
 _registries: weakref.WeakSet[Registry] = weakref.WeakSet()
@@ -573,7 +605,8 @@ def _watch(registry: weakref.ref[Registry], ended: Event) -> None:
         # What keeps it from looking is told by `snapshot`, once the last look is too old.
         with suppress(StrongroomError):
             found.look()
-            found.flush()
+        with suppress(StrongroomError):
+            found.tick()
         del found
 
 

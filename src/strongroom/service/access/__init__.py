@@ -1,71 +1,196 @@
-"""Who there is, and how each proves it. (Interface; filled in by the next commits.)"""
+"""
+Who there is, and how each proves it: people, tokens, roles, sessions.
+
+Not for what anybody may (`service/policies.py`, `policy/`).
+
+How it hangs together: `gate.py` tells who asks and begins sessions; the nouns (`people.py`, `issuing.py`,
+`roles.py`, `sessions.py`) change the rows as one actor, through the guard; all of it stands on
+`registry.py`, which nobody changes unseen.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from strongroom.errors import AccessDeniedError
+from strongroom.model.principal import LOCAL, canonical
+from strongroom.model.principal import PERSON as PERSON_PREFIX
+from strongroom.registry import Change
+from strongroom.service.access import token as tokens
+from strongroom.service.access.desk import Desk, Done, standing
+from strongroom.service.access.gate import Gate, Identity, Lifetimes, Login
+from strongroom.service.access.issuing import Issued, TokenRow, Tokens
+from strongroom.service.access.password import RECOMMENDED, Cost, Passwords
+from strongroom.service.access.people import People, PersonRow
+from strongroom.service.access.roles import MembershipRow, Roles
+from strongroom.service.access.sessions import SessionRow, Sessions
+from strongroom.service.access.shape import CODE, PERSON, SESSION, Code, encoded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
     from strongroom.model.secret import Secret
-    from strongroom.policy import Actor, Role, Scope
+    from strongroom.policy import Actor
+    from strongroom.registry import Registry, Snapshot
+    from strongroom.service.access.password import Stretch
+    from strongroom.service.guard import Guard
 
-__all__ = ["Access", "Identity", "Issued", "Login"]
+__all__ = [
+    "Access",
+    "Cost",
+    "Done",
+    "Identity",
+    "Issued",
+    "Lifetimes",
+    "Login",
+    "MembershipRow",
+    "People",
+    "PersonRow",
+    "Roles",
+    "SessionRow",
+    "Sessions",
+    "TokenRow",
+    "Tokens",
+    "open_access",
+]
 
 
-class Identity(NamedTuple):
+def open_access(  # noqa: PLR0913 -- what stands behind a gate
+    registry: Registry,
+    guard: Guard,
+    actor: Actor,
+    *,
+    clock: Callable[[], datetime],
+    stretch: Stretch,
+    lifetimes: Lifetimes | None = None,
+    cost: Cost = RECOMMENDED,
+) -> Access:
     """
-    Who was authenticated, and how.
+    Make the access of one deployment. Its registry's watcher, where it runs, keeps it up to date.
 
     Args:
-        actor: with roles, scope and source; assurance HOST_USER; no run.
-        how: "token", "session" or "basic".
-        id: of the token or session, public; "" for basic with a password.
-        expires: when the credential ends, None where it does not.
-        since: when a session was begun by a password or code; when a token was issued.
+        registry: the rows; closed by whoever opened them, after this.
+        guard: of the deployment.
+        actor: whom the nouns act as; `as_actor` gives others.
+        clock: wall clock, UTC.
+        stretch: `crypto.wrapping.stretch`.
+        lifetimes: of sessions and codes; the usual ones if unsaid.
+        cost: of one guess of a password.
     """
-
-    actor: Actor
-    how: str
-    id: str
-    expires: datetime | None
-    since: datetime
-
-
-class Login(NamedTuple):
-    """A session that began: its token is shown once."""
-
-    token: Secret[str]
-    identity: Identity
-
-
-class Issued(NamedTuple):
-    """A token that was issued: shown once."""
-
-    token: Secret[str]
-    id: str
-    name: str
-    expires: datetime | None
+    passwords = Passwords(registry.seal, registry.deployment, stretch, cost=cost)
+    gate = Gate(registry, guard.recorder, passwords, clock=clock, lifetimes=lifetimes or Lifetimes())
+    return Access(gate, guard, actor)
 
 
 class Access:
     """
+    Who there is in one deployment, as one actor; and the gate, which is the same for all.
+
+    Threads: safe.
+
     Attributes:
-        people: list() add(name, password|None) set_password(name, password) disable(name) enable(name) delete(name) unlock(name)
-        tokens: list() issue(name, roles=…, expires=…, scope=…) -> Issued, revoke(id_or_name)
-        roles: list() grant(role, actor, team=None) revoke(role, actor, team=None) of(actor) -> tuple[Role, ...]
-        sessions: list(actor=None) revoke(id) revoke_all(actor)
+        actor: who acts in the nouns.
+        people, tokens, roles, sessions: the nouns.
+        authenticate, basic, login, login_with_code, logout, change_password: the gate's; see there.
     """
 
-    def as_actor(self, actor: Actor) -> Access: ...
+    def __init__(self, gate: Gate, guard: Guard, actor: Actor) -> None:
+        self.actor = actor
+        self._gate = gate
+        self._guard = guard
+        self._desk = Desk(gate, guard, actor)
+        # The gate's own methods and not wrappers of them: the first stands on every request's way.
+        self.authenticate = gate.authenticate
+        self.basic = gate.basic
+        self.login = gate.login
+        self.login_with_code = gate.login_with_code
+        self.logout = gate.logout
+        self.change_password = gate.change_password
 
-    # --- for faces, before anybody is known -----------------------------------------------------
-    def authenticate(self, token: str, *, source: str) -> Identity: ...
-    def basic(self, name: str, password: Secret[str], *, source: str) -> Identity: ...
-    def login(self, name: str, password: Secret[str], *, source: str, replaces: str | None = None) -> Login: ...
-    def login_with_code(self, code: str, *, source: str, replaces: str | None = None) -> Login: ...
-    def logout(self, identity: Identity) -> None: ...
-    def change_password(self, identity: Identity, old: Secret[str], new: Secret[str]) -> None: ...
+    def as_actor(self, actor: Actor) -> Access:
+        """Give the same as *actor*, who has been authenticated."""
+        return self if actor == self.actor else Access(self._gate, self._guard, actor)
 
-    # --- for an administrator --------------------------------------------------------------------
-    def login_link(self, person: str | None = None, *, lifetime: timedelta | None = None) -> Secret[str]:
-        """Give a single-use code (10 min) that begins a session as *person*, or as the local owner."""
+    @cached_property
+    def people(self) -> People:
+        """Who may log in."""
+        return People(self._desk)
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """What services prove themselves with."""
+        return Tokens(self._desk)
+
+    @cached_property
+    def roles(self) -> Roles:
+        """Who is a member of what."""
+        return Roles(self._desk)
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        """Who is logged in."""
+        return Sessions(self._desk)
+
+    def login_link(self, person: str | None = None) -> Secret[str]:
+        """
+        Make a code that begins one session within ten minutes.
+
+        Args:
+            person: as whom; None for the local owner who acts, and for him alone.
+
+        Raises:
+            AccessDeniedError: policy says no; or *person* is unsaid and no local owner acts.
+            NotFoundError: there is no such person.
+            As `People.add`.
+        """
+        if person is None and not self.actor.id.startswith(LOCAL):
+            raise AccessDeniedError("only the local owner makes a login link for himself", reason="not local")
+        name = None if person is None else canonical(person)
+        actor = self.actor.id if name is None else PERSON_PREFIX + name
+        code, now = tokens.draw(tokens.CODE), self._desk.now()
+        digest = tokens.digest_of(code.reveal())
+        body = Code(
+            digest=digest, actor=actor, created_by=self.actor.id, expires=now + self._gate.lifetimes.code
+        )
+
+        def decide(snapshot: Snapshot) -> list[Change]:
+            if name is not None:
+                standing(snapshot, PERSON, name, f"person {name}")
+            return [Change(CODE, tokens.id_of(digest), encoded(body), 0)]
+
+        self._desk.change(decide, reason=f"make a login link for {actor}")
+        return code
+
+    # --- when somebody was at the rows -------------------------------------------------------------
+
+    def problems(self) -> list[str]:
+        """
+        Tell what is wrong with the rows of who may, a clause each; empty where nothing is.
+
+        Raises:
+            AccessDeniedError: policy says no.
+            BackendUnavailableError, SealedError: as their names say.
+        """
+        self._desk.require()
+        return self._gate.registry.problems()
+
+    def accept(self) -> list[str]:
+        """
+        Take the rows as they stand for right, on the host: what is not authentic is dropped, every session
+        and login code ends, and the acts go on. Gives what was wrong.
+
+        Raises:
+            AccessDeniedError: somebody else than the local owner acts.
+            As `People.add`.
+        """
+        if not self.actor.id.startswith(LOCAL) or self.actor.source:
+            raise AccessDeniedError("only the local owner, on the host, accepts them", reason="not local")
+        return self._desk.act(
+            lambda: self._gate.registry.accept(dropping=(SESSION, CODE)), reason="accept the rows of who may"
+        )
+
+    def close(self) -> None:
+        """Record what was gathered. Safe to call twice; the registry stays open."""
+        self._gate.close()

@@ -1,0 +1,109 @@
+"""
+What the nouns of access share: the rows, who acts, and that every act is authorised and recorded.
+
+Everything here needs `administer` of the deployment as a whole. Looking is decided like acting, and recorded
+only where it is denied.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from strongroom.errors import NotFoundError
+from strongroom.policy import Action
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+
+    from strongroom.policy import Actor
+    from strongroom.registry import Change, Registry, Row, Snapshot
+    from strongroom.service.access.gate import Gate
+    from strongroom.service.guard import Guard
+
+__all__ = ["Desk", "Done", "standing"]
+
+T = TypeVar("T")
+
+
+class Done(NamedTuple):
+    """
+    An act that was done.
+
+    Args:
+        version: the revision of the registry since then; it is in the record of the act.
+    """
+
+    version: str
+
+
+class Desk:
+    """One actor at the rows of who may."""
+
+    def __init__(self, gate: Gate, guard: Guard, actor: Actor) -> None:
+        self.gate = gate
+        self.actor = actor
+        self._guard = guard
+
+    @property
+    def registry(self) -> Registry:
+        """The rows."""
+        return self.gate.registry
+
+    def now(self) -> datetime:
+        """The time."""
+        return self.gate.clock()
+
+    def look(self, work: Callable[[Snapshot], T]) -> T:
+        """
+        Give what *work* makes of the rows, if the actor may see them.
+
+        Raises:
+            AccessDeniedError: he may not.
+            TamperedError, BackendUnavailableError, SealedError: as `Registry.snapshot`.
+        """
+        self.require()
+        return work(self.registry.snapshot())
+
+    def require(self) -> None:
+        """
+        Refuse an actor who may not administer, before anything costs anything.
+
+        Raises:
+            AccessDeniedError: he may not; recorded.
+        """
+        if not self._guard.can(self.actor, Action.ADMINISTER, None).is_allowed:
+            # Denied again inside, where it is recorded; nothing is done if policy just changed its mind.
+            self._guard.act(self.actor, Action.ADMINISTER, None, _nothing, reason="look at who may")
+
+    def change(self, decide: Callable[[Snapshot], Iterable[Change]], *, reason: str) -> Done:
+        """
+        Do what *decide* gives for the rows as they stand, if the actor may, and record it.
+
+        Raises:
+            AccessDeniedError: he may not.
+            NotRecordedError: it cannot be recorded.
+            As `Registry.change`.
+        """
+        return self.act(lambda: Done(str(self.registry.change(decide))), reason=reason)
+
+    def act(self, work: Callable[[], T], *, reason: str) -> T:
+        """Do *work* if the actor may, and record it; as `Guard.act`."""
+        return self._guard.act(self.actor, Action.ADMINISTER, None, work, reason=reason)
+
+
+def _nothing() -> None:
+    return None
+
+
+def standing(snapshot: Snapshot, kind: str, row_id: str, what: str) -> Row:
+    """
+    Give a row that must be there.
+
+    Raises:
+        NotFoundError: it is not; *what* names it for people.
+    """
+    row = snapshot.of(kind).get(row_id)
+    if row is None:
+        raise NotFoundError(f"there is no {what}")
+    return row

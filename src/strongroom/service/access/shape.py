@@ -1,0 +1,198 @@
+"""
+What the rows of access hold: bodies as strict JSON, and ids.
+
+Not for what faces show (`__init__.py`). A body that does not fit its shape is `TamperedError`: its row
+was authenticated, so only a newer release can have written it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003 -- msgspec reads annotations at run time
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import msgspec
+
+from strongroom.errors import MalformedEntryError
+from strongroom.policy import Scope  # noqa: TC001 -- as above
+
+if TYPE_CHECKING:
+    from strongroom.registry import Row
+
+__all__ = [
+    "CODE",
+    "LOCKOUT",
+    "LOGIN",
+    "PERSON",
+    "ROLE",
+    "SERVICE",
+    "SESSION",
+    "TOKEN",
+    "Code",
+    "LastLogin",
+    "Lockout",
+    "Membership",
+    "Person",
+    "Service",
+    "Session",
+    "Token",
+    "Verifier",
+    "body_of",
+    "decoded",
+    "encoded",
+    "membership_id",
+]
+
+PERSON, SERVICE, TOKEN, SESSION = "person", "service", "token", "session"
+CODE, ROLE, LOCKOUT, LOGIN = "code", "role", "lockout", "login"
+
+
+class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A body."""
+
+
+class Verifier(_Body, frozen=True, kw_only=True):
+    """
+    What a password is checked against.
+
+    Args:
+        salt: 16 random bytes.
+        memory_kib, iterations, lanes: what argon2id costs.
+        mac: over name, salt, cost and what argon2id gave, under the deployment's key: who has the store
+            alone has nothing to guess against.
+    """
+
+    salt: bytes
+    memory_kib: int
+    iterations: int
+    lanes: int
+    mac: bytes
+
+
+class Person(_Body, frozen=True, kw_only=True):
+    """A person; the row's id is the name."""
+
+    created_at: datetime
+    created_by: str
+    verifier: Verifier | None = None
+    is_disabled: bool = False
+
+
+class LastLogin(_Body, frozen=True, kw_only=True):
+    """
+    When and from where a person logged in last; the row's id is the name.
+
+    Apart from `Person`, whose row changes only with what he is.
+    """
+
+    at: datetime
+    source: str
+
+
+class Service(_Body, frozen=True, kw_only=True):
+    """That a service of this name has a token; the row's id is the name."""
+
+    token: str
+
+
+class Token(_Body, frozen=True, kw_only=True):
+    """
+    A token of a service.
+
+    Args:
+        digest: SHA-256 of the token; the row's id is its first 8 bytes in hexadecimal.
+        seen, source: when and from where it was last used; written now and then.
+    """
+
+    digest: bytes
+    name: str
+    created_at: datetime
+    created_by: str
+    expires: datetime | None = None
+    scope: Scope | None = None
+    comment: str = ""
+    seen: datetime | None = None
+    source: str = ""
+
+
+class Session(_Body, frozen=True, kw_only=True):
+    """
+    A session of a person, or of the local owner.
+
+    Args:
+        digest: as that of a token.
+        how: what it was begun with.
+        expires: its absolute end.
+        idle_seconds: without use for this long, it ends.
+        seen: when it was last used; written now and then.
+    """
+
+    digest: bytes
+    actor: str
+    how: Literal["password", "code"]
+    source: str
+    begun: datetime
+    expires: datetime
+    idle_seconds: int
+    seen: datetime
+
+
+class Code(_Body, frozen=True, kw_only=True):
+    """A code that begins one session as *actor*."""
+
+    digest: bytes
+    actor: str
+    created_by: str
+    expires: datetime
+
+
+class Membership(_Body, frozen=True, kw_only=True):
+    """That *actor* has *role*, for *team* or everywhere; the row's id is all three."""
+
+    role: str
+    actor: str
+    created_at: datetime
+    created_by: str
+    team: str | None = None
+
+
+class Lockout(_Body, frozen=True, kw_only=True):
+    """That attempts are refused until then; the row's id says whose."""
+
+    until: datetime
+    failures: int
+
+
+BodyT = TypeVar("BodyT", bound=_Body)
+_decoders: dict[type, msgspec.json.Decoder[_Body]] = {}
+encoded = msgspec.json.Encoder().encode
+
+
+def decoded(row: Row, shape: type[BodyT]) -> BodyT:
+    """
+    Give the body of an authenticated row.
+
+    Raises:
+        MalformedEntryError: another release wrote it.
+    """
+    return body_of(row.body, shape, row.kind)
+
+
+def body_of(body: bytes, shape: type[BodyT], kind: str) -> BodyT:
+    """Give *body* in its shape; as `decoded`."""
+    decoder = _decoders.get(shape)
+    if decoder is None:
+        decoder = _decoders[shape] = msgspec.json.Decoder(shape)
+    try:
+        return decoder.decode(body)  # type: ignore[return-value]  # the decoder of that shape
+    except msgspec.MsgspecError:
+        raise MalformedEntryError(
+            f"a row of access ({kind}) is of a form this release does not know",
+            backend="registry",
+            ref=kind,
+            hint="run the release that wrote it",
+        ) from None
+
+
+def membership_id(role: str, team: str | None, actor: str) -> str:
+    """Give the id of a membership: no name, team or actor holds a `|`."""
+    return f"{role}|{team or ''}|{actor}"
