@@ -37,7 +37,7 @@ __all__ = ["COMMANDS", "Command", "Group", "command", "invoke", "noun", "tree"]
 CommandT = TypeVar("CommandT", bound=Callable[..., object])
 
 COMMANDS: dict[str, tuple[str, ...]] = {
-    "Start": ("up", "init", "doctor"),
+    "Start": ("up", "init", "serve", "doctor"),
     "Keep": ("connections", "variables", "inventory"),
     "Use": ("read", "run", "explain"),
     "Care": ("backends", "keys", "audit", "airflow"),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
 import gc
 import os
 import resource
@@ -21,6 +22,8 @@ import signal
 import socket
 import sys
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -28,24 +31,26 @@ import uvicorn
 import uvloop
 
 from strongroom.assembly import open_house
-from strongroom.errors import SettingsError, StrongroomError
+from strongroom.audit import AuditLog
+from strongroom.errors import SettingsError
 from strongroom.server import tls
 from strongroom.server.app import make_app
 from strongroom.server.logs import Journal
 from strongroom.server.protocol import Door, Line
+from strongroom.server.recorder import Gathering
 from strongroom.settings import check_reach
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
+    from strongroom.errors import StrongroomError
     from strongroom.model.secret import Secret
     from strongroom.server.app import Application
     from strongroom.service.house import House, Mode
     from strongroom.settings import ServerSettings, Settings
 
-__all__ = ["Server", "harden", "serve"]
+__all__ = ["Server", "harden", "listen", "recorder_of", "serve"]
 
 _PR_SET_DUMPABLE = 4  # linux/prctl.h
 _SPARE_FILES = 256  # beside connections: store, log, vendors, threads
@@ -59,16 +64,18 @@ class Server(uvicorn.Server):
     Args:
         house: what is served; its owner closes it.
         settings: of the server.
+        sockets: bound ones; those of the settings if unsaid.
         context: TLS, or None.
         on_ready: told the address once connections are accepted.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what a server is made of
         self,
         house: House,
         settings: ServerSettings,
         *,
         journal: Journal,
+        sockets: list[socket.socket] | None = None,
         context: ssl.SSLContext | None = None,
         on_ready: Callable[[str], None] | None = None,
         app: Application | None = None,
@@ -78,7 +85,7 @@ class Server(uvicorn.Server):
         self._journal = journal
         self._context = context
         self._on_ready = on_ready
-        self._sockets = listen(settings)
+        self._sockets = sockets or listen(settings)
         self.address = _address(settings, self._sockets[0])
         self.door = Door(
             most=_most_connections(settings, journal),
@@ -169,13 +176,20 @@ class Server(uvicorn.Server):
 def serve(
     settings: Settings,
     *,
-    config: Path | str | None = None,
     environ: Mapping[str, str] = os.environ,
     passphrase: Callable[[], Secret[str]] | None = None,
     on_ready: Callable[[str], None] | None = None,
+    is_flexible: bool = False,
 ) -> None:
     """
-    Serve every deployment of *settings* until told to stop.
+    Serve every deployment of the file of *settings* until told to stop.
+
+    Args:
+        settings: of the first of them, and of the server.
+        environ: the environment.
+        passphrase: asks a person, where a store needs it.
+        on_ready: told the address once connections are accepted.
+        is_flexible: take a free port where the configured one is taken.
 
     Raises:
         SettingsError: the settings are wrong, or the address is taken.
@@ -184,10 +198,13 @@ def serve(
     check_reach(settings.server)
     context = tls.context_of(settings.server)
     harden()
+    sockets = listen(settings.server, is_flexible=is_flexible)
     journal = Journal(settings.server.log_level)
     try:
-        with _house(settings, config, environ, passphrase, journal) as house:
-            server = Server(house, settings.server, journal=journal, context=context, on_ready=on_ready)
+        with _house(settings, environ, passphrase, journal) as house:
+            server = Server(
+                house, settings.server, journal=journal, sockets=sockets, context=context, on_ready=on_ready
+            )
             house.mode.watch(partial(_follow, journal))
             house.start()
             server.run_until_told()
@@ -202,7 +219,6 @@ def _follow(journal: Journal, mode: Mode) -> None:
 
 def _house(
     settings: Settings,
-    config: Path | str | None,
     environ: Mapping[str, str],
     passphrase: Callable[[], Secret[str]] | None,
     journal: Journal,
@@ -213,14 +229,24 @@ def _house(
         )
 
     house = open_house(
-        config if config is not None else settings,
+        settings,
         environ=environ,
         passphrase=passphrase,
+        recorder=recorder_of,
         on_trouble=trouble if settings.others else None,
     )
     house.mode.read_only = settings.server.read_only
     house.mode.log_level = settings.server.log_level
     return house
+
+
+def recorder_of(settings: Settings) -> Gathering:
+    """Give what makes the records of a deployment durable: one sync for all that wait for it."""
+    return Gathering(AuditLog(settings.audit.path, deployment=settings.deployment, clock=_now))
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
 
 
 def harden() -> None:
@@ -232,41 +258,47 @@ def harden() -> None:
             ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def listen(settings: ServerSettings) -> list[socket.socket]:
+def listen(settings: ServerSettings, *, is_flexible: bool = False) -> list[socket.socket]:
     """
     Bind the address.
+
+    Args:
+        settings: of the server.
+        is_flexible: take a free port where the configured one is taken.
 
     Raises:
         SettingsError: it is taken, or none of this machine's.
     """
     made: list[socket.socket] = []
-    port = settings.port
     try:
-        found = socket.getaddrinfo(
-            settings.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_ADDRCONFIG
-        )
-        for family, kind, protocol, _, address in found:
-            each = socket.socket(family, kind, protocol)
-            made.append(each)
-            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            each.bind((address[0], port, *address[2:]))
-            port = each.getsockname()[1]  # a free one is chosen once, for every family
-            each.setblocking(False)
+        _bind(settings.host, settings.port, made)
     except (OSError, UnicodeError) as error:
         for each in made:
             each.close()
-        reason = (
-            os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else "no such host"
-        )
+        number = error.errno if isinstance(error, OSError) else None
     else:
         return made
+    if is_flexible and settings.port and number == errno.EADDRINUSE:
+        return listen(replace(settings, port=0))
+    reason = os.strerror(number).lower() if number and number > 0 else "no such host"
     raise SettingsError(
         f"the server cannot listen on {settings.host} port {settings.port} ({reason})",
         key="server.port",
         hint="choose another with --port, or see who listens there",
     )
+
+
+def _bind(host: str, port: int, made: list[socket.socket]) -> None:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    for family, kind, protocol, _, address in found:
+        each = socket.socket(family, kind, protocol)
+        made.append(each)
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        each.bind((address[0], port, *address[2:]))
+        port = each.getsockname()[1]  # a free one is chosen once, for every family
+        each.setblocking(False)  # noqa: FBT003 -- the socket's own way
 
 
 def _address(settings: ServerSettings, bound: socket.socket) -> str:
