@@ -57,7 +57,9 @@ _ACTOR = {
     "is_locked": False,
     "has_password": True,
     "roles": [_ROLE],
+    "sessions": 1,
     "created_at": _AT,
+    "created_by": "local:1000",
     "last_login_at": None,
 }
 _TOKEN = {
@@ -66,14 +68,18 @@ _TOKEN = {
     "actor": "service:ci",
     "roles": [_ROLE],
     "scope": _SCOPE,
+    "comment": "",
     "created_at": _AT,
     "created_by": "person:anna",
     "expires_at": _LATER,
+    "is_expired": False,
     "last_used_at": None,
+    "source": "",
 }
 _SESSION = {
     "id": "s_81be",
     "actor": "person:anna",
+    "how": "password",
     "created_at": _AT,
     "last_used_at": _AT,
     "expires_at": "2026-11-21T20:00:00Z",

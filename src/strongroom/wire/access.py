@@ -24,8 +24,10 @@ __all__ = [
     "Roles",
     "ScopeShape",
     "SessionGiven",
+    "SessionQuery",
     "SessionRow",
     "Sessions",
+    "TeamOfRole",
     "TokenIssued",
     "TokenRow",
     "Tokens",
@@ -109,37 +111,54 @@ class SessionGiven(Given, kw_only=True):
     expires_at: datetime
 
 
-class SessionRow(Given, kw_only=True):
+class SessionQuery(Asked, kw_only=True):
     """
-    A session of the actor.
+    Whose sessions; unsaid, the actor's own.
 
     Args:
+        actor: of this one.
+        everybody: of all; for administrators.
+    """
+
+    actor: str | None = None
+    everybody: bool = False
+
+
+class SessionRow(Given, kw_only=True):
+    """
+    A session that stands; never its token.
+
+    Args:
+        how: what it was begun with.
         source: where it was begun from.
         is_current: it is the one this request came with.
     """
 
     id: str
     actor: str
-    created_at: datetime
-    last_used_at: datetime | None
-    expires_at: datetime
+    how: Literal["password", "code"]
     source: str
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
     is_current: bool
 
 
 class Sessions(Given, kw_only=True):
-    """The actor's sessions, newest first."""
+    """Sessions that stand, newest first."""
 
     sessions: list[SessionRow]
 
 
 class ActorRow(Given, kw_only=True):
     """
-    A person or a service of the deployment.
+    A person of the deployment.
 
     Args:
-        id: `person:anna`.
+        id: how policies and records call him: `person:anna`.
         is_locked: too many wrong passwords; ends by itself.
+        sessions: how many stand.
+        last_login_at: when he last logged in with his password.
     """
 
     id: str
@@ -148,12 +167,14 @@ class ActorRow(Given, kw_only=True):
     is_locked: bool
     has_password: bool
     roles: list[RoleName]
-    created_at: datetime | None
+    sessions: int
+    created_at: datetime
+    created_by: str
     last_login_at: datetime | None
 
 
 class Actors(Given, kw_only=True):
-    """Everybody of the deployment, in order of ids."""
+    """Every person of the deployment, in order of names. Services are told with their tokens."""
 
     actors: list[ActorRow]
 
@@ -173,9 +194,16 @@ class NewActor(Asked, kw_only=True):
 
 
 class PatchActor(Asked, kw_only=True):
-    """What to change of a person."""
+    """
+    What to change of a person.
+
+    Args:
+        is_enabled: a person who is not is let in no more; what he has open ends.
+        is_locked: false ends the wait after too many wrong passwords.
+    """
 
     is_enabled: bool | UnsetType = UNSET
+    is_locked: Literal[False] | UnsetType = UNSET
 
 
 class NewPassword(Asked, kw_only=True):
@@ -195,9 +223,11 @@ class NewToken(Asked, kw_only=True):
     A token to issue.
 
     Args:
-        name: of the service that will use it; its actor is `service:<name>`.
+        name: of the service that will use it; its actor is `service:<name>`, and it has one token at a time.
+        roles: the service's from now on.
         expires_in: seconds from now; None for never.
         scope: bounds, whatever policy allows its roles.
+        comment: public; at most 250 characters.
     """
 
     name: str
@@ -208,17 +238,27 @@ class NewToken(Asked, kw_only=True):
 
 
 class TokenRow(Given, kw_only=True):
-    """What may be seen of a token; never the token."""
+    """
+    What may be seen of a token; never the token.
+
+    Args:
+        id: public.
+        actor: whom it proves.
+        source: from where it was last used.
+    """
 
     id: str
     name: str
     actor: str
     roles: list[RoleName]
     scope: ScopeShape | None
+    comment: str
     created_at: datetime
     created_by: str
     expires_at: datetime | None
+    is_expired: bool
     last_used_at: datetime | None
+    source: str
 
 
 class TokenIssued(TokenRow, kw_only=True):
@@ -233,9 +273,20 @@ class TokenIssued(TokenRow, kw_only=True):
 
 
 class Tokens(Given, kw_only=True):
-    """Every token that is good, in order of names."""
+    """Every token, in order of names; one that has expired for a while longer."""
 
     tokens: list[TokenRow]
+
+
+class TeamOfRole(Asked, kw_only=True):
+    """
+    For whose entries a role is.
+
+    Args:
+        team: only for what this team owns; unsaid, for everything in the deployment.
+    """
+
+    team: str | None = None
 
 
 class RoleMember(Given, kw_only=True):
@@ -253,6 +304,6 @@ class RoleRow(Given, kw_only=True):
 
 
 class Roles(Given, kw_only=True):
-    """Every role that is known or had."""
+    """Every role that somebody has."""
 
     roles: list[RoleRow]

@@ -9,6 +9,7 @@ import msgspec
 from strongroom import __version__
 from strongroom.server import hot, openapi
 from strongroom.server.api import (
+    actors,
     backends,
     changes,
     entries,
@@ -46,6 +47,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *backends.ENDPOINTS,
     *place.ENDPOINTS,
     *sessions.ENDPOINTS,
+    *actors.ENDPOINTS,
     *changes.ENDPOINTS,
     Endpoint("GET", "/openapi.json", described, "Describe this API as OpenAPI 3.1", "server"),
 )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from strongroom.errors import InvalidInputError
 from strongroom.model.secret import Secret
-from strongroom.server.auth import cookie_name, expired_cookie, session_cookie
+from strongroom.server.auth import cookie_name, credential_of, expired_cookie, session_cookie
 from strongroom.server.endpoint import Answer, Endpoint
 from strongroom.wire.access import (
     CodeLogin,
@@ -14,6 +15,9 @@ from strongroom.wire.access import (
     RoleName,
     ScopeShape,
     SessionGiven,
+    SessionQuery,
+    SessionRow,
+    Sessions,
     WhoAmI,
 )
 
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from strongroom.policy import Role, Scope
     from strongroom.server.endpoint import Call
     from strongroom.service.access import Login as Begun
+    from strongroom.service.access.sessions import SessionRow as Session
 
 __all__ = ["ENDPOINTS", "roles_of", "scope_of"]
 
@@ -74,10 +79,11 @@ def login_with_code(call: Call) -> Answer:
 
 
 def _standing(call: Call) -> str | None:
-    """Give the session a request came with: it ends where another begins (AA10)."""
+    """Give the token of the session a request came with: it ends where another begins (AA10)."""
     if not call.has_identity or call.identity.how != "session":
         return None
-    return call.identity.id
+    name = cookie_name(call.deployment, call.house.first, is_secure=call.is_secure)
+    return credential_of(call.headers, name, allows_basic=False).text
 
 
 def _given(call: Call, begun: Begun) -> Answer:
@@ -107,6 +113,35 @@ def logout(call: Call) -> Answer:
     return Answer(status=204, headers={"set-cookie": cookie})
 
 
+def sessions(call: Call) -> Sessions:
+    """Give the sessions that stand: the actor's own, or as an administrator those of others."""
+    asked = call.asked(SessionQuery)
+    if asked.everybody and asked.actor is not None:
+        raise InvalidInputError("actor and everybody exclude one another")
+    own = call.identity.actor.id if asked.actor is None else asked.actor
+    rows = call.room.access.sessions.list(None if asked.everybody else own)
+    return Sessions(sessions=[_row(row, call.identity.id) for row in rows])
+
+
+def _row(row: Session, current: str) -> SessionRow:
+    return SessionRow(
+        id=row.id,
+        actor=row.actor,
+        how=row.how,  # type: ignore[arg-type]  # one of the two
+        source=row.source,
+        created_at=row.begun,
+        last_used_at=row.seen,
+        expires_at=row.expires,
+        is_current=row.id == current,
+    )
+
+
+def revoke(call: Call) -> Answer:
+    """End a session: one's own, or as an administrator somebody else's; in read-only mode too."""
+    call.room.access.sessions.revoke(call.params["id"])
+    return Answer(status=204)
+
+
 ENDPOINTS = (
     Endpoint("GET", "/whoami", whoami, "Tell who asks", "sessions", gives=WhoAmI),
     Endpoint(
@@ -134,4 +169,6 @@ ENDPOINTS = (
         cost=5.0,
     ),
     Endpoint("POST", "/logout", logout, "End the session", "sessions", status=204),
+    Endpoint("GET", "/sessions", sessions, "List sessions", "sessions", asks=SessionQuery, gives=Sessions),
+    Endpoint("DELETE", "/sessions/{id}", revoke, "End a session", "sessions", status=204),
 )
