@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom import audit
+from strongroom.audit import log as log_module
 from strongroom.audit import AuditLog, Event, Record
 from strongroom.errors import BackendUnavailableError, NotRecordedError
 
@@ -479,7 +479,7 @@ def test_a_segment_that_is_a_link_is_not_followed(log, tmp_path):
 
 def test_a_lock_that_is_never_given_back_does_not_hang_everybody(log, monkeypatch):
     log.append(event("before"))
-    monkeypatch.setattr(audit, "_LOCK_DELAYS_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(log_module, "_LOCK_DELAYS_SECONDS", (0.0, 0.0))
     with (log.folder / "lock").open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(NotRecordedError, match="timed out"):
@@ -490,7 +490,7 @@ def test_a_lock_that_is_never_given_back_does_not_hang_everybody(log, monkeypatc
 
 def test_a_lock_that_is_never_given_back_does_not_hang_who_verifies(log, monkeypatch):
     log.append(event())
-    monkeypatch.setattr(audit, "_LOCK_DELAYS_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(log_module, "_LOCK_DELAYS_SECONDS", (0.0, 0.0))
     with (log.folder / "lock").open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(BackendUnavailableError, match="timed out"):

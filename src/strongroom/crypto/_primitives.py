@@ -15,8 +15,9 @@ from os import urandom as _urandom
 from sys import version_info
 from typing import TYPE_CHECKING, Protocol, cast
 
-from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.backends.openssl import backend as _openssl
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESGCMSIV
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
@@ -29,6 +30,9 @@ __all__ = [
     "SivCipher",
     "argon2id",
     "draw",
+    "ed25519_check",
+    "ed25519_public",
+    "ed25519_sign",
     "expand",
     "fernet_opener",
     "gcm_seal",
@@ -111,6 +115,29 @@ def expand(key: bytes, info: bytes) -> bytes:
 def mac(key: bytes, message: bytes) -> bytes:
     """Authenticate *message* with HMAC-SHA-256: 32 bytes."""
     return digest(key, message, "sha256")
+
+
+def ed25519_public(seed: bytes) -> bytes:
+    """Give the public key, 32 bytes, of the private one *seed*, 32 uniform bytes (RFC 8032 §5.1.5)."""
+    return Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+
+
+def ed25519_sign(seed: bytes, message: bytes) -> bytes:
+    """Sign *message*: 64 bytes."""
+    return Ed25519PrivateKey.from_private_bytes(seed).sign(message)
+
+
+def ed25519_check(public: bytes, signature: bytes, message: bytes) -> None:
+    """
+    Check that *signature* of *message* is by the key whose public half is *public*.
+
+    Raises:
+        TamperedError: it is not.
+    """
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        raise TamperedError("a signature is not by the key it names") from None
 
 
 def gcm_seal(key: bytes, nonce: bytes, plaintext: bytes, aad: bytes) -> bytes:
