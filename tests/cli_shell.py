@@ -56,6 +56,8 @@ class Shell:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.environ = {"STRONGROOM_HOME": str(folder / "room"), "PATH": os.environ["PATH"], "TERM": "dumb"}
+        # A server that `up` starts would outlive the test.
+        self.environ["STRONGROOM__SERVER__AUTOSTART"] = "false"
 
     @classmethod
     def with_room(cls, folder: Path) -> Shell:

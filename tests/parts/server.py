@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from strongroom import assembly
+from strongroom.policy import Role
 from strongroom.server.app import make_app
 from strongroom.server.logs import Journal
 from strongroom.server.serve import Server, recorder_of
@@ -70,7 +71,7 @@ class Running:
     def token(self, name="test", role="admin", *, deployment=None, **more):
         """Issue a token as the local owner, and give its text."""
         root = self.house.deployment(deployment).root
-        return root.access.tokens.issue(name, roles=[role], **more).token.reveal()
+        return root.access.tokens.issue(name, roles=[Role(role)], **more).token.reveal()
 
     def ask(self, method, path, body=None, *, token=None, headers=None):
         """Send one request on a connection of its own. A body that is no bytes is sent as JSON."""

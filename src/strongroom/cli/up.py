@@ -24,6 +24,7 @@ from strongroom.errors import BackendConfigError, InvalidInputError, SettingsErr
 from strongroom.service.lookup import shell_word
 
 if TYPE_CHECKING:
+    from strongroom.cli.behind import Served
     from strongroom.consent import Consent
     from strongroom.model.ref import Ref
     from strongroom.service.discovery import Discovery, Place
@@ -50,6 +51,9 @@ def up(
         bool, typer.Option("--yes", "-y", help="Write the settings and import what was found, unasked.")
     ] = False,
     no: Annotated[bool, typer.Option("--no", help="Ask nothing, and change nothing that was found.")] = False,
+    is_served: Annotated[
+        bool, typer.Option("--serve/--no-serve", help="Run the server behind, on this machine alone.")
+    ] = True,
 ) -> None:
     """
     Make what is missing, and show what there is.
@@ -58,7 +62,8 @@ def up(
     connections and variables in the environment, its metadata database and secrets backend, .env,
     airflow_settings.yaml, Vault; and shows all of it as one list, the problems first. Then offers to write
     that down as settings and to import it into the store: each on a yes, and only shown where nobody can be
-    asked. Usable again at any time: what is there is left as it is.
+    asked. Starts the server behind, on this machine alone, unless it runs, and prints a link that signs in
+    once. Usable again at any time: what is there is left as it is.
 
     Example:
       $ strongroom up
@@ -69,7 +74,7 @@ def up(
         raise InvalidInputError(
             "--yes and --no exclude one another", hint="say one of them, or none to be asked"
         )
-    _Up(session, _Answers(session, is_yes=yes, is_no=no)).run()
+    _Up(session, _Answers(session, is_yes=yes, is_no=no), is_served=is_served).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +99,9 @@ class _Answers:
 class _Up:
     """One run: what it was told, and what it found."""
 
-    def __init__(self, session: Session, answers: _Answers) -> None:
+    def __init__(self, session: Session, answers: _Answers, *, is_served: bool) -> None:
         self._session = session
+        self._is_served = is_served
         self._answers = answers
         self._agree()
         self._settings = session.settings()
@@ -119,7 +125,15 @@ class _Up:
                 kept = [place.name for place in discovery.asked if _is_kept(place, survey, unmade)]
                 offer = self._offered(discovery, kept, survey, room, has_store=has_store)
             offer.commands = [key for place in found for key in place.needs_command]
+            offer.served = self._served(room) if has_store else None
         self._end(found, survey, offer)
+
+    def _served(self, room: Room) -> Served | None:
+        if not self._is_served or not self._settings.server.autostart:
+            return None
+        from strongroom.cli.behind import serve_behind  # noqa: PLC0415 -- `--help` does without
+
+        return serve_behind(self._session, self._settings, room)
 
     # --- finding and opening -----------------------------------------------------------------------
 
@@ -253,6 +267,8 @@ class _Up:
             sentence(self._session, "", facts | {"next": [typed for typed, _ in commands]})
             return
         write("")
+        if offer.served is not None:
+            offer.served.show()
         write("next:")
         _write_commands(commands)
 
@@ -327,6 +343,7 @@ class _Offer:
         lines: what became of each in the import; None where there was none.
         commands: of Airflow's configuration, that were not run.
         imports: what to type to bring in what stands beside the settings, and why.
+        served: the server that runs behind, or None.
     """
 
     files: list[NewFile] = field(default_factory=list)
@@ -335,6 +352,7 @@ class _Offer:
     lines: list[Line] | None = None
     commands: list[str] = field(default_factory=list)
     imports: list[tuple[str, str]] = field(default_factory=list)
+    served: Served | None = None
 
     @property
     def open(self) -> str:
@@ -368,6 +386,7 @@ class _Offer:
             "importable": self.importable,
             "imported": counts,
             "refused": refused,
+            "server": None if self.served is None else self.served.facts(),
         }
 
 

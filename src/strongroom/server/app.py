@@ -21,6 +21,7 @@ from starlette.routing import Route, Router
 from strongroom.errors import NotFoundError
 from strongroom.server import login
 from strongroom.server.dispatch import Desk, Resource
+from strongroom.server.gauges import measure
 from strongroom.server.guard import HEADERS, STRICT_TRANSPORT, Guard
 from strongroom.server.health import Health
 from strongroom.server.hot import Hot, Reads
@@ -157,6 +158,7 @@ class Application:
             trust_loopback=settings.is_loopback and not settings.trusted_proxies,
             on_trouble=lambda why: self._journal.say("not ready", level="warning", why=why),
         )
+        measure(self.metrics, self.house, lambda: health.trouble(self.house) is None)
         return Api("", health.endpoints())
 
     def _ended(self, request: Request, scope: Scope) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from strongroom.server.metrics import Metrics
+    from strongroom.service.house import House
 
 __all__ = ["Health"]
 
@@ -79,19 +80,19 @@ class Health:
         )
 
     def _ready(self, call: Call) -> Answer:
-        why = self.trouble(call)
+        why = self.trouble(call.house)
         if why is None:
             return Answer({"status": "ready"})
         self._on_trouble(why)
         return Answer({"status": "not ready"}, status=503)
 
-    def trouble(self, call: Call) -> str | None:
+    def trouble(self, house: House) -> str | None:
         """Give why the server should not be asked, or None."""
         if self._is_draining():
             return "draining"
-        for name in call.house.names:
+        for name in house.names:
             try:
-                call.house.deployment(name).registry.snapshot()
+                house.deployment(name).registry.snapshot()
             except StrongroomError as error:
                 return f"{name}: {error.code}"
         return None

@@ -70,6 +70,7 @@ class ServerSettings:
         threads: handlers at once.
         log_level: how much is logged; changed at run time too.
         read_only: begin in read-only mode.
+        autostart: `strongroom up` starts the server behind.
         test_connections: let people test whether the host of a connection can be reached.
         test_networks: networks and host names such a test may reach.
         metrics_names: count reads of each entry by name, for at most 10,000 of them.
@@ -90,6 +91,7 @@ class ServerSettings:
     threads: int = 40
     log_level: LogLevel = "info"
     read_only: bool = False
+    autostart: bool = True
     test_connections: bool = False
     test_networks: tuple[str, ...] = ()
     metrics_names: bool = False
