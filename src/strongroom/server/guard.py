@@ -233,6 +233,9 @@ def _decoded(raw: bytes) -> str:
         text = unquote_to_bytes(raw).decode()
     if text is None or "\0" in text:
         raise InvalidInputError("the path is not UTF-8")
+    # A pattern's `$` matches before a line feed at the end too: `x%0a` would be taken for `x`.
+    if "\n" in text:
+        raise InvalidInputError("the path holds a line feed")
     return text
 
 
