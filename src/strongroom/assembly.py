@@ -268,6 +268,7 @@ def open_house(  # noqa: PLR0913 -- what comes from outside
     passphrase: Callable[[], Secret[str]] | None = None,
     recorder: Callable[[Settings], Recorder] | None = None,
     uses: Callable[[Settings], Uses] | None = None,
+    policy: Callable[[Settings], Callable[[], Policy]] | None = None,
     on_trouble: Callable[[str, StrongroomError], None] | None = None,
 ) -> House:
     """
@@ -281,6 +282,7 @@ def open_house(  # noqa: PLR0913 -- what comes from outside
         recorder: makes what records the acts of a deployment; unsaid, its audit log. One that has `close`
             is closed with the house.
         uses: makes what remembers which uses of a deployment are on record; unsaid, each is recorded.
+        policy: gives what tells the policy that decides now, instead of those in the store of a deployment.
         on_trouble: told the name of a deployment that cannot be opened, and why; the others are opened.
             Unsaid, and where none can be opened, trouble is raised.
 
@@ -297,7 +299,7 @@ def open_house(  # noqa: PLR0913 -- what comes from outside
     mode = Mode()
     opened: list[Deployment] = []
     troubles: dict[str, StrongroomError] = {}
-    serving = _Serving(ways, mode, recorder, uses)
+    serving = _Serving(ways, mode, recorder=recorder, uses=uses, policy=policy)
     try:
         for name in (first.deployment, *first.others):
             try:
@@ -764,13 +766,16 @@ class _Serving:
         self,
         ways: _Ways,
         mode: Mode,
+        *,
         recorder: Callable[[Settings], Recorder] | None,
         uses: Callable[[Settings], Uses] | None,
+        policy: Callable[[Settings], Callable[[], Policy]] | None,
     ) -> None:
         self._ways = ways
         self._mode = mode
         self._recorder = recorder
         self._uses = uses
+        self._policy = policy
 
     def deployment(self, settings: Settings) -> Deployment:
         """
@@ -799,7 +804,7 @@ class _Serving:
         log = AuditLog(settings.audit.path, deployment=settings.deployment, clock=clock)
         recorder = log if self._recorder is None else self._recorder(settings)
         registry = _registry(barrier, settings)
-        who = _Who()
+        who = _Who(self._policy(settings) if self._policy else None)
         guard = Guard(
             OwnerPolicy(local_owner()),
             recorder,
@@ -839,10 +844,13 @@ class _Serving:
 class _Who:
     """Gives the policy that decides now to a guard that the policies themselves stand on."""
 
-    def __init__(self) -> None:
+    def __init__(self, given: Callable[[], Policy] | None) -> None:
         self.policies: Policies | None = None
+        self._given = given
 
     def current(self) -> Policy:
+        if self._given is not None:
+            return self._given()
         if self.policies is None:
             return OwnerPolicy(local_owner())
         return self.policies.current()
@@ -860,9 +868,10 @@ def _registry(barrier: Barrier, settings: Settings) -> Registry:
 
 
 def _access(registry: Registry, guard: Guard, clock: Callable[[], datetime]) -> Access:
-    from strongroom.service.access import Access  # noqa: PLC0415 -- as above
+    from strongroom.crypto.wrapping import stretch  # noqa: PLC0415 -- as above
+    from strongroom.service.access import open_access  # noqa: PLC0415 -- as above
 
-    return Access(registry, guard, local_owner(), clock=clock)
+    return open_access(registry, guard, local_owner(), clock=clock, stretch=stretch)
 
 
 def _policies(registry: Registry, guard: Guard, clock: Callable[[], datetime]) -> Policies:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import secrets
 import threading
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -181,23 +180,28 @@ class Feed:
         self._barrier.prune_changes(keep)
 
     def sealed(self, sequence: int) -> str:
-        """Give *sequence* as text that tells nobody how many changes there were."""
-        key = self._barrier.mac_row("changes-cursor", (self._barrier.deployment,))
-        nonce = secrets.token_bytes(8)
-        body = bytes(map(xor, sequence.to_bytes(8, "big"), _mac(key, b"mask", nonce)))
-        return urlsafe_b64encode(nonce + body + _mac(key, b"tag", nonce + body)).decode()
+        """Give *sequence* as text that tells nobody how many changes there were; the same text each time."""
+        key, plain = self._key(), sequence.to_bytes(8, "big")
+        # RFC 5297, in spirit: what authenticates is what the mask is made of, so nothing is random.
+        tag = _mac(key, b"tag", plain)[:16]
+        return urlsafe_b64encode(tag + _masked(key, tag, plain)).decode()
 
     def opened(self, cursor: str) -> int | None:
         """Give the number in a text that `sealed` gave; None where it is not one of this deployment's."""
-        key = self._barrier.mac_row("changes-cursor", (self._barrier.deployment,))
+        key = self._key()
         try:
             given = urlsafe_b64decode(cursor.encode("ascii"))
         except ValueError:
             return None
-        nonce, body, tag = given[:8], given[8:16], given[16:]
-        if len(given) != _CURSOR_BYTES or not hmac.compare_digest(tag, _mac(key, b"tag", nonce + body)):
+        if len(given) != _CURSOR_BYTES:
             return None
-        return int.from_bytes(bytes(map(xor, body, _mac(key, b"mask", nonce))), "big")
+        plain = _masked(key, given[:16], given[16:])
+        if not hmac.compare_digest(given[:16], _mac(key, b"tag", plain)[:16]):
+            return None
+        return int.from_bytes(plain, "big")
+
+    def _key(self) -> bytes:
+        return self._barrier.mac_row("changes-cursor", (self._barrier.deployment,))
 
     @contextmanager
     def listening(self, callback: Callable[[], None]) -> Iterator[None]:
@@ -360,7 +364,11 @@ _CURSOR_BYTES = 24
 
 
 def _mac(key: bytes, purpose: bytes, data: bytes) -> bytes:
-    return hmac.digest(key, purpose + b"\x00" + data, "sha256")[:8]
+    return hmac.digest(key, purpose + b"\x00" + data, "sha256")
+
+
+def _masked(key: bytes, tag: bytes, data: bytes) -> bytes:
+    return bytes(map(xor, data, _mac(key, b"mask", tag)))
 
 
 def _sequence(change: Change) -> int:
