@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from fnmatch import translate
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -43,12 +44,13 @@ if TYPE_CHECKING:
 
     Approved = frozenset[tuple[str, str, Ref]]
 
-__all__ = ["MAX_RULES", "NEEDS_APPROVAL", "CedarPolicy", "parse", "validate"]
+__all__ = ["MAX_RULES", "NEEDS_APPROVAL", "CedarPolicy", "check_weight", "is_within", "parse", "validate"]
 
 MAX_RULES: Final = 10_000
 """Policies of one deployment at most, grants included."""
 
 _MAX_CANDIDATES = 500  # policies that may concern one request; each takes Cedar about a microsecond
+_MAX_SHARED = 200  # of those, that concern everybody or name one role or actor
 _SMALL = 64  # so many are asked all together: picking some of them out would cost a parse
 _MAX_REMEMBERED = 32_768
 _MAX_QUESTIONS = 8_192
@@ -193,6 +195,8 @@ class CedarPolicy:
         uses = together(rules)
         self._uses = uses
         self.needs_facts = uses.needs_facts
+        self._attributes = tuple(sorted(uses.attributes))
+        self._atoms = tuple(sorted(uses.atoms, key=_spelling))
         self._index = _Index(self.rules)
         self._whole = [_set_of(self.rules)] if len(self.rules) <= _SMALL else []
         self._slices: dict[tuple[_Who, str, str, bool], _Slice | None] = {}
@@ -234,6 +238,18 @@ class CedarPolicy:
             if not any(rule.is_unconditional for rule in found.rules):
                 return False
         return self._who(actor, everywhere).type != ""
+
+    def looks_at(self, actor: Actor, action: Action, ref: Ref | None) -> frozenset[str]:
+        """Give what such decisions look at beside who asks for what: `source`, `run.dag_id` and the like."""
+        roles = roles_for(actor, None if ref is None else ref.team)
+        kind = "Room" if ref is None else "Entry"
+        found = self._slice(self._who(actor, roles), action, kind, has_facts=True)
+        return frozenset() if found is None else found.uses.context - {"assurance", "approved"}
+
+    def class_of(self, ref: Ref, facts: Facts) -> object:
+        """Give what is equal for two entries that no rule can tell apart, whoever asks for what."""
+        known = tuple(_known(ref, facts, self._attributes).values())
+        return (ref.kind, ref.team, known, ref.name if self._uses.is_name_whole else _bits(self._atoms, ref))
 
     def _weigh_room(self, actor: Actor, action: Action) -> Decision:
         """
@@ -315,9 +331,13 @@ class _Index:
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._by: dict[tuple[str, str], list[tuple[int, Rule]]] = {}
         for number, rule in enumerate(rules):
-            scope = rule.principal
-            named = scope.equals or scope.within or ("", scope.type or "")
-            self._by.setdefault(named, []).append((number, rule))
+            self._by.setdefault(self.named(rule), []).append((number, rule))
+
+    @staticmethod
+    def named(rule: Rule) -> tuple[str, str]:
+        """Give whom the scope of a rule names; of one that names nobody, ("", type)."""
+        scope = rule.principal
+        return scope.equals or scope.within or ("", scope.type or "")
 
     def candidates(self, who: _Who, action: str, kind: str) -> tuple[Rule, ...]:
         """Give the rules whose scopes fit, in their order."""
@@ -579,6 +599,27 @@ def _check_rules(rules: Sequence[Rule]) -> None:
         )
 
 
+def check_weight(rules: Iterable[Rule]) -> None:
+    """
+    Refuse rules of which too many could concern one request.
+
+    Raises:
+        InvalidInputError: that many concern everybody, or somebody who is named.
+    """
+    named = Counter(_Index.named(rule) for rule in rules)
+    shared = sum(count for (kind, _), count in named.items() if not kind)
+    if shared > _MAX_SHARED:
+        raise InvalidInputError(
+            f"at most {_MAX_SHARED} policies may concern everybody",
+            limit=_MAX_SHARED,
+            hint='name a role or an actor: principal in Role::"…"',
+        )
+    if any(kind and count > _MAX_SHARED for (kind, _), count in named.items()):
+        raise InvalidInputError(
+            f"at most {_MAX_SHARED} policies and grants may name one role or actor", limit=_MAX_SHARED
+        )
+
+
 # --- the bounds of a credential --------------------------------------------------------------------------
 
 
@@ -601,6 +642,11 @@ def _out_of_bounds(  # noqa: PLR0911 -- one bound, one refusal
     if scope.names and not _globs(scope.names).fullmatch(ref.name):
         return _beyond("names")
     return None
+
+
+def is_within(scope: Bounds | None, action: Action, ref: Ref | None) -> bool:
+    """Tell whether a credential with these bounds is good for that."""
+    return _out_of_bounds(scope, action, ref) is None
 
 
 def _beyond(what: str) -> Decision:
