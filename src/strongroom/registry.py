@@ -170,6 +170,7 @@ class Registry:
         self._alarms = [] if on_alarm is None else [on_alarm]
         self._callbacks: list[Callable[[Snapshot], None]] = []
         self._ticks: list[Callable[[], None]] = []
+        self._closers: list[Callable[[], None]] = []
         self._state = _State.empty()
         self._has_looked = False
         self._trouble: TamperedError | None = None
@@ -559,6 +560,10 @@ class Registry:
         """Call *callback* from the watcher with each of its looks, whether anything changed or not."""
         self._ticks.append(callback)
 
+    def on_close(self, callback: Callable[[], None]) -> None:
+        """Call *callback* when this is closed, before anything is let go of."""
+        self._closers.append(callback)
+
     def start(self) -> None:
         """Look at the bell four times a second from now on, from a thread that dies with this registry."""
         if self._watcher is None:
@@ -581,9 +586,14 @@ class Registry:
     def close(self) -> None:
         """End the watcher and let the anchor catch up. Safe to call twice; the store stays open."""
         self._ended.set()
-        self._callbacks.clear()
-        self._ticks.clear()
-        self._anchor.flush()
+        closers, self._closers = self._closers, []
+        try:
+            for closer in closers:
+                closer()
+        finally:
+            self._callbacks.clear()
+            self._ticks.clear()
+            self._anchor.flush()
 
 
 _registries: weakref.WeakSet[Registry] = weakref.WeakSet()

@@ -40,7 +40,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "Start": ("up", "init", "serve", "doctor"),
     "Keep": ("connections", "variables", "inventory"),
     "Use": ("read", "run", "explain"),
-    "Care": ("backends", "keys", "audit", "airflow"),
+    "Care": ("backends", "keys", "access", "audit", "airflow"),
 }
 """Every command of the first level, under its heading; each stands in `cli/<command>.py`."""
 

@@ -190,7 +190,3 @@ class Access:
         return self._desk.act(
             lambda: self._gate.registry.accept(dropping=(SESSION, CODE)), reason="accept the rows of who may"
         )
-
-    def close(self) -> None:
-        """Record what was gathered. Safe to call twice; the registry stays open."""
-        self._gate.close()

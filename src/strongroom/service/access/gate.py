@@ -214,6 +214,7 @@ class Gate:
         self._alarms: list[str] = []
         registry.on_alarm(self.alarm)
         registry.every_look(self.tick)
+        registry.on_close(self.close)
 
     # --- credentials ---------------------------------------------------------------------------
 

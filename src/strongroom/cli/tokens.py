@@ -1,0 +1,201 @@
+"""`strongroom access tokens`: what services prove themselves with."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from strongroom.cli import terminal
+from strongroom.cli.app import command, noun
+from strongroom.cli.entry import Yes, public_text
+from strongroom.cli.output import Column, sentence, show_rows, write
+from strongroom.cli.people import RoleOption, roles_in, told
+from strongroom.cli.session import Session
+from strongroom.errors import InvalidInputError, NotFoundError
+from strongroom.policy import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from strongroom.service.access import TokenRow
+
+__all__ = ["attach"]
+
+app = noun(
+    "tokens",
+    """
+    Issue, list and revoke tokens for services.
+
+    Example:
+      $ strongroom access tokens issue --name ci --role reader --expires 90d
+      $ strongroom access tokens revoke ci
+    """,
+)
+
+_COLUMNS = (
+    Column("name", "NAME", styles={"": "bold"}),
+    Column("id", "ID", 1),
+    Column("roles", "ROLES", show=told),
+    Column("scope", "SCOPE", 2, show=lambda row: _scope_text(row["scope"])),
+    Column(
+        "expires", "EXPIRES", show=lambda row: "expired" if row["is_expired"] else row["expires"] or "never"
+    ),
+    Column("last_used_at", "LAST USED", 1),
+    Column("last_used_from", "FROM", 3),
+    Column("created_by", "BY", 3),
+)
+_SPAN = re.compile(r"([0-9]{1,5})([mhd])", re.ASCII)
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+_NEVER = "never"
+
+
+def attach(parent: typer.Typer) -> None:
+    """Declare this subgroup on *parent*."""
+    parent.add_typer(app)
+
+
+@command(app, "issue")
+def issue(
+    context: typer.Context,
+    *,
+    name: Annotated[str, typer.Option(metavar="NAME", help="The service; policies call it service:NAME.")],
+    role: RoleOption = None,
+    expires: Annotated[str, typer.Option(metavar="SPAN", help="As 90d, 12h, 30m, or never.")] = "90d",
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WHAT=WORDS",
+            help="What it is good for at most: actions, kinds, names or teams, as names=prod/*; repeatable.",
+        ),
+    ] = None,
+    comment: Annotated[
+        str, typer.Option(metavar="TEXT", callback=public_text, help="What it is for; public.")
+    ] = "",
+) -> None:
+    """
+    Issue a token for a service, and print it once.
+
+    It is kept nowhere: whoever loses it revokes it and issues another. A service has one token at a time.
+    What policies allow its roles is bounded by --scope, words separated by commas.
+
+    Example:
+      $ strongroom access tokens issue --name ci --role reader --expires 90d
+      $ strongroom access tokens issue --name dags --role reader --scope actions=read --scope names=prod/*
+      $ strongroom access tokens issue --name ci --role reader --output json
+    """
+    session: Session = context.obj
+    with session.room() as room:
+        issued = room.access.tokens.issue(
+            name,
+            roles=roles_in(session, role),
+            lifetime=_lifetime(expires),
+            scope=_scope(scope),
+            comment=comment,
+        )
+    if session.output == "table":
+        write(issued.token.reveal())
+        ends = "" if issued.row.expires is None else f", good until {issued.row.expires:%Y-%m-%d %H:%M}Z"
+        terminal.note(f"the token of service {issued.row.name}{ends}; it is shown this once", session)
+    else:
+        sentence(session, "", {"token": issued.token.reveal(), **_facts(issued.row)})
+
+
+def _lifetime(text: str) -> timedelta | None:
+    if text == _NEVER:
+        return None
+    span = _SPAN.fullmatch(text)
+    if span is None:
+        raise InvalidInputError("--expires is no span of time", hint="--expires 90d, 12h, 30m or never")
+    return timedelta(**{_UNITS[span[2]]: int(span[1])})
+
+
+def _scope(parts: Sequence[str] | None) -> Scope | None:
+    """Read `actions=read,list` and the like."""
+    found: dict[str, tuple[str, ...]] = {}
+    for part in parts or ():
+        what, mark, words = part.partition("=")
+        if not mark or what not in Scope._fields:
+            raise InvalidInputError(
+                "--scope names what it bounds", hint=f"one of {', '.join(Scope._fields)}, as in names=prod/*"
+            )
+        # A team may be "": the global names. Nothing else is empty.
+        said_now = tuple(word for word in words.split(",") if word or what == "teams")
+        if not said_now:
+            raise InvalidInputError(
+                f"--scope {what}= says nothing", hint="leave it out, or say at least one word"
+            )
+        found[what] = (*found.get(what, ()), *said_now)
+    return Scope(**found) if found else None
+
+
+def _scope_text(scope: object) -> str:
+    if not isinstance(scope, dict):
+        return ""
+    return " ".join(f"{what}={','.join(words)}" for what, words in scope.items() if words)
+
+
+def _facts(row: TokenRow) -> dict[str, object]:
+    return {
+        "id": row.id,
+        "name": row.name,
+        "actor": row.actor,
+        "roles": [role._asdict() for role in row.roles],
+        "scope": None
+        if row.scope is None
+        else {key: list(value) for key, value in row.scope._asdict().items()},
+        "comment": row.comment,
+        "created_at": row.created_at,
+        "created_by": row.created_by,
+        "expires": row.expires,
+        "is_expired": row.is_expired,
+        "last_used_at": row.seen,
+        "last_used_from": row.source,
+    }
+
+
+@command(app, "list")
+def list_(context: typer.Context) -> None:
+    """
+    List the tokens of the deployment, never what they are.
+
+    Example:
+      $ strongroom access tokens list
+      $ strongroom access tokens list --output json
+    """
+    session: Session = context.obj
+    with session.room() as room:
+        rows = [_facts(row) for row in room.access.tokens.list()]
+    show_rows(session, _COLUMNS, [rows])
+    if not rows:
+        terminal.note("there are no tokens; `strongroom access tokens issue --name NAME` issues one", session)
+
+
+@command(app, "revoke")
+def revoke(
+    context: typer.Context,
+    *,
+    token: Annotated[
+        str, typer.Argument(metavar="NAME|ID", help="Its service, or its id.", show_default=False)
+    ],
+    yes: Yes = False,
+) -> None:
+    """
+    Take a token away, with the roles of its service; nobody is let in with it a second later.
+
+    Example:
+      $ strongroom access tokens revoke ci
+    """
+    session: Session = context.obj
+    with session.room() as room:
+        wanted = token.strip().casefold()
+        found = [row for row in room.access.tokens.list() if wanted in (row.id, row.name)]
+        if not found:
+            # Not repeated: it may be the token itself.
+            raise NotFoundError("there is no such token", hint="strongroom access tokens list")
+        row = found[0]
+        terminal.confirm(f"revoke the token of service {row.name}", is_agreed=yes)
+        room.access.tokens.revoke(row.id)
+    sentence(session, f"the token of service {row.name} is revoked", {"id": row.id, "name": row.name})
