@@ -27,12 +27,12 @@ from strongroom.audit import AuditLog
 from strongroom.backend import load as load_backend
 from strongroom.cache import Cache, Lifetimes
 from strongroom.chain import Chain, Link
-from strongroom.errors import BackendConfigError, ConflictError, SealedError, StrongroomError
+from strongroom.errors import BackendConfigError, ConflictError, SealedError, StrongroomError, TamperedError
 from strongroom.model.ref import KINDS, Ref
 from strongroom.model.secret import Secret
 from strongroom.place import require_library
 from strongroom.policy import Action, Actor, Assurance, OwnerPolicy
-from strongroom.service.guard import Guard, Guarded
+from strongroom.service.guard import Guard, Guarded, event_of
 from strongroom.service.known import known_facts, known_metadata
 from strongroom.service.lookup import Lookup
 from strongroom.service.room import Room
@@ -614,12 +614,16 @@ class _Parts:
             dialect=self.settings.lookup.dialect,
             has_store=bool(self._barriers()),
             on_change=None if self.house is None else self._tell_of_change,
+            before_reveal=None if self.house is None else self.all_policies.as_actor(room.actor).spend,
         )
 
     def inventory(self, room: Room) -> Inventory:
+        return self._inventory(room.actor)
+
+    def _inventory(self, actor: Actor) -> Inventory:
         from strongroom.service.inventory import Inventory  # noqa: PLC0415 -- see the class
 
-        return Inventory(self.chain, self.guard, room.actor, clock=self.clock)
+        return Inventory(self.chain, self.guard, actor, clock=self.clock)
 
     def transfer(self, room: Room) -> Transfer:
         from strongroom.service.transfer import Transfer  # noqa: PLC0415 -- see the class
@@ -718,7 +722,15 @@ class _Parts:
     @cached_property
     def all_policies(self) -> Policies:
         """Policies, as nobody."""
-        return _policies(self.registry, self.guard, self.clock)
+        from strongroom.service.policies import Policies, Sources  # noqa: PLC0415 -- only who asks who may
+
+        sources = Sources(
+            inventory=self._inventory,
+            teams=self._teams,
+            facts=known_facts(self.chain),
+            version=self._version,
+        )
+        return Policies(self.registry, self.guard, local_owner(), clock=self.clock, sources=sources)
 
     @cached_property
     def _feed(self) -> Feed:
@@ -733,6 +745,10 @@ class _Parts:
             return
         with suppress(StrongroomError):  # it was made; caches elsewhere see it within their `ttl`
             self._feed.note(refs)
+
+    def _version(self, ref: Ref) -> str | None:
+        entry = self.chain.read(ref)
+        return None if entry is None else entry.version
 
     def _teams(self) -> list[str]:
         return sorted({team for barrier in self._barriers() for team in barrier.teams()})
@@ -803,7 +819,7 @@ class _Serving:
             raise _no_store(settings)
         log = AuditLog(settings.audit.path, deployment=settings.deployment, clock=clock)
         recorder = log if self._recorder is None else self._recorder(settings)
-        registry = _registry(barrier, settings)
+        registry = _registry(barrier, settings, on_alarm=partial(_raise_alarm, recorder))
         who = _Who(self._policy(settings) if self._policy else None)
         guard = Guard(
             OwnerPolicy(local_owner()),
@@ -824,8 +840,7 @@ class _Serving:
             house=_OfHouse(registry, feed, None if self._uses is None else self._uses(settings)),
         )
         root = Room(deployment=settings.deployment, actor=local_owner(), parts=parts)
-        with suppress(ImportError):
-            who.policies = parts.all_policies
+        who.policies = parts.all_policies
         return Deployment(
             name=settings.deployment,
             settings=settings,
@@ -856,7 +871,16 @@ class _Who:
         return self.policies.current()
 
 
-def _registry(barrier: Barrier, settings: Settings) -> Registry:
+def _raise_alarm(recorder: Recorder, _error: TamperedError) -> None:
+    """Put on record that the rows of who may were changed by hand; every decision is a denial until then."""
+    alarm = event_of(local_owner(), Action.ADMINISTER, None, "invalid", reason="tampered: who may")
+    with suppress(StrongroomError):  # what cannot be recorded is refused wherever it is asked for
+        recorder.append(alarm)
+
+
+def _registry(
+    barrier: Barrier, settings: Settings, on_alarm: Callable[[TamperedError], None] | None = None
+) -> Registry:
     from strongroom.registry import Registry  # noqa: PLC0415 -- only who asks who may loads it
 
     return Registry(
@@ -864,6 +888,7 @@ def _registry(barrier: Barrier, settings: Settings) -> Registry:
         barrier,
         deployment=settings.deployment,
         anchor=settings.audit.path.parent / f"{settings.deployment}.anchor",
+        on_alarm=on_alarm,
     )
 
 
@@ -872,12 +897,6 @@ def _access(registry: Registry, guard: Guard, clock: Callable[[], datetime]) -> 
     from strongroom.service.access import open_access  # noqa: PLC0415 -- as above
 
     return open_access(registry, guard, local_owner(), clock=clock, stretch=stretch)
-
-
-def _policies(registry: Registry, guard: Guard, clock: Callable[[], datetime]) -> Policies:
-    from strongroom.service.policies import Policies  # noqa: PLC0415 -- as above
-
-    return Policies(registry, guard, local_owner(), clock=clock)
 
 
 def _barrier_of(backend: Backend) -> Barrier | None:

@@ -119,6 +119,7 @@ class Entries:
         has_store: whether there is a store of ours; without one a refused write names the command
             that makes it.
         on_change: told of a backend and the Refs that were changed in it, or may have been; must not raise.
+        before_reveal: called with a Ref and its version before the value leaves; what it raises refuses.
 
     Threads: may be used from several threads at once.
     """
@@ -136,7 +137,9 @@ class Entries:
         dialect: Dialect = "core",
         has_store: bool = True,
         on_change: Callable[[Backend, Sequence[Ref]], None] | None = None,
+        before_reveal: Callable[[Ref, str | None], None] | None = None,
     ) -> None:
+        self._before_reveal = before_reveal or (lambda _ref, _version: None)
         self._on_change = on_change or (lambda _place, _refs: None)
         self._lookup = lookup
         self._inventory = inventory
@@ -215,9 +218,13 @@ class Entries:
         """
         if not reason.strip():
             raise InvalidInputError("a reveal needs a reason", hint="say why, as in: checking the port")
-        return self._guard.act(
-            self._actor, Action.REVEAL, ref, lambda: self._read(ref), reason=reason.strip()
-        )
+        work = lambda: self._revealed(ref)  # noqa: E731 -- one line, called once
+        return self._guard.act(self._actor, Action.REVEAL, ref, work, reason=reason.strip())
+
+    def _revealed(self, ref: Ref) -> Entry:
+        entry = self._read(ref)
+        self._before_reveal(ref, entry.version)
+        return entry
 
     def reveal_many(self, refs: Sequence[Ref], *, reason: str) -> list[Entry]:
         """
@@ -228,7 +235,7 @@ class Entries:
         """
         if not reason.strip():
             raise InvalidInputError("a reveal needs a reason", hint="say why, as in: moving to another host")
-        work = lambda: [self._read(ref) for ref in refs]  # noqa: E731 -- one line, called once
+        work = lambda: [self._revealed(ref) for ref in refs]  # noqa: E731 -- one line, called once
         return list(self._guard.act_many(self._actor, Action.REVEAL, refs, work, reason=reason.strip()))
 
     def history(self, ref: Ref, *, at: str | None = None) -> list[VersionInfo]:

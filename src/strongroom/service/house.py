@@ -215,6 +215,8 @@ class House:
         """Begin to watch for changes by other processes, and to record windows that ended."""
         for watch in self._watches:
             watch.start()
+        for deployment in self._deployments.values():
+            deployment.registry.start()
         if self._ticker is None:
             self._ticker = threading.Thread(target=self._tick, name="strongroom-uses", daemon=True)
             self._ticker.start()
