@@ -205,7 +205,7 @@ class Reading:
         self.cache = cache
         self.guard = guard
         self.bridge = bridge
-        self.uses: Uses = uses or EachUse()
+        self.uses: Uses = EachUse() if uses is None else uses  # one without windows is false
         self.facts = facts or (lambda _ref: None)
         self.dialect = dialect
         self._readers: dict[Actor, Reader] = {}
