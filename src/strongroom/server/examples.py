@@ -87,16 +87,26 @@ _SESSION = {
     "is_current": True,
 }
 _POLICY_TEXT = (
-    '@id("orders-readers")\npermit (\n  principal in Strongroom::Role::"user",\n'
-    '  action == Strongroom::Action::"read",\n  resource\n) when { resource.name like "orders*" };'
+    '@id("orders-readers")\npermit (principal in Role::"user", action == Action::"read", resource is Entry)\n'
+    'when { resource.name == "orders_db" };'
 )
+_POLICY = {
+    "id": "orders-readers",
+    "text": _POLICY_TEXT,
+    "description": "who reads orders",
+    "is_enabled": True,
+    "is_shipped": False,
+    "version": "12",
+    "changed_at": _AT,
+    "changed_by": "person:anna",
+}
 _DECISION = {
     "is_allowed": True,
     "reason": "allowed by orders-readers",
     "policies": ["orders-readers"],
-    "revision": "12",
+    "revision": "6f1e2a9c04d7",
 }
-_DENIAL = {"is_allowed": False, "reason": "no policy allows it", "policies": [], "revision": "12"}
+_DENIAL = {"is_allowed": False, "reason": "no policy allows it", "policies": [], "revision": "6f1e2a9c04d7"}
 _QUESTION = {"action": "read", "kind": "connection", "name": "orders_db", "actor": "service:ci"}
 _MAY = {
     "actor": "service:ci",
@@ -105,6 +115,7 @@ _MAY = {
     "team": None,
     "actions": ["list", "describe", "read"],
     "policies": ["orders-readers"],
+    "depends_on": [],
 }
 _GRANT = {
     "id": "g_20af",
@@ -117,7 +128,6 @@ _GRANT = {
     "created_at": _AT,
     "created_by": "person:otto",
     "ends_at": "2026-11-21T14:00:00Z",
-    "is_pending": False,
 }
 _APPROVAL = {
     "id": "a_33d0",
@@ -126,10 +136,12 @@ _APPROVAL = {
     "actor": "person:anna",
     "reason": "checking the port",
     "state": "pending",
+    "content": {"version": "3"},
     "content_hash": "5b1f" * 16,
     "created_at": _AT,
-    "ends_at": "2026-11-21T13:00:00Z",
+    "ends_at": "2026-11-28T12:00:00Z",
     "decided_by": None,
+    "decided_at": None,
 }
 _RECORD: dict[str, Any] = {
     "seq": 17,
@@ -296,21 +308,9 @@ EXAMPLES: Mapping[type, Any] = {
     wire.NewToken: {"name": "ci", "roles": [{"name": "user"}], "expires_in": 7_776_000, "scope": _SCOPE},
     wire.TokenIssued: {**_TOKEN, "token": "srm_t_…"},
     wire.Roles: {"roles": [{"name": "op", "members": [{"actor": "person:anna", "team": None}]}]},
-    wire.Policies: {
-        "revision": "12",
-        "policies": [
-            {
-                "id": "orders-readers",
-                "text": _POLICY_TEXT,
-                "description": "who reads orders",
-                "is_enabled": True,
-                "is_shipped": False,
-                "version": "12",
-                "changed_at": _AT,
-                "changed_by": "person:anna",
-            }
-        ],
-    },
+    wire.Policies: {"revision": "6f1e2a9c04d7", "policies": [_POLICY]},
+    wire.PolicyRow: _POLICY,
+    wire.PatchPolicy: {"is_enabled": False, "comment": "everybody has a role of his own"},
     wire.PolicyText: {"id": "orders-readers", "text": _POLICY_TEXT, "description": "who reads orders"},
     wire.Validated: {
         "is_valid": False,
@@ -326,7 +326,15 @@ EXAMPLES: Mapping[type, Any] = {
         ],
     },
     wire.SimulateRequest: {"put": [{"text": _POLICY_TEXT}], "delete": [], "questions": [_QUESTION]},
-    wire.Simulated: {"before": [_DENIAL], "after": [_DECISION]},
+    wire.Simulated: {
+        "before": [_DENIAL],
+        "after": [_DECISION],
+        "flips": [],
+        "total": 0,
+        "actors": 0,
+        "entries": 0,
+        "is_complete": True,
+    },
     wire.CanRequest: _QUESTION,
     wire.DecisionRow: _DECISION,
     wire.EntryAccess: {**_ORDERS, "actors": [_MAY]},
@@ -342,6 +350,9 @@ EXAMPLES: Mapping[type, Any] = {
     wire.GrantRow: _GRANT,
     wire.Approvals: {"approvals": [_APPROVAL]},
     wire.ApprovalRow: _APPROVAL,
+    wire.Approve: {"content_hash": "5b1f" * 16},
+    wire.Switches: {"switches": {"two-person-reveal": True, "two-person-changes": False}},
+    wire.SetSwitch: {"is_on": True},
     wire.AuditPage: {"records": [_RECORD], "cursor": None},
     wire.AuditState: {
         "count": 18,

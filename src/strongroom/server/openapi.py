@@ -18,6 +18,7 @@ import msgspec
 
 from strongroom import wire
 from strongroom.server.examples import EXAMPLES
+from strongroom.wire.policy import ApprovalRow
 from strongroom.wire.shape import Failure
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def document(endpoints: tuple[Endpoint, ...], *, version: str, prefix: str = "/v
         version: of the product.
         prefix: where the paths of the table begin.
     """
-    types: set[type] = {Failure}
+    types: set[type] = {Failure, ApprovalRow}
     for endpoint in endpoints:
         types |= {one for one in (endpoint.takes, endpoint.asks, endpoint.gives) if one is not None}
     ordered = sorted(types, key=lambda one: one.__name__)
@@ -230,7 +231,10 @@ def _response(status: int, endpoint: Endpoint, refs: Mapping[type, dict[str, Any
     if status >= 400:  # noqa: PLR2004 -- HTTP's errors
         return {"$ref": f"#/components/responses/{status}"}
     answer: dict[str, Any] = {"description": STATUSES[status]}
-    if endpoint.stream:
+    if status == 202:  # noqa: PLR2004 -- HTTP: accepted
+        content = {"schema": refs[ApprovalRow], "example": EXAMPLES[ApprovalRow]}
+        answer["content"] = {"application/json": content}
+    elif endpoint.stream:
         kinds = _STREAMS[endpoint.path]
         # No version of OpenAPI before 3.2 can say what one item of a stream is.
         item = {} if endpoint.gives is None else {"x-item": refs[endpoint.gives]}

@@ -5,31 +5,36 @@
 from __future__ import annotations
 
 from datetime import datetime  # noqa: TC003 -- msgspec reads annotations at run time
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from strongroom.wire.access import RoleName  # noqa: TC001 -- msgspec reads annotations at run time
 from strongroom.wire.entry import RunClaim  # noqa: TC001 -- msgspec reads annotations at run time
-from strongroom.wire.shape import MAX_BATCH, Asked, Given, Kind
+from strongroom.wire.shape import MAX_BATCH, Asked, Given, Kind, PageLimit
 
 __all__ = [
+    "AccessQuery",
     "ActorAccess",
     "ApprovalRow",
     "Approvals",
+    "Approve",
     "CanRequest",
     "DecisionRow",
     "EntryAccess",
+    "FlipRow",
     "GrantRow",
     "Grants",
     "May",
     "NewGrant",
+    "PatchPolicy",
     "Policies",
     "PolicyRow",
     "PolicyText",
     "Remark",
+    "SetSwitch",
     "SimulateRequest",
     "Simulated",
+    "Switches",
     "Validated",
     "Verb",
 ]
@@ -39,7 +44,7 @@ Verb = Literal["list", "describe", "read", "reveal", "write", "delete", "rotate"
 
 class PolicyRow(Given, kw_only=True):
     """
-    A policy as it stands.
+    A policy as it stands: one or several statements under one id.
 
     Args:
         text: Cedar.
@@ -75,13 +80,26 @@ class PolicyText(Asked, kw_only=True):
 
     Args:
         id: unsaid where the path has it, or where the text's `@id` says it.
-        text: Cedar; at most 64 KiB.
+        text: Cedar.
+        comment: why; kept in the record.
     """
 
     text: str
     id: str | None = None
     description: str = ""
     is_enabled: bool = True
+    comment: str = ""
+
+
+class PatchPolicy(Asked, kw_only=True):
+    """
+    What to change of a policy; the way for those that come with the product.
+
+    Args:
+        comment: why; kept in the record.
+    """
+
+    is_enabled: bool
     comment: str = ""
 
 
@@ -113,8 +131,9 @@ class CanRequest(Asked, kw_only=True):
     One question: may this actor do that?
 
     Args:
+        kind, name, team: of the entry; unsaid, the question is about the room as a whole.
         actor: whom to ask about; unsaid, the one who asks.
-        name: None asks about the room as a whole.
+        run: for which run.
         source: where the request would come from, an IP address.
     """
 
@@ -123,9 +142,8 @@ class CanRequest(Asked, kw_only=True):
     name: str | None = None
     team: str | None = None
     actor: str | None = None
-    roles: list[RoleName] | None = None
     run: RunClaim | None = None
-    source: str = ""
+    source: str | None = None
 
 
 class DecisionRow(Given, kw_only=True):
@@ -145,27 +163,62 @@ class DecisionRow(Given, kw_only=True):
 
 class SimulateRequest(Asked, kw_only=True):
     """
-    What would be decided if policies were other than they are. Nothing is changed or recorded as a use.
+    What would be decided if policies were other than they are. Nothing is changed.
 
     Args:
         put: policies to add or replace.
         delete: ids of policies to leave out.
+        questions: what to ask; unsaid, everything of everybody.
+        limit: decisions told at most; all that would turn are counted.
     """
 
     put: list[PolicyText] = []
     delete: list[str] = []
     questions: Annotated[list[CanRequest], Meta(extra_json_schema={"maxItems": MAX_BATCH})] = []
+    limit: PageLimit = 100
+
+
+class FlipRow(Given, kw_only=True):
+    """One decision that would turn."""
+
+    actor: str
+    action: Verb
+    kind: Kind | None
+    name: str | None
+    team: str | None
+    before: DecisionRow
+    after: DecisionRow
 
 
 class Simulated(Given, kw_only=True):
-    """One pair of decisions a question, in their order: as it is and as it would be."""
+    """
+    What would be decided.
+
+    Args:
+        before, after: one decision a question, in their order.
+        flips: decisions that would turn, where there were no questions.
+        total: how many would.
+        actors, entries: how many were looked at.
+        is_complete: there was time to look at everything.
+    """
 
     before: list[DecisionRow]
     after: list[DecisionRow]
+    flips: list[FlipRow]
+    total: int
+    actors: int
+    entries: int
+    is_complete: bool
 
 
 class May(Given, kw_only=True):
-    """Who may do what with one entry, or what one actor may do with it."""
+    """
+    What one actor may do with one entry.
+
+    Args:
+        depends_on: what else of a request these decisions look at, as `run.dag_id`; what is told is for one
+            that brings none of it.
+    """
 
     actor: str
     kind: Kind | None
@@ -173,6 +226,7 @@ class May(Given, kw_only=True):
     team: str | None
     actions: list[Verb]
     policies: list[str]
+    depends_on: list[str]
 
 
 class EntryAccess(Given, kw_only=True):
@@ -184,8 +238,28 @@ class EntryAccess(Given, kw_only=True):
     actors: list[May]
 
 
+class AccessQuery(Asked, kw_only=True):
+    """
+    Which part of what an actor may.
+
+    Args:
+        action: only entries with which he may do this.
+        limit: entries at most.
+        cursor: as the page before gave it.
+    """
+
+    action: Verb | None = None
+    limit: PageLimit = 100
+    cursor: str | None = None
+
+
 class ActorAccess(Given, kw_only=True):
-    """Everything one actor may do; entries a page at a time."""
+    """
+    Everything one actor may do, an entry at a time: the global names first, then each team's.
+
+    Args:
+        cursor: for the next page; None at the end.
+    """
 
     actor: str
     entries: list[May]
@@ -198,7 +272,8 @@ class NewGrant(Asked, kw_only=True):
 
     Args:
         actor: whom.
-        names: patterns of the entries, as `prod/*`.
+        names: a whole name, `prod/*` for all below, or `*`; unsaid, all.
+        team: whose entries; unsaid, the global ones.
         seconds: for how long; at most 30 days.
         reason: why; kept in the record.
     """
@@ -225,22 +300,23 @@ class GrantRow(Given, kw_only=True):
     created_at: datetime
     created_by: str
     ends_at: datetime
-    is_pending: bool = False
 
 
 class Grants(Given, kw_only=True):
-    """Every grant that has not ended."""
+    """Every grant that has not ended; whoever does not administer sees his own."""
 
     grants: list[GrantRow]
 
 
 class ApprovalRow(Given, kw_only=True):
     """
-    A request that needs a second person.
+    A request that needs, or needed, a second person.
 
     Args:
-        action: `reveal`, or what is to be changed.
-        content_hash: of exactly what will be done; an approval is good for nothing else.
+        action: `reveal`, or what is to be changed: `policy.put`, `policy.delete`, `grant.add`, `switch`.
+        content: all of what will be done.
+        content_hash: of exactly that; an approval is good for nothing else.
+        ends_at: until when it may be decided, and then until when it may be used.
     """
 
     id: str
@@ -251,13 +327,43 @@ class ApprovalRow(Given, kw_only=True):
     actor: str
     reason: str
     state: Literal["pending", "approved", "rejected", "used", "expired"]
+    content: dict[str, Any]
     content_hash: str
     created_at: datetime
     ends_at: datetime
     decided_by: str | None
+    decided_at: datetime | None
 
 
 class Approvals(Given, kw_only=True):
-    """Requests that wait for a second person, or were decided lately."""
+    """Requests, newest first; whoever does not administer sees his own."""
 
     approvals: list[ApprovalRow]
+
+
+class Approve(Asked, kw_only=True):
+    """
+    Agree to a request.
+
+    Args:
+        content_hash: of what was looked at; another content is not approved.
+    """
+
+    content_hash: str | None = None
+
+
+class Switches(Given, kw_only=True):
+    """
+    For what two people are needed.
+
+    Args:
+        switches: whether they are, for `two-person-reveal` and `two-person-changes`.
+    """
+
+    switches: dict[str, bool]
+
+
+class SetSwitch(Asked, kw_only=True):
+    """Whether two people are needed."""
+
+    is_on: bool

@@ -10,12 +10,15 @@ from strongroom import __version__
 from strongroom.server import hot, openapi
 from strongroom.server.api import (
     actors,
+    approvals,
     backends,
     changes,
     entries,
     explain,
     place,
+    policies,
     reach,
+    reveal,
     sessions,
     versions,
 )
@@ -43,11 +46,14 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *entries.ENDPOINTS,
     *versions.ENDPOINTS,
     *explain.ENDPOINTS,
+    *reveal.ENDPOINTS,
     *reach.ENDPOINTS,
     *backends.ENDPOINTS,
     *place.ENDPOINTS,
     *sessions.ENDPOINTS,
     *actors.ENDPOINTS,
+    *policies.ENDPOINTS,
+    *approvals.ENDPOINTS,
     *changes.ENDPOINTS,
     Endpoint("GET", "/openapi.json", described, "Describe this API as OpenAPI 3.1", "server"),
 )

@@ -118,22 +118,23 @@ class Approvals:
         self._desk.tell(Action.ADMINISTER, None, "done", why)
         return approval_of(self._desk.snapshot.of(APPROVAL)[id_], now)
 
-    def spend(self, ref: Ref, version: str | None) -> None:
+    def spend(self, ref: Ref, version: str | None) -> bool:
         """
-        Use up the approval of a reveal, before its value leaves; nothing where none is needed.
+        Use up the approval of a reveal, before its value leaves; tells whether there was one.
 
         Raises:
             AccessDeniedError: another version stands than was agreed to, or it was used meanwhile.
         """
         changes = request.spent(self._desk.actor, ref, version, self._desk.snapshot, self._desk.now)
         if changes is None:
-            return
+            return False
         try:
             self._desk.registry.put_many(changes)
         except ConflictError:
             raise AccessDeniedError(
                 f"the approval to reveal {ref} was used already", reason="approval used"
             ) from None
+        return True
 
     def _perform(self, action: str, content: dict[str, Any], by: str, more: Sequence[Change]) -> None:
         """Do what was agreed to, in one transaction with the agreement."""
