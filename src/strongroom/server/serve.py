@@ -31,13 +31,15 @@ import uvicorn
 import uvloop
 
 from strongroom.assembly import open_house
-from strongroom.audit import AuditLog
+from strongroom.audit.plan import plan_of
+from strongroom.audit.uses import Uses
+from strongroom.audit.writer import RemoteLog, Writer
+from strongroom.cache import boot_seconds
 from strongroom.errors import SettingsError
 from strongroom.server import tls
 from strongroom.server.app import make_app
 from strongroom.server.logs import Journal
 from strongroom.server.protocol import Door, Line
-from strongroom.server.recorder import Gathering
 from strongroom.settings import check_reach
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
     from strongroom.service.house import House, Mode
     from strongroom.settings import ServerSettings, Settings
 
-__all__ = ["Server", "harden", "listen", "recorder_of", "serve"]
+__all__ = ["Server", "harden", "listen", "recorder_of", "serve", "uses_of"]
 
 _PR_SET_DUMPABLE = 4  # linux/prctl.h
 _SPARE_FILES = 256  # beside connections: store, log, vendors, threads
@@ -228,11 +230,13 @@ def _house(
             "a deployment is not served", level="error", deployment=name, code=error.code, why=str(error)
         )
 
+    writer = Writer(on_trouble=lambda text: journal.say(text, level="error"))
     house = open_house(
         settings,
         environ=environ,
         passphrase=passphrase,
-        recorder=recorder_of,
+        recorder=partial(recorder_of, environ=environ, writer=writer),
+        uses=uses_of,
         on_trouble=trouble if settings.others else None,
     )
     house.mode.read_only = settings.server.read_only
@@ -240,9 +244,16 @@ def _house(
     return house
 
 
-def recorder_of(settings: Settings) -> Gathering:
-    """Give what makes the records of a deployment durable: one sync for all that wait for it."""
-    return Gathering(AuditLog(settings.audit.path, deployment=settings.deployment, clock=_now))
+def recorder_of(
+    settings: Settings, environ: Mapping[str, str] = os.environ, *, writer: Writer | None = None
+) -> RemoteLog:
+    """Give what makes the records of a deployment durable: a process that syncs once for all that wait."""
+    return (writer or Writer()).open(plan_of(settings, environ))
+
+
+def uses_of(_settings: Settings) -> Uses:
+    """Give what remembers which uses of a deployment are on record."""
+    return Uses(timer=boot_seconds, clock=_now)
 
 
 def _now() -> datetime:
