@@ -20,7 +20,15 @@ for _number in (signal.SIGHUP, signal.SIGQUIT):
 # installed: where the store should be and is not, the tests must fail.
 HAS_STORE = sys.version_info >= (3, 11)
 WITHOUT_STORE = "making a store needs Python 3.11"
-_IMPORT_A_STORE = ("store", "faults/test_kill.py", "test_barrier.py", "test_registry.py")
+_IMPORT_A_STORE = (
+    "store",
+    "faults/test_kill.py",
+    "test_barrier.py",
+    "test_registry.py",
+    "service/test_access.py",
+    "service/test_access_throttle.py",
+    "service/test_access_timing.py",
+)
 _MAKE_A_STORE = (
     "backends/test_native.py",
     "cli/test_airflow.py",
