@@ -74,7 +74,7 @@ def apis() -> tuple[Api, ...]:
         Api("/v1", api.ENDPOINTS),
         Api("/api/v2", airflow_api.V2, airflow_api.errors_v2),
         Api("/api/v1", airflow_api.V1, airflow_api.errors_v1, allows_basic=True),
-        Api("", airflow_api.ROOT, airflow_api.errors_v2),
+        Api("", airflow_api.ROOT, airflow_api.errors_root),
         Api("", (login.ENDPOINT,)),
     )
 

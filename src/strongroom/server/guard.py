@@ -48,6 +48,7 @@ HEADERS: tuple[tuple[bytes, bytes], ...] = (
 )
 STRICT_TRANSPORT = (b"strict-transport-security", b"max-age=31536000")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_JSON = (b"content-type", b"application/json")
 _MAX_PATH_BYTES = 4096
 _MAX_QUERY_BYTES = 16_384
 _OVERRIDES = frozenset({b"x-http-method-override", b"x-http-method", b"x-method-override"})
@@ -211,11 +212,8 @@ class _Answering:
 
 async def send_error(send: Send, answer: ErrorAnswer) -> None:
     """Send an error as `errors.answer_of` shapes it."""
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(answer.body)).encode()),
-        *answer.headers,
-    ]
+    media = [] if any(name == b"content-type" for name, _ in answer.headers) else [_JSON]
+    headers = [*media, (b"content-length", str(len(answer.body)).encode()), *answer.headers]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
 

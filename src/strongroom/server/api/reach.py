@@ -35,7 +35,7 @@ from strongroom.server.limits import Buckets, Rate
 from strongroom.wire.entry import TeamQuery, TestResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from strongroom.model.connection import Connection
     from strongroom.model.ref import Ref
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-__all__ = ["ANSWER_SECONDS", "ENDPOINTS", "is_listed"]
+__all__ = ["ANSWER_SECONDS", "ENDPOINTS", "is_listed", "is_on", "reached"]
 
 ANSWER_SECONDS = 2.0
 _PATIENCE_SECONDS = 1.8
@@ -55,8 +55,7 @@ _MAX_PORT = 65_535
 def test(call: Call) -> TestResult:
     """Tell whether the host of a connection can be reached from the server."""
     ref = entry_of(call, call.asked(TeamQuery).team)
-    settings = call.house.deployment().settings.server
-    if not settings.test_connections:
+    if not is_on(call):
         raise AccessDeniedError(
             "testing connections is switched off here",
             reason="settings",
@@ -64,13 +63,35 @@ def test(call: Call) -> TestResult:
         )
     if ref.kind != "connection":
         raise InvalidInputError("only a connection can be tested")
-    with _one_turn():
-        begun = time.monotonic()
-        is_reached = _tested(call, ref, settings.test_networks)
-        time.sleep(max(0.0, begun + ANSWER_SECONDS - time.monotonic()))
-    if is_reached:
+    if reached(call, ref, lambda: call.room.entries.describe(ref).connection):
         return TestResult(status="reachable", message="the host answers")
     return TestResult(status="not_reachable", message="the host gives no answer that the server may ask for")
+
+
+def is_on(call: Call) -> bool:
+    """Tell whether connections may be tested here at all."""
+    return call.house.deployment().settings.server.test_connections
+
+
+def reached(call: Call, ref: Ref, find: Callable[[], Connection | None]) -> bool:
+    """
+    Tell whether the host of a connection can be reached; the answer takes the same time whatever it is.
+
+    Args:
+        call: the request; its actor must be allowed to test *ref*.
+        ref: the connection.
+        find: gives what is stored or said of it, once that is allowed.
+
+    Raises:
+        AccessDeniedError: the actor may not test *ref*.
+        RateLimitedError: too many tests.
+        Whatever *find* raises.
+    """
+    with _one_turn():
+        begun = time.monotonic()
+        is_reached = _tested(call, ref, find)
+        time.sleep(max(0.0, begun + ANSWER_SECONDS - time.monotonic()))
+    return is_reached
 
 
 @contextmanager
@@ -88,12 +109,13 @@ def _one_turn() -> Iterator[None]:
         _TURNS.release()
 
 
-def _tested(call: Call, ref: Ref, listed: Sequence[str]) -> bool:
-    actor, entries = call.identity.actor, call.room.entries
+def _tested(call: Call, ref: Ref, find: Callable[[], Connection | None]) -> bool:
+    actor = call.identity.actor
+    listed = call.house.deployment().settings.server.test_networks
 
     def work() -> bool:
         _ALLOWANCE.take((call.deployment, actor.id))
-        connection = entries.describe(ref).connection
+        connection = find()
         target = None if connection is None else _target(connection)
         return target is not None and _asked(*target, listed)
 
