@@ -63,10 +63,11 @@ def check(context: typer.Context) -> None:
 @command(app, "accept")
 def accept(context: typer.Context, *, yes: Yes = False) -> None:
     """
-    Take who may as it stands for right, after somebody was at the store or an old copy was brought back.
+    Take who may as it stands for right.
 
-    What is not authentic is dropped, and every session and login link ends. What was deleted by hand stays
-    deleted, and what was put back stays put back: look through people, tokens, roles and policies after it.
+    For when somebody was at the store, or an old copy of it was brought back on purpose. What is not
+    authentic is dropped, and every session and login link ends. What was deleted by hand stays deleted, and
+    what was put back stays put back: look through people, tokens, roles and policies after it.
 
     Example:
       $ strongroom access check

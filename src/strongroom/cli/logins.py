@@ -91,7 +91,9 @@ def revoke(
     yes: Yes = False,
 ) -> None:
     """
-    End a session, or with --all every one of somebody; within a second nobody is let in with it.
+    End a session, or with --all every one of somebody.
+
+    Within a second nobody is let in with it.
 
     Example:
       $ strongroom access sessions revoke 1f2e3d4c5b6a7988

@@ -130,7 +130,7 @@ def add(
 
     Example:
       $ strongroom access people add anna --role admin
-      $ strongroom access people add bert --role op --team data --password-stdin < password.txt
+      $ strongroom access people add bert --role op --password-stdin < password.txt
       $ strongroom access people add carla --no-password
     """
     session: Session = context.obj
@@ -227,7 +227,9 @@ def _declare(verb: str, text: str, did: str, *, question: str | None = None) -> 
 _declare(
     "disable",
     """
-    Let a person in no more; every session of the person ends within a second.
+    Let a person in no more.
+
+    Every session of the person ends within a second, and so does every login link.
 
     Example:
       $ strongroom access people disable bert

@@ -22,10 +22,10 @@ __all__ = ["attach"]
 app = noun(
     "roles",
     """
-    Give roles, for the whole deployment or with --team for one team, and take them.
+    Give roles, and take them.
 
-    What a role may is written in policies. With policies of their own come admin, op, reader, user and
-    viewer.
+    They are for the whole deployment, or with --team for what one team owns. What a role may is written in
+    policies. With policies of their own come admin, op, reader, user and viewer.
 
     Example:
       $ strongroom access roles grant admin person:anna

@@ -83,7 +83,7 @@ def issue(
 
     Example:
       $ strongroom access tokens issue --name ci --role reader --expires 90d
-      $ strongroom access tokens issue --name dags --role reader --scope actions=read --scope names=prod/*
+      $ strongroom access tokens issue --name dags --role reader --scope names=prod/*
       $ strongroom access tokens issue --name ci --role reader --output json
     """
     session: Session = context.obj
@@ -183,7 +183,9 @@ def revoke(
     yes: Yes = False,
 ) -> None:
     """
-    Take a token away, with the roles of its service; nobody is let in with it a second later.
+    Take a token away, with the roles of its service.
+
+    Within a second nobody is let in with it.
 
     Example:
       $ strongroom access tokens revoke ci
