@@ -15,7 +15,7 @@ from parts.server import serving
 from strongroom.server import api
 from strongroom.server.app import Api
 
-ROLES = ("admin", "op", "user", "viewer")
+ROLES = ("admin", "op", "user", "viewer", "reader")
 SETTINGS = """
 deployment = "prod"
 chain = ["env", "native"]
