@@ -25,7 +25,7 @@ from strongroom import assembly
 from strongroom.policy import Role
 from strongroom.server.app import make_app
 from strongroom.server.logs import Journal
-from strongroom.server.serve import Server, recorder_of
+from strongroom.server.serve import Server, recorders, uses_of
 from strongroom.settings import load
 
 START_SECONDS = 20
@@ -112,7 +112,7 @@ def serving(home, settings="", *, environ=None, served=None, make=True):
             assembly.create_room(file, environ=environ, deployment=name).close()
     lines = io.StringIO()
     journal = Journal(found.server.log_level, stream=lines)
-    house = assembly.open_house(file, environ=environ, recorder=recorder_of)
+    house = assembly.open_house(file, environ=environ, recorder=recorders(journal, environ), uses=uses_of)
     house.start()
     ready = threading.Event()
     try:

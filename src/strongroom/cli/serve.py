@@ -51,6 +51,7 @@ def serve(
     session: Session = context.obj
     if session.deployment is not None:
         raise InvalidInputError("a server serves every deployment", hint="leave --deployment out")
+    session.require_here("a server is started and stopped")
     settings = session.settings()
     if is_stop:
         _stop(session, settings)

@@ -74,6 +74,7 @@ def up(
         raise InvalidInputError(
             "--yes and --no exclude one another", hint="say one of them, or none to be asked"
         )
+    session.require_here("a store is made and looked around")
     _Up(session, _Answers(session, is_yes=yes, is_no=no), is_served=is_served).run()
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from starlette.routing import Route, Router
@@ -145,7 +146,8 @@ class Application:
             places,
             is_ours=guard.is_ours,
             headers=(*HEADERS, STRICT_TRANSPORT) if settings.has_tls else HEADERS,
-            on_end=lambda seconds: self.metrics.timed(_READ, "POST", 200, seconds),
+            on_end=partial(self.metrics.timed, _READ, "POST"),
+            on_trouble=partial(journal.unexpected, None),
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -15,24 +15,27 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import msgspec
+from msgspec.structs import astuple
 
 from strongroom.errors import InvalidInputError, StrongroomError
 from strongroom.model.ref import Ref
 from strongroom.policy import Assurance, Run
 from strongroom.server.endpoint import MAX_BATCH, Call, Endpoint, check_keys
-from strongroom.server.errors import TooLargeError, members_of
+from strongroom.server.errors import TooLargeError, answer_of, members_of
 from strongroom.server.request import new_id
 from strongroom.wire.entry import ReadAnswer, ReadRequest, ReadResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from strongroom.model.entry import Entry
+    from strongroom.model.ref import Kind
     from strongroom.policy import Actor
-    from strongroom.server.limits import Buckets
+    from strongroom.server.errors import ErrorAnswer
+    from strongroom.server.limits import Bucket, Buckets
     from strongroom.server.metrics import Metrics
     from strongroom.server.request import App, Message, Receive, Scope, Send
     from strongroom.service.house import Deployment
@@ -43,7 +46,7 @@ __all__ = ["Hot", "Reads", "endpoint"]
 
 _DECODER = msgspec.json.Decoder(ReadRequest)
 _ENCODE = msgspec.json.Encoder().encode
-_MAX_READERS = 4096
+_MAX_CALLERS = 4096
 # What a request of a program has; anything else is looked at the ordinary way.
 _PLAIN = frozenset(
     {
@@ -62,6 +65,20 @@ _BEARER = b"Bearer "
 _MAX_INLINE_BYTES = 65_536  # of a body; decoding a larger one holds the loop for longer than a thread costs
 
 
+class Caller(NamedTuple):
+    """
+    One actor as its requests come in, for one run or for none.
+
+    Args:
+        actor: as `access` keeps it.
+        bucket: its allowance, in Refs.
+    """
+
+    actor: Actor
+    reader: Reader
+    bucket: Bucket
+
+
 class Reads:
     """
     The reads of one deployment over HTTP.
@@ -74,29 +91,33 @@ class Reads:
         self.deployment = deployment
         self._metrics = metrics
         self._limits = limits
-        self._readers: dict[object, tuple[Actor, Reader]] = {}
+        self._times = deployment.cache.times
+        self._callers: dict[object, Caller] = {}
 
-    def reader(self, actor: Actor, run: RunClaim | None) -> Reader:
-        """Give the reader of *actor*, for the run the request claims to be of."""
+    def caller(self, actor: Actor, run: RunClaim | None) -> Caller:
+        """Give the reader of *actor* and its allowance, for the run the request claims to be of."""
         # By identity, which `access` keeps for a credential: comparing actors costs more than the read.
-        key = id(actor) if run is None else (id(actor), msgspec.structs.astuple(run))
-        held = self._readers.get(key)
-        if held is not None and held[0] is actor:
-            return held[1]
-        who = actor if run is None else _as_run(actor, run)
-        found = self.deployment.reading.reader(who)
-        if len(self._readers) >= _MAX_READERS:
-            self._readers.clear()
-        self._readers[key] = (actor, found)
-        return found
+        key = id(actor) if run is None else (id(actor), astuple(run))
+        held = self._callers.get(key)
+        if held is not None and held.actor is actor:
+            return held
+        reader = self.deployment.reading.reader(actor if run is None else _as_run(actor, run))
+        if len(self._callers) >= _MAX_CALLERS:
+            self._callers.clear()
+        made = self._callers[key] = Caller(actor, reader, self._limits.of((self.deployment.name, actor.id)))
+        return made
 
     def take(self, actor: Actor, count: int) -> None:
         """Take *count* Refs from the allowance of *actor*. Raises RateLimitedError."""
         self._limits.take((self.deployment.name, actor.id), count)
 
-    def may_take(self, actor: Actor, count: int) -> bool:
-        """Take *count* Refs from the allowance of *actor*, or nothing where it has not as many."""
-        return self._limits.may_take((self.deployment.name, actor.id), count)
+    def at_hand(self, reader: Reader, name: Name) -> ReadResult | None:
+        """Give the answer to *name* where everything is at hand; the use is counted then."""
+        if name.version is not None:
+            return None
+        key = (name.kind, name.name, name.team)
+        entry = reader.peek(key)
+        return None if entry is None else self._found(name, key, entry)
 
     async def answers(self, reader: Reader, names: Sequence[Name]) -> list[ReadResult]:
         """
@@ -105,26 +126,33 @@ class Reads:
         Raises:
             NotRecordedError: the uses cannot be recorded; nothing is given.
         """
-        results: list[ReadResult | None] = [None] * len(names)
+        results = [self.at_hand(reader, name) for name in names]
         refs: list[Ref] = []
         places: list[int] = []
-        for index, name in enumerate(names):
-            try:
-                refs.append(Ref(name.kind, name.name, name.team))
-                places.append(index)
-            except InvalidInputError as error:
-                results[index] = self._refused(name, error, "invalid")
-        found = await reader.aread_many(refs)
-        for index, answer in zip(places, found, strict=True):
-            results[index] = self._told(names[index], answer)
-        return [result for result in results if result is not None]
+        for index, result in enumerate(results):
+            if result is None:
+                name = names[index]
+                try:
+                    refs.append(Ref(name.kind, name.name, name.team))
+                    places.append(index)
+                except InvalidInputError as error:
+                    results[index] = self._refused(name, error, "invalid")
+        if refs:
+            for index, answer in zip(places, await reader.aread_many(refs), strict=True):
+                results[index] = self._told(names[index], answer)
+        return results  # type: ignore[return-value]  # none is missing now
 
-    def result(self, name: Name, entry: Entry) -> ReadResult:
-        """Give the answer to *name*, which *entry* is."""
-        times = self.deployment.cache.times((name.kind, name.name, name.team))
-        age, ttl = (
-            (None, None) if times is None else (int(times[0] * 1000) / 1000, int(times[1] * 1000) / 1000)
-        )
+    def _told(self, name: Name, answer: Answer) -> ReadResult:
+        if answer.error is not None:
+            return self._refused(name, answer.error, answer.outcome)
+        entry = answer.entry
+        if entry is None or (name.version is not None and name.version != entry.version):
+            self._count("absent", "", name)
+            return ReadResult(kind=name.kind, name=name.name, team=name.team, outcome="absent")
+        return self._found(name, answer.ref, entry)
+
+    def _found(self, name: Name, key: tuple[Kind, str, str | None], entry: Entry) -> ReadResult:
+        times = self._times(key)
         self._count("found", entry.backend, name)
         return ReadResult(
             kind=name.kind,
@@ -134,19 +162,10 @@ class Reads:
             value=entry.secret.reveal(),
             version=entry.version,
             backend=entry.backend,
-            age=age,
-            ttl=ttl,
+            age=None if times is None else int(times[0] * 1000) / 1000,
+            ttl=None if times is None else int(times[1] * 1000) / 1000,
             is_stale=entry.is_stale,
         )
-
-    def _told(self, name: Name, answer: Answer) -> ReadResult:
-        if answer.error is not None:
-            return self._refused(name, answer.error, answer.outcome)
-        entry = answer.entry
-        if entry is None or (name.version is not None and name.version != entry.version):
-            self._count("absent", "", name)
-            return ReadResult(kind=name.kind, name=name.name, team=name.team, outcome="absent")
-        return self.result(name, entry)
 
     def _refused(self, name: Name, error: StrongroomError, outcome: str) -> ReadResult:
         self._count(outcome, "", name)
@@ -177,7 +196,8 @@ def endpoint(reads: Callable[[str], Reads]) -> Endpoint:
         found = reads(call.deployment)
         actor = call.identity.actor
         found.take(actor, len(request.refs))
-        return ReadAnswer(results=call.await_(found.answers(found.reader(actor, request.run), request.refs)))
+        reader = found.caller(actor, request.run).reader
+        return ReadAnswer(results=call.await_(found.answers(reader, request.refs)))
 
     return Endpoint(
         "POST",
@@ -200,7 +220,8 @@ class Hot:
         places: where reads are asked for, by path.
         is_ours: whether a Host header is one this server answers for.
         headers: on every answer.
-        on_end: told of every read that was answered here, with the seconds it took.
+        on_end: told of every read that was answered here: its status, and the seconds it took.
+        on_trouble: told of what nobody expected.
 
     Attributes:
         paths: where reads are asked for, as they stand in a request.
@@ -215,13 +236,15 @@ class Hot:
         *,
         is_ours: Callable[[bytes], bool],
         headers: Sequence[tuple[bytes, bytes]],
-        on_end: Callable[[float], None],
+        on_end: Callable[[int, float], None],
+        on_trouble: Callable[[Exception], None],
     ) -> None:
         self._inner = inner
         self._places = places
         self._is_ours = is_ours
         self._headers = tuple(headers)
         self.timed = on_end
+        self._on_trouble = on_trouble
         self.paths = frozenset(place.encode() for place in places)
         self.head = b"".join(b"%b: %b\r\n" % header for header in self._headers)
 
@@ -229,24 +252,20 @@ class Hot:
         """Tell whether a request may be answered here."""
         return method == "POST" and path in self._places
 
-    def attempt(self, scope: Scope, body: bytes) -> bytes | None:
+    def attempt(self, scope: Scope, body: bytes) -> bytes | Awaitable[bytes] | None:
         """
         Give the body of the answer where one value is asked for and everything is at hand, without waiting
-        for anything; None: call this as an application.
+        for anything; else what gives it later, or raises one of our errors. None: this is no plain request.
         """
         asked = self._asked(scope, body)
         if asked is None:
             return None
-        reads, actor, request = asked
-        names = request.refs
-        if len(names) != 1 or names[0].version is not None:
-            return None
-        name = names[0]
-        reader = reads.reader(actor, request.run)
-        if not reads.may_take(actor, 1):
-            return None
-        entry = reader.peek((name.kind, name.name, name.team))
-        return None if entry is None else _ENCODE(ReadAnswer(results=[reads.result(name, entry)]))
+        reads, reader, names = asked
+        if len(names) == 1:
+            found = reads.at_hand(reader, names[0])
+            if found is not None:
+                return _ENCODE(ReadAnswer(results=[found]))
+        return _later(reads, reader, names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not self.wants(scope["method"], scope["path"]):
@@ -254,35 +273,39 @@ class Hot:
             return
         started = time.monotonic()
         messages, body = await _received(receive)
-        answer = None if body is None else await self._answer(scope, body)
+        answer = None if body is None else self.attempt(scope, body)
         if answer is None:
             await self._inner(scope, _again(messages, receive), send)
             return
+        status, more = 200, cast("tuple[tuple[bytes, bytes], ...]", ())
+        try:
+            data = answer if isinstance(answer, bytes) else await answer
+        except Exception as error:  # noqa: BLE001 -- the last resort, as in `guard.py`
+            status, data, more = self._refusal(error)
         headers = [
             *self._headers,
             (b"content-type", b"application/json"),
-            (b"content-length", str(len(answer)).encode()),
+            (b"content-length", str(len(data)).encode()),
             (b"x-request-id", new_id().encode()),
+            *more,
         ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": answer})
-        self.timed(time.monotonic() - started)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": data})
+        self.timed(status, time.monotonic() - started)
 
-    async def _answer(self, scope: Scope, body: bytes) -> bytes | None:
-        asked = self._asked(scope, body)
-        if asked is None:
-            return None
-        reads, actor, request = asked
-        if len(request.refs) > MAX_BATCH or not reads.may_take(actor, len(request.refs)):
-            return None
-        try:
-            results = await reads.answers(reads.reader(actor, request.run), request.refs)
-        except StrongroomError:
-            return None  # nothing was given; the ordinary way tells why, or succeeds
-        return _ENCODE(ReadAnswer(results=results))
+    def failed(self, error: Exception) -> tuple[int, bytes, bytes]:
+        """Give status, body and further headers, as they are sent, of a read that *error* ended."""
+        status, body, headers = self._refusal(error)
+        return status, body, b"".join(b"%b: %b\r\n" % header for header in headers)
 
-    def _asked(self, scope: Scope, body: bytes) -> tuple[Reads, Actor, ReadRequest] | None:
-        """Give who asks for what, where that is plain to see."""
+    def _refusal(self, error: Exception) -> ErrorAnswer:
+        if not isinstance(error, StrongroomError):
+            self._on_trouble(error)
+            error = StrongroomError("the server could not answer this request", hint="its log tells more")
+        return answer_of(error)
+
+    def _asked(self, scope: Scope, body: bytes) -> tuple[Reads, Reader, list[Name]] | None:
+        """Give who asks for what, where that is plain to see and may be answered."""
         token = self._token(scope)
         if token is None or len(body) > _MAX_INLINE_BYTES:
             return None
@@ -293,7 +316,11 @@ class Hot:
             actor = reads.deployment.access.authenticate(token, source=client[0] if client else "").actor
         except (msgspec.MsgspecError, RecursionError, StrongroomError):
             return None
-        return (reads, actor, request) if _is_plain(request, body) else None
+        names = request.refs
+        if len(names) > MAX_BATCH or not _is_plain(request, body):
+            return None
+        caller = reads.caller(actor, request.run)
+        return None if caller.bucket.wait(len(names)) else (reads, caller.reader, names)
 
     def _token(self, scope: Scope) -> str | None:
         """Give the token of a request that has nothing but what a program sends, each once."""
@@ -310,6 +337,10 @@ class Hot:
         return given[7:].decode("latin-1")
 
 
+async def _later(reads: Reads, reader: Reader, names: Sequence[Name]) -> bytes:
+    return _ENCODE(ReadAnswer(results=await reads.answers(reader, names)))
+
+
 def _is_plain(request: ReadRequest, body: bytes) -> bool:
     """
     Tell whether *body* has as many colons as *request* has members: then no key is in it twice. Where a
@@ -319,7 +350,7 @@ def _is_plain(request: ReadRequest, body: bytes) -> bool:
     for name in request.refs:
         count += 2 + (name.team is not None) + (name.version is not None)
     if request.run is not None:
-        count += 1 + sum(value is not None for value in msgspec.structs.astuple(request.run))
+        count += 1 + sum(value is not None for value in astuple(request.run))
     if body.count(b":") == count:
         return True
     try:

@@ -26,7 +26,7 @@ from strongroom.errors import RateLimitedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-__all__ = ["Buckets", "Rate", "network_of"]
+__all__ = ["Bucket", "Buckets", "Rate", "network_of"]
 
 _MAX_BUCKETS = 20_000
 
@@ -43,6 +43,41 @@ class Rate:
 
     per_second: float
     burst: float
+
+
+class Bucket:
+    """What one caller has left."""
+
+    __slots__ = ("_burst", "_level", "_rate", "_since", "_timer")
+
+    def __init__(self, rate: Rate, timer: Callable[[], float]) -> None:
+        self._rate = rate.per_second
+        self._burst = rate.burst
+        self._timer = timer
+        self._level = rate.burst
+        self._since = timer()
+
+    def wait(self, cost: float) -> float:
+        """
+        Take *cost* and give 0, or take nothing and give how many seconds to wait. More than a whole bucket
+        counts as a whole one.
+        """
+        now = self._timer()
+        level = self._level + (now - self._since) * self._rate
+        self._since = now
+        burst = self._burst
+        level = min(level, burst)
+        cost = min(cost, burst)
+        if level >= cost:
+            self._level = level - cost
+            return 0.0
+        self._level = level
+        return (cost - level) / self._rate
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing is owed."""
+        return self._level + (self._timer() - self._since) * self._rate >= self._burst
 
 
 class Buckets:
@@ -66,20 +101,20 @@ class Buckets:
         timer: Callable[[], float] = time.monotonic,
         most: int = _MAX_BUCKETS,
     ) -> None:
-        self._rate = rate
+        self._rate = rate if rate.per_second else Rate(1.0, float("inf"))
         self._what = what
         self._timer = timer
         self._most = most
-        self._levels: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()  # level, as of
+        self._buckets: OrderedDict[Hashable, Bucket] = OrderedDict()
 
     def take(self, key: Hashable, cost: float = 1.0) -> None:
         """
-        Take *cost* from the bucket of *key*; more than a whole bucket counts as a whole one.
+        Take *cost* from the bucket of *key*.
 
         Raises:
             RateLimitedError: there is not enough in it now.
         """
-        wait = self._wait(key, cost)
+        wait = self.of(key).wait(cost)
         if wait:
             raise RateLimitedError(
                 f"too many requests: {self._what}",
@@ -87,38 +122,28 @@ class Buckets:
                 hint="wait and try again",
             )
 
-    def may_take(self, key: Hashable, cost: float = 1.0) -> bool:
-        """Take *cost* from the bucket of *key*, or nothing where there is not enough in it."""
-        return not self._wait(key, cost)
+    def of(self, key: Hashable) -> Bucket:
+        """Give the bucket of *key*; whoever keeps it spares the look for the next one."""
+        found = self._buckets.get(key)
+        if found is not None:
+            self._buckets.move_to_end(key)
+            return found
+        found = self._buckets[key] = Bucket(self._rate, self._timer)
+        if len(self._buckets) > self._most:
+            self._sweep()
+        return found
 
-    def _wait(self, key: Hashable, cost: float) -> float:
-        """Take *cost* and give 0, or take nothing and give how many seconds to wait."""
-        rate, burst = self._rate.per_second, self._rate.burst
-        if not rate:
-            return 0.0
-        now = self._timer()
-        level, since = self._levels.pop(key, (burst, now))
-        level = min(burst, level + (now - since) * rate)
-        cost = min(cost, burst)
-        is_enough = level >= cost
-        self._levels[key] = (level - cost if is_enough else level, now)
-        if len(self._levels) > self._most:
-            self._sweep(now)
-        return 0.0 if is_enough else (cost - level) / rate
-
-    def _sweep(self, now: float) -> None:
+    def _sweep(self) -> None:
         """Forget what has filled up again among the oldest, and the oldest in any case."""
-        rate, burst = self._rate.per_second, self._rate.burst
-        self._levels.popitem(last=False)
+        self._buckets.popitem(last=False)
         for _ in range(2):
-            key = next(iter(self._levels))
-            level, since = self._levels[key]
-            if level + (now - since) * rate < burst:
+            key = next(iter(self._buckets))
+            if not self._buckets[key].is_full:
                 return
-            del self._levels[key]
+            del self._buckets[key]
 
     def __len__(self) -> int:
-        return len(self._levels)
+        return len(self._buckets)
 
 
 @lru_cache(maxsize=4096)

@@ -171,13 +171,13 @@ class Journal:
             beside["code"] = request.code
         self.say("request", level="info" if request.status < 500 else "error", **beside)  # noqa: PLR2004
 
-    def unexpected(self, request: Request, error: BaseException) -> None:
-        """Log what nobody expected."""
+    def unexpected(self, request: Request | None, error: BaseException) -> None:
+        """Log what nobody expected, while *request* was answered or a read."""
         self.say(
             "a request failed in an unexpected way",
             level="error",
-            request=request.id,
-            route=request.template,
+            request=request.id if request else "",
+            route=request.template if request else "/v1/read",
             error=type(error).__name__,
             where=where(error),
         )

@@ -30,6 +30,7 @@ from strongroom.server.request import new_id
 
 if TYPE_CHECKING:
     from collections import Counter
+    from collections.abc import Awaitable
 
     from uvicorn.config import Config
     from uvicorn.server import ServerState
@@ -100,18 +101,25 @@ class Door:
             self.hot_paths = hot.paths
             self.attempt = hot.attempt
             self.timed = hot.timed
+            self.failed = hot.failed
             self._head = hot.head
         self._date: list[tuple[bytes, bytes]] = []
         self._begun = b""
 
-    def whole(self, body: bytes, date: list[tuple[bytes, bytes]]) -> bytes:
-        """Give a whole answer of 200 with *body*; *date* is the engine's own headers, anew every second."""
+    def whole(self, status: int, body: bytes, date: list[tuple[bytes, bytes]], more: bytes = b"") -> bytes:
+        """
+        Give a whole answer of *status* with *body*, JSON.
+
+        The engine's own headers, *date*, are another list every second; *more* are headers as they are sent.
+        """
         if date is not self._date:
             self._date = date
             ours = b"".join(b"%b: %b\r\n" % header for header in date)
-            self._begun = b"%b%b%bcontent-type: application/json\r\n" % (STATUS_LINE[200], ours, self._head)
-        return b"%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b" % (
+            self._begun = b"%b%bcontent-type: application/json\r\n" % (ours, self._head)
+        return b"%b%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b" % (
+            STATUS_LINE[status],
             self._begun,
+            more,
             new_id().encode(),
             len(body),
             body,
@@ -334,21 +342,47 @@ class Line(HttpToolsProtocol):
         )
 
     def _answer_held(self) -> bool:
-        """Answer the held request if everything is at hand; else leave it as it is."""
+        """Answer the held request, now or when its uses are on record; False where it is no plain one."""
         held = self._held or ()
-        started = self._clock()
-        self.scope["path"] = self.url.decode("ascii")
-        self.scope["query_string"] = b""
         scope = cast("Scope", self.scope)
-        body = self._door.attempt(scope, held[0] if len(held) == 1 else b"".join(held))
-        if body is None:
+        scope["path"] = self.url.decode("ascii")
+        scope["query_string"] = b""
+        started = self._clock()
+        answer = self._door.attempt(scope, held[0] if len(held) == 1 else b"".join(held))
+        if answer is None:
             return False
         self._held, self._held_bytes = None, 0
-        self.transport.write(self._door.whole(body, self.server_state.default_headers))
-        self.server_state.total_requests += 1
-        self._rest()
-        self._door.timed(self._clock() - started)
+        if isinstance(answer, bytes):
+            self.transport.write(self._door.whole(200, answer, self.server_state.default_headers))
+            self.server_state.total_requests += 1
+            self._rest()
+            self._door.timed(200, self._clock() - started)
+        else:
+            self.ends_at = _NEVER
+            self.cycle = turn = _Turn()  # type: ignore[assignment]  # what comes next waits for it
+            task = self.loop.create_task(self._answer_later(answer, turn, started))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
         return True
+
+    async def _answer_later(self, answer: Awaitable[bytes], turn: _Turn, started: float) -> None:
+        status, headers = 200, b""
+        try:
+            data = await answer
+        except Exception as error:  # noqa: BLE001 -- the last resort, as in `guard.py`
+            status, data, headers = self._door.failed(error)
+        turn.response_complete = True
+        self._door.timed(status, self._clock() - started)
+        if turn.disconnected or self.transport.is_closing():
+            return
+        if not turn.keep_alive:
+            headers += b"connection: close\r\n"
+        self.transport.write(self._door.whole(status, data, self.server_state.default_headers, headers))
+        if turn.keep_alive:
+            self.on_response_complete()
+        else:
+            self.server_state.total_requests += 1
+            self.transport.close()
 
     def _release(self) -> None:
         """Let the held request go the way of all others."""
@@ -394,6 +428,28 @@ class Line(HttpToolsProtocol):
         if self._is_receiving and self._head_bytes + self._held_bytes + (not self._is_head):
             return
         super().shutdown()
+
+
+class _Turn:
+    """Stands where a request that is answered later has its cycle, so that the next one waits its turn."""
+
+    __slots__ = ("disconnected", "keep_alive", "message_event", "response_complete")
+
+    def __init__(self) -> None:
+        self.response_complete = False
+        self.disconnected = False
+        self.keep_alive = True
+        self.message_event = _SILENT
+
+
+class _Silent:
+    """An event nobody waits for."""
+
+    def set(self) -> None:
+        """Do nothing."""
+
+
+_SILENT = _Silent()
 
 
 class _StopParsing(Exception):  # noqa: N818 -- a jump out of the parser, caught in this file

@@ -46,13 +46,14 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator, Mapping
 
+    from strongroom.audit.writer import RemoteLog
     from strongroom.errors import StrongroomError
     from strongroom.model.secret import Secret
     from strongroom.server.app import Application
     from strongroom.service.house import House, Mode
     from strongroom.settings import ServerSettings, Settings
 
-__all__ = ["Server", "harden", "listen", "recorder_of", "serve", "uses_of"]
+__all__ = ["Server", "harden", "listen", "recorders", "serve", "uses_of"]
 
 _PR_SET_DUMPABLE = 4  # linux/prctl.h
 _SPARE_FILES = 256  # beside connections: store, log, vendors, threads
@@ -230,12 +231,11 @@ def _house(
             "a deployment is not served", level="error", deployment=name, code=error.code, why=str(error)
         )
 
-    writer = Writer(on_trouble=lambda text: journal.say(text, level="error"))
     house = open_house(
         settings,
         environ=environ,
         passphrase=passphrase,
-        recorder=partial(recorder_of, environ=environ, writer=writer),
+        recorder=recorders(journal, environ),
         uses=uses_of,
         on_trouble=trouble if settings.others else None,
     )
@@ -244,11 +244,10 @@ def _house(
     return house
 
 
-def recorder_of(
-    settings: Settings, environ: Mapping[str, str] = os.environ, *, writer: Writer | None = None
-) -> RemoteLog:
-    """Give what makes the records of a deployment durable: a process that syncs once for all that wait."""
-    return (writer or Writer()).open(plan_of(settings, environ))
+def recorders(journal: Journal, environ: Mapping[str, str]) -> Callable[[Settings], RemoteLog]:
+    """Give what makes the recorder of each deployment: all of them write by one process."""
+    writer = Writer(on_trouble=lambda text: journal.say(text, level="error"))
+    return lambda settings: writer.open(plan_of(settings, environ))
 
 
 def uses_of(_settings: Settings) -> Uses:
