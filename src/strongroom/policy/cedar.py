@@ -18,19 +18,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from fnmatch import translate
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import cedarpy
 import msgspec
 
 from strongroom.errors import InvalidInputError
 from strongroom.policy import Action, Decision
+from strongroom.policy.bounds import out_of_bounds
+from strongroom.policy.index import MAX_CANDIDATES, Index, Slice, Who, check_rules, in_order, slice_of
 from strongroom.policy.lint import remarks_of
-from strongroom.policy.rule import Remark, Rule, Uses, rule_of, together
-from strongroom.policy.schema import PRINCIPALS, SCHEMA, address, entry_id, folders, roles_for, said
+from strongroom.policy.question import Question, key_of, known, tested
+from strongroom.policy.rule import Rule, Uses, rule_of, together
+from strongroom.policy.schema import PRINCIPALS, SCHEMA, roles_for
 from strongroom.policy.text import check_text
 
 if TYPE_CHECKING:
@@ -39,21 +39,19 @@ if TYPE_CHECKING:
 
     from strongroom.model.ref import Ref
     from strongroom.policy import Actor, Facts
-    from strongroom.policy import Scope as Bounds
-    from strongroom.policy.rule import Atom
+    from strongroom.policy.question import Approved
+    from strongroom.policy.rule import Remark
 
-    Approved = frozenset[tuple[str, str, Ref]]
+    _Asked = tuple[object, ...]
+    _Key = Callable[..., _Asked]
+    _Remembered = Callable[..., Decision | None]
 
-__all__ = ["MAX_RULES", "NEEDS_APPROVAL", "CedarPolicy", "check_weight", "is_within", "parse", "validate"]
+__all__ = ["NEEDS_APPROVAL", "CedarPolicy", "parse", "validate"]
 
-MAX_RULES: Final = 10_000
-"""Policies of one deployment at most, grants included."""
-
-_MAX_CANDIDATES = 500  # policies that may concern one request; each takes Cedar about a microsecond
-_MAX_SHARED = 200  # of those, that concern everybody or name one role or actor
 _SMALL = 64  # so many are asked all together: picking some of them out would cost a parse
 _MAX_REMEMBERED = 32_768
-_MAX_QUESTIONS = 8_192
+_MAX_ANSWERS = 8_192
+_MAX_SLICES = 2_048
 
 _schema = cedarpy.Schema.from_str(SCHEMA)
 _FAILED = re.compile(r"error while evaluating policy `([^`]*)`")
@@ -136,25 +134,6 @@ def _set_of(rules: Iterable[Rule]) -> cedarpy.PolicySet:
 # --- from rules to decisions ---------------------------------------------------------------------------
 
 
-class _Slice(NamedTuple):
-    """The rules that could concern one sort of request, and what they look at."""
-
-    rules: tuple[Rule, ...]
-    uses: Uses
-    context: tuple[str, ...]
-    attributes: tuple[str, ...]
-    atoms: tuple[Any, ...]
-    handle: list[cedarpy.PolicySet]  # empty until it is asked
-
-
-class _Who(NamedTuple):
-    """An actor as policies tell actors apart: by what they name of him."""
-
-    type: str
-    id: str
-    roles: tuple[str, ...]
-
-
 class CedarPolicy:
     """
     Decide by a fixed set of rules.
@@ -186,7 +165,7 @@ class CedarPolicy:
         valid_until: datetime | None = None,
         approved: Approved = frozenset(),
     ) -> None:
-        _check_rules(rules)
+        check_rules(rules)
         self.rules = tuple(rules)
         self.revision = revision
         self.deployment = deployment
@@ -196,29 +175,27 @@ class CedarPolicy:
         self._uses = uses
         self.needs_facts = uses.needs_facts
         self._attributes = tuple(sorted(uses.attributes))
-        self._atoms = tuple(sorted(uses.atoms, key=_spelling))
-        self._index = _Index(self.rules)
+        self._atoms = in_order(uses)
+        self._index = Index(self.rules)
         self._whole = [_set_of(self.rules)] if len(self.rules) <= _SMALL else []
-        self._slices: dict[tuple[_Who, str, str, bool], _Slice | None] = {}
-        self._questions: dict[tuple[object, ...], Decision] = {}
+        self._slices: dict[tuple[Who, str, str, bool], Slice | None] = {}
+        self._answered = 0
         self._table: dict[tuple[object, ...], Decision] = {}
-        self._key = _keying(uses)
-        self.remembered: Callable[..., Decision | None] = _remembering(self._table, self._key)
+        self._key, self.remembered = _remembering(uses, self._table)
 
     def decide(self, actor: Actor, action: Action, ref: Ref | None, facts: Facts | None = None) -> Decision:
         """Decide about *ref*, or about the room where it is None; what cannot be decided is denied."""
-        key = self._key(actor, action, ref, facts)
-        found = self._table.get(key)
+        found = self.remembered(actor, action, ref, facts)
         if found is None:
             found = self.weigh(actor, action, ref, facts)
             if len(self._table) >= _MAX_REMEMBERED:
                 self._table.clear()
-            self._table[key] = found
+            self._table[self._key(actor, action, ref, facts)] = found
         return found
 
     def weigh(self, actor: Actor, action: Action, ref: Ref | None, facts: Facts | None = None) -> Decision:
         """Decide without remembering the one question, for whoever asks about everything there is."""
-        refusal = _out_of_bounds(actor.scope, action, ref)
+        refusal = out_of_bounds(actor.scope, action, ref)
         if refusal is not None:
             return refusal
         if ref is None:
@@ -248,8 +225,9 @@ class CedarPolicy:
 
     def class_of(self, ref: Ref, facts: Facts) -> object:
         """Give what is equal for two entries that no rule can tell apart, whoever asks for what."""
-        known = tuple(_known(ref, facts, self._attributes).values())
-        return (ref.kind, ref.team, known, ref.name if self._uses.is_name_whole else _bits(self._atoms, ref))
+        looked_at = tuple(known(ref, facts, self._attributes).values())
+        name = ref.name if self._uses.is_name_whole else tested(self._atoms, ref)
+        return (ref.kind, ref.team, looked_at, name)
 
     def _weigh_room(self, actor: Actor, action: Action) -> Decision:
         """
@@ -279,26 +257,36 @@ class CedarPolicy:
             return Decision(is_allowed=False, reason="too many policies could decide here, so none may")
         if not found.rules:
             return _NOTHING
-        question = _Question(self, found, who, action, actor, ref, facts)
-        decision = self._questions.get(question.key)
+        key = key_of(found, actor, action, ref, facts, self.approved)
+        decision = found.answers.get(key)
         if decision is None:
-            decision = question.answer()
-            if len(self._questions) >= _MAX_QUESTIONS:
-                self._questions.clear()
-            self._questions[question.key] = decision
+            decision = _answer(
+                Question(found, who, actor, action, ref, facts, self.deployment, self.approved)
+            )
+            self._keep(found, key, decision)
         return decision
 
-    def _who(self, actor: Actor, roles: frozenset[str]) -> _Who:
+    def _keep(self, found: Slice, key: tuple[object, ...], decision: Decision) -> None:
+        # Losing an answer costs asking again, so what several threads forget at once is no harm.
+        self._answered += 1
+        if self._answered > _MAX_ANSWERS:
+            self._answered = 0
+            for one in list(self._slices.values()):
+                if one is not None:
+                    one.answers.clear()
+        found.answers[key] = decision
+
+    def _who(self, actor: Actor, roles: frozenset[str]) -> Who:
         prefix, _, name = actor.id.partition(":")
         kind = PRINCIPALS.get(prefix, "")
         named = self._uses.literals
-        return _Who(
+        return Who(
             kind,
             name if (kind, name) in named else "",
             tuple(sorted(role for role in roles if ("Role", role) in named)),
         )
 
-    def _slice(self, who: _Who, action: Action, kind: str, *, has_facts: bool) -> _Slice | None:
+    def _slice(self, who: Who, action: Action, kind: str, *, has_facts: bool) -> Slice | None:
         """Give the rules that could concern such a request; None where they are too many to weigh."""
         key = (who, action.value, kind, has_facts)
         try:
@@ -310,10 +298,10 @@ class CedarPolicy:
             # Without facts only what needs none may allow; what forbids fails, and denies.
             rules = tuple(rule for rule in candidates if not (rule.is_permit and rule.uses.needs_facts))
         made = None
-        if len(rules) <= _MAX_CANDIDATES:
+        if len(rules) <= MAX_CANDIDATES:
             # All together decide as those would that can be meant: the scopes of the others fit nothing here.
-            made = _slice_of(rules, self._whole if len(rules) == len(candidates) else [])
-        if len(self._slices) >= _MAX_QUESTIONS:
+            made = slice_of(rules, self._whole if len(rules) == len(candidates) else [])
+        if len(self._slices) >= _MAX_SLICES:
             self._slices.clear()
         self._slices[key] = made
         return made
@@ -325,208 +313,29 @@ NEEDS_APPROVAL: Final = "a second person has to approve it"
 """The reason of a denial that an approval would turn."""
 
 
-class _Index:
-    """Finds the rules that could concern somebody by what their scopes name."""
+def _answer(question: Question) -> Decision:
+    """Ask Cedar; where an approval is looked at and there is none, whether one would help."""
+    decision = _asked(question)
+    if decision.is_allowed or "approved" not in question.found.context:
+        return decision
+    if not _asked(question, is_approved=True).is_allowed:
+        return decision
+    return Decision(is_allowed=False, reason=NEEDS_APPROVAL, policies=decision.policies)
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
-        self._by: dict[tuple[str, str], list[tuple[int, Rule]]] = {}
-        for number, rule in enumerate(rules):
-            self._by.setdefault(self.named(rule), []).append((number, rule))
 
-    @staticmethod
-    def named(rule: Rule) -> tuple[str, str]:
-        """Give whom the scope of a rule names; of one that names nobody, ("", type)."""
-        scope = rule.principal
-        return scope.equals or scope.within or ("", scope.type or "")
-
-    def candidates(self, who: _Who, action: str, kind: str) -> tuple[Rule, ...]:
-        """Give the rules whose scopes fit, in their order."""
-        names = [("", ""), ("", who.type), (who.type, who.id), *(("Role", role) for role in who.roles)]
-        found = [entry for name in dict.fromkeys(names) for entry in self._by.get(name, ())]
-        parents = frozenset(who.roles)
-        return tuple(
-            rule
-            for _, rule in sorted(found, key=_number)
-            if action in rule.actions
-            and rule.principal.may_fit(who.type, who.id, parents)
-            and rule.resource.may_fit(kind, "", None)
+def _asked(question: Question, *, is_approved: bool | None = None) -> Decision:
+    handle = question.found.handle
+    try:
+        if not handle:
+            handle.append(_set_of(question.found.rules))
+        result = cedarpy.is_authorized(
+            question.request(is_approved=is_approved), handle[0], question.entities()
         )
-
-
-def _number(entry: tuple[int, Rule]) -> int:
-    return entry[0]
-
-
-def _slice_of(rules: tuple[Rule, ...], handle: list[cedarpy.PolicySet]) -> _Slice:
-    uses = together(rules)
-    return _Slice(
-        rules=rules,
-        uses=uses,
-        context=tuple(sorted(uses.context)),
-        attributes=tuple(sorted(uses.attributes)),
-        atoms=tuple(sorted(uses.atoms, key=_spelling)),
-        handle=list(handle),
-    )
-
-
-def _spelling(atom: Atom) -> tuple[str, str]:
-    return atom.test, atom.text
-
-
-class _Question:
-    """
-    One request as its slice of rules sees it.
-
-    Attributes:
-        key: equal for two requests exactly where no rule of the slice can tell them apart.
-    """
-
-    __slots__ = (
-        "_actor",
-        "_attributes",
-        "_context",
-        "_parents",
-        "_policy",
-        "_ref",
-        "_slice",
-        "_who",
-        "_word",
-        "key",
-    )
-
-    def __init__(  # noqa: PLR0913, PLR0917 -- all that a decision depends on
-        self,
-        policy: CedarPolicy,
-        found: _Slice,
-        who: _Who,
-        action: Action,
-        actor: Actor,
-        ref: Ref | None,
-        facts: Facts | None,
-    ) -> None:
-        self._policy = policy
-        self._slice = found
-        self._who = who
-        self._word = action.value
-        self._actor = actor
-        self._ref = ref
-        self._context = {name: self._say(name) for name in found.context}
-        self._attributes = {} if ref is None else _known(ref, facts, found.attributes)
-        bits: object = None
-        self._parents: tuple[str, ...] = ()
-        if ref is not None:
-            above = frozenset(folders(ref.name))
-            self._parents = tuple(sorted(found.uses.folders & above))
-            bits = ref if found.uses.is_name_whole else _bits(found.atoms, ref)
-        self.key: tuple[object, ...] = (
-            who,
-            self._word,
-            ref is None,
-            facts is None,
-            tuple(self._context.values()),
-            tuple(self._attributes.values()),
-            bits,
-        )
-
-    def _say(self, name: str) -> object:
-        if name.startswith("run."):
-            return said(self._actor.run, name[4:])
-        if name == "assurance":
-            return int(self._actor.assurance)
-        if name == "approved":
-            return (self._actor.id, self._word, self._ref) in self._policy.approved
-        return address(self._actor.source)
-
-    def answer(self) -> Decision:
-        """Ask Cedar."""
-        decision = self._asked()
-        if decision.is_allowed or self._context.get("approved") is not False:
-            return decision
-        self._context["approved"] = True
-        if not self._asked().is_allowed:
-            return decision
-        return Decision(is_allowed=False, reason=NEEDS_APPROVAL, policies=decision.policies)
-
-    def _asked(self) -> Decision:
-        if not self._slice.handle:
-            self._slice.handle.append(_set_of(self._slice.rules))
-        try:
-            result = cedarpy.is_authorized(self._request(), self._slice.handle[0], self._entities())
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException:  # noqa: BLE001 -- the engine's panics are no Exceptions; whatever it is, it denies
-            return Decision(is_allowed=False, reason="the policies could not be weighed")
-        return _decision(result)
-
-    def _request(self) -> dict[str, Any]:
-        resource = _uid("Room", self._policy.deployment)
-        if self._ref is not None:
-            resource = _uid("Entry", entry_id(self._ref))
-        return {
-            "principal": self._principal,
-            "action": _uid("Action", self._word),
-            "resource": resource,
-            "context": _json(self._asking()),
-        }
-
-    @property
-    def _principal(self) -> dict[str, str]:
-        return _uid(self._who.type, self._actor.id.partition(":")[2])
-
-    def _asking(self) -> dict[str, object]:
-        """Give the context, only what any rule looks at."""
-        asking: dict[str, object] = {}
-        run: dict[str, object] = {}
-        for name, value in self._context.items():
-            if name.startswith("run."):
-                run[name[4:]] = value
-            elif name != "source":
-                asking[name] = value
-            elif value is not None:
-                asking[name] = {"__extn": {"fn": "ip", "arg": value}}
-        if run:
-            asking["run"] = run
-        return asking
-
-    def _entities(self) -> str:
-        parents = [_uid("Role", role) for role in self._who.roles]
-        entities: list[object] = [{"uid": self._principal, "attrs": {}, "parents": parents}]
-        ref = self._ref
-        attributes: dict[str, object] = {"deployment": self._policy.deployment}
-        if ref is None:
-            room = {"uid": _uid("Room", self._policy.deployment), "attrs": attributes, "parents": []}
-            return _json([*entities, room])
-        attributes |= self._attributes
-        attributes |= {"kind": ref.kind, "name": ref.name, "team": ref.team or ""}
-        above = [_uid("Folder", folder) for folder in self._parents]
-        return _json(
-            [*entities, {"uid": _uid("Entry", entry_id(ref)), "attrs": attributes, "parents": above}]
-        )
-
-
-def _uid(kind: str, id_: str) -> dict[str, str]:
-    return {"type": kind, "id": id_}
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def _bits(atoms: tuple[Atom, ...], ref: Ref) -> tuple[bool, ...]:
-    entry = entry_id(ref)
-    return tuple([atom.holds(ref, entry) for atom in atoms])
-
-
-def _known(ref: Ref, facts: Facts | None, attributes: tuple[str, ...]) -> dict[str, object]:
-    """Give what is known of *ref* of the *attributes* looked at, but for its name."""
-    known: dict[str, object] = {"kind": ref.kind, "team": ref.team or ""}
-    if facts is not None:
-        known |= {
-            "tags": frozenset(facts.tags),
-            "conn_type": facts.conn_type or "",
-            "owner": facts.owner or "",
-        }
-    return {name: known[name] for name in attributes if name in known}
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001 -- the engine's panics are no Exceptions; whatever it is, it denies
+        return Decision(is_allowed=False, reason="the policies could not be weighed")
+    return _decision(result)
 
 
 def _decision(result: cedarpy.AuthzResult) -> Decision:
@@ -549,114 +358,33 @@ def _decision(result: cedarpy.AuthzResult) -> Decision:
 # --- remembering -----------------------------------------------------------------------------------------
 
 
-def _keying(uses: Uses) -> Callable[..., tuple[object, ...]]:
-    """Give what turns the arguments of a decision into all that it may depend on, cheaply."""
+def _remembering(uses: Uses, table: dict[tuple[object, ...], Decision]) -> tuple[_Key, _Remembered]:
+    """
+    Give what turns the arguments of a decision into all that it may depend on, and what looks it up.
+
+    The look-up is written out a second time, as most decisions of a process end in it: a call of the first
+    would cost it a third. It tells what is remembered, so it never has to be asked twice.
+    """
     has_run = any(name.startswith("run.") for name in uses.context)
     has_source = "source" in uses.context
     needs_facts = uses.needs_facts
+    get = table.get
 
-    def plain(
-        actor: Actor, action: Action, ref: Ref | None, _facts: Facts | None = None
-    ) -> tuple[object, ...]:
+    def plain_key(actor: Actor, action: Action, ref: Ref | None, _facts: Facts | None = None) -> _Asked:
         return actor.id, actor.roles, actor.scope, actor.assurance._value_, action._value_, ref
 
-    def full(actor: Actor, action: Action, ref: Ref | None, facts: Facts | None = None) -> tuple[object, ...]:
+    def plain(actor: Actor, action: Action, ref: Ref | None, _facts: Facts | None = None) -> Decision | None:
+        return get((actor.id, actor.roles, actor.scope, actor.assurance._value_, action._value_, ref))
+
+    def full_key(actor: Actor, action: Action, ref: Ref | None, facts: Facts | None = None) -> _Asked:
         return (
-            actor.id,
-            actor.roles,
-            actor.scope,
-            actor.assurance._value_,
-            action._value_,
-            ref,
+            *plain_key(actor, action, ref),
             actor.run if has_run else None,
             actor.source if has_source else None,
             facts if needs_facts else None,
         )
 
-    return full if has_run or has_source or needs_facts else plain
+    def full(actor: Actor, action: Action, ref: Ref | None, facts: Facts | None = None) -> Decision | None:
+        return get(full_key(actor, action, ref, facts))
 
-
-def _remembering(
-    table: dict[tuple[object, ...], Decision], key: Callable[..., tuple[object, ...]]
-) -> Callable[..., Decision | None]:
-    def remembered(
-        actor: Actor, action: Action, ref: Ref | None, facts: Facts | None = None
-    ) -> Decision | None:
-        return table.get(key(actor, action, ref, facts))
-
-    return remembered
-
-
-def _check_rules(rules: Sequence[Rule]) -> None:
-    if len(rules) > MAX_RULES:
-        raise InvalidInputError(f"a deployment has at most {MAX_RULES} policies", limit=MAX_RULES)
-    ids = [rule.id for rule in rules]
-    if len(set(ids)) < len(ids):
-        twice = sorted({id_ for id_ in ids if ids.count(id_) > 1}) if len(ids) <= _MAX_CANDIDATES else []
-        raise InvalidInputError(
-            f"several policies have one id{': ' + ', '.join(twice) if twice else ''}",
-            hint="an @id is given once in a deployment",
-        )
-
-
-def check_weight(rules: Iterable[Rule]) -> None:
-    """
-    Refuse rules of which too many could concern one request.
-
-    Raises:
-        InvalidInputError: that many concern everybody, or somebody who is named.
-    """
-    named = Counter(_Index.named(rule) for rule in rules)
-    shared = sum(count for (kind, _), count in named.items() if not kind)
-    if shared > _MAX_SHARED:
-        raise InvalidInputError(
-            f"at most {_MAX_SHARED} policies may concern everybody",
-            limit=_MAX_SHARED,
-            hint='name a role or an actor: principal in Role::"…"',
-        )
-    if any(kind and count > _MAX_SHARED for (kind, _), count in named.items()):
-        raise InvalidInputError(
-            f"at most {_MAX_SHARED} policies and grants may name one role or actor", limit=_MAX_SHARED
-        )
-
-
-# --- the bounds of a credential --------------------------------------------------------------------------
-
-
-def _out_of_bounds(  # noqa: PLR0911 -- one bound, one refusal
-    scope: Bounds | None, action: Action, ref: Ref | None
-) -> Decision | None:
-    """Give the refusal of what a credential is not good for, whatever its holder may; else None."""
-    if scope is None:
-        return None
-    if scope.actions and action.value not in scope.actions:
-        return _beyond("actions")
-    if ref is None:
-        # A listing is filtered by name; whatever else is done to the room is done to every name in it.
-        is_narrow = bool(scope.kinds or scope.names or scope.teams)
-        return _beyond("entries") if is_narrow and action is not Action.LIST else None
-    if scope.kinds and ref.kind not in scope.kinds:
-        return _beyond("kinds")
-    if scope.teams and (ref.team or "") not in scope.teams:
-        return _beyond("teams")
-    if scope.names and not _globs(scope.names).fullmatch(ref.name):
-        return _beyond("names")
-    return None
-
-
-def is_within(scope: Bounds | None, action: Action, ref: Ref | None) -> bool:
-    """Tell whether a credential with these bounds is good for that."""
-    return _out_of_bounds(scope, action, ref) is None
-
-
-def _beyond(what: str) -> Decision:
-    return Decision(
-        is_allowed=False,
-        reason=f"the credential is not good for it: outside its {what}",
-        policies=("credential-scope",),
-    )
-
-
-@lru_cache(maxsize=1024)
-def _globs(names: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(translate(name) for name in names))
+    return (full_key, full) if has_run or has_source or needs_facts else (plain_key, plain)

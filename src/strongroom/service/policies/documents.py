@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from strongroom.errors import ConflictError, InvalidInputError, NotFoundError
 from strongroom.policy import Action
 from strongroom.policy.alike import check_free
-from strongroom.policy.cedar import CedarPolicy, check_weight, parse, validate
+from strongroom.policy.cedar import CedarPolicy, parse, validate
+from strongroom.policy.index import check_weight
 from strongroom.registry import ABSENT, Change
 from strongroom.service.policies.actors import is_local, role_names
 from strongroom.service.policies.book import SWITCHES, Document, description_of

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.errors import InvalidInputError, NotFoundError
 from strongroom.policy import Action
-from strongroom.policy.cedar import check_weight
 from strongroom.policy.grant import Right, check_right, rule_of_right
+from strongroom.policy.index import check_weight
 from strongroom.registry import ABSENT, Change
 from strongroom.service.policies.actors import is_known
 from strongroom.service.policies.book import right_of, rows_of

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.model.ref import Ref
 from strongroom.policy import Action
-from strongroom.policy.cedar import is_within
+from strongroom.policy.bounds import is_within
 from strongroom.service.guard import facts_of
 
 if TYPE_CHECKING:
