@@ -186,17 +186,25 @@ def open_room(
 
     Args:
         config: settings, or a settings file, or None to look for one.
-        deployment: which of the file's deployments.
+        deployment: which of the file's, or the server's, deployments.
         environ: the environment, if not this process's.
+
+    With `STRONGROOM_URL` or `STRONGROOM_PROFILE` it is a room of that server (docs/remote.md); settings that
+    are given beside it are refused, since they could not count.
 
     Raises:
         SettingsError, BackendConfigError, SealedError: as their names say.
     """
+    from strongroom import place  # noqa: PLC0415 -- only who opens a room asks where
+
+    around = os.environ if environ is None else environ
+    if config is None and place.find(around).kind == place.SERVER:
+        from strongroom import remote  # noqa: PLC0415 -- only where a server is named
+
+        return remote.open_room(environ=around, deployment=deployment)
     from strongroom import assembly  # noqa: PLC0415 -- loads the stores; a task may never need it
 
-    return assembly.open_room(
-        config, deployment=deployment, environ=os.environ if environ is None else environ
-    )
+    return assembly.open_room(config, deployment=deployment, environ=around)
 
 
 class use_room:  # noqa: N801 -- used like a function: `with strongroom.use_room(room):`

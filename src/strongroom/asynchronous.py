@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     Key = tuple[Kind, str, str | None]
 
-__all__ = ["Bridge"]
+__all__ = ["Bridge", "Crossing"]
 
 T = TypeVar("T")
 
@@ -56,7 +56,69 @@ class _Remembering(Protocol):
     def abandon(self, ref: Ref, flight: Flight[Entry | None]) -> None: ...
 
 
-class Bridge:
+class Crossing:
+    """
+    Do blocking work beside the loop.
+
+    Args:
+        name: of what is asked, for an outage.
+        threads: work under way at once; see rule 4.
+        waiting: those that may wait for a thread; beyond that they are refused.
+        patience: how long a task waits for one answer.
+
+    Threads: may be used from several threads and loops at once, and after a fork.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        threads: int = 64,
+        waiting: int = 1000,
+        patience: timedelta = timedelta(seconds=15),
+    ) -> None:
+        self._name = name
+        self._bulkhead = Bulkhead("the bridge to asyncio", threads=threads, waiting=waiting)
+        self._patience = patience.total_seconds()
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """
+        Do *work* on a thread and give its answer. It goes on when the waiting task is cancelled.
+
+        Raises:
+            BackendUnavailableError: too much is under way, or no answer within the patience.
+            Whatever *work* raises.
+        """
+        flight = self._bulkhead.submit(work)
+        if not await self._landing(flight):
+            raise self._no_patience()
+        return flight.answer()
+
+    def close(self) -> None:
+        """Take no more work; what is under way ends by itself. Safe to call twice."""
+        self._bulkhead.close()
+
+    async def _landing(self, flight: Flight[T]) -> bool:
+        """
+        Wait until *flight* has landed; False when it has not within the patience. Whatever becomes of
+        this task, the flight goes on.
+        """
+        if flight.is_landed:
+            return True
+        loop = asyncio.get_running_loop()
+        landed: asyncio.Future[None] = loop.create_future()
+        flight.when_landed(partial(_tell, loop, landed))
+        try:
+            await asyncio.wait_for(landed, self._patience)
+        except asyncio.TimeoutError:
+            return False
+        return True
+
+    def _no_patience(self) -> BackendUnavailableError:
+        return BackendUnavailableError(f"no answer within {self._patience:.3g} s", backend=self._name)
+
+
+class Bridge(Crossing):
     """
     Read through a cache from asyncio, and do other blocking work beside the loop.
 
@@ -77,9 +139,8 @@ class Bridge:
         waiting: int = 1000,
         patience: timedelta = timedelta(seconds=15),
     ) -> None:
+        super().__init__(cache.name, threads=threads, waiting=waiting, patience=patience)
         self._cache = cache
-        self._bulkhead = Bulkhead("the bridge to asyncio", threads=threads, waiting=waiting)
-        self._patience = patience.total_seconds()
 
     async def read(self, ref: Ref) -> Entry | None:
         """
@@ -104,48 +165,12 @@ class Bridge:
             if is_mine or flight.error is None or isinstance(flight.error, Exception):
                 return flight.shared_answer()
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """
-        Do *work* on a thread and give its answer. It goes on when the waiting task is cancelled.
-
-        Raises:
-            BackendUnavailableError: too much is under way, or no answer within the patience.
-            Whatever *work* raises.
-        """
-        flight = self._bulkhead.submit(work)
-        if not await self._landing(flight):
-            raise self._no_patience()
-        return flight.answer()
-
-    def close(self) -> None:
-        """Take no more work; what is under way ends by itself. Safe to call twice."""
-        self._bulkhead.close()
-
     def _launch(self, ref: Ref, flight: Flight[Entry | None]) -> None:
         try:
             self._bulkhead.submit(lambda: self._cache.fly(ref, flight))
         except BackendUnavailableError as error:
             # Whoever boarded meanwhile must not wait for a question that nobody asks.
             self._cache.cancel(ref, flight, error)
-
-    async def _landing(self, flight: Flight[T]) -> bool:
-        """
-        Wait until *flight* has landed; False when it has not within the patience. Whatever becomes of
-        this task, the flight goes on.
-        """
-        if flight.is_landed:
-            return True
-        loop = asyncio.get_running_loop()
-        landed: asyncio.Future[None] = loop.create_future()
-        flight.when_landed(partial(_tell, loop, landed))
-        try:
-            await asyncio.wait_for(landed, self._patience)
-        except asyncio.TimeoutError:
-            return False
-        return True
-
-    def _no_patience(self) -> BackendUnavailableError:
-        return BackendUnavailableError(f"no answer within {self._patience:.3g} s", backend=self._cache.name)
 
 
 def _tell(loop: asyncio.AbstractEventLoop, landed: asyncio.Future[None]) -> None:

@@ -1,8 +1,8 @@
 """
 Where to ask: an agent, a server, or the settings of this machine.
 
-Decided once per process, the first that applies: `STRONGROOM_SOCKET` (agent), `STRONGROOM_URL`
-(server), settings (library). If that place cannot answer, nothing else does.
+Decided once per process, the first that applies: `STRONGROOM_SOCKET` (agent), `STRONGROOM_URL` or
+`STRONGROOM_PROFILE` (server), settings (library). If that place cannot answer, nothing else does.
 
 Every process that reads a secret imports this file, so it imports nothing itself but the errors.
 """
@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["AGENT", "LIBRARY", "SERVER", "Place", "find", "require_library"]
+__all__ = ["AGENT", "LIBRARY", "SERVER", "Place", "elsewhere", "find", "require_library"]
 
 AGENT = "agent"
 SERVER = "server"
@@ -42,24 +42,45 @@ def find(environ: Mapping[str, str]) -> Place:
     """Give the place that *environ* names. An empty variable counts as unset."""
     if environ.get("STRONGROOM_SOCKET"):
         return Place(AGENT, "STRONGROOM_SOCKET")
-    if environ.get("STRONGROOM_URL"):
-        return Place(SERVER, "STRONGROOM_URL")
+    for setting in ("STRONGROOM_URL", "STRONGROOM_PROFILE"):
+        if environ.get(setting):
+            return Place(SERVER, setting)
     return Place(LIBRARY)
 
 
-def require_library(environ: Mapping[str, str]) -> None:
+def require_library(environ: Mapping[str, str], *, what: str | None = None) -> None:
     """
     Refuse to open a room on this machine where *environ* names another place.
 
+    Args:
+        environ: the environment.
+        what: is to be done, as in `keys are rotated`; for the message.
+
     Raises:
-        SettingsError: an agent or a server is named; this version speaks to neither, and asking the
-            local stores instead could give other values.
+        SettingsError: an agent or a server is named; asking the local stores instead could give other
+            values.
     """
     place = find(environ)
-    if place.setting is not None:
+    if place.kind == AGENT:
         raise SettingsError(
-            f"{place.setting} names {'an' if place.kind == AGENT else 'a'} {place.kind}, "
-            "and this version of strongroom reads only the stores of this machine",
-            key=place.setting,
-            hint=f"unset {place.setting} to use the settings of this machine",
+            "STRONGROOM_SOCKET names an agent, and this version of strongroom speaks to none",
+            key="STRONGROOM_SOCKET",
+            hint="unset STRONGROOM_SOCKET to use the settings of this machine",
         )
+    if place.setting is not None:
+        raise elsewhere(what or "this is done", setting=place.setting)
+
+
+def elsewhere(what: str, *, setting: str = "STRONGROOM_URL") -> SettingsError:
+    """
+    Give the error of what is done only beside the store, and not through a server.
+
+    Args:
+        what: as in `keys are rotated`.
+        setting: the variable that names the server.
+    """
+    return SettingsError(
+        f"{setting} names a server, and {what} only on the machine that has the store",
+        key=setting,
+        hint=f"do it there; or unset {setting} to use the settings of this machine",
+    )

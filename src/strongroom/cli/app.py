@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "Start": ("up", "init", "serve", "doctor"),
     "Keep": ("connections", "variables", "inventory"),
     "Use": ("read", "run", "explain"),
+    "Ask a server": ("login", "logout", "whoami"),
     "Care": ("backends", "keys", "access", "audit", "airflow"),
 }
 """Every command of the first level, under its heading; each stands in `cli/<command>.py`."""
@@ -63,9 +64,12 @@ def _declared(
         str | None, typer.Option(metavar="TEAM", help="Whose names are meant; the global ones if unsaid.")
     ] = None,
     deployment: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which deployment of the settings.")
+        str | None, typer.Option(metavar="NAME", help="Which deployment of the settings, or of the server.")
     ] = None,
     config: Annotated[str | None, typer.Option(metavar="FILE", help="The settings file to read.")] = None,
+    profile: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Ask the server that `strongroom login` called so.")
+    ] = None,
     is_debug: Annotated[
         bool, typer.Option("--debug", help="Show where an unexpected failure came from.")
     ] = False,
@@ -91,6 +95,9 @@ def _keep(context: Context, parameter: Parameter, value: object) -> None:
     if source is not None and source.name == "COMMANDLINE":
         if parameter.name == "team":
             check_team(str(value))
+        if parameter.name == "profile":
+            context.find_root().obj.use(str(value))
+            return
         setattr(context.find_root().obj, str(parameter.name), value)
 
 

@@ -318,7 +318,7 @@ def note_nothing(session: Session, what: str, *, is_narrowed: bool) -> None:
     if is_narrowed:
         terminal.note(f"there {what}{team} among the names asked for", session)
         return
-    has_store = session.settings().store.path.exists()
+    has_store = session.is_remote or session.settings().store.path.exists()
     more = "" if has_store else "; `strongroom up` makes a store"
     terminal.note(f"there {what}{team} here yet{more}", session)
 

@@ -83,6 +83,7 @@ def init(
     """
     session: Session = context.obj
     chosen = _Chosen(store, key_file, audit, passphrase_file, passphrase)
+    session.require_here("a store is made")
     wanted = _applied(session.settings(), chosen)
     text = _as_toml(wanted) if settings or chosen.is_anything else None
     if text is not None:

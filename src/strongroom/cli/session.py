@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TextIO
 
+from strongroom import place
+from strongroom.errors import InvalidInputError
 from strongroom.model.ref import Kind, Ref
 from strongroom.model.secret import Secret
 
@@ -19,6 +21,10 @@ __all__ = ["OUTPUTS", "Output", "Session", "ask_passphrase"]
 
 Output = Literal["table", "json", "yaml"]
 OUTPUTS: tuple[Output, ...] = ("table", "json", "yaml")
+_SAY_WHERE = frozenset(
+    f"STRONGROOM_{name}" for name in ("SOCKET", "URL", "TOKEN", "TOKEN_FILE", "CA", "ALLOW_PLAIN_HTTP")
+)
+"""What would say another place, or another identity, than a profile that was named."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,7 +35,8 @@ class Session:
     Args:
         environ: the environment the command was started in.
         config: path of the settings file, or None to look for one.
-        deployment: which deployment of the settings, or None for the first.
+        profile: a server, as `strongroom login` called it; None asks where the environment says.
+        deployment: which deployment of the settings or the server, or None for the first.
         team: whose names are meant, or None for the global ones.
         output: how answers (and with `json`, errors) are written.
         is_debug: show where an unexpected failure came from.
@@ -37,6 +44,7 @@ class Session:
 
     environ: Mapping[str, str]
     config: str | None = None
+    profile: str | None = None
     deployment: str | None = None
     team: str | None = None
     output: Output = "table"
@@ -51,15 +59,47 @@ class Session:
         """
         return Ref(kind, name, self.team)
 
+    def use(self, profile: str) -> None:
+        """Ask the server of *profile*: it goes before every other word of where to ask, and as whom."""
+        self.profile = profile
+        kept = {name: text for name, text in self.environ.items() if name not in _SAY_WHERE}
+        self.environ = kept | {"STRONGROOM_PROFILE": profile}
+
+    @property
+    def is_remote(self) -> bool:
+        """
+        Whether a server is asked and not the stores of this machine.
+
+        Raises:
+            InvalidInputError: both --profile and --config were given.
+        """
+        if self.profile is not None and self.config is not None:
+            raise InvalidInputError("--profile names a server and --config settings of this machine")
+        return self.config is None and place.find(self.environ).kind == place.SERVER
+
+    def require_here(self, what: str) -> None:
+        """
+        Refuse where a server is asked.
+
+        Args:
+            what: is done only beside the store, as in `a store is made`.
+
+        Raises:
+            SettingsError: an agent or a server is named.
+        """
+        place.require_library(self.environ, what=what)
+
     def settings(self) -> Settings:
         """
-        Find the settings and read them.
+        Find the settings and read them; where a server is asked, those without any file.
 
         Raises:
             SettingsError: they are wrong.
         """
         from strongroom import settings  # noqa: PLC0415 -- `--help` needs no settings
 
+        if self.is_remote:
+            return settings.without_file(self.environ)
         return settings.load(self.config, environ=self.environ, deployment=self.deployment)
 
     def room(self, *, asks: bool = True) -> Room:
@@ -72,6 +112,10 @@ class Session:
         Raises:
             SettingsError, BackendConfigError, SealedError: as their names say.
         """
+        if self.is_remote:
+            from strongroom import remote  # noqa: PLC0415 -- only where a server is named
+
+            return remote.open_room(environ=self.environ, deployment=self.deployment)
         from strongroom import assembly  # noqa: PLC0415 -- it loads the store
 
         ask = ask_passphrase if asks else None
@@ -84,12 +128,18 @@ class Session:
         Raises:
             SettingsError: they are wrong.
         """
+        if self.is_remote:
+            return self.room().audit
         from strongroom import assembly  # noqa: PLC0415 -- it loads the store
 
         return assembly.open_audit(self.settings())
 
     def doctor(self) -> Doctor:
         """Open what there is to look at, whatever is wrong with it; use it as a context manager."""
+        if self.is_remote:
+            from strongroom import remote  # noqa: PLC0415 -- only where a server is named
+
+            return remote.open_doctor(environ=self.environ, deployment=self.deployment)
         from strongroom import assembly  # noqa: PLC0415 -- it loads the store
 
         return assembly.open_doctor(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Request", "answer", "parse"]
 
 _FIELDS = ("conn_type", "host", "login", "password", "schema", "port", "description")
-_WITH_VALUE = {"--field": "field", "--config": "config", "--deployment": "deployment", "--team": "team"}
+_WITH_VALUE = {f"--{name}": name for name in ("field", "config", "profile", "deployment", "team")}
 _FLAGS: dict[str, Kind] = {"--connection": "connection", "--variable": "variable"}
 
 
@@ -63,7 +63,9 @@ def parse(arguments: Sequence[str], session: Session) -> Request | None:
             names.append(argument)
     if len(names) != 1:
         return None
-    field = said.pop("field", None)
+    field, profile = said.pop("field", None), said.pop("profile", None)
+    if profile is not None:
+        session.use(profile)
     for name, value in said.items():
         setattr(session, name, value)
     return Request(names[0], kind, field)

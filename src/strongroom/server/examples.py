@@ -86,6 +86,7 @@ _SESSION = {
     "source": "192.0.2.7",
     "is_current": True,
 }
+_MEMBER = {"actor": "person:anna", "team": None, "created_at": _AT, "created_by": "local:1000"}
 _POLICY_TEXT = (
     '@id("orders-readers")\npermit (principal in Role::"user", action == Action::"read", resource is Entry)\n'
     'when { resource.name == "orders_db" };'
@@ -307,7 +308,7 @@ EXAMPLES: Mapping[type, Any] = {
     wire.Tokens: {"tokens": [_TOKEN]},
     wire.NewToken: {"name": "ci", "roles": [{"name": "user"}], "expires_in": 7_776_000, "scope": _SCOPE},
     wire.TokenIssued: {**_TOKEN, "token": "srm_t_…"},
-    wire.Roles: {"roles": [{"name": "op", "members": [{"actor": "person:anna", "team": None}]}]},
+    wire.Roles: {"roles": [{"name": "op", "members": [_MEMBER]}]},
     wire.Policies: {"revision": "6f1e2a9c04d7", "policies": [_POLICY]},
     wire.PolicyRow: _POLICY,
     wire.PatchPolicy: {"is_enabled": False, "comment": "everybody has a role of his own"},

@@ -56,6 +56,7 @@ __all__ = [
     "options",
     "output_of",
     "resolve",
+    "without_file",
     "working_folder",
 ]
 
@@ -100,6 +101,19 @@ def load(
     home = home_of(environ, name, is_first=name not in read.get("deployments", {}))
     made = complete(Table(table, "", source.parent if source else folder), name, home, source, others)
     return replace(made, personal=found.personal)
+
+
+def without_file(environ: Mapping[str, str] = os.environ) -> Settings:
+    """
+    Give the settings that hold where no file counts: what is said in the environment, over the defaults.
+
+    Raises:
+        SettingsError: a value of the environment that cannot be right.
+    """
+    table: dict[str, Any] = {}
+    override(table, environ)
+    name, _, _ = choose({}, None, has_file=False)
+    return complete(Table(table, "", working_folder()), name, home_of(environ, name, is_first=True), None, ())
 
 
 def consent(

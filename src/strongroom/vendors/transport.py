@@ -21,6 +21,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -33,7 +34,7 @@ from strongroom.vendors.http1 import Failure, Reply, read_answer, spell_request
 from strongroom.vendors.stream import Address, Deadline, Stream, connect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
 
     from strongroom.model.secret import Secret
@@ -67,6 +68,8 @@ class TransportOptions:
         verify: False checks nothing of the server's certificate.
         max_body_bytes: of an answer.
         max_header_bytes: of an answer.
+        is_answer: tells of an answer with a status of trouble (5xx) that it is the service's own word on
+            what was asked, and no sign that the place is in trouble; unsaid, none is.
 
     Raises:
         BackendConfigError: the url is none, or the files do not fit one another.
@@ -82,6 +85,7 @@ class TransportOptions:
     verify: bool = True
     max_body_bytes: int = 4 * 1024 * 1024
     max_header_bytes: int = 64 * 1024
+    is_answer: Callable[[Reply], bool] = field(default=lambda _reply: False, repr=False)
 
     def __post_init__(self) -> None:
         if Address.of(self.url) is None:
@@ -266,7 +270,11 @@ class Transport:
         is_success: bool | None = None
         try:
             reply = self._ask(side, question)
-            is_success = reply.status < 500 or reply.status == _NOT_IMPLEMENTED  # noqa: PLR2004 -- RFC 9110 §15.6
+            is_success = (
+                reply.status < 500  # noqa: PLR2004 -- RFC 9110 §15.6
+                or reply.status == _NOT_IMPLEMENTED
+                or self.options.is_answer(reply)
+            )
             side.why = side.why if is_success else f"answered with status {reply.status}"
         except Failure as failure:
             is_success = None if failure.is_timeout and not question.deadline.is_fair else False
@@ -282,7 +290,8 @@ class Transport:
         stream = side.take(self._clock()) if question.is_repeatable else None
         try:
             reply = self._exchange(side, stream or self._connect(question.deadline), question)
-            if reply.status not in _GATEWAY_TROUBLE or not question.is_repeatable or not side.budget.spend():
+            is_final = reply.status not in _GATEWAY_TROUBLE or self.options.is_answer(reply)
+            if is_final or not question.is_repeatable or not side.budget.spend():
                 return reply
         except Failure as failure:
             if failure.is_unanswered or failure.is_timeout:

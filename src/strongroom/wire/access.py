@@ -294,6 +294,8 @@ class RoleMember(Given, kw_only=True):
 
     actor: str
     team: str | None
+    created_at: datetime
+    created_by: str
 
 
 class RoleRow(Given, kw_only=True):

@@ -180,7 +180,10 @@ def roles(call: Call) -> Roles:
     """Give every role that somebody has, with who has it."""
     members: dict[str, list[RoleMember]] = {}
     for row in call.room.access.roles.list():
-        members.setdefault(row.role, []).append(RoleMember(actor=row.actor, team=row.team))
+        member = RoleMember(
+            actor=row.actor, team=row.team, created_at=row.created_at, created_by=row.created_by
+        )
+        members.setdefault(row.role, []).append(member)
     return Roles(roles=[RoleRow(name=name, members=found) for name, found in members.items()])
 
 

@@ -1,0 +1,146 @@
+"""`strongroom login`: let the commands of this user ask a server."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from strongroom import remote
+from strongroom.cli import intake, terminal
+from strongroom.cli.app import command, single
+from strongroom.cli.output import sentence
+from strongroom.cli.session import Session
+from strongroom.errors import InvalidInputError
+from strongroom.model.secret import Secret
+
+if TYPE_CHECKING:
+    from strongroom.remote import Profile
+    from strongroom.remote.session import Begun
+
+app = single()
+
+_MAX_SECRET_BYTES = 8192
+
+
+@command(app, "login")
+def login(
+    context: typer.Context,
+    *,
+    url: Annotated[
+        str | None,
+        typer.Argument(metavar="[URL]", help="The server; the profile's if unsaid.", show_default=False),
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="WHO", help="Who logs in.")] = None,
+    token_stdin: Annotated[
+        bool, typer.Option("--token-stdin", help="Read a token from stdin and keep that.")
+    ] = False,
+    code_stdin: Annotated[
+        bool, typer.Option("--code-stdin", help="Read the code of a login link from stdin.")
+    ] = False,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from stdin.")
+    ] = False,
+    ca: Annotated[
+        str | None, typer.Option("--ca", metavar="FILE", help="PEM file of the authority that signed it.")
+    ] = None,
+    plain_http: Annotated[
+        bool,
+        typer.Option(
+            "--plain-http", help="Speak http to another machine: something else keeps the way safe."
+        ),
+    ] = False,
+) -> None:
+    """
+    Log in to a server, and keep it as a profile.
+
+    Asks for name and password, or takes a token or the code of a login link, never on the command line. What
+    the server gives is kept in a file that only this user can read; a session ends by itself, a token when it
+    says so. Commands ask the server with --profile or STRONGROOM_PROFILE; without either they go on using the
+    settings of this machine. A certificate that cannot be checked is refused: --ca names its authority.
+
+    Example:
+      $ strongroom login https://strongroom.example.com --name anna
+      $ strongroom login https://strongroom.example.com --profile ci --token-stdin < token.txt
+      $ strongroom login --profile prod                      # again, at the same server
+      $ STRONGROOM_PROFILE=prod strongroom connections list
+    """
+    session: Session = context.obj
+    called = session.profile or session.environ.get("STRONGROOM_PROFILE") or remote.DEFAULT
+    if sum((token_stdin, code_stdin, password_stdin)) > 1:
+        raise InvalidInputError("--token-stdin, --code-stdin and --password-stdin exclude one another")
+    if name is not None and (token_stdin or code_stdin):
+        raise InvalidInputError("a token or a code says itself who logs in", hint="leave --name out")
+    profiles = remote.Profiles(session.environ)
+    wanted = _wanted(session, profiles.find(called), url, ca=ca, plain_http=plain_http)
+    remote.check(wanted, called)  # before anything is asked
+    begun = _begun(
+        wanted, called, name, token_stdin=token_stdin, code_stdin=code_stdin, is_piped=password_stdin
+    )
+    kept = remote.Profile(
+        url=wanted.url,
+        deployment=wanted.deployment,
+        ca=wanted.ca,
+        allows_plain_http=wanted.allows_plain_http,
+        actor=begun.actor,
+        expires_at=begun.expires_at,
+        is_session=begun.is_session,
+    )
+    profiles.keep(called, kept, begun.token)
+    facts = {"profile": called, "actor": begun.actor, "expires_at": begun.expires_at}
+    sentence(session, f"logged in as {begun.actor}{_until(begun.expires_at)}; the profile is {called}", facts)
+    terminal.note(f"to ask this server: --profile {called}, or export STRONGROOM_PROFILE={called}", session)
+
+
+def _until(end: datetime | None) -> str:
+    return "" if end is None else f" until {end:%Y-%m-%d %H:%M}Z"
+
+
+def _wanted(
+    session: Session, before: Profile | None, url: str | None, *, ca: str | None, plain_http: bool
+) -> Profile:
+    """Give where to log in: what was said, else what the profile or the environment says."""
+    same = before if before is not None and url in (None, before.url) else None
+    where = url or (same.url if same else None) or session.environ.get("STRONGROOM_URL")
+    if not where:
+        raise InvalidInputError(
+            "it is not said which server", hint="strongroom login https://strongroom.example.com"
+        )
+    authority = ca or session.environ.get("STRONGROOM_CA") or (same.ca if same else None)
+    return remote.Profile(
+        url=where,
+        deployment=session.deployment or (same.deployment if same else None),
+        ca=None if authority is None else str(Path(authority).absolute()),
+        allows_plain_http=plain_http
+        or (same is not None and same.allows_plain_http)
+        or session.environ.get("STRONGROOM_ALLOW_PLAIN_HTTP") == "1",
+    )
+
+
+def _begun(
+    wanted: Profile, called: str, name: str | None, *, token_stdin: bool, code_stdin: bool, is_piped: bool
+) -> Begun:
+    address = wanted.address(called)
+    if token_stdin:
+        return remote.begin_with_token(address, _from_stdin("the token"))
+    if code_stdin:
+        return remote.begin_with_code(address, _from_stdin("the code"))
+    if name is None:
+        if not terminal.can_ask():
+            raise InvalidInputError(
+                "there is no terminal to ask for name and password on",
+                hint="say --name WHO --password-stdin, or --token-stdin",
+            )
+        name = terminal.ask_text("name: ").strip()
+    if is_piped:
+        return remote.begin(address, name, _from_stdin("the password"))
+    return remote.begin(address, name, Secret(terminal.ask_secret(f"password of {terminal.clean(name)}: ")))
+
+
+def _from_stdin(what: str) -> Secret[str]:
+    if sys.stdin.isatty():
+        return Secret(terminal.ask_secret(f"{what}: "))
+    return Secret(intake.read_secret(intake.STDIN, what=what, limit=_MAX_SECRET_BYTES))

@@ -1,0 +1,273 @@
+"""
+Entries behind a server as things to keep: the `entries` of a remote room.
+
+Rules of this file:
+
+1. A secret that is not shown reads `***` here too. Written back by `write` it keeps what is stored: the
+   server lays it under the change, if the version still stands. `write_many`, which imports use, takes
+   every text for what it says.
+2. What stood is named to the server by its version, so that nothing made meanwhile is written over.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from strongroom.client import NAME, path_of, spelled
+from strongroom.errors import (
+    AccessDeniedError,
+    BackendUnavailableError,
+    InvalidInputError,
+    StrongroomError,
+)
+from strongroom.model.connection import Connection
+from strongroom.model.entry import Entry, Metadata, VersionInfo
+from strongroom.model.ref import Ref
+from strongroom.model.secret import Secret
+from strongroom.service.difference import Diff, Difference
+from strongroom.service.entries import HIDDEN, Described, Entries, Written
+from strongroom.wire.entry import (
+    Difference as Differing,
+)
+from strongroom.wire.entry import (
+    EntryView,
+    EntryWritten,
+    History,
+    Revealed,
+    RevealRequest,
+    RollbackRequest,
+    WriteEntry,
+)
+from strongroom.wire.policy import ApprovalRow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from strongroom.client import Client
+    from strongroom.model.ref import Kind
+    from strongroom.remote.listed import RemoteInventory
+    from strongroom.service.entries import Change
+    from strongroom.service.inventory import Row
+    from strongroom.wire.entry import EntryRow
+
+__all__ = ["RemoteEntries", "metadata_of"]
+
+
+def metadata_of(seen: EntryView | EntryRow) -> Metadata:
+    """Give what is public beside a value."""
+    return Metadata(
+        description=seen.description,
+        tags=tuple(seen.tags),
+        owner=seen.owner,
+        conn_type=seen.conn_type,
+        remind_at=seen.remind_at,
+        not_after=seen.not_after,
+        expires_at=seen.expires_at,
+        references=seen.references,
+    )
+
+
+class RemoteEntries(Entries):
+    """
+    Keep entries as whoever the server takes the token to be of.
+
+    Threads: may be used from several threads at once, and after a fork.
+    """
+
+    def __init__(self, client: Client, inventory: RemoteInventory, clock: Callable[[], datetime]) -> None:
+        # Nothing of a chain or cache is here, so the parts of the local one are not made.
+        self._client = client
+        self._listed = inventory
+        self._now = clock
+
+    # --- looking -----------------------------------------------------------------------------------
+
+    def describe(self, ref: Ref) -> Described:
+        """Tell everything about *ref* but its secrets. As `Entries.describe`."""
+        seen = self._client.get(path_of("/entries", ref), EntryView, {"team": ref.team})
+        connection, problem = None, seen.problem
+        if seen.connection is not None:
+            try:
+                connection = Connection.from_dict(seen.connection)
+            except InvalidInputError as error:
+                problem = f"the server shows it in a way that is none of a connection: {error}"
+        return Described(
+            ref=Ref(seen.kind, seen.name, seen.team),
+            backend=seen.backend,
+            version=seen.version,
+            read_at=seen.read_at,
+            changed_at=seen.changed_at,
+            metadata=metadata_of(seen),
+            shadowed=tuple(seen.shadowed),
+            connection=connection,
+            problem=problem,
+            size=seen.size,
+            overlay=seen.overlay,
+        )
+
+    def reveal(self, ref: Ref, *, reason: str) -> Entry:
+        """Give the entry with its secret to a person; recorded with *reason*. As `Entries.reveal`."""
+        if not reason.strip():
+            raise InvalidInputError("a reveal needs a reason", hint="say why, as in: checking the port")
+        body = spelled(RevealRequest(reason=reason.strip()))
+        seen = self._client.ask_for(path_of("/reveal", ref), Revealed, ApprovalRow, body, team=ref.team)
+        if isinstance(seen, ApprovalRow):
+            raise AccessDeniedError(
+                f"a second person has to agree before {ref} is revealed: approval {seen.id} is asked for",
+                reason="needs approval",
+                hint="reveal it again once somebody has approved it: strongroom access approvals list",
+            )
+        return Entry(
+            ref=Ref(seen.kind, seen.name, seen.team),
+            secret=Secret(seen.value),
+            backend=seen.backend,
+            version=seen.version,
+            read_at=self._now(),
+            metadata=_PLAIN,
+        )
+
+    def reveal_many(self, refs: Sequence[Ref], *, reason: str) -> list[Entry]:
+        """Give many entries with their secrets; each is allowed and recorded on its own."""
+        return [self.reveal(ref, reason=reason) for ref in refs]
+
+    def history(self, ref: Ref, *, at: str | None = None) -> list[VersionInfo]:
+        """Give the versions of *ref*, newest first. As `Entries.history`."""
+        told = self._client.get(path_of("/history", ref), History, {"team": ref.team, "at": at})
+        return [
+            VersionInfo(
+                version=one.version,
+                created_at=one.created_at,
+                author=one.author,
+                comment=one.comment,
+                is_current=one.is_current,
+                same_as=one.same_as,
+            )
+            for one in told.versions
+        ]
+
+    def diff(self, ref: Ref, from_: str, to: str, *, at: str | None = None) -> Diff:
+        """Tell in what two versions of *ref* differ. As `Entries.diff`."""
+        query = {"from": from_, "to": to, "team": ref.team, "at": at}
+        told = self._client.get(path_of("/diff", ref), Differing, query)
+        return Diff(
+            ref=ref,
+            backend=at or NAME,
+            from_version=told.from_,
+            to_version=told.to,
+            is_same=told.is_same,
+            fields=tuple(Difference(one.field, one.change) for one in told.fields),
+        )
+
+    # --- writing -----------------------------------------------------------------------------------
+
+    def write(
+        self, change: Change, *, to: str | None = None, force: bool = False, comment: str = ""
+    ) -> Written:
+        """Write one entry; `***` in a connection keeps what is stored there. As `Entries.write`."""
+        text = "" if change.secret is None else change.secret.reveal()
+        keeps = change.ref.kind == "connection" and HIDDEN in text
+        return self._put(change, to=to, force=force, comment=comment, keeps=keeps)
+
+    def write_many(
+        self, changes: Sequence[Change], *, to: str | None = None, force: bool = False, comment: str = ""
+    ) -> list[Written]:
+        """
+        Write many entries, in order, each a change of its own.
+
+        Raises:
+            As `Entries.write`; the hint tells how many were written before the one that was refused.
+        """
+        written: list[Written] = []
+        for change in changes:
+            try:
+                written.append(self._put(change, to=to, force=force, comment=comment, keeps=False))
+            except StrongroomError as error:
+                if written:
+                    error.hint = _and_more(error.hint, len(written), len(changes))
+                raise
+        return written
+
+    def _put(self, change: Change, *, to: str | None, force: bool, comment: str, keeps: bool) -> Written:
+        answer = self._client.change(
+            "PUT",
+            path_of("/entries", change.ref),
+            EntryWritten,
+            _body(change, comment=comment, keeps=keeps),
+            query={"team": change.ref.team, "at": to, "force": force},
+            expected_version=change.expected_version,
+        )
+        return _written(answer)
+
+    def refusals(
+        self, refs: Sequence[Ref], *, to: str | None = None, force: bool = False
+    ) -> list[StrongroomError | None]:
+        """Give None for each: where a write would go is known to the server, and told when it is made."""
+        del to, force
+        return [None] * len(refs)
+
+    # --- deleting and bringing back ------------------------------------------------------------------
+
+    def delete(self, ref: Ref, *, expected_version: str | None = None, at: str | None = None) -> Written:
+        """Delete exactly *ref*, softly where versions are kept. As `Entries.delete`."""
+        query = {"team": ref.team, "at": at}
+        path = path_of("/entries", ref)
+        return _written(
+            self._client.change("DELETE", path, EntryWritten, query=query, expected_version=expected_version)
+        )
+
+    def undelete(self, ref: Ref, *, at: str | None = None) -> Written:
+        """Bring a softly deleted entry back. As `Entries.undelete`."""
+        query = {"team": ref.team, "at": at}
+        return _written(
+            self._client.post(path_of("/undelete", ref), EntryWritten, query=query, is_change=True)
+        )
+
+    def rollback(self, ref: Ref, version: str, *, at: str | None = None, comment: str = "") -> Written:
+        """Write the value of an older *version* again, as a new version. As `Entries.rollback`."""
+        request = spelled(RollbackRequest(version=version, comment=comment))
+        query = {"team": ref.team, "at": at}
+        path = path_of("/rollback", ref)
+        return _written(self._client.post(path, EntryWritten, request, query=query, is_change=True))
+
+    # Last, because from here on `list` is not the builtin.
+    def list(
+        self, kind: Kind, *, team: str | None = None, prefix: str = "", after: str = "", limit: int = 1000
+    ) -> list[Row]:
+        """Give up to *limit* rows of one kind ordered by name, names greater than *after* only."""
+        start = Ref(kind, after, team) if after else None
+        return self._listed.page(kind, team=team, prefix=prefix, after=start, limit=limit)
+
+
+_PLAIN = Metadata()
+
+
+def _body(change: Change, *, comment: str, keeps: bool) -> Secret[bytes]:
+    said: dict[str, Any] = {"comment": comment}
+    if change.secret is None:
+        said["unchanged"] = True
+    else:
+        said |= {"value": change.secret.reveal(), "is_literal": not keeps}
+    beside = change.metadata
+    if beside is not None:
+        said |= {
+            "description": beside.description,
+            "tags": list(beside.tags),
+            "owner": beside.owner,
+            "remind_at": beside.remind_at,
+            "not_after": beside.not_after,
+            "expires_at": beside.expires_at,
+            "references": beside.references,
+        }
+    return spelled(WriteEntry(**said))
+
+
+def _written(answer: EntryWritten | None) -> Written:
+    if answer is None:
+        raise BackendUnavailableError("the server does not say what became of it", backend=NAME)
+    return Written(answer.backend, answer.version)
+
+
+def _and_more(hint: str | None, done: int, wanted: int) -> str:
+    told = f"{done} of {wanted} were written before this one, and stay"
+    return told if hint is None else f"{hint}; {told}"

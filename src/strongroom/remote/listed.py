@@ -1,0 +1,204 @@
+"""What a server holds, without values: the `inventory` of a remote room."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from strongroom.client import error_of
+from strongroom.model.entry import EntryState
+from strongroom.model.ref import Ref
+from strongroom.remote.kept import metadata_of
+from strongroom.service.inventory import Choice, Clash, Counts, Inventory, Row, Tally
+from strongroom.wire.entry import Clashes, Counted, EntryPage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from strongroom.client import Client
+    from strongroom.errors import StrongroomError
+    from strongroom.model.ref import Kind
+    from strongroom.wire.entry import EntryRow
+    from strongroom.wire.shape import Trouble
+
+    OnTrouble = Callable[[str, StrongroomError], None]
+
+__all__ = ["RemoteInventory"]
+
+_PAGE = 500  # names in one answer, so that long descriptions stay inside its bound
+_MAX_PLACES = 64  # ends of pages that are remembered
+_STATES = {state.value: state for state in EntryState}
+
+
+class RemoteInventory(Inventory):
+    """
+    List what whoever the server takes the token to be of may list.
+
+    Threads: may be used from several threads at once, and after a fork.
+    """
+
+    def __init__(self, client: Client) -> None:
+        # Nothing of a chain is here, so the parts of the local one are not made.
+        self._client = client
+        self._not_listable: tuple[str, ...] | None = None
+        # Where a page ended: the server gives a cursor, and callers go on from a name.
+        self._places: OrderedDict[tuple[object, ...], str] = OrderedDict()
+
+    def pages(  # noqa: PLR0913 -- as Inventory
+        self,
+        kind: Kind | None = None,
+        *,
+        team: str | None = None,
+        choice: Choice | None = None,
+        after: Ref | None = None,
+        size: int = 1000,
+        limit: int | None = None,
+        on_trouble: OnTrouble | None = None,
+        tally: Tally | None = None,
+    ) -> Iterator[list[Row]]:
+        """Give all rows, a page at a time. As `Inventory.pages`."""
+        choice = choice or Choice()
+        # A tally counts what is not chosen too, so then it is chosen here.
+        asked = choice if tally is None else Choice(prefix=choice.prefix, with_shadowed=True)
+        groups = self._groups_of(_query(kind, team, asked), after, size, on_trouble)
+        page: list[Row] = []
+        names = 0
+        for group in groups:
+            if tally is not None:
+                tally.add(group[0])
+            chosen = [row for row in group if tally is None or choice.fits(row)]
+            if not chosen:
+                continue
+            page += chosen
+            names += 1
+            is_last = names == limit
+            if is_last or names % size == 0:
+                yield page
+                page = []
+            if is_last:
+                return
+        if page:
+            yield page
+
+    def _groups_of(
+        self, query: dict[str, Any], after: Ref | None, size: int, on_trouble: OnTrouble | None
+    ) -> Iterator[list[Row]]:
+        """Give the rows of each name."""
+        told = set[str]()
+        question = tuple(map(str, query.values()))
+        cursor = None if after is None else self._places.get((*question, after))
+        skipped = after if cursor is None else None  # from the start, where nobody remembers the place
+        while True:
+            page = self._client.get(
+                "/inventory", EntryPage, query | {"limit": min(size, _PAGE), "cursor": cursor}
+            )
+            self._not_listable = tuple(page.not_listable)
+            _tell(page.troubles, on_trouble, told)
+            last = None
+            for ref, rows in groupby(map(_row, page.entries), key=lambda row: row.ref):
+                last = ref
+                if skipped is None or (ref.kind, ref.name) > (skipped.kind, skipped.name):
+                    yield list(rows)
+            cursor = page.cursor
+            if cursor is None:
+                return
+            if last is not None:
+                self._remember((*question, last), cursor)
+
+    def _remember(self, place: tuple[object, ...], cursor: str) -> None:
+        self._places[place] = cursor
+        while len(self._places) > _MAX_PLACES:
+            self._places.popitem(last=False)
+
+    def tally(self) -> Tally:
+        """Give an empty tally for `pages`."""
+        return _RemoteTally(self)
+
+    def counts(self, *, team: str | None = None, on_trouble: OnTrouble | None = None) -> Counts:
+        """Count everything. As `Inventory.counts`."""
+        told = self._client.get("/inventory/counts", Counted, {"team": team})
+        _tell(told.troubles, on_trouble, set())
+        return Counts(
+            connections=told.connections,
+            variables=told.variables,
+            places=told.places,
+            shadowed=told.shadowed,
+            unreadable=told.unreadable,
+            clashes=told.clashes,
+        )
+
+    def clashes(self, *, team: str | None = None) -> list[Clash]:
+        """Give the names that cannot be kept apart. As `Inventory.clashes`."""
+        told = self._client.get("/inventory/clashes", Clashes, {"team": team})
+        return [
+            Clash(one.backend, tuple(Ref(one.kind, name, one.team) for name in one.names), one.spelling)
+            for one in told.clashes
+        ]
+
+    @property
+    def not_listable(self) -> tuple[str, ...]:
+        """Names of the backends that cannot tell what they hold."""
+        if self._not_listable is None:
+            self._not_listable = tuple(self._client.get("/inventory", EntryPage, {"limit": 1}).not_listable)
+        return self._not_listable
+
+
+class _RemoteTally(Tally):
+    """Counts what goes by; how backends spell names is known to the server, which tells the clashes."""
+
+    def __init__(self, inventory: RemoteInventory) -> None:
+        super().__init__({})
+        self._inventory = inventory
+        self._seen: set[Ref] = set()
+        self._found: tuple[int, tuple[Clash, ...]] | None = None
+
+    def add(self, row: Row) -> None:
+        """Count a row that answers for its name."""
+        super().add(row)
+        self._seen.add(row.ref)
+
+    @property
+    def clashes(self) -> tuple[Clash, ...]:
+        """What was found up to now, asked once."""
+        if self._found is None or self._found[0] != len(self._seen):
+            teams = sorted({ref.team for ref in self._seen}, key=str)
+            found = [clash for team in teams for clash in self._inventory.clashes(team=team)]
+            self._found = len(self._seen), tuple(one for one in found if self._seen.issuperset(one.refs))
+        return self._found[1]
+
+
+def _query(kind: Kind | None, team: str | None, choice: Choice) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "team": team,
+        "prefix": choice.prefix,
+        "state": [state.value for state in choice.states],
+        "backend": list(choice.backends),
+        "only_problems": choice.only_problems,
+        "with_shadowed": choice.with_shadowed,
+    }
+
+
+def _tell(troubles: Iterable[Trouble], on_trouble: OnTrouble | None, told: set[str]) -> None:
+    for trouble in troubles:
+        error = error_of(trouble.error)
+        if on_trouble is None:
+            raise error
+        if trouble.backend not in told:
+            told.add(trouble.backend)
+            on_trouble(trouble.backend, error)
+
+
+def _row(row: EntryRow) -> Row:
+    return Row(
+        ref=Ref(row.kind, row.name, row.team),
+        backend=row.backend,
+        shadowed=tuple(row.shadowed),
+        shadowed_by=row.shadowed_by,
+        version=row.version,
+        changed_at=row.changed_at,
+        metadata=metadata_of(row),
+        state=_STATES.get(row.state, EntryState.UNKNOWN),
+        problem=row.problem,
+    )

@@ -1,0 +1,277 @@
+"""Who may come in, at a server: the `access` of a remote room, and who the server takes us for."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from strongroom.client import spelled
+from strongroom.errors import InvalidInputError
+from strongroom.model.secret import Secret
+from strongroom.place import elsewhere
+from strongroom.policy import Role, Scope
+from strongroom.service.access import (
+    Access,
+    Done,
+    Issued,
+    MembershipRow,
+    People,
+    PersonRow,
+    Roles,
+    SessionRow,
+    Sessions,
+    TokenRow,
+    Tokens,
+)
+from strongroom.wire import access as wire
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+    from strongroom.client import Client
+
+__all__ = ["RemoteAccess"]
+
+_DONE = Done("")  # the server's registry keeps its revision to itself
+
+
+class RemoteAccess(Access):
+    """Keep people, tokens, roles and sessions as whoever the token is of. Threads: as `Client`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    @cached_property
+    def people(self) -> People:
+        """Who may log in."""
+        return _People(self._client)
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """What services prove themselves with."""
+        return _Tokens(self._client)
+
+    @cached_property
+    def roles(self) -> Roles:
+        """Who is a member of what."""
+        return _Roles(self._client)
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        """Who is logged in."""
+        return _Sessions(self._client)
+
+    def whoami(self) -> wire.WhoAmI:
+        """Tell who the server takes the token to be of."""
+        return self._client.get("/whoami", wire.WhoAmI)
+
+    def login_link(self, person: str | None = None) -> Secret[str]:
+        """Refuse: a code is made on the host of the store."""
+        del person
+        raise elsewhere("login links are made")
+
+    def problems(self) -> list[str]:
+        """Refuse: rows are checked where the store is."""
+        raise elsewhere("the rows of who may are checked")
+
+    def accept(self) -> list[str]:
+        """Refuse: rows are accepted where the store is."""
+        raise elsewhere("the rows of who may are accepted")
+
+    def close(self) -> None:
+        """Do nothing: the room closes what it asks with."""
+
+
+class _People(People):
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def find(self, name: str) -> PersonRow:
+        return _person(self._client.get(_path("/actors", name), wire.ActorRow))
+
+    def add(self, name: str, password: Secret[str] | None = None, *, roles: Sequence[Role] = ()) -> Done:
+        text = None if password is None else password.reveal()
+        body = spelled(wire.NewActor(name=name, password=text, roles=_named(roles)))
+        self._client.post("/actors", wire.ActorRow, body, is_change=True)
+        return _DONE
+
+    def set_password(self, name: str, password: Secret[str]) -> Done:
+        body = spelled(wire.NewPassword(password=password.reveal()))
+        self._client.change("POST", _path("/actors", name) + "/password", None, body)
+        return _DONE
+
+    def disable(self, name: str) -> Done:
+        return self._patch(name, wire.PatchActor(is_enabled=False))
+
+    def enable(self, name: str) -> Done:
+        return self._patch(name, wire.PatchActor(is_enabled=True))
+
+    def unlock(self, name: str) -> Done:
+        return self._patch(name, wire.PatchActor(is_locked=False))
+
+    def _patch(self, name: str, body: wire.PatchActor) -> Done:
+        self._client.change("PATCH", _path("/actors", name), wire.ActorRow, spelled(body))
+        return _DONE
+
+    def delete(self, name: str) -> Done:
+        self._client.change("DELETE", _path("/actors", name), None)
+        return _DONE
+
+    def list(self) -> list[PersonRow]:
+        return [_person(row) for row in self._client.get("/actors", wire.Actors).actors]
+
+
+class _Tokens(Tokens):
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def issue(
+        self,
+        name: str,
+        *,
+        roles: Sequence[Role] = (),
+        lifetime: timedelta | None = None,
+        scope: Scope | None = None,
+        comment: str = "",
+    ) -> Issued:
+        request = wire.NewToken(
+            name=name,
+            roles=_named(roles),
+            expires_in=None if lifetime is None else int(lifetime.total_seconds()),
+            scope=_scope_shape(scope),
+            comment=comment,
+        )
+        given = self._client.post("/tokens", wire.TokenIssued, spelled(request), is_change=True)
+        return Issued(token=Secret(given.token), row=_token(given), version="")
+
+    def revoke(self, token: str) -> Done:
+        self._client.change("DELETE", _path("/tokens", token), None)
+        return _DONE
+
+    def list(self) -> list[TokenRow]:
+        return [_token(row) for row in self._client.get("/tokens", wire.Tokens).tokens]
+
+
+class _Roles(Roles):
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def grant(self, role: str, actor: str, *, team: str | None = None) -> Done:
+        self._client.change("PUT", self._path(role, actor), None, query={"team": team})
+        return _DONE
+
+    def revoke(self, role: str, actor: str, *, team: str | None = None) -> Done:
+        self._client.change("DELETE", self._path(role, actor), None, query={"team": team})
+        return _DONE
+
+    def _path(self, role: str, actor: str) -> str:
+        return f"{_path('/roles', role)}{_path('/members', actor)}"
+
+    def list(self) -> list[MembershipRow]:
+        told = self._client.get("/roles", wire.Roles)
+        return [
+            MembershipRow(
+                role=role.name,
+                actor=one.actor,
+                team=one.team,
+                created_at=one.created_at,
+                created_by=one.created_by,
+            )
+            for role in told.roles
+            for one in role.members
+        ]
+
+
+class _Sessions(Sessions):
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def revoke(self, session: str) -> Done:
+        self._client.change("DELETE", _path("/sessions", session), None)
+        return _DONE
+
+    def revoke_all(self, actor: str) -> Done:
+        for row in self.list(actor):
+            self.revoke(row.id)
+        return _DONE
+
+    def list(self, actor: str | None = None) -> list[SessionRow]:
+        query: dict[str, object] = {"everybody": True} if actor is None else {"actor": actor}
+        told = self._client.get("/sessions", wire.Sessions, query)
+        return [
+            SessionRow(
+                id=row.id,
+                actor=row.actor,
+                how=row.how,
+                source=row.source,
+                begun=row.created_at,
+                seen=row.last_used_at,
+                expires=row.expires_at,
+            )
+            for row in told.sessions
+        ]
+
+
+def _path(below: str, name: str) -> str:
+    if name in ("", ".", ".."):
+        raise InvalidInputError("this is the name of nobody and nothing")
+    return f"{below}/{quote(name, safe='')}"
+
+
+def _named(roles: Sequence[Role]) -> list[wire.RoleName]:
+    return [wire.RoleName(name=role.name, team=role.team) for role in roles]
+
+
+def _had(roles: Sequence[wire.RoleName]) -> tuple[Role, ...]:
+    return tuple(Role(role.name, role.team) for role in roles)
+
+
+def _scope_shape(scope: Scope | None) -> wire.ScopeShape | None:
+    if scope is None:
+        return None
+    return wire.ScopeShape(
+        actions=list(scope.actions),
+        kinds=list(scope.kinds),  # type: ignore[arg-type]  # the server checks them
+        names=list(scope.names),
+        teams=list(scope.teams),
+    )
+
+
+def _scope(shape: wire.ScopeShape | None) -> Scope | None:
+    if shape is None:
+        return None
+    return Scope(tuple(shape.actions), tuple(shape.kinds), tuple(shape.names), tuple(shape.teams))
+
+
+def _person(row: wire.ActorRow) -> PersonRow:
+    return PersonRow(
+        name=row.name,
+        actor=row.id,
+        is_disabled=not row.is_enabled,
+        has_password=row.has_password,
+        is_locked=row.is_locked,
+        roles=_had(row.roles),
+        sessions=row.sessions,
+        created_at=row.created_at,
+        created_by=row.created_by,
+        login_at=row.last_login_at,
+    )
+
+
+def _token(row: wire.TokenRow) -> TokenRow:
+    return TokenRow(
+        id=row.id,
+        name=row.name,
+        actor=row.actor,
+        roles=_had(row.roles),
+        scope=_scope(row.scope),
+        comment=row.comment,
+        created_at=row.created_at,
+        created_by=row.created_by,
+        expires=row.expires_at,
+        is_expired=row.is_expired,
+        seen=row.last_used_at,
+        source=row.source,
+    )
