@@ -44,7 +44,8 @@ def canonical(name: str, *, what: str = "a name") -> str:
     raise InvalidInputError(
         f"{what} has 1 to {MAX_NAME_CHARACTERS} of a-z, 0-9, '.', '_', '@' or '-', "
         "the first and last a letter or digit",
-        limit=MAX_NAME_CHARACTERS,
+        # Said only where it is what was passed: an error of a limit is answered as one.
+        limit=MAX_NAME_CHARACTERS if len(name) > MAX_NAME_CHARACTERS else None,
     )
 
 

@@ -99,6 +99,7 @@ def page_of(
         choice=choice,
         after=None if position is None else Ref(position[0], position[1]),  # type: ignore[arg-type]  # written below
         size=asked.limit + 1 if fits is None else _CHUNK,
+        limit=asked.limit + 1 if fits is None else None,
         on_trouble=troubles,
     )
     rows, last = _gathered(chain.from_iterable(pages), asked.limit, fits)

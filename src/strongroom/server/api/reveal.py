@@ -5,8 +5,8 @@ Rules of this file:
 
 1. Whoever reveals has just proven who he is: a session begun within five minutes, or a token made for it,
    whose scope names the act (facts AA14). Every refusal is recorded, with what he said his reason was.
-2. Where a second person has to agree, the first answer is the request. An approval is good once: it is used
-   up before the value leaves, and whoever comes second is denied.
+2. Where a second person has to agree, the first answer is the request, and an approval is good once
+   (`service/entries.py` uses it up before the value leaves).
 """
 
 from __future__ import annotations
@@ -25,11 +25,9 @@ from strongroom.service.guard import event_of
 from strongroom.wire.entry import Revealed, RevealRequest, TeamQuery
 
 if TYPE_CHECKING:
-    from strongroom.model.entry import Entry
     from strongroom.model.ref import Ref
     from strongroom.server.endpoint import Call
     from strongroom.service.access import Identity
-    from strongroom.service.policies import Approval
 
 __all__ = ["ENDPOINTS", "FRESH", "StepUpError"]
 
@@ -48,30 +46,20 @@ def reveal(call: Call) -> Answer:
     ref, reason = entry_of(call, asked.team), reason_of(body.reason)
     _require_fresh(call, ref, reason)
     policies = call.room.policies
-    # Looked for before it is decided: an approval that is used meanwhile must not be taken for none needed.
-    approved = _approved(call, ref)
-    if body.approval is not None and body.approval not in approved:
+    if body.approval is not None and body.approval not in _approved(call, ref):
         raise ConflictError("this approval is not good for this reveal", hint="see /v1/approvals")
     decision = policies.can(Action.REVEAL, ref)
     if not decision.is_allowed and decision.reason == NEEDS_APPROVAL:
         return Answer(approval_of(policies.approvals.ask(ref, reason=reason)), status=202)
-    entry = _spent(call, call.room.entries.reveal(ref, reason=reason), ref, is_approved=bool(approved))
+    entry = call.room.entries.reveal(ref, reason=reason)
     return Answer(revealed(entry), headers={"cache-control": "no-store"})
 
 
-def _spent(call: Call, entry: Entry, ref: Ref, *, is_approved: bool) -> Entry:
-    """Use up the approval, where there was one, and give *entry*."""
-    is_used = call.room.policies.approvals.spend(ref, entry.version)
-    if is_approved and not is_used:
-        raise AccessDeniedError(f"the approval to reveal {ref} was used already", reason="approval used")
-    return entry
-
-
-def _approved(call: Call, ref: Ref) -> dict[str, Approval]:
-    """Give the actor's own approvals that are good for *ref* now."""
+def _approved(call: Call, ref: Ref) -> set[str]:
+    """Give the ids of the actor's own approvals that are good for *ref* now."""
     wanted = (call.identity.actor.id, Action.REVEAL.value, ref, "approved")
     found = call.room.policies.approvals.list()
-    return {one.id: one for one in found if (one.actor, one.action, one.ref, one.state) == wanted}
+    return {one.id for one in found if (one.actor, one.action, one.ref, one.state) == wanted}
 
 
 def _require_fresh(call: Call, ref: Ref, reason: str) -> None:
