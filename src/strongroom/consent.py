@@ -60,6 +60,10 @@ def _of_deployment(tables: Parts, prefix: str) -> Iterator[tuple[str, Any]]:
             yield f"{prefix}backend.{name}", table
     store = tables.get("store")
     wrappers = store.get("wrappers") if isinstance(store, Mapping) else None
+    audit = tables.get("audit")
+    for key in ("witnesses", "sinks", "retention"):  # they send, write and remove
+        if isinstance(audit, Mapping) and audit.get(key):
+            yield f"{prefix}audit.{key}", audit[key]
     # A passphrase from a file or a variable stays on this machine.
     if any("command" in _passphrase(one) for one in wrappers or () if isinstance(wrappers, list)):
         yield f"{prefix}store.wrappers", wrappers

@@ -23,7 +23,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from strongroom.audit.channel import VERDICT, Sent, frames
+from strongroom.audit.duties import Duties
 from strongroom.audit.line import spell_quickly
 from strongroom.audit.log import AuditLog
 from strongroom.audit.record import Event
@@ -81,8 +82,9 @@ class Plan:
 class _Log:
     """One log, and what is done for it."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, tell: Callable[[str], None]) -> None:
         self.plan = plan
+        self._tell = tell
         self.log = AuditLog(
             plan.folder,
             deployment=plan.deployment,
@@ -92,7 +94,10 @@ class _Log:
             speller=spell_quickly,
         )
         self.why: str = ""
+        self.told: dict[str, Any] = {}
         self._mark = -1
+        self.duties = Duties(self.log, plan.duties, clock=_now, tell=tell)
+        self.duties.start()
 
     def append(self, events: list[Sent]) -> NotRecordedError | None:
         """Make *events* durable; give why they are not."""
@@ -101,10 +106,16 @@ class _Log:
                 self._take_mark()
             self.log.append(*events)  # type: ignore[arg-type]  # the members of an Event
         except NotRecordedError as error:
-            self.why = str(error)
+            self._note(str(error))
             return error
-        self.why = ""
+        if self.why:
+            self._note("")
         return None
+
+    def _note(self, why: str) -> None:
+        if why != self.why:
+            self.why = why
+            self._tell(why or "the audit log is written again")
 
     def look(self) -> None:
         """See whether the log stands where it stood."""
@@ -114,9 +125,13 @@ class _Log:
             self._take_mark()
             self.log.look()
         except NotRecordedError as error:
-            self.why = str(error)
+            self._note(str(error))
         else:
-            self.why = ""
+            self._note("")
+
+    def state(self) -> dict[str, Any]:
+        """Tell how it stands, as plain JSON."""
+        return {"trouble": self.why, **self.duties.state()}
 
     def _take_mark(self) -> None:
         """Say that a process writes, and tell of one that ended without saying that it does not."""
@@ -135,6 +150,9 @@ class _Log:
 
     def close(self) -> None:
         self.log.close()
+        self.duties.finish()
+        if self._mark < 0:
+            return
         with suppress(OSError):
             fcntl.flock(self._mark, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unless another server writes, too
             (self.plan.folder / _MARK).unlink()
@@ -234,7 +252,7 @@ class Desk:
             return
         message = json.loads(data)
         if "open" in message:
-            self._logs.append(_Log(Plan.from_dict(message["open"])))
+            self._logs.append(_Log(Plan.from_dict(message["open"]), self._tell))
         elif "channel" in message:
             self._take(socket.socket(fileno=files[0]), self._logs[message["channel"]])
         elif "close" in message:
@@ -261,8 +279,20 @@ class Desk:
         if now - self._looked < _LOOK_SECONDS:
             return
         self._looked = now
-        for log in self._logs:
+        for number, log in enumerate(self._logs):
             log.look()
+            state = log.state()
+            if state != log.told:
+                log.told = state
+                self._say({"state": state, "log": number})
+
+    def _tell(self, trouble: str) -> None:
+        self._say({"trouble": trouble})
+
+    def _say(self, message: Mapping[str, Any]) -> None:
+        # Not waited for: whoever does not listen must not hold a record up.
+        with suppress(OSError):
+            self._control.send(json.dumps(message).encode(), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
 
 def main(control: int) -> None:

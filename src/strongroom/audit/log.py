@@ -52,6 +52,7 @@ __all__ = [
     "Tail",
     "close_file",
     "end_of_data",
+    "head_bytes",
     "open_to_read",
     "parse_head",
     "read_head",
@@ -59,6 +60,7 @@ __all__ = [
     "segments_of",
     "shared",
     "sync_folder",
+    "take_lock",
     "why",
 ]
 
@@ -107,7 +109,7 @@ class AuditLog:
         speller: gives the line of an event and its hash.
     """
 
-    def __init__(  # noqa: PLR0913 -- where, whose, when, and how much
+    def __init__(
         self,
         folder: Path,
         *,
@@ -207,7 +209,7 @@ class AuditLog:
             raise
         size = tail.size + len(data)
         self._tail = end = Tail(seq, prev, tail.segment, size, max(room, size))
-        os.pwrite(self._head, _head_bytes(seq, prev), 0)
+        os.pwrite(self._head, head_bytes(seq, prev), 0)
         return end
 
     def _make_room(self, tail: Tail, size: int) -> int:
@@ -292,7 +294,7 @@ class AuditLog:
                 self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 sync_folder(self.folder.parent)
             self._lock = _open(self.folder / "lock", os.O_RDWR | os.O_CREAT)
-        _take(self._lock)
+        take_lock(self._lock)
         try:
             # A log that was removed or replaced under a running process is not silently begun anew.
             if not os.path.samestat(os.fstat(self._lock), (self.folder / "lock").stat()):
@@ -312,7 +314,7 @@ class AuditLog:
             self._head = _open(path, os.O_RDWR)
         except FileNotFoundError:
             self._head = _open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-            os.pwrite(self._head, _head_bytes(-1, ZERO), 0)
+            os.pwrite(self._head, head_bytes(-1, ZERO), 0)
             os.fsync(self._head)
             sync_folder(self.folder)
             return None
@@ -393,7 +395,7 @@ def shared(folder: Path) -> Iterator[None]:
         yield  # a copy without its lock, or no log yet: nobody appends here
         return
     try:
-        _take(file, fcntl.LOCK_SH)
+        take_lock(file, fcntl.LOCK_SH)
         yield
     finally:
         os.close(file)
@@ -416,7 +418,7 @@ def _identity(line: bytes) -> tuple[int, str]:
     return (record.seq, record.hash) if record and isinstance(record.seq, int) else (-1, ZERO)
 
 
-def _head_bytes(seq: int, digest: str) -> bytes:
+def head_bytes(seq: int, digest: str) -> bytes:
     return f'{{"hash":"{digest}","seq":{seq}}}'.encode().ljust(_HEAD_BYTES - 1) + b"\n"
 
 
@@ -466,7 +468,7 @@ def _open(path: Path, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
-def _take(lock: int, kind: int = fcntl.LOCK_EX) -> None:
+def take_lock(lock: int, kind: int = fcntl.LOCK_EX) -> None:
     """Take the lock within 5 s: a stopped process that holds it must not hang every other."""
     for delay in _LOCK_DELAYS_SECONDS:
         try:

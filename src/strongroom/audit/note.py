@@ -20,8 +20,8 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from strongroom.errors import TamperedError
 from strongroom.audit.tree import HASH_BYTES
+from strongroom.errors import TamperedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -32,7 +32,7 @@ from strongroom.audit.record import MAX_LINE_BYTES, ZERO, Verdict
 from strongroom.audit.tree import HASH_BYTES, Frontier, HashFile, place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
@@ -49,6 +49,7 @@ __all__ = [
     "parse_kept",
     "read_keys",
     "verify_log",
+    "without_torn",
 ]
 
 CHECKPOINTS = "checkpoints"  # notes, one after the other
@@ -146,7 +147,7 @@ def evidence_of(name: str, path: Path, keys: Sequence[Verifier], tree: Path | No
     whole = data[: data.rfind(b"\n") + 1]
     fault, good = "", []
     try:
-        notes = note.parse_notes(_without_torn(whole.decode()))
+        notes = note.parse_notes(without_torn(whole.decode()))
         for each in notes:
             if any(key.has_signed(each) for key in keys):
                 good.append(note.parse_checkpoint(each))
@@ -159,7 +160,7 @@ def evidence_of(name: str, path: Path, keys: Sequence[Verifier], tree: Path | No
     )
 
 
-def _without_torn(text: str) -> str:
+def without_torn(text: str) -> str:
     """Give *text* without the note at its end that has no signature."""
     whole = text.rfind("\n— ")
     return text[: text.index("\n", whole + 1) + 1] if whole >= 0 else ""
@@ -193,7 +194,7 @@ def verify_log(
         with ExitStack() as files:
             walk = _Walk(trust, held, None if head is None else parse_head(head), files)
             walk.progress = progress
-            for name, size in sizes.items():
+            for name, size in walk.kept_of(sizes):
                 with open_to_read(folder / name) as file:
                     walk.check_segment(file, size)
             walk.check_end(has_head=head is not None)
@@ -293,6 +294,13 @@ class _Walk:
         if kept and not self._reason:
             self._check_origins(kept.origin, is_whole=True)
             self._check_due()
+
+    def kept_of(self, sizes: Mapping[str, int]) -> Iterable[tuple[str, int]]:
+        """Give the segments without those that were let go, if a crash left any of them."""
+        names = list(sizes)
+        for name, following in zip(names, [*names[1:], ""], strict=True):
+            if not following or int(following[:-6]) > self._first:
+                yield name, sizes[name]
 
     # --- records -----------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 
 from strongroom.errors import SettingsError
 from strongroom.model.ref import Kind
+from strongroom.settings.audit import AuditSettings, audit_of
 from strongroom.settings.server import ServerSettings, server_of
 from strongroom.settings.source import SecretSource
 from strongroom.settings.table import Converter, Table, check_most, unknown
@@ -143,18 +144,6 @@ class StoreSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AuditSettings:
-    """
-    `[audit]`: the record of what happened.
-
-    Args:
-        path: the folder of the log.
-    """
-
-    path: Path
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """
     One deployment's settings, complete: every default is filled in.
@@ -223,7 +212,7 @@ def complete(top: Table, name: str, home: Home, source: Path | None, others: tup
         cache=_cache(top.section("cache")),
         lookup=_lookup(top.section("lookup")),
         store=_store(top.section("store"), home),
-        audit=_audit(top.section("audit"), home),
+        audit=audit_of(top.section("audit"), home.audit, home.key),
         source=source,
         others=others,
         server=server_of(top.section("server")),
@@ -301,10 +290,6 @@ def _wrapper(wrapper: WrapperSettings, home: Home) -> WrapperSettings:
         raise SettingsError(f"a wrapper of the kind {wrapper.kind} has no {key}", key=f"store.wrappers.{key}")
     path = (wrapper.path or home.key) if wrapper.kind == "file" else None
     return WrapperSettings(kind=wrapper.kind, path=path, passphrase=wrapper.passphrase)
-
-
-def _audit(table: Table, home: Home) -> AuditSettings:
-    return table.build(AuditSettings, defaults={"path": home.audit})
 
 
 def _check_least(value: float, least: float, key: str) -> None:
