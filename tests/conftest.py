@@ -48,6 +48,7 @@ _MAKE_A_STORE = (
     "service/test_changes.py",
     "service/test_doctor.py",
     "service/test_house.py",
+    "service/test_house_policies.py",
     "service/test_pitfalls.py",
     "service/test_reading.py",
     "service/test_rights.py",

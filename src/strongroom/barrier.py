@@ -219,6 +219,20 @@ class Barrier:
             metadata=metadata_of(row),
         )
 
+    def known(self, ref: Ref) -> Metadata | None:
+        """
+        Give what is public about an entry, deleted or not, without opening its value; None where the name
+        was never held.
+
+        Raises:
+            TamperedError, SealedError, BackendUnavailableError: as `read`.
+        """
+        row = self._store.current(self.deployment, ref.team or "", ref.kind, ref.name)
+        if row is None:
+            return None
+        self._authenticate(row, ref)
+        return metadata_of(row)
+
     def read_version(self, ref: Ref, version: str) -> Entry:
         """
         Give one version, whether the entry is deleted or not, with the metadata that stands now.

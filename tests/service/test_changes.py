@@ -72,8 +72,8 @@ def test_what_changed_since_is_told_in_order_with_its_version(quiet):
     quiet.deployment().feed.poll()
     notices, cursor = room.changes.after(start)
     assert [(notice.ref.name, notice.version) for notice in notices] == [("a", "1"), ("b", "1"), ("a", None)]
-    assert room.changes.after(cursor) == ([], cursor)
-    assert room.changes.after(notices[0].id)[0] == notices[1:]
+    assert room.changes.after(cursor)[0] == []
+    assert names(room.changes.after(notices[0].id)[0]) == names(notices[1:])
 
 
 def test_pages_go_on_where_the_last_ended(quiet):
@@ -114,7 +114,7 @@ def test_RT10_an_actor_is_told_of_what_he_may_list_and_cannot_count_the_rest(sit
 def test_cursors_of_neighbours_have_nothing_in_common(quiet):
     feed = quiet.deployment().feed
     sealed = [feed.sealed(number) for number in (1, 1, 2, 3)]
-    assert len(set(sealed)) == 3
+    assert len(set(sealed)) == 4  # not even the same number looks the same
     assert [feed.opened(text) for text in sealed] == [1, 1, 2, 3]
 
 
@@ -125,7 +125,7 @@ def test_a_cursor_that_is_none_tells_of_a_gap(quiet, cursor):
     quiet.deployment().feed.poll()
     notices, fresh = room.changes.after(cursor)
     assert [(notice.ref, notice.is_gap) for notice in notices] == [(None, True)]
-    assert room.changes.after(fresh) == ([], fresh)
+    assert room.changes.after(fresh)[0] == []
 
 
 def test_a_cursor_of_one_deployment_is_none_in_another(quiet):
@@ -137,7 +137,7 @@ def test_changes_of_another_deployment_are_not_told(quiet):
     start = quiet.room("prod", ADMIN).changes.now()
     put(quiet.room("staging", ADMIN), A)
     quiet.deployment("prod").feed.poll()
-    assert quiet.room("prod", ADMIN).changes.after(start) == ([], start)
+    assert quiet.room("prod", ADMIN).changes.after(start)[0] == []
 
 
 def test_whoever_may_list_nothing_hears_nothing(site, quiet):

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from parts.house import ADMIN, ANNA, BEN, Site, named, variables
+from parts.house import ADMIN, ANNA, BEN, Notebook, Site, named, variables
 from strongroom.assembly import create_room, open_house
 from strongroom.errors import (
     AccessDeniedError,
@@ -19,7 +19,7 @@ from strongroom.errors import (
 )
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
-from strongroom.policy import Actor, Assurance, Role
+from strongroom.policy import Actor, Assurance, Role, Scope
 from strongroom.service.entries import Change
 
 A, B = variables("a", "b")
@@ -133,6 +133,18 @@ def test_a_house_closes_its_watchers(site):
     assert {thread.name for thread in set(threading.enumerate()) - before} <= {"strongroom-registry"}
 
 
+def test_a_house_closes_what_records_for_it(site):
+    closed = []
+
+    class Closing(Notebook):
+        def close(self):
+            closed.append(self)
+
+    with site.house(recorder=lambda _settings: Closing()):
+        pass
+    assert len(closed) == 2
+
+
 # --- nothing crosses ------------------------------------------------------------------------------------
 
 
@@ -186,6 +198,8 @@ def test_keys_tell_an_actor_of_one_team_nothing_of_the_others(site, house):
     site.allow(named())
     member = Actor("person:cleo", Assurance.HOST_USER, roles=(Role("viewer", "data"),))
     assert [key.team for key in house.room("prod", member).keys.status()] == ["data"]
+    bounded = Actor("service:ci", Assurance.HOST_USER, (Role("viewer"),), Scope(teams=("web",)))
+    assert [key.team for key in house.room("prod", bounded).keys.status()] == ["web"]
     assert len(house.room("prod", ADMIN).keys.status()) == 3
 
 

@@ -192,6 +192,16 @@ def test_readers_are_remembered_and_bounded(opened):
     assert len(reading._readers) <= 4096
 
 
+def test_what_all_readers_have_at_hand_is_bounded_together(opened):
+    house, *_ = opened
+    reading = house.deployment().reading
+    reading._room_left = 3
+    readers = [replace(ANNA, run=Run(Assurance.CLAIMED, dag_id=f"d{number}")) for number in range(3)]
+    for actor in readers:
+        read(house, actor, A, B)
+    assert sum(len(reading.reader(actor)._at_hand) for actor in readers) <= 3
+
+
 def test_an_actor_with_a_run_is_another_reader(opened):
     house, *_ = opened
     reading = house.deployment().reading

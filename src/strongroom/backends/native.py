@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strongroom.barrier import Barrier
-    from strongroom.model.entry import Draft, Entry, Summary, VersionInfo
+    from strongroom.model.entry import Draft, Entry, Metadata, Summary, VersionInfo
     from strongroom.model.ref import Kind
 
 __all__ = ["BACKEND", "Native"]
@@ -39,6 +39,10 @@ class Native(Backend):
 
     def read(self, ref: Ref) -> Entry | None:
         return self.barrier.read(ref)
+
+    def known(self, ref: Ref) -> Metadata | None:
+        """Give what is public about an entry, deleted or not, without its value."""
+        return self.barrier.known(ref)
 
     def write(self, draft: Draft) -> str:
         return self.barrier.write(draft)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import secrets
 import threading
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -180,11 +181,10 @@ class Feed:
         self._barrier.prune_changes(keep)
 
     def sealed(self, sequence: int) -> str:
-        """Give *sequence* as text that tells nobody how many changes there were; the same text each time."""
-        key, plain = self._key(), sequence.to_bytes(8, "big")
-        # RFC 5297, in spirit: what authenticates is what the mask is made of, so nothing is random.
-        tag = _mac(key, b"tag", plain)[:16]
-        return urlsafe_b64encode(tag + _masked(key, tag, plain)).decode()
+        """Give *sequence* as text that tells nobody how many changes there were, or whether any."""
+        key, nonce = self._key(), secrets.token_bytes(8)
+        body = _masked(key, nonce, sequence.to_bytes(8, "big"))
+        return urlsafe_b64encode(nonce + body + _mac(key, b"tag", nonce + body)[:8]).decode()
 
     def opened(self, cursor: str) -> int | None:
         """Give the number in a text that `sealed` gave; None where it is not one of this deployment's."""
@@ -193,12 +193,10 @@ class Feed:
             given = urlsafe_b64decode(cursor.encode("ascii"))
         except ValueError:
             return None
-        if len(given) != _CURSOR_BYTES:
+        nonce, body, tag = given[:8], given[8:16], given[16:]
+        if len(given) != _CURSOR_BYTES or not hmac.compare_digest(tag, _mac(key, b"tag", nonce + body)[:8]):
             return None
-        plain = _masked(key, given[:16], given[16:])
-        if not hmac.compare_digest(given[:16], _mac(key, b"tag", plain)[:16]):
-            return None
-        return int.from_bytes(plain, "big")
+        return int.from_bytes(_masked(key, nonce, body), "big")
 
     def _key(self) -> bytes:
         return self._barrier.mac_row("changes-cursor", (self._barrier.deployment,))
@@ -293,7 +291,7 @@ class Changes:
     def after(self, cursor: str, *, limit: int = _PAGE) -> tuple[list[Notice], str]:
         """
         Give the changes after *cursor*, oldest first, and what to go on from: of up to *limit*, those
-        that the actor may see. Where there is nothing more to see yet both stand still.
+        that the actor may see. What to go on from is another text each time, whatever has happened.
 
         Raises:
             AccessDeniedError: the actor may not list anything here.
@@ -304,7 +302,7 @@ class Changes:
     def _page(self, cursor: str, limit: int) -> tuple[list[Notice], str]:
         start = self._feed.opened(cursor)
         notices, last = self._told(-1 if start is None else start, limit)
-        return notices, (notices[-1].id if notices else cursor) if last == start else self._feed.sealed(last)
+        return notices, self._feed.sealed(last)
 
     async def follow(
         self, cursor: str | None = None, *, is_alive: Callable[[], bool] | None = None
@@ -322,6 +320,8 @@ class Changes:
         """
         run = self._bridge().run
         rung, loop = asyncio.Event(), asyncio.get_running_loop()
+        # At its own pace: a beat that came late would tell of a change that is not told.
+        beat_at = loop.time() + _CHECK_SECONDS
         start = self._feed.opened(cursor) if cursor is not None else self._feed.last
         last = -1 if start is None else start
         with self._feed.listening(partial(_ring, loop, rung)):
@@ -335,8 +335,9 @@ class Changes:
                 if notices:
                     continue
                 try:
-                    await asyncio.wait_for(rung.wait(), _CHECK_SECONDS)
+                    await asyncio.wait_for(rung.wait(), max(0.0, beat_at - loop.time()))
                 except asyncio.TimeoutError:
+                    beat_at = loop.time() + _CHECK_SECONDS
                     yield None
 
     def _alive(self, last: int, is_alive: Callable[[], bool] | None) -> tuple[list[Notice] | None, int]:
@@ -367,8 +368,8 @@ def _mac(key: bytes, purpose: bytes, data: bytes) -> bytes:
     return hmac.digest(key, purpose + b"\x00" + data, "sha256")
 
 
-def _masked(key: bytes, tag: bytes, data: bytes) -> bytes:
-    return bytes(map(xor, data, _mac(key, b"mask", tag)))
+def _masked(key: bytes, nonce: bytes, data: bytes) -> bytes:
+    return bytes(map(xor, data, _mac(key, b"mask", nonce)))
 
 
 def _sequence(change: Change) -> int:

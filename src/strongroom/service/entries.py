@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from strongroom.backend import Listable, Versioned, Writable
 from strongroom.errors import (
+    AccessDeniedError,
     InvalidInputError,
     MalformedEntryError,
     NotFoundError,
@@ -119,7 +120,8 @@ class Entries:
         has_store: whether there is a store of ours; without one a refused write names the command
             that makes it.
         on_change: told of a backend and the Refs that were changed in it, or may have been; must not raise.
-        before_reveal: called with a Ref and its version before the value leaves; what it raises refuses.
+        before_reveal: uses up what a second person agreed to, before the value of a Ref in one version
+            leaves; tells whether there was anything. What it raises refuses.
 
     Threads: may be used from several threads at once.
     """
@@ -137,9 +139,9 @@ class Entries:
         dialect: Dialect = "core",
         has_store: bool = True,
         on_change: Callable[[Backend, Sequence[Ref]], None] | None = None,
-        before_reveal: Callable[[Ref, str | None], None] | None = None,
+        before_reveal: Callable[[Ref, str | None], bool] | None = None,
     ) -> None:
-        self._before_reveal = before_reveal or (lambda _ref, _version: None)
+        self._before_reveal = before_reveal or (lambda _ref, _version: True)
         self._on_change = on_change or (lambda _place, _refs: None)
         self._lookup = lookup
         self._inventory = inventory
@@ -223,7 +225,11 @@ class Entries:
 
     def _revealed(self, ref: Ref) -> Entry:
         entry = self._read(ref)
-        self._before_reveal(ref, entry.version)
+        if not self._before_reveal(ref, entry.version):
+            # Another may have used it up since it was decided: then that does not hold any more.
+            decision = self._guard.can(self._actor, Action.REVEAL, ref)
+            if not decision.is_allowed:
+                raise AccessDeniedError(f"{self._actor.id} may not reveal {ref}", reason=decision.reason)
         return entry
 
     def reveal_many(self, refs: Sequence[Ref], *, reason: str) -> list[Entry]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from strongroom.errors import InvalidInputError, NotFoundError, StrongroomError
 from strongroom.policy import Action
@@ -39,6 +39,11 @@ __all__ = ["LOG_LEVELS", "Deployment", "House", "Mode"]
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _TICK_SECONDS = 1.0  # between two looks for windows of uses that ended
+
+
+@runtime_checkable
+class _Closing(Protocol):
+    def close(self) -> None: ...
 
 
 class Shared(Protocol):
@@ -242,6 +247,8 @@ class House:
         for deployment in self._deployments.values():
             deployment.registry.close()
             deployment.root.close()
+            if isinstance(deployment.recorder, _Closing):
+                deployment.recorder.close()
 
     def __enter__(self) -> House:
         return self

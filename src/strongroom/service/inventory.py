@@ -134,6 +134,11 @@ class Choice:
     only_problems: bool = False
     with_shadowed: bool = False
 
+    @property
+    def takes_all(self) -> bool:
+        """Tell whether every name that begins with `prefix` has a row."""
+        return not (self.states or self.backends or self.only_problems)
+
     def fits(self, row: Row) -> bool:
         """Tell whether *row* is wanted."""
         if row.shadowed_by is not None and not (self.with_shadowed or self.backends):
@@ -224,6 +229,7 @@ class _Wanted(NamedTuple):
     after: Ref | None = None
     on_trouble: Callable[[str, StrongroomError], None] | None = None
     tally: Tally | None = None
+    ahead: int = _PAGE
 
 
 def _pass_over(_backend: str, _error: StrongroomError) -> None:
@@ -275,8 +281,9 @@ class Inventory:
             AccessDeniedError: the actor may not list anything here.
             BackendUnavailableError: a backend that can list gave no answer, and nobody is told instead.
         """
+        choice = Choice(prefix=prefix)
         pages = self.pages(
-            kind, team=team, choice=Choice(prefix=prefix), after=after, size=limit, on_trouble=on_trouble
+            kind, team=team, choice=choice, after=after, size=limit, limit=limit, on_trouble=on_trouble
         )
         return next(pages, [])
 
@@ -312,9 +319,9 @@ class Inventory:
         choice = choice or Choice()
         self._check(choice)
         kinds = (kind,) if kind else KINDS
-        wanted = _Wanted(
-            kinds=kinds, team=team, choice=choice, after=after, on_trouble=on_trouble, tally=tally
-        )
+        # One more than is wanted tells that a name has ended.
+        ahead = min(_PAGE if limit is None else limit, _PAGE) + 1
+        wanted = _Wanted(kinds, team, choice, after, on_trouble, tally, ahead)
         return self._guarded(islice(self._groups(wanted), limit), size)
 
     def tally(self) -> Tally:
@@ -377,7 +384,9 @@ class Inventory:
         for kind in sorted(wanted.kinds):
             if wanted.after is not None and kind < wanted.after.kind:
                 continue
-            for line in self._lines(kind, wanted, silent):
+            # Where rows are left out, more must be read than are shown.
+            is_all = sight.is_whole and wanted.choice.takes_all
+            for line in self._lines(kind, wanted, silent, wanted.ahead if is_all else _PAGE):
                 rows = _visible(_rows(line, now), sight)
                 if not rows:
                     continue
@@ -386,7 +395,7 @@ class Inventory:
                 if chosen := [row for row in rows if wanted.choice.fits(row)]:
                     yield chosen
 
-    def _lines(self, kind: Kind, wanted: _Wanted, silent: set[str]) -> Iterator[Line]:
+    def _lines(self, kind: Kind, wanted: _Wanted, silent: set[str], page: int) -> Iterator[Line]:
         after = wanted.after
         start = after.name if after is not None and after.kind == kind else ""
         listing = Listing(
@@ -394,6 +403,7 @@ class Inventory:
             kind,
             team=wanted.team,
             prefix=wanted.choice.prefix,
+            page=page,
             on_trouble=wanted.on_trouble,
             silent=silent,
         )
@@ -413,11 +423,16 @@ def _visible(rows: Iterable[Row], sight: Sight) -> list[Row]:
     if sight.is_whole:
         return list(rows)
     first, *hidden = rows
-    if not sight.sees(first.ref, first.metadata):
+    if not _is_seen(first, sight):
         return []
     # What is public differs from place to place, so each is decided on its own.
-    seen = [row for row in hidden if sight.sees(row.ref, row.metadata)]
+    seen = [row for row in hidden if _is_seen(row, sight)]
     return [replace(first, shadowed=tuple(row.backend for row in seen)), *seen]
+
+
+def _is_seen(row: Row, sight: Sight) -> bool:
+    # Of a row that was tampered with nothing is believed.
+    return sight.sees(row.ref, None if row.state is EntryState.TAMPERED else row.metadata)
 
 
 def _row(

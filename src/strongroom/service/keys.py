@@ -45,7 +45,11 @@ class Keys:
         found = [key for keys in self._sources for key in keys()]
         if self._guard.sight(self._actor, Action.DESCRIBE).is_whole:
             return found
-        roles = self._actor.roles
-        if any(role.team is None for role in roles):
-            return found
-        return [key for key in found if key.team in {role.team for role in roles}]
+        teams = {role.team for role in self._actor.roles}
+        scope = self._actor.scope
+        bounds = {team or None for team in scope.teams} if scope is not None and scope.teams else None
+        return [
+            key
+            for key in found
+            if (None in teams or key.team in teams) and (bounds is None or key.team in bounds)
+        ]

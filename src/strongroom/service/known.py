@@ -12,9 +12,9 @@ Rules of this file:
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from strongroom.backend import Listable, Versioned
+from strongroom.backend import Listable
 from strongroom.errors import MalformedEntryError, StrongroomError, TamperedError
 from strongroom.service.guard import facts_of
 
@@ -26,7 +26,16 @@ if TYPE_CHECKING:
     from strongroom.model.ref import Ref
     from strongroom.policy import Facts
 
-__all__ = ["known_facts", "known_metadata", "metadata_at"]
+__all__ = ["Knowing", "known_facts", "known_metadata", "metadata_at"]
+
+
+@runtime_checkable
+class Knowing(Protocol):
+    """A backend that can tell what is public about an entry without its value, deleted or not."""
+
+    def known(self, ref: Ref) -> Metadata | None:
+        """Give it for exactly *ref*, None where there never was one."""
+        ...
 
 
 def known_facts(chain: Chain) -> Callable[[Ref], Facts | None]:
@@ -88,7 +97,4 @@ def _listed(link: Link, path: Ref) -> Metadata | None:
 
 
 def _deleted(link: Link, path: Ref) -> Metadata | None:
-    if not isinstance(link.backend, Versioned):
-        return None
-    history = link.backend.history(path)
-    return link.backend.read_version(path, history[0].version).metadata if history else None
+    return link.backend.known(path) if isinstance(link.backend, Knowing) else None

@@ -19,6 +19,7 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
+import weakref
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast, runtime_checkable
 
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "AsyncRecorder", "EachUse", "Reader", "Reading", "Use", "Uses", "Window"]
 
 _MAX_READERS = 4096  # actors remembered; one more and the one remembered longest is forgotten
-_MAX_AT_HAND = 10_000  # entries a reader remembers; beyond that all are asked anew
+_MAX_AT_HAND = 100_000  # entries all readers remember together; beyond that all are asked anew
 _DECISIONS_A_TURN = 16  # then a batch lets the loop do something else: a first decision costs about 75 µs
 _LANES = 16  # threads that look for what one batch misses, where the chain leaves this machine
 
@@ -209,6 +210,8 @@ class Reading:
         self.facts = facts or (lambda _ref: None)
         self.dialect = dialect
         self._readers: dict[Actor, Reader] = {}
+        self._known: weakref.WeakSet[Reader] = weakref.WeakSet()
+        self._room_left = _MAX_AT_HAND
 
     def reader(self, actor: Actor) -> Reader:
         """Give the reader of *actor*, the same one each time while it is remembered."""
@@ -218,7 +221,17 @@ class Reading:
             while len(self._readers) >= _MAX_READERS:
                 self._readers.pop(next(iter(self._readers)), None)
             self._readers[actor] = found
+            self._known.add(found)
         return found
+
+    def make_room(self) -> None:
+        """Count one more entry that a reader remembers; where they are too many, all forget theirs."""
+        # A request says itself for which run it asks, so whoever may read at all can have readers made.
+        self._room_left -= 1
+        if self._room_left < 0:
+            self._room_left = _MAX_AT_HAND
+            for reader in list(self._known):
+                reader.forget()
 
     def begin(self, actor: Actor, key: Key) -> Entry | None:
         """Give the entry of *key* where everything is at hand for *actor*; None: `Reader.aread_many` it."""
@@ -251,6 +264,9 @@ class Reader:
         self._cache = reading.cache
         self._guard = reading.guard
         self._uses = reading.uses
+        # Asked once: telling what an object can do costs as much as recording by it.
+        recorder = reading.guard.recorder
+        self._aappend = recorder.aappend if isinstance(recorder, AsyncRecorder) else None
         self._at_hand: dict[Key, AtHand] = {}
         self.peek = _peeking(self._at_hand, reading.cache.peek, reading.guard.current, reading.uses.timer)
 
@@ -267,6 +283,10 @@ class Reader:
         """
         entry = self.peek(ref)
         return entry if entry is not None else self._given(ref, anew=False)
+
+    def forget(self) -> None:
+        """Have nothing at hand."""
+        self._at_hand.clear()
 
     def refresh(self, ref: Ref) -> Entry | None:
         """Give what `read` gives, asked anew."""
@@ -367,11 +387,10 @@ class Reader:
         return told
 
     async def _record(self, events: Sequence[Event]) -> None:
-        recorder = self._guard.recorder
-        if isinstance(recorder, AsyncRecorder):
-            await recorder.aappend(*events)
+        if self._aappend is not None:
+            await self._aappend(*events)
         else:
-            await self._reading.bridge().run(lambda: recorder.append(*events))
+            await self._reading.bridge().run(lambda: self._guard.recorder.append(*events))
 
     # --- one use -----------------------------------------------------------------------------------
 
@@ -457,8 +476,8 @@ class Reader:
         entry = use.answer
         if entry is None or entry.metadata.references or entry.is_stale:
             return
-        if len(self._at_hand) >= _MAX_AT_HAND:
-            self._at_hand.clear()
+        if use.ref not in self._at_hand:
+            self._reading.make_room()
         self._at_hand[use.ref] = (entry, use.policy, window.until, window.repeat)
 
 
