@@ -19,6 +19,7 @@ from native_room import draft, make_barrier, open_barrier
 from strongroom.errors import BackendUnavailableError
 from strongroom.model.entry import Metadata
 from strongroom.model.ref import Ref
+from strongroom.registry import Change, Registry
 from strongroom.store import migration, transaction
 
 # Loaded before the fork, once: a child that loads them itself takes a second under strace.
@@ -63,11 +64,32 @@ def write_many(barrier):
     yield lambda: barrier.write_many([draft("a", "a3", team="data"), draft("a", "a3"), draft("b", "b3")])
 
 
+def registry_of(barrier):
+    """Give who may of a store, with its anchor beside it."""
+    anchor = barrier.store.path.with_name("prod.anchor")
+    return Registry(barrier.store, barrier, deployment="prod", anchor=anchor)
+
+
+def registry(barrier):
+    rows = registry_of(barrier)
+    yield lambda: rows.put_many([Change("person", name, name.encode() * 500) for name in "abc"])
+    yield lambda: rows.put_many([Change("person", "a", None), Change("token", "t", b"new")])
+    yield lambda: rows.put("person", "b", b"changed")
+    yield rows.close
+
+
 def create(barrier):
     yield lambda: barrier.write(draft("first", "kept"))
 
 
-SCENARIOS = {"put": put, "delete": delete, "rollback": rollback, "write_many": write_many, "create": create}
+SCENARIOS = {
+    "put": put,
+    "delete": delete,
+    "rollback": rollback,
+    "write_many": write_many,
+    "registry": registry,
+    "create": create,
+}
 
 
 def steps(scenario, path):

@@ -63,6 +63,7 @@ _TRUST_SECONDS = 0.75  # how long the watcher's last look counts; with a look ev
 _ANCHOR_SECONDS = 1.0  # between two writes of the anchor by one process
 _FULL_SECONDS = 60.0  # all rows are read and authenticated anew at least this often
 _FULL_SHARE = 100  # a full look may take a hundredth of the time
+_LEAP = 1_000_000
 _KIND = re.compile(r"[a-z][a-z_-]{0,30}", re.ASCII)
 _PLAIN_ID = re.compile(r"[!-~]{1,100}", re.ASCII)
 _MAX_ID = 512  # characters
@@ -521,7 +522,8 @@ class Registry:
         with self._store.write() as transaction:
             authentic, _ = self._sifted(transaction.registry(self.deployment))
             revisions = [row.revision for row, _ in authentic]
-            revision = max([least, *revisions, _revision_of(transaction.head(self.deployment))]) + 1
+            # A leap: a process that knew more than can be told from here goes along.
+            revision = max([least, *revisions, self._revision_of(transaction.head(self.deployment))]) + _LEAP
             kept = [(row, mac) for row, mac in authentic if row.kind not in without]
             state = _State.empty().changed(kept, (), revision=revision)
             head = self._head(state)
@@ -532,6 +534,14 @@ class Registry:
         self._state = state._replace(head=head)
         self._keep(self._state)
         return found
+
+    def _revision_of(self, head: HeadRow | None) -> int:
+        """Give the revision of a head that is ours, 0 of any other: it could be as high as numbers go."""
+        try:
+            self._check_head(head, 0)
+        except TamperedError:
+            return 0
+        return 0 if head is None else head.revision
 
     def _sifted(self, rows: Sequence[RegistryRow]) -> tuple[list[tuple[Row, bytes]], list[str]]:
         good, bad = [], []
@@ -764,10 +774,6 @@ def _called(kind: object, row_id: object) -> str:
     if isinstance(kind, str) and isinstance(row_id, str) and _KIND.fullmatch(kind):
         return f'{kind} "{row_id}"' if _PLAIN_ID.fullmatch(row_id) else f"a {kind}"
     return "a row"
-
-
-def _revision_of(head: HeadRow | None) -> int:
-    return head.revision if head is not None and type(head.revision) is int else 0
 
 
 # --- the anchor ------------------------------------------------------------------------------------

@@ -26,8 +26,8 @@ from native_room import draft, make_barrier, open_barrier
 from strongroom.model.ref import Ref
 
 CALLS = ",".join(victim.CALLS)
-# In five scenarios. `make trials` kills more often; then boundaries come up several times.
-KILLS_EACH = int(os.environ.get("STRONGROOM_KILLS", "200")) // 5
+# In six scenarios. `make trials` kills more often; then boundaries come up several times.
+KILLS_EACH = int(os.environ.get("STRONGROOM_KILLS", "240")) // 6
 NO_LIMIT = 60_000  # strace counts in 16 bits
 
 
@@ -150,7 +150,7 @@ def snapshot(barrier):
                 for info in barrier.history(summary.ref)
             ]
             seen.append((summary, entry and entry.secret.reveal(), texts))
-    return seen, barrier.changes()
+    return seen, barrier.changes(), victim.registry_of(barrier).snapshot()
 
 
 def states(folder, scenario):

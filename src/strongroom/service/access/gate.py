@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace as replaced
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from hashlib import sha256
 from secrets import token_bytes
 from threading import Lock
@@ -26,6 +26,7 @@ import msgspec
 
 from strongroom.audit import Event
 from strongroom.errors import (
+    BackendUnavailableError,
     ConflictError,
     InvalidInputError,
     NotAuthenticatedError,
@@ -40,7 +41,7 @@ from strongroom.policy import Actor, Assurance, Role
 from strongroom.registry import Change, Snapshot
 from strongroom.service.access import token as tokens
 from strongroom.service.access.desk import Done
-from strongroom.service.access.refusals import Refusals
+from strongroom.service.access.refusals import NOBODY, Refusals
 from strongroom.service.access.shape import (
     CODE,
     LOGIN,
@@ -86,6 +87,8 @@ _SWEEP_SECONDS = 60.0
 _KEPT_EXPIRED = timedelta(days=30)  # a token that expired is still listed for this long
 _MISS_SECONDS = 0.02  # between two looks for a token that is not known yet
 _REFUSED = "no valid identity came with this request"
+_NOBODY = "?"  # no name
+_NEVER = datetime.min.replace(tzinfo=timezone.utc)
 _WRONG = "the name or the password is wrong"
 _NO_CODE = "this login code is not valid any more"
 
@@ -205,6 +208,7 @@ class Gate:
         self._turns = Turns()
         self._memo = _Memo(Snapshot(-1, {}), None)
         self._seen: dict[tuple[str, str], tuple[datetime, str]] = {}
+        self._kept: dict[tuple[str, str], datetime] = {}
         self._decoy = encoded(Person(created_at=clock(), created_by="", verifier=passwords.decoy))
         self._basic_key = token_bytes(32)
         self._basic: dict[bytes, tuple[Row, float]] = {}
@@ -263,7 +267,7 @@ class Gate:
             memo = self._current()
             found = self._found(memo, digest)
         if found is None:
-            raise self._refusal("", source, "an unknown or ended token or session")
+            raise self._refusal(NOBODY, source, "an unknown or ended token or session")
         # Kept beside the very rows it was found in: another thread may have gone on to newer ones.
         if len(memo.held) < _MOST_HELD:
             memo.held[digest] = found
@@ -370,9 +374,11 @@ class Gate:
         """Give the row of the person *name*, whose *password* it is."""
         account = self.attempts.key_of(name)
         snapshot = self.registry.snapshot()
-        canonical = _canonical(name) or ""
+        canonical = _canonical(name) or _NOBODY
         row = snapshot.of(PERSON).get(canonical)
-        who = PERSON_PREFIX + canonical if row is not None else ""
+        # Everything below is done alike for who is not there, down to the parsing of a row.
+        who = (PERSON_PREFIX + canonical, NOBODY)[row is None]
+        body = self._decoy if row is None else row.body
         try:
             self.attempts.take(account, source)
         except RateLimitedError:
@@ -380,15 +386,15 @@ class Gate:
             raise
         try:
             with self._turns.turn(source):
-                person = body_of(self._decoy if row is None else row.body, Person, PERSON)
-                verifier = None if row is None else person.verifier
-                is_proven = self.passwords.proves(canonical, password, verifier)
+                person = body_of(body, Person, PERSON)
+                is_proven = self.passwords.proves(canonical, password, person.verifier)
         except RateLimitedError:
             self.attempts.give_back(account, source)
-            self.refusals.add("", source, "too many logins at once")
+            self.refusals.add(NOBODY, source, "too many logins at once")
             raise
         if row is None or person.is_disabled or not is_proven:
-            self.attempts.failed(account, source)
+            with suppress(BackendUnavailableError):  # the count stands in memory
+                self.attempts.failed(account, source)
             raise self._refusal(who, source, "wrong name or password, or disabled", _WRONG)
         self.attempts.succeeded(account, source)
         return row
@@ -425,7 +431,7 @@ class Gate:
         digest = tokens.digest_of("".join(code.split()))
         row = self._code(digest)
         if row is None:
-            raise self._refusal("", source, "an unknown or used login code", _NO_CODE)
+            raise self._refusal(NOBODY, source, "an unknown or used login code", _NO_CODE)
         said = decoded(row, Code)
         if said.digest != digest or self.clock() >= said.expires:
             raise self._refusal(said.actor, source, "a login code whose time is up", _NO_CODE)
@@ -602,13 +608,12 @@ class Gate:
                 row = snapshot.of(kind).get(key[1])
                 if row is None:
                     del self._seen[key]
-                    continue
-                body = decoded(row, shape)
-                if body.seen is None or at - body.seen >= interval:
-                    fresh = msgspec.structs.replace(
-                        body, seen=at, **({"source": source} if shape is Token else {})
-                    )
-                    yield Change(kind, row.id, encoded(fresh), row.revision)
+                    self._kept.pop(key, None)
+                elif key not in self._kept or at - self._kept[key] >= interval:
+                    body = decoded(row, shape)
+                    self._kept[key] = body.seen or _NEVER
+                    if at - self._kept[key] >= interval:
+                        yield Change(kind, row.id, encoded(_used(body, at, source)), row.revision)
 
     def _swept(self, snapshot: Snapshot) -> list[Change]:
         now = self.clock()
@@ -624,6 +629,13 @@ class Gate:
             if expires is not None and expires + _KEPT_EXPIRED <= now:
                 changes += token_gone(snapshot, row)
         return [*changes, *self.attempts.forget(snapshot)]
+
+
+def _used(body: Session | Token, at: datetime, source: str) -> Session | Token:
+    """Give a body that says when its credential was last used; a session's source is where it was begun."""
+    if isinstance(body, Token):
+        return msgspec.structs.replace(body, seen=at, source=source)
+    return msgspec.structs.replace(body, seen=at)
 
 
 class _Begun(NamedTuple):
@@ -648,7 +660,9 @@ class _Begun(NamedTuple):
             if snapshot.of(row.kind).get(row.id) != row:
                 raise ConflictError("what the session was to begin with has changed")
         ended = [] if self.replaces is None else _replaced(snapshot, self.replaces)
-        mine = [row for row in snapshot.of(SESSION).values() if decoded(row, Session).actor == self.actor]
+        mine = [
+            row for row in _of(snapshot, SESSION, self.actor) if decoded(row, Session).actor == self.actor
+        ]
         mine.sort(key=lambda row: decoded(row, Session).seen)
         surplus = [Change(SESSION, row.id, None) for row in mine[: max(0, len(mine) - _MOST_SESSIONS + 1)]]
         return [*surplus, *ended, *self.changes, Change(SESSION, row_id, encoded(session))]
@@ -704,11 +718,18 @@ def roles_of(snapshot: Snapshot) -> dict[str, tuple[Role, ...]]:
     }
 
 
+def _of(snapshot: Snapshot, kind: str, actor: str) -> list[Row]:
+    """Give the rows of *kind* that name *actor*, and perhaps a few more: cheaper than reading each."""
+    # No actor's id holds what JSON escapes.
+    wanted = b'"actor":"' + actor.encode() + b'"'
+    return [row for row in snapshot.of(kind).values() if wanted in row.body]
+
+
 def sessions_of(snapshot: Snapshot, actor: str) -> list[Change]:
     """Give the changes that end every session of *actor*."""
     return [
         Change(SESSION, row.id, None)
-        for row in snapshot.of(SESSION).values()
+        for row in _of(snapshot, SESSION, actor)
         if decoded(row, Session).actor == actor
     ]
 
@@ -716,7 +737,7 @@ def sessions_of(snapshot: Snapshot, actor: str) -> list[Change]:
 def codes_of(snapshot: Snapshot, actor: str) -> list[Change]:
     """Give the changes that end every login code of *actor*."""
     return [
-        Change(CODE, row.id, None) for row in snapshot.of(CODE).values() if decoded(row, Code).actor == actor
+        Change(CODE, row.id, None) for row in _of(snapshot, CODE, actor) if decoded(row, Code).actor == actor
     ]
 
 
@@ -724,7 +745,7 @@ def memberships_of(snapshot: Snapshot, actor: str) -> list[Change]:
     """Give the changes that take every role from *actor*."""
     return [
         Change(ROLE, row.id, None)
-        for row in snapshot.of(ROLE).values()
+        for row in _of(snapshot, ROLE, actor)
         if decoded(row, Membership).actor == actor
     ]
 

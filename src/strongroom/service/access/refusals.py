@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
     from strongroom.service.guard import Recorder
 
-__all__ = ["Refusals"]
+__all__ = ["NOBODY", "Refusals"]
+
+NOBODY = "nobody"
+"""Who it would have been, where that is not known."""
 
 WINDOW = timedelta(seconds=60)
 _MOST_KINDS = 1_000  # told apart in one window; what is more is counted together
@@ -60,7 +63,7 @@ class Refusals:
         kind = _Kind(actor, source, reason)
         with self._lock:
             if kind not in self._counts and len(self._counts) >= _MOST_KINDS:
-                kind = _Kind("", _REST, reason)
+                kind = _Kind(NOBODY, _REST, reason)
             self._counts[kind] += 1
 
     def record(self, *, is_last: bool = False) -> None:
@@ -95,7 +98,7 @@ def _event(kind: _Kind, count: int) -> Event:
     times = f", {count} times" if count > 1 else ""
     source = f", from {kind.source}" if kind.source else ""
     return Event(
-        actor=kind.actor or "nobody",
+        actor=kind.actor,
         assurance=0,
         action="login",
         outcome="denied",
