@@ -242,7 +242,7 @@ class Client:
         return self._decoded(reply, gives)
 
     def ask_for(
-        self, path: str, gives: type[T], pending: type[P], body: Secret[bytes], **query: Any
+        self, path: str, gives: type[T], pending: type[P], body: Secret[bytes], *, team: str | None
     ) -> T | P:
         """
         Ask for what a second person may have to agree to first: *pending* is what then waits for him.
@@ -250,7 +250,7 @@ class Client:
         Raises:
             As `get`.
         """
-        reply = self._ask("POST", _with_query(path, query), body=body, is_repeatable=False)
+        reply = self._ask("POST", _with_query(path, {"team": team}), body=body, is_repeatable=False)
         if reply.status == 202:  # noqa: PLR2004 -- RFC 9110 §15.3.3
             return self._decoded(reply, pending)
         return self._decoded(reply, gives)

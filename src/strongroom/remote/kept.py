@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from strongroom.client import NAME, path_of, spelled
+from strongroom.client import NAME, error_of, path_of, spelled
 from strongroom.errors import (
     AccessDeniedError,
     BackendUnavailableError,
@@ -25,29 +25,33 @@ from strongroom.model.entry import Entry, Metadata, VersionInfo
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.service.difference import Diff, Difference
-from strongroom.service.entries import HIDDEN, Described, Entries, Written
+from strongroom.service.entries import HIDDEN, Change, Described, Entries, Written
 from strongroom.wire.entry import (
-    Difference as Differing,
-)
-from strongroom.wire.entry import (
+    BatchWritten,
+    EntryFacts,
     EntryView,
     EntryWritten,
     History,
+    NewValue,
     Revealed,
     RevealRequest,
     RollbackRequest,
+    WriteBatch,
     WriteEntry,
 )
+from strongroom.wire.entry import (
+    Difference as Differing,
+)
 from strongroom.wire.policy import ApprovalRow
+from strongroom.wire.shape import MAX_BATCH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from strongroom.client import Client
     from strongroom.model.ref import Kind
     from strongroom.remote.listed import RemoteInventory
-    from strongroom.service.entries import Change
     from strongroom.service.inventory import Row
     from strongroom.wire.entry import EntryRow
 
@@ -173,20 +177,38 @@ class RemoteEntries(Entries):
         self, changes: Sequence[Change], *, to: str | None = None, force: bool = False, comment: str = ""
     ) -> list[Written]:
         """
-        Write many entries, in order, each a change of its own.
+        Write many entries, all or none of those that go to one backend; answers in their order.
+
+        More than a batch holds (1,000 entries, 1 MiB of text) is several batches, one after the other.
 
         Raises:
-            As `Entries.write`; the hint tells how many were written before the one that was refused.
+            As `Entries.write`; the hint tells how many were written by the batches before.
         """
         written: list[Written] = []
-        for change in changes:
+        for batch in _batches(changes):
             try:
-                written.append(self._put(change, to=to, force=force, comment=comment, keeps=False))
+                told = self._batch(batch, to=to, force=force, comment=comment)
             except StrongroomError as error:
                 if written:
                     error.hint = _and_more(error.hint, len(written), len(changes))
                 raise
+            written += [Written(one.backend, one.version) for one in told.written]
+        if len(written) != len(changes):
+            raise _untold()
         return written
+
+    def _batch(
+        self,
+        changes: Sequence[Change],
+        *,
+        to: str | None,
+        force: bool,
+        comment: str = "",
+        is_trial: bool = False,
+    ) -> BatchWritten:
+        body = WriteBatch(changes=[_new_value(one) for one in changes], comment=comment, is_trial=is_trial)
+        query = {"at": to, "force": force}
+        return self._client.post("/entries", BatchWritten, spelled(body), query=query, is_change=True)
 
     def _put(self, change: Change, *, to: str | None, force: bool, comment: str, keeps: bool) -> Written:
         answer = self._client.change(
@@ -202,9 +224,14 @@ class RemoteEntries(Entries):
     def refusals(
         self, refs: Sequence[Ref], *, to: str | None = None, force: bool = False
     ) -> list[StrongroomError | None]:
-        """Give None for each: where a write would go is known to the server, and told when it is made."""
-        del to, force
-        return [None] * len(refs)
+        """Tell of each of *refs* why no place would take a write of it, or None. As `Entries.refusals`."""
+        told: list[StrongroomError | None] = []
+        for batch in _batches([Change(ref=ref, secret=None) for ref in refs]):
+            refused = self._batch(batch, to=to, force=force, is_trial=True).refused
+            told += [None if one is None else error_of(one) for one in refused]
+        if len(told) != len(refs):
+            raise _untold()
+        return told
 
     # --- deleting and bringing back ------------------------------------------------------------------
 
@@ -240,6 +267,7 @@ class RemoteEntries(Entries):
 
 
 _PLAIN = Metadata()
+_MAX_BATCH_CHARACTERS = 1_048_576  # of values in one request: each takes six bytes at most, of its 8 MiB
 
 
 def _body(change: Change, *, comment: str, keeps: bool) -> Secret[bytes]:
@@ -248,23 +276,57 @@ def _body(change: Change, *, comment: str, keeps: bool) -> Secret[bytes]:
         said["unchanged"] = True
     else:
         said |= {"value": change.secret.reveal(), "is_literal": not keeps}
-    beside = change.metadata
-    if beside is not None:
-        said |= {
-            "description": beside.description,
-            "tags": list(beside.tags),
-            "owner": beside.owner,
-            "remind_at": beside.remind_at,
-            "not_after": beside.not_after,
-            "expires_at": beside.expires_at,
-            "references": beside.references,
-        }
+    if change.metadata is not None:
+        said |= _facts(change.metadata)
     return spelled(WriteEntry(**said))
+
+
+def _batches(changes: Sequence[Change]) -> Iterator[list[Change]]:
+    """Give *changes* in pieces that one request holds."""
+    batch: list[Change] = []
+    size = 0
+    for change in changes:
+        length = 0 if change.secret is None else len(change.secret.reveal())
+        if batch and (len(batch) >= MAX_BATCH or size + length > _MAX_BATCH_CHARACTERS):
+            yield batch
+            batch, size = [], 0
+        batch.append(change)
+        size += length
+    if batch:
+        yield batch
+
+
+def _new_value(change: Change) -> NewValue:
+    beside = change.metadata
+    return NewValue(
+        kind=change.ref.kind,
+        name=change.ref.name,
+        team=change.ref.team,
+        value=None if change.secret is None else change.secret.reveal(),
+        facts=None if beside is None else EntryFacts(**_facts(beside)),
+        expected_version=change.expected_version,
+    )
+
+
+def _facts(beside: Metadata) -> dict[str, Any]:
+    return {
+        "description": beside.description,
+        "tags": list(beside.tags),
+        "owner": beside.owner,
+        "remind_at": beside.remind_at,
+        "not_after": beside.not_after,
+        "expires_at": beside.expires_at,
+        "references": beside.references,
+    }
+
+
+def _untold() -> BackendUnavailableError:
+    return BackendUnavailableError("the server does not say what became of it", backend=NAME)
 
 
 def _written(answer: EntryWritten | None) -> Written:
     if answer is None:
-        raise BackendUnavailableError("the server does not say what became of it", backend=NAME)
+        raise _untold()
     return Written(answer.backend, answer.version)
 
 

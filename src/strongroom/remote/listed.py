@@ -59,6 +59,8 @@ class RemoteInventory(Inventory):
     ) -> Iterator[list[Row]]:
         """Give all rows, a page at a time. As `Inventory.pages`."""
         choice = choice or Choice()
+        if tally is not None and choice.backends:
+            self._check(choice)
         # A tally counts what is not chosen too, so then it is chosen here.
         asked = choice if tally is None else Choice(prefix=choice.prefix, with_shadowed=True)
         groups = self._groups_of(_query(kind, team, asked), after, size, on_trouble)
@@ -80,6 +82,11 @@ class RemoteInventory(Inventory):
                 return
         if page:
             yield page
+
+    def _check(self, choice: Choice) -> None:
+        """Have the server refuse the backends it does not have."""
+        query = {"backend": list(choice.backends), "limit": 1}
+        self._client.get("/inventory", EntryPage, query)
 
     def _groups_of(
         self, query: dict[str, Any], after: Ref | None, size: int, on_trouble: OnTrouble | None

@@ -206,6 +206,11 @@ EXAMPLES: Mapping[type, Any] = {
         "comment": "moved to the new host",
     },
     wire.EntryWritten: _WRITTEN,
+    wire.WriteBatch: {
+        "changes": [{"kind": "variable", "name": "region", "value": "eu-west-1", "expected_version": ""}],
+        "comment": "import",
+    },
+    wire.BatchWritten: {"written": [_WRITTEN], "refused": []},
     wire.History: {
         **_ORDERS,
         "versions": [

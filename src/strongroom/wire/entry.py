@@ -24,11 +24,14 @@ from strongroom.wire.shape import (
 )
 
 __all__ = [
+    "BatchQuery",
+    "BatchWritten",
     "ClashRow",
     "Clashes",
     "Counted",
     "DiffQuery",
     "Difference",
+    "EntryFacts",
     "EntryPage",
     "EntryQuery",
     "EntryRow",
@@ -42,6 +45,7 @@ __all__ = [
     "InventoryPage",
     "InventoryQuery",
     "Name",
+    "NewValue",
     "NotAsked",
     "ReadAnswer",
     "ReadRequest",
@@ -54,6 +58,7 @@ __all__ = [
     "TeamQuery",
     "TestResult",
     "Version",
+    "WriteBatch",
     "WriteEntry",
     "WriteQuery",
 ]
@@ -394,6 +399,75 @@ class EntryWritten(Given, kw_only=True):
     backend: str
     version: str | None
     kept: list[str] = []
+
+
+class EntryFacts(Asked, kw_only=True):
+    """What is public beside a value, all of it: what is left out is not there."""
+
+    description: str | None = None
+    tags: list[str] = []
+    owner: str | None = None
+    remind_at: datetime | None = None
+    not_after: datetime | None = None
+    expires_at: datetime | None = None
+    references: bool = False
+
+
+class NewValue(Asked, kw_only=True):
+    """
+    One entry of a batch; its text is taken for what it says, `***` too.
+
+    Args:
+        value: as of `WriteEntry`; null keeps what is stored.
+        facts: null keeps what stands.
+        expected_version: write only over this version; the empty text: only if there is nothing.
+    """
+
+    kind: Kind
+    name: str
+    team: str | None = None
+    value: str | None = None
+    facts: EntryFacts | None = None
+    expected_version: str | None = None
+
+
+class WriteBatch(Asked, kw_only=True):
+    """
+    Up to 1,000 entries to write: all or none of those that go to one backend.
+
+    Args:
+        is_trial: only tell of each whether a backend would take it; nothing is written.
+        comment: why; kept in the history and in the record.
+    """
+
+    changes: Annotated[list[NewValue], Meta(extra_json_schema={"maxItems": MAX_BATCH})]
+    is_trial: bool = False
+    comment: Comment = ""
+
+
+class BatchQuery(Asked, kw_only=True):
+    """
+    Where to write.
+
+    Args:
+        at: the backend to use instead of those that hold them, or instead of the default.
+        force: write though a higher backend hides the place.
+    """
+
+    at: str | None = None
+    force: bool = False
+
+
+class BatchWritten(Given, kw_only=True):
+    """
+    Where the changes went, in their order.
+
+    Args:
+        refused: of a trial: why each would be refused, or null; empty otherwise.
+    """
+
+    written: list[EntryWritten]
+    refused: list[Problem | None] = []
 
 
 class HistoryQuery(Asked, kw_only=True):

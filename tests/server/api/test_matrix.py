@@ -40,6 +40,7 @@ ENTRY = "/{kind}/{name:path}"
 NEEDS = {
     ("POST", "/read"): ANY,  # each result has an outcome of its own: test_AA02_each_read_is_decided
     ("GET", "/entries"): ("list", ROOM),
+    ("POST", "/entries"): ANY,  # each entry is decided: test_batch.py
     ("GET", "/entries" + ENTRY): "describe",
     ("PUT", "/entries" + ENTRY): "write",
     ("DELETE", "/entries" + ENTRY): "delete",
@@ -102,6 +103,7 @@ NEEDS = {
     ("GET", "/openapi.json"): ANY,
 }
 BODIES = {
+    ("POST", "/entries"): {"changes": []},
     ("POST", "/can"): {"action": "read", "kind": "variable", "name": "x"},
     ("PUT", "/entries" + ENTRY): {"value": "postgres://h/db"},
     ("PUT", "/mode"): {},

@@ -12,6 +12,7 @@ from strongroom.server.api import (
     actors,
     approvals,
     backends,
+    batch,
     changes,
     entries,
     explain,
@@ -44,6 +45,7 @@ def _elsewhere(_deployment: str) -> NoReturn:
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *entries.ENDPOINTS,
+    *batch.ENDPOINTS,
     *versions.ENDPOINTS,
     *explain.ENDPOINTS,
     *reveal.ENDPOINTS,

@@ -50,9 +50,9 @@ if TYPE_CHECKING:
     from strongroom.server.endpoint import Call
     from strongroom.service.entries import Described, Entries, Written
     from strongroom.service.inventory import Row
-    from strongroom.wire.entry import InventoryQuery
+    from strongroom.wire.entry import EntryFacts, InventoryQuery
 
-__all__ = ["ENDPOINTS", "page_of"]
+__all__ = ["ENDPOINTS", "facts_in", "page_of"]
 
 T = TypeVar("T")
 
@@ -193,7 +193,7 @@ class _Writing:
         self._at = at
         self._force = force
         self._check(call)
-        self._facts = _facts_said(body)
+        self._facts = facts_in(body)
 
     def done(self) -> tuple[Written, bool]:
         """Write it; tells whether nothing stood before, as far as was looked."""
@@ -350,7 +350,7 @@ def _hidden_in(value: object, path: str = "") -> list[str]:
     return []
 
 
-def _facts_said(body: WriteEntry) -> dict[str, Any]:
+def facts_in(body: WriteEntry | EntryFacts) -> dict[str, Any]:
     """Give the public members that were said, checked."""
     said: dict[str, Any] = {
         name: value

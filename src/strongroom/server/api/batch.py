@@ -1,0 +1,77 @@
+"""`POST /entries`: write many entries in one batch, as an import does: all or none of one backend's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from strongroom.errors import InvalidInputError
+from strongroom.model.entry import MAX_VALUE_BYTES, Metadata
+from strongroom.model.ref import Ref
+from strongroom.model.secret import Secret
+from strongroom.server.api.asked import bounded, problem_of
+from strongroom.server.api.entries import facts_in
+from strongroom.server.api.shape import written_of
+from strongroom.server.endpoint import MAX_BATCH, Endpoint
+from strongroom.server.errors import FieldError, TooLargeError
+from strongroom.service.entries import Change
+from strongroom.wire.entry import BatchQuery, BatchWritten, WriteBatch
+
+if TYPE_CHECKING:
+    from strongroom.server.endpoint import Call
+    from strongroom.wire.entry import NewValue
+
+__all__ = ["ENDPOINTS"]
+
+
+def write_many(call: Call) -> BatchWritten:
+    """Write all of them, decided and recorded as one act; with `is_trial` nothing."""
+    asked, body = call.asked(BatchQuery), call.take(WriteBatch)
+    if len(body.changes) > MAX_BATCH:
+        raise TooLargeError(f"a batch has at most {MAX_BATCH} entries", limit=MAX_BATCH)
+    comment = bounded(body.comment, field="comment")
+    changes = [_change(one, index) for index, one in enumerate(body.changes)]
+    refs = [change.ref for change in changes]
+    if len(set(refs)) < len(refs):
+        raise FieldError("an entry stands twice in the batch", field="$.changes")
+    entries = call.room.entries
+    if not changes:
+        return BatchWritten(written=[])
+    if body.is_trial:
+        errors = entries.refusals(refs, to=asked.at, force=asked.force)
+        refused = [None if error is None else problem_of(error) for error in errors]
+        return BatchWritten(written=[], refused=refused)
+    written = entries.write_many(changes, to=asked.at, force=asked.force, comment=comment)
+    return BatchWritten(written=[written_of(ref, one) for ref, one in zip(refs, written, strict=True)])
+
+
+def _change(one: NewValue, index: int) -> Change:
+    field = f"$.changes[{index}]"
+    refusal: InvalidInputError
+    try:
+        ref = Ref(one.kind, one.name, one.team)
+    except InvalidInputError as error:
+        refusal = FieldError(str(error), field=f"{field}.name", hint=error.hint)
+    else:
+        if one.value is not None and len(one.value.encode()) > MAX_VALUE_BYTES:
+            raise InvalidInputError(f"a value is over {MAX_VALUE_BYTES} bytes", limit=MAX_VALUE_BYTES)
+        facts = None if one.facts is None else Metadata(**facts_in(one.facts))
+        secret = None if one.value is None else Secret(one.value)
+        return Change(ref=ref, secret=secret, metadata=facts, expected_version=one.expected_version)
+    raise refusal
+
+
+ENDPOINTS = (
+    Endpoint(
+        "POST",
+        "/entries",
+        write_many,
+        "Write up to 1,000 entries at once",
+        "entries",
+        takes=WriteBatch,
+        asks=BatchQuery,
+        gives=BatchWritten,
+        errors=(404, 409, 413, 415, 422, 502, 503),
+        is_change=True,
+        cost=10.0,
+    ),
+)
