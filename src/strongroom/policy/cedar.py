@@ -29,7 +29,7 @@ from strongroom.policy.bounds import out_of_bounds
 from strongroom.policy.index import MAX_CANDIDATES, Index, Slice, Who, check_rules, in_order, slice_of
 from strongroom.policy.lint import remarks_of
 from strongroom.policy.question import Question, key_of, known, tested
-from strongroom.policy.rule import Rule, Uses, rule_of, together
+from strongroom.policy.rule import Rule, Uses, is_deeper, rule_of, together
 from strongroom.policy.schema import PRINCIPALS, SCHEMA, roles_for
 from strongroom.policy.text import check_text
 
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NEEDS_APPROVAL", "CedarPolicy", "parse", "validate"]
 
+_MAX_DEPTH = 100  # of a policy's JSON: Cedar reads 128, the set around it included
 _SMALL = 64  # so many are asked all together: picking some of them out would cost a parse
 _MAX_REMEMBERED = 32_768
 _MAX_ANSWERS = 8_192
@@ -85,6 +86,12 @@ def parse(id_: str, text: str) -> tuple[Rule, ...]:
             "a policy must not have slots (?principal, ?resource)", hint="name whom it concerns, or a role"
         )
     trees = found["staticPolicies"]
+    if any(is_deeper(tree, _MAX_DEPTH) for tree in trees.values()):
+        raise InvalidInputError(
+            "a policy joins too many conditions, one in the other",
+            limit=_MAX_DEPTH,
+            hint='make it several policies, or compare with a set: ["a", "b"].contains(resource.name)',
+        )
     if not trees:
         raise InvalidInputError("the text holds no policy", hint="it begins with permit or forbid")
     return tuple(
@@ -115,14 +122,18 @@ def validate(id_: str, text: str, *, roles: Iterable[str] = ()) -> tuple[Remark,
     return remarks_of(id_, text, roles=frozenset(roles), read=parse, check=_check)
 
 
-def _check(text: str) -> tuple[list[tuple[str, str]], str | None]:
-    """Ask Cedar's validator: (statement, complaint) for each, or what its parser says."""
+def _check(text: str) -> list[tuple[int | None, str]]:
+    """Ask Cedar's validator: (number of the statement, complaint) for each; none where it is content."""
     result = cedarpy.validate_policies(text, _schema)
     if result.validation_passed:
-        return [], None
-    if any(not error.policy_id for error in result.errors):
-        return [], str(result.errors[0].error)
-    return [(error.policy_id, error.error) for error in result.errors], None
+        return []
+    found = [(_number(error.policy_id), str(error.error)) for error in result.errors]
+    return found or [(None, "refused")]
+
+
+def _number(policy_id: str) -> int | None:
+    number = policy_id.removeprefix("policy")
+    return int(number) if number.isascii() and number.isdigit() else None
 
 
 def _set_of(rules: Iterable[Rule]) -> cedarpy.PolicySet:
@@ -278,7 +289,7 @@ class CedarPolicy:
 
     def _who(self, actor: Actor, roles: frozenset[str]) -> Who:
         prefix, _, name = actor.id.partition(":")
-        kind = PRINCIPALS.get(prefix, "")
+        kind = PRINCIPALS.get(prefix, "") if name else ""
         named = self._uses.literals
         return Who(
             kind,

@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from strongroom.policy.rule import Rule
+    from strongroom.policy.text import Place
 
     Read = Callable[[str, str], tuple[Rule, ...]]
-    Check = Callable[[str], tuple[list[tuple[str, str]], str | None]]
+    Check = Callable[[str], list[tuple[int | None, str]]]
 
 __all__ = ["remarks_of"]
 
@@ -60,8 +61,7 @@ def remarks_of(id_: str, text: str, *, roles: frozenset[str], read: Read, check:
         rules = read(id_, text)
     except InvalidInputError as error:
         return (_unreadable(error, text, read, check),)
-    complaints, _ = check(text)
-    found = [_translated(complaint, rules[int(name[6:])], text) for name, complaint in complaints]
+    found = [_translated(complaint, number, rules, text) for number, complaint in check(text)]
     for rule in rules:
         found += _errors(id_, rule)
         found += _warnings(rule, roles | frozenset(ROLES))
@@ -84,7 +84,8 @@ def _unreadable(error: InvalidInputError, text: str, read: Read, check: Check) -
         except InvalidInputError as found:
             if found.hint is not None and "slots" in str(found):
                 return _error(str(found), hint=found.hint, line=place_of(text, offset).line)
-            return _broken(text, offset, statement, check(statement)[1] or "")
+            said = check(statement)
+            return _broken(text, offset, statement, said[0][1] if said else "")
     return _error(str(error), hint=error.hint)
 
 
@@ -105,41 +106,37 @@ def _broken(text: str, offset: int, statement: str, said: str) -> Remark:
 
 _PATTERNS: Final = (
     (re.compile(r"attribute `(\w+)` on entity type `(\w+)` not found"), "_attribute"),
+    (re.compile(r"attribute `run\.(\w+)` in context for .* not found"), "_run"),
     (re.compile(r"attribute `(\w+)` in context for .* not found"), "_context"),
-    (re.compile(r"attribute `(\w+)` .*not found"), "_any_attribute"),
     (re.compile(r"unrecognized action `Action::\"([^\"`]{1,40})\"`"), "_action"),
     (re.compile(r"unrecognized entity type `(\w{1,40})`"), "_type"),
     (re.compile(r"unable to guarantee safety of access to optional attribute `(\w+)`"), "_optional"),
     (re.compile(r"unexpected type: expected (.+) but saw (.+)$"), "_mismatch"),
+    (re.compile(r"the types (\w+) and (\w+) are not compatible"), "_incompatible"),
     (re.compile(r"unable to find an applicable action"), "_applicable"),
-    (re.compile(r"impossible"), "_impossible"),
+    (re.compile(r"failed to parse as (?:an |a )?(IP address|decimal|datetime|duration)"), "_literal"),
+    (re.compile(r"empty set literals"), "_empty"),
 )
 
 
-def _translated(complaint: str, rule: Rule, text: str) -> Remark:
+def _translated(complaint: str, number: int | None, rules: tuple[Rule, ...], text: str) -> Remark:
+    id_ = rules[number].id if number is not None and number < len(rules) else None
     for pattern, name in _PATTERNS:
         if found := pattern.search(complaint):
             message, hint, word = _SAYINGS[name](*found.groups())
-            where = place_of(text, _find(word, rule, text)) if word else None
-            return _error(
-                message,
-                hint=hint,
-                policy=rule.id,
-                line=where.line if where else None,
-                column=where.column if where else None,
-            )
-    return _error("the schema does not allow this", hint="docs/policy.md lists what there is", policy=rule.id)
+            where = _find(word, number, text)
+            line, column = (None, None) if where is None else where
+            return _error(message, hint=hint, policy=id_, line=line, column=column)
+    return _error("the schema does not allow this", hint="docs/policy.md lists what there is", policy=id_)
 
 
-def _find(word: str, rule: Rule, text: str) -> int:
-    """Give where *word* stands in the statement of *rule*, or in the text."""
-    for offset, statement in statements(text):
-        if f'@id("{rule.id}")' in statement:
-            found = re.search(rf"\b{re.escape(word)}\b", statement)
-            if found:
-                return offset + found.start()
-    found = re.search(rf"\b{re.escape(word)}\b", text)
-    return found.start() if found else 0
+def _find(word: str, number: int | None, text: str) -> Place | None:
+    """Give where *word* stands in a statement; without a word, where the statement begins."""
+    if number is None:
+        return None
+    offset, statement = list(statements(text))[number]
+    found = re.search(rf"\b{re.escape(word)}\b", statement) if word else None
+    return place_of(text, offset + (found.start() if found else 0))
 
 
 def _near(word: str, known: tuple[str, ...]) -> str | None:
@@ -158,8 +155,8 @@ def _say_context(name: str) -> tuple[str, str | None, str]:
     return f"the context has no attribute {name}", _near(name, _ATTRIBUTES["context"]), name
 
 
-def _say_any(name: str) -> tuple[str, str | None, str]:
-    return f"there is no attribute {name} here", _near(name, (*_ATTRIBUTES["context"], *RUN)), name
+def _say_run(name: str) -> tuple[str, str | None, str]:
+    return f"a run has no attribute {name}", _near(name, RUN), name
 
 
 def _say_action(name: str) -> tuple[str, str | None, str]:
@@ -189,20 +186,30 @@ def _say_applicable() -> tuple[str, str | None, str]:
     return "it can never concern anything: no action fits what it names", None, ""
 
 
-def _say_impossible() -> tuple[str, str | None, str]:
-    return "it can never apply: its conditions exclude one another", None, ""
+def _say_incompatible(one: str, other: str) -> tuple[str, str | None, str]:
+    return f"a {one} and a {other} are never equal", "compare what is of one type", ""
+
+
+def _say_literal(what: str) -> tuple[str, str | None, str]:
+    return f"this is no {what}", 'as in ip("10.0.0.0/8")' if what == "IP address" else None, ""
+
+
+def _say_empty() -> tuple[str, str | None, str]:
+    return "a set with nothing in it fits nothing", "name what is meant", ""
 
 
 _SAYINGS: Final[dict[str, Callable[..., tuple[str, str | None, str]]]] = {
     "_attribute": _say_attribute,
     "_context": _say_context,
-    "_any_attribute": _say_any,
+    "_run": _say_run,
     "_action": _say_action,
     "_type": _say_type,
     "_optional": _say_optional,
     "_mismatch": _say_mismatch,
     "_applicable": _say_applicable,
-    "_impossible": _say_impossible,
+    "_incompatible": _say_incompatible,
+    "_literal": _say_literal,
+    "_empty": _say_empty,
 }
 
 

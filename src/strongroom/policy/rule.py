@@ -24,7 +24,19 @@ if TYPE_CHECKING:
 
     Tree = Mapping[str, Any]
 
-__all__ = ["Atom", "Remark", "Rule", "Scope", "Uses", "conjuncts", "path_of", "rule_of", "together", "walk"]
+__all__ = [
+    "Atom",
+    "Remark",
+    "Rule",
+    "Scope",
+    "Uses",
+    "conjuncts",
+    "is_deeper",
+    "path_of",
+    "rule_of",
+    "together",
+    "walk",
+]
 
 ALL_ACTIONS: Final = frozenset(action.value for action in Action)
 _MAX_ATOMS = 32  # tests of a name that are made one by one; more, and the name itself is what counts
@@ -197,6 +209,21 @@ def together(rules: Iterable[Rule]) -> Uses:
         folders=frozenset[str]().union(*(one.folders for one in uses)),
         literals=frozenset[tuple[str, str]]().union(*(one.literals for one in uses)),
     )
+
+
+def is_deeper(tree: Any, limit: int) -> bool:  # noqa: ANN401 -- JSON
+    """Tell whether JSON nests deeper than *limit*."""
+    level = [tree]
+    for _ in range(limit):
+        level = [
+            inner
+            for node in level
+            for inner in (node.values() if isinstance(node, dict) else node)
+            if isinstance(inner, (dict, list))
+        ]
+        if not level:
+            return False
+    return True
 
 
 def walk(tree: Tree) -> Iterator[tuple[str, Any]]:
