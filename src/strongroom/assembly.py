@@ -180,6 +180,18 @@ def open_audit(settings: Settings) -> AuditTrail:
     from strongroom.service.audit import AuditTrail  # noqa: PLC0415 -- reads of values do without
 
     log = AuditLog(settings.audit.path, deployment=settings.deployment, clock=_now)
+    return AuditTrail(log, Guard(OwnerPolicy(local_owner()), log), local_owner(), settings.audit)
+
+
+def open_audit_copy(folder: Path) -> AuditTrail:
+    """
+    Open the copy or the archive of a log that stands in *folder*, for looking at. Close it.
+
+    A refusal to look is recorded beside it, as with any other log; the local owner is not refused.
+    """
+    from strongroom.service.audit import AuditTrail  # noqa: PLC0415 -- reads of values do without
+
+    log = AuditLog(folder, deployment="", clock=_now)
     return AuditTrail(log, Guard(OwnerPolicy(local_owner()), log), local_owner())
 
 
@@ -644,7 +656,7 @@ class _Parts:
     def audit(self, room: Room) -> AuditTrail:
         from strongroom.service.audit import AuditTrail  # noqa: PLC0415 -- see the class
 
-        return AuditTrail(self.log, self.guard, room.actor)
+        return AuditTrail(self.log, self.guard, room.actor, self.settings.audit)
 
     def doctor(self, room: Room) -> Doctor:
         from strongroom.service.doctor import Case, Doctor  # noqa: PLC0415 -- see the class
@@ -712,7 +724,7 @@ class _Parts:
         """The rows of who may, in the store of this deployment."""
         if self.house is not None:
             return self.house.registry
-        return _registry(self._barrier(), self.settings)
+        return _registry(self._barrier(), self.settings, partial(_raise_alarm, self.guard.recorder))
 
     @cached_property
     def all_access(self) -> Access:
@@ -871,16 +883,14 @@ class _Who:
         return self.policies.current()
 
 
-def _raise_alarm(recorder: Recorder, _error: TamperedError) -> None:
+def _raise_alarm(recorder: Recorder, error: TamperedError) -> None:
     """Put on record that the rows of who may were changed by hand; every decision is a denial until then."""
-    alarm = event_of(local_owner(), Action.ADMINISTER, None, "invalid", reason="tampered: who may")
+    alarm = event_of(local_owner(), Action.ADMINISTER, None, "invalid", reason=f"alarm: {error}")
     with suppress(StrongroomError):  # what cannot be recorded is refused wherever it is asked for
         recorder.append(alarm)
 
 
-def _registry(
-    barrier: Barrier, settings: Settings, on_alarm: Callable[[TamperedError], None] | None = None
-) -> Registry:
+def _registry(barrier: Barrier, settings: Settings, on_alarm: Callable[[TamperedError], None]) -> Registry:
     from strongroom.registry import Registry  # noqa: PLC0415 -- only who asks who may loads it
 
     return Registry(

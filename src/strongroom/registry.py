@@ -200,14 +200,16 @@ class Registry:
         Give the rows as they stand.
 
         Raises:
-            TamperedError: a row or the head was changed by hand, or an older state was put back.
+            TamperedError: a row or the head was changed by hand, or an older state was put back; the alarm
+                and `problems` say more.
             BackendUnavailableError: the store gave no answer for a second.
             SealedError: the key is not to be had.
         """
         if monotonic() >= self._good_until:
             self.look()
         if self._trouble is not None:
-            raise _again(self._trouble)
+            # To whoever asks, known or not: that it is so, and not which name it is about.
+            raise TamperedError(_PREFIX.rstrip(": "), hint=_HINT)
         return self._state.snapshot
 
     def look(self) -> None:
@@ -762,11 +764,6 @@ def _older() -> TamperedError:
 
 def _clause(error: TamperedError) -> str:
     return str(error).removeprefix(_PREFIX)
-
-
-def _again(error: TamperedError) -> TamperedError:
-    # A new one each time: one error raised from many threads would gather all their tracebacks.
-    return TamperedError(str(error), hint=error.hint)
 
 
 def _called(kind: object, row_id: object) -> str:

@@ -44,7 +44,10 @@ class Desk:
     ) -> Access:
         barrier = make_barrier(self.folder / "room" / "store.db", deployment=deployment, clock=self.clock)
         anchor = self.folder / f"{deployment}.anchor"
-        registry = Registry(barrier.store, barrier, deployment=deployment, anchor=anchor)
+        self.alarms = []
+        registry = Registry(
+            barrier.store, barrier, deployment=deployment, anchor=anchor, on_alarm=self.alarms.append
+        )
         log = AuditLog(self.folder / "audit", deployment=deployment, clock=self.clock)
         guard = Guard(policy or AdminPolicy(), log)
         access = open_access(

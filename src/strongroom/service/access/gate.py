@@ -30,7 +30,6 @@ from strongroom.errors import (
     ConflictError,
     InvalidInputError,
     NotAuthenticatedError,
-    NotRecordedError,
     RateLimitedError,
     StrongroomError,
 )
@@ -65,7 +64,6 @@ from strongroom.service.access.throttle import Attempts, Turns
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from strongroom.errors import TamperedError
     from strongroom.model.secret import Secret
     from strongroom.policy import Scope
     from strongroom.registry import Registry, Row
@@ -215,8 +213,6 @@ class Gate:
         self._lock = Lock()
         self._missed_at = 0.0
         self._sweep_at = monotonic() + _SWEEP_SECONDS
-        self._alarms: list[str] = []
-        registry.on_alarm(self.alarm)
         registry.every_look(self.tick)
         registry.on_close(self.close)
 
@@ -558,20 +554,6 @@ class Gate:
             )
         )
 
-    def alarm(self, error: TamperedError) -> None:
-        """Record that the rows of who may were changed by hand: now, or as soon as that can be done."""
-        self._alarms.append(str(error))
-        with suppress(NotRecordedError):
-            self._record_alarms()
-
-    def _record_alarms(self) -> None:
-        while self._alarms:
-            reason = self._alarms[0]
-            self.recorder.append(
-                Event(actor="strongroom", assurance=0, action="alarm", outcome="failed", reason=reason)
-            )
-            self._alarms.remove(reason)
-
     # --- now and then --------------------------------------------------------------------------
 
     def tick(self) -> None:
@@ -581,7 +563,6 @@ class Gate:
         Raises:
             NotRecordedError, BackendUnavailableError, TamperedError: as their names say; nothing is lost.
         """
-        self._record_alarms()
         self.refusals.record()
         snapshot = self.registry.snapshot()
         changes = list(self._touched(snapshot))
