@@ -18,6 +18,7 @@ import http.client
 import io
 import json
 import threading
+import time
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -67,6 +68,16 @@ class Running:
     @property
     def log(self):
         return self._lines.getvalue()
+
+    def logged(self, wanted):
+        """Wait for the first line of the log that *wanted* says yes to: a thread writes them."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            for line in map(json.loads, self.log.splitlines()):
+                if wanted(line):
+                    return line
+            time.sleep(0.01)
+        raise AssertionError(f"never logged: {self.log}")
 
     def token(self, name="test", role="admin", *, deployment=None, **more):
         """Issue a token as the local owner, and give its text."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Credential",
+    "check_origin",
     "check_same_site",
     "cookie_name",
     "credential_of",
@@ -129,14 +130,8 @@ def check_same_site(method: str, headers: Mapping[str, str], *, host: str, is_se
     """
     if method in _SAFE:
         return
-    site = headers.get("sec-fetch-site")
-    origin = headers.get("origin")
-    ours = f"{'https' if is_secure else 'http'}://{host}"
-    if site is not None and site not in ("same-origin", "none"):
-        raise CrossSiteError("this request came from another site", reason="Sec-Fetch-Site")
-    if origin is not None and origin != ours:
-        raise CrossSiteError("this request came from another origin", reason="Origin")
-    if site is None and origin is None:
+    check_origin(headers, host=host, is_secure=is_secure)
+    if headers.get("sec-fetch-site") is None and headers.get("origin") is None:
         raise CrossSiteError(
             "a change that comes with a cookie must say where it comes from",
             reason="neither Sec-Fetch-Site nor Origin",
@@ -145,6 +140,23 @@ def check_same_site(method: str, headers: Mapping[str, str], *, host: str, is_se
     media = headers.get("content-type")
     if media is not None and media.partition(";")[0].strip().lower() != "application/json":
         raise CrossSiteError("a change that comes with a cookie must be JSON", reason="Content-Type")
+
+
+def check_origin(headers: Mapping[str, str], *, host: str, is_secure: bool) -> None:
+    """
+    Refuse what a browser says came from another site, with a cookie or to get one: nobody is to be signed
+    in as somebody else unseen.
+
+    Raises:
+        CrossSiteError: it did.
+    """
+    site = headers.get("sec-fetch-site")
+    origin = headers.get("origin")
+    ours = f"{'https' if is_secure else 'http'}://{host}"
+    if site is not None and site not in ("same-origin", "none"):
+        raise CrossSiteError("this request came from another site", reason="Sec-Fetch-Site")
+    if origin is not None and origin != ours:
+        raise CrossSiteError("this request came from another origin", reason="Origin")
 
 
 def name_and_password(text: str) -> tuple[str, Secret[str]]:

@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl, quote
 import msgspec
 
 from strongroom.errors import InvalidInputError, NotAuthenticatedError, NotFoundError, StrongroomError
-from strongroom.server.auth import check_same_site, cookie_name, credential_of, identify
+from strongroom.server.auth import check_origin, check_same_site, cookie_name, credential_of, identify
 from strongroom.server.endpoint import MAX_BODY_BYTES, Answer, Call, Endpoint
 from strongroom.server.errors import (
     ErrorAnswer,
@@ -33,6 +33,7 @@ from strongroom.server.errors import (
     status_of,
 )
 from strongroom.server.guard import send_error
+from strongroom.server.limits import network_of
 from strongroom.server.request import request_of
 
 if TYPE_CHECKING:
@@ -126,9 +127,7 @@ class Resource:
         if endpoint is None:
             raise MethodError(sorted(self._endpoints))
         self._limit(endpoint, call, request)
-        if is_session:
-            host = call.headers.get("host", "")
-            check_same_site(endpoint.method, call.headers, host=host, is_secure=request.is_secure)
+        self._check_origin(scope["method"], call, is_session=is_session)
         if endpoint.is_change and self._desk.house.mode.read_only:
             raise ReadOnlyModeError("the server is in read-only mode", reason="mode")
         if endpoint.method not in _READS:
@@ -147,7 +146,7 @@ class Resource:
             identity = await self._proven(access, credential, request.source)
         except NotAuthenticatedError:
             if not is_public:
-                self._desk.strangers.take(request.source)
+                self._desk.strangers.take(network_of(request.source))
                 raise
             if call.deployment not in self._desk.house.names:
                 raise
@@ -161,9 +160,16 @@ class Resource:
             return await self._desk.threads.run(lambda: identify(access, credential, source=source))
         return identify(access, credential, source=source)
 
+    def _check_origin(self, method: str, call: Call, *, is_session: bool) -> None:
+        host = call.headers.get("host", "")
+        if is_session:
+            check_same_site(method, call.headers, host=host, is_secure=call.is_secure)
+        elif not call.has_identity and method not in _READS:
+            check_origin(call.headers, host=host, is_secure=call.is_secure)
+
     def _limit(self, endpoint: Endpoint, call: Call, request: Request) -> None:
         if not call.has_identity:
-            self._desk.strangers.take(request.source, endpoint.cost)
+            self._desk.strangers.take(network_of(request.source), endpoint.cost)
             return
         who = (call.deployment, request.actor)
         self._desk.identities.take(who, endpoint.cost)

@@ -124,9 +124,9 @@ class Journal:
 
     def __init__(self, level: str = "info", *, stream: TextIO | None = None) -> None:
         self._handler = _Waiting(stream or sys.stderr)
-        self._logger = logging.getLogger(LOGGER)
-        self._logger.propagate = False
-        self._logger.handlers = [self._handler]
+        # Of its own, not of the process: two servers in one do not write into one another's.
+        self._logger = logging.Logger(LOGGER)  # noqa: LOG001 -- as said
+        self._logger.addHandler(self._handler)
         for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi", "asyncio"):
             other = logging.getLogger(name)
             other.handlers = [self._handler] if name in ("uvicorn", "asyncio") else []
