@@ -31,6 +31,7 @@ _IMPORT_A_STORE = (
 )
 _MAKE_A_STORE = (
     "backends/test_native.py",
+    "cli/test_access.py",
     "cli/test_airflow.py",
     "cli/test_edit.py",
     "cli/test_files.py",
