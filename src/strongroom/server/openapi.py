@@ -54,8 +54,8 @@ STATUSES: Mapping[int, str] = {
     503: "No answer now: a store, the key or the audit record is missing."
     " `backend_unavailable`, `sealed`, `not_recorded`",
 }
-_ALWAYS = (400, 403, 404, 429, 503)
-_WITH_BODY = (413, 415, 422)
+_ALWAYS = (400, 403, 404, 413, 429, 503)  # 413: a name, a header or the address too
+_WITH_BODY = (415, 422)
 _PATHS: Mapping[str, dict[str, Any]] = {
     "kind": {"schema": {"enum": ["connection", "variable", "config"]}, "description": "What kind of entry."},
     "name": {
@@ -223,7 +223,7 @@ def _responses(endpoint: Endpoint, refs: Mapping[type, dict[str, Any]]) -> dict[
     if endpoint.takes is not None:
         statuses |= set(_WITH_BODY)
     if endpoint.is_change:
-        statuses |= {409}
+        statuses |= {409, 422}  # an idempotency key that is in use, or came with another request
     return {str(status): _response(status, endpoint, refs) for status in sorted(statuses)}
 
 
