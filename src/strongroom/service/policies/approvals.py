@@ -127,6 +127,7 @@ class Approvals:
         """
         changes = request.spent(self._desk.actor, ref, version, self._desk.snapshot, self._desk.now)
         if changes is None:
+            self._require_without(ref)
             return False
         try:
             self._desk.registry.put_many(changes)
@@ -135,6 +136,13 @@ class Approvals:
                 f"the approval to reveal {ref} was used already", reason="approval used"
             ) from None
         return True
+
+    def _require_without(self, ref: Ref) -> None:
+        # What was allowed by an approval that somebody has used meanwhile is not allowed any more.
+        policy = self._desk.book.current()
+        decision = policy.decide(self._desk.actor, Action.REVEAL, ref, self._desk.facts(policy, ref))
+        if not decision.is_allowed:
+            raise AccessDeniedError(f"{self._desk.actor.id} may not reveal {ref}", reason=decision.reason)
 
     def _perform(self, action: str, content: dict[str, Any], by: str, more: Sequence[Change]) -> None:
         """Do what was agreed to, in one transaction with the agreement."""
@@ -148,7 +156,9 @@ class Approvals:
             documents.delete(id_, base, more)
         elif action == "grant.add":
             lasting, reason = timedelta(seconds=content.pop("seconds")), content.pop("reason")
-            Grants(self._desk).write(msgspec.convert(content, Right), lasting, reason, by, more)
+            Grants(self._desk).write(
+                msgspec.convert([content[name] for name in Right._fields], Right), lasting, reason, by, more
+            )
         elif action == "switch":
             write_switch(self._desk, content["name"], is_on=content["is_on"], by=by, more=more)
         else:
@@ -156,7 +166,7 @@ class Approvals:
 
     def _put(self, content: dict[str, Any], by: str, more: Sequence[Change]) -> None:
         documents, base, snapshot = Documents(self._desk), content.pop("base"), self._desk.snapshot
-        draft = msgspec.convert(content, Draft)
+        draft = Draft(**content)
         documents.check_base(snapshot, str(draft.id), base)
         documents.check(documents.changed(snapshot, [draft], ()), snapshot)
         documents.write(draft, base, by, more)
