@@ -43,6 +43,8 @@ __all__ = ["Door", "Line", "refusal"]
 _MAX_HEAD_BYTES = 65_536  # request line and headers
 _MAX_HEADERS = 100
 _MAX_HELD_BYTES = 65_536
+_MAX_LEAVING = 256
+_LEAVING_SECONDS = 1.0
 _SWEEP_SECONDS = 0.25
 _UNREAD_SECONDS = 30.0  # an answer of which nothing is taken for so long
 _NEVER = float("inf")
@@ -96,6 +98,7 @@ class Door:
         self.lines: dict[Line, None] = {}
         self.silent: dict[Line, None] = {}  # never asked anything, oldest first
         self.idle: dict[Line, None] = {}  # between two requests, longest first
+        self.leaving: dict[Line, None] = {}  # were told to go
         self.hot_paths: frozenset[bytes] = frozenset()
         if hot is not None:
             self.hot_paths = hot.paths
@@ -144,6 +147,7 @@ class Door:
         self.lines.pop(line, None)
         self.silent.pop(line, None)
         self.idle.pop(line, None)
+        self.leaving.pop(line, None)
 
     async def sweep(self) -> None:
         """End what is past its time, until cancelled."""
@@ -151,7 +155,7 @@ class Door:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             now = loop.time()
-            for line in [line for line in self.lines if line.ends_at <= now]:
+            for line in [line for line in (*self.lines, *self.leaving) if line.ends_at <= now]:
                 line.expire()
 
 
@@ -190,9 +194,8 @@ class Line(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         if not self._door.admit(self):
-            transport.write(refusal(503, "overloaded", "this server has no connection left"))
-            transport.close()
             self.transport = transport
+            self._turn_away(refusal(503, "overloaded", "this server has no connection left"))
             return
         self._is_let_in = True
         super().connection_made(transport)
@@ -211,17 +214,17 @@ class Line(HttpToolsProtocol):
 
     def expire(self) -> None:
         """Close what is past its time; who was in the middle of a request is told."""
-        if self.flow.write_paused:
+        if self._is_stopped:
+            self.end()
+        elif self.flow.write_paused:
             self._door.closed["unread"] += 1
             self.end()
         elif self._is_receiving and not self._is_answering():
             self._door.closed["slow"] += 1
-            if not self._is_head or self._head_bytes:
-                self.transport.write(refusal(408, "request_timeout", "the request did not arrive in time"))
-            # Aborted in the end: who does not send may not read either.
-            self.ends_at = self._clock() + 1.0
-            self._is_receiving = False
-            self.transport.close()
+            if self._is_head and not self._head_bytes:
+                self.end()
+                return
+            self._turn_away(refusal(408, "request_timeout", "the request did not arrive in time"))
         elif self._is_receiving:
             self._door.closed["slow"] += 1
             self.end()
@@ -268,8 +271,24 @@ class Line(HttpToolsProtocol):
         if self._is_answering():
             self.end()  # another answer in the middle of one would be taken for the rest of it
             return
-        self.transport.write(refusal(status, code, message))
-        self.transport.close()
+        self._turn_away(refusal(status, code, message))
+
+    def _turn_away(self, answer: bytes) -> None:
+        """
+        Send *answer* as the last, and close once it was taken.
+
+        Closing at once would reset the connection where something was sent that nobody read, and the answer
+        would be lost with it. So our side ends first, and what comes still is dropped for a moment.
+        """
+        self._is_stopped = True
+        self._door.leave(self)
+        self.transport.write(answer)
+        if not self.transport.can_write_eof() or len(self._door.leaving) >= _MAX_LEAVING:
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        self._door.leaving[self] = None
+        self.ends_at = self._clock() + _LEAVING_SECONDS
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -286,9 +305,13 @@ class Line(HttpToolsProtocol):
             self._stop(400, "invalid_input", "this server speaks HTTP/1.1 and nothing beside it")
         if self.url[:1] != b"/":
             self._stop(400, "invalid_input", "the address must begin with a slash")
+        hosts = 0
         for name, _ in self.headers:
             if name == b"transfer-encoding":
                 self._stop(411, "length_required", "the body must have a length, and come in one piece")
+            hosts += name == b"host"
+        if hosts != 1:
+            self._stop(400, "invalid_input", "the request must have one Host header")
         if self._may_hold():
             self._held = []
         else:

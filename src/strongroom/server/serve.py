@@ -147,7 +147,7 @@ class Server(uvicorn.Server):
         self.app.closing.set()
         await super().shutdown(sockets)
         self._sweeping.cancel()
-        for line in list(self.door.lines):
+        for line in [*self.door.lines, *self.door.leaving]:
             line.end()
         self.app.close()
         self._journal.say("ended")
