@@ -145,6 +145,8 @@ def test_an_approved_reveal_is_good_once_however_many_ask_at_once(house):
     for thread in threads:
         thread.join()
     assert told.count("allowed") == 1
+    with pytest.raises(AccessDeniedError):
+        room.entries._revealed(A)  # as one that was decided before another used the approval up
 
 
 def test_a_grant_ends_for_readers_that_have_everything_at_hand(house):

@@ -323,6 +323,16 @@ def test_an_entry_that_cannot_be_read_is_denied_by_its_tags_all_the_same(opened)
     assert isinstance(answer.error, MalformedEntryError)
 
 
+def test_whoever_may_by_its_tags_is_told_why_an_entry_cannot_be_read(opened):
+    house, site, *_ = opened
+    ref = Ref("variable", "past")
+    past = Metadata(tags=("pii",), not_after=house.deployment().chain._clock())
+    house.room(None, ADMIN).entries.write(Change(ref=ref, secret=Secret("x"), metadata=past))
+    site.allow(_by_tag("pii"), needs_facts=True)
+    (answer,) = read(house, ANNA, ref)
+    assert isinstance(answer.error, MalformedEntryError)
+
+
 def test_a_new_tag_is_decided_on_with_the_next_read(opened):
     house, site, *_ = opened
     ref = Ref("variable", "moving")
