@@ -16,6 +16,7 @@ Rules of this file:
 from __future__ import annotations
 
 import ipaddress
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
@@ -67,6 +68,7 @@ _MAX_RETRY_SECONDS = 86_400.0
 _TAG = "!#$&'()*+,-./:;<=>?@[]^_`{|}~"  # of an ETag; the rest is escaped as the server escapes it
 _NOWHERE = "there is nothing at this address"  # the server's words for a path it does not have
 _JSON = "application/json"
+_TOKEN = re.compile(r"srm_[a-z]_[A-Za-z0-9_-]+")
 
 
 class ServerAddress(NamedTuple):
@@ -413,6 +415,12 @@ def _checked(address: ServerAddress) -> Address:
             key=address.setting,
             hint="say https; where something else keeps the way safe, STRONGROOM_ALLOW_PLAIN_HTTP=1",
         )
+    if address.ca is not None and not address.ca.exists():
+        raise SettingsError(
+            f"the authorities of the server are to stand in {address.ca}, which is not there",
+            key="STRONGROOM_CA",
+            hint="name a PEM file, or a folder of them",
+        )
     return found
 
 
@@ -480,7 +488,9 @@ def error_of(problem: Problem, *, ref: Ref | None = None, status: int = 0) -> St
 
 
 def _clean(text: str) -> str:
-    return "".join(one if one.isprintable() else " " for one in text[:_MAX_TEXT_CHARACTERS])
+    """Give a text of the server's as it may be shown: bounded, printable, without any token of ours."""
+    short = "".join(one if one.isprintable() else " " for one in text[:_MAX_TEXT_CHARACTERS])
+    return _TOKEN.sub("srm_…", short)
 
 
 def _plain(kind: type[StrongroomError]) -> Callable[[str, Problem, str | None, Ref | None], StrongroomError]:

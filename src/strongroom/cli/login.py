@@ -53,8 +53,11 @@ def login(
             "--plain-http", help="Speak http to another machine: something else keeps the way safe."
         ),
     ] = False,
+    token: Annotated[str | None, typer.Option(hidden=True)] = None,
+    password: Annotated[str | None, typer.Option(hidden=True)] = None,
+    code: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """
+    r"""
     Log in to a server, and keep it as a profile.
 
     Asks for name and password, or takes a token or the code of a login link, never on the command line. What
@@ -64,11 +67,17 @@ def login(
 
     Example:
       $ strongroom login https://strongroom.example.com --name anna
-      $ strongroom login https://strongroom.example.com --profile ci --token-stdin < token.txt
-      $ strongroom login --profile prod                      # again, at the same server
+      $ strongroom login https://strongroom.example.com --profile ci \
+          --token-stdin < token.txt
+      $ strongroom login --profile prod            # again, at the same server
       $ STRONGROOM_PROFILE=prod strongroom connections list
     """
     session: Session = context.obj
+    for what, given in (("token", token), ("password", password), ("code", code)):
+        if given is not None:
+            raise intake.refuse_argument(f"a {what}", instead=f"say --{what}-stdin")
+    if url is not None and (url.startswith("srm_") or "@" in url):
+        raise intake.refuse_argument("a token or password", instead="say --token-stdin or --password-stdin")
     called = session.profile or session.environ.get("STRONGROOM_PROFILE") or remote.DEFAULT
     if sum((token_stdin, code_stdin, password_stdin)) > 1:
         raise InvalidInputError("--token-stdin, --code-stdin and --password-stdin exclude one another")

@@ -60,7 +60,14 @@ class Session:
         return Ref(kind, name, self.team)
 
     def use(self, profile: str) -> None:
-        """Ask the server of *profile*: it goes before every other word of where to ask, and as whom."""
+        """
+        Ask the server of *profile*: it goes before every other word of where to ask, and as whom.
+
+        Raises:
+            InvalidInputError: it is empty.
+        """
+        if not profile:
+            raise InvalidInputError("--profile needs the name of one", hint="strongroom login makes them")
         self.profile = profile
         kept = {name: text for name, text in self.environ.items() if name not in _SAY_WHERE}
         self.environ = kept | {"STRONGROOM_PROFILE": profile}

@@ -169,9 +169,7 @@ class RemoteEntries(Entries):
         self, change: Change, *, to: str | None = None, force: bool = False, comment: str = ""
     ) -> Written:
         """Write one entry; `***` in a connection keeps what is stored there. As `Entries.write`."""
-        text = "" if change.secret is None else change.secret.reveal()
-        keeps = change.ref.kind == "connection" and HIDDEN in text
-        return self._put(change, to=to, force=force, comment=comment, keeps=keeps)
+        return self._put(change, to=to, force=force, comment=comment, keeps=_has_hidden(change))
 
     def write_many(
         self, changes: Sequence[Change], *, to: str | None = None, force: bool = False, comment: str = ""
@@ -206,9 +204,9 @@ class RemoteEntries(Entries):
         comment: str = "",
         is_trial: bool = False,
     ) -> BatchWritten:
-        body = WriteBatch(changes=[_new_value(one) for one in changes], comment=comment, is_trial=is_trial)
+        body = _batch_body(changes, comment=comment, is_trial=is_trial)
         query = {"at": to, "force": force}
-        return self._client.post("/entries", BatchWritten, spelled(body), query=query, is_change=True)
+        return self._client.post("/entries", BatchWritten, body, query=query, is_change=True)
 
     def _put(self, change: Change, *, to: str | None, force: bool, comment: str, keeps: bool) -> Written:
         answer = self._client.change(
@@ -281,6 +279,13 @@ def _body(change: Change, *, comment: str, keeps: bool) -> Secret[bytes]:
     return spelled(WriteEntry(**said))
 
 
+def _has_hidden(change: Change) -> bool:
+    """Tell whether a connection says `***` somewhere. Alone, so that no frame of an error holds the text."""
+    if change.ref.kind != "connection" or change.secret is None:
+        return False
+    return HIDDEN in change.secret.reveal()
+
+
 def _batches(changes: Sequence[Change]) -> Iterator[list[Change]]:
     """Give *changes* in pieces that one request holds."""
     batch: list[Change] = []
@@ -294,6 +299,12 @@ def _batches(changes: Sequence[Change]) -> Iterator[list[Change]]:
         size += length
     if batch:
         yield batch
+
+
+def _batch_body(changes: Sequence[Change], *, comment: str, is_trial: bool) -> Secret[bytes]:
+    return spelled(
+        WriteBatch(changes=[_new_value(one) for one in changes], comment=comment, is_trial=is_trial)
+    )
 
 
 def _new_value(change: Change) -> NewValue:

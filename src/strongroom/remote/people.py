@@ -92,9 +92,7 @@ class _People(People):
         return _person(self._client.get(_path("/actors", name), wire.ActorRow))
 
     def add(self, name: str, password: Secret[str] | None = None, *, roles: Sequence[Role] = ()) -> Done:
-        text = None if password is None else password.reveal()
-        body = spelled(wire.NewActor(name=name, password=text, roles=_named(roles)))
-        self._client.post("/actors", wire.ActorRow, body, is_change=True)
+        self._client.post("/actors", wire.ActorRow, _new_actor(name, password, roles), is_change=True)
         return _DONE
 
     def set_password(self, name: str, password: Secret[str]) -> Done:
@@ -121,6 +119,11 @@ class _People(People):
 
     def list(self) -> list[PersonRow]:
         return [_person(row) for row in self._client.get("/actors", wire.Actors).actors]
+
+
+def _new_actor(name: str, password: Secret[str] | None, roles: Sequence[Role]) -> Secret[bytes]:
+    text = None if password is None else password.reveal()
+    return spelled(wire.NewActor(name=name, password=text, roles=_named(roles)))
 
 
 class _Tokens(Tokens):
