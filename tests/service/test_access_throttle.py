@@ -144,6 +144,15 @@ def test_wait_outlives_a_restart_and_is_known_to_other_processes(access, desk):
     assert not other.people.find("anna").is_locked
 
 
+def test_unlock_by_one_process_ends_the_wait_another_has_in_memory(access, desk):
+    attempts(access, FREE_TOGETHER + 1)
+    desk.open().people.unlock("anna")
+    desk.opened[0][0].look()
+    desk.forward(milliseconds=1)
+    assert attempts(access, FREE_TOGETHER) == ["wrong"] * FREE_TOGETHER
+    assert isinstance(attempt(access, password=GOOD), timedelta), "counted from there on again"
+
+
 def test_success_takes_back_the_wait_that_is_kept(access, desk):
     attempts(access, FREE_TOGETHER)
     for _ in range(5):

@@ -83,7 +83,7 @@ def issue(
 
     Example:
       $ strongroom access tokens issue --name ci --role reader --expires 90d
-      $ strongroom access tokens issue --name dags --role reader --scope names=prod/*
+      $ strongroom access tokens issue --name etl --role reader --scope names=prod/*
       $ strongroom access tokens issue --name ci --role reader --output json
     """
     session: Session = context.obj

@@ -3,7 +3,9 @@ Our own tables, on SQLite: rows in, rows out, no key and no plaintext.
 
 What a thief of the file learns: the names, kinds and teams of entries, their descriptions, tags,
 owners, connection types and dates, who wrote each version when and with which comment, how many
-versions there are and about how long each value is. Not a value, and no key that opens one.
+versions there are and about how long each value is; and of who may the names of people, services and
+roles, policies, and when and from where who logged in. Not a value, no key that opens one, and nothing
+to guess a password or a token against.
 What someone who can *write* the file can do unseen: take whole entries away, hide one from
 listings, or put an entry back as it stood before, which its history and its next write notice
 unless the newer versions are taken away as well. Anything less fails authentication in

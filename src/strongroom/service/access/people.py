@@ -234,12 +234,9 @@ class People:
 
         def decide(snapshot: Snapshot) -> list[Change]:
             standing(snapshot, PERSON, wanted, f"person {wanted}")
-            account = attempts.key_of(wanted)
-            return [Change(LOCKOUT, key, None) for key in snapshot.of(LOCKOUT) if is_of(key, account)]
+            return attempts.unlocked(snapshot, attempts.key_of(wanted))
 
-        done = self._desk.change(decide, reason=f"unlock person {wanted}")
-        attempts.unlock(attempts.key_of(wanted))
-        return done
+        return self._desk.change(decide, reason=f"unlock person {wanted}")
 
     # Last, because from here on `list` is not the builtin.
     def list(self) -> list[PersonRow]:

@@ -103,4 +103,6 @@ def _event(kind: _Kind, count: int) -> Event:
         action="login",
         outcome="denied",
         reason=f"{kind.reason}{source}{times}",
+        source=kind.source or None,
+        count=count if count > 1 else None,
     )

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from strongroom.registry import Registry, Row, Snapshot
 
-__all__ = ["Attempts", "Turns", "account_key", "is_of", "network_of"]
+__all__ = ["Attempts", "Turns", "account_key", "free_key", "is_of", "network_of"]
 
 FREE_TOGETHER, FREE_ACCOUNT, FREE_SOURCE = 5, 20, 50  # attempts before the first wait
 FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=1), timedelta(minutes=15)
@@ -41,6 +41,7 @@ _FORGOTTEN_AFTER = timedelta(hours=1)
 _MOST_COUNTS = 50_000  # in memory: about 10 MB
 _MOST_ROWS = 1_000
 _MOST_KNOWN = 10_000
+_SOURCE = "source|"
 _V6_PREFIX = 64  # whoever has one IPv6 address has this network
 
 
@@ -100,7 +101,9 @@ class Attempts:
         lockouts = self._registry.snapshot().of(LOCKOUT)
         with self._lock:
             bounds = self._bounds(account, network)
-            counts = [(self._count(key, lockouts, now), free) for key, free in bounds]
+            freed = lockouts.get(free_key(account))
+            since = now - _FORGOTTEN_AFTER if freed is None else decoded(freed, Lockout).until
+            counts = [(self._count(key, lockouts, now, since), free) for key, free in bounds]
             until = max(count.until for count, _ in counts)
             if now < until:
                 raise RateLimitedError("too many attempts; wait before the next one", retry_after=until - now)
@@ -154,11 +157,12 @@ class Attempts:
         keys = (_together(account, network_of(source)), account_key(account))
         return [Change(LOCKOUT, key, None) for key in keys if key in snapshot.of(LOCKOUT)]
 
-    def unlock(self, account: str) -> None:
-        """Forget every count of *account*; what is kept of it is the caller's to delete."""
-        with self._lock:
-            for key in [key for key in self._counts if is_of(key, account)]:
-                del self._counts[key]
+    def unlocked(self, snapshot: Snapshot, account: str) -> list[Change]:
+        """Give the changes that end every wait of *account*, in every process that counts."""
+        kept = [Change(LOCKOUT, key, None) for key in snapshot.of(LOCKOUT) if is_of(key, account)]
+        # What is counted in the memory of another process cannot be reached, so it is declared void.
+        void = Lockout(until=self._clock(), failures=0)
+        return [*kept, Change(LOCKOUT, free_key(account), encoded(void))]
 
     def forget(self, snapshot: Snapshot) -> list[Change]:
         """Give the changes that drop the waits that are long over."""
@@ -177,9 +181,10 @@ class Attempts:
                 bounds.append((account_key(account), FREE_ACCOUNT))
         return bounds
 
-    def _count(self, key: str, lockouts: Mapping[str, Row], now: datetime) -> _Count:
+    def _count(self, key: str, lockouts: Mapping[str, Row], now: datetime, since: datetime) -> _Count:
+        """Give the count of *key*; what was counted before *since* is void, unless it is a source's."""
         found = self._counts.get(key)
-        if found is None or found.last + _FORGOTTEN_AFTER < now:
+        if found is None or found.last <= (now - _FORGOTTEN_AFTER if key.startswith(_SOURCE) else since):
             found = _Count(0, now, now)
         row = lockouts.get(key)
         if row is not None:
@@ -193,6 +198,11 @@ class Attempts:
         return found
 
 
+def free_key(account: str) -> str:
+    """Give the id of the row that says up to when what was counted for an account is void, everywhere."""
+    return f"free|{account}"
+
+
 def is_of(key: str, account: str) -> bool:
     """Tell whether the lockout with the id *key* is one of *account*'s."""
     return key == account_key(account) or key.startswith(f"both|{account}|")
@@ -203,7 +213,7 @@ def _together(account: str, network: str) -> str:
 
 
 def _source(network: str) -> str:
-    return f"source|{network}"
+    return f"{_SOURCE}{network}"
 
 
 def _wait(over: int) -> timedelta:
