@@ -8,12 +8,12 @@ Not for values: a record names what was asked for and how it ended. Not for deci
 |---|---|
 | `record.py`, `line.py` | what a record is, and its one line |
 | `log.py` | appending, and the end of the log |
-| `uses.py`, `flood.py` | which uses are on record; attempts that are counted |
-| `writer.py`, `channel.py`, `desk.py` | the process that owns appending in a server, and the way to it |
+| `uses.py` | which uses are on record, and how often |
+| `writer.py`, `channel.py`, `desk.py`, `plan.py`, `duties.py` | the process that owns appending in a server, the way to it, and what it does besides |
 | `tree.py`, `note.py`, `checkpoint.py` | signed checkpoints over a Merkle tree |
 | `witness.py`, `sink.py` | copies elsewhere: of checkpoints, of records |
 | `verify.py` | proving all of it |
-| `query.py`, `export.py`, `retention.py` | finding records, handing them over, letting old ones go |
+| `follow.py`, `query.py`, `export.py`, `retention.py` | reading on, finding, handing over, letting old ones go |
 """
 
 from strongroom.audit.log import AuditLog

@@ -110,16 +110,20 @@ def decode(data: bytes | memoryview) -> list[Sent]:
     return _decode(data)
 
 
-def frames(data: bytes) -> tuple[list[list[Sent]], bytes]:
-    """Give the whole frames in *data*, and what is left."""
-    found, at, end = [], 0, len(data)
+def frames(data: bytes) -> tuple[list[list[Sent] | None], bytes]:
+    """Give the whole frames in *data*, None for one that holds no events, and what is left."""
+    found: list[list[Sent] | None] = []
+    at, end = 0, len(data)
     view = memoryview(data)
     while end - at >= FRAME.size:
         (length,) = FRAME.unpack_from(data, at)
         if end - at - FRAME.size < length:
             break
         at += FRAME.size
-        found.append(_decode(view[at : at + length]))
+        try:
+            found.append(_decode(view[at : at + length]))
+        except msgspec.MsgspecError:
+            found.append(None)  # its own sender's trouble, and nobody else's
         at += length
     return found, data[at:]
 

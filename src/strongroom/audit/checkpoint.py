@@ -32,13 +32,13 @@ from strongroom.audit.log import close_file, open_to_read, sync_folder, why
 from strongroom.audit.note import Checkpoint, Note, Signer
 from strongroom.audit.record import ZERO, digest_of, stamp
 from strongroom.audit.tree import HASH_BYTES, Frontier, HashFile, leaf_of, place_of
-from strongroom.audit.verify import CHECKPOINTS, KEYS, Evidence, read_keys
+from strongroom.audit.verify import CHECKPOINTS, KEYS, Evidence, read_keys, without_torn
 from strongroom.errors import BackendConfigError, TamperedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["Keeper", "Signed", "evidence_beside", "public_of", "write_private"]
+__all__ = ["Keeper", "Signed", "evidence_beside", "last_in", "public_of", "write_private"]
 
 _MAX_FILE_BYTES = 1_048_576
 
@@ -332,6 +332,21 @@ def _torn(file: int, size: int) -> int:
     data = os.pread(file, window, size - window)
     last = data.rfind("\n— ".encode(), 0, data.rfind(b"\n") + 1)
     return len(data) - (data.index(b"\n", last + 1) + 1 if last >= 0 else 0)
+
+
+def last_in(folder: Path) -> Checkpoint | None:
+    """Give what the last note in *folder* says, without proof; None where there is none that can be read."""
+    try:
+        with open_to_read(folder / CHECKPOINTS) as file:
+            size = os.fstat(file.fileno()).st_size
+            file.seek(max(0, size - 65_536))
+            text = file.read().decode("utf-8", "replace")
+        whole = without_torn(text)
+        start = whole.rfind("\nstrongroom/")
+        (found,) = note.parse_notes(whole[start + 1 :])
+        return note.parse_checkpoint(found)
+    except (OSError, ValueError):
+        return None
 
 
 def public_of(key: Path) -> tuple[note.Verifier, ...]:

@@ -105,6 +105,8 @@ class _Log:
             if self._mark < 0:
                 self._take_mark()
             self.log.append(*events)  # type: ignore[arg-type]  # the members of an Event
+            if self._mark < 0:
+                self._take_mark()  # the folder was made just now
         except NotRecordedError as error:
             self._note(str(error))
             return error
@@ -116,6 +118,11 @@ class _Log:
         if why != self.why:
             self.why = why
             self._tell(why or "the audit log is written again")
+
+    @property
+    def refusal(self) -> NotRecordedError:
+        """What is answered to what is no event."""
+        return NotRecordedError("this is no record of what happened", folder=str(self.plan.folder))
 
     def look(self) -> None:
         """See whether the log stands where it stood."""
@@ -176,7 +183,7 @@ class _Channel:
         self.rest = b""
         self.count = 0
 
-    def receive(self) -> list[list[Sent]] | None:
+    def receive(self) -> list[list[Sent] | None] | None:
         """Give the frames that are there; None where nobody sends any more."""
         try:
             data = self.end.recv(_RECEIVE_BYTES)
@@ -217,7 +224,7 @@ class Desk:
         """Write until the server is gone and everything is written."""
         while not self._is_ending or self._channels:
             ready = self._poll.poll(int(_LOOK_SECONDS * 1000))
-            waiting: dict[_Log, list[tuple[_Channel, list[list[Sent]]]]] = {}
+            waiting: dict[_Log, list[tuple[_Channel, list[list[Sent] | None]]]] = {}
             for file, _ in ready:
                 if file == self._control.fileno():
                     self._listen()
@@ -236,11 +243,15 @@ class Desk:
         for log in self._logs:
             log.close()
 
-    def _write(self, log: _Log, batch: list[tuple[_Channel, list[list[Sent]]]]) -> None:
-        events = [event for _, found in batch for each in found for event in each]
-        error = log.append(events)
+    def _write(self, log: _Log, batch: list[tuple[_Channel, list[list[Sent] | None]]]) -> None:
+        events = [event for _, found in batch for each in found if each for event in each]
+        error = log.append(events) if events else None
         for channel, found in batch:
-            channel.answer(len(found), error)
+            if None not in found:
+                channel.answer(len(found), error)
+                continue
+            for each in found:
+                channel.answer(1, log.refusal if each is None else error)
 
     def _listen(self) -> None:
         try:

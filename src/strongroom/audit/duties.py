@@ -13,10 +13,12 @@ from __future__ import annotations
 import threading
 import time
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from strongroom.audit.record import Event
+from strongroom.audit.sink import Courier, first_seq, sink_of
 from strongroom.errors import StrongroomError
 
 if TYPE_CHECKING:
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 
     from strongroom.audit.checkpoint import Keeper, Signed
     from strongroom.audit.log import AuditLog
-    from strongroom.audit.sink import Courier
     from strongroom.audit.witness import Witness
 
 __all__ = ["Duties"]
@@ -74,9 +75,12 @@ class Duties:
         if (settings := self._settings.get("checkpoint")) is not None:
             self._begin("signer", lambda: self._sign_on(settings))
         for found in self._settings.get("witnesses", ()):
-            self._begin(f"witness-{found['name']}", lambda found=found: self._witness(found))
+            self._witnesses[found["name"]] = 0
+            self._begin(f"witness-{found['name']}", partial(self._witness, found))
         for found in self._settings.get("sinks", ()):
-            self._begin(f"sink-{found['name']}", lambda found=found: self._carry(found))
+            # Looked up now: whatever is recorded from here on is for it.
+            start = first_seq(self._log.folder, found["name"])
+            self._begin(f"sink-{found['name']}", partial(self._carry, found, start))
         retention = self._settings.get("retention") or {}
         if retention.get("days"):
             self._begin("retention", lambda: self._retain_on(retention))
@@ -177,7 +181,6 @@ class Duties:
 
         name = found["name"]
         what = f"the audit witness {name}"
-        self._witnesses[name] = 0
         try:
             witness = witness_of(found)
         except (StrongroomError, ValueError) as error:
@@ -213,16 +216,18 @@ class Duties:
         self._witnesses[witness.name] = signed.tree.size
         return True
 
-    def _carry(self, found: Mapping[str, Any]) -> None:
-        from strongroom.audit.sink import Courier, sink_of  # noqa: PLC0415 -- only who has one
-
+    def _carry(self, found: Mapping[str, Any], start: int) -> None:
         try:
             sink = sink_of(found)
         except StrongroomError as error:
             self._note(f"the audit sink {found['name']}", str(error))
             return
         courier = Courier(
-            self._log.folder, sink, wait=lambda seconds: not self._ending.wait(seconds), on_trouble=self._tell
+            self._log.folder,
+            sink,
+            start=start,
+            wait=lambda seconds: not self._ending.wait(seconds),
+            on_trouble=self._tell,
         )
         self._couriers.append(courier)
         courier.run()

@@ -51,6 +51,7 @@ _ENCODE = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=F
 _HASH_MEMBER = b',"hash":"'  # cannot stand inside a string: there its quotes are escaped
 _HASH_MEMBER_BYTES = len(_HASH_MEMBER) + 64 + 1
 _AFTER_HASH = b',"kind":'  # `hash` sorts right before `kind`
+_TEXTS = ("action", "actor", "backend", "kind", "name", "outcome", "reason", "team", "version")
 _RUN_MEMBERS = frozenset({"assurance", "bundle", "dag_id", "map_index", "run_id", "task_id", "try_number"})
 
 
@@ -179,7 +180,15 @@ def seal(body: bytes) -> tuple[bytes, str]:
 
 
 def members_of(event: Event) -> dict[str, Any]:
-    """Give the members of *event* that stand in its line, cut to what is kept."""
+    """
+    Give the members of *event* that stand in its line, cut to what is kept.
+
+    Raises:
+        TypeError: a member is of another type than it must be; it is not said what it was.
+    """
+    for name in _TEXTS:
+        if not isinstance(getattr(event, name), str | None):
+            raise TypeError(f"{name} of a record is text")
     members: dict[str, Any] = {
         "action": event.action,
         "actor": event.actor,

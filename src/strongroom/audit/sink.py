@@ -34,7 +34,7 @@ from strongroom.errors import BackendUnavailableError, StrongroomError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["DEADLINE_SECONDS", "Courier", "Sink", "sink_of", "sinks_in"]
+__all__ = ["DEADLINE_SECONDS", "Courier", "Sink", "first_seq", "sink_of", "sinks_in"]
 
 DEADLINE_SECONDS = 5.0
 _BATCH = 500
@@ -192,6 +192,7 @@ class Courier:
     Args:
         folder: of the log.
         sink: where to.
+        start: number of the first record that is for it, where it never had one.
         wait: waits for records or for so many seconds, and tells whether to go on.
         on_trouble: told what is wrong, and when that is over.
 
@@ -205,6 +206,7 @@ class Courier:
         folder: Path,
         sink: Sink,
         *,
+        start: int,
         wait: Callable[[float], bool],
         on_trouble: Callable[[str], None] = lambda _text: None,
     ) -> None:
@@ -212,6 +214,7 @@ class Courier:
         self.sink = sink
         self.seq = -1
         self.trouble = ""
+        self._start = start
         self._wait = wait
         self._tell = on_trouble
         self._since = 0.0
@@ -224,15 +227,18 @@ class Courier:
     def run(self) -> None:
         """Carry until `wait` says no."""
         pause = _FIRST_WAIT_SECONDS
-        while self._wait(pause if self.trouble else _FIRST_WAIT_SECONDS):
+        while True:
+            goes_on = self._wait(pause if self.trouble else _FIRST_WAIT_SECONDS)
             try:
-                self.carry()
+                self.carry()  # at the end, too: what was recorded last
             except (OSError, StrongroomError, LookupError, ValueError) as error:
                 self._note(_why(error))
                 pause = min(pause * 2, _LONGEST_WAIT_SECONDS)
             else:
                 self._note("")
                 pause = _FIRST_WAIT_SECONDS
+            if not goes_on:
+                return
 
     def carry(self) -> None:
         """
@@ -257,21 +263,13 @@ class Courier:
             self._keep(position)
 
     def _position(self) -> Position:
-        path = self.folder / _FOLDER / self.sink.name
-        try:
-            found = json.loads(path.read_bytes())
-            position = Position(int(found["seq"]), str(found["segment"]), int(found["offset"]))
-        except FileNotFoundError:
-            # A sink that is new gets what comes from now on; what is older is exported.
-            position = position_of(self.folder, durable(self.folder)) if self.seq < 0 else Position()
+        position = _kept(self.folder, self.sink.name)
+        if position is None or (position.segment and not (self.folder / position.segment).exists()):
+            # It is new, or the segment was archived.
+            position = position_of(self.folder, self._start if position is None else position.seq)
             if self.folder.is_dir():
                 self._keep(position)
-        except (ValueError, KeyError, TypeError):
-            position = position_of(self.folder, durable(self.folder))
-            self._keep(position)
         self.seq = position.seq
-        if position.segment and not (self.folder / position.segment).exists():
-            position = position_of(self.folder, position.seq)  # archived
         return position
 
     def _keep(self, position: Position) -> None:
@@ -289,6 +287,25 @@ class Courier:
             said = trouble or "takes records again"
             self._tell(f"the audit sink {self.sink.name}: {said}")
         self.trouble = trouble
+
+
+def _kept(folder: Path, name: str) -> Position | None:
+    """Give where the sink *name* was; None where that is not known."""
+    try:
+        found = json.loads((folder / _FOLDER / name).read_bytes())
+        return Position(int(found["seq"]), str(found["segment"]), int(found["offset"]))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def first_seq(folder: Path, name: str) -> int:
+    """Give the number of the record that goes to the sink *name* next: of one that is new, what comes now."""
+    found = _kept(folder, name)
+    if found is not None:
+        return found.seq
+    with suppress(OSError, ValueError):
+        return durable(folder)
+    return 0
 
 
 def _why(error: Exception) -> str:

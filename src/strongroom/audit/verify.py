@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from strongroom.audit import note
@@ -298,7 +299,7 @@ class _Walk:
     def kept_of(self, sizes: Mapping[str, int]) -> Iterable[tuple[str, int]]:
         """Give the segments without those that were let go, if a crash left any of them."""
         names = list(sizes)
-        for name, following in zip(names, [*names[1:], ""], strict=True):
+        for name, following in zip_longest(names, names[1:], fillvalue=""):
             if not following or int(following[:-6]) > self._first:
                 yield name, sizes[name]
 
