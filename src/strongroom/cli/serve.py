@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from typing import Annotated
 
@@ -84,6 +85,7 @@ def _serve(session: Session, settings: Settings, *, ready: int | None, is_flexib
                 return
             facts = {"address": address, "pid": os.getpid()}
             sentence(session, f"serving at {address}; Ctrl-C ends it", facts)
+            sys.stdout.flush()  # whoever started us through a pipe waits for the address
 
         engine.serve(
             settings,

@@ -38,6 +38,10 @@ def _get(path: str, handler: Callable[[Call], Any], summary: str, tag: str, *, c
     return Endpoint("GET", path, handler, summary, tag, asks=AnyQuery, cost=cost)
 
 
+def _told_to_all(path: str, handler: Callable[[Call], Any], summary: str) -> Endpoint:
+    return _get(path, handler, summary, "place")._replace(is_public=True)
+
+
 def _change(  # noqa: PLR0913 -- what an endpoint has
     method: str,
     path: str,
@@ -130,8 +134,8 @@ V2: tuple[Endpoint, ...] = (
     _get(_ONE_VARIABLE, variables.get, "Give a variable", "variables"),
     _change("PATCH", _ONE_VARIABLE, variables.patch, "Change a variable", "variables"),
     _change("DELETE", _ONE_VARIABLE, variables.delete, "Delete a variable", "variables", status=204),
-    _get("/version", place.version, "Give the release whose API this is", "place"),
-    _get("/monitor/health", place.health, "Give the health", "place"),
+    _told_to_all("/version", place.version, "Give the release whose API this is"),
+    _told_to_all("/monitor/health", place.health, "Give the health"),
     _get("/providers", place.providers, "List provider packages", "place"),
 )
 
@@ -154,8 +158,8 @@ V1: tuple[Endpoint, ...] = (
     _get(_ONE_VARIABLE, v1.variable, "Give a variable", "variables"),
     _change("PATCH", _ONE_VARIABLE, v1.change_variable, "Change a variable", "variables"),
     _change("DELETE", _ONE_VARIABLE, v1.delete_variable, "Delete a variable", "variables", status=204),
-    _get("/version", v1.version, "Give the release whose API this is", "place"),
-    _get("/health", v1.health, "Give the health", "place"),
+    _told_to_all("/version", v1.version, "Give the release whose API this is"),
+    _told_to_all("/health", place.health, "Give the health"),
 )
 
 ROOT: tuple[Endpoint, ...] = (

@@ -21,6 +21,7 @@ from strongroom.errors import ConflictError, InvalidInputError, MalformedEntryEr
 from strongroom.model import overlay
 from strongroom.model.connection import Connection
 from strongroom.model.entry import MUST_BE_ABSENT, Metadata
+from strongroom.model.extra import Extra
 from strongroom.model.jsontext import decode
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
@@ -219,8 +220,11 @@ def made(fields: Mapping[str, Any]) -> Connection:
         RefusedError: 422: they describe none; no field's value is repeated.
     """
     problems = Problems()
+    extra = fields.get("extra")
     try:
-        return Connection.from_dict(fields)
+        connection = Connection.from_dict({name: fields[name] for name in fields if name != "extra"})
+        # Set apart: Airflow's JSON form knows no empty object, and one is not the same as none.
+        return connection if extra is None else connection.replace(extra=Extra(extra))
     except InvalidInputError as error:
         problems.value(("body",), str(error))
     problems.check()

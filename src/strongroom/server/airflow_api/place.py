@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from strongroom.server.endpoint import Call
 
 __all__ = [
+    "check_known",
     "enqueue_test",
     "health",
     "make_defaults",
@@ -107,13 +108,28 @@ def no_token(_call: Call) -> dict[str, str]:
 # --- the place -------------------------------------------------------------------------------------------
 
 
-def version(_call: Call) -> dict[str, str | None]:
+def check_known(call: Call) -> None:
+    """
+    Refuse whoever is unknown in another deployment than the first: which there are is not told.
+
+    The clients of Airflow send no token with what Airflow tells everybody.
+
+    Raises:
+        NotAuthenticatedError: nobody is known, and it is another one.
+    """
+    if not call.has_identity and call.deployment != call.house.first:
+        raise NotAuthenticatedError("this needs an identity")
+
+
+def version(call: Call) -> dict[str, str | None]:
     """Give the release of Airflow whose API this is."""
+    check_known(call)
     return {"version": SPOKEN, "git_version": None}
 
 
-def health(_call: Call) -> dict[str, dict[str, str | None]]:
+def health(call: Call) -> dict[str, dict[str, str | None]]:
     """Give the health that Airflow's clients look for; there is no scheduler here."""
+    check_known(call)
     return {
         "metadatabase": {"status": "healthy"},
         "scheduler": {"status": None, "latest_scheduler_heartbeat": None},

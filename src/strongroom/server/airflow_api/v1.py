@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from strongroom.errors import ConflictError, InvalidInputError
 from strongroom.model.jsontext import decode
-from strongroom.server.airflow_api import connections, variables
+from strongroom.server.airflow_api import connections, place, variables
 from strongroom.server.airflow_api.body import Field, Problems, last_of, members_of, number_of
 from strongroom.server.airflow_api.connections import KEPT, told, told_row
 from strongroom.server.airflow_api.page import MAX_PAGE, Asked, order_of, page_of
@@ -33,7 +33,6 @@ __all__ = [
     "create_connection",
     "delete_connection",
     "delete_variable",
-    "health",
     "list_connections",
     "list_variables",
     "test_connection",
@@ -243,8 +242,6 @@ def delete_connection(call: Call) -> Answer:
 
 def test_connection(call: Call) -> object:
     """Test a connection as it is said."""
-    from strongroom.server.airflow_api import place  # noqa: PLC0415 -- it stands beside
-
     return _as_v1(lambda: place.test(call))
 
 
@@ -322,16 +319,7 @@ def delete_variable(call: Call) -> Answer:
 # --- the place -------------------------------------------------------------------------------------------
 
 
-def version(_call: Call) -> dict[str, str | None]:
+def version(call: Call) -> dict[str, str | None]:
     """Give the release of Airflow whose API this is."""
+    place.check_known(call)
     return {"version": SPOKEN, "git_version": None}
-
-
-def health(_call: Call) -> dict[str, dict[str, str | None]]:
-    """Give the health that Airflow's clients look for."""
-    return {
-        "metadatabase": {"status": "healthy"},
-        "scheduler": {"status": None, "latest_scheduler_heartbeat": None},
-        "triggerer": {"status": None, "latest_triggerer_heartbeat": None},
-        "dag_processor": {"status": None, "latest_dag_processor_heartbeat": None},
-    }
