@@ -165,6 +165,8 @@ def play(step: Step, shell: Shell) -> list[str]:
 
 _VARYING = (
     (re.compile(r"\b20\d\d-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?Z"), "<time>"),
+    (re.compile(r"\b[ag]_[0-9a-f]{16}\b"), "<id>"),
+    (re.compile(r'(?:(?<=^revision  )|(?<="revision": "))[0-9a-f]{12}\b', re.MULTILINE), "<id>"),
     (re.compile(r"\b[0-9a-f]{16}\b|\b[0-9a-f]{32}\b|\b[0-9a-f]{64}\b"), "<id>"),
     (re.compile(r"(?<=  )\d+\.\d(?=  |$)|(?<=milliseconds: )[\d.]+"), "<ms>"),
     (re.compile(r"(?<=age_seconds: )[\d.e-]+"), "<seconds>"),

@@ -20,10 +20,9 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-import cedarpy
 import msgspec
 
-from strongroom.errors import InvalidInputError
+from strongroom.errors import BackendConfigError, InvalidInputError
 from strongroom.policy import Action, Decision
 from strongroom.policy.bounds import out_of_bounds
 from strongroom.policy.index import MAX_CANDIDATES, Index, Slice, Who, check_rules, in_order, slice_of
@@ -32,6 +31,13 @@ from strongroom.policy.question import Question, key_of, known, tested
 from strongroom.policy.rule import Rule, Uses, is_deeper, rule_of, together
 from strongroom.policy.schema import PRINCIPALS, SCHEMA, roles_for
 from strongroom.policy.text import check_text
+
+try:
+    import cedarpy
+except ModuleNotFoundError:
+    raise BackendConfigError(
+        "policies are decided by Cedar, which is not installed here", hint='pip install "strongroom[server]"'
+    ) from None
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

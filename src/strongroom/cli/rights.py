@@ -1,0 +1,222 @@
+"""`strongroom access can`, `who` and `what`: what policies come to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from strongroom.cli import terminal
+from strongroom.cli.app import command
+from strongroom.cli.output import Column, show_record, show_rows
+from strongroom.cli.session import Session
+from strongroom.errors import InvalidInputError
+from strongroom.model.ref import KINDS, Kind
+from strongroom.policy import Action, Assurance, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from strongroom.model.ref import Ref
+    from strongroom.service.policies import May
+
+__all__ = ["action_of", "attach", "kind_of"]
+
+
+def _entry(row: Mapping[str, object]) -> str:
+    team = f" (team {row['team']})" if row["team"] else ""
+    return f"{row['kind']} {row['name']}{team}"
+
+
+_LABELS = {"answer": "answer", "reason": "reason", "policies": "policies", "revision": "revision"}
+_WHO = (
+    Column("actor", "WHO", styles={"": "bold"}),
+    Column("actions", "MAY"),
+    Column("policies", "BY", 1),
+    Column("depends_on", "DEPENDS ON", 2),
+)
+_WHAT = (
+    Column("entry", "ENTRY", styles={"": "bold"}, show=_entry),
+    Column("actions", "MAY"),
+    Column("policies", "BY", 1),
+    Column("depends_on", "DEPENDS ON", 2),
+)
+_PAGE = 200
+_KIND = Annotated[
+    str | None, typer.Argument(metavar="KIND", help="connection, variable or config; the room if unsaid.")
+]
+_NAME = Annotated[str | None, typer.Argument(metavar="NAME", help="Of the entry.")]
+
+
+def attach(parent: typer.Typer) -> None:
+    """Declare these commands on *parent*."""
+    command(parent, "can")(can)
+    command(parent, "who")(who)
+    command(parent, "what")(what)
+
+
+def kind_of(text: str) -> Kind:
+    """
+    Read a kind as people type it.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    found = next((kind for kind in KINDS if text.lower() in (kind, f"{kind}s")), None)
+    if found is None:
+        raise InvalidInputError("there is no such kind", hint=f"one of {', '.join(KINDS)}")
+    return found
+
+
+def action_of(text: str) -> Action:
+    """
+    Read an action as people type it.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    try:
+        return Action(text.lower())
+    except ValueError:
+        known = ", ".join(action.value for action in Action)
+    raise InvalidInputError("there is no such action", hint=f"one of {known}")
+
+
+def _ref(session: Session, kind: str | None, name: str | None) -> Ref | None:
+    if kind is None:
+        return None
+    if name is None:
+        raise InvalidInputError("an entry has a kind and a name", hint="as in connection orders_db")
+    return session.ref(kind_of(kind), name)
+
+
+def can(
+    context: typer.Context,
+    *,
+    action: Annotated[str, typer.Argument(metavar="ACTION", help="read, write, reveal, list …")],
+    kind: _KIND = None,
+    name: _NAME = None,
+    who: Annotated[
+        str | None,
+        typer.Option(
+            "--as", metavar="WHO", help="person:NAME, service:NAME or local:UID; yourself if unsaid."
+        ),
+    ] = None,
+    dag_id: Annotated[
+        str | None, typer.Option("--dag-id", metavar="ID", help="Of the run that asks.")
+    ] = None,
+    task_id: Annotated[
+        str | None, typer.Option("--task-id", metavar="ID", help="Of the run that asks.")
+    ] = None,
+    bundle: Annotated[str | None, typer.Option(metavar="NAME", help="Of the run that asks.")] = None,
+    assurance: Annotated[
+        int, typer.Option(metavar="LEVEL", min=0, max=4, help="How that run was proven.")
+    ] = 0,
+    source: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Where it asks from.")] = None,
+) -> None:
+    """
+    Tell whether somebody may do something now, and by which policy; nothing is done.
+
+    Ends with 4 where he may not.
+
+    Example:
+      $ strongroom access can read connection orders_db --as service:ci
+      $ strongroom access can administer --as person:anna
+    """
+    session: Session = context.obj
+    run = None
+    if dag_id is not None or task_id is not None or bundle is not None or assurance:
+        run = Run(Assurance(assurance), dag_id=dag_id, task_id=task_id, bundle=bundle)
+    wanted = action_of(action)
+    with session.room() as room:
+        decision = room.policies.can(wanted, _ref(session, kind, name), actor=who, run=run, source=source)
+        revision = room.policies.revision
+    facts = {
+        "is_allowed": decision.is_allowed,
+        "answer": "yes" if decision.is_allowed else "no",
+        "reason": decision.reason,
+        "policies": list(decision.policies),
+        "revision": revision,
+    }
+    show_record(session, facts, labels=_LABELS)
+    if not decision.is_allowed:
+        raise typer.Exit(4)
+
+
+def who(
+    context: typer.Context,
+    *,
+    kind: _KIND = None,
+    name: _NAME = None,
+    action: Annotated[
+        str | None, typer.Option(metavar="ACTION", help="Only who may do this, as read.")
+    ] = None,
+) -> None:
+    """
+    Tell who may do what with an entry, whether or not there is one.
+
+    DEPENDS ON names what a request brings that decides too, as run.dag_id or source: what is told is for a
+    request that brings none of it. The owner of the host is not listed: he has the key.
+
+    Example:
+      $ strongroom access who connection orders_db
+      $ strongroom access who connection orders_db --action read
+    """
+    session: Session = context.obj
+    wanted = None if action is None else action_of(action)
+    with session.room() as room:
+        found = room.policies.who_can(_ref(session, kind, name))
+    rows = [_facts(one) for one in found if wanted in (None, *one.actions)]
+    show_rows(session, _WHO, [rows])
+    if not rows:
+        terminal.note("nobody may", session)
+
+
+def what(
+    context: typer.Context,
+    *,
+    who: Annotated[str, typer.Argument(metavar="WHO", help="person:NAME, service:NAME or local:UID.")],
+    action: Annotated[
+        str | None, typer.Option(metavar="ACTION", help="Only what he may do this with, as read.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="At most so many.")] = None,
+) -> None:
+    """
+    Tell what somebody may do with each entry there is.
+
+    Example:
+      $ strongroom access what service:ci
+      $ strongroom access what person:anna --action reveal
+    """
+    session: Session = context.obj
+    wanted = None if action is None else action_of(action)
+    with session.room() as room:
+        found = room.policies.what_can(who, action=wanted)
+        count = show_rows(session, _WHAT, _pages(found, limit))
+    if not count:
+        terminal.note("there is nothing he may", session)
+
+
+def _pages(found: Iterator[May], limit: int | None) -> Iterator[list[dict[str, object]]]:
+    page: list[dict[str, object]] = []
+    for number, one in enumerate(found):
+        if limit is not None and number >= limit:
+            break
+        page.append(_facts(one))
+        if len(page) == _PAGE:
+            yield page
+            page = []
+    yield page
+
+
+def _facts(one: May) -> dict[str, object]:
+    ref = one.ref
+    return {
+        "actor": one.actor,
+        "kind": None if ref is None else ref.kind,
+        "name": None if ref is None else ref.name,
+        "team": None if ref is None else ref.team,
+        "actions": [action.value for action in one.actions],
+        "policies": list(one.policies),
+        "depends_on": list(one.depends_on),
+    }
