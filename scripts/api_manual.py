@@ -73,7 +73,7 @@ def _answers(responses: dict[str, Any]) -> list[str]:
             if "json" in kind and "nd" not in kind:
                 lines += _fenced(media["example"])
             else:
-                lines += [f"as `{kind}`", "", "```text", media["example"].strip(), "```", ""]
+                lines += [f"as `{kind}`", "", "```text", *media["example"].strip().splitlines(), "```", ""]
     errors = [status for status in responses if int(status) >= _FIRST_ERROR]
     return [*lines, f"or {', '.join(errors)}.\n"]
 

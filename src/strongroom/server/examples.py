@@ -156,7 +156,9 @@ _RECORD: dict[str, Any] = {
     "backend": "native",
     "version": "3",
     "hash": "0f3a" * 16,
-    "more": {},
+    "prev": "77c1" * 16,
+    "source": "192.0.2.7",
+    "policies": ["reader"],
 }
 _BACKEND = {
     "order": 1,
@@ -366,9 +368,20 @@ EXAMPLES: Mapping[type, Any] = {
         "checkpoint": 18,
         "checkpoint_at": _AT,
         "is_writable": True,
+        "hold": None,
         "more": {},
     },
-    wire.Verified: {"is_ok": True, "count": 18, "index": None, "reason": "", "repairs": []},
+    wire.Verified: {
+        "is_ok": True,
+        "count": 18,
+        "index": None,
+        "reason": "",
+        "repairs": [],
+        "first": 0,
+        "signed": 18,
+        "checkpoints": 1,
+        "witnesses": [],
+    },
     wire.Backends: {"backends": [_BACKEND]},
     wire.CheckedBackends: {
         "backends": [

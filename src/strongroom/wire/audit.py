@@ -9,7 +9,17 @@ from typing import Any, Literal
 
 from strongroom.wire.shape import Asked, Given, Kind, Order, PageLimit
 
-__all__ = ["AuditFilter", "AuditPage", "AuditQuery", "AuditState", "ExportQuery", "RecordRow", "Verified"]
+__all__ = [
+    "AuditFilter",
+    "AuditPage",
+    "AuditQuery",
+    "AuditState",
+    "ExportQuery",
+    "HoldShape",
+    "RecordRow",
+    "RefOfRecord",
+    "Verified",
+]
 
 
 class AuditFilter(Asked, kw_only=True):
@@ -17,9 +27,13 @@ class AuditFilter(Asked, kw_only=True):
     Which records.
 
     Args:
-        since, until: when.
+        since, until: when; the first counts in, the second does not.
         actor: who, exactly.
-        name: of the entry, exactly.
+        action: the word in the record.
+        outcome: the word in the record; of a batch that of one of its entries.
+        kind: of the entry.
+        name: of the entry, exactly; a batch has it if one of its entries has.
+        team: of the entry; an empty text is the global names.
     """
 
     since: datetime | None = None
@@ -33,7 +47,14 @@ class AuditFilter(Asked, kw_only=True):
 
 
 class AuditQuery(AuditFilter, kw_only=True):
-    """Which records, a page at a time, the newest first unless said otherwise."""
+    """
+    Which records, a page at a time.
+
+    Args:
+        limit: records at most.
+        cursor: as the page before gave it.
+        order: the newest first, unless `asc`.
+    """
 
     limit: PageLimit = 100
     cursor: str | None = None
@@ -41,19 +62,42 @@ class AuditQuery(AuditFilter, kw_only=True):
 
 
 class ExportQuery(AuditFilter, kw_only=True):
-    """Which records, and in which form."""
+    """
+    Which records, and in which form.
+
+    Args:
+        format: `jsonl` are the lines of the log themselves, which can be verified anywhere.
+    """
 
     format: Literal["jsonl", "csv", "ocsf", "syslog"] = "jsonl"
 
 
-class RecordRow(Given, kw_only=True):
+class RefOfRecord(Given, kw_only=True):
+    """One entry of a record about several."""
+
+    kind: str
+    name: str
+    team: str | None
+    outcome: str
+    version: str | None
+    backend: str | None
+    uses: int
+
+
+class RecordRow(Given, kw_only=True, omit_defaults=True):
     """
     One record.
 
     Args:
         seq: its number in the log.
-        assurance: how the actor's identity was proven.
-        more: what only some records have, as `request_id`, `count`, `policies`, `refs`.
+        assurance: how strongly the actor's identity was proven.
+        request: id of the request it came by.
+        source: the address it came from.
+        run: what the request said of its run, and with what assurance.
+        policies: ids of the policies that decided.
+        count: it stands for so many uses that were counted and not recorded one by one.
+        refs: of a batch.
+        hash: of its line; the next record names it as `prev`.
     """
 
     seq: int
@@ -62,26 +106,42 @@ class RecordRow(Given, kw_only=True):
     assurance: int
     action: str
     outcome: str
-    kind: str | None
-    name: str | None
-    team: str | None
-    reason: str
-    backend: str | None
-    version: str | None
     hash: str
-    more: dict[str, Any] = {}
+    prev: str
+    kind: str | None = None
+    name: str | None = None
+    team: str | None = None
+    reason: str = ""
+    backend: str | None = None
+    version: str | None = None
+    request: str | None = None
+    source: str | None = None
+    run: dict[str, str | int] | None = None
+    policies: list[str] = []
+    count: int | None = None
+    since: str | None = None
+    until: str | None = None
+    refs: list[RefOfRecord] = []
 
 
 class AuditPage(Given, kw_only=True):
     """
-    One page of records.
+    One page of the records the actor may see.
 
     Args:
-        cursor: for the next page; None at the end.
+        cursor: for the next page; None at the end. A page may be short, or empty, and have a next one.
     """
 
     records: list[RecordRow]
     cursor: str | None
+
+
+class HoldShape(Given, kw_only=True):
+    """A legal hold: nothing is let go of meanwhile."""
+
+    reason: str
+    actor: str
+    at: datetime | None
 
 
 class AuditState(Given, kw_only=True):
@@ -89,10 +149,12 @@ class AuditState(Given, kw_only=True):
     How the log stands.
 
     Args:
-        count: records.
-        head: hash of the last record.
-        checkpoint: number of records the last signed checkpoint covers.
-        more: witnesses and sinks, by their names.
+        count: records, those that were let go of included.
+        head: hash of the last one.
+        checkpoint: records that the last signed checkpoint covers; None where nothing was signed.
+        is_writable: whether it can be appended to now.
+        hold: the legal hold there is.
+        more: witnesses, sinks and what is wrong with them, by their names.
     """
 
     count: int
@@ -100,6 +162,7 @@ class AuditState(Given, kw_only=True):
     checkpoint: int | None
     checkpoint_at: datetime | None
     is_writable: bool
+    hold: HoldShape | None
     more: dict[str, Any] = {}
 
 
@@ -108,10 +171,14 @@ class Verified(Given, kw_only=True):
     How a verification ended.
 
     Args:
-        count: good records from the start.
+        count: good records, from the first that is kept.
         index: number of the first bad record, or None.
         reason: what is wrong there, or empty.
         repairs: numbers of the records that tell of a torn end that was cut off after a crash.
+        first: number of the first record that is kept.
+        signed: records that good checkpoints cover.
+        checkpoints: good checkpoints, those of witnesses included.
+        witnesses: what was looked at beside the log itself.
     """
 
     is_ok: bool
@@ -119,3 +186,7 @@ class Verified(Given, kw_only=True):
     index: int | None
     reason: str
     repairs: list[int]
+    first: int
+    signed: int
+    checkpoints: int
+    witnesses: list[str]

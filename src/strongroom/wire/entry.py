@@ -415,10 +415,12 @@ class EntryFacts(Asked, kw_only=True):
 
 class NewValue(Asked, kw_only=True):
     """
-    One entry of a batch; its text is taken for what it says, `***` too.
+    One entry of a batch.
 
     Args:
-        value: as of `WriteEntry`; null keeps what is stored.
+        value: as of `WriteEntry`; null keeps what is stored. One that says `***`, the mask of what is not
+            shown, is refused unless `is_literal`: nothing is kept in part here.
+        is_literal: `***` is no mask here.
         facts: null keeps what stands.
         expected_version: write only over this version; the empty text: only if there is nothing.
     """
@@ -427,6 +429,7 @@ class NewValue(Asked, kw_only=True):
     name: str
     team: str | None = None
     value: str | None = None
+    is_literal: bool = False
     facts: EntryFacts | None = None
     expected_version: str | None = None
 

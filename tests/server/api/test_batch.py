@@ -75,3 +75,23 @@ def test_what_is_wrong_with_one_is_told_of_it_without_its_value(api, changes, st
 
 def test_nothing_is_an_answer_too(api):
     assert write(api).json() == {"written": [], "refused": []}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("variable", "***"),
+        ("connection", "postgres://u:***@h/db"),
+        ("connection", '{"conn_type": "postgres", "extra": {"token": "***"}}'),
+    ],
+)
+def test_RT12_a_mask_in_a_batch_overwrites_nothing_unless_it_is_meant(api, kind, value):
+    name = f"masked-{len(value)}"
+    api.put(kind, name, {"value": f"postgres://u:{CANARY}@h/db"})
+    masked = {"kind": kind, "name": name, "value": value}
+    said = write(api, masked)
+    assert (said.status, said.json()["error"]["field"]) == (422, "$.changes[0].value")
+    read = lambda: api.ask("POST", "/read", {"refs": [{"kind": kind, "name": name}]}).body  # noqa: E731
+    assert CANARY.encode() in read()
+    assert write(api, {**masked, "is_literal": True}).status == 200
+    assert CANARY.encode() not in read()

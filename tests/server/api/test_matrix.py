@@ -99,6 +99,10 @@ NEEDS = {
     ("POST", "/approvals/{id}/reject"): ("administer", ROOM),
     ("GET", "/approvals/switches"): ("administer", ROOM),
     ("PUT", "/approvals/switches/{name}"): ("administer", ROOM),
+    ("GET", "/audit"): ("describe", ROOM),
+    ("GET", "/audit/state"): ("describe", ROOM),
+    ("POST", "/audit/verify"): ("describe", ROOM),
+    ("GET", "/audit/export"): ("describe", ROOM),
     ("GET", "/changes"): ("list", ROOM),
     ("GET", "/openapi.json"): ANY,
 }

@@ -11,6 +11,7 @@ from strongroom.server import hot, openapi
 from strongroom.server.api import (
     actors,
     approvals,
+    audit,
     backends,
     batch,
     changes,
@@ -56,6 +57,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *actors.ENDPOINTS,
     *policies.ENDPOINTS,
     *approvals.ENDPOINTS,
+    *audit.ENDPOINTS,
     *changes.ENDPOINTS,
     Endpoint("GET", "/openapi.json", described, "Describe this API as OpenAPI 3.1", "server"),
 )

@@ -9,7 +9,7 @@ from strongroom.model.entry import MAX_VALUE_BYTES, Metadata
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.server.api.asked import bounded, problem_of
-from strongroom.server.api.entries import facts_in
+from strongroom.server.api.entries import HIDDEN, facts_in, holds_mask
 from strongroom.server.api.shape import written_of
 from strongroom.server.endpoint import MAX_BATCH, Endpoint
 from strongroom.server.errors import FieldError, TooLargeError
@@ -54,6 +54,12 @@ def _change(one: NewValue, index: int) -> Change:
     else:
         if one.value is not None and len(one.value.encode()) > MAX_VALUE_BYTES:
             raise InvalidInputError(f"a value is over {MAX_VALUE_BYTES} bytes", limit=MAX_VALUE_BYTES)
+        if not one.is_literal and holds_mask(ref.kind, one.value or ""):
+            raise FieldError(
+                f"it says {HIDDEN}, the mask of what is not shown",
+                field=f"{field}.value",
+                hint="null keeps what is stored; is_literal writes the three stars themselves",
+            )
         facts = None if one.facts is None else Metadata(**facts_in(one.facts))
         secret = None if one.value is None else Secret(one.value)
         return Change(ref=ref, secret=secret, metadata=facts, expected_version=one.expected_version)

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from strongroom.service.inventory import Row
     from strongroom.wire.entry import EntryFacts, InventoryQuery
 
-__all__ = ["ENDPOINTS", "facts_in", "page_of"]
+__all__ = ["ENDPOINTS", "HIDDEN", "facts_in", "holds_mask", "page_of"]
 
 T = TypeVar("T")
 
@@ -335,6 +335,16 @@ def _merged(standing: Described, fields: dict[str, Any]) -> dict[str, Any]:
     except InvalidInputError as error:
         refusal = FieldError(str(error), field="$.connection", hint=error.hint)
     raise refusal
+
+
+def holds_mask(kind: str, text: str) -> bool:
+    """Tell whether *text* would write the mask where a secret belongs."""
+    if text == HIDDEN or HIDDEN not in text or kind != "connection":
+        return text == HIDDEN
+    try:
+        return bool(_hidden_in(Connection.parse(text).to_dict(reveal=True)))
+    except InvalidInputError:
+        return True  # told in full once it is parsed as what it is
 
 
 def _hidden_in(value: object, path: str = "") -> list[str]:

@@ -1,0 +1,227 @@
+"""
+`/audit`: what happened, as far as the actor may see it.
+
+Rules of this file:
+
+1. One search, export or verification looks at what the service bounds; few of the long ones run at once, so
+   that whoever reads the log keeps nobody from his work (facts DS08).
+2. An export is made as it is taken: a client that goes away ends it.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from strongroom.audit.query import Filter, Place
+from strongroom.errors import InvalidInputError, RateLimitedError
+from strongroom.server.api.cursor import CURSORS
+from strongroom.server.endpoint import Answer, Endpoint
+from strongroom.wire.audit import (
+    AuditFilter,
+    AuditPage,
+    AuditQuery,
+    AuditState,
+    ExportQuery,
+    HoldShape,
+    RecordRow,
+    RefOfRecord,
+    Verified,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from strongroom.audit import Record
+    from strongroom.server.endpoint import Call
+
+__all__ = ["ENDPOINTS"]
+
+_MEDIA = {
+    "jsonl": ("application/x-ndjson", "jsonl"),
+    "ocsf": ("application/x-ndjson", "ocsf.jsonl"),
+    "csv": ("text/csv; charset=utf-8", "csv"),
+    "syslog": ("text/plain; charset=utf-8", "log"),
+}
+_PIECE_BYTES = 65_536
+_EXPORTS, _VERIFICATIONS = threading.Semaphore(4), threading.Semaphore(1)
+
+
+def records(call: Call) -> AuditPage:
+    """Give one page of the records asked for that the actor may see."""
+    asked = call.asked(AuditQuery)
+    position = CURSORS.read(call, "audit", asked.cursor)
+    page = call.room.audit.query(
+        _filter(asked),
+        limit=asked.limit,
+        start=None if position is None else Place(*(int(part) for part in position)),
+        is_newest_first=asked.order == "desc",
+    )
+    cursor = None if page.next is None else CURSORS.write(call, "audit", list(page.next))
+    return AuditPage(records=[_row(record) for record in page.records], cursor=cursor)
+
+
+def state(call: Call) -> AuditState:
+    """Tell how the log stands."""
+    found = call.room.audit.state()
+    hold = found.hold
+    return AuditState(
+        count=found.count,
+        head=found.head,
+        checkpoint=found.checkpoint,
+        checkpoint_at=found.checkpoint_at,
+        is_writable=found.is_writable,
+        hold=None if hold is None else HoldShape(reason=hold.reason, actor=hold.actor, at=_moment(hold.at)),
+        more=msgspec.to_builtins(dict(found.more), str_keys=True),
+    )
+
+
+def verify(call: Call) -> Verified:
+    """Check every record and checkpoint; the answer names the first bad one."""
+    with _turn(_VERIFICATIONS, "another verification is under way"):
+        found = call.room.audit.verify()
+    return Verified(
+        is_ok=found.is_ok,
+        count=found.count,
+        index=found.index,
+        reason=found.reason,
+        repairs=list(found.repairs),
+        first=found.first,
+        signed=found.signed,
+        checkpoints=found.checkpoints,
+        witnesses=list(found.witnesses),
+    )
+
+
+def export(call: Call) -> Answer:
+    """Give the records asked for that the actor may see, oldest first, as a file."""
+    asked = call.asked(ExportQuery)
+    wanted, (media, suffix) = _filter(asked), _MEDIA[asked.format]
+    # Refused at once, and not in the middle of a file.
+    pieces = call.room.audit.export(asked.format, wanted)
+    headers = {
+        "content-disposition": f'attachment; filename="audit-{call.deployment}.{suffix}"',
+        "cache-control": "no-store",
+    }
+    return Answer(_gathered(pieces), headers=headers, media_type=media)
+
+
+def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Join pieces: each that is sent costs a turn of the loop and of a thread."""
+    with _turn(_EXPORTS, "other exports are under way"):
+        held = bytearray()
+        for piece in pieces:
+            held += piece
+            if len(held) >= _PIECE_BYTES:
+                yield bytes(held)
+                held.clear()
+        if held:
+            yield bytes(held)
+
+
+@contextmanager
+def _turn(turns: threading.Semaphore, why: str) -> Iterator[None]:
+    if not turns.acquire(blocking=False):
+        raise RateLimitedError(why, retry_after=timedelta(seconds=10), hint="wait and try again")
+    try:
+        yield
+    finally:
+        turns.release()
+
+
+def _filter(asked: AuditFilter) -> Filter:
+    return Filter(
+        since=_utc(asked.since, "since"),
+        until=_utc(asked.until, "until"),
+        actor=asked.actor,
+        action=asked.action,
+        outcome=asked.outcome,
+        kind=asked.kind,
+        name=asked.name,
+        team=asked.team,
+    )
+
+
+def _utc(moment: datetime | None, name: str) -> datetime | None:
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        raise InvalidInputError(f"the parameter {name} has no time zone", hint="2026-12-31T00:00:00Z")
+    try:
+        return moment.astimezone(timezone.utc)
+    except OverflowError:
+        pass
+    raise InvalidInputError(f"the parameter {name} is out of range")
+
+
+def _row(record: Record) -> RecordRow:
+    return RecordRow(
+        seq=record.seq,
+        at=_moment(record.at) or datetime.fromtimestamp(0, timezone.utc),
+        actor=record.actor,
+        assurance=record.assurance,
+        action=record.action,
+        outcome=record.outcome,
+        hash=record.hash,
+        prev=record.prev,
+        kind=record.kind,
+        name=record.name,
+        team=record.team,
+        reason=record.reason,
+        backend=record.backend,
+        version=record.version,
+        request=record.request,
+        source=record.source,
+        run=None if record.run is None else dict(record.run),
+        policies=list(record.policies),
+        count=record.count,
+        since=record.since,
+        until=record.until,
+        refs=[RefOfRecord(**ref._asdict()) for ref in record.refs],
+    )
+
+
+def _moment(text: str) -> datetime | None:
+    """Give the time a record says; None where it says none, as a damaged one may."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
+    except ValueError:
+        return None
+
+
+ENDPOINTS = (
+    Endpoint(
+        "GET",
+        "/audit",
+        records,
+        "List records",
+        "audit",
+        asks=AuditQuery,
+        gives=AuditPage,
+        cost=5.0,
+    ),
+    Endpoint("GET", "/audit/state", state, "Tell how the log stands", "audit", gives=AuditState),
+    Endpoint(
+        "POST",
+        "/audit/verify",
+        verify,
+        "Prove the log whole",
+        "audit",
+        gives=Verified,
+        cost=50.0,
+    ),
+    Endpoint(
+        "GET",
+        "/audit/export",
+        export,
+        "Hand records over as a file",
+        "audit",
+        asks=ExportQuery,
+        stream=True,
+        cost=50.0,
+    ),
+)
