@@ -43,8 +43,21 @@ from strongroom.model.entry import MUST_BE_ABSENT, Metadata
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.policy import Action, Scope
+from strongroom.remote import around, kept, listed, people, reads, recorded, ruled
 from strongroom.server.errors import STATUS, members_of
+from strongroom.service import (
+    access,
+    audit,
+    backends,
+    deployments,
+    entries,
+    inventory,
+    keys,
+    lookup,
+    policies,
+)
 from strongroom.service.entries import Change
+from strongroom.service.policies import approvals, grants
 from strongroom.wire.access import WhoAmI
 from strongroom.wire.shape import Problem
 
@@ -348,6 +361,44 @@ def test_a_name_is_escaped_into_its_path():
     with scripted(said(404, problem("not_found"))) as (room, asked), pytest.raises(NotFoundError):
         room.entries.describe(Ref("variable", "a b/c#d?e%f:é", "data"))
     assert b"GET /v1/entries/variable/a%20b/c%23d%3Fe%25f%3A%C3%A9?team=data HTTP/1.1" in asked[0]
+
+
+# --- a noun for a noun ----------------------------------------------------------------------------------
+
+NOUNS = [
+    (lookup.Lookup, reads.RemoteLookup),
+    (entries.Entries, kept.RemoteEntries),
+    (inventory.Inventory, listed.RemoteInventory),
+    (backends.Backends, around.RemoteBackends),
+    (keys.Keys, around.RemoteKeys),
+    (deployments.Deployments, around.RemoteDeployments),
+    (audit.AuditTrail, recorded.RemoteAudit),
+    (access.Access, people.RemoteAccess),
+    (access.People, people._People),
+    (access.Tokens, people._Tokens),
+    (access.Roles, people._Roles),
+    (access.Sessions, people._Sessions),
+    (policies.Policies, ruled.RemotePolicies),
+    (grants.Grants, ruled._Grants),
+    (approvals.Approvals, ruled._Approvals),
+]
+# Made of what is laid anew; or refused with a word of where it is done, for what they would look into.
+INHERITED = {
+    "Lookup": {"entry", "variable", "variable_entry", "json_of", "avariable_entry"},
+    "Inventory": {"page"},
+    "AuditTrail": {"tail"} | {"sign", "hold", "lift", "retain"},
+    "Access": {"as_actor"},
+    "Policies": {"as_actor"},
+    "Grants": {"write"},
+}
+
+
+@pytest.mark.parametrize(("local", "far"), NOUNS, ids=lambda kind: kind.__name__)
+def test_every_verb_of_a_noun_is_laid_anew_for_a_server(local, far):
+    verbs = {
+        name for name, what in vars(local).items() if not name.startswith("_") and not isinstance(what, type)
+    }
+    assert verbs - set(vars(far)) == INHERITED.get(local.__name__, set())
 
 
 # --- with a real server -----------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ from strongroom.errors import (
     StrongroomError,
     TamperedError,
 )
+from strongroom.model.entry import MUST_BE_ABSENT
 from strongroom.model.secret import Secret
 from strongroom.settings.source import SecretSource, resolve
 from strongroom.vendors.stream import Address
@@ -243,16 +244,28 @@ class Client:
         )
         return self._decoded(reply, gives)
 
-    def ask_for(
-        self, path: str, gives: type[T], pending: type[P], body: Secret[bytes], *, team: str | None
+    def ask_for(  # noqa: PLR0913 -- as `post`
+        self,
+        method: str,
+        path: str,
+        gives: type[T],
+        pending: type[P],
+        body: Secret[bytes] | None = None,
+        *,
+        query: Mapping[str, Any] | None = None,
+        expected_version: str | None = None,
+        is_change: bool = True,
     ) -> T | P:
         """
         Ask for what a second person may have to agree to first: *pending* is what then waits for him.
 
         Raises:
-            As `get`.
+            As `change`.
         """
-        reply = self._ask("POST", _with_query(path, {"team": team}), body=body, is_repeatable=False)
+        headers = _conditions(expected_version) | (_key() if is_change else {})
+        reply = self._ask(
+            method, _with_query(path, query), body=body, headers=headers, is_repeatable=is_change
+        )
         if reply.status == 202:  # noqa: PLR2004 -- RFC 9110 §15.3.3
             return self._decoded(reply, pending)
         return self._decoded(reply, gives)
@@ -282,11 +295,7 @@ class Client:
             ConflictError: another version stands.
             As `get`.
         """
-        headers = _key()
-        if expected_version == "":
-            headers["If-None-Match"] = "*"
-        elif expected_version is not None:
-            headers["If-Match"] = f'"{quote(expected_version, safe=_TAG)}"'
+        headers = _conditions(expected_version) | _key()
         reply = self._ask(method, _with_query(path, query), body=body, headers=headers, is_repeatable=True)
         return None if gives is None else self._decoded(reply, gives)
 
@@ -453,6 +462,14 @@ def _said(value: object) -> Iterable[str]:
     if isinstance(value, bool):
         return ("true",) if value else ()
     return (str(value),)
+
+
+def _conditions(expected_version: str | None) -> dict[str, str]:
+    if expected_version is None:
+        return {}
+    if expected_version == MUST_BE_ABSENT:
+        return {"If-None-Match": "*"}
+    return {"If-Match": f'"{quote(expected_version, safe=_TAG)}"'}
 
 
 def _key() -> dict[str, str]:

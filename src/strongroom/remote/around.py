@@ -1,31 +1,23 @@
-"""What stands around the entries of a server: its backends, keys, deployments and record."""
+"""What stands around the entries of a server: its backends, keys and deployments."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from strongroom.backend import Health
-from strongroom.place import elsewhere
-from strongroom.service.audit import AuditTrail, Record, Verdict
 from strongroom.service.backends import BackendRow, Backends, Checked
 from strongroom.service.deployments import DeploymentInfo, Deployments
 from strongroom.service.inventory import Counts
 from strongroom.service.keys import Keys, KeyStatus
-from strongroom.wire.audit import AuditPage, RecordRow, Verified
 from strongroom.wire.place import Backends as BackendsTold
 from strongroom.wire.place import CheckedBackends, DeploymentView
 from strongroom.wire.place import Deployments as DeploymentsTold
 from strongroom.wire.place import Keys as KeysTold
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from strongroom.client import Client
 
-__all__ = ["RemoteAudit", "RemoteBackends", "RemoteDeployments", "RemoteKeys"]
-
-_MAX_RECORDS = 1000  # in one answer
+__all__ = ["RemoteBackends", "RemoteDeployments", "RemoteKeys"]
 
 
 class RemoteBackends(Backends):
@@ -107,67 +99,3 @@ class RemoteDeployments(Deployments):
             teams=tuple(told.teams),
             counts=Counts(connections=told.connections, variables=told.variables),
         )
-
-
-class RemoteAudit(AuditTrail):
-    """Look at a server's record. Threads: as `Client`."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    @property
-    def folder(self) -> Path:
-        """Where it is kept: nowhere here; the server, for what is told to people."""
-        return Path(self._client.authority)
-
-    def close(self) -> None:
-        """Do nothing: the room closes what it asks with."""
-
-    def tail(self, n: int = 20) -> list[Record]:
-        """Give the last *n* records, oldest first."""
-        found: list[RecordRow] = []
-        cursor: str | None = None
-        while len(found) < n:
-            query: dict[str, Any] = {"limit": min(n - len(found), _MAX_RECORDS), "cursor": cursor}
-            page = self._client.get("/audit", AuditPage, query)
-            found += page.records
-            cursor = page.cursor
-            if cursor is None:
-                break
-        return [_record(row) for row in reversed(found)]
-
-    def verify(self, **_options: Any) -> Verdict:  # noqa: ANN401 -- what only a copy can be proven with
-        """Have the server check every record; who does not trust it verifies a copy of the log."""
-        told = self._client.post("/audit/verify", Verified, is_repeatable=True)
-        return Verdict(
-            is_ok=told.is_ok,
-            count=told.count,
-            index=told.index,
-            reason=told.reason,
-            repairs=tuple(told.repairs),
-        )
-
-    def __getattr__(self, name: str) -> object:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        raise elsewhere("this is done with the record")
-
-
-def _record(row: RecordRow) -> Record:
-    return Record(
-        actor=row.actor,
-        assurance=row.assurance,
-        action=row.action,
-        kind=row.kind,
-        name=row.name,
-        team=row.team,
-        outcome=row.outcome,
-        reason=row.reason,
-        backend=row.backend,
-        version=row.version,
-        seq=row.seq,
-        at=f"{row.at:%Y-%m-%dT%H:%M:%S.%f}Z",
-        deployment=str(row.more.get("deployment", "")),
-        prev=str(row.more.get("prev", "")),
-        hash=row.hash,
-    )

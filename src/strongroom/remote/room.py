@@ -100,7 +100,7 @@ class _Parts:
         return RemoteKeys(self._client)
 
     def audit(self, room: Room) -> AuditTrail:  # noqa: ARG002 -- as Parts
-        from strongroom.remote.around import RemoteAudit  # noqa: PLC0415 -- reads do without
+        from strongroom.remote.recorded import RemoteAudit  # noqa: PLC0415 -- reads do without
 
         return RemoteAudit(self._client)
 
@@ -115,7 +115,9 @@ class _Parts:
         return RemoteAccess(self._client)
 
     def policies(self, room: Room) -> Policies:  # noqa: ARG002 -- as Parts
-        self._refuse("policies are kept")
+        from strongroom.remote.ruled import RemotePolicies  # noqa: PLC0415 -- reads do without
+
+        return RemotePolicies(self._client)
 
     def doctor(self, room: Room) -> Doctor:
         from strongroom.remote.examined import doctor_of  # noqa: PLC0415 -- reads do without
