@@ -63,7 +63,7 @@ def serve_behind(session: Session, settings: Settings, room: Room) -> Served | N
 def _serve(session: Session, settings: Settings, room: Room) -> Served:
     from strongroom.server import background  # noqa: PLC0415 -- most commands start nothing
 
-    running: Running | None = background.find(settings)
+    running: Running | None = background.awaited(settings)
     was_running = running is not None
     if running is None:
         arguments = ["--config", session.config] if session.config else []

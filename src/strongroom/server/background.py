@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from strongroom.settings import Settings
 
-__all__ = ["Running", "engine", "find", "held", "start", "stop", "tell_ready", "tell_trouble"]
+__all__ = ["Running", "awaited", "engine", "find", "held", "start", "stop", "tell_ready", "tell_trouble"]
 
 _LOCK = "server.lock"
 _LOG = "server.log"
@@ -77,6 +77,16 @@ def find(settings: Settings) -> Running | None:
         return None
     finally:
         os.close(number)
+
+
+def awaited(settings: Settings) -> Running | None:
+    """Give what `find` gives, once a server that is about to start accepts connections."""
+    deadline = time.monotonic() + _START_SECONDS
+    while (found := find(settings)) is not None and not found.address:
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(_STEP_SECONDS)
+    return found
 
 
 @contextmanager
@@ -140,6 +150,10 @@ def start(settings: Settings, arguments: Sequence[str], *, environ: Mapping[str,
     with suppress(ProcessLookupError):
         process.terminate()
     process.wait()
+    # Somebody else may have started one in the same moment: then that is the one.
+    other = awaited(settings) if told.get("code") == ConflictError.code else None
+    if other is not None:
+        return other
     raise _refusal(told, log)
 
 

@@ -124,9 +124,6 @@ class Journal:
 
     def __init__(self, level: str = "info", *, stream: TextIO | None = None) -> None:
         self._handler = _Waiting(stream or sys.stderr)
-        # Of its own, not of the process: two servers in one do not write into one another's.
-        self._logger = logging.Logger(LOGGER)  # noqa: LOG001 -- as said
-        self._logger.addHandler(self._handler)
         for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi", "asyncio"):
             other = logging.getLogger(name)
             other.handlers = [self._handler] if name in ("uvicorn", "asyncio") else []
@@ -143,7 +140,6 @@ class Journal:
     @level.setter
     def level(self, level: str) -> None:
         self._level = level
-        self._logger.setLevel(_LEVELS[level])
         for name in ("uvicorn", "uvicorn.error", "asyncio"):
             # What the engine tells of its own doings is for debugging.
             logging.getLogger(name).setLevel(max(_LEVELS[level], logging.WARNING))
@@ -151,8 +147,11 @@ class Journal:
 
     def say(self, event: str, *, level: str = "info", **beside: object) -> None:
         """Log *event* with what stands *beside*; names of things, never values."""
-        if self._logger.isEnabledFor(_LEVELS[level]):
-            self._logger.log(_LEVELS[level], event, extra={"beside": beside})
+        number = _LEVELS[level]
+        if number >= _LEVELS[self._level]:
+            # Not by a logger of the process: two servers in one would write into one another's.
+            told = {"name": LOGGER, "levelno": number, "levelname": level, "msg": event, "beside": beside}
+            self._handler.handle(logging.makeLogRecord(told))
 
     def ended(self, request: Request, method: str, seconds: float) -> None:
         """Log a request that ended: its route, not its path."""
@@ -184,7 +183,6 @@ class Journal:
 
     def close(self) -> None:
         """Write what waits, and stop."""
-        self._logger.handlers = []
         for name in ("uvicorn", "asyncio"):
             logging.getLogger(name).handlers = []
         self._handler.close()
