@@ -56,6 +56,7 @@ __all__ = ["NEEDS_APPROVAL", "CedarPolicy", "parse", "validate"]
 
 _MAX_DEPTH = 100  # of a policy's JSON: Cedar reads 128, the set around it included
 _SMALL = 64  # so many are asked all together: picking some of them out would cost a parse
+_FEW = 3  # unless it is these: a parse of so few costs less than asking the others
 _MAX_REMEMBERED = 32_768
 _MAX_ANSWERS = 8_192
 _MAX_SLICES = 2_048
@@ -197,6 +198,7 @@ class CedarPolicy:
         self._whole = [_set_of(self.rules)] if len(self.rules) <= _SMALL else []
         self._slices: dict[tuple[Who, str, str, bool], Slice | None] = {}
         self._answered = 0
+        self._whos: dict[tuple[object, ...], Who] = {}
         self._table: dict[tuple[object, ...], Decision] = {}
         self._key, self.remembered = _remembering(uses, self._table)
 
@@ -217,27 +219,27 @@ class CedarPolicy:
             return refusal
         if ref is None:
             return self._weigh_room(actor, action)
-        return self._ask(actor, roles_for(actor, ref.team), action, ref, facts)
+        return self._ask(actor, self._who(actor, ref.team), action, ref, facts)
 
     def covers(self, actor: Actor, action: Action) -> bool:
         """Tell whether *actor* may do that to every entry, whatever is known of it; False where unsure."""
         if actor.scope is not None and any(actor.scope):
             return False
-        everywhere = roles_for(actor, None)
-        somewhere = frozenset(role.name for role in actor.roles)
-        for roles in {everywhere, somewhere}:
-            found = self._slice(self._who(actor, roles), action, "Entry", has_facts=True)
+        everywhere = self._who(actor, None)
+        somewhere = self._seen(actor.id, frozenset(role.name for role in actor.roles))
+        for who in {everywhere, somewhere}:
+            found = self._slice(who, action, "Entry", has_facts=True)
             if found is None or any(not rule.is_permit for rule in found.rules):
                 return False
             if not any(rule.is_unconditional for rule in found.rules):
                 return False
-        return self._who(actor, everywhere).type != ""
+        return everywhere.type != ""
 
     def looks_at(self, actor: Actor, action: Action, ref: Ref | None) -> frozenset[str]:
         """Give what such decisions look at beside who asks for what: `source`, `run.dag_id` and the like."""
-        roles = roles_for(actor, None if ref is None else ref.team)
         kind = "Room" if ref is None else "Entry"
-        found = self._slice(self._who(actor, roles), action, kind, has_facts=True)
+        who = self._who(actor, None if ref is None else ref.team)
+        found = self._slice(who, action, kind, has_facts=True)
         return frozenset() if found is None else found.uses.context - {"assurance", "approved"}
 
     def class_of(self, ref: Ref, facts: Facts) -> object:
@@ -253,20 +255,15 @@ class CedarPolicy:
         Opening a listing is the exception: what stands in it is decided one by one, so that a role for
         one team is enough.
         """
-        roles = [roles_for(actor, None)]
+        teams: list[str | None] = [None]
         if action is Action.LIST:
-            roles += [
-                roles_for(actor, team) for team in dict.fromkeys(role.team for role in actor.roles) if team
-            ]
-        decisions = [self._ask(actor, one, action, None, None) for one in roles]
+            teams += dict.fromkeys(role.team for role in actor.roles if role.team)
+        decisions = [self._ask(actor, self._who(actor, team), action, None, None) for team in teams]
         return next((found for found in decisions if found.is_allowed), decisions[0])
 
     # --- one question ------------------------------------------------------------------------------------
 
-    def _ask(
-        self, actor: Actor, roles: frozenset[str], action: Action, ref: Ref | None, facts: Facts | None
-    ) -> Decision:
-        who = self._who(actor, roles)
+    def _ask(self, actor: Actor, who: Who, action: Action, ref: Ref | None, facts: Facts | None) -> Decision:
         if not who.type:
             return Decision(is_allowed=False, reason="nobody of this kind is known to policies")
         found = self._slice(who, action, "Room" if ref is None else "Entry", has_facts=facts is not None)
@@ -293,8 +290,18 @@ class CedarPolicy:
                     one.answers.clear()
         found.answers[key] = decision
 
-    def _who(self, actor: Actor, roles: frozenset[str]) -> Who:
-        prefix, _, name = actor.id.partition(":")
+    def _who(self, actor: Actor, team: str | None) -> Who:
+        """Give *actor* as the rules see him before what *team* owns."""
+        key = (actor.id, actor.roles, team)
+        found = self._whos.get(key)
+        if found is None:
+            if len(self._whos) >= _MAX_ANSWERS:
+                self._whos.clear()
+            found = self._whos[key] = self._seen(actor.id, roles_for(actor, team))
+        return found
+
+    def _seen(self, id_: str, roles: frozenset[str]) -> Who:
+        prefix, _, name = id_.partition(":")
         kind = PRINCIPALS.get(prefix, "") if name else ""
         named = self._uses.literals
         return Who(
@@ -317,7 +324,8 @@ class CedarPolicy:
         made = None
         if len(rules) <= MAX_CANDIDATES:
             # All together decide as those would that can be meant: the scopes of the others fit nothing here.
-            made = slice_of(rules, self._whole if len(rules) == len(candidates) else [])
+            is_whole = len(rules) == len(candidates) and len(rules) > _FEW
+            made = slice_of(rules, self._whole if is_whole else [])
         if len(self._slices) >= _MAX_SLICES:
             self._slices.clear()
         self._slices[key] = made

@@ -76,22 +76,27 @@ class Question(NamedTuple):
 
     def entities(self) -> str:
         """Give who asks and what is asked about, as Cedar's JSON."""
-        parents = [_uid("Role", role) for role in self.who.roles]
-        principal = {"uid": self._principal, "attrs": {}, "parents": parents}
-        ref, attributes = self.ref, {"deployment": self.deployment}
-        if ref is None:
-            return _json(
-                [principal, {"uid": _uid("Room", self.deployment), "attrs": attributes, "parents": []}]
-            )
-        facts = known(ref, self.facts, self.found.attributes)
-        entry = {
-            "uid": _uid("Entry", entry_id(ref)),
-            "attrs": {**attributes, **facts, "kind": ref.kind, "name": ref.name, "team": ref.team or ""},
-            "parents": [
-                _uid("Folder", name) for name in folders(ref.name) if name in self.found.uses.folders
-            ],
-        }
-        return _json([principal, entry])
+        found: list[object] = []
+        if self.who.roles:
+            parents = [_uid("Role", role) for role in self.who.roles]
+            found.append({"uid": self._principal, "attrs": {}, "parents": parents})
+        if self.ref is not None:
+            found.append(self._entry(self.ref))
+        elif "deployment" in self.found.attributes:
+            room = {"deployment": self.deployment}
+            found.append({"uid": _uid("Room", self.deployment), "attrs": room, "parents": []})
+        return _json(found)
+
+    def _entry(self, ref: Ref) -> dict[str, object]:
+        looked_at = self.found.attributes
+        attributes = known(ref, self.facts, looked_at)
+        if "name" in looked_at:
+            attributes["name"] = ref.name
+        if "deployment" in looked_at:
+            attributes["deployment"] = self.deployment
+        named = self.found.uses.folders
+        above = [_uid("Folder", name) for name in folders(ref.name) if name in named] if named else []
+        return {"uid": _uid("Entry", entry_id(ref)), "attrs": attributes, "parents": above}
 
 
 def key_of(

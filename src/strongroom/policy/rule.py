@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from strongroom.policy import Action
-from strongroom.policy.schema import FACTS, RUN, folders
+from strongroom.policy.schema import FACTS, RUN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 ALL_ACTIONS: Final = frozenset(action.value for action in Action)
-_MAX_ATOMS = 32  # tests of a name that are made one by one; more, and the name itself is what counts
+_MAX_ATOMS = 256  # tests of a name, 0.1 µs each; more, and the name itself is what counts
 _OPERANDS = ("left", "right", "arg", "if", "then", "else", "in")
 _KNOWN = frozenset({"deployment", "kind", "name", "team", *FACTS})
 
@@ -112,7 +112,7 @@ class Atom(NamedTuple):
             return entry == self.text
         if self.pattern is not None:
             return self.pattern.fullmatch(ref.name) is not None
-        return self.text in folders(ref.name)
+        return ref.name == self.text or ref.name.startswith(f"{self.text}/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -337,6 +337,7 @@ class _Reader:
                 self._whole(operands["left"]["Var"])
         elif (atoms := _atoms(operator, operands)) is not None:
             self._atoms.update(atoms)
+            self._attributes.add("name")
         else:
             yield from (operands[key] for key in _OPERANDS if key in operands)
             if not any(key in operands for key in _OPERANDS):
