@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from contextlib import closing, contextmanager
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from parts.certificates import Authority
 from strongroom.errors import SettingsError
 from strongroom.server import tls
 from strongroom.server.serve import listen
-from strongroom.settings import ServerSettings, check_reach, load
+from strongroom.settings import LimitSettings, ServerSettings, check_reach, load
 
 SECONDS = 30
 
@@ -192,6 +193,14 @@ def test_a_setting_that_cannot_be_right_is_named(tmp_path, table, key):
     with pytest.raises(SettingsError) as raised:
         load(file, environ={"HOME": str(tmp_path)})
     assert raised.value.key == key
+
+
+def test_every_setting_of_the_server_is_described():
+    manual = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
+    names = [f"server.{member.name}" for member in fields(ServerSettings) if member.name != "limits"]
+    names += [f"server.limits.{member.name}" for member in fields(LimitSettings)]
+    for name in names:
+        assert f"| `{name}` |" in manual, f"docs/settings.md says nothing of {name}"
 
 
 def test_the_server_stands_once_at_the_top_of_the_file(tmp_path):
