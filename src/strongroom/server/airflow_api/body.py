@@ -27,6 +27,7 @@ Loc = tuple["str | int", ...]
 Sort = Literal["text", "number", "any"]
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}(?:\.0+)?", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 NO_OBJECT = "Input should be a valid dictionary or object to extract fields from"
 
 
@@ -149,6 +150,8 @@ def _checked(field: Field, value: object, problems: Problems, loc: Loc) -> objec
         problems.add("string_too_long", loc, f"String should have at most {field.most} characters")
     elif field.pattern is not None and not field.pattern[0].fullmatch(value):
         problems.add("string_pattern_mismatch", loc, f"String should match pattern '{field.pattern[1]}'")
+    elif field.name == "description" and _CONTROL.search(value):
+        problems.value(loc, "a description holds no control characters but line breaks and tabs")
     return value
 
 

@@ -19,7 +19,7 @@ from strongroom.model.ref import Ref
 from strongroom.policy import Action
 from strongroom.server.airflow_api import connections, variables
 from strongroom.server.airflow_api.body import NO_OBJECT, Problems, body_of, texts_of
-from strongroom.server.airflow_api.connections import KEPT
+from strongroom.server.airflow_api.masking import kept_header
 from strongroom.server.airflow_api.refusal import RefusedError, status_and_detail
 from strongroom.server.endpoint import MAX_BATCH, Answer
 
@@ -123,8 +123,7 @@ class _Bulk:
                 status, detail = status_and_detail(error)
                 words = detail if isinstance(detail, str) else _in_words(detail)
                 result["errors"].append({"error": words, "status_code": status})
-        headers = {KEPT: ", ".join(self._kept)} if self._kept else {}
-        return Answer(self._results, headers=headers)
+        return Answer(self._results, headers=kept_header(self._kept))
 
     def _authorise(self, todos: Iterable[_Todo]) -> None:
         actor, guard = self._call.identity.actor, self._call.place.guard
@@ -133,8 +132,8 @@ class _Bulk:
             for name in todo.names:
                 ref = _ref(self._noun.kind, name)
                 if ref is not None and not guard.can(actor, verb, ref).is_allowed:
+                    # Where only what is public about it forbids it, the service refuses and records that.
                     guard.check(actor, verb, ref, None)
-                    raise RefusedError(403, "Forbidden")
 
     def _act(self, todo: _Todo) -> list[str]:
         twice = {name for name in todo.names if todo.names.count(name) > 1}

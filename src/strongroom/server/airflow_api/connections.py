@@ -17,7 +17,13 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from strongroom.errors import ConflictError, InvalidInputError, MalformedEntryError, NotFoundError
+from strongroom.errors import (
+    ConflictError,
+    InvalidInputError,
+    MalformedEntryError,
+    NotFoundError,
+    TamperedError,
+)
 from strongroom.model import overlay
 from strongroom.model.connection import Connection
 from strongroom.model.entry import MUST_BE_ABSENT, Metadata
@@ -26,7 +32,13 @@ from strongroom.model.jsontext import decode
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.server.airflow_api.body import Field, Problems, body_of, members_of
-from strongroom.server.airflow_api.masking import NothingToKeepError, hidden_places, keep_hidden, redacted
+from strongroom.server.airflow_api.masking import (
+    NothingToKeepError,
+    hidden_places,
+    keep_hidden,
+    kept_header,
+    redacted,
+)
 from strongroom.server.airflow_api.page import asked_v2, page_of
 from strongroom.server.airflow_api.refusal import RefusedError
 from strongroom.server.endpoint import Answer
@@ -41,8 +53,8 @@ if TYPE_CHECKING:
     from strongroom.service.inventory import Row
 
 __all__ = [
+    "DESCRIPTION",
     "FIELDS",
-    "KEPT",
     "checked",
     "columns_of",
     "create",
@@ -59,14 +71,14 @@ __all__ = [
     "told",
 ]
 
-KEPT = "Strongroom-Kept"
 NO_TEAMS = "team_name cannot be set when multi_team mode is disabled. Please contact your administrator."
 _NO_OBJECT = "The `extra` field must be a valid JSON object (e.g., {'key': 'value'})"
 _ID = (re.compile(r"[\w.-]+"), r"^[\w.-]+$")
+DESCRIPTION = Field("description", most=5000)  # public beside the value; Airflow's own databases take no more
 FIELDS = (
     Field("connection_id", is_required=True, allows_null=False, most=200, pattern=_ID),
     Field("conn_type", is_required=True, allows_null=False),
-    Field("description"),
+    DESCRIPTION,
     Field("host"),
     Field("login"),
     Field("schema"),
@@ -127,7 +139,7 @@ def told_row(call: Call, row: Row) -> dict[str, Any]:
     """Give one connection of a list; one that is gone or unreadable has what the list knows of it."""
     try:
         return _told_of(call.room.entries.describe(row.ref))
-    except (NotFoundError, MalformedEntryError):
+    except (NotFoundError, MalformedEntryError, TamperedError):
         return told(row.ref.name, None, row.metadata)
 
 
@@ -318,8 +330,7 @@ def patch(call: Call) -> Answer:
     found = found_or_refused(call, name)
     change, connection, kept = patched(found, said, call.query.get("update_mask"))
     call.room.entries.write(change)
-    headers = {KEPT: ", ".join(kept)} if kept else {}
-    return Answer(told(name, connection, change.metadata), headers=headers)
+    return Answer(told(name, connection, change.metadata), headers=kept_header(kept))
 
 
 def patched(

@@ -15,13 +15,24 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from strongroom.errors import InvalidInputError
 from strongroom.model.jsontext import decode
 from strongroom.service.entries import HIDDEN
 
-__all__ = ["NothingToKeepError", "hidden_places", "is_telling", "keep_hidden", "redacted", "redacted_text"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "NothingToKeepError",
+    "hidden_places",
+    "is_telling",
+    "keep_hidden",
+    "kept_header",
+    "redacted",
+    "redacted_text",
+]
 
 _TELLING = (
     "access_key",
@@ -47,6 +58,8 @@ _TELLING = (
     "webhook_url",
 )
 _NO_WORD = re.compile(r"\W+")
+_PLACE = re.compile(r"[A-Za-z0-9_.\[\]: /-]{1,200}", re.ASCII)
+_MAX_PLACES = 20  # told in a header; a header has no room for thousands
 
 
 class NothingToKeepError(InvalidInputError):
@@ -103,6 +116,19 @@ def hidden_places(value: object, path: str = "") -> list[str]:
             place for index, item in enumerate(value) for place in hidden_places(item, f"{path}[{index}]")
         ]
     return []
+
+
+def kept_header(places: Sequence[str]) -> dict[str, str]:
+    """Give the header that tells what was kept; of a place that cannot stand there, how it begins."""
+    told = [place if _PLACE.fullmatch(place) else _plain_start(place) for place in places[:_MAX_PLACES]]
+    if len(places) > _MAX_PLACES:
+        told.append(f"and {len(places) - _MAX_PLACES} more")
+    return {"Strongroom-Kept": ", ".join(told)} if told else {}
+
+
+def _plain_start(place: str) -> str:
+    first = place.partition(".")[0]
+    return first if _PLACE.fullmatch(first) else "a value"
 
 
 def keep_hidden(new: object, old: object, place: str = "value") -> Any:  # noqa: ANN401 -- JSON

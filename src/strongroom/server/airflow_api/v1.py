@@ -16,7 +16,8 @@ from strongroom.errors import ConflictError, InvalidInputError
 from strongroom.model.jsontext import decode
 from strongroom.server.airflow_api import connections, place, variables
 from strongroom.server.airflow_api.body import Field, Problems, last_of, members_of, number_of
-from strongroom.server.airflow_api.connections import KEPT, told, told_row
+from strongroom.server.airflow_api.connections import DESCRIPTION, told, told_row
+from strongroom.server.airflow_api.masking import kept_header
 from strongroom.server.airflow_api.page import MAX_PAGE, Asked, order_of, page_of
 from strongroom.server.airflow_api.refusal import RefusedError
 from strongroom.server.endpoint import Answer
@@ -60,7 +61,7 @@ _CONNECTION = tuple(
 _VARIABLE = (
     Field("key", allows_null=False),
     Field("value", allows_null=False),
-    Field("description", allows_null=True),
+    DESCRIPTION,
 )
 _BAD_KEY = "The key has to be made of alphanumeric characters, dashes, dots and underscores exclusively"
 _WORDS = {
@@ -231,8 +232,7 @@ def change_connection(call: Call) -> Answer:
     mask = _mask(call, said, "connection_id")
     change, made, kept = _as_v1(lambda: connections.patched(found, said, mask))
     call.room.entries.write(change)
-    headers = {KEPT: ", ".join(kept)} if kept else {}
-    return Answer(_whole(told(name, made, change.metadata)), headers=headers)
+    return Answer(_whole(told(name, made, change.metadata)), headers=kept_header(kept))
 
 
 def delete_connection(call: Call) -> Answer:
@@ -284,7 +284,7 @@ def write_variable(call: Call) -> Answer:
         whole = {"description": None, **said}  # Variable.set writes over the description, too
         change, kept = _as_v1(lambda: variables.patched(call, found, whole))
     call.room.entries.write(change)
-    return Answer(dict(said), headers={KEPT: ", ".join(kept)} if kept else {})
+    return Answer(dict(said), headers=kept_header(kept))
 
 
 def change_variable(call: Call) -> Answer:
@@ -305,8 +305,8 @@ def change_variable(call: Call) -> Answer:
     text = said["value"] if change.secret is not None and not kept else None
     if text is None:
         text = variables.stored_texts(call, [found.ref])[found.ref]
-    headers = {KEPT: ", ".join(kept)} if kept else {}
-    return Answer({"key": name, "value": text, "description": facts.description}, headers=headers)
+    answer = {"key": name, "value": text, "description": facts.description}
+    return Answer(answer, headers=kept_header(kept))
 
 
 def delete_variable(call: Call) -> Answer:

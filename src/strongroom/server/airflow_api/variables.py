@@ -3,9 +3,9 @@
 
 Rules of this file:
 
-1. Airflow shows what a variable holds. Here that is a reveal of whoever may reveal it, or a read of whoever
-   may read it, recorded as such; anybody else sees `***`. A variable whose own name tells of a secret reads
-   `***` for everybody, and is not read for it.
+1. Airflow shows what a variable holds. Here that is a reveal of whoever may reveal it, or a read of a
+   program that may read it, recorded as such; anybody else sees `***`. A variable whose own name tells of
+   a secret reads `***` for everybody, and is not read for it.
 2. `***` that comes back keeps what is stored, the whole or a part of a JSON value. Airflow would store the
    three stars and destroy the secret; the header `Strongroom-Kept` says what was kept.
 """
@@ -27,16 +27,18 @@ from strongroom.errors import (
 )
 from strongroom.model.entry import MUST_BE_ABSENT, Metadata
 from strongroom.model.jsontext import decode
+from strongroom.model.principal import PERSON
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.policy import Action
 from strongroom.server.airflow_api.body import Field, Problems, body_of, members_of
-from strongroom.server.airflow_api.connections import KEPT, NO_TEAMS
+from strongroom.server.airflow_api.connections import DESCRIPTION, NO_TEAMS
 from strongroom.server.airflow_api.masking import (
     NothingToKeepError,
     hidden_places,
     is_telling,
     keep_hidden,
+    kept_header,
     redacted_text,
 )
 from strongroom.server.airflow_api.page import asked_v2, page_of
@@ -72,7 +74,7 @@ __all__ = [
 FIELDS = (
     Field("key", is_required=True, allows_null=False, most=250),
     Field("value", "any", is_required=True),
-    Field("description"),
+    DESCRIPTION,
     Field("team_name", most=50),
 )
 # Airflow orders by what it stores of a value: a ciphertext, which is no order; here that is by the key.
@@ -117,6 +119,10 @@ def stored_texts(call: Call, refs: Sequence[Ref]) -> dict[Ref, str | None]:
     texts: dict[Ref, str | None] = dict.fromkeys(refs, HIDDEN)
     revealed = [ref for ref in refs if guard.can(actor, Action.REVEAL, ref).is_allowed]
     texts |= _revealed(call, revealed)
+    if actor.id.startswith(PERSON):
+        return (
+            texts  # a person sees what he may reveal: where that takes a second one, reading is no way around
+        )
     for ref in refs:
         if ref not in revealed and guard.can(actor, Action.READ, ref).is_allowed:
             texts[ref] = _read(call, ref)
@@ -286,8 +292,7 @@ def patch(call: Call) -> Answer:
         text = _seen(call, [found.ref])[found.ref]
     else:
         text = shown_text(found.ref.name, change.secret.reveal())
-    headers = {KEPT: ", ".join(kept)} if kept else {}
-    return Answer(told(found.ref.name, text, description), headers=headers)
+    return Answer(told(found.ref.name, text, description), headers=kept_header(kept))
 
 
 def patched(
