@@ -51,6 +51,7 @@ __all__ = [
     "Listable",
     "Naming",
     "PathBackend",
+    "Recoverable",
     "Versioned",
     "Writable",
     "load",
@@ -414,6 +415,17 @@ class Dumpable(Protocol):
         Raises:
             As `Backend.read`; what ails one entry is its state.
         """
+        ...
+
+
+@runtime_checkable
+class Recoverable(Protocol):
+    """A backend that can tell which entries were softly deleted in it."""
+
+    def list_deleted(
+        self, kind: Kind, *, team: str | None = None, prefix: str = "", after: str = "", limit: int = 1000
+    ) -> list[Summary]:
+        """Give those of exactly this kind and team, ordered by name, names greater than *after* only."""
         ...
 
 

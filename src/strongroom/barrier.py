@@ -752,7 +752,7 @@ class Barrier:
 
     # --- listing: last, because from here on `list` is not the builtin ------------------------------
 
-    def list(
+    def list(  # noqa: PLR0913 -- which of them
         self,
         kind: Kind,
         *,
@@ -761,6 +761,7 @@ class Barrier:
         after: str = "",
         limit: int = 1000,
         with_deleted: bool = False,
+        only_deleted: bool = False,
     ) -> list[Summary]:
         """
         Give up to *limit* entries of exactly this *kind* and *team*, ordered by name (by code
@@ -768,11 +769,22 @@ class Barrier:
 
         A row that fails authentication is listed by its name alone, as tampered.
 
+        Args:
+            kind: exactly this kind.
+            team: exactly this team's, or the global ones.
+            prefix: only names that begin so.
+            after: only names greater than this one.
+            limit: entries at most.
+            with_deleted: those that were softly deleted too.
+            only_deleted: none but those.
+
         Raises:
             SealedError, BackendUnavailableError: as `read`.
         """
         now = micros(self._clock())
-        wanted = Page(self.deployment, team or "", kind, prefix, after, limit, now, with_deleted)
+        wanted = Page(
+            self.deployment, team or "", kind, prefix, after, limit, now, with_deleted, only_deleted
+        )
         found: list[Summary] = []
         while len(found) < limit:
             rows = self._store.page(wanted._replace(limit=limit - len(found)))

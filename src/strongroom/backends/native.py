@@ -73,6 +73,17 @@ class Native(Backend):
     def close(self) -> None:
         self.barrier.close()
 
+    def list_deleted(
+        self,
+        kind: Kind,
+        *,
+        team: str | None = None,
+        prefix: str = "",
+        after: str = "",
+        limit: int = 1000,
+    ) -> list[Summary]:
+        return self.barrier.list(kind, team=team, prefix=prefix, after=after, limit=limit, only_deleted=True)
+
     def list(
         self,
         kind: Kind,

@@ -11,12 +11,14 @@ import unicodedata
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
+from heapq import merge
 from itertools import chain as chained
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from strongroom.backend import Folding
-from strongroom.errors import InvalidInputError
+from strongroom.backend import Folding, Recoverable
+from strongroom.errors import InvalidInputError, StrongroomError
 from strongroom.listing import Listing, not_listable
 from strongroom.model.entry import EntryState, Metadata
 from strongroom.model.ref import KINDS, Kind, Ref
@@ -25,8 +27,7 @@ from strongroom.policy import Action
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from strongroom.chain import Chain
-    from strongroom.errors import StrongroomError
+    from strongroom.chain import Chain, Link
     from strongroom.listing import Line
     from strongroom.model.entry import Summary
     from strongroom.policy import Actor
@@ -323,6 +324,71 @@ class Inventory:
         ahead = min(_PAGE if limit is None else limit, _PAGE) + 1
         wanted = _Wanted(kinds, team, choice, after, on_trouble, tally, ahead)
         return self._guarded(islice(self._groups(wanted), limit), size)
+
+    def deleted(
+        self,
+        kind: Kind | None = None,
+        *,
+        team: str | None = None,
+        prefix: str = "",
+        after: Ref | None = None,
+        limit: int = _PAGE,
+        on_trouble: Callable[[str, StrongroomError], None] | None = None,
+    ) -> list[Row]:
+        """
+        Give up to *limit* entries that were softly deleted, ordered by kind and name; the arguments are
+        those of `page`.
+
+        Raises:
+            AccessDeniedError: the actor may not list anything here.
+            BackendUnavailableError: a backend gave no answer, and nobody is told instead.
+        """
+        wanted = _Wanted(
+            (kind,) if kind else KINDS, team, Choice(prefix=prefix), after, on_trouble, None, limit
+        )
+        work = lambda: list(islice(self._deleted(wanted), limit))  # noqa: E731 -- one line, called once
+        return self._guard.act(self._actor, Action.LIST, None, work)
+
+    def _deleted(self, wanted: _Wanted) -> Iterator[Row]:
+        now, sight = self._clock(), self._guard.sight(self._actor)
+        for kind in sorted(wanted.kinds):
+            if wanted.after is not None and kind < wanted.after.kind:
+                continue
+            streams = [
+                self._stream_of_deleted(link, kind, wanted)
+                for link in self._chain.links
+                if isinstance(link.backend, Recoverable) and kind in link.kinds
+            ]
+            for one in merge(*streams, key=lambda one: one.ref.name):
+                row = _row(one.ref, one, now)
+                if _is_seen(row, sight):
+                    yield row
+
+    def _stream_of_deleted(self, link: Link, kind: Kind, wanted: _Wanted) -> Iterator[Summary]:
+        backend, after = link.backend, wanted.after
+        assert isinstance(backend, Recoverable)  # noqa: S101 -- asked by the caller
+        start = after.name if after is not None and after.kind == kind else ""
+        size = min(wanted.ahead, _PAGE)
+        while True:
+            ask = partial(
+                backend.list_deleted,
+                kind,
+                team=wanted.team,
+                prefix=wanted.choice.prefix,
+                after=start,
+                limit=size,
+            )
+            try:
+                page = self._chain.ask(link, ask)
+            except StrongroomError as error:
+                if wanted.on_trouble is None:
+                    raise
+                wanted.on_trouble(link.name, error)
+                return
+            yield from page
+            if len(page) < size:
+                return
+            start = page[-1].ref.name
 
     def tally(self) -> Tally:
         """Give an empty tally for `pages`."""

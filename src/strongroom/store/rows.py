@@ -141,6 +141,7 @@ class Page(NamedTuple):
     limit: int
     now: int
     with_deleted: bool
+    only_deleted: bool = False
 
 
 _ENTRY = ", ".join(f"e.{field}" for field in EntryRow._fields[:-1])
@@ -219,7 +220,9 @@ def has_entries(connection: sqlite3.Connection, deployment: str, team: str | Non
 def page(connection: sqlite3.Connection, wanted: Page) -> list[EntryRow]:
     """Give entries in the order of their names, by code point, without their sealed bytes."""
     clauses, parameters = _bounds(wanted)
-    if not wanted.with_deleted:
+    if wanted.only_deleted:
+        clauses.append("e.is_deleted = 1")
+    elif not wanted.with_deleted:
         clauses.append("e.is_deleted = 0 AND (e.expires_at IS NULL OR e.expires_at > ?)")
         parameters.append(wanted.now)
     sql = f"SELECT {_ENTRY} FROM entries e WHERE {' AND '.join(clauses)} ORDER BY e.name LIMIT ?"  # noqa: S608 -- constants

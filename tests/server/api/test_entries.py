@@ -422,3 +422,78 @@ def test_no_line_of_a_list_holds_a_secret(api):
     api.put("variable", "shown", {"value": SECRET})
     assert SECRET.encode() not in api.ask("GET", "/entries", query={"limit": 1000}).body
     assert SECRET.encode() not in api.ask("GET", "/inventory", query={"limit": 1000}).body
+
+
+# --- other orders, and what is deleted -----------------------------------------------------------------
+
+
+def walk(api, **query):
+    found, cursor = [], None
+    while True:
+        page = api.ask("GET", "/entries", query=query | ({"cursor": cursor} if cursor else {}))
+        assert page.status == 200, page.body
+        found += [row["name"] for row in page.json()["entries"]]
+        cursor = page.json()["cursor"]
+        if cursor is None:
+            return found
+
+
+@pytest.mark.parametrize("limit", [1, 7, 26, 100])
+def test_a_list_comes_in_the_order_that_is_asked_for(listed, limit):
+    up = walk(listed, prefix="list/", limit=limit)
+    assert walk(listed, prefix="list/", order="desc", limit=limit) == up[::-1]
+    by_time = walk(listed, prefix="list/", sort="changed_at", order="desc", limit=limit)
+    assert by_time[0] == "list/odd-one"
+    assert sorted(by_time) == up
+
+
+def test_an_order_narrows_as_the_list_does(listed):
+    assert walk(listed, prefix="list/", sort="changed_at", tag="odd", limit=5) == walk(
+        listed, prefix="list/", tag="odd"
+    )
+
+
+def test_connections_come_by_type_and_then_by_name(api):
+    for name, uri in (("t1", "postgres://h/db"), ("t2", "http://h"), ("t3", "http://h")):
+        api.put("connection", f"types/{name}", {"value": uri})
+    assert walk(api, prefix="types/", sort="conn_type", limit=2) == ["types/t2", "types/t3", "types/t1"]
+
+
+def test_what_has_gone_since_the_first_page_is_left_out_and_nothing_twice(api):
+    for number in range(6):
+        api.put("variable", f"gone/{number}", {"value": "x"})
+    query = {"prefix": "gone/", "order": "desc", "limit": 2}
+    first = api.ask("GET", "/entries", query=query).json()
+    assert [row["name"] for row in first["entries"]] == ["gone/5", "gone/4"]
+    api.ask("DELETE", "/entries/variable/gone/3")
+    second = api.ask("GET", "/entries", query=query | {"cursor": first["cursor"]}).json()
+    assert [row["name"] for row in second["entries"]] == ["gone/2", "gone/1"]
+
+
+def test_RT09_an_order_is_its_actors_own(api):
+    for number in range(3):
+        api.put("variable", f"own/{number}", {"value": "x"})
+    query = {"prefix": "own/", "order": "desc", "limit": 1}
+    cursor = api.ask("GET", "/entries", query=query).json()["cursor"]
+    assert api.ask("GET", "/entries", query=query | {"cursor": cursor}, role="op").status == 400
+
+
+def test_what_is_deleted_is_listed_until_it_is_brought_back(api):
+    for number in range(5):
+        api.put("variable", f"trash/{number}", {"value": "x"})
+    for number in (1, 3, 4):
+        api.ask("DELETE", f"/entries/variable/trash/{number}")
+    assert walk(api, prefix="trash/", is_deleted="true", limit=2) == ["trash/1", "trash/3", "trash/4"]
+    rows = api.ask("GET", "/entries", query={"prefix": "trash/", "is_deleted": "true"}).json()["entries"]
+    assert all(row["is_deleted"] for row in rows)
+    api.ask("POST", "/undelete/variable/trash/3")
+    assert walk(api, prefix="trash/", is_deleted="true") == ["trash/1", "trash/4"]
+    assert walk(api, prefix="trash/") == ["trash/0", "trash/2", "trash/3"]
+
+
+def test_RT10_what_is_deleted_is_told_only_to_who_may_see_it(api):
+    api.put("variable", "trash-unseen", {"value": "x"})
+    api.ask("DELETE", "/entries/variable/trash-unseen")
+    query = {"prefix": "trash-unseen", "is_deleted": "true"}
+    assert names(api.ask("GET", "/entries", query=query)) == ["trash-unseen"]
+    assert names(api.ask("GET", "/entries", query=query, role="viewer")) == []

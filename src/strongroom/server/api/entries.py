@@ -4,7 +4,7 @@
 Rules of this file:
 
 1. A page of a filtered list looks at a bounded number of names and then ends, with a cursor: a rare match
-   costs many short pages, never a long one.
+   costs many short pages, never a long one. Another order than that of names is `order.py`'s.
 2. `***` is what stands for a secret that is not shown. Written back it keeps what is stored, and the answer
    names what was kept (facts RT12); the three stars themselves are written with `is_literal`.
 3. `If-Match` and `If-None-Match` are checked by the store in the transaction of the change.
@@ -27,6 +27,7 @@ from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.server.api.asked import Condition, Troubles, bounded, entry_of, known_team
 from strongroom.server.api.cursor import CURSORS
+from strongroom.server.api.order import ORDERS
 from strongroom.server.api.shape import row_of, view_of, written_of
 from strongroom.server.endpoint import Answer, Endpoint
 from strongroom.server.errors import FieldError
@@ -57,7 +58,6 @@ __all__ = ["ENDPOINTS", "HIDDEN", "facts_in", "holds_mask", "page_of"]
 T = TypeVar("T")
 
 MAX_LOOKED_AT = 1000  # names one page of a filtered list looks at
-_CHUNK = 250
 _MAX_DESCRIPTION = 4096
 _MAX_OWNER = 250
 _MAX_TAG = 100
@@ -71,7 +71,60 @@ def list_entries(call: Call) -> EntryPage:
     """Give one page of the entries the actor may list, ordered by kind and name."""
     asked = call.asked(EntryQuery)
     choice = Choice(prefix=asked.prefix, backends=tuple(asked.backend))
+    if asked.is_deleted:
+        return _deleted(call, asked)
+    if (asked.sort, asked.order) != ("name", "asc"):
+        return _in_order(call, asked, choice)
     return page_of(call, "entries", asked, choice, _filter(asked))
+
+
+def _deleted(call: Call, asked: EntryQuery) -> EntryPage:
+    """Give one page of what is softly deleted, by kind and name."""
+    if (asked.sort, asked.order) != ("name", "asc") or asked.backend:
+        raise InvalidInputError(
+            "what is deleted is listed by name alone", hint="leave sort, order, backend out"
+        )
+    position = CURSORS.read(call, "deleted", asked.cursor)
+    troubles, inventory = Troubles(), call.room.inventory
+    rows = inventory.deleted(
+        asked.kind,
+        team=known_team(asked.team),
+        prefix=asked.prefix,
+        after=None if position is None else Ref(position[0], position[1]),  # type: ignore[arg-type]  # written below
+        limit=MAX_LOOKED_AT + 1,
+        on_trouble=troubles,
+    )
+    shown, last = _gathered(rows, asked.limit, _filter(asked), is_deleted=True)
+    cursor = None if last is None else CURSORS.write(call, "deleted", [last.kind, last.name])
+    return EntryPage(entries=shown, cursor=cursor, troubles=troubles.found, not_listable=[])
+
+
+def _in_order(call: Call, asked: EntryQuery, choice: Choice) -> EntryPage:
+    """Give one page in another order than that of names."""
+    position = CURSORS.read(call, "order", asked.cursor)
+    who = (call.deployment, call.identity.actor.id)
+    team, troubles, inventory = known_team(asked.team), Troubles(), call.room.inventory
+    fits = _filter(asked)
+    if position is None:
+        pages = inventory.pages(asked.kind, team=team, choice=choice, on_trouble=troubles)
+        wanted = (row for row in chain.from_iterable(pages) if fits is None or fits(row))
+        position = [ORDERS.make(who, wanted, asked.sort, is_down=asked.order == "desc"), 0]
+    id_, index = str(position[0]), int(position[1])
+    rows: list[EntryRow] = []
+    places = ORDERS.after(who, id_, index)
+    for kind, name in places:
+        if len(rows) >= asked.limit:
+            break
+        index += 1
+        one = replace(choice, prefix=name)
+        pages = inventory.pages(kind, team=team, choice=one, limit=1, on_trouble=troubles)  # type: ignore[arg-type]  # a kind of a row
+        found = chain.from_iterable(pages)
+        rows += [row_of(row) for row in found if row.ref.name == name and (fits is None or fits(row))]
+    is_end = index - int(position[1]) >= len(places)
+    cursor = None if is_end else CURSORS.write(call, "order", [id_, index])
+    return EntryPage(
+        entries=rows, cursor=cursor, troubles=troubles.found, not_listable=list(inventory.not_listable)
+    )
 
 
 def page_of(
@@ -98,8 +151,7 @@ def page_of(
         team=known_team(asked.team),
         choice=choice,
         after=None if position is None else Ref(position[0], position[1]),  # type: ignore[arg-type]  # written below
-        size=asked.limit + 1 if fits is None else _CHUNK,
-        limit=asked.limit + 1 if fits is None else None,
+        limit=(asked.limit if fits is None else MAX_LOOKED_AT) + 1,
         on_trouble=troubles,
     )
     rows, last = _gathered(chain.from_iterable(pages), asked.limit, fits)
@@ -110,7 +162,7 @@ def page_of(
 
 
 def _gathered(
-    found: Iterable[Row], limit: int, fits: Callable[[Row], bool] | None
+    found: Iterable[Row], limit: int, fits: Callable[[Row], bool] | None, *, is_deleted: bool = False
 ) -> tuple[list[EntryRow], Ref | None]:
     """Give the rows of one page, and the last name that was looked at where there are more."""
     rows: list[EntryRow] = []
@@ -122,7 +174,7 @@ def _gathered(
             last = row.ref
             looked_at += 1
         if fits is None or fits(row):
-            rows.append(row_of(row))
+            rows.append(row_of(row, is_deleted=is_deleted))
     return rows, None
 
 
