@@ -20,7 +20,7 @@ from strongroom.errors import TamperedError
 app = noun(
     "access",
     """
-    Keep who may: people, tokens, roles, sessions, policies, grants and approvals.
+    Keep who may: people, tokens, roles, policies, grants.
 
     On the host of the store this works as its owner, whatever policies say: the first administrator is
     made here, and whoever locked himself out comes back in here. Every act is recorded.

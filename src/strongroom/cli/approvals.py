@@ -24,9 +24,9 @@ __all__ = ["attach"]
 app = noun(
     "approvals",
     """
-    Agree to what somebody else wants to do, where two people are needed.
+    Agree to what somebody else wants to do.
 
-    Two may be needed for reveals and for changes of policies and grants; `require` switches it on. Nobody
+    Two people may be needed for reveals and for changes of policies and grants; `require` switches it on. Nobody
     approves what he asked for himself, and an approval is for exactly what was asked for.
 
     Example:
@@ -74,7 +74,9 @@ def list_(
     every: Annotated[bool, typer.Option("--all", help="Those that were decided or are over, too.")] = False,
 ) -> None:
     """
-    List what waits for a second person; who does not administer sees his own requests.
+    List what waits for a second person.
+
+    Who does not administer sees his own requests.
 
     Example:
       $ strongroom access approvals list
@@ -138,7 +140,9 @@ def _find(found: list[Approval], id_: str) -> Approval:
 @command(app, "approve")
 def approve(context: typer.Context, *, id_: _ID, yes: Yes = False) -> None:
     """
-    Agree to a request: a change is done, a reveal may be done once within an hour.
+    Agree to a request.
+
+    A change is done at once, a reveal may be done once within an hour.
 
     Example:
       $ strongroom access approvals show a_0123456789abcdef
@@ -179,10 +183,12 @@ def ask(
     ],
 ) -> None:
     """
-    Ask for a second person to agree to a reveal of what stands there now.
+    Ask for a second person to agree to a reveal.
+
+    It is for what stands there now: once that has changed it has to be asked for again.
 
     Example:
-      $ strongroom access approvals ask connection orders_db --reason "checking the port"
+      $ strongroom access approvals ask connection orders_db --reason "the port"
     """
     session: Session = context.obj
     with session.room() as room:

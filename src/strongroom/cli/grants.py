@@ -30,7 +30,8 @@ app = noun(
     A grant ends by itself, to the second. It turns nothing that a policy forbids.
 
     Example:
-      $ strongroom access grants add person:anna --action reveal --name 'prod/*' --for 2h --reason "outage"
+      $ strongroom access grants add person:anna --action reveal \\
+          --name 'prod/*' --for 2h --reason outage
       $ strongroom access grants list
     """,
 )
@@ -58,7 +59,9 @@ def attach(parent: typer.Typer) -> None:
 @command(app, "list")
 def list_(context: typer.Context) -> None:
     """
-    List the grants that have not ended; who does not administer sees his own.
+    List the grants that have not ended.
+
+    Who does not administer sees his own.
 
     Example:
       $ strongroom access grants list
@@ -108,11 +111,15 @@ def add(
     ] = None,
 ) -> None:
     """
-    Allow somebody something for a time, of the global names or with --team of a team's.
+    Allow somebody something for a time.
+
+    The global names are meant, or with --team those of a team.
 
     Example:
-      $ strongroom access grants add person:anna --action reveal --name 'prod/*' --for 2h --reason "outage"
-      $ strongroom access grants add service:ci --action read --kind variable --for 7d --reason migration
+      $ strongroom access grants add person:anna --action reveal \\
+          --name 'prod/*' --for 2h --reason outage
+      $ strongroom access grants add service:ci --action read --kind variable \\
+          --for 7d --reason migration
     """
     from strongroom.policy.grant import Right  # noqa: PLC0415 -- `--help` does without
     from strongroom.service.policies import Approval  # noqa: PLC0415 -- as above

@@ -178,7 +178,7 @@ def add(
 
     Example:
       $ strongroom access policies add data-team --file data-team.cedar
-      $ strongroom access policies add --file - --comment "ticket 4711" < data-team.cedar
+      $ strongroom access policies add --file - --comment "ticket 4711" < x.cedar
     """
     session: Session = context.obj
     draft = _draft(id_, file, description=description, is_enabled=not off, comment=comment)
@@ -333,7 +333,9 @@ def enable(context: typer.Context, *, id_: _ID, comment: _COMMENT = "") -> None:
 @command(app, "disable")
 def disable(context: typer.Context, *, id_: _ID, comment: _COMMENT = "", yes: Yes = False) -> None:
     """
-    Take a policy out of force and keep its text; the way for those that come with the product.
+    Take a policy out of force and keep its text.
+
+    This is the way for those that come with the product.
 
     Example:
       $ strongroom access policies disable viewer

@@ -93,7 +93,7 @@ def _ref(session: Session, kind: str | None, name: str | None) -> Ref | None:
 def can(
     context: typer.Context,
     *,
-    action: Annotated[str, typer.Argument(metavar="ACTION", help="read, write, reveal, list …")],
+    action: Annotated[str, typer.Argument(metavar="ACTION", help="What is done, as read.")],
     kind: _KIND = None,
     name: _NAME = None,
     who: Annotated[
@@ -115,9 +115,9 @@ def can(
     source: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Where it asks from.")] = None,
 ) -> None:
     """
-    Tell whether somebody may do something now, and by which policy; nothing is done.
+    Tell whether somebody may do something now, and by which policy.
 
-    Ends with 4 where he may not.
+    Nothing is done. Ends with 4 where he may not.
 
     Example:
       $ strongroom access can read connection orders_db --as service:ci
