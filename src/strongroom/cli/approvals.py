@@ -26,8 +26,8 @@ app = noun(
     """
     Agree to what somebody else wants to do.
 
-    Two people may be needed for reveals and for changes of policies and grants; `require` switches it on. Nobody
-    approves what he asked for himself, and an approval is for exactly what was asked for.
+    Two people may be needed for reveals and for changes of policies and grants; `require` switches it on.
+    Nobody approves what he asked for himself, and an approval is for exactly what was asked for.
 
     Example:
       $ strongroom access approvals require reveal

@@ -110,15 +110,15 @@ def add(
         list[str] | None, typer.Option(metavar="KIND", help="connection, variable or config; all if unsaid.")
     ] = None,
 ) -> None:
-    """
+    r"""
     Allow somebody something for a time.
 
     The global names are meant, or with --team those of a team.
 
     Example:
-      $ strongroom access grants add person:anna --action reveal \\
+      $ strongroom access grants add person:anna --action reveal \
           --name 'prod/*' --for 2h --reason outage
-      $ strongroom access grants add service:ci --action read --kind variable \\
+      $ strongroom access grants add service:ci --action read --kind variable \
           --for 7d --reason migration
     """
     from strongroom.policy.grant import Right  # noqa: PLC0415 -- `--help` does without
