@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from parts.house import ADMIN, ANNA, Notebook, Site, Windows, variables
-from strongroom.audit import AuditLog
+from strongroom.audit import AuditLog, Event
 from strongroom.errors import (
     BackendUnavailableError,
     NotRecordedError,
@@ -183,15 +183,22 @@ def test_the_audit_log_of_a_house_fails_and_recovers(site):
     assert verdict.is_ok
 
 
-def test_a_window_that_cannot_be_closed_does_not_stop_the_house(site):
+def test_counts_that_cannot_be_recorded_are_owed_until_they_can(site):
     windows = Windows()
     site.notebooks["prod"] = notebook = Notebook()
     with site.house(uses=lambda _settings: windows) as house:
-        house.start()
         put(house.room(None, ADMIN))
-        assert house.room(None, ANNA).lookup.variable("a") == "x"
+        for _ in range(3):
+            assert house.room(None, ANNA).lookup.variable("a") == "x"
+        count = Event(actor=ANNA.id, assurance=1, action="read", outcome="found", name="a", count=2)
+        windows.ended.append(count)
         notebook.is_full = True
         assert house.room(None, ANNA).lookup.variable("a") == "x"  # its use is on record
+        with pytest.raises(NotRecordedError):
+            house.deployment().reading.close_windows()
+        windows.ended.append(count)
+        notebook.is_full = False
+    assert notebook.events[-2:] == [count, count]
 
 
 def test_a_key_that_is_not_to_be_had_refuses_that_team_alone(site):

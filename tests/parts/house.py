@@ -67,6 +67,7 @@ class Windows:
     def __init__(self) -> None:
         self.now = 0.0
         self.windows: dict[object, Window] = {}
+        self.ended: list[Event] = []
 
     def timer(self) -> float:
         return self.now
@@ -87,7 +88,8 @@ class Windows:
         return found
 
     def due(self, *, is_last=False):
-        return ()
+        ended, self.ended = self.ended, []
+        return ended
 
 
 class Notebook:

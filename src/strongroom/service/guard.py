@@ -21,6 +21,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from strongroom.audit import Event
+from strongroom.audit.uses import run_of
 from strongroom.backend import Backend
 from strongroom.chain import outcome_of
 from strongroom.errors import AccessDeniedError, NotFoundError, ReadOnlyError, StrongroomError
@@ -266,6 +267,7 @@ class Guard:
         return answers
 
     def _require(self, deed: _Deed, ref: Ref | None, decision: Decision) -> None:
+        deed.policies[ref] = decision.policies
         if not decision.is_allowed:
             self.recorder.append(deed.event(ref, "denied", reason=decision.reason))
             raise _denied(deed.actor, deed.action, ref, decision)
@@ -306,13 +308,15 @@ class _Deed:
         self.actor = actor
         self.action = action
         self.refs = refs
+        self.policies: dict[Ref | None, tuple[str, ...]] = {}
         self._reason = reason
 
     def event(
         self, ref: Ref | None, outcome: str, *, reason: str | None = None, answer: object = None
     ) -> Event:
         why = self._reason if reason is None else reason
-        return event_of(self.actor, self.action, ref, outcome, reason=why, answer=answer)
+        policies = self.policies.get(ref, ())
+        return event_of(self.actor, self.action, ref, outcome, reason=why, answer=answer, policies=policies)
 
     def begun(self) -> Event:
         if len(self.refs) == 1:
@@ -341,7 +345,7 @@ class _Deed:
         return "absent" if isinstance(error, NotFoundError) else outcome_of(error).value
 
 
-def event_of(
+def event_of(  # noqa: PLR0913 -- what a record tells
     actor: Actor,
     action: Action,
     ref: Ref | None,
@@ -349,6 +353,7 @@ def event_of(
     *,
     reason: str = "",
     answer: object = None,
+    policies: tuple[str, ...] = (),
 ) -> Event:
     """Give what is recorded of one act; `backend` and `version` are those of *answer*, where it has them."""
     return Event(
@@ -362,6 +367,9 @@ def event_of(
         reason=reason,
         backend=_text(answer, "backend"),
         version=_text(answer, "version"),
+        source=actor.source or None,
+        run=run_of(actor.run),
+        policies=policies,
     )
 
 

@@ -19,6 +19,7 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
+import threading
 import weakref
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast, runtime_checkable
@@ -82,7 +83,15 @@ class Use(NamedTuple):
         elif self.error is not None:
             reason = self.error.code
         answer = self.answer or self.error
-        return event_of(self.actor, Action.READ, self.ref, self.outcome, reason=reason, answer=answer)
+        return event_of(
+            self.actor,
+            Action.READ,
+            self.ref,
+            self.outcome,
+            reason=reason,
+            answer=answer,
+            policies=self.decision.policies,
+        )
 
 
 class Window(Protocol):
@@ -212,6 +221,8 @@ class Reading:
         self._readers: dict[Actor, Reader] = {}
         self._known: weakref.WeakSet[Reader] = weakref.WeakSet()
         self._room_left = _MAX_AT_HAND
+        self._owed: list[Event] = []
+        self._closing = threading.Lock()
 
     def reader(self, actor: Actor) -> Reader:
         """Give the reader of *actor*, the same one each time while it is remembered."""
@@ -244,8 +255,12 @@ class Reading:
         Raises:
             NotRecordedError: they cannot be recorded now.
         """
-        if due := self.uses.due(is_last=is_last):
-            self.guard.recorder.append(*due)
+        with self._closing:
+            # What cannot be recorded now is owed: a count is not lost because a disk was full for a while.
+            self._owed += self.uses.due(is_last=is_last)
+            if self._owed:
+                self.guard.recorder.append(*self._owed)
+                self._owed.clear()
 
 
 class Reader:
