@@ -25,6 +25,8 @@ _IMPORT_A_STORE = (
     "store",
     "faults/test_kill.py",
     "test_barrier.py",
+    "test_client.py",
+    "cli/test_remote.py",
     "test_registry.py",
     "service/test_access.py",
     "service/test_access_throttle.py",

@@ -21,9 +21,9 @@ import msgspec
 import pytest
 
 import strongroom
+from parts.api import native as serving
 from parts.certificates import Authority
 from parts.proxy import CLOSE, RESET, Scripted, reply
-from parts.server import serving
 from strongroom import errors, remote
 from strongroom.client import Client, Credential, ServerAddress, error_of
 from strongroom.errors import (
@@ -347,6 +347,21 @@ def test_a_change_that_got_no_answer_is_sent_again_with_the_same_key():
     assert keys[0] == keys[1]
 
 
+def test_what_takes_away_is_not_asked_twice():
+    with scripted(said(200, WHO), [CLOSE]) as (room, asked):
+        room.access.whoami()
+        for take_away in (
+            lambda: room.access.tokens.revoke("ci"),
+            lambda: room.access.people.delete("anna"),
+            lambda: room.access.roles.revoke("op", "person:anna"),
+            lambda: room.access.sessions.revoke("0" * 16),
+        ):
+            before = len(asked)
+            with pytest.raises(BackendUnavailableError):
+                take_away()
+            assert len(asked) == before + 1
+
+
 @pytest.mark.parametrize(
     ("expected", "header"),
     [("7", b'If-Match: "7"'), (MUST_BE_ABSENT, b"If-None-Match: *"), ('a"b%', b'If-Match: "a%22b%25"')],
@@ -504,6 +519,17 @@ def test_a_listing_of_many_goes_on_where_a_page_ended(server):
         assert [len(page) for page in pages[:-1]] == [400] * (len(pages) - 1)
 
 
+def test_what_was_deleted_is_listed(server):
+    with strongroom.open_room(environ=environ_of(server, "deletes")) as room:
+        for name in ("gone1", "gone2", "gone3"):
+            put(room, name)
+            room.entries.delete(Ref("variable", name))
+        listed = room.inventory.deleted("variable", prefix="gone", limit=2)
+        assert [row.ref.name for row in listed] == ["gone1", "gone2"]
+        rest = room.inventory.deleted("variable", prefix="gone", after=listed[-1].ref)
+        assert [row.ref.name for row in rest] == ["gone3"]
+
+
 def test_a_batch_that_conflicts_writes_nothing(server):
     with strongroom.open_room(environ=environ_of(server, "batch")) as room:
         put(room, "batch2")
@@ -623,7 +649,9 @@ def test_a_certificate_that_cannot_be_checked_says_which_setting_names_its_autho
         with strongroom.open_room(environ=environ) as room, pytest.raises(BackendUnavailableError) as caught:
             room.access.whoami()
         assert "is signed by an authority that is not trusted here" in str(caught.value)
-        assert caught.value.hint == "set STRONGROOM_CA to the PEM file of the authority that signed it"
+        assert caught.value.hint == (
+            "set STRONGROOM_CA, or --ca of strongroom login, to the PEM file of the authority that signed it"
+        )
         with strongroom.open_room(environ=environ | {"STRONGROOM_CA": str(authority.file)}) as room:
             assert room.access.whoami().actor == "service:ci"
         with (

@@ -26,7 +26,13 @@ def test_a_socket_goes_before_a_server():
     assert find({"STRONGROOM_URL": "https://example.com"}).kind == SERVER
 
 
-@pytest.mark.parametrize("variable", ["STRONGROOM_SOCKET", "STRONGROOM_URL"])
+def test_a_profile_is_a_server_and_a_url_goes_before_it():
+    place = find({"STRONGROOM_PROFILE": "prod"})
+    assert (place.kind, place.setting) == (SERVER, "STRONGROOM_PROFILE")
+    assert find({"STRONGROOM_PROFILE": "prod", "STRONGROOM_URL": "https://h"}).setting == "STRONGROOM_URL"
+
+
+@pytest.mark.parametrize("variable", ["STRONGROOM_SOCKET", "STRONGROOM_URL", "STRONGROOM_PROFILE"])
 def test_another_place_is_never_silently_replaced_by_the_library(variable):
     with pytest.raises(SettingsError, match=variable) as caught:
         require_library({variable: "https://user:canary-1@example.com"})

@@ -69,6 +69,7 @@ _MAX_RETRY_SECONDS = 86_400.0
 _TAG = "!#$&'()*+,-./:;<=>?@[]^_`{|}~"  # of an ETag; the rest is escaped as the server escapes it
 _NOWHERE = "there is nothing at this address"  # the server's words for a path it does not have
 _JSON = "application/json"
+_CA = "set STRONGROOM_CA, or --ca of strongroom login,"
 _TOKEN = re.compile(r"srm_[a-z]_[A-Za-z0-9_-]+")
 
 
@@ -270,7 +271,7 @@ class Client:
             return self._decoded(reply, pending)
         return self._decoded(reply, gives)
 
-    def change(
+    def change(  # noqa: PLR0913 -- as `post`
         self,
         method: str,
         path: str,
@@ -279,6 +280,7 @@ class Client:
         *,
         query: Mapping[str, Any] | None = None,
         expected_version: str | None = None,
+        is_repeatable: bool = True,
     ) -> T | None:
         """
         PUT, PATCH or DELETE.
@@ -290,13 +292,17 @@ class Client:
             body: as `post`.
             query: as `get`.
             expected_version: only over this version; "" only where there is none; None over any.
+            is_repeatable: False where the server does not know the key: asked twice, what takes away would
+                find that it is gone.
 
         Raises:
             ConflictError: another version stands.
             As `get`.
         """
         headers = _conditions(expected_version) | _key()
-        reply = self._ask(method, _with_query(path, query), body=body, headers=headers, is_repeatable=True)
+        reply = self._ask(
+            method, _with_query(path, query), body=body, headers=headers, is_repeatable=is_repeatable
+        )
         return None if gives is None else self._decoded(reply, gives)
 
     def close(self) -> None:
@@ -371,7 +377,7 @@ class Client:
         """Name our own settings where the transport names those of a backend."""
         if hint is None:
             return None
-        own = hint.partition("; verify =")[0].replace("set ca to", "set STRONGROOM_CA to")
+        own = hint.partition("; verify =")[0].replace("set ca to", f"{_CA} to")
         return own.replace("url", self.address.setting).replace("raise timeout", "ask again")
 
     def _decoded(self, reply: Reply, gives: type[T]) -> T:
@@ -422,7 +428,8 @@ def _checked(address: ServerAddress) -> Address:
             f"{address.setting} says http to another machine: the token and every value would be readable "
             "on the way",
             key=address.setting,
-            hint="say https; where something else keeps the way safe, STRONGROOM_ALLOW_PLAIN_HTTP=1",
+            hint="say https; where something else keeps the way safe, STRONGROOM_ALLOW_PLAIN_HTTP=1 "
+            "or --plain-http of strongroom login",
         )
     if address.ca is not None and not address.ca.exists():
         raise SettingsError(

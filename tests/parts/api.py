@@ -55,8 +55,13 @@ class Asking:
         return answer.json()
 
 
+def native(home, settings="", **more):
+    """Serve the native API alone; as `parts.server.serving`."""
+    return serving(home, settings, served=(Api("/v1", api.ENDPOINTS),), **more)
+
+
 @contextmanager
 def asking(home, settings=SETTINGS, **more):
     """Serve the native API over a new store in the folder *home*."""
-    with serving(home, settings, served=(Api("/v1", api.ENDPOINTS),), **more) as server:
+    with native(home, settings, **more) as server:
         yield Asking(server)

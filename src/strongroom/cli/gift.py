@@ -42,7 +42,9 @@ _FIELDS = ("conn_type", "description", "host", "login", "schema", "port", "passw
 _PLAIN_FIELDS = tuple((name,) for name in _FIELDS[:6])
 _MAX_FILE_NAME_BYTES = 255  # NAME_MAX of every file system we know
 # They say where things are; everything else that begins so may be a secret, an override of a setting too.
-_HARMLESS = frozenset(f"STRONGROOM_{name}" for name in ("CONFIG", "DEPLOYMENT", "HOME", "SOCKET", "URL"))
+# What says where to ask, and holds nothing itself: a command must not ask another place than we did.
+_WHERE = ("ALLOW_PLAIN_HTTP", "CA", "CONFIG", "DEPLOYMENT", "HOME", "PROFILE", "SOCKET", "URL")
+_HARMLESS = frozenset(f"STRONGROOM_{name}" for name in _WHERE)
 
 
 class _Lookup(Protocol):

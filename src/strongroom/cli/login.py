@@ -18,6 +18,7 @@ from strongroom.errors import InvalidInputError
 from strongroom.model.secret import Secret
 
 if TYPE_CHECKING:
+    from strongroom.client import ServerAddress
     from strongroom.remote import Profile
     from strongroom.remote.session import Begun
 
@@ -85,10 +86,9 @@ def login(
         raise InvalidInputError("a token or a code says itself who logs in", hint="leave --name out")
     profiles = remote.Profiles(session.environ)
     wanted = _wanted(session, profiles.find(called), url, ca=ca, plain_http=plain_http)
-    remote.check(wanted, called)  # before anything is asked
-    begun = _begun(
-        wanted, called, name, token_stdin=token_stdin, code_stdin=code_stdin, is_piped=password_stdin
-    )
+    address = wanted.address(called)._replace(setting="the url")
+    remote.check(address)  # before anything is asked
+    begun = _begun(address, name, token_stdin=token_stdin, code_stdin=code_stdin, is_piped=password_stdin)
     kept = remote.Profile(
         url=wanted.url,
         deployment=wanted.deployment,
@@ -130,19 +130,18 @@ def _wanted(
 
 
 def _begun(
-    wanted: Profile, called: str, name: str | None, *, token_stdin: bool, code_stdin: bool, is_piped: bool
+    address: ServerAddress, name: str | None, *, token_stdin: bool, code_stdin: bool, is_piped: bool
 ) -> Begun:
-    address = wanted.address(called)
     if token_stdin:
         return remote.begin_with_token(address, _from_stdin("the token"))
     if code_stdin:
         return remote.begin_with_code(address, _from_stdin("the code"))
+    if not terminal.can_ask() and (name is None or not is_piped):
+        raise InvalidInputError(
+            "there is no terminal to ask for name and password on",
+            hint="say --name WHO --password-stdin, or --token-stdin",
+        )
     if name is None:
-        if not terminal.can_ask():
-            raise InvalidInputError(
-                "there is no terminal to ask for name and password on",
-                hint="say --name WHO --password-stdin, or --token-stdin",
-            )
         name = terminal.ask_text("name: ").strip()
     if is_piped:
         return remote.begin(address, name, _from_stdin("the password"))

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from strongroom.client import Client, Credential
+from strongroom.client import Client, Credential, ServerAddress
 from strongroom.errors import SettingsError
 from strongroom.remote.profile import DEFAULT, Profile, Profiles, whereabouts
 from strongroom.remote.session import begin, begin_with_code, begin_with_token, end
@@ -75,14 +75,14 @@ def open_doctor(*, environ: Mapping[str, str] = os.environ, deployment: str | No
     return examiner(environ, deployment)
 
 
-def check(profile: Profile, name: str) -> None:
+def check(address: ServerAddress) -> None:
     """
-    Refuse a profile that could not be spoken to, before anybody types a password for it.
+    Refuse a server that could not be spoken to, before anybody types a password for it.
 
     Raises:
         SettingsError: its url is none, or would show all on the way.
     """
-    Client(profile.address(name)).close()
+    Client(address).close()
 
 
 def whoami(*, environ: Mapping[str, str] = os.environ, deployment: str | None = None) -> tuple[WhoAmI, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from itertools import groupby
+from itertools import chain, groupby, islice
 from typing import TYPE_CHECKING, Any
 
 from strongroom.client import error_of
@@ -89,17 +89,20 @@ class RemoteInventory(Inventory):
         self._client.get("/inventory", EntryPage, query)
 
     def _groups_of(
-        self, query: dict[str, Any], after: Ref | None, size: int, on_trouble: OnTrouble | None
+        self,
+        query: dict[str, Any],
+        after: Ref | None,
+        size: int,
+        on_trouble: OnTrouble | None,
+        path: str = "/inventory",
     ) -> Iterator[list[Row]]:
         """Give the rows of each name."""
         told = set[str]()
-        question = tuple(map(str, query.values()))
+        question = (path, *map(str, query.values()))
         cursor = None if after is None else self._places.get((*question, after))
         skipped = after if cursor is None else None  # from the start, where nobody remembers the place
         while True:
-            page = self._client.get(
-                "/inventory", EntryPage, query | {"limit": min(size, _PAGE), "cursor": cursor}
-            )
+            page = self._client.get(path, EntryPage, query | {"limit": min(size, _PAGE), "cursor": cursor})
             self._not_listable = tuple(page.not_listable)
             _tell(page.troubles, on_trouble, told)
             last = None
@@ -117,6 +120,21 @@ class RemoteInventory(Inventory):
         self._places[place] = cursor
         while len(self._places) > _MAX_PLACES:
             self._places.popitem(last=False)
+
+    def deleted(
+        self,
+        kind: Kind | None = None,
+        *,
+        team: str | None = None,
+        prefix: str = "",
+        after: Ref | None = None,
+        limit: int = 1000,
+        on_trouble: OnTrouble | None = None,
+    ) -> list[Row]:
+        """Give up to *limit* entries that were softly deleted. As `Inventory.deleted`."""
+        query = {"kind": kind, "team": team, "prefix": prefix, "is_deleted": True}
+        groups = self._groups_of(query, after, limit, on_trouble, "/entries")
+        return list(islice(chain.from_iterable(groups), limit))
 
     def tally(self) -> Tally:
         """Give an empty tally for `pages`."""

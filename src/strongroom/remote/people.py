@@ -114,7 +114,7 @@ class _People(People):
         return _DONE
 
     def delete(self, name: str) -> Done:
-        self._client.change("DELETE", _path("/actors", name), None)
+        self._client.change("DELETE", _path("/actors", name), None, is_repeatable=False)
         return _DONE
 
     def list(self) -> list[PersonRow]:
@@ -150,7 +150,7 @@ class _Tokens(Tokens):
         return Issued(token=Secret(given.token), row=_token(given), version="")
 
     def revoke(self, token: str) -> Done:
-        self._client.change("DELETE", _path("/tokens", token), None)
+        self._client.change("DELETE", _path("/tokens", token), None, is_repeatable=False)
         return _DONE
 
     def list(self) -> list[TokenRow]:
@@ -166,7 +166,8 @@ class _Roles(Roles):
         return _DONE
 
     def revoke(self, role: str, actor: str, *, team: str | None = None) -> Done:
-        self._client.change("DELETE", self._path(role, actor), None, query={"team": team})
+        path, query = self._path(role, actor), {"team": team}
+        self._client.change("DELETE", path, None, query=query, is_repeatable=False)
         return _DONE
 
     def _path(self, role: str, actor: str) -> str:
@@ -192,7 +193,7 @@ class _Sessions(Sessions):
         self._client = client
 
     def revoke(self, session: str) -> Done:
-        self._client.change("DELETE", _path("/sessions", session), None)
+        self._client.change("DELETE", _path("/sessions", session), None, is_repeatable=False)
         return _DONE
 
     def revoke_all(self, actor: str) -> Done:

@@ -193,7 +193,7 @@ class _Grants(Grants):
 
     def revoke(self, id_: str) -> Grant:
         stood = next((one for one in self.list() if one.id == id_), None)
-        self._client.change("DELETE", _path("/grants", id_), None)
+        self._client.change("DELETE", _path("/grants", id_), None, is_repeatable=False)
         if stood is None:  # it was there for the server, which refuses otherwise
             raise InvalidInputError("the grant is ended; what it was cannot be told")
         return stood
@@ -217,7 +217,7 @@ class _Approvals(Approvals):
 
     def reject(self, id_: str) -> Approval:
         path = _path("/approvals", id_) + "/reject"
-        return _approval(self._client.post(path, wire.ApprovalRow, is_change=True))
+        return _approval(self._client.post(path, wire.ApprovalRow))
 
     def spend(self, ref: Ref, version: str | None) -> bool:
         del ref, version
