@@ -39,9 +39,10 @@ bench: $(VENV)/.dev  ## Measure beside the peers, print a table, write bench/res
 	@$(BIN)/python -m compileall -q src $(VENV)/lib
 	@$(BIN)/python -m bench
 
-trials: $(VENV)/.dev  ## The long trial: kill writers 10,000 times (KILLS=n for another number)
+trials: $(VENV)/.dev  ## The long trials: kill writers 10,000 times (KILLS=n for another number), attack the audit log 1,000 times
 	@scripts/system-packages
-	@STRONGROOM_KILLS=$(KILLS) $(BIN)/python -m pytest -n $(WORKERS) -rP tests/faults/test_kill.py $(ARGS)
+	@STRONGROOM_KILLS=$(KILLS) STRONGROOM_ATTACKS=1000 \
+		$(BIN)/python -m pytest -n $(WORKERS) -rP tests/faults/test_kill.py tests/audit/test_attacks.py $(ARGS)
 
 format: $(VENV)/.dev  ## Format the code
 	$(BIN)/ruff check --fix-only

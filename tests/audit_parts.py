@@ -1,15 +1,19 @@
 """Logs, keys and a witness that tests of the audit log share."""
 
 import threading
+import time
+from base64 import b64decode, b64encode
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from base64 import b64decode, b64encode
 
 from strongroom.audit import AuditLog, Event
 from strongroom.audit import note as notes
 from strongroom.audit.checkpoint import Keeper
+from strongroom.audit.desk import Plan
 from strongroom.audit.line import spell_quickly
 from strongroom.audit.tree import check_consistency
+from strongroom.audit.writer import Writer
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
@@ -53,6 +57,31 @@ def lines_in(folder):
         for path in sorted(folder.glob("*.jsonl"))
         for line in path.read_bytes().rstrip(b"\0").splitlines(keepends=True)
     ]
+
+
+WAIT_SECONDS = 20
+
+
+def until(is_so, seconds=WAIT_SECONDS):
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.01)
+
+
+@contextmanager
+def written(folder, **options):
+    troubles = []
+    writer = Writer(on_trouble=troubles.append)
+    log = writer.open(Plan(folder=folder, deployment="prod", **options))
+    try:
+        yield writer, log, troubles
+    finally:
+        writer.close()
+
+
+def reading(folder):
+    return AuditLog(folder, deployment="prod", clock=None)
 
 
 class HttpWitness:

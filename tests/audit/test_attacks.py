@@ -1,8 +1,8 @@
 """
 Attacks on a log: each is found, with the number of the first bad record.
 
-First those that leave the chain broken, then those of somebody who may write every file of the log and makes the
-chain anew, against what is kept beside the key and with a witness. `make trials` makes 1,000 of them.
+First those that leave the chain broken, then those of somebody who may write every file of the log and makes
+the chain anew, against what is kept beside the key and with a witness. `make trials` makes 1,000 of them.
 """
 
 import json
@@ -88,8 +88,8 @@ def rebuilt(lines, start=0):
     prev = digest_of(made[-1][:-1]) if made else ZERO
     for seq, line in enumerate(lines[start:], start):
         record = read_line(line)
-        line, prev = spell_quickly(record, seq, record.at, prev, record.deployment)
-        made.append(line)
+        new, prev = spell_quickly(record, seq, record.at, prev, record.deployment)
+        made.append(new)
     return made
 
 

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.audit import log as log_module
 from strongroom.audit import AuditLog, Event, Record
+from strongroom.audit import log as log_module
 from strongroom.errors import BackendUnavailableError, NotRecordedError
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)

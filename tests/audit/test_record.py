@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import pytest
@@ -67,8 +68,6 @@ OLD = (
 
 
 def test_a_log_written_before_still_verifies_and_goes_on(tmp_path):
-    import hashlib
-
     body = OLD.replace(b'"hash":"%b",', b"") % ZERO.encode()
     digest = hashlib.sha256(body[:-1]).hexdigest()
     folder = tmp_path / "audit"

@@ -16,8 +16,6 @@ Rules of this file:
 
 from __future__ import annotations
 
-import asyncio
-import socket
 import struct
 import threading
 import time
@@ -29,10 +27,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from strongroom.audit.record import RefUse
+from strongroom.audit.record import RefUse  # noqa: TC001 -- msgspec reads annotations at run time
 from strongroom.errors import NotRecordedError
 
 if TYPE_CHECKING:
+    import asyncio
+    import socket
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
@@ -97,7 +97,7 @@ def encode(events: Sequence[Event]) -> bytes:
     return FRAME.pack(len(data)) + data
 
 
-def _whole(found: Any) -> Any:  # noqa: ANN401 -- what events are made of
+def _whole(found: Any) -> Any:  # noqa: ANN401 -- any shape there may be
     if isinstance(found, str):
         return found.encode("utf-8", "replace").decode()
     if isinstance(found, dict):
@@ -150,7 +150,7 @@ class _Waiting:
                 return time.monotonic() - waiting[0][0]
         return 0.0
 
-    def keep(self, frame: bytes, future: Any) -> None:  # noqa: ANN401 -- as above
+    def keep(self, frame: bytes, future: Any) -> None:  # noqa: ANN401 -- any shape there may be
         if len(self) >= _MAX_WAITING:
             future.set_exception(self.refusal("too many records wait to be written"))
             return
@@ -222,7 +222,7 @@ class _Waiting:
         )
 
 
-def _land(future: Any, error: NotRecordedError | None) -> None:  # noqa: ANN401 -- of asyncio or of threads
+def _land(future: Any, error: NotRecordedError | None) -> None:  # noqa: ANN401 -- any shape there may be
     if future.done():
         return
     if error is None:

@@ -1,13 +1,13 @@
 """
 Sign the log: a checkpoint over the tree of its lines, made by a key that signs nothing that contradicts it.
 
-Beside the private key (0600) stand the public one (`.pub`), what was signed last (`.state`) and the hashes of the
-tree (`.tree`): on another disk than the log, if the operator puts the key there.
+Beside the private key (0600) stand the public one (`.pub`), what was signed last (`.state`) and the hashes
+of the tree (`.tree`): on another disk than the log, if the operator puts the key there.
 
 Rules of this file:
 
-1. The log is read on from where the last checkpoint ended, and must go on there: by number, by the hash of the
-   record before, each line by its own. What does not fit is not signed, and stays unsigned.
+1. The log is read on from where the last checkpoint ended, and must go on there: by number, by the hash of
+   the record before, each line by its own. What does not fit is not signed, and stays unsigned.
 2. A key signs one log: its name holds the first record's hash. It is made with the first checkpoint, never
    beside checkpoints that another key made.
 3. What was signed is kept beside the key before it is shown to anybody.
@@ -21,8 +21,6 @@ import json
 import os
 import stat
 from contextlib import contextmanager, suppress
-from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.audit import line as lines
@@ -37,6 +35,8 @@ from strongroom.errors import BackendConfigError, TamperedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
+    from pathlib import Path
 
 __all__ = ["Keeper", "Signed", "evidence_beside", "last_in", "public_of", "write_private"]
 
@@ -268,7 +268,7 @@ class Keeper:
         """Keep *signed* beside the key; the tree first, so that it is never behind."""
         file = os.open(self.tree, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            # One that is behind was lost with its disk: then a tree is begun nowhere, and only roots are left.
+            # One that is behind was lost with its disk: only roots are left then, and no proof.
             if os.fstat(file).st_size >= place_of(0, size) * HASH_BYTES:
                 HashFile(file).write(size, hashes)
                 os.fsync(file)

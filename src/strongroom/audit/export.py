@@ -72,9 +72,7 @@ _OCSF_SEVERITIES = {"denied": 3, "failed": 3, "unavailable": 2, "invalid": 2}
 
 
 def export(form: str, records: Iterable[tuple[Record, bytes]]) -> Iterator[bytes]:
-    """
-    Give *records*, each with its line, in one of `FORMS`, a piece at a time.
-    """
+    """Give *records*, each with its line, in one of `FORMS`, a piece at a time."""
     if form == "csv":
         yield _csv(_COLUMNS)
         for record, _ in records:

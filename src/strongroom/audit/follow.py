@@ -78,7 +78,10 @@ def read_on(
     Give the next lines, their newlines included, and where they end; [] where there are none.
 
     Args:
+        folder: of the log.
+        position: where to go on.
         until: the number of the first record that is not wanted; at most what `durable` gives.
+        max_records: given at once.
 
     Raises:
         OSError: the log cannot be read.

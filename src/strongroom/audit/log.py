@@ -163,7 +163,7 @@ class AuditLog:
             try:
                 with self._locked():
                     if self._tail is not None and not self._is_there(self._tail):
-                        raise OSError(errno.ESTALE, "the last segment was removed or replaced")
+                        raise OSError(errno.ESTALE, "the last segment was removed or replaced")  # noqa: TRY301 -- told below
             except OSError as error:
                 raise self._refusal(error) from None
 
@@ -419,10 +419,12 @@ def _identity(line: bytes) -> tuple[int, str]:
 
 
 def head_bytes(seq: int, digest: str) -> bytes:
+    """Give what the head file says."""
     return f'{{"hash":"{digest}","seq":{seq}}}'.encode().ljust(_HEAD_BYTES - 1) + b"\n"
 
 
 def parse_head(data: bytes) -> Tail | None:
+    """Read a head file; None where it is damaged."""
     try:
         head = json.loads(data)
         return Tail(int(head["seq"]), str(head["hash"]))
@@ -488,6 +490,7 @@ def _write_all(file: int, data: bytes, at: int) -> None:
 
 
 def sync_folder(folder: Path) -> None:
+    """Make the names in *folder* durable."""
     file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(file)
@@ -497,6 +500,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def open_to_read(path: Path) -> Iterator[BinaryIO]:
+    """Open a plain file that nobody can be held up by. Raises OSError."""
     # Not blocking: a named pipe in the place of a file must hold nobody up.
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -505,6 +509,7 @@ def open_to_read(path: Path) -> Iterator[BinaryIO]:
 
 
 def read_head(path: Path) -> bytes | None:
+    """Give the head file as it is, None where there is none. Raises OSError."""
     try:
         with open_to_read(path) as file:
             return file.read(_HEAD_BYTES)
@@ -513,11 +518,13 @@ def read_head(path: Path) -> bytes | None:
 
 
 def close_file(file: int) -> None:
+    """Close *file*, if it is one."""
     if file >= 0:
         os.close(file)
 
 
 def why(error: OSError) -> str:
+    """Give the system's own words, which name no file."""
     return (os.strerror(error.errno) if error.errno else type(error).__name__).lower()
 
 

@@ -114,12 +114,13 @@ class Verifier(NamedTuple):
         """Tell whether *note* has a good signature of this key. A bad one in its name counts as none."""
         from strongroom.crypto import _primitives  # noqa: PLC0415 -- only who verifies loads the library
 
-        for name, id_, signature in note.signatures:
+        for name, id_, found in note.signatures:
+            signature = found
             if name != self.name or id_ != self.id:
                 continue
             text = note.text.encode()
             if self.algorithm == _COSIGNATURE:
-                seconds, signature = int.from_bytes(signature[:8], "big"), signature[8:]
+                seconds, signature = int.from_bytes(found[:8], "big"), found[8:]
                 text = f"cosignature/v1\ntime {seconds}\n".encode() + text
             try:
                 _primitives.ed25519_check(self.public, signature, text)

@@ -7,7 +7,6 @@ Secrets of witnesses and sinks are fetched here, in the server, and go over its 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +16,8 @@ from strongroom.audit.desk import Plan
 from strongroom.settings import SecretSource, resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from strongroom.settings import Settings
 
 __all__ = ["plan_of"]
@@ -42,7 +43,7 @@ def plan_of(settings: Settings, environ: Mapping[str, str] = os.environ) -> Plan
     return Plan(folder=audit.path, deployment=settings.deployment, duties=duties)
 
 
-def _plain(found: Any, environ: Mapping[str, str]) -> Any:  # noqa: ANN401 -- settings of any shape
+def _plain(found: Any, environ: Mapping[str, str]) -> Any:  # noqa: ANN401 -- any shape there may be
     if isinstance(found, SecretSource):
         return resolve(found, environ=environ).reveal()
     if is_dataclass(found) and not isinstance(found, type):

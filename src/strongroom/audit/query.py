@@ -5,7 +5,8 @@ Rules of this file:
 
 1. One call looks at a bounded number of records. A page may hold fewer than were asked for, even none, and
    says where the next one goes on.
-2. Whether a record may be seen is asked of each before it counts; what of a batch may not be seen is left out.
+2. Whether a record may be seen is asked of each before it counts; what of a batch may not be seen is left
+   out before anything is compared.
 3. Nothing is proven: `verify.py` does that. A line that is no record is passed over.
 """
 
@@ -30,6 +31,7 @@ __all__ = ["Filter", "Found", "Place", "find", "seen_by"]
 
 MAX_LOOKED_AT = 200_000  # records of one call: about half a second
 _BLOCK_BYTES = 262_144
+_BEYOND = 10**18  # more records than any log has
 _SLACK = timedelta(hours=1)  # a clock that was set back; beyond it records are in the order of time
 
 
@@ -119,7 +121,10 @@ def find(  # noqa: PLR0913 -- which, how many, from where, for whom
     Give a page of the records in *folder*.
 
     Args:
+        folder: of the log.
+        wanted: which records.
         limit: at most so many.
+        is_newest_first: or the oldest.
         start: from the page before.
         sees: gives of a record what may be seen of it, None for nothing.
         max_looked_at: records of one call.
@@ -140,9 +145,10 @@ def find(  # noqa: PLR0913 -- which, how many, from where, for whom
                 record = read_line(line)
                 if record is not None and too_far(record.at):
                     return Found(tuple(records), None)
-                if record is not None and _is_in(record.at, since, until) and wanted.has(record):
+                if record is not None and _is_in(record.at, since, until):
+                    # Asked of what is seen: a filter must not tell what stands in the rest.
                     seen = sees(record)
-                    if seen is not None:
+                    if seen is not None and wanted.has(seen):
                         records.append((seen, line if seen is record else b""))
             if len(records) >= limit or looked_at >= max_looked_at:
                 return Found(tuple(records), after)
@@ -212,7 +218,7 @@ def _back(folder: Path, start: Place | None) -> Iterator[tuple[bytes, Place]]:
     """Give lines from *start* back, each with the place of the one before it."""
     numbers = _numbers(folder)
     offset: int | None = None
-    seq = 0
+    seq = start.seq + 1 if start is not None else _BEYOND
     if start is not None:
         numbers = [number for number in numbers if number <= start.seq]
         if numbers and numbers[-1] == start.segment:
@@ -290,4 +296,6 @@ def seen_by(record: Record, is_seen: Callable[[RefUse], bool]) -> Record | None:
     if not refs:
         return None
     count = None if record.count is None else sum(ref.uses for ref in refs)
-    return replace(record, refs=tuple(refs), count=count)
+    outcomes = {ref.outcome for ref in refs}
+    outcome = outcomes.pop() if len(outcomes) == 1 else "mixed"
+    return replace(record, refs=tuple(refs), count=count, outcome=outcome)

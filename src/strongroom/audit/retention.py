@@ -3,8 +3,8 @@ Let old records go: whole segments, behind a signed checkpoint, and never under 
 
 Rules of this file:
 
-1. Only what a good checkpoint covers goes, and only from the beginning. Before anything goes, the log is verified
-   up to there, and a signed account (`kept`) tells where it begins from then on: number, hash and tree.
+1. Only what a good checkpoint covers goes, and only from the beginning. Before anything goes, the log is
+   verified, and a signed account (`kept`) tells where it begins from then on: number, hash and tree.
 2. What is archived is there, whole and synced, before it is gone here; the archive verifies by itself.
 3. A hold refuses, until it is lifted; both are recorded, by whoever calls.
 4. Nobody appends while segments go.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import json
 import os
 import shutil
@@ -115,6 +116,7 @@ def retain(keeper: Keeper, before: datetime, archive: Path | None) -> Retained:
 
     Args:
         keeper: of the log and of the key that signs the account.
+        before: when the last record of a segment must have been made.
         archive: the folder they are moved to; None removes them.
 
     Raises:
@@ -125,6 +127,7 @@ def retain(keeper: Keeper, before: datetime, archive: Path | None) -> Retained:
     """
     folder = keeper.folder
     try:
+        _check_hold(folder)
         signed = keeper.sign()
         _clear(folder)
         going = _going(folder, signed.tree.size if signed else 0, stamp(before))
@@ -139,12 +142,7 @@ def retain(keeper: Keeper, before: datetime, archive: Path | None) -> Retained:
             )
         new = _account(folder, keeper, kept, going)
         with _alone(folder):
-            if (found := hold_of(folder)) is not None:
-                raise AccessDeniedError(
-                    f"the audit log is held since {found.at or 'an unknown time'}",
-                    reason="legal hold",
-                    hint="strongroom audit hold --lift",
-                )
+            _check_hold(folder)
             _let_go(folder, archive, going, keeper, new)
     except OSError as error:
         raise BackendConfigError(
@@ -154,11 +152,20 @@ def retain(keeper: Keeper, before: datetime, archive: Path | None) -> Retained:
     return Retained(len(going), new.tree.size - first, new.tree.size, archive)
 
 
+def _check_hold(folder: Path) -> None:
+    if (found := hold_of(folder)) is not None:
+        raise AccessDeniedError(
+            f"the audit log is held since {found.at or 'an unknown time'}",
+            reason="legal hold",
+            hint="strongroom audit hold --lift --reason TEXT",
+        )
+
+
 def _clear(folder: Path) -> None:
     """Remove what is accounted for and was left by a crash."""
-    if hold_of(folder) is None and (kept := _kept_now(folder)) is not None:
+    if (kept := _kept_now(folder)) is not None:
         names = segments_of(folder)
-        for name, following in zip(names, names[1:], strict=False):
+        for name, following in itertools.pairwise(names):
             if int(following[:-6]) <= kept.tree.size:
                 (folder / name).unlink()
 
@@ -167,7 +174,7 @@ def _going(folder: Path, signed: int, before: str) -> list[str]:
     """Give the segments that go: from the beginning, each followed by another, signed and old."""
     names = segments_of(folder)
     going = []
-    for name, following in zip(names, names[1:], strict=False):
+    for name, following in itertools.pairwise(names):
         end = int(following[:-6])
         if end > signed or not end:
             break

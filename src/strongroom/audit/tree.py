@@ -153,6 +153,7 @@ def consistency(hash_of: Callable[[int, int], bytes], old: int, new: int) -> lis
 
     Args:
         hash_of: gives the hash at (level, number).
+        new: leaves that `hash_of` knows of, or fewer.
         old: at most *new*; of 0 and of *new* itself the proof is empty.
 
     Source: RFC 6962 §2.1.2.
@@ -178,7 +179,9 @@ def consistency(hash_of: Callable[[int, int], bytes], old: int, new: int) -> lis
     return proof(0, new, old, is_whole=True)
 
 
-def check_consistency(old: tuple[int, bytes], new: tuple[int, bytes], proof: Sequence[bytes]) -> bool:
+def check_consistency(  # noqa: C901 -- the algorithm of RFC 9162, step by step
+    old: tuple[int, bytes], new: tuple[int, bytes], proof: Sequence[bytes]
+) -> bool:
     """
     Tell whether *proof* shows that the tree *new* (size, root) goes on where *old* ended.
 

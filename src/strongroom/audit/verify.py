@@ -17,6 +17,7 @@ import hashlib
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from strongroom.audit import note
@@ -29,16 +30,16 @@ from strongroom.audit.log import (
     segments_of,
     shared,
 )
+from strongroom.audit.note import Checkpoint
 from strongroom.audit.record import MAX_LINE_BYTES, ZERO, Verdict
 from strongroom.audit.tree import HASH_BYTES, Frontier, HashFile, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from pathlib import Path
     from typing import BinaryIO
 
     from strongroom.audit.log import Tail
-    from strongroom.audit.note import Checkpoint, Verifier
+    from strongroom.audit.note import Verifier
 
 __all__ = [
     "CHECKPOINTS",
@@ -178,6 +179,7 @@ def verify_log(
     Check every record, the chain, the head, and every checkpoint; see the log as it stood when this began.
 
     Args:
+        folder: of the log, or of a copy.
         evidence: gives what others hold, told which keys are trusted.
         keys: the trusted ones; () for those in the folder itself.
         progress: told the number of records checked, now and then.
@@ -222,7 +224,7 @@ class _Trust:
         try:
             (found,) = note.parse_notes(text)
             if not any(key.has_signed(found) for key in self.keys):
-                raise ValueError("not signed")
+                raise ValueError("not signed")  # noqa: TRY301 -- told with the others below
             self.kept = parse_kept(found.text)
         except ValueError:
             self.fault = "the account of what was archived or removed is not signed by a key that is known"
@@ -261,7 +263,7 @@ class _Walk:
 
     def __init__(self, trust: _Trust, held: Sequence[Evidence], head: Tail | None, files: ExitStack) -> None:
         # Only verifying needs msgspec; a process that reads one secret must not pay for it.
-        from strongroom.audit import line  # noqa: PLC0415
+        from strongroom.audit import line  # noqa: PLC0415 -- reads of values do without
 
         self.progress: Callable[[int], None] | None = None
         self._decode, self._encode, self._broken = line.decode, line.encode, line.BROKEN
@@ -323,7 +325,7 @@ class _Walk:
                 return  # room; what may stand in it behind NULs was written by nobody who had an answer
         # What is left is torn by a crash, or cut: the head tells which.
 
-    def _check_lines(self, lines: Sequence[bytes]) -> bool:
+    def _check_lines(self, lines: Sequence[bytes]) -> bool:  # noqa: C901, PLR0911, PLR0912 -- one loop, for speed
         decode, encode, broken, sha256 = self._decode, self._encode, self._broken, hashlib.sha256
         push, hashes = self._tree.push, tuple(self._hashes.values())
         head_seq = -1 if self._head is None else self._head.seq
@@ -367,7 +369,7 @@ class _Walk:
             return False  # behind the room: a machine went down before it wrote what comes first
         return self._fail(number, "this line is not a record")
 
-    def _takes_repair(self, record: Any) -> bool:  # noqa: ANN401 -- msgspec's own shape
+    def _takes_repair(self, record: Any) -> bool:  # noqa: ANN401 -- any shape there may be
         if record.outcome != "done":
             return self._fail(record.seq, str(record.reason))
         self._repairs.append(record.seq)
@@ -380,7 +382,7 @@ class _Walk:
         return False
 
     def _earlier(self, index: int) -> tuple[int, str]:
-        """Give the first record that was written anew before *index*, by what checkpoints prove; or *index*."""
+        """Give the first record before *index* that was written anew, by what roots prove; or *index*."""
         found = index
         for each in self._held:
             hashes = self._hashes.get(each.name)

@@ -261,8 +261,8 @@ def witness_of(found: Mapping[str, Any]) -> Witness:
 
 def evidence_at(name: str, path: Path, keys: Sequence[Verifier]) -> Evidence:
     """
-    Give what a file of copies holds, with the hashes beside it. Its own public key (`.keys`) is trusted as well:
-    whoever keeps the file elsewhere keeps the key with it.
+    Give what a file of copies holds, with the hashes beside it. Its own public key (`.keys`) is trusted as
+    well: whoever keeps the file elsewhere keeps the key with it.
 
     Raises:
         OSError: it cannot be read.

@@ -115,7 +115,7 @@ class Writer:
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         path = json.dumps([part for part in sys.path if part])
         # Apart from our group, so that Ctrl-C ends the server first, which then lets it finish.
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 -- this Python, and our own program
             [sys.executable, "-I", "-c", _PROGRAM, path, str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -126,7 +126,7 @@ def _last(trail: AuditTrail, wanted: Filter, lines: int) -> list[Record]:
     return records[::-1]
 
 
-def _filter(  # noqa: PLR0917 -- the options in their order
+def _filter(
     since: str | None,
     until: str | None,
     actor: str | None,
@@ -292,7 +292,7 @@ def _trail_at(session: Session, folder: Path | None) -> AuditTrail:
         return session.audit()
     if not folder.is_dir():
         raise InvalidInputError("there is no such folder", hint="--folder FOLDER")
-    from strongroom.assembly import open_audit_copy  # noqa: PLC0415 -- `--help` needs none
+    from strongroom.assembly import open_audit_copy  # noqa: PLC0415 -- as above
 
     return open_audit_copy(folder)
 
@@ -334,11 +334,11 @@ def export(
             return
         with terminal.progress("exporting"):
             count = _write_new(out, pieces)
-    sentence(session, f"wrote {count:,} bytes to {out}", {"file": str(out), "bytes": count, "format": form})
+    sentence(session, f"wrote {out}", {"file": str(out), "bytes": count, "format": form})
 
 
 def _write_new(path: Path, pieces: Iterator[bytes]) -> int:
-    import os  # noqa: PLC0415 -- beside its only use
+    import os  # noqa: PLC0415 -- as above
 
     try:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

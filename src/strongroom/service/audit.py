@@ -3,8 +3,8 @@ The audit trail as a use case: look at it, find in it, prove it whole, hand it o
 
 Rules of this file:
 
-1. Who may describe the room may look, at what is of this deployment. Who may administer it and see every entry
-   sees every record; anybody else sees what is about entries he may see, and of a batch only those.
+1. Who may describe the room may look, at what is of this deployment. Who may administer it and see every
+   entry sees every record; anybody else sees what is about entries he may see, and of a batch only those.
 2. Nothing here names a place that records are sent to: that is the settings' alone.
 3. What changes the log beside appending (a hold, letting old records go, signing by hand) is administration,
    and recorded before and after.
@@ -12,25 +12,27 @@ Rules of this file:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from strongroom.audit import AuditLog, Record, Verdict
+from strongroom.audit.retention import Hold
 from strongroom.errors import BackendConfigError, InvalidInputError, StrongroomError
 from strongroom.model.ref import Ref
 from strongroom.policy import Action
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from strongroom.audit.checkpoint import Keeper, Signed
     from strongroom.audit.note import Verifier
     from strongroom.audit.query import Filter, Place
     from strongroom.audit.record import RefUse
-    from strongroom.audit.retention import Hold, Retained
+    from strongroom.audit.retention import Retained
     from strongroom.audit.verify import Evidence
     from strongroom.policy import Actor
     from strongroom.service.guard import Guard
@@ -135,7 +137,7 @@ class AuditTrail:
             InvalidInputError: *limit* is not from 1 to 1000.
             BackendUnavailableError: the log cannot be read.
         """
-        from strongroom.audit.query import find  # noqa: PLC0415 -- reads of values do without
+        from strongroom.audit.query import find  # noqa: PLC0415 -- as above
 
         if not 1 <= limit <= _EXPORT_PAGE:
             raise InvalidInputError(f"limit is from 1 to {_EXPORT_PAGE}", limit=_EXPORT_PAGE)
@@ -242,8 +244,8 @@ class AuditTrail:
         """
         Check every record and every checkpoint; the verdict names the index of the first bad record.
 
-        Works offline. Beside the log it looks at what is kept beside the signing key and at the witnesses of the
-        settings that are files, where these can be read here.
+        Works offline. Beside the log it looks at what is kept beside the signing key and at the witnesses of
+        the settings that are files, where these can be read here.
 
         Args:
             witnesses: further files of copies.
@@ -308,9 +310,7 @@ class AuditTrail:
         return self._changing("audit: sign a checkpoint", keeper.sign)
 
     def hold(self, reason: str) -> Hold:
-        """
-        Keep every record until `lift`. Raises AccessDeniedError, BackendConfigError, InvalidInputError.
-        """
+        """Keep every record until `lift`. Raises AccessDeniedError, BackendConfigError, InvalidInputError."""
         from strongroom.audit.retention import hold  # noqa: PLC0415 -- as above
 
         if not reason.strip():
@@ -335,6 +335,7 @@ class AuditTrail:
         Let go of whole segments whose records are all older than *before*, signed and not held.
 
         Args:
+            before: more than a day ago.
             archive: where they are moved to; None removes them.
 
         Raises:

@@ -7,7 +7,6 @@ None of it can be set from anywhere but the settings: no request names a path or
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +16,8 @@ from strongroom.settings.source import SecretSource
 from strongroom.settings.table import check_most
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from strongroom.settings.table import Table
 
 __all__ = [
@@ -130,6 +131,7 @@ def audit_of(table: Table, path: Path, key: Path) -> AuditSettings:
     Make `[audit]` of its table.
 
     Args:
+        table: `[audit]`.
         path: of the log unless the table says otherwise.
         key: of the deployment, beside which the signing key stands.
 
