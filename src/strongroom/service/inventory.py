@@ -38,6 +38,7 @@ __all__ = ["Choice", "Clash", "Counts", "Inventory", "Row", "Tally"]
 _PLAIN = Metadata()
 _READABLE = frozenset({EntryState.OK, EntryState.UNKNOWN, EntryState.PLAIN_TEXT})
 _PAGE = 1000
+_LEAST = 250  # names read at once where some of them are left out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -452,7 +453,8 @@ class Inventory:
                 continue
             # Where rows are left out, more must be read than are shown.
             is_all = sight.is_whole and wanted.choice.takes_all
-            for line in self._lines(kind, wanted, silent, wanted.ahead if is_all else _PAGE):
+            page = wanted.ahead if is_all else max(wanted.ahead, _LEAST)
+            for line in self._lines(kind, wanted, silent, page):
                 rows = _visible(_rows(line, now), sight)
                 if not rows:
                     continue

@@ -232,6 +232,15 @@ def test_IN12_no_refusal_repeats_what_was_sent(api, body):
     assert SECRET not in api.server.log
 
 
+def test_IN12_the_name_of_a_member_is_not_repeated_either(api):
+    api.put("connection", "echo-key", {"value": "postgres://h/db"})
+    for name in ("echo-key", "echo-none"):
+        body = {"connection": {"conn_type": "postgres", "host": "h", "extra": {SECRET: "***"}}}
+        answer = api.ask("PUT", f"/entries/connection/{name}", body)
+        assert (answer.status, answer.json()["error"]["field"]) == (422, "$.connection")
+        assert SECRET.encode() not in answer.body
+
+
 @pytest.mark.parametrize(
     ("raw", "status"),
     [

@@ -13,6 +13,7 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter
 from contextlib import contextmanager
@@ -37,7 +38,7 @@ __all__ = ["ENDPOINTS"]
 _RETRY_MILLISECONDS = 2000
 _HEARTBEAT_SECONDS = 10  # `follow` yields nothing once a second
 _MAX_OF_ONE_ACTOR = 20
-_MAX_CURSOR_CHARACTERS = 100
+_ID = re.compile(r"[A-Za-z0-9_=.-]{1,100}", re.ASCII)
 
 
 def changes(call: Call) -> Answer:
@@ -47,8 +48,9 @@ def changes(call: Call) -> Answer:
     if asked.after is not None and last is not None:
         raise InvalidInputError("after and Last-Event-ID say the same", hint="say one of them")
     after = asked.after if last is None else last
-    if after is not None and len(after) > _MAX_CURSOR_CHARACTERS:
-        raise InvalidInputError("there is no such event", limit=_MAX_CURSOR_CHARACTERS)
+    if after is not None and not _ID.fullmatch(after):
+        # It is said again in the stream, where a line break would begin another event.
+        raise InvalidInputError("this is the id of no event", hint="leave it out to begin with what comes")
     # Refused at once, and not in the middle of a stream.
     after = after or call.room.changes.now()
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}

@@ -57,7 +57,7 @@ __all__ = ["ENDPOINTS", "HIDDEN", "facts_in", "holds_mask", "page_of"]
 
 T = TypeVar("T")
 
-MAX_LOOKED_AT = 1000  # names one page of a filtered list looks at
+MAX_LOOKED_AT = 500  # names one page of a filtered list looks at
 _MAX_DESCRIPTION = 4096
 _MAX_OWNER = 250
 _MAX_TAG = 100
@@ -360,10 +360,7 @@ class _Writing:
         self.kept += _hidden_in(fields)
         if self.kept:
             if standing is None or standing.connection is None:
-                raise FieldError(
-                    f"{self.kept[0]} says {HIDDEN}, and there is no stored value to keep",
-                    field=f"$.connection.{self.kept[0]}",
-                )
+                raise _nothing_to_keep()
             fields = _merged(standing, fields)
         text = Connection.from_dict(fields).format("json").reveal()
         return Secret(overlay.join(text, rest))
@@ -380,13 +377,20 @@ class _Writing:
 
 
 def _merged(standing: Described, fields: dict[str, Any]) -> dict[str, Any]:
-    refusal: InvalidInputError | None = None
     assert standing.connection is not None  # noqa: S101 -- asked by the caller
     try:
         return merge_hidden(standing.connection, fields)
-    except InvalidInputError as error:
-        refusal = FieldError(str(error), field="$.connection", hint=error.hint)
-    raise refusal
+    except InvalidInputError:
+        pass  # its message names the member, whose name is of the body
+    raise _nothing_to_keep()
+
+
+def _nothing_to_keep() -> FieldError:
+    return FieldError(
+        f"a member says {HIDDEN} where there is no stored value to keep",
+        field="$.connection",
+        hint="write the new value; is_literal writes the three stars themselves",
+    )
 
 
 def holds_mask(kind: str, text: str) -> bool:
