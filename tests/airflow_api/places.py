@@ -74,6 +74,8 @@ class Strongroom:
     def __init__(self, home):
         self.home = home
         self.environ = {"PATH": os.environ["PATH"], "HOME": str(home), "STRONGROOM_HOME": str(home)}
+        if "PYTHONPATH" in os.environ:  # a copy of the source may be what is tested
+            self.environ["PYTHONPATH"] = os.environ["PYTHONPATH"]
         (home / "strongroom.toml").write_text(SETTINGS)
         (home / "strongroom.toml").chmod(0o600)
         for more in ([], ["--deployment", "other"], ["--deployment", FRESH]):

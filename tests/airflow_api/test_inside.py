@@ -12,7 +12,7 @@ from parts.server import serving
 from strongroom.model.entry import MUST_BE_ABSENT, Metadata
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
-from strongroom.policy import Role
+from strongroom.policy import Role, Scope
 from strongroom.service.entries import Change
 
 PASSWORD = "correct horse battery staple 7"
@@ -206,3 +206,39 @@ def test_the_page_of_a_long_list_is_given_without_reading_the_rest(place):
     assert listed["total_entries"] == 2500
     assert [one["key"] for one in listed["variables"]] == ["long/02000", "long/02001", "long/02002"]
     assert place.ask("GET", "/api/v2/variables?order_by=-key&limit=1", token=place.admin).status == 200
+
+
+def test_a_list_that_is_remembered_shows_every_change_of_entries_and_policies_at_once(place, tmp_path):
+    def keys(prefix=""):
+        asked = f"/api/v2/variables?limit=100&variable_key_pattern=rem{prefix}"
+        answer = place.ask("GET", asked, token=op)
+        return [one["key"] for one in answer.json()["variables"]], answer.json()["total_entries"]
+
+    op = place.token("remembers", "op")
+    assert keys() == ([], 0)
+    kept(place, "variable", "rem-1", "x")
+    assert keys() == (["rem-1"], 1)
+    root = place.house.deployment().root
+    root.entries.delete(Ref("variable", "rem-1"))
+    assert keys() == ([], 0)
+    kept(place, "variable", "rem-2", "x")
+    kept(place, "variable", "rem-3", "x")
+    assert keys() == (["rem-2", "rem-3"], 2)
+    text = '@id("no-rem-2")\nforbid (principal, action, resource is Entry) when { resource.name == "rem-2" };'
+    answer = place.ask("POST", "/v1/policies", {"id": "no-rem-2", "text": text}, token=place.admin)
+    assert answer.status == 201, answer.body
+    assert keys() == (["rem-3"], 1)
+    assert place.ask("GET", "/api/v2/variables/rem-2", token=op).status == 403
+    assert place.ask("DELETE", "/v1/policies/no-rem-2", token=place.admin).status in (200, 204)
+    assert keys() == (["rem-2", "rem-3"], 2)
+
+
+def test_one_actor_never_sees_the_list_of_another(place):
+    kept(place, "variable", "only/op", "x")
+    everything = place.token("sees-all", "op")
+    bounded = place.token("sees-little", "op", scope=Scope(names=("elsewhere/*",)))
+    path = "/api/v2/variables?variable_key_pattern=only"
+    assert place.ask("GET", path, token=everything).json()["total_entries"] == 1
+    answer = place.ask("GET", path, token=bounded)
+    assert answer.status == 403 or answer.json()["total_entries"] == 0
+    assert place.ask("GET", path, token=place.token("a-viewer", "viewer")).status == 403

@@ -18,6 +18,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from strongroom.errors import (
+    AccessDeniedError,
     ConflictError,
     InvalidInputError,
     MalformedEntryError,
@@ -129,18 +130,23 @@ def _told_of(found: Described) -> dict[str, Any]:
 
 def list_(call: Call) -> dict[str, Any]:
     """Give one page of the connections the actor may describe."""
-    rows, total = page_of(
+    refs, total = page_of(
         call, "connection", asked_v2(call, columns_of, "connection_id"), lambda *one: read_column(call, *one)
     )
-    return {"connections": [told_row(call, row) for row in rows], "total_entries": total}
+    return {
+        "connections": [one for ref in refs if (one := told_listed(call, ref)) is not None],
+        "total_entries": total,
+    }
 
 
-def told_row(call: Call, row: Row) -> dict[str, Any]:
-    """Give one connection of a list; one that is gone or unreadable has what the list knows of it."""
+def told_listed(call: Call, ref: Ref) -> dict[str, Any] | None:
+    """Give one connection of a list, what cannot be read by its id alone; None of one that has gone."""
     try:
-        return _told_of(call.room.entries.describe(row.ref))
-    except (NotFoundError, MalformedEntryError, TamperedError):
-        return told(row.ref.name, None, row.metadata)
+        return _told_of(call.room.entries.describe(ref))
+    except (NotFoundError, AccessDeniedError):
+        return None
+    except (MalformedEntryError, TamperedError):
+        return told(ref.name, None)
 
 
 def read_column(call: Call, row: Row, column: str) -> object:

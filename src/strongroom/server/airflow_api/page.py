@@ -16,8 +16,10 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.errors import StrongroomError
+from strongroom.model.ref import Ref
 from strongroom.policy import Action
 from strongroom.server.airflow_api.body import Problems, last_of, number_of
+from strongroom.server.airflow_api.names import NAMES
 from strongroom.server.airflow_api.refusal import RefusedError
 from strongroom.service.inventory import Choice
 
@@ -214,9 +216,9 @@ def _start(term: str) -> str:
 
 def page_of(
     call: Call, kind: Kind, asked: Asked, read: Callable[[Row, str], object] | None = None
-) -> tuple[list[Row], int]:
+) -> tuple[list[Ref], int]:
     """
-    Give the rows of one page, and how many there are in all.
+    Give what stands on one page, and how many there are in all.
 
     Args:
         call: the request.
@@ -229,24 +231,27 @@ def page_of(
         RefusedError: 400: too many entries would have to be read to order them.
         BackendUnavailableError: a backend could not be listed; a part is never given for the whole.
     """
-    wanted = _wanted(call, kind, asked)
-    if asked.orders[0] == Order("name"):
-        return _window(wanted, asked)
-    rows = list(wanted)
-    for order in reversed(_with_name(asked.orders)):
-        _sort(rows, order, read)
-    return rows[asked.offset : asked.offset + asked.limit], len(rows)
+    if asked.orders[0].column == "name":
+        names = _names(call, kind, asked)
+        if asked.orders[0].is_descending:
+            names = names[::-1]
+    else:
+        rows = list(_wanted(call, kind, asked))
+        for order in reversed(_with_name(asked.orders)):
+            _sort(rows, order, read)
+        names = [row.ref.name for row in rows]
+    page = names[asked.offset : asked.offset + asked.limit]
+    return [Ref(kind, name) for name in page], len(names)
 
 
-def _window(rows: Iterator[Row], asked: Asked) -> tuple[list[Row], int]:
-    """Keep one page of rows that come in order, and count the others."""
-    page: list[Row] = []
-    total = 0
-    for row in rows:
-        if asked.offset <= total < asked.offset + asked.limit:
-            page.append(row)
-        total += 1
-    return page, total
+def _names(call: Call, kind: Kind, asked: Asked) -> Sequence[str]:
+    if asked.prefix:
+        # The backends give these alone, which is quicker than all of them.
+        return [row.ref.name for row in _wanted(call, kind, asked)]
+    everything = asked._replace(fits=None)
+    names = NAMES.of(call, kind, lambda: (row.ref.name for row in _wanted(call, kind, everything)))
+    fits = asked.fits
+    return names if fits is None else [name for name in names if fits(name)]
 
 
 def _wanted(call: Call, kind: Kind, asked: Asked) -> Iterator[Row]:

@@ -16,7 +16,7 @@ from strongroom.errors import ConflictError, InvalidInputError
 from strongroom.model.jsontext import decode
 from strongroom.server.airflow_api import connections, place, variables
 from strongroom.server.airflow_api.body import Field, Problems, last_of, members_of, number_of
-from strongroom.server.airflow_api.connections import DESCRIPTION, told, told_row
+from strongroom.server.airflow_api.connections import DESCRIPTION, told, told_listed
 from strongroom.server.airflow_api.masking import kept_header
 from strongroom.server.airflow_api.page import MAX_PAGE, Asked, order_of, page_of
 from strongroom.server.airflow_api.refusal import RefusedError
@@ -173,13 +173,13 @@ def _whole(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 def list_connections(call: Call) -> dict[str, Any]:
     """Give one page of the connections the actor may describe."""
-    rows, total = page_of(
+    refs, total = page_of(
         call,
         "connection",
         _asked(call, _CONNECTION_COLUMNS),
         lambda *one: connections.read_column(call, *one),
     )
-    items = [told_row(call, row) for row in rows]
+    items = [one for ref in refs if (one := told_listed(call, ref)) is not None]
     return {
         "connections": [{name: item[name] for name in _ITEM} for item in items],
         "total_entries": total,
@@ -254,11 +254,12 @@ def _no_variable() -> RefusedError:
 
 def list_variables(call: Call) -> dict[str, Any]:
     """Give one page of the variables the actor may describe."""
-    rows, total = page_of(call, "variable", _asked(call, _VARIABLE_COLUMNS))
-    texts = variables.stored_texts(call, [row.ref for row in rows])
+    refs, total = page_of(call, "variable", _asked(call, _VARIABLE_COLUMNS))
+    facts = variables.listed(call, refs)
+    texts = variables.stored_texts(call, list(facts))
     items = [
-        {"key": row.ref.name, "value": texts[row.ref], "description": row.metadata.description}
-        for row in rows
+        {"key": ref.name, "value": texts[ref], "description": description}
+        for ref, description in facts.items()
     ]
     return {"variables": items, "total_entries": total}
 

@@ -21,9 +21,11 @@ from strongroom.errors import (
     AccessDeniedError,
     ConflictError,
     InvalidInputError,
+    MalformedEntryError,
     NotFoundError,
     NotRecordedError,
     StrongroomError,
+    TamperedError,
 )
 from strongroom.model.entry import MUST_BE_ABSENT, Metadata
 from strongroom.model.jsontext import decode
@@ -63,6 +65,7 @@ __all__ = [
     "get",
     "immutable",
     "list_",
+    "listed",
     "patch",
     "patched",
     "ref_of",
@@ -166,10 +169,24 @@ def _seen(call: Call, refs: Sequence[Ref]) -> dict[Ref, str | None]:
 
 def list_(call: Call) -> dict[str, Any]:
     """Give one page of the variables the actor may describe."""
-    rows, total = page_of(call, "variable", asked_v2(call, columns_of, "variable_key"))
-    texts = _seen(call, [row.ref for row in rows])
-    variables = [told(row.ref.name, texts[row.ref], row.metadata.description) for row in rows]
+    refs, total = page_of(call, "variable", asked_v2(call, columns_of, "variable_key"))
+    facts = listed(call, refs)
+    texts = _seen(call, list(facts))
+    variables = [told(ref.name, texts[ref], description) for ref, description in facts.items()]
     return {"variables": variables, "total_entries": total}
+
+
+def listed(call: Call, refs: Sequence[Ref]) -> dict[Ref, str | None]:
+    """Give the description of each of a list; without those that have gone meanwhile."""
+    facts: dict[Ref, str | None] = {}
+    for ref in refs:
+        try:
+            facts[ref] = call.room.entries.describe(ref).metadata.description
+        except (NotFoundError, AccessDeniedError):
+            continue
+        except (MalformedEntryError, TamperedError):
+            facts[ref] = None
+    return facts
 
 
 def get(call: Call) -> dict[str, Any]:
