@@ -233,6 +233,49 @@ def test_trouble_behind_the_server_does_not_close_the_way_to_it():
         assert len(asked) == 9
 
 
+ROW = {
+    "kind": "variable", "name": "region", "team": None, "backend": "native", "shadowed": [],
+    "shadowed_by": None,
+    "version": "1", "changed_at": None, "description": None, "tags": [], "owner": None, "conn_type": None,
+    "remind_at": None, "not_after": None, "expires_at": None, "references": False, "is_deleted": False,
+    "state": "ok", "problem": "",
+}  # fmt: skip
+VIEW = ROW | {"read_at": "2026-11-21T12:00:00Z", "size": 3, "connection": None, "overlay": {}}
+SEEN = {"kind": "variable", "name": "other", "team": None, "backend": "native", "version": "1"}
+
+
+def listing(*rows, cursor=None):
+    return {"entries": list(rows), "cursor": cursor, "troubles": [], "not_listable": []}
+
+
+def nested(depth):
+    told = dict.fromkeys(("team", "backend", "version", "remembered")) | {
+        "kind": "variable", "name": "region", "outcome": "found", "reason": "", "shadows": [], "policies": [],
+        "steps": [], "not_asked": [],
+    }  # fmt: skip
+    return told | {"references": [nested(depth - 1)] if depth else []}
+
+
+@pytest.mark.parametrize(
+    ("answer", "ask"),
+    [
+        (VIEW | {"name": "other"}, lambda room: room.entries.describe(REGION)),
+        (VIEW | {"kind": "connection"}, lambda room: room.entries.describe(REGION)),
+        (VIEW | {"team": "data"}, lambda room: room.entries.describe(REGION)),
+        (SEEN | {"value": VALUE, "connection": None}, lambda room: room.entries.reveal(REGION, reason="why")),
+        (VIEW | {"name": "../x"}, lambda room: room.entries.describe(REGION)),
+        (listing(ROW | {"name": "a//b"}), lambda room: room.inventory.page()),
+        (listing(ROW, cursor="again"), lambda room: room.inventory.page()),
+        (listing(ROW, ROW | {"name": "a"}), lambda room: room.inventory.page()),
+        (nested(60), lambda room: room.lookup.explain(REGION)),
+    ],
+)
+def test_an_answer_that_cannot_be_is_unavailable(answer, ask):
+    with scripted(said(200, answer)) as (room, _), pytest.raises(BackendUnavailableError) as caught:
+        ask(room)
+    assert VALUE not in everything(caught.value)
+
+
 # --- what never shows -----------------------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -41,6 +41,7 @@ from strongroom.errors import (
     TamperedError,
 )
 from strongroom.model.entry import MUST_BE_ABSENT
+from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.settings.source import SecretSource, resolve
 from strongroom.vendors.stream import Address
@@ -51,12 +52,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-    from strongroom.model.ref import Ref
+    from strongroom.model.ref import Kind
 
     T = TypeVar("T")
     P = TypeVar("P")
 
-__all__ = ["NAME", "Client", "Credential", "ServerAddress", "error_of", "path_of", "spelled"]
+__all__ = [
+    "NAME",
+    "Client",
+    "Credential",
+    "ServerAddress",
+    "broken",
+    "error_of",
+    "path_of",
+    "ref_in",
+    "spelled",
+]
 
 NAME = "server"
 """What an outage names as the backend that gave no answer."""
@@ -90,6 +101,17 @@ class ServerAddress(NamedTuple):
     ca: Path | None = None
     allows_plain_http: bool = False
     setting: str = "STRONGROOM_URL"
+
+
+class _Named(Protocol):
+    """What of an answer says which entry it is about."""
+
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def team(self) -> str | None: ...
 
 
 class Credential:
@@ -149,6 +171,29 @@ def _checked_token(token: Secret[str], setting: str) -> Secret[str]:
 def spelled(body: object) -> Secret[bytes]:
     """Give *body* as JSON that does not print: it may hold a value, and frames are shown by others."""
     return Secret(msgspec.json.encode(body))
+
+
+def broken(what: str) -> BackendUnavailableError:
+    """Give the error of an answer that has the shape of one and says what cannot be; *what* says so."""
+    return BackendUnavailableError(
+        f"the server gave an answer that cannot be: {what}",
+        backend=NAME,
+        hint="check that it is a strongroom server, and no older than this",
+    )
+
+
+def ref_in(answer: _Named) -> Ref:
+    """
+    Give the Ref that an answer names.
+
+    Raises:
+        BackendUnavailableError: its name or team is none.
+    """
+    try:
+        return Ref(answer.kind, answer.name, answer.team)
+    except InvalidInputError:
+        pass
+    raise broken("a name that is none")
 
 
 def path_of(what: str, ref: Ref) -> str:

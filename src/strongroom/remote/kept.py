@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from strongroom.client import NAME, error_of, path_of, spelled
+from strongroom.client import NAME, broken, error_of, path_of, ref_in, spelled
 from strongroom.errors import (
     AccessDeniedError,
     BackendUnavailableError,
@@ -90,6 +90,7 @@ class RemoteEntries(Entries):
     def describe(self, ref: Ref) -> Described:
         """Tell everything about *ref* but its secrets. As `Entries.describe`."""
         seen = self._client.get(path_of("/entries", ref), EntryView, {"team": ref.team})
+        answering = _answering(seen, ref)
         connection, problem = None, seen.problem
         if seen.connection is not None:
             try:
@@ -97,7 +98,7 @@ class RemoteEntries(Entries):
             except InvalidInputError as error:
                 problem = f"the server shows it in a way that is none of a connection: {error}"
         return Described(
-            ref=Ref(seen.kind, seen.name, seen.team),
+            ref=answering,
             backend=seen.backend,
             version=seen.version,
             read_at=seen.read_at,
@@ -124,7 +125,7 @@ class RemoteEntries(Entries):
                 hint="reveal it again once somebody has approved it: strongroom access approvals list",
             )
         return Entry(
-            ref=Ref(seen.kind, seen.name, seen.team),
+            ref=_answering(seen, ref),
             secret=Secret(seen.value),
             backend=seen.backend,
             version=seen.version,
@@ -278,6 +279,14 @@ def _body(change: Change, *, comment: str, keeps: bool) -> Secret[bytes]:
     if change.metadata is not None:
         said |= _facts(change.metadata)
     return spelled(WriteEntry(**said))
+
+
+def _answering(seen: EntryView | Revealed, ref: Ref) -> Ref:
+    """Give whose entry answered for *ref*: its own, or the global one; never that of another name."""
+    found = ref_in(seen)
+    if found[:2] != ref[:2] or found.team not in (ref.team, None):
+        raise broken("it is about another entry than was asked for")
+    return found
 
 
 def _has_hidden(change: Change) -> bool:

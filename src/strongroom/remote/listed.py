@@ -6,20 +6,19 @@ from collections import OrderedDict
 from itertools import chain, groupby, islice
 from typing import TYPE_CHECKING, Any
 
-from strongroom.client import error_of
+from strongroom.client import broken, error_of, ref_in
 from strongroom.model.entry import EntryState
-from strongroom.model.ref import Ref
 from strongroom.remote.kept import metadata_of
 from strongroom.service.inventory import Choice, Clash, Counts, Inventory, Row, Tally
-from strongroom.wire.entry import Clashes, Counted, EntryPage
+from strongroom.wire.entry import Clashes, Counted, EntryPage, Name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from strongroom.client import Client
     from strongroom.errors import StrongroomError
-    from strongroom.model.ref import Kind
-    from strongroom.wire.entry import EntryRow
+    from strongroom.model.ref import Kind, Ref
+    from strongroom.wire.entry import ClashRow, EntryRow
     from strongroom.wire.shape import Trouble
 
     OnTrouble = Callable[[str, StrongroomError], None]
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["RemoteInventory"]
 
 _PAGE = 500  # names in one answer, so that long descriptions stay inside its bound
+_MAX_EMPTY = 10_000  # pages in a row without a name: each looks at hundreds
 _MAX_PLACES = 64  # ends of pages that are remembered
 _STATES = {state.value: state for state in EntryState}
 
@@ -101,12 +101,16 @@ class RemoteInventory(Inventory):
         question = (path, *map(str, query.values()))
         cursor = None if after is None else self._places.get((*question, after))
         skipped = after if cursor is None else None  # from the start, where nobody remembers the place
-        while True:
+        last: Ref | None = None
+        empty = 0
+        while empty < _MAX_EMPTY:
             page = self._client.get(path, EntryPage, query | {"limit": min(size, _PAGE), "cursor": cursor})
             self._not_listable = tuple(page.not_listable)
             _tell(page.troubles, on_trouble, told)
-            last = None
+            empty = 0 if page.entries else empty + 1
             for ref, rows in groupby(map(_row, page.entries), key=lambda row: row.ref):
+                if last is not None and (ref.kind, ref.name) <= (last.kind, last.name):
+                    raise broken("a listing that goes back")  # or round and round
                 last = ref
                 if skipped is None or (ref.kind, ref.name) > (skipped.kind, skipped.name):
                     yield list(rows)
@@ -115,6 +119,7 @@ class RemoteInventory(Inventory):
                 return
             if last is not None:
                 self._remember((*question, last), cursor)
+        raise broken("a listing without an end")
 
     def _remember(self, place: tuple[object, ...], cursor: str) -> None:
         self._places[place] = cursor
@@ -156,10 +161,7 @@ class RemoteInventory(Inventory):
     def clashes(self, *, team: str | None = None) -> list[Clash]:
         """Give the names that cannot be kept apart. As `Inventory.clashes`."""
         told = self._client.get("/inventory/clashes", Clashes, {"team": team})
-        return [
-            Clash(one.backend, tuple(Ref(one.kind, name, one.team) for name in one.names), one.spelling)
-            for one in told.clashes
-        ]
+        return [Clash(one.backend, tuple(_refs(one)), one.spelling) for one in told.clashes]
 
     @property
     def not_listable(self) -> tuple[str, ...]:
@@ -215,9 +217,14 @@ def _tell(troubles: Iterable[Trouble], on_trouble: OnTrouble | None, told: set[s
             on_trouble(trouble.backend, error)
 
 
+def _refs(clash: ClashRow) -> Iterator[Ref]:
+    for name in clash.names:
+        yield ref_in(Name(kind=clash.kind, name=name, team=clash.team))
+
+
 def _row(row: EntryRow) -> Row:
     return Row(
-        ref=Ref(row.kind, row.name, row.team),
+        ref=ref_in(row),
         backend=row.backend,
         shadowed=tuple(row.shadowed),
         shadowed_by=row.shadowed_by,

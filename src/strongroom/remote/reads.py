@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from strongroom.client import NAME, error_of, path_of, spelled
+from strongroom.client import NAME, broken, error_of, path_of, ref_in, spelled
 from strongroom.errors import AccessDeniedError, BackendUnavailableError, MalformedEntryError, NotFoundError
 from strongroom.model.entry import Entry
 from strongroom.model.explanation import Explanation, Outcome, Remembered, Step
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["RemoteLookup"]
 
 _PATIENCE = timedelta(seconds=60)  # no longer than one request may take
+_MAX_DEPTH = 16  # of references in an explanation; a server resolves them 8 deep
 _MAX_SECONDS = 1e9  # of an age or a lifetime; more is no answer of a server's
 
 
@@ -210,7 +211,9 @@ def _span(seconds: float | None) -> timedelta | None:
 # --- explanations from the wire ------------------------------------------------------------------------
 
 
-def _explanation(told: Explained, ref: Ref) -> Explanation:
+def _explanation(told: Explained, ref: Ref, depth: int = 0) -> Explanation:
+    if depth > _MAX_DEPTH:
+        raise broken("references without an end")
     return Explanation(
         ref=ref,
         outcome=Outcome(told.outcome),
@@ -220,7 +223,7 @@ def _explanation(told: Explained, ref: Ref) -> Explanation:
         not_asked=tuple((one.backend, one.reason) for one in told.not_asked),
         remembered=_remembered(told.remembered),
         policies=tuple(told.policies),
-        references=tuple(_explanation(one, Ref(one.kind, one.name, one.team)) for one in told.references),
+        references=tuple(_explanation(one, ref_in(one), depth + 1) for one in told.references),
         reason=told.reason,
     )
 

@@ -7,9 +7,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from strongroom.client import path_of, spelled
+from strongroom.client import path_of, ref_in, spelled
 from strongroom.errors import InvalidInputError
-from strongroom.model.ref import Ref
 from strongroom.place import elsewhere
 from strongroom.policy import Action, Decision
 from strongroom.policy.grant import Right
@@ -18,13 +17,14 @@ from strongroom.service.policies import Approval, Document, Draft, Flip, Grant, 
 from strongroom.service.policies.approvals import Approvals
 from strongroom.service.policies.grants import Grants
 from strongroom.wire import policy as wire
-from strongroom.wire.entry import RunClaim
+from strongroom.wire.entry import Name, RunClaim
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import timedelta
 
     from strongroom.client import Client
+    from strongroom.model.ref import Ref
     from strongroom.policy import Run
 
 __all__ = ["RemotePolicies"]
@@ -249,7 +249,7 @@ def _named(ref: Ref | None) -> dict[str, Any]:
 
 
 def _ref(kind: Any, name: str | None, team: str | None) -> Ref | None:  # noqa: ANN401 -- of the wire
-    return None if kind is None or name is None else Ref(kind, name, team)
+    return None if kind is None or name is None else ref_in(Name(kind=kind, name=name, team=team))
 
 
 def _claim(run: Run) -> RunClaim:
