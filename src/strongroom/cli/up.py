@@ -387,7 +387,7 @@ class _Offer:
             "importable": self.importable,
             "imported": counts,
             "refused": refused,
-            "server": None if self.served is None else self.served.facts(),
+            **({} if self.served is None else {"server": self.served.facts()}),
         }
 
 
