@@ -16,6 +16,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import select
 import struct
 import threading
 import time
@@ -194,7 +195,7 @@ class _Waiting:
         for _, future in lost:
             _land(future, error)
 
-    def give_up(self, *, everybody: bool = False) -> None:
+    def give_up(self) -> None:
         """Tell those who have waited for too long."""
         limit = time.monotonic() - PATIENCE_SECONDS
         error = self.refusal(
@@ -202,7 +203,7 @@ class _Waiting:
         )
         for waiting in (self.handed, self.kept):
             for since, future in waiting:
-                if since > limit and not everybody:
+                if since > limit:
                     break
                 _land(future, error)
         # What nobody waits for any more need not be handed over.
@@ -392,7 +393,7 @@ class ThreadChannel:
             self._socket = self._connect()
             if self._socket is None:
                 return
-            self._socket.settimeout(_LOOK_SECONDS)
+            self._socket.settimeout(PATIENCE_SECONDS)
             self._turn.notify_all()
         data = self.waiting.hand_over()
         if data:
@@ -415,12 +416,11 @@ class ThreadChannel:
 
     def _receive(self, mine: socket.socket) -> None:
         data: bytes | None = b""
-        try:
-            data = mine.recv(_RECEIVE_BYTES)
-        except TimeoutError:
-            data = None
-        except OSError:
-            data = b""
+        # Apart from sending, which may wait for longer on the same socket.
+        with suppress(OSError, ValueError):  # ValueError: it was closed meanwhile
+            waits = select.poll()
+            waits.register(mine, select.POLLIN)
+            data = mine.recv(_RECEIVE_BYTES) if waits.poll(int(_LOOK_SECONDS * 1000)) else None
         with self._turn:
             if self._socket is not mine:
                 return

@@ -20,7 +20,7 @@ import fcntl
 import json
 import os
 import stat
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.audit import line as lines
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Keeper", "Signed", "evidence_beside", "last_in", "public_of", "write_private"]
 
 _MAX_FILE_BYTES = 1_048_576
+_MAX_AT_ONCE = 100_000  # records between two checkpoints
 
 
 class Signed(NamedTuple):
@@ -145,11 +146,20 @@ class Keeper:
     def _sign(self, signer: Signer | None) -> Signed | None:
         last = self._last = self._load(signer)
         end = durable(self.folder)
+        if end < (last.tree.size if last else 0):
+            raise TamperedError(
+                f"the audit log has {end} records, and {last.tree.size if last else 0} were signed"
+            )
+        while last is None or last.tree.size < end:
+            if not end:
+                return None
+            # A log that was never signed may be of any length; what is known of it is kept piece by piece.
+            size = last.tree.size if last else 0
+            signer, last = self._sign_on(signer, last, min(end, size + _MAX_AT_ONCE))
+        return last
+
+    def _sign_on(self, signer: Signer | None, last: Signed | None, end: int) -> tuple[Signer, Signed]:
         size = last.tree.size if last else 0
-        if end < size:
-            raise TamperedError(f"the audit log has {end} records, and {size} were signed")
-        if end == size:
-            return last
         tree, prev, position, hashes = self._read_on(last, end)
         signer = signer or self._new_key()
         if signer.name != self._origin():
@@ -158,10 +168,11 @@ class Keeper:
             )
         checkpoint = Checkpoint(signer.name, tree.size, tree.root(), stamp(self._clock()))
         signed = Signed(signer.sign(checkpoint.format()), prev, tree, position)
+        self._show_key(signer)
         self._keep(signed, size, hashes)
         self._publish(signed)
         self._last = signed
-        return signed
+        return signer, signed
 
     def _read_on(self, last: Signed | None, end: int) -> tuple[Frontier, str, Position, bytes]:
         tree = last.tree.copy() if last else Frontier()
@@ -237,11 +248,24 @@ class Keeper:
                 hint="bring it back; no other one is made beside checkpoints",
             )
         signer = note.new_signer(self._origin())
-        write_private(self.key, f"{signer.format()}\n".encode(), os.O_EXCL)
-        public = f"{signer.verifier.format()}\n".encode()
-        write_private(self._beside(".pub"), public, os.O_TRUNC)
-        write_private(self.folder / KEYS, public, os.O_APPEND)
+        # Whole or not at all, and never over another one.
+        draft = self._beside(".draft")
+        write_private(draft, f"{signer.format()}\n".encode(), os.O_TRUNC)
+        os.link(draft, self.key)
+        draft.unlink()
+        sync_folder(self.key.parent)
         return signer
+
+    def _show_key(self, signer: Signer) -> None:
+        """Put the public half beside the key and into the folder of the log, where it is missing."""
+        public = f"{signer.verifier.format()}\n".encode()
+        for path in (self._beside(".pub"), self.folder / KEYS):
+            known = path.read_bytes() if path.exists() else b""
+            if public not in known:
+                draft = path.with_name(f".{path.name}.draft")
+                write_private(draft, known + public, os.O_TRUNC)
+                draft.replace(path)
+                sync_folder(path.parent)
 
     def _load(self, signer: Signer | None) -> Signed | None:
         """Read what was signed last, which must be by this key."""
@@ -289,9 +313,6 @@ class Keeper:
 
     def _publish(self, signed: Signed) -> None:
         write_private(self.folder / CHECKPOINTS, signed.note.format().encode(), os.O_APPEND)
-        if not (self.folder / KEYS).exists():
-            with suppress(FileNotFoundError):
-                write_private(self.folder / KEYS, self._beside(".pub").read_bytes(), os.O_APPEND)
 
     def _beside(self, suffix: str) -> Path:
         return self.key.with_name(self.key.name + suffix)

@@ -134,11 +134,19 @@ class _Log:
         except NotRecordedError as error:
             self._note(str(error))
         else:
-            self._note("")
+            if self.why and self._has_space():
+                self._note("")
 
     def state(self) -> dict[str, Any]:
         """Tell how it stands, as plain JSON."""
         return {"trouble": self.why, **self.duties.state()}
+
+    def _has_space(self) -> bool:
+        """Tell whether a record would fit, by what the disk says of itself."""
+        with suppress(OSError):
+            found = os.statvfs(self.plan.folder)
+            return found.f_bavail * found.f_frsize > _ROOM_BYTES and os.access(self.plan.folder, os.W_OK)
+        return False
 
     def _take_mark(self) -> None:
         """Say that a process writes, and tell of one that ended without saying that it does not."""

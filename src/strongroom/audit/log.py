@@ -160,6 +160,8 @@ class AuditLog:
                 cannot be opened.
         """
         with self._turn:
+            if self._lock < 0 and not self.folder.is_dir():
+                return  # made with the first record
             try:
                 with self._locked():
                     if self._tail is not None and not self._is_there(self._tail):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
@@ -31,6 +32,7 @@ __all__ = ["Filter", "Found", "Place", "find", "seen_by"]
 
 MAX_LOOKED_AT = 200_000  # records of one call: about half a second
 _BLOCK_BYTES = 262_144
+_TURN_MASK = 255  # every 256th line
 _BEYOND = 10**18  # more records than any log has
 _SLACK = timedelta(hours=1)  # a clock that was set back; beyond it records are in the order of time
 
@@ -141,6 +143,8 @@ def find(  # noqa: PLR0913 -- which, how many, from where, for whom
     with reading(folder):
         first = start or _first_place(folder, wanted, is_newest_first=is_newest_first)
         for looked_at, (line, after) in enumerate(walk(folder, first), 1):
+            if not looked_at & _TURN_MASK:
+                time.sleep(0)  # a server that searches goes on answering
             if all(needle in line for needle in needles):
                 record = read_line(line)
                 if record is not None and too_far(record.at):

@@ -165,7 +165,7 @@ class Uses:
         """
         Give the closing records, with their counts, of windows that ended since; *is_last*: of all.
 
-        What it gives is not remembered any more: whoever cannot record it hands it in again.
+        What it gives is not remembered any more: whoever cannot record it now owes it.
         """
         ended = self._take(self.timer(), is_last=is_last)
         counted = [(window, repeats) for window in ended if (repeats := window.repeats())]

@@ -224,6 +224,7 @@ class RemoteLog:
         self._threads = ThreadChannel(plan.folder, self._connect, writer.kill)
         self._loops: dict[asyncio.AbstractEventLoop, LoopChannel] = {}
         self._turn = threading.Lock()
+        self._is_closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._channel: LoopChannel | None = None
 
@@ -263,7 +264,7 @@ class RemoteLog:
         self._let_go()
         with self._writer._turn:  # noqa: SLF001 -- its writer
             self._is_closed = True
-            is_last = all(getattr(log, "_is_closed", False) for log in self._writer._logs)  # noqa: SLF001 -- as above
+            is_last = all(log._is_closed for log in self._writer._logs)  # noqa: SLF001 -- as above
         if is_last:
             self._writer.close()
 
