@@ -577,3 +577,8 @@ def test_DS08_no_more_work_is_taken_than_there_are_threads_and_room_to_wait(tmp_
         assert sorted(set(statuses)) == [200, 503]
         assert statuses.count(200) == 17  # one at work and sixteen that wait for it
         assert server.ask("GET", "/t/slow", token=token).status == 200
+
+
+def test_who_has_no_identity_yet_may_send_little(server):
+    answer = server.ask("POST", "/v1/login", {"name": "a", "password": "x" * 70_000})
+    assert (answer.status, answer.code) == (413, "too_large")

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 __all__ = ["Desk", "Resource", "read_body"]
 
 _MAX_PARAMETERS = 200
+_MAX_STRANGERS_BODY_BYTES = 65_536  # of who has no identity yet: a login
 _MAX_DIGITS = 10  # of a length: more than any body of ours has
 _READS = ("GET", "HEAD")
 
@@ -131,7 +132,8 @@ class Resource:
         if endpoint.is_change and self._desk.house.mode.read_only:
             raise ReadOnlyModeError("the server is in read-only mode", reason="mode")
         if endpoint.method not in _READS:
-            call.body = await read_body(receive, call.headers)
+            most = MAX_BODY_BYTES if call.has_identity else _MAX_STRANGERS_BODY_BYTES
+            call.body = await read_body(receive, call.headers, most=most)
         answer, body = await self._handled(endpoint, call)
         await self._send(answer, body, scope, receive, send)
 
@@ -282,9 +284,9 @@ class _Chunks:
                     await self._desk.threads.run(end)
 
 
-async def read_body(receive: Receive, headers: Mapping[str, str]) -> bytes:
+async def read_body(receive: Receive, headers: Mapping[str, str], *, most: int = MAX_BODY_BYTES) -> bytes:
     """
-    Read a body, counting.
+    Read a body of at most *most* bytes, counting.
 
     Raises:
         TooLargeError: it is over the limit; the rest is not read.
@@ -293,8 +295,8 @@ async def read_body(receive: Receive, headers: Mapping[str, str]) -> bytes:
     length = headers.get("content-length", "0")
     if not length.isascii() or not length.isdigit():
         raise InvalidInputError("the length of the body is no number")
-    if len(length) > _MAX_DIGITS or int(length) > MAX_BODY_BYTES:
-        raise _too_large()
+    if len(length) > _MAX_DIGITS or int(length) > most:
+        raise _too_large(most)
     parts: list[bytes] = []
     size = 0
     while True:
@@ -303,15 +305,15 @@ async def read_body(receive: Receive, headers: Mapping[str, str]) -> bytes:
             raise InvalidInputError("the connection ended before the body was complete")
         part = message.get("body", b"")
         size += len(part)
-        if size > MAX_BODY_BYTES:
-            raise _too_large()
+        if size > most:
+            raise _too_large(most)
         parts.append(part)
         if not message.get("more_body", False):
             return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _too_large() -> TooLargeError:
-    return TooLargeError(f"the body has more than {MAX_BODY_BYTES} bytes", limit=MAX_BODY_BYTES)
+def _too_large(most: int) -> TooLargeError:
+    return TooLargeError(f"the body has more than {most} bytes", limit=most)
 
 
 def _call(house: House, scope: Scope, request: Request) -> Call:

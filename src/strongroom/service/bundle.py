@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from strongroom.insight.finding import Finding
     from strongroom.service.doctor import Case
-    from strongroom.settings import BackendSettings, Settings
+    from strongroom.settings import BackendSettings, ServerSettings, Settings
 
 __all__ = ["make_bundle", "shown_settings"]
 
@@ -189,7 +189,42 @@ def _settings(settings: Settings, *, has_hosts: bool) -> dict[str, Any]:
         },
         "audit": {"path": "<path>", "exists": settings.audit.path.exists()},
         "backend": {name: _backend(found, has_hosts=has_hosts) for name, found in settings.backend.items()},
+        "server": _server(settings.server),
     }
+
+
+_SHOWN_OF_SERVER = (
+    "port",
+    "is_loopback",
+    "has_tls",
+    "allow_plain_http",
+    "max_connections",
+    "receipt_seconds",
+    "idle_seconds",
+    "drain_seconds",
+    "threads",
+    "log_level",
+    "read_only",
+    "autostart",
+    "test_connections",
+    "metrics_names",
+)
+_SHOWN_OF_LIMITS = (
+    "identity_per_second",
+    "identity_burst",
+    "read_per_second",
+    "read_burst",
+    "stranger_per_second",
+    "stranger_burst",
+)
+
+
+def _server(server: ServerSettings) -> dict[str, Any]:
+    shown = {name: getattr(server, name) for name in _SHOWN_OF_SERVER}
+    for name in ("allowed_hosts", "trusted_proxies", "test_networks"):
+        shown[name] = len(getattr(server, name))
+    limits = {name: getattr(server.limits, name) for name in _SHOWN_OF_LIMITS}
+    return {**shown, "limits": {**limits, "paths": len(server.limits.paths)}}
 
 
 def _backend(backend: BackendSettings, *, has_hosts: bool) -> dict[str, Any]:
