@@ -28,8 +28,9 @@ __all__ = ["Journal", "JsonFormatter", "scrubbed", "where"]
 LOGGER = "strongroom.server"
 _MAX_WAITING = 10_000  # lines
 _MAX_FRAMES = 12
-# What stands before the @ of an address is a credential, whoever wrote it there; so is a token of ours.
-_USERINFO = re.compile(r"(?<=://)[^/\s@]+@")
+# What stands before the last @ of an address is a credential, whoever wrote it there and whatever he left
+# unescaped in it; so is a token of ours.
+_USERINFO = re.compile(r"(?<=://)\S+@")
 _TOKEN = re.compile(r"srm_[A-Za-z0-9_-]{4,}")
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
