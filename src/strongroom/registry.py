@@ -31,6 +31,7 @@ import re
 import weakref
 from contextlib import contextmanager, suppress
 from hashlib import sha256
+from hmac import compare_digest
 from threading import Event, Lock, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -343,7 +344,7 @@ class Registry:
         if head is None:
             if count:
                 raise _tampered("its head is missing")
-        elif head.row_count != count or head.digest != buckets.digest():
+        elif head.row_count != count or not compare_digest(head.digest, buckets.digest()):
             raise _tampered("a row was deleted, or put back as it stood before")
 
     def _advanced(self, base: _State, head: HeadRow | None, rows: Sequence[RegistryRow]) -> _State:

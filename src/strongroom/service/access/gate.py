@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import replace as replaced
 from datetime import datetime, timedelta, timezone
 from hashlib import sha256
+from hmac import compare_digest
 from secrets import token_bytes
 from threading import Lock
 from time import monotonic
@@ -278,7 +279,7 @@ class Gate:
         return None if row is None else self._held_token(row, decoded(row, Token), digest, memo)
 
     def _held_session(self, row: Row, session: Session, digest: bytes, memo: _Memo) -> _Held | None:
-        if session.digest != digest or not _is_standing(memo.snapshot, session.actor):
+        if not compare_digest(session.digest, digest) or not _is_standing(memo.snapshot, session.actor):
             return None
         key = (SESSION, row.id)
         return _Held(
@@ -292,7 +293,7 @@ class Gate:
         )
 
     def _held_token(self, row: Row, token: Token, digest: bytes, memo: _Memo) -> _Held | None:
-        if token.digest != digest:
+        if not compare_digest(token.digest, digest):
             return None
         actor = _actor(principal.SERVICE + token.name, memo.roles, token.scope)
         return _Held(
@@ -429,7 +430,7 @@ class Gate:
         if row is None:
             raise self._refusal(NOBODY, source, "an unknown or used login code", _NO_CODE)
         said = decoded(row, Code)
-        if said.digest != digest or self.clock() >= said.expires:
+        if not compare_digest(said.digest, digest) or self.clock() >= said.expires:
             raise self._refusal(said.actor, source, "a login code whose time is up", _NO_CODE)
         person = self.registry.snapshot().of(PERSON).get(said.actor.removeprefix(PERSON_PREFIX))
         if not _is_standing(self.registry.snapshot(), said.actor):
@@ -678,7 +679,7 @@ def _is_over(session: Session, now: datetime) -> bool:
 def _replaced(snapshot: Snapshot, token: str) -> list[Change]:
     digest = tokens.digest_of(token)
     row = snapshot.of(SESSION).get(tokens.id_of(digest))
-    if row is None or decoded(row, Session).digest != digest:
+    if row is None or not compare_digest(decoded(row, Session).digest, digest):
         return []
     return [Change(SESSION, row.id, None)]
 
