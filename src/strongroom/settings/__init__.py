@@ -1,7 +1,7 @@
 """
 File and environment → frozen Settings.
 
-Not for building objects (`assembly.py`). With `place.py` the only reader of the environment.
+Not for building objects (`assembly/`). With `place.py` the only reader of the environment.
 
 What the settings are stands in `shape.py`, where they stand in `find.py`, how a table of them is read
 in `table.py`, and where their secrets are fetched from in `source.py`. An unknown key or a wrong value

@@ -1,0 +1,219 @@
+"""
+Every deployment of the settings, opened for many actors.
+
+Not for what is done in one: `service/house.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from copy import copy
+from functools import partial
+from typing import TYPE_CHECKING
+
+from strongroom.assembly.backends import chain_of, lifetimes_of, links_of, patience_of
+from strongroom.assembly.nouns import OfHouse, Parts, raise_alarm, registry_of
+from strongroom.assembly.store import barrier_of, no_store
+from strongroom.assembly.ways import Ways, local_owner, now, settings_from
+from strongroom.audit import AuditLog
+from strongroom.cache import Cache
+from strongroom.errors import StrongroomError
+from strongroom.place import require_library
+from strongroom.policy import OwnerPolicy
+from strongroom.service.changes import Feed, Watch
+from strongroom.service.guard import Guard
+from strongroom.service.house import Deployment, House, Mode
+from strongroom.service.known import known_facts
+from strongroom.service.room import Room
+from strongroom.settings import Settings, load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from strongroom.backend import Backend
+    from strongroom.model.secret import Secret
+    from strongroom.policy import Policy
+    from strongroom.service.guard import Recorder
+    from strongroom.service.policies import Policies
+    from strongroom.service.reading import Uses
+
+
+def open_house(  # noqa: PLR0913 -- what comes from outside
+    config: Settings | str | os.PathLike[str] | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    cwd: Path | None = None,
+    passphrase: Callable[[], Secret[str]] | None = None,
+    recorder: Callable[[Settings], Recorder] | None = None,
+    uses: Callable[[Settings], Uses] | None = None,
+    policy: Callable[[Settings], Callable[[], Policy]] | None = None,
+    on_trouble: Callable[[str, StrongroomError], None] | None = None,
+) -> House:
+    """
+    Open every deployment of the settings for many actors, making nothing.
+
+    Args:
+        config: as of `open_room`; settings open the deployment they are of and the others of their file.
+        environ: as of `open_room`.
+        cwd: as of `open_room`.
+        passphrase: as of `open_room`.
+        recorder: makes what records the acts of a deployment; unsaid, its audit log. One that has `close`
+            is closed with the house.
+        uses: makes what remembers which uses of a deployment are on record; unsaid, each is recorded.
+        policy: gives what tells the policy that decides now, instead of those in the store of a deployment.
+        on_trouble: told the name of a deployment that cannot be opened, and why; the others are opened.
+            Unsaid, and where none can be opened, trouble is raised.
+
+    Raises:
+        SettingsError: the settings are wrong, or an agent or server is named.
+        BackendConfigError: a backend will never work as configured, or a deployment has no store.
+        SealedError: no wrapper opens a store.
+    """
+    require_library(environ)
+    first = settings_from(config, environ, cwd, None)
+    ways = Ways(environ=environ, clock=now, ask=passphrase)
+    mode = Mode()
+    opened: list[Deployment] = []
+    troubles: dict[str, StrongroomError] = {}
+    serving = _Serving(ways, mode, recorder=recorder, uses=uses, policy=policy)
+    try:
+        for name in (first.deployment, *first.others):
+            try:
+                settings = _sibling(first, name, config, environ, cwd)
+                opened.append(serving.deployment(settings))
+            except StrongroomError as error:
+                if on_trouble is None:
+                    raise _in_deployment(name, error) from None
+                troubles[name] = error
+                on_trouble(name, error)
+        if opened:
+            return House(opened, mode=mode, watches=_watches(opened), troubles=troubles)
+    except BaseException:
+        for deployment in opened:
+            deployment.root.close()
+        raise
+    raise next(iter(troubles.values()))
+
+
+class _Serving:
+    """Opens one deployment after the other for many actors."""
+
+    def __init__(
+        self,
+        ways: Ways,
+        mode: Mode,
+        *,
+        recorder: Callable[[Settings], Recorder] | None,
+        uses: Callable[[Settings], Uses] | None,
+        policy: Callable[[Settings], Callable[[], Policy]] | None,
+    ) -> None:
+        self._ways = ways
+        self._mode = mode
+        self._recorder = recorder
+        self._uses = uses
+        self._policy = policy
+
+    def deployment(self, settings: Settings) -> Deployment:
+        """
+        Open one.
+
+        Raises:
+            As `open_house`.
+        """
+        made: list[Backend] = []
+        try:
+            return self._deployment(settings, made)
+        except BaseException:
+            for backend in made:
+                backend.close()
+            raise
+
+    def _deployment(self, settings: Settings, made: list[Backend]) -> Deployment:
+        clock = self._ways.clock
+        chain = chain_of(links_of(settings, self._ways, made, None), settings, clock)
+        barrier = next((found for link in chain.links if (found := barrier_of(link.backend))), None)
+        if barrier is None:
+            raise no_store(settings)
+        log = AuditLog(settings.audit.path, deployment=settings.deployment, clock=clock)
+        recorder = log if self._recorder is None else self._recorder(settings)
+        registry = registry_of(barrier, settings, on_alarm=partial(raise_alarm, recorder))
+        who = _Who(self._policy(settings) if self._policy else None)
+        guard = Guard(
+            OwnerPolicy(local_owner()),
+            recorder,
+            current=who.current,
+            facts=known_facts(chain),
+            is_read_only=lambda: self._mode.read_only,
+        )
+        cache = Cache(chain, lifetimes_of(settings), clock=clock, patience=patience_of(settings))
+        feed = Feed(barrier, cache)
+        parts = Parts(
+            settings=settings,
+            chain=chain,
+            cache=cache,
+            guard=guard,
+            log=log,
+            clock=clock,
+            house=OfHouse(registry, feed, None if self._uses is None else self._uses(settings)),
+        )
+        root = Room(deployment=settings.deployment, actor=local_owner(), parts=parts)
+        who.policies = parts.all_policies
+        return Deployment(
+            name=settings.deployment,
+            settings=settings,
+            root=root,
+            chain=chain,
+            cache=cache,
+            guard=guard,
+            recorder=recorder,
+            reading=parts.reading,
+            feed=feed,
+            registry=registry,
+            parts=parts,
+        )
+
+
+class _Who:
+    """Gives the policy that decides now to a guard that the policies themselves stand on."""
+
+    def __init__(self, given: Callable[[], Policy] | None) -> None:
+        self.policies: Policies | None = None
+        self._given = given
+
+    def current(self) -> Policy:
+        if self._given is not None:
+            return self._given()
+        if self.policies is None:
+            return OwnerPolicy(local_owner())
+        return self.policies.current()
+
+
+def _sibling(
+    first: Settings,
+    name: str,
+    config: Settings | str | os.PathLike[str] | None,
+    environ: Mapping[str, str],
+    cwd: Path | None,
+) -> Settings:
+    """Give the settings of the deployment *name*, of the file that those of the *first* came from."""
+    if name == first.deployment:
+        return first
+    return load(
+        first.source if isinstance(config, Settings) else config, environ=environ, cwd=cwd, deployment=name
+    )
+
+
+def _in_deployment(name: str, error: StrongroomError) -> StrongroomError:
+    """Give *error* saying which deployment it is of."""
+    told = copy(error)
+    told.args = (f"deployment {name}: {error}",)
+    return told
+
+
+def _watches(deployments: Sequence[Deployment]) -> list[Watch]:
+    """Give one watch for each store's file, however many deployments are in it."""
+    feeds: dict[Path, list[Feed]] = {}
+    for deployment in deployments:
+        feeds.setdefault(deployment.feed.store.absolute(), []).append(deployment.feed)
+    return [Watch(shared) for shared in feeds.values()]

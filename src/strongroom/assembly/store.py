@@ -1,0 +1,122 @@
+"""The store of a deployment and its keys, opened and made. Not for what stands in it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from strongroom.assembly.ways import now
+from strongroom.errors import BackendConfigError, ConflictError, SealedError
+from strongroom.settings import resolve
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from strongroom.assembly.ways import Ways
+    from strongroom.backend import Backend
+    from strongroom.barrier import Barrier
+    from strongroom.crypto.wrapping import Wrapper
+    from strongroom.model.secret import Secret
+    from strongroom.settings import Settings, WrapperSettings
+
+
+def open_barrier(name: str, settings: Settings, ways: Ways) -> Barrier:
+    """Open the store called *name* with the first wrapper that opens it."""
+    from strongroom.barrier import Barrier  # noqa: PLC0415 -- only a chain with a store loads it
+    from strongroom.store.store import Store  # noqa: PLC0415
+
+    store = Store.open(settings.store.path, name=name)
+    try:
+        return Barrier.open(
+            store, _wrappers(settings, ways), deployment=settings.deployment, clock=ways.clock
+        )
+    except BaseException:
+        store.close()
+        raise
+
+
+def has_key(settings: Settings) -> bool:
+    """Tell whether the store is there and has a key of this deployment, which only its wrappers may open."""
+    from strongroom.barrier import Barrier  # noqa: PLC0415 -- only `init` asks
+    from strongroom.store.store import Store  # noqa: PLC0415
+
+    if not settings.store.path.exists():
+        return False
+    store = Store.open(settings.store.path, create=True)
+    try:
+        return bool(Barrier(store, (), deployment=settings.deployment, clock=now).keys())
+    finally:
+        store.close()
+
+
+def make_parents(path: Path) -> None:
+    """Make the missing folders above *path* closed to others, which `mkdir(parents=True)` does not."""
+    with suppress(OSError):  # the log or the store tells it, in its words
+        for folder in reversed([folder for folder in path.parents if not folder.exists()]):
+            folder.mkdir(mode=0o700)
+
+
+def create_store(settings: Settings, ways: Ways) -> None:
+    """Make what is missing: the outer key, the store, and in it a key of the deployment."""
+    from strongroom.barrier import Barrier  # noqa: PLC0415 -- only `init` makes one
+    from strongroom.store.store import Store  # noqa: PLC0415
+    from strongroom.wrappers import file  # noqa: PLC0415
+
+    for wrapper in settings.store.wrappers:
+        # A file that wraps a key of another deployment in this store is missing, not yet to be made.
+        if wrapper.path is not None and not _is_in_use(wrapper.path, settings):
+            # Another process may have been faster: its key is the key.
+            with suppress(ConflictError):
+                file.create(wrapper.path)
+    store = Store.open(settings.store.path, create=True)
+    Barrier.create(store, _wrappers(settings, ways), deployment=settings.deployment, clock=ways.clock).close()
+
+
+def _is_in_use(key: Path, settings: Settings) -> bool:
+    from strongroom.store.store import Store  # noqa: PLC0415 -- as `create_store`
+
+    if not settings.store.path.exists():
+        return False
+    store = Store.open(settings.store.path, create=True)
+    try:
+        return store.is_wrapped_by("file", str(key.absolute()))
+    finally:
+        store.close()
+
+
+def _wrappers(settings: Settings, ways: Ways) -> list[Wrapper]:
+    return [_wrapper(wrapper, ways) for wrapper in settings.store.wrappers]
+
+
+def _wrapper(wrapper: WrapperSettings, ways: Ways) -> Wrapper:
+    if wrapper.path is not None:
+        from strongroom.wrappers.file import FileWrapper  # noqa: PLC0415 -- only what is configured
+
+        return FileWrapper(wrapper.path)
+    from strongroom.wrappers.passphrase import PassphraseWrapper  # noqa: PLC0415 -- as above
+
+    return PassphraseWrapper(lambda: _passphrase(wrapper, ways))
+
+
+def _passphrase(wrapper: WrapperSettings, ways: Ways) -> Secret[str]:
+    if wrapper.passphrase is not None:
+        return resolve(wrapper.passphrase, environ=ways.environ)
+    if ways.ask is None:
+        raise SealedError(
+            "the store is wrapped by a passphrase, and nobody can be asked for it here",
+            hint="name where it comes from: store.wrappers, passphrase = { file = … }",
+        )
+    return ways.ask()
+
+
+def barrier_of(backend: Backend) -> Barrier | None:
+    """Give the barrier that a backend stands on, if it is a store of ours."""
+    return getattr(backend, "barrier", None)
+
+
+def no_store(settings: Settings) -> BackendConfigError:
+    """Give the error of a deployment that cannot say who may."""
+    return BackendConfigError(
+        f"the deployment {settings.deployment} has no store, where people, tokens and policies stand",
+        hint="strongroom init, and a backend of the kind native in its chain",
+    )
