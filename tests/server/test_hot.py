@@ -95,6 +95,8 @@ def test_what_is_denied_is_told_the_same_whether_it_is_there_or_not(reads):
         (b'{"refs":"region"}', 422),
         (b'{"refs":[', 400),
         (b"", 400),
+        (b'{"re\x92s":[]}', 400),
+        (b'{"refs":[{"kind":"variable","name":"\x92"}]}', 400),
         (b"[]", 422),
         (b'{"refs":[{"kind":"variable","name":"\\ud800"}]}', 400),
         (json.dumps(names(*map(str, range(1001)))).encode(), 413),
@@ -238,6 +240,33 @@ def test_a_bad_request_among_good_ones_does_not_mix_them_up(reads):
     got = raw(reads, *bodies, token=reads.admin)
     assert [status for status, _ in got] == [200, 422, 200, 200]
     assert [len(json.loads(got[index][1])["results"]) for index in (0, 2, 3)] == [1, 1, 2]
+
+
+def test_a_client_that_ends_its_side_is_answered_still(reads):
+    request = names("never-read-before", "zone")
+    body = json.dumps(request).encode()
+    head = f"POST /v1/read HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {reads.admin}\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    for more in ("", "X-Other: 1\r\n"):
+        with socket.create_connection(("127.0.0.1", reads.port), 20) as connection:
+            connection.sendall((head + more + "\r\n").encode() + body)
+            connection.shutdown(socket.SHUT_WR)
+            ((status, answer),) = answers(connection, 1)
+            assert (status, len(json.loads(answer)["results"])) == (200, 2)
+            assert connection.recv(1) == b""
+
+
+def test_nonsense_behind_a_request_does_not_take_its_answer_away(reads):
+    body = json.dumps(names("another-never-read")).encode()
+    head = (
+        f"POST /v1/read HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {reads.admin}\r\nX-Other: 1\r\n"
+    )
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", reads.port), 20) as connection:
+        connection.sendall(head.encode() + body + b"\0\0\0 nonsense\r\n\r\n")
+        ((status, _),) = answers(connection, 1)
+        assert status == 200
+        assert connection.recv(65536) == b""
 
 
 def test_a_client_that_leaves_before_the_answer_harms_nobody(reads):

@@ -257,7 +257,11 @@ class Hot:
         Give the body of the answer where one value is asked for and everything is at hand, without waiting
         for anything; else what gives it later, or raises one of our errors. None: this is no plain request.
         """
-        asked = self._asked(scope, body)
+        try:
+            asked = self._asked(scope, body)
+        except Exception as error:  # noqa: BLE001 -- the last resort, as in `guard.py`
+            self._on_trouble(error)
+            return None
         if asked is None:
             return None
         reads, reader, names = asked
@@ -314,7 +318,7 @@ class Hot:
         try:
             request = _DECODER.decode(body)
             actor = reads.deployment.access.authenticate(token, source=client[0] if client else "").actor
-        except (msgspec.MsgspecError, RecursionError, StrongroomError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, StrongroomError):
             return None
         names = request.refs
         if len(names) > MAX_BATCH or not _is_plain(request, body):

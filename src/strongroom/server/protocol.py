@@ -206,9 +206,20 @@ class Line(HttpToolsProtocol):
         if self._is_let_in:
             super().connection_lost(exc)
 
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """Answer what was asked before the other side ended its own, where a connection can be half open."""
+        if self._is_stopped or not self._is_answering() or not self.transport.can_write_eof():
+            return None
+        self._is_last = True
+        self.cycle.keep_alive = False
+        return True
+
     def end(self) -> None:
         """Close, without waiting for anybody."""
         self._door.leave(self)
+        for cycle in [self.cycle, *(waiting for waiting, _ in self.pipeline)]:
+            if cycle is not None:
+                cycle.disconnected = True  # what is answered still is written nowhere
         if self.transport is not None:
             self.transport.abort()
 
@@ -269,7 +280,10 @@ class Line(HttpToolsProtocol):
         self._is_stopped = True
         self._door.closed["malformed"] += 1
         if self._is_answering():
-            self.end()  # another answer in the middle of one would be taken for the rest of it
+            # What was asked properly is answered, and is the last: a refusal now would be taken for its rest.
+            self.cycle.keep_alive = False
+            self._is_receiving = False
+            self.ends_at = _NEVER
             return
         self._turn_away(refusal(status, code, message))
 
@@ -417,8 +431,17 @@ class Line(HttpToolsProtocol):
     # --- an answer ---------------------------------------------------------------------------------
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 -- uvicorn's
-        if self._is_last:
+        if self._is_last and cycle is self.cycle:
             cycle.keep_alive = False
+        send = cycle.send
+
+        async def send_if_open(message: Any) -> None:  # noqa: ANN401 -- ASGI's
+            # Between the end of a connection and being told of it, writing would fail.
+            if self.transport.is_closing():
+                cycle.disconnected = True
+            await send(message)
+
+        cycle.send = send_if_open  # type: ignore[method-assign]  # its only way out
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
