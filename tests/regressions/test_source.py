@@ -1,0 +1,224 @@
+"""What the source must not do anywhere: RT26, RT36, CR12, IN15, PO13."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+import strongroom
+
+SOURCE = Path(strongroom.__file__).parent
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+def name_of(file):
+    return file.relative_to(SOURCE).as_posix()
+
+
+def nodes(file, *kinds):
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    return [node for node in ast.walk(tree) if isinstance(node, kinds)]
+
+
+def test_there_is_a_source_to_look_at():
+    assert len(FILES) > 150
+
+
+# --- RT26, PO13: who is who is told by whole names -------------------------------------------------------
+
+IDENTITIES = [
+    file
+    for file in FILES
+    if name_of(file).startswith(("policy/", "service/access/", "service/policies/"))
+    or name_of(file)
+    in ("registry.py", "service/guard.py", "service/house.py", "service/reading.py", "server/auth.py")
+]
+CUTS = ("lstrip", "rstrip", "strip")
+PARTS = ("startswith", "endswith", "removeprefix", "removesuffix")
+# The letter that ends an allowed prefix: behind it a whole segment begins.
+ENDS = (":", "/", ".", "|", "[", "*")
+# What is no identity, or is held against whole prefixes that a table lists.
+ALLOWED = {
+    ("service/access/token.py", 'rstrip("=")'),  # the padding of base64
+    ("registry.py", 'rstrip(": ")'),  # of a message of our own
+    ("registry.py", "removeprefix(_PREFIX)"),  # of a message of our own
+    ("policy/cedar.py", 'removeprefix("policy")'),  # the numbers that the engine gives
+    ("service/access/roles.py", "startswith(prefix)"),  # each prefix of the table ends in a colon
+    ("service/access/roles.py", "removeprefix(prefix)"),
+}
+
+
+def _ending(file, argument):
+    """Give what a prefix ends with, in its texts and in the constants of its module; None if nobody knows."""
+    if isinstance(argument, ast.Constant):
+        return argument.value
+    if isinstance(argument, ast.JoinedStr):
+        return _ending(file, argument.values[-1])
+    if isinstance(argument, (ast.Name, ast.Attribute)):
+        module = importlib.import_module(
+            "strongroom." + name_of(file)[:-3].replace("/", ".").removesuffix(".__init__")
+        )
+        return getattr(module, argument.id, None) if isinstance(argument, ast.Name) else None
+    return None
+
+
+def _is_whole(file, argument):
+    parts = argument.elts if isinstance(argument, ast.Tuple) else [argument]
+    found = [_ending(file, part) for part in parts]
+    return all(isinstance(one, str) and one.endswith(ENDS) for one in found)
+
+
+@pytest.mark.parametrize("file", IDENTITIES, ids=name_of)
+def test_RT26_PO13_identities_are_compared_whole(file):
+    wrong = []
+    for call in nodes(file, ast.Call):
+        if not isinstance(call.func, ast.Attribute) or call.func.attr not in CUTS + PARTS or not call.args:
+            continue
+        said = f"{call.func.attr}({', '.join(ast.unparse(one) for one in call.args)})".replace("'", '"')
+        if (name_of(file), said) in ALLOWED:
+            continue
+        if call.func.attr in CUTS or not _is_whole(file, call.args[0]):
+            wrong.append(f"{name_of(file)}:{call.lineno} {said}")
+    assert not wrong
+
+
+def test_RT26_every_exception_is_still_needed():
+    whole = {name_of(file): file.read_text(encoding="utf-8").replace("'", '"') for file in IDENTITIES}
+    assert not [one for one in ALLOWED if one[1] not in whole[one[0]]]
+
+
+# --- CR12: what proves something is compared in constant time ---------------------------------------------
+
+PROOF = re.compile(r"(^|_)(digest|mac|hmac|tag|token|password|passphrase|canary|proof|otp)s?$")
+# What proves nothing to anybody.
+NO_PROOF = {
+    # The keyring checked the one; whatever is not the same is given to the keyring.
+    ("registry.py", "known.macs[row.kind, row.id] == row.mac"),
+    (
+        "service/policies/request.py",
+        "_digest(body.actor, proposal, body.content) != body.content_hash",
+    ),  # of a row that its MAC holds
+    ("insight/wording.py", "text == password"),  # two fields of one connection that is looked at
+    ("backends/file.py", "digest == held.digest"),  # whether a file was read before
+    (
+        "service/policies/request.py",
+        "body.content_hash == digest",
+    ),  # whether the actor asked for the same before
+    ("client.py", "renewed != token"),  # two Secrets: they compare in constant time (model/secret.py)
+    ("vendors/vault.py", "held.grant.token == refused.grant.token"),  # Secrets
+    ("vendors/vault.py", "held.grant.token != refused.grant.token"),
+    ("vendors/vault.py", "grant.token == refused.grant.token"),
+    ("vendors/vault.py", "dead.grant.token != self._proven"),
+}
+
+
+def _word(node):
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    if isinstance(node, ast.Call):
+        return _word(node.func)
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _is_plain(node):
+    """A constant, a type or a length says nothing of a proof."""
+    return isinstance(node, ast.Constant) or (isinstance(node, ast.Call) and _word(node) in ("len", "type"))
+
+
+def comparisons(file):
+    for compare in nodes(file, ast.Compare):
+        sides = [compare.left, *compare.comparators]
+        if not any(isinstance(operator, (ast.Eq, ast.NotEq)) for operator in compare.ops):
+            continue
+        if any(_is_plain(side) for side in sides) or not any(PROOF.search(_word(side)) for side in sides):
+            continue
+        yield compare.lineno, " ".join(ast.unparse(compare).split())
+
+
+@pytest.mark.parametrize("folder", sorted({name_of(file).partition("/")[0] for file in FILES}))
+def test_CR12_digests_and_tokens_are_compared_in_constant_time(folder):
+    wrong = [
+        f"{name_of(file)}:{line} {said}"
+        for file in FILES
+        if name_of(file).partition("/")[0] == folder
+        for line, said in comparisons(file)
+        if (name_of(file), said) not in NO_PROOF
+    ]
+    assert not wrong
+
+
+def test_CR12_every_exception_is_still_needed():
+    found = {(name_of(file), said) for file in FILES for _, said in comparisons(file)}
+    assert found >= NO_PROOF
+
+
+# --- RT36, IN15: nothing stored is run --------------------------------------------------------------------
+
+RUNNERS = (
+    "pickle",
+    "cPickle",
+    "_pickle",
+    "marshal",
+    "shelve",
+    "dill",
+    "cloudpickle",
+    "jsonpickle",
+    "dbm",
+    "code",
+)
+RUNS = ("eval", "exec", "compile", "__import__", "literal_eval", "full_load", "unsafe_load")
+# Who imports by a name, and where that name comes from: never from what is stored.
+IMPORTERS = {
+    "__init__.py": "_LAZY, a table of its own",
+    "backend.py": "the kind of a backend in the settings, below our own package",
+    "catalog/__init__.py": "a table of its own",
+    "cli/access.py": "a table of its own",
+    "cli/app.py": "a table of its own",
+    "crypto/_primitives.py": "a constant",
+    "server/background.py": "a constant",
+}
+
+
+def _called(call):
+    return call.func.attr if isinstance(call.func, ast.Attribute) else _word(call.func)
+
+
+@pytest.mark.parametrize("folder", sorted({name_of(file).partition("/")[0] for file in FILES}))
+def test_RT36_IN15_nothing_that_is_stored_can_be_run(folder):
+    wrong = []
+    for file in (one for one in FILES if name_of(one).partition("/")[0] == folder):
+        for node in nodes(file, ast.Import, ast.ImportFrom, ast.Call):
+            if isinstance(node, ast.Import):
+                found = [
+                    alias.name.partition(".")[0]
+                    for alias in node.names
+                    if alias.name.partition(".")[0] in RUNNERS
+                ]
+            elif isinstance(node, ast.ImportFrom):
+                found = [node.module] if (node.module or "").partition(".")[0] in RUNNERS else []
+            else:
+                found = [_called(node)] if _is_runner(node) else []
+            wrong += [f"{name_of(file)}:{node.lineno} {one}" for one in found]
+    assert not wrong
+
+
+def _is_runner(call):
+    word = _called(call)
+    if word == "compile":  # of regular expressions it is another
+        return not (isinstance(call.func, ast.Attribute) and _word(call.func.value) == "re")
+    # `load` of YAML makes objects unless it is told otherwise.
+    is_yaml = (
+        word == "load" and isinstance(call.func, ast.Attribute) and "yaml" in _word(call.func.value).lower()
+    )
+    return word in RUNS or is_yaml
+
+
+def test_RT36_IN15_modules_are_imported_by_names_of_our_own():
+    found = {
+        name_of(file) for file in FILES for call in nodes(file, ast.Call) if _called(call) == "import_module"
+    }
+    assert found == set(IMPORTERS)
