@@ -9,6 +9,7 @@ from strongroom.policy import Action
 from strongroom.server.api.asked import bounded
 from strongroom.server.endpoint import Endpoint
 from strongroom.service.bundle import shown_settings
+from strongroom.service.guard import event_of
 from strongroom.wire.place import (
     ConfigView,
     DeploymentRow,
@@ -58,6 +59,7 @@ def config(call: Call) -> ConfigView:
     place = call.place
     place.guard.check(call.identity.actor, Action.ADMINISTER, None, None)
     settings = shown_settings(place.settings)
+    settings.pop("server", None)  # of the whole process, told where it is set
     if call.deployment == call.house.first:
         settings["server"] = _server(place.settings.server)
     return ConfigView(settings=settings)
@@ -104,6 +106,10 @@ def set_mode(call: Call) -> ModeView:
     reason = bounded(body.reason, field="reason")
     if call.deployment != house.first:
         # Who is who in another deployment says nothing in the first.
+        event = event_of(
+            call.identity.actor, Action.ADMINISTER, None, "denied", reason="not of the first deployment"
+        )
+        call.place.guard.recorder.append(event)
         raise AccessDeniedError("only an administrator of the first deployment may", reason="deployment")
     return _view(
         house.set_mode(

@@ -76,9 +76,12 @@ def put(call: Call) -> Answer:
     if body.id not in (None, id_):
         raise FieldError("the path has another id", field="$.id")
     noun = call.room.policies
-    work = lambda: noun.put(_draft(body, id_), expected=condition.expected_version)  # noqa: E731 -- one line, called once
-    if condition.match == "*":
-        condition.check(noun.show(id_).version, stands=True)
+
+    def work() -> Document | Approval:
+        if condition.match == "*":
+            noun.show(id_)  # something must stand
+        return noun.put(_draft(body, id_), expected=condition.expected_version)
+
     return _changed(condition.around(work))
 
 
