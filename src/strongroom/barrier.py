@@ -533,7 +533,7 @@ class Barrier:
 
     @property
     def store(self) -> Store:
-        """Give the store, for the rows of who may: `registry.py`."""
+        """Give the store, for the rows of who may: `registry/`."""
         return self._store
 
     def mac_row(self, table: str, columns: Iterable[object]) -> bytes:

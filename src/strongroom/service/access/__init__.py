@@ -5,7 +5,7 @@ Not for what anybody may (`service/policies.py`, `policy/`).
 
 How it hangs together: `gate.py` tells who asks and begins sessions; the nouns (`people.py`, `issuing.py`,
 `roles.py`, `sessions.py`) change the rows as one actor, through the guard; all of it stands on
-`registry.py`, which nobody changes unseen.
+`registry/`, which nobody changes unseen.
 """
 
 from __future__ import annotations
