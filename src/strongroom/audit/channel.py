@@ -21,6 +21,7 @@ import struct
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping, Sequence  # noqa: TC003 -- msgspec reads annotations at run time
 from concurrent.futures import Future
 from contextlib import suppress
 from operator import attrgetter
@@ -34,7 +35,7 @@ from strongroom.errors import NotRecordedError
 if TYPE_CHECKING:
     import asyncio
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from strongroom.audit.record import Event
@@ -60,27 +61,27 @@ FRAME = struct.Struct("<I")
 VERDICT = struct.Struct("<?QQI")  # is recorded, first frame, last frame, bytes of the reason
 
 
-class Sent(msgspec.Struct, array_like=True):
-    """An event on its way; the members are those of `Event`, in its order."""
+class Sent(msgspec.Struct, array_like=True, frozen=True):
+    """An event on its way; the members are those of `Event` in its order, and it is made far quicker."""
 
     actor: str
     assurance: int
     action: str
     outcome: str
-    kind: str | None
-    name: str | None
-    team: str | None
-    reason: str
-    backend: str | None
-    version: str | None
-    request: str | None
-    source: str | None
-    run: dict[str, str | int] | None
-    policies: list[str]
-    count: int | None
-    since: str | None
-    until: str | None
-    refs: list[RefUse]
+    kind: str | None = None
+    name: str | None = None
+    team: str | None = None
+    reason: str = ""
+    backend: str | None = None
+    version: str | None = None
+    request: str | None = None
+    source: str | None = None
+    run: Mapping[str, str | int] | None = None
+    policies: Sequence[str] = ()
+    count: int | None = None
+    since: str | None = None
+    until: str | None = None
+    refs: Sequence[RefUse] = ()
 
 
 _members = attrgetter(*Sent.__struct_fields__)
@@ -90,11 +91,13 @@ _decode = msgspec.msgpack.Decoder(list[Sent]).decode
 
 def encode(events: Sequence[Event]) -> bytes:
     """Give the frame of *events*."""
-    members = [_members(event) for event in events]
+    members = [event if isinstance(event, Sent) else _members(event) for event in events]
     try:
         data = _encode(members)
     except UnicodeEncodeError:
-        data = _encode(_whole(members))  # half a character stands in some text; it must not stop the record
+        data = _encode(
+            _whole([_members(event) for event in events])
+        )  # half a character stands in some text; it must not stop the record
     return FRAME.pack(len(data)) + data
 
 

@@ -22,17 +22,21 @@ import threading
 from collections import deque
 from datetime import timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from strongroom.audit.record import MAX_REFS, Event, RefUse, stamp
+from strongroom.audit.channel import Sent
+from strongroom.audit.record import MAX_REFS, RefUse, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from strongroom.audit.record import Event
     from strongroom.model.entry import Entry
     from strongroom.model.ref import Ref
     from strongroom.policy import Actor, Decision, Run
+
+    _Key = tuple[Actor, tuple[str, ...], str, str, str | None, str, str | None, str | None]
 
 __all__ = ["Use", "Uses", "Window", "run_of"]
 
@@ -67,16 +71,20 @@ class Window:
         repeat: counts one more; atomic, takes no lock, waits for nothing.
     """
 
-    __slots__ = ("_counter", "actor", "policies", "ref", "repeat", "since", "until")
+    # Few objects: many thousands of them are looked through whenever Python collects garbage.
+    __slots__ = ("_counter", "key", "repeat", "since", "until")
 
-    def __init__(self, use: Use, since: datetime, until: float) -> None:
+    def __init__(self, key: _Key, since: datetime, until: float) -> None:
         self._counter = itertools.count()
         self.repeat: Callable[[], object] = self._counter.__next__
         self.until = until
         self.since = since
-        self.actor = use.actor
-        self.policies = use.decision.policies
-        self.ref = _ref_of(use)
+        self.key = key
+
+    @property
+    def ref(self) -> RefUse:
+        """What was used."""
+        return RefUse(*self.key[2:])
 
     def repeats(self) -> int:
         """Give how often it was counted; asked once, at the end."""
@@ -108,9 +116,9 @@ class Uses:
         self._clock = clock
         self._seconds = window.total_seconds()
         self._max = max_windows
-        self._open: dict[tuple[object, ...], Window] = {}
+        self._open: dict[_Key, Window] = {}
         # In buckets of a second, so that closing looks at what is due and at nothing else.
-        self._ends: dict[int, deque[tuple[object, ...]]] = {}
+        self._ends: dict[int, deque[Window]] = {}
         self._ended: deque[Window] = deque()
         self._turn = threading.Lock()
 
@@ -129,7 +137,7 @@ class Uses:
         events = [_event(use) for use in uses if not use.decision.is_allowed]
         allowed = [use for use in uses if use.decision.is_allowed]
         # Each record tells of one actor, decided by the same policies.
-        for (actor, policies), several in _grouped(allowed, lambda use: (use.actor, use.decision.policies)):
+        for (actor, policies), several in _by_decider(allowed):
             if len(several) == 1:
                 events.append(_event(several[0]))
             else:
@@ -151,8 +159,11 @@ class Uses:
             if found is not None:
                 self._ended.append(found)
             until = now + seconds
-            self._open[key] = made = Window(use, self._clock(), until)
-            self._ends.setdefault(int(until), deque()).append(key)
+            self._open[key] = made = Window(key, self._clock(), until)
+            bucket = self._ends.get(int(until))
+            if bucket is None:
+                bucket = self._ends[int(until)] = deque()
+            bucket.append(made)
             return made
 
     def _length(self) -> float | None:
@@ -171,9 +182,8 @@ class Uses:
         counted = [(window, repeats) for window in ended if (repeats := window.repeats())]
         until = stamp(self._clock())
         events: list[Event] = []
-        for (actor, policies), several in _grouped(counted, lambda one: (one[0].actor, one[0].policies)):
-            for part in _slices(several):
-                events.append(_closing(actor, policies, part, until))  # noqa: PERF401 -- two loops
+        for (actor, policies), several in _grouped(counted, lambda one: one[0].key[:2]):
+            events.extend(_closing(actor, policies, part, until) for part in _slices(several))
         return events
 
     def _take(self, now: float, *, is_last: bool) -> list[Window]:
@@ -186,87 +196,83 @@ class Uses:
             for second in sorted(self._ends):
                 if not is_last and second + 1 > limit:
                     break
-                for key in self._ends.pop(second):
-                    window = self._open.get(key)
-                    # It may have been followed by another of the same use, which ends later.
-                    if window is not None and int(window.until) == second:
-                        taken.append(self._open.pop(key))
+                # One that was followed by another of the same use is among the ended already.
+                taken.extend(
+                    self._open.pop(window.key)
+                    for window in self._ends.pop(second)
+                    if self._open.get(window.key) is window
+                )
             return taken
 
 
-def _key(use: Use) -> tuple[object, ...]:
-    answer = use.answer
-    ref = use.ref
-    return (
-        use.actor,
+def _key(use: Use) -> _Key:
+    ref, answer = use.ref, use.answer
+    version, backend = (None, None) if answer is None else (answer.version, answer.backend)
+    return use.actor, use.decision.policies, ref.kind, ref.name, ref.team, use.outcome, version, backend
+
+
+def _ref_of(use: Use) -> RefUse:
+    ref, answer = use.ref, use.answer or use.error
+    version, backend = getattr(answer, "version", None), getattr(answer, "backend", None)
+    return RefUse(
         ref.kind,
         ref.name,
         ref.team,
         use.outcome,
-        None if answer is None else answer.version,
-        None if answer is None else answer.backend,
-        use.decision.policies,
+        version if isinstance(version, str) else None,
+        backend if isinstance(backend, str) else None,
     )
-
-
-def _ref_of(use: Use) -> RefUse:
-    answer: Any = use.answer or use.error
-    return RefUse(
-        use.ref.kind,
-        use.ref.name,
-        use.ref.team,
-        use.outcome,
-        _text(getattr(answer, "version", None)),
-        _text(getattr(answer, "backend", None)),
-    )
-
-
-def _text(found: object) -> str | None:
-    return found if isinstance(found, str) else None
 
 
 def _event(use: Use) -> Event:
-    ref, decision, actor = _ref_of(use), use.decision, use.actor
+    decision = use.decision
     reason = ""
     if not decision.is_allowed:
         reason = decision.reason
     elif use.error is not None:
         reason = str(getattr(use.error, "code", ""))
-    return Event(
-        actor=actor.id,
-        assurance=int(actor.assurance),
-        action=_READ,
-        outcome=ref.outcome,
-        kind=ref.kind,
-        name=ref.name,
-        team=ref.team,
-        reason=reason,
+    return _of_one(use.actor, decision.policies, _ref_of(use), reason=reason)
+
+
+def _of_one(actor: Actor, policies: tuple[str, ...], ref: RefUse, **more: Any) -> Event:  # noqa: ANN401 -- members of an event
+    # As on its way to the log, which it is made for: an `Event` costs as much as all the rest of a first use.
+    sent = Sent(
+        actor.id,
+        int(actor.assurance),
+        _READ,
+        ref.outcome,
+        ref.kind,
+        ref.name,
+        ref.team,
         backend=ref.backend,
         version=ref.version,
         source=actor.source or None,
         run=run_of(actor.run),
-        policies=decision.policies,
+        policies=policies,
+        **more,
     )
+    return cast("Event", sent)
 
 
-def _batches(actor: Actor, policies: tuple[str, ...], refs: Sequence[RefUse]) -> Iterator[Event]:
-    for at in range(0, len(refs), MAX_REFS):
-        yield _batch(actor, policies, tuple(refs[at : at + MAX_REFS]))
-
-
-def _batch(actor: Actor, policies: tuple[str, ...], refs: tuple[RefUse, ...], **more: Any) -> Event:  # noqa: ANN401 -- members of an event
+def _batch(actor: Actor, policies: tuple[str, ...], refs: tuple[RefUse, ...], **more: Any) -> Event:  # noqa: ANN401 -- as above
     outcomes = {ref.outcome for ref in refs}
-    return Event(
-        actor=actor.id,
-        assurance=int(actor.assurance),
-        action=_READ,
-        outcome=outcomes.pop() if len(outcomes) == 1 else "mixed",
+    sent = Sent(
+        actor.id,
+        int(actor.assurance),
+        _READ,
+        outcomes.pop() if len(outcomes) == 1 else "mixed",
         source=actor.source or None,
         run=run_of(actor.run),
         policies=policies,
         refs=refs,
         **more,
     )
+    return cast("Event", sent)
+
+
+def _batches(actor: Actor, policies: tuple[str, ...], refs: Sequence[RefUse]) -> Iterator[Event]:
+    for at in range(0, len(refs), MAX_REFS):
+        yield _batch(actor, policies, tuple(refs[at : at + MAX_REFS]))
 
 
 def _closing(
@@ -277,24 +283,16 @@ def _closing(
     if len(counted) > 1:
         refs = tuple(window.ref._replace(uses=repeats) for window, repeats in counted)
         return _batch(actor, policies, refs, count=total, since=since, until=until)
-    ref = counted[0][0].ref
-    return Event(
-        actor=actor.id,
-        assurance=int(actor.assurance),
-        action=_READ,
-        outcome=ref.outcome,
-        kind=ref.kind,
-        name=ref.name,
-        team=ref.team,
-        backend=ref.backend,
-        version=ref.version,
-        source=actor.source or None,
-        run=run_of(actor.run),
-        policies=policies,
-        count=total,
-        since=since,
-        until=until,
-    )
+    return _of_one(actor, policies, counted[0][0].ref, count=total, since=since, until=until)
+
+
+def _by_decider(uses: Sequence[Use]) -> Iterable[tuple[tuple[Actor, tuple[str, ...]], list[Use]]]:
+    if not uses:
+        return ()
+    actor, policies = uses[0].actor, uses[0].decision.policies
+    if all(use.actor is actor and use.decision.policies == policies for use in uses):
+        return [((actor, policies), list(uses))]  # one request, one actor: nearly always
+    return _grouped(uses, lambda use: (use.actor, use.decision.policies))
 
 
 def _grouped(things: Iterable[Any], key_of: Callable[[Any], Any]) -> Iterable[tuple[Any, list[Any]]]:
