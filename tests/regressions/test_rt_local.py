@@ -1,4 +1,7 @@
-"""Cut texts, copies of the masker, addresses in logs and files others may read: RT14, RT15, RT20, RT37."""
+"""
+Cut texts, copies of the masker, addresses in logs, what a first start prints, files others may read: RT14,
+RT15, RT20, RT23, RT37.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import importlib
 import multiprocessing
 import os
 import pkgutil
+import re
 import subprocess
 import sys
 
@@ -14,6 +18,7 @@ import pytest
 
 import strongroom
 from parts.server import serving
+from strongroom.cli.main import main
 from strongroom.client import error_of
 from strongroom.model.secret import Secret
 from strongroom.server.logs import scrubbed
@@ -106,6 +111,38 @@ def test_RT20_no_credential_of_an_address_is_logged_however_it_is_spelled(addres
     assert CANARY not in told
     assert told.startswith("the proxy ")
     assert told.endswith(" gave no answer")
+
+
+# --- RT23: what a first start prints -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def up(tmp_path, capsys):
+    """Run `strongroom up` in a new home, and give what it printed."""
+    environ = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "STRONGROOM_HOME": str(tmp_path),
+        "STRONGROOM__SERVER__PORT": "0",
+    }
+
+    def run(*more):
+        assert main(["up", "--no", *more], environ) == 0
+        return capsys.readouterr().out
+
+    yield run
+    main(["serve", "--stop"], environ)
+
+
+def test_RT23_what_signs_in_is_told_to_people_alone_and_stands_in_no_file(up, tmp_path):
+    told = up("--output", "json")
+    assert "http://127.0.0.1:" in told
+    assert "code=" not in told
+    assert "srm_" not in told
+    code = re.search(r"/login#code=(\S+)", up())[1]
+    for file in tmp_path.rglob("*"):
+        if file.is_file():
+            assert code.encode() not in file.read_bytes(), file.name
 
 
 # --- RT37: files that others may read ---------------------------------------------------------------------

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from parts.api import ROLES
+from parts.api import ROLES, asking
 from regressions.routes import KINDS, Route, route_id
 from strongroom.policy import Scope
 from strongroom.server.api import DESCRIBED
@@ -50,6 +50,46 @@ def test_RT02_what_an_edit_starts_from_holds_no_secret(every, path, role):
     answer = ask(every, "GET", path, role=role)
     assert answer.status == 200
     assert SECRET not in answer.body.decode() + str(answer.headers)
+
+
+# --- RT04: the settings in force -------------------------------------------------------------------------
+
+PLANTED = """
+chain = ["env", "file", "native"]
+[backend.file]
+variables = "CANARY.json"
+[cache]
+ttl = 60
+[audit]
+path = "CANARY-audit"
+[server]
+allowed_hosts = ["canary.example", "127.0.0.1"]
+trusted_proxies = ["10.9.8.7/32"]
+test_networks = ["10.9.8.0/24"]
+[server.limits]
+identity_per_second = 0
+paths = { "/v1/canary" = 1.0 }
+"""
+WORDS = {"prod", "env", "file", "native", "core", "stale", "info", "<path>"}
+
+
+def texts(value):
+    if isinstance(value, dict):
+        return [text for item in value.values() for text in texts(item)]
+    if isinstance(value, list):
+        return [text for item in value for text in texts(item)]
+    return [value] if isinstance(value, str) else []
+
+
+def test_RT04_of_settings_only_words_of_our_own_are_shown(tmp_path):
+    settings = 'deployment = "prod"\n' + PLANTED.replace("CANARY", str(tmp_path / "canary"))
+    (tmp_path / "canary.json").write_text("{}")
+    with asking(tmp_path, settings) as place:
+        answer = place.ask("GET", "/config")
+    shown = texts(answer.json()["settings"])
+    assert not [text for text in shown if text not in WORDS]
+    assert b"canary" not in answer.body
+    assert b"10.9.8" not in answer.body
 
 
 # --- RT05: each face decides alike -----------------------------------------------------------------------
