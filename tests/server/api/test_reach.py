@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
+from parts.api import SETTINGS, asking
 
 from strongroom.server.api import reach
 from strongroom.server.api.reach import _asked, _plain, _target, is_listed
@@ -102,3 +104,40 @@ def test_SS04_one_actor_has_five_tests_a_minute():
     with pytest.raises(reach.RateLimitedError):
         allowance.take(("prod", "person:anna"))
     allowance.take(("prod", "person:otto"))
+
+
+@pytest.fixture(scope="module")
+def reaching(tmp_path_factory):
+    """A server whose settings let people test hosts of loopback."""
+    switched_on = '[server]\ntest_connections = true\ntest_networks = ["127.0.0.0/8"]\n\n[server.limits]'
+    with asking(tmp_path_factory.mktemp("reach"), SETTINGS.replace("[server.limits]", switched_on)) as api:
+        yield api
+
+
+def test_SS04_a_test_says_one_of_two_things_and_no_more(reaching):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        reaching.put("connection", "near", {"value": f"postgres://u:s3cret@127.0.0.1:{port}/db"})
+        answer = reaching.ask("POST", "/test/connection/near")
+    assert answer.json() == {"status": "reachable", "message": "the host answers"}
+    told = set()
+    for name, host in (("closed", f"127.0.0.1:{port}"), ("unlisted", "169.254.169.254:80")):
+        reaching.put("connection", name, {"value": f"postgres://{host}/db"})
+        told.add(reaching.ask("POST", f"/test/connection/{name}").body)
+    assert len(told) == 1
+    assert b'"not_reachable"' in told.pop()
+
+
+def test_only_what_may_be_tested_is(reaching):
+    reaching.put("connection", "denied", {"value": "postgres://127.0.0.1:1/db"})
+    assert reaching.ask("POST", "/test/connection/denied", role="viewer").status == 403
+    assert reaching.ask("POST", "/test/variable/denied").status == 400
+    assert reaching.ask("POST", "/test/connection/nowhere").status == 404
+
+
+def test_SS04_few_tests_run_at_once(reaching):
+    with ExitStack() as held:
+        for _ in range(reach._AT_ONCE):
+            held.enter_context(reach._one_turn())
+        answer = reaching.ask("POST", "/test/connection/denied")
+    assert (answer.status, answer.code) == (429, "rate_limited")

@@ -23,7 +23,6 @@ from strongroom.wire.shape import UNSET
 if TYPE_CHECKING:
     from strongroom.server.endpoint import Call
     from strongroom.service.house import Mode
-    from strongroom.settings import ServerSettings
 
 __all__ = ["ENDPOINTS"]
 
@@ -59,40 +58,9 @@ def config(call: Call) -> ConfigView:
     place = call.place
     place.guard.check(call.identity.actor, Action.ADMINISTER, None, None)
     settings = shown_settings(place.settings)
-    settings.pop("server", None)  # of the whole process, told where it is set
-    if call.deployment == call.house.first:
-        settings["server"] = _server(place.settings.server)
+    if call.deployment != call.house.first:
+        settings.pop("server", None)  # of the whole process, told where it is set
     return ConfigView(settings=settings)
-
-
-_SERVER = (
-    "port",
-    "allow_plain_http",
-    "max_connections",
-    "receipt_seconds",
-    "idle_seconds",
-    "drain_seconds",
-    "threads",
-    "log_level",
-    "read_only",
-    "test_connections",
-    "metrics_names",
-)
-_LIMITS = (
-    "identity_per_second",
-    "identity_burst",
-    "read_per_second",
-    "read_burst",
-    "stranger_per_second",
-    "stranger_burst",
-)
-
-
-def _server(settings: ServerSettings) -> dict[str, Any]:
-    shown: dict[str, Any] = {name: getattr(settings, name) for name in _SERVER}
-    shown["has_tls"] = settings.has_tls
-    shown["limits"] = {name: getattr(settings.limits, name) for name in _LIMITS}
-    return shown
 
 
 def mode(call: Call) -> ModeView:
