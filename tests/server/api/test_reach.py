@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
-from parts.api import SETTINGS, asking
 
+from parts.api import SETTINGS, asking
 from strongroom.server.api import reach
 from strongroom.server.api.reach import _asked, _plain, _target, is_listed
 
