@@ -434,6 +434,22 @@ def test_reader_finds_the_file_that_was_brought_back(path):
     store.close()
 
 
+def test_nobody_goes_on_with_a_file_that_was_taken_away(path):
+    store = Store.open(path, create=True)
+    fill(store, entry("old"))
+    away = path.with_name("away")
+    path.rename(away)
+    store._local.look_at = 0.0  # readers look once a second
+    for _ in range(3):
+        with pytest.raises(BackendUnavailableError, match="taken away"):
+            store.page(page())
+        with pytest.raises(BackendUnavailableError, match="taken away"):
+            store.data_version()
+    away.rename(path)
+    assert [row.name for row in store.page(page())] == ["old"]
+    store.close()
+
+
 def test_another_store_in_the_place_of_an_open_one_is_refused(path, tmp_path):
     store = Store.open(path, create=True)
     Store.open(tmp_path / "other" / "store.db", create=True).close()

@@ -247,9 +247,10 @@ class Store:
             local = self._local = _Local(self.path, local.identity)
         now = monotonic()
         if looks or now >= local.look_at:
-            local.look_at = now + _LOOK_SECONDS
             if local.identity != sqlite.identity(self.path):
-                local = self._renewed(local)
+                local.look_at = 0.0  # until the right file stands there, nobody goes on with the old one
+                return self._renewed(local)
+            local.look_at = now + _LOOK_SECONDS
         return local
 
     def _renewed(self, old: _Local) -> _Local:
