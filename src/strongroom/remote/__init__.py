@@ -1,7 +1,7 @@
 """
 A room of a server: the same nouns, the same dataclasses and errors, asked over HTTP.
 
-Not for where the server is (`place.py`, `profile.py`) and not for how it is spoken to (`client.py`).
+Not for where the server is (`place.py`, `profile.py`) and not for how it is spoken to (`client/`).
 
 Rules of this package:
 

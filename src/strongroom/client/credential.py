@@ -1,0 +1,66 @@
+"""Who asks: the token, and where it comes from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from strongroom.errors import NotAuthenticatedError, SettingsError
+from strongroom.model.secret import Secret
+from strongroom.settings.source import SecretSource, resolve
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Credential:
+    """
+    Where the token comes from, read anew when its file has changed.
+
+    Args:
+        text: the token itself.
+        file: a file that holds it; used where *text* is None.
+        setting: what named it, for messages.
+        remedy: what to type where the server takes it no more.
+    """
+
+    def __init__(
+        self,
+        text: Secret[str] | None = None,
+        *,
+        file: Path | None = None,
+        setting: str = "STRONGROOM_TOKEN",
+        remedy: str = "strongroom login",
+    ) -> None:
+        self._text = text
+        self._file = file
+        self.setting = setting
+        self.remedy = remedy
+
+    @property
+    def is_file(self) -> bool:
+        """It may be another by now."""
+        return self._text is None and self._file is not None
+
+    def token(self) -> Secret[str]:
+        """
+        Give the token.
+
+        Raises:
+            NotAuthenticatedError: there is none.
+            SettingsError: its file cannot be read, or may be read by others.
+        """
+        if self._text is not None:
+            return _checked(self._text, self.setting)
+        if self._file is None:
+            raise NotAuthenticatedError("there is no token for the server", hint=self.remedy)
+        source = SecretSource(kind="file", argument=(str(self._file),), key=self.setting)
+        return _checked(resolve(source, environ={}), self.setting)
+
+
+def _checked(token: Secret[str], setting: str) -> Secret[str]:
+    text = token.reveal().strip()
+    if not text or not text.isascii() or not text.isprintable() or " " in text:
+        raise SettingsError(
+            f"{setting} holds no token", key=setting, hint="a token begins with srm_ and is one word"
+        )
+    return Secret(text)
