@@ -125,6 +125,12 @@ def decide(policies: dict[str, Said], actor: Actor, action: Action, ref: Ref | N
     return bool(found["permit"]), tuple(sorted(found["permit"]))
 
 
+def might_allow(said: Said, actor: Actor, action: Action) -> bool:
+    """Tell whether a policy could allow this before some entry."""
+    is_of_entries = said.only_entries or said.folder or said.entry or _needs_entry(said)
+    return said.effect == "permit" and bool(is_of_entries) and _is_about(said, actor, action, None)
+
+
 def _holds(said, actor, action, ref, facts):
     """True, False, or None where it turns on facts that are not known."""
     if not _concerns(said, actor, action, ref):
@@ -146,6 +152,10 @@ def _holds(said, actor, action, ref, facts):
 
 
 def _concerns(said, actor, action, ref) -> bool:
+    return _is_about(said, actor, action, ref) and _is_meant(said, ref)
+
+
+def _is_about(said, actor, action, ref) -> bool:
     prefix, _, name = actor.id.partition(":")
     kind = {"person": "Person", "service": "Service", "local": "Local"}[prefix]
     team = None if ref is None else ref.team
@@ -156,9 +166,7 @@ def _concerns(said, actor, action, ref) -> bool:
         return False
     if said.person is None and said.role is not None and said.role not in roles:
         return False
-    if said.actions and action.value not in said.actions:
-        return False
-    return _is_meant(said, ref)
+    return not said.actions or action.value in said.actions
 
 
 def _is_meant(said, ref) -> bool:
@@ -169,7 +177,7 @@ def _is_meant(said, ref) -> bool:
     return ref is not None or not (said.only_entries or _needs_entry(said))
 
 
-def _when(said, actor, ref, facts):
+def _when(said, actor, ref, facts):  # noqa: PLR0911 -- one condition, one way out
     """All conditions in the order they are written: one that is not known comes after those that fail."""
     for name in ("kind", "team", "name", "conn_type"):
         value = getattr(said, name)

@@ -176,6 +176,22 @@ def test_who_is_named_is_told_from_others_of_the_same_roles():
     assert not allows(named, Actor("service:anna", Assurance.HOST_USER))
 
 
+def test_listing_is_opened_by_a_policy_that_may_let_one_see_an_entry():
+    folder = policy('permit (principal in Role::"op", action == Action::"list", resource in Folder::"pay");')
+    decision = folder.decide(person("op"), Action.LIST, None)
+    assert (decision.is_allowed, decision.policies) == (True, ("p0",))
+    assert not allows(folder, person("op"), Action.DESCRIBE, None)
+    assert not allows(folder, person(), Action.LIST, None)
+    closed = policy(
+        'permit (principal in Role::"op", action == Action::"list", resource in Folder::"pay");',
+        "forbid (principal, action, resource is Room);",
+    )
+    assert not allows(closed, person("op"), Action.LIST, None)
+    # What could be about the room was weighed with its conditions.
+    floor = policy("permit (principal, action, resource) when { context.assurance >= 2 };")
+    assert not allows(floor, person(), Action.LIST, None)
+
+
 # --- context -------------------------------------------------------------------------------------------
 
 
@@ -467,6 +483,34 @@ def test_flood_of_names_is_remembered_within_bounds(monkeypatch):
     for number in range(1000):
         assert allows(bounded, person("op"), ref=Ref("variable", f"v{number}"))
     assert len(bounded._table) <= 100
+
+
+def test_what_a_request_says_of_its_run_is_not_kept_at_any_length():
+    floor = policy(FLOOR)
+    for number in range(50):
+        assert not allows(floor, person(run=run(dag_id=f"{number}" * 10_000, bundle="core")))
+    assert not floor._table
+    assert not any(found.answers for found in floor._slices.values())
+
+
+@pytest.mark.parametrize("count", [40, 120])
+def test_PO09_pattern_of_many_wildcards_takes_no_time(count):
+    stars = policy(
+        f'forbid (principal, action, resource is Entry) when {{ resource.name like "{"*a" * count}*b" }};',
+        ALL,
+    )
+    assert allows(stars, person("op"), ref=Ref("variable", "a" * 249 + "c"))
+    assert not allows(stars, person("op"), ref=Ref("variable", "a" * 249 + "b"))
+
+
+def test_PO09_policies_that_say_too_much_to_be_weighed_in_time_are_refused_and_deny():
+    names = ", ".join(f'"v{number}"' for number in range(4_000))
+    text = f"forbid (principal, action, resource is Entry) when {{ [{names}].contains(resource.name) }};"
+    rules = [rule for number in range(12) for rule in parse(f"p{number}", text)]
+    with pytest.raises(InvalidInputError, match="say too much"):
+        check_weight(rules)
+    heavy = CedarPolicy([*rules, *parse("all", ALL)], revision="1", deployment="prod")
+    assert "too many" in heavy.decide(person("op"), Action.READ, ORDERS).reason
 
 
 def test_names_that_no_policy_tells_apart_are_one_question(monkeypatch):

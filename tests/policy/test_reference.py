@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from parts.reference_policy import Said, decide, text_of
+from parts.reference_policy import Said, decide, might_allow, text_of
 from strongroom.model.ref import Ref
 from strongroom.policy import Action, Actor, Assurance, Facts, Role, Run
 from strongroom.policy.cedar import CedarPolicy, parse
@@ -77,19 +77,16 @@ def expected(policies, actor, action, ref, known):
     if ref is not None or action is not Action.LIST:
         return decide(policies, actor, action, ref, known if ref is not None else None)
     teams = [None, *(role.team for role in actor.roles if role.team)]
-    answers = []
+    answers, listed = [], set()
     for team in teams:
         roles = tuple(Role(role.name) for role in actor.roles if role.team in (None, team))
-        answers.append(
-            decide(
-                policies,
-                Actor(actor.id, actor.assurance, roles, None, actor.run, actor.source),
-                action,
-                None,
-                None,
-            )
-        )
-    return next((answer for answer in answers if answer[0]), answers[0])
+        seen = Actor(actor.id, actor.assurance, roles, None, actor.run, actor.source)
+        answers.append(decide(policies, seen, action, None, None))
+        listed |= {id_ for id_, one in policies.items() if might_allow(one, seen, action)}
+    found = next((answer for answer in answers if answer[0]), answers[0])
+    if found != (False, ()):
+        return found
+    return bool(listed), tuple(sorted(listed))
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))

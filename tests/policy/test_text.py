@@ -46,7 +46,7 @@ def test_PO09_the_deepest_text_that_is_let_through_ends_no_process(shape):
         "brackets": "(" * 22 + "true" + ")" * 22,
         "and": " && ".join(["true"] * 44),
         "if": "if true then " * 44 + "true" + " else true" * 44,
-        "attributes": "context" + ".a" * 44 + " == 1",
+        "attributes": "context" + ".a" * 8 + " == 1",
         "subscripts": "context" + '["a"]' * 44 + " == 1",
         "sets": "[" * 22 + "]" * 22 + " == []",
     }[shape]

@@ -25,7 +25,16 @@ import msgspec
 from strongroom.errors import BackendConfigError, InvalidInputError
 from strongroom.policy import Action, Decision
 from strongroom.policy.bounds import out_of_bounds
-from strongroom.policy.index import MAX_CANDIDATES, Index, Slice, Who, check_rules, in_order, slice_of
+from strongroom.policy.index import (
+    MAX_CANDIDATES,
+    MAX_WEIGHT,
+    Index,
+    Slice,
+    Who,
+    check_rules,
+    in_order,
+    slice_of,
+)
 from strongroom.policy.lint import remarks_of
 from strongroom.policy.question import Question, key_of, known, tested
 from strongroom.policy.rule import Rule, Uses, is_deeper, rule_of, together
@@ -57,6 +66,7 @@ __all__ = ["NEEDS_APPROVAL", "CedarPolicy", "parse", "validate"]
 _MAX_DEPTH = 100  # of a policy's JSON: Cedar reads 128, the set around it included
 _SMALL = 64  # so many are asked all together: picking some of them out would cost a parse
 _FEW = 3  # unless it is these: a parse of so few costs less than asking the others
+_MAX_KEPT = 1_024  # characters of run and source that are kept for a decision
 _MAX_REMEMBERED = 32_768
 _MAX_ANSWERS = 8_192
 _MAX_SLICES = 2_048
@@ -207,6 +217,8 @@ class CedarPolicy:
         found = self.remembered(actor, action, ref, facts)
         if found is None:
             found = self.weigh(actor, action, ref, facts)
+            if not _is_short(actor):
+                return found
             if len(self._table) >= _MAX_REMEMBERED:
                 self._table.clear()
             self._table[self._key(actor, action, ref, facts)] = found
@@ -253,13 +265,33 @@ class CedarPolicy:
         Decide about the room as a whole, where only roles for all of it count.
 
         Opening a listing is the exception: what stands in it is decided one by one, so that a role for
-        one team is enough.
+        one team is enough, or a policy that may let him see any entry.
         """
         teams: list[str | None] = [None]
         if action is Action.LIST:
             teams += dict.fromkeys(role.team for role in actor.roles if role.team)
         decisions = [self._ask(actor, self._who(actor, team), action, None, None) for team in teams]
-        return next((found for found in decisions if found.is_allowed), decisions[0])
+        found = next((one for one in decisions if one.is_allowed), decisions[0])
+        if action is not Action.LIST or found is not _NOTHING:
+            return found
+        return self._may_see_any(actor, teams)
+
+    def _may_see_any(self, actor: Actor, teams: Iterable[str | None]) -> Decision:
+        slices = (self._slice(self._who(actor, team), Action.LIST, "Entry", has_facts=True) for team in teams)
+        # What could have been about the room was weighed before, with its conditions.
+        ids = {
+            rule.id
+            for found in slices
+            if found is not None
+            for rule in found.rules
+            if rule.is_permit and not rule.resource.may_fit("Room", "", None)
+        }
+        if not ids:
+            return _NOTHING
+        policies = tuple(sorted(ids))
+        return Decision(
+            is_allowed=True, reason=f"may list what is allowed by {', '.join(policies)}", policies=policies
+        )
 
     # --- one question ------------------------------------------------------------------------------------
 
@@ -277,7 +309,8 @@ class CedarPolicy:
             decision = _answer(
                 Question(found, who, actor, action, ref, facts, self.deployment, self.approved)
             )
-            self._keep(found, key, decision)
+            if _is_short(actor):
+                self._keep(found, key, decision)
         return decision
 
     def _keep(self, found: Slice, key: tuple[object, ...], decision: Decision) -> None:
@@ -322,7 +355,7 @@ class CedarPolicy:
             # Without facts only what needs none may allow; what forbids fails, and denies.
             rules = tuple(rule for rule in candidates if not (rule.is_permit and rule.uses.needs_facts))
         made = None
-        if len(rules) <= MAX_CANDIDATES:
+        if len(rules) <= MAX_CANDIDATES and sum(rule.weight for rule in rules) <= MAX_WEIGHT:
             # All together decide as those would that can be meant: the scopes of the others fit nothing here.
             is_whole = len(rules) == len(candidates) and len(rules) > _FEW
             made = slice_of(rules, self._whole if is_whole else [])
@@ -330,6 +363,12 @@ class CedarPolicy:
             self._slices.clear()
         self._slices[key] = made
         return made
+
+
+def _is_short(actor: Actor) -> bool:
+    """Tell whether what *actor* brings may be kept: a request may say of its run whatever it likes."""
+    brought = (actor.source, *(text for text in actor.run or () if isinstance(text, str)))
+    return sum(map(len, brought)) <= _MAX_KEPT
 
 
 _NOTHING: Final = Decision(is_allowed=False, reason="no policy allows it")

@@ -18,6 +18,7 @@ __all__ = [
     "MAX_CANDIDATES",
     "MAX_RULES",
     "MAX_SHARED",
+    "MAX_WEIGHT",
     "Index",
     "Slice",
     "Who",
@@ -35,6 +36,9 @@ MAX_CANDIDATES: Final = 500
 
 MAX_SHARED: Final = 200
 """Of those, policies that concern everybody, or name one role or actor."""
+
+MAX_WEIGHT: Final = 40_000
+"""Nodes of all policies that may concern one request; Cedar weighs about 20 in a microsecond."""
 
 
 class Who(NamedTuple):
@@ -150,15 +154,20 @@ def check_weight(rules: Iterable[Rule]) -> None:
     Raises:
         InvalidInputError: that many concern everybody, or somebody who is named.
     """
-    named = Counter(_named(rule) for rule in rules)
-    shared = sum(count for (kind, _), count in named.items() if not kind)
-    if shared > MAX_SHARED:
-        raise InvalidInputError(
-            f"at most {MAX_SHARED} policies may concern everybody",
-            limit=MAX_SHARED,
-            hint='name a role or an actor: principal in Role::"…"',
-        )
-    if any(kind and count > MAX_SHARED for (kind, _), count in named.items()):
-        raise InvalidInputError(
-            f"at most {MAX_SHARED} policies and grants may name one role or actor", limit=MAX_SHARED
-        )
+    counts, weights = Counter[str](), Counter[str]()
+    for rule in rules:
+        kind, name = _named(rule)
+        whom = f"{kind} {name}" if kind else "everybody"
+        counts[whom] += 1
+        weights[whom] += rule.weight
+    for whom, count in counts.items():
+        if count > MAX_SHARED:
+            raise InvalidInputError(
+                f"at most {MAX_SHARED} policies and grants may concern {whom}",
+                limit=MAX_SHARED,
+                hint='name others: principal in Role::"…"',
+            )
+        if weights[whom] > MAX_WEIGHT // 4:
+            raise InvalidInputError(
+                f"the policies that concern {whom} say too much to be weighed in time", limit=MAX_WEIGHT // 4
+            )

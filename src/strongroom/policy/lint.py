@@ -318,6 +318,13 @@ def _warnings(rule: Rule, roles: frozenset[str]) -> Iterator[Remark]:
                 hint=f'for everything below it: resource in Folder::"{glued}"',
                 policy=rule.id,
             )
+    for atom in sorted(rule.uses.atoms, key=lambda atom: atom.text):
+        if atom.test == "is" and not _is_name(atom.text):
+            yield _warning(
+                "no entry can have a name it compares with",
+                hint="names are in Unicode's NFC, without a slash at either end",
+                policy=rule.id,
+            )
     unknown = sorted(name for kind, name in rule.uses.literals if kind == "Role" and name not in roles)
     for name in unknown:
         yield _warning(f"nobody has the role {name}", hint=_near(name, tuple(sorted(roles))), policy=rule.id)

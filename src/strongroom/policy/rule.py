@@ -9,7 +9,6 @@ Source: https://docs.cedarpolicy.com/policies/json-format.html
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
@@ -93,16 +92,23 @@ class Scope(NamedTuple):
         if self.equals is not None:
             return self.equals[0] == kind if parents is None else self.equals == (kind, id_)
         if self.within is None or parents is None:
-            return self.within is None or self.within[0] in (kind, "Folder")
+            return (
+                self.within is None or self.within[0] == kind or (self.within[0], kind) == ("Folder", "Entry")
+            )
         return self.within == (kind, id_) or (self.within[0] == "Role" and self.within[1] in parents)
 
 
 class Atom(NamedTuple):
-    """One test of a name that gives yes or no."""
+    """
+    One test of a name that gives yes or no.
+
+    Args:
+        parts: of a pattern, what stands between its wildcards.
+    """
 
     test: Literal["is", "like", "under", "entry"]
     text: str
-    pattern: re.Pattern[str] | None = None
+    parts: tuple[str, ...] = ()
 
     def holds(self, ref: Ref, entry: str) -> bool:
         """Tell whether it holds of *ref*, whose id is *entry*."""
@@ -110,8 +116,8 @@ class Atom(NamedTuple):
             return ref.name == self.text
         if self.test == "entry":
             return entry == self.text
-        if self.pattern is not None:
-            return self.pattern.fullmatch(ref.name) is not None
+        if self.test == "like":
+            return _fits(self.parts, ref.name)
         return ref.name == self.text or ref.name.startswith(f"{self.text}/")
 
 
@@ -153,6 +159,7 @@ class Rule:
         tree: as Cedar's JSON has it.
         actions: words of `Action` it may concern.
         conditions: how many `when` and `unless` it has.
+        weight: nodes of its tree, a measure of how long it takes to weigh.
     """
 
     id: str
@@ -163,6 +170,7 @@ class Rule:
     resource: Scope
     uses: Uses
     conditions: int = 0
+    weight: int = 1
     description: str = ""
     annotations: Mapping[str, str] = field(default_factory=dict)
 
@@ -192,6 +200,7 @@ def rule_of(id_: str, tree: Tree) -> Rule:
         resource=_scope(tree["resource"]),
         uses=_Reader().read(tree),
         conditions=len(conditions),
+        weight=sum(1 for _ in walk(tree)) + 4,  # the scope
         description=notes.get("description", ""),
         annotations=notes,
     )
@@ -417,9 +426,13 @@ def _text(node: Any) -> str | None:  # noqa: ANN401 -- JSON
 def _atoms(operator: str, operands: Tree) -> list[Atom] | None:
     """Read a test of the entry's name against something written out; None where it is none."""
     if operator == "like" and _is_name(operands["left"]):
-        parts = [".*" if part == "Wildcard" else re.escape(part["Literal"]) for part in operands["pattern"]]
-        written = "".join("\0" if part == "Wildcard" else part["Literal"] for part in operands["pattern"])
-        return [Atom("like", written, re.compile("".join(parts), re.DOTALL))]
+        parts = [""]
+        for part in operands["pattern"]:
+            if part == "Wildcard":
+                parts.append("")
+            else:
+                parts[-1] += part["Literal"]
+        return [Atom("like", "*".join(parts), tuple(parts))]
     if operator in ("==", "!="):
         left, right = operands["left"], operands["right"]
         text = _text(right) if _is_name(left) else _text(left) if _is_name(right) else None
@@ -428,3 +441,24 @@ def _atoms(operator: str, operands: Tree) -> list[Atom] | None:
         texts = [_text(member) for member in operands["left"]["Set"]]
         return [Atom("is", text) for text in texts if text is not None] if None not in texts else None
     return None
+
+
+def _fits(parts: tuple[str, ...], name: str) -> bool:
+    """
+    Tell whether *name* is *parts* with anything between them.
+
+    Each part is taken where it comes first, which is right wherever the whole fits, and takes a bounded
+    time where a regular expression of many wildcards does not.
+    """
+    if len(parts) == 1:
+        return name == parts[0]
+    first, *middle, last = parts
+    if len(name) < len(first) + len(last) or not name.startswith(first) or not name.endswith(last):
+        return False
+    at, end = len(first), len(name) - len(last)
+    for part in middle:
+        at = name.find(part, at, end)
+        if at < 0:
+            return False
+        at += len(part)
+    return True

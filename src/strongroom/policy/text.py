@@ -33,6 +33,7 @@ MAX_STATEMENTS: Final = 50
 _MAX_BRACKETS = 24  # deep; the parser takes about 10 KiB of stack for each
 _MAX_CHAIN = 128  # `&&`, `||`, `+`, `-`, `*`, `!`, `if`, `when` of one policy: each nests what follows
 _MAX_STEPS = 256  # `.` and `[` of one policy, as attributes of attributes nest too
+_MAX_PATH = 8  # attributes of attributes in a row: asking `has` for a path of n is written out n² long
 _CHAINING = frozenset({"if", "when", "unless"})
 _REFUSED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
@@ -98,7 +99,7 @@ class _Counter:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._depth = self._chain = self._steps = self._statements = 0
+        self._depth = self._chain = self._steps = self._path = self._statements = 0
 
     def run(self) -> None:
         offset = 0
@@ -125,6 +126,11 @@ class _Counter:
         if group == "dot" or (group == "open" and token.startswith("[")):
             self._steps += 1
             self._check(self._steps, _MAX_STEPS, "names more than {} attributes", offset)
+        if group == "dot":
+            self._path += 1
+            self._check(self._path, _MAX_PATH, "names more than {} attributes in a row", offset)
+        elif group != "word":
+            self._path = 0
         if group == "close":
             self._depth -= 1
         if group == "end":

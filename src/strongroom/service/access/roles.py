@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from strongroom.errors import InvalidInputError, NotFoundError
 from strongroom.model.principal import PERSON as PERSON_PREFIX
 from strongroom.model.principal import SERVICE as SERVICE_PREFIX
-from strongroom.model.principal import canonical, check_actor
+from strongroom.model.principal import check_actor
 from strongroom.model.ref import check_team
 from strongroom.policy import Role
+from strongroom.policy.alike import check_free
+from strongroom.policy.schema import ROLES
 from strongroom.registry import Change
 from strongroom.service.access.desk import standing
 from strongroom.service.access.gate import sessions_of
@@ -127,9 +129,10 @@ def checked(role: Role) -> Role:
     Give *role* back if it is spelled as it must be.
 
     Raises:
-        InvalidInputError: it is not; `Admin`, ` admin` and what only looks alike are refused.
+        InvalidInputError: it is not; `Admin`, ` admin` and other alphabets are refused.
+        ConflictError: it looks like a role that ships with policies, as `adm1n`.
     """
-    name = canonical(role.name, what="the name of a role")
+    name = check_free(role.name, ROLES, what="the name of a role")
     if name != role.name:
         raise InvalidInputError("this role has another spelling", hint=f"write {name}, if that is meant")
     if role.team is not None:

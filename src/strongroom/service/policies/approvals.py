@@ -86,7 +86,7 @@ class Approvals:
         found = request.find(snapshot, id_)
         why = f"{found[1].action} {id_} approved"
         try:
-            body = request.decided(found, self._desk.actor, now, seen=seen)
+            body = request.decided(found, self._desk.actor, now, seen=seen, wall=self._desk.wall)
         except AccessDeniedError as error:
             self._desk.tell(Action.ADMINISTER, None, "denied", f"{why}: {error.reason}")
             raise
@@ -174,6 +174,6 @@ class Approvals:
 
 def write_switch(desk: Desk, name: str, *, is_on: bool, by: str, more: Sequence[Change] = ()) -> bool:
     """Write what was allowed, as *by*, and *more* with it."""
-    body = SwitchBody(is_on=is_on, changed_at=desk.now, changed_by=by)
+    body = SwitchBody(is_on=is_on, changed_at=desk.wall, changed_by=by)
     desk.registry.put_many([Change(SWITCH, name, encoded(body)), *more])
     return is_on

@@ -16,7 +16,7 @@ Rules of this file:
 from __future__ import annotations
 
 import threading
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from importlib.resources import files
 from typing import TYPE_CHECKING, NamedTuple
@@ -53,7 +53,7 @@ TWO_FOR_REVEALS, TWO_FOR_CHANGES = "two-person-reveal", "two-person-changes"
 SWITCHES = (TWO_FOR_REVEALS, TWO_FOR_CHANGES)
 
 _SHIPPED = ("admin", "local-owner", "op", "reader", "user", "viewer")
-_KEPT = 20_000  # documents whose rules are kept from one revision to the next
+_MAX_KEPT = 8_388_608  # characters of documents whose rules are kept from one revision to the next
 
 
 class Document(NamedTuple):
@@ -90,6 +90,7 @@ class Denying:
     def __init__(self, reason: str, revision: str = "") -> None:
         self.revision = revision
         self._decision = Decision(is_allowed=False, reason=reason)
+        self.remembered = self.decide
 
     def decide(self, actor: Actor, action: Action, ref: Ref | None, facts: Facts | None = None) -> Decision:  # noqa: ARG002 -- the promise of Policy
         """Deny."""
@@ -116,18 +117,22 @@ class Book:
 
     Args:
         clock: wall clock, UTC.
+
+    Attributes:
+        clock: as given; for what is written. What is decided goes by `now`.
     """
 
     def __init__(self, registry: Registry, *, clock: Callable[[], datetime]) -> None:
         self.registry = registry
         self.deployment = registry.deployment
-        self._clock = clock
+        self.clock = clock
         self._latest: datetime | None = None
         self._lock = threading.Lock()
         self._made_of: Snapshot | None = None
         self._parts: tuple[Mapping[str, Row], ...] = ()
         self._policy: CedarPolicy | Denying = Denying("no policies were read yet")
         self._parsed: dict[tuple[str, str], tuple[Rule, ...]] = {}
+        self._kept = 0
         self._until: datetime | None = None
 
     # --- what is in force ----------------------------------------------------------------------------
@@ -144,7 +149,7 @@ class Book:
 
     def now(self) -> datetime:
         """Give the time, which never goes back: what ended stays ended though the clock is set back."""
-        now = self._clock()
+        now = self.clock()
         if self._latest is None or now > self._latest:
             self._latest = now
         return self._latest
@@ -223,9 +228,12 @@ class Book:
         """
         found = self._parsed.get((id_, text))
         if found is None:
-            if len(self._parsed) >= _KEPT:
+            found = parse(id_, text)
+            self._kept += len(text)
+            if self._kept > _MAX_KEPT:
                 self._parsed.clear()
-            found = self._parsed[id_, text] = parse(id_, text)
+                self._kept = len(text)
+            self._parsed[id_, text] = found
         return found
 
     # --- what there is ---------------------------------------------------------------------------------
@@ -286,6 +294,7 @@ def _document(row: Row) -> Document:
     )
 
 
+@lru_cache(maxsize=64)
 def description_of(text: str) -> str:
     """Give what the first `@description` of a text says, or ""."""
     return next((rule.description for rule in parse("document", text) if rule.description), "")

@@ -64,6 +64,11 @@ class Desk(NamedTuple):
         return self.book.now()
 
     @property
+    def wall(self) -> datetime:
+        """The time to write down: a right must not last longer because the clock had jumped ahead."""
+        return self.book.clock()
+
+    @property
     def is_administrator(self) -> bool:
         """Whether he administers; nothing is recorded."""
         return self.guard.can(self.actor, Action.ADMINISTER, None).is_allowed
@@ -110,7 +115,7 @@ class Desk(NamedTuple):
         Raises:
             ConflictError: it was asked for already, or too many wait.
         """
-        snapshot, now = self.snapshot, self.now
+        snapshot, now = self.snapshot, self.wall
         change = request.asked(self.actor, proposal, snapshot, now)
         self.registry.put_many([change, *request.pruned(snapshot, now)])
-        return approval_of(self.snapshot.of(APPROVAL)[change.id], now)
+        return approval_of(self.snapshot.of(APPROVAL)[change.id], self.now)

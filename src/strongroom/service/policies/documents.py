@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.errors import ConflictError, InvalidInputError, NotFoundError
 from strongroom.policy import Action
-from strongroom.policy.alike import check_free
+from strongroom.policy.alike import check_free, outline
 from strongroom.policy.cedar import CedarPolicy, parse, validate
 from strongroom.policy.index import check_weight
 from strongroom.registry import ABSENT, Change
 from strongroom.service.policies.actors import is_local, role_names
-from strongroom.service.policies.book import SWITCHES, Document, description_of
+from strongroom.service.policies.book import SWITCHES, TWO_FOR_REVEALS, Document, description_of, shipped
+from strongroom.service.policies.request import MAX_REASON
 from strongroom.service.policies.shape import POLICY, PolicyBody, encoded
 
 if TYPE_CHECKING:
@@ -78,6 +79,10 @@ class Documents:
             InvalidInputError: it has none, or one that is no name.
             ConflictError: it looks like another one, or comes with the product.
         """
+        if len(draft.description) > MAX_REASON or not draft.description.isprintable():
+            raise InvalidInputError(
+                f"a description is one line of at most {MAX_REASON} characters", limit=MAX_REASON
+            )
         said = draft.id or id_in(draft.text)
         if said is None:
             raise InvalidInputError("the policy has no id", hint='give one, or write @id("…") before it')
@@ -148,15 +153,18 @@ class Documents:
 
     def _check_ids(self, documents: Sequence[Document]) -> None:
         """Refuse two statements whose ids could be taken for one another: ids stand in records."""
-        taken: dict[str, str] = {}
+        # What a switch may put in force beside the documents is taken whether it is on or not.
+        reserved = self._desk.book.parsed(TWO_FOR_REVEALS, shipped(TWO_FOR_REVEALS))
+        taken = {outline(rule.id): (TWO_FOR_REVEALS, rule.id) for rule in reserved}
         for document in documents:
             for rule in self._desk.book.parsed(document.id, document.text):
-                check_free(
-                    rule.id, (id_ for id_, owner in taken.items() if owner != document.id), what="an @id"
-                )
-                if rule.id in taken:
-                    raise ConflictError(f"the @id {rule.id} is given twice", hint="an @id is given once")
-                taken[rule.id] = document.id
+                owner, other = taken.setdefault(outline(rule.id), ("", rule.id))
+                if other != rule.id and owner == document.id:
+                    continue
+                if owner:
+                    how = "is given twice" if other == rule.id else f"looks like another one, {other}"
+                    raise ConflictError(f"the @id {rule.id} {how}", hint="an @id is given once")
+                taken[outline(rule.id)] = (document.id, rule.id)
 
     def check(self, documents: Sequence[Document], snapshot: Snapshot) -> None:
         """
@@ -197,7 +205,7 @@ class Documents:
             description=draft.description or ("" if is_ours else description_of(draft.text)),
             is_enabled=draft.is_enabled,
             comment=draft.comment,
-            changed_at=self._desk.now,
+            changed_at=self._desk.wall,
             changed_by=by,
         )
         self._desk.registry.put_many([Change(POLICY, id_, encoded(body), int(base or ABSENT)), *more])

@@ -119,7 +119,7 @@ class Grants:
 
     def write(self, right: Right, lasting: timedelta, reason: str, by: str, more: Sequence[Change]) -> Grant:
         """Write what was checked, as *by*, and *more* with it."""
-        now = self._desk.now
+        now = self._desk.wall
         body = GrantBody(
             **right._asdict(), reason=reason, created_at=now, created_by=by, ends_at=now + lasting
         )

@@ -51,6 +51,7 @@ MAX_REASON = 500
 _PENDING_FOR: Final = timedelta(days=7)
 _GOOD_FOR: Final = timedelta(hours=1)
 _KEPT_FOR: Final = timedelta(days=30)
+_MAX_OVER = 1_000
 _MAX_PENDING = 1_000
 _MAX_PENDING_EACH = 50
 
@@ -183,7 +184,7 @@ def find(snapshot: Snapshot, id_: str) -> tuple[Row, ApprovalBody]:
 
 
 def decided(
-    found: tuple[Row, ApprovalBody], actor: Actor, now: datetime, *, seen: str | None
+    found: tuple[Row, ApprovalBody], actor: Actor, now: datetime, *, seen: str | None, wall: datetime
 ) -> ApprovalBody:
     """
     Give the body of a request that *actor* agrees to.
@@ -191,7 +192,8 @@ def decided(
     Args:
         found: what `find` gave.
         actor: who agrees.
-        now: the time.
+        now: the time that decides.
+        wall: the time to write down.
         seen: the hash of the content he has seen, where he says it.
 
     Raises:
@@ -214,7 +216,7 @@ def decided(
     ):
         raise ConflictError("what was asked for is not what is to be approved", hint="look at it again")
     return msgspec.structs.replace(
-        body, state="approved", decided_by=actor.id, decided_at=now, ends_at=now + _GOOD_FOR
+        body, state="approved", decided_by=actor.id, decided_at=wall, ends_at=wall + _GOOD_FOR
     )
 
 
@@ -264,12 +266,20 @@ def spent(
 
 
 def pruned(snapshot: Snapshot, now: datetime) -> list[Change]:
-    """Give the changes that forget requests that are long over; the record keeps them."""
-    return [
-        Change(APPROVAL, row.id, None, row.revision)
+    """Give the changes that forget requests that are long over, or too many; the record keeps them."""
+    over = [
+        (body.created_at, row)
         for row in snapshot.of(APPROVAL).values()
-        if decoded(row, ApprovalBody).ends_at + _KEPT_FOR <= now
+        if (body := decoded(row, ApprovalBody)).state in ("rejected", "used") or body.ends_at <= now
     ]
+    over.sort(key=_age)
+    kept = [row for begun, row in over if begun + _KEPT_FOR > now][-_MAX_OVER:]
+    gone = {row.id for _, row in over} - {row.id for row in kept}
+    return [Change(APPROVAL, row.id, None, row.revision) for _, row in over if row.id in gone]
+
+
+def _age(entry: tuple[datetime, Row]) -> datetime:
+    return entry[0]
 
 
 def _bodies(snapshot: Snapshot) -> list[ApprovalBody]:
