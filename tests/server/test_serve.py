@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import fields
 from pathlib import Path
 
@@ -137,6 +137,36 @@ print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), resource.getrlimit(resource.RLIMIT
         pytest.skip("prctl is Linux's")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split(None, 1) == ["0", "(0, 0)\n"]
+
+
+def test_a_flood_of_logins_leaves_its_memory_to_others():
+    program = """
+import threading
+from strongroom.crypto.wrapping import stretch
+from strongroom.server.serve import give_back
+
+def resident():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS"))
+
+def work():
+    for _ in range(2):
+        with two_at_once:
+            stretch(b"guess", bytes(16), memory_kib=19_456, iterations=1, lanes=1)
+
+give_back()
+two_at_once = threading.Semaphore(2)
+before = resident()
+threads = [threading.Thread(target=work) for _ in range(16)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(resident() - before)
+"""
+    if sys.platform != "linux":
+        pytest.skip("mallopt is glibc's")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 2 * 19_456
 
 
 # --- where it listens --------------------------------------------------------------------------------------
@@ -316,6 +346,21 @@ def test_TL07_a_handshake_that_does_not_end_is_closed(home, pair):
         with socket.create_connection(("127.0.0.1", port), 10) as silent:
             assert silent.recv(1) == b""
         assert ask(address, context=pair.context)[0] == 200
+
+
+def test_TL07_DS09_handshakes_that_do_not_end_keep_nobody_out(home, pair):
+    more = {"strongroom__server__max_connections": "20", **pair.environ}
+    with process(home, "--port", "0", **more) as (_, address), ExitStack() as stack:
+        port = int(address.rpartition(":")[2])
+        for index in range(60):
+            line = stack.enter_context(socket.create_connection(("127.0.0.1", port), 10))
+            if index % 2:
+                line.sendall(b"\x16\x03\x01\x02\x00\x01\x00")
+        for _ in range(10):
+            assert ask(address, context=pair.context)[0] == 200
+        plain = stack.enter_context(socket.create_connection(("127.0.0.1", port), 10))
+        plain.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b"HTTP/1.1 200" not in plain.recv(65536)
 
 
 # --- behind: what `up` starts ------------------------------------------------------------------------

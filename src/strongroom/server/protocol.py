@@ -11,8 +11,9 @@ Rules of this file:
    takes is closed too.
 2. A body has a length. One in chunks is refused (411): no client of ours sends one, and what proxies and
    servers disagree about is in there.
-3. At the bound of connections the oldest that never asked anything makes room, then the oldest that is
-   idle; only then is the new one refused (503). So honest clients get in while others hold lines open.
+3. At the bound of connections the oldest that is in its TLS handshake makes room, then the oldest that
+   never asked anything, then the oldest that is idle; only then is the new one refused (503). So honest
+   clients get in while others hold lines open.
 4. Nothing here answers with anything of the request.
 """
 
@@ -29,8 +30,10 @@ from strongroom.server.guard import HEADERS
 from strongroom.server.request import new_id
 
 if TYPE_CHECKING:
+    import socket
+    import ssl
     from collections import Counter
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Iterable
 
     from uvicorn.config import Config
     from uvicorn.server import ServerState
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
     from strongroom.server.hot import Hot
     from strongroom.server.request import Scope
 
-__all__ = ["Door", "Line", "refusal"]
+__all__ = ["Door", "Hello", "Line", "refusal"]
 
 _MAX_HEAD_BYTES = 65_536  # request line and headers
 _MAX_HEADERS = 100
@@ -99,6 +102,7 @@ class Door:
         self.silent: dict[Line, None] = {}  # never asked anything, oldest first
         self.idle: dict[Line, None] = {}  # between two requests, longest first
         self.leaving: dict[Line, None] = {}  # were told to go
+        self.hellos: dict[Hello, None] = {}  # in their TLS handshake, oldest first
         self.hot_paths: frozenset[bytes] = frozenset()
         if hot is not None:
             self.hot_paths = hot.paths
@@ -130,16 +134,29 @@ class Door:
 
     def admit(self, line: Line) -> bool:
         """Let *line* in; False where there is no room and none can be made."""
-        if len(self.lines) >= self.most:
-            waiting = self.silent or self.idle
-            if not waiting:
-                self.closed["full"] += 1
-                return False
-            oldest = next(iter(waiting))
-            self.closed["room"] += 1
-            oldest.end()
+        if not self._has_room():
+            return False
         self.lines[line] = None
         self.silent[line] = None
+        return True
+
+    def greet(self, hello: Hello) -> bool:
+        """Let a handshake begin; False as `admit`."""
+        if not self._has_room():
+            return False
+        self.hellos[hello] = None
+        return True
+
+    def _has_room(self) -> bool:
+        if len(self.lines) + len(self.hellos) < self.most:
+            return True
+        waiting: Iterable[Line | Hello] = self.hellos or self.silent or self.idle
+        oldest = next(iter(waiting), None)
+        if oldest is None:
+            self.closed["full"] += 1
+            return False
+        self.closed["room"] += 1
+        oldest.end()
         return True
 
     def leave(self, line: Line) -> None:
@@ -148,6 +165,13 @@ class Door:
         self.silent.pop(line, None)
         self.idle.pop(line, None)
         self.leaving.pop(line, None)
+
+    def close(self) -> None:
+        """End whatever is open still."""
+        for hello in list(self.hellos):
+            hello.end()
+        for line in [*self.lines, *self.leaving]:
+            line.end()
 
     async def sweep(self) -> None:
         """End what is past its time, until cancelled."""
@@ -159,12 +183,56 @@ class Door:
                 line.expire()
 
 
+class Hello:
+    """
+    A connection in its TLS handshake, which counts among the others and makes room as they do.
+
+    Args:
+        line: what speaks once the handshake is done.
+        seconds: for the handshake.
+    """
+
+    def __init__(self, line: Line, door: Door, context: ssl.SSLContext, seconds: float) -> None:
+        self._line = line
+        self._door = door
+        self._context = context
+        self._seconds = seconds
+        self._task: asyncio.Task[None] | None = None
+        line.hello = self
+
+    def begin(self, plain: socket.socket) -> None:
+        """Shake hands over *plain*, which is closed where that fails."""
+        if not self._door.greet(self):
+            plain.close()  # nothing can be said before the handshake
+            return
+        self._task = asyncio.get_running_loop().create_task(self._shake_hands(plain))
+
+    async def _shake_hands(self, plain: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(
+                lambda: self._line, plain, ssl=self._context, ssl_handshake_timeout=self._seconds
+            )
+        except (OSError, asyncio.CancelledError):
+            self._door.closed["handshake"] += 1
+            plain.close()
+        finally:
+            self._door.hellos.pop(self, None)
+
+    def end(self) -> None:
+        """Close, without waiting for anybody."""
+        self._door.hellos.pop(self, None)
+        if self._task is not None:
+            self._task.cancel()
+
+
 class Line(HttpToolsProtocol):
     """
     One connection.
 
     Attributes:
         ends_at: when it is closed unless something happens, by the loop's clock.
+        hello: its TLS handshake, where there was one.
     """
 
     def __init__(
@@ -189,10 +257,13 @@ class Line(HttpToolsProtocol):
         self._held: list[bytes] | None = None
         self._held_bytes = 0
         self.ends_at = _NEVER
+        self.hello: Hello | None = None
 
     # --- the connection ----------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        if self.hello is not None:
+            self._door.hellos.pop(self.hello, None)  # its place is ours now
         if not self._door.admit(self):
             self.transport = transport
             self._turn_away(refusal(503, "overloaded", "this server has no connection left"))
@@ -203,6 +274,7 @@ class Line(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._door.leave(self)
+        self._is_stopped = True
         if self._is_let_in:
             super().connection_lost(exc)
 

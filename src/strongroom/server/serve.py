@@ -39,7 +39,7 @@ from strongroom.errors import SettingsError
 from strongroom.server import tls
 from strongroom.server.app import make_app
 from strongroom.server.logs import Journal
-from strongroom.server.protocol import Door, Line
+from strongroom.server.protocol import Door, Hello, Line
 from strongroom.settings import check_reach
 
 if TYPE_CHECKING:
@@ -53,11 +53,14 @@ if TYPE_CHECKING:
     from strongroom.service.house import House, Mode
     from strongroom.settings import ServerSettings, Settings
 
-__all__ = ["Server", "harden", "listen", "recorders", "serve", "uses_of"]
+__all__ = ["Server", "give_back", "harden", "listen", "recorders", "serve", "uses_of"]
 
 _PR_SET_DUMPABLE = 4  # linux/prctl.h
+_M_MMAP_THRESHOLD = -3  # malloc.h of glibc
+_LARGE_BYTES = 1_048_576
 _SPARE_FILES = 256  # beside connections: store, log, vendors, threads
 _BACKLOG = 2048
+_ACCEPT_PAUSE_SECONDS = 0.05
 
 
 class Server(uvicorn.Server):
@@ -89,6 +92,7 @@ class Server(uvicorn.Server):
         self._context = context
         self._on_ready = on_ready
         self._sockets = sockets or listen(settings)
+        self._background: list[asyncio.Task[None]] = []
         self.address = _address(settings, self._sockets[0])
         self.door = Door(
             most=_most_connections(settings, journal),
@@ -119,18 +123,19 @@ class Server(uvicorn.Server):
         await self.lifespan.startup()
         loop = asyncio.get_running_loop()
 
-        def create() -> Line:
+        def line() -> Line:
             return Line(self.config, self.server_state, self.lifespan.state, loop, door=self.door)
 
-        # A handshake that does not end is a slow client too.
-        patience = None if self._context is None else self._settings.receipt_seconds
-        self.servers = [
-            await loop.create_server(
-                create, sock=each, ssl=self._context, backlog=_BACKLOG, ssl_handshake_timeout=patience
-            )
-            for each in self._sockets
-        ]
-        self._sweeping = asyncio.create_task(self.door.sweep())
+        self.servers = []
+        if self._context is None:
+            self.servers = [
+                await loop.create_server(line, sock=each, backlog=_BACKLOG) for each in self._sockets
+            ]
+        else:
+            for each in self._sockets:
+                each.listen(_BACKLOG)
+                self._background.append(asyncio.create_task(self._accept(each, self._context, line)))
+        self._background.append(asyncio.create_task(self.door.sweep()))
         with suppress(NotImplementedError, RuntimeError, ValueError):  # not the main thread
             loop.add_signal_handler(signal.SIGHUP, self._reload)
         # What was made so far lives as long as the process: never looked through again.
@@ -141,14 +146,32 @@ class Server(uvicorn.Server):
         if self._on_ready is not None:
             self._on_ready(self.address)
 
+    async def _accept(
+        self, listening: socket.socket, context: ssl.SSLContext, line: Callable[[], Line]
+    ) -> None:
+        """Accept connections that begin with a handshake, each counted from its first moment."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                plain, _ = await loop.sock_accept(listening)
+            except OSError:  # no file left, or it was gone before we looked
+                await asyncio.sleep(_ACCEPT_PAUSE_SECONDS)
+                continue
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            Hello(line(), self.door, context, self._settings.receipt_seconds).begin(plain)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain: streams end, what is under way is answered."""
         self._journal.say("draining", connections=len(self.door.lines))
         self.app.closing.set()
+        *accepting, sweeping = self._background
+        for task in accepting:
+            task.cancel()
+        for each in self._sockets if accepting else ():
+            each.close()
         await super().shutdown(sockets)
-        self._sweeping.cancel()
-        for line in [*self.door.lines, *self.door.leaving]:
-            line.end()
+        sweeping.cancel()
+        self.door.close()
         self.app.close()
         self._journal.say("ended")
 
@@ -201,6 +224,7 @@ def serve(
     check_reach(settings.server)
     context = tls.context_of(settings.server)
     harden()
+    give_back()
     sockets = listen(settings.server, is_flexible=is_flexible)
     journal = Journal(settings.server.log_level)
     try:
@@ -266,6 +290,18 @@ def harden() -> None:
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def give_back() -> None:
+    """
+    Have large pieces of memory go back to the system when they are done with.
+
+    glibc would keep one for every thread that ever had one: a flood of logins, each 19 MiB for a moment,
+    would leave hundreds of MiB behind.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # other libraries have no such switch
+            ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def listen(settings: ServerSettings, *, is_flexible: bool = False) -> list[socket.socket]:
