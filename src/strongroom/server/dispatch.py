@@ -21,7 +21,14 @@ from urllib.parse import parse_qsl, quote
 
 import msgspec
 
-from strongroom.errors import InvalidInputError, NotAuthenticatedError, NotFoundError, StrongroomError
+from strongroom.errors import (
+    AccessDeniedError,
+    InvalidInputError,
+    NotAuthenticatedError,
+    NotFoundError,
+    StrongroomError,
+)
+from strongroom.policy import Action
 from strongroom.server.auth import check_origin, check_same_site, cookie_name, credential_of, identify
 from strongroom.server.endpoint import MAX_BODY_BYTES, Answer, Call, Endpoint
 from strongroom.server.errors import (
@@ -35,6 +42,8 @@ from strongroom.server.errors import (
 from strongroom.server.guard import send_error
 from strongroom.server.limits import network_of
 from strongroom.server.request import request_of
+from strongroom.service.access.gate import refused
+from strongroom.service.guard import event_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -55,6 +64,14 @@ _MAX_PARAMETERS = 200
 _MAX_STRANGERS_BODY_BYTES = 65_536  # of who has no identity yet: a login
 _MAX_DIGITS = 10  # of a length: more than any body of ours has
 _READS = ("GET", "HEAD")
+# What a request that never reached its handler would have been, as a record names it.
+_ACTIONS = {
+    "GET": Action.LIST,
+    "POST": Action.WRITE,
+    "PUT": Action.WRITE,
+    "PATCH": Action.WRITE,
+    "DELETE": Action.DELETE,
+}
 
 
 class Desk(NamedTuple):
@@ -117,7 +134,7 @@ class Resource:
         except StrongroomError as error:
             if self._errors is None or request.status:
                 raise
-            request.code = error.code
+            request.failed(error)
             await send_error(send, _shaped(error, self._errors(error, request.id)))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, request: Request) -> None:
@@ -128,9 +145,11 @@ class Resource:
         if endpoint is None:
             raise MethodError(sorted(self._endpoints))
         self._limit(endpoint, call, request)
-        self._check_origin(scope["method"], call, is_session=is_session)
-        if endpoint.is_change and self._desk.house.mode.read_only:
-            raise ReadOnlyModeError("the server is in read-only mode", reason="mode")
+        try:
+            self._check_let_through(endpoint, call, is_session=is_session)
+        except AccessDeniedError as error:
+            await self._record(endpoint, call, error)
+            raise
         if endpoint.method not in _READS:
             most = MAX_BODY_BYTES if call.has_identity else _MAX_STRANGERS_BODY_BYTES
             call.body = await read_body(receive, call.headers, most=most)
@@ -161,6 +180,19 @@ class Resource:
         if credential.kind == "basic":  # a password takes long to check
             return await self._desk.threads.run(lambda: identify(access, credential, source=source))
         return identify(access, credential, source=source)
+
+    def _check_let_through(self, endpoint: Endpoint, call: Call, *, is_session: bool) -> None:
+        self._check_origin(endpoint.method, call, is_session=is_session)
+        if endpoint.is_change and self._desk.house.mode.read_only:
+            raise ReadOnlyModeError("the server is in read-only mode", reason="read-only mode")
+
+    async def _record(self, endpoint: Endpoint, call: Call, error: AccessDeniedError) -> None:
+        """Put on record that somebody known was refused; of what he asked for, only the route."""
+        if not call.has_identity:
+            return
+        reason = f"{error.code}: {endpoint.method} {self._template}"
+        event = event_of(call.identity.actor, _ACTIONS[endpoint.method], None, "denied", reason=reason)
+        await self._desk.threads.run(lambda: call.place.guard.recorder.append(event))
 
     def _check_origin(self, method: str, call: Call, *, is_session: bool) -> None:
         host = call.headers.get("host", "")
@@ -336,8 +368,8 @@ def _access(house: House, deployment: str) -> Access:
         return house.deployment(deployment).access
     except NotFoundError:
         pass
-    # Whether there is such a deployment is nobody's business who has no identity in it.
-    raise NotAuthenticatedError("this needs an identity", hint="Authorization: Bearer srm_…")
+    # Whether there is such a deployment is nobody's business who has no identity in it: as a wrong token.
+    raise refused()
 
 
 def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

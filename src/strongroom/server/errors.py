@@ -184,6 +184,10 @@ def status_of(error: StrongroomError) -> int:
 
 def members_of(error: StrongroomError) -> dict[str, object]:
     """Give `code`, `message` and, where there are any, `hint`, `field` and `retry_after` in seconds."""
+    if isinstance(error, NotRecordedError):
+        # It names the folder, which is for who runs the server and reads its log.
+        told = "the audit record cannot be written, so nothing is answered"
+        return {"code": error.code, "message": told, "hint": "the server's log tells why"}
     members: dict[str, object] = {"code": error.code, "message": str(error)}
     if error.hint:
         members["hint"] = error.hint

@@ -105,7 +105,7 @@ class Guard:
             self._check(scope)
             await self._inner(scope, receive, send)
         except StrongroomError as error:
-            request.code = error.code
+            request.failed(error)
             # An answer that has begun stays torn: the connection closes before its length is reached, so
             # nobody takes the part for the whole.
             if not send.has_begun:

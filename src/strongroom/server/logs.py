@@ -169,6 +169,8 @@ class Journal:
         }
         if request.code:
             beside["code"] = request.code
+        if request.why:
+            beside["why"] = request.why
         self.say("request", level="info" if request.status < 500 else "error", **beside)  # noqa: PLR2004
 
     def unexpected(self, request: Request | None, error: BaseException) -> None:

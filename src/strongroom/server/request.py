@@ -11,8 +11,12 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from strongroom.errors import NotRecordedError
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
+
+    from strongroom.errors import StrongroomError
 
     Scope = MutableMapping[str, Any]
     Message = MutableMapping[str, Any]
@@ -39,9 +43,10 @@ class Request:
         actor: who was found to ask; "" for nobody.
         status: of the answer; 0 until there is one.
         code: of the error it ended with; "" for none.
+        why: what only the log tells of that; "" for nothing.
     """
 
-    __slots__ = ("actor", "code", "id", "is_secure", "source", "started", "status", "template")
+    __slots__ = ("actor", "code", "id", "is_secure", "source", "started", "status", "template", "why")
 
     def __init__(self, source: str, *, is_secure: bool) -> None:
         self.id = new_id()
@@ -52,6 +57,13 @@ class Request:
         self.actor = ""
         self.status = 0
         self.code = ""
+        self.why = ""
+
+    def failed(self, error: StrongroomError) -> None:
+        """Keep what is told of the *error* it ended with."""
+        self.code = error.code
+        if isinstance(error, NotRecordedError):
+            self.why = str(error)
 
 
 def new_id() -> str:

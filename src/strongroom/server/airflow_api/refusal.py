@@ -22,7 +22,7 @@ from strongroom.errors import (
     ReadOnlyError,
 )
 from strongroom.server.endpoint import Answer
-from strongroom.server.errors import CrossSiteError, MethodError, ReadOnlyModeError, status_of
+from strongroom.server.errors import CrossSiteError, MethodError, ReadOnlyModeError, members_of, status_of
 
 if TYPE_CHECKING:
     from strongroom.errors import StrongroomError
@@ -74,9 +74,10 @@ def status_and_detail(error: StrongroomError) -> tuple[int, object]:
 
 
 def _words(error: StrongroomError) -> str:
-    if isinstance(error, (ConflictError, ReadOnlyError)) or not error.hint:
-        return str(error)
-    return f"{error}: {error.hint}"
+    told = members_of(error)
+    if isinstance(error, (ConflictError, ReadOnlyError)) or "hint" not in told:
+        return str(told["message"])
+    return f"{told['message']}: {told['hint']}"
 
 
 def errors_v2(error: StrongroomError, _request_id: str) -> Answer:

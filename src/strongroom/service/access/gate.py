@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from strongroom.service.access.password import Passwords
     from strongroom.service.guard import Recorder
 
-__all__ = ["Gate", "Identity", "Lifetimes", "Login", "roles_of", "sessions_of"]
+__all__ = ["Gate", "Identity", "Lifetimes", "Login", "refused", "roles_of", "sessions_of"]
 
 _SEEN_SESSION, _SEEN_TOKEN = (
     timedelta(seconds=60),
@@ -545,8 +545,7 @@ class Gate:
     ) -> NotAuthenticatedError:
         """Gather the record of a refusal and give its error, which tells the caller nothing of *reason*."""
         self.refusals.add(actor, source, reason)
-        hint = "log in, or send a token: Authorization: Bearer srm_…" if message == _REFUSED else None
-        return NotAuthenticatedError(message, hint=hint)
+        return refused() if message == _REFUSED else NotAuthenticatedError(message)
 
     def _record(self, actor: str, outcome: str, reason: str, action: str = "login") -> None:
         self.recorder.append(
@@ -611,6 +610,11 @@ class Gate:
             if expires is not None and expires + _KEPT_EXPIRED <= now:
                 changes += token_gone(snapshot, row)
         return [*changes, *self.attempts.forget(snapshot)]
+
+
+def refused() -> NotAuthenticatedError:
+    """Give the error of a credential that is nobody's, whatever the reason."""
+    return NotAuthenticatedError(_REFUSED, hint="log in, or send a token: Authorization: Bearer srm_…")
 
 
 def _used(body: Session | Token, at: datetime, source: str) -> Session | Token:
