@@ -20,6 +20,7 @@ from strongroom.policy import Action
 from strongroom.server.airflow_api import connections, variables
 from strongroom.server.airflow_api.body import NO_OBJECT, Problems, body_of, texts_of
 from strongroom.server.airflow_api.masking import kept_header
+from strongroom.server.airflow_api.named import delete_one, ref_of, standing
 from strongroom.server.airflow_api.refusal import RefusedError, status_and_detail
 from strongroom.server.endpoint import MAX_BATCH, Answer
 
@@ -49,7 +50,6 @@ class _Noun(NamedTuple):
     key: str
     many: str
     checked: Callable[[object, Problems, Loc], dict[str, Any]]
-    ref_of: Callable[[str], Ref]
     created: Callable[[Ref, dict[str, Any]], Change]
     patched: Callable[[Call, Described, dict[str, Any], Iterable[str] | None], tuple[Change, list[str]]]
 
@@ -66,7 +66,6 @@ _CONNECTIONS = _Noun(
     "connection_id",
     "connections with these connection_ids",
     connections.checked,
-    connections.ref_of,
     lambda ref, said: connections.created(ref, said)[0],
     _patched_connection,
 )
@@ -75,7 +74,6 @@ _VARIABLES = _Noun(
     "key",
     "variables with these keys",
     variables.checked,
-    variables.ref_of,
     lambda ref, said: variables.created(ref, said)[0],
     variables.patched,
 )
@@ -146,8 +144,8 @@ class _Bulk:
         return self._delete(todo)
 
     def _standing(self, todo: _Todo) -> dict[str, Described]:
-        find = connections.standing if self._noun.kind == "connection" else variables.standing
-        found = {name: find(self._call.room.entries, name) for name in todo.names}
+        entries = self._call.room.entries
+        found = {name: standing(entries, self._noun.kind, name) for name in todo.names}
         return {name: one for name, one in found.items() if one is not None}
 
     def _create(self, todo: _Todo) -> list[str]:
@@ -162,7 +160,7 @@ class _Bulk:
             if old is not None and todo.otherwise == "skip":
                 continue
             if old is None:
-                changes.append(self._noun.created(self._noun.ref_of(name), said))
+                changes.append(self._noun.created(ref_of(self._noun.kind, name), said))
             else:
                 changes.append(self._over(old, said, None))
             done.append(name)
@@ -181,8 +179,8 @@ class _Bulk:
     def _delete(self, todo: _Todo) -> list[str]:
         found = self._standing(todo)
         self._check_there(todo, found)
-        erase = connections.delete_one if self._noun.kind == "connection" else variables.delete_one
-        return [name for name in todo.names if name in found and erase(self._call, name)]
+        kind = self._noun.kind
+        return [name for name in todo.names if name in found and delete_one(self._call, kind, name)]
 
     def _check_there(self, todo: _Todo, found: dict[str, Described]) -> None:
         missing = set(todo.names) - found.keys()

@@ -30,7 +30,6 @@ from strongroom.model.connection import Connection
 from strongroom.model.entry import MUST_BE_ABSENT, Metadata
 from strongroom.model.extra import Extra
 from strongroom.model.jsontext import decode
-from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.server.airflow_api.body import Field, Problems, body_of, members_of
 from strongroom.server.airflow_api.masking import (
@@ -40,6 +39,7 @@ from strongroom.server.airflow_api.masking import (
     kept_header,
     redacted,
 )
+from strongroom.server.airflow_api.named import delete_one, ref_of, standing
 from strongroom.server.airflow_api.page import asked_v2, page_of
 from strongroom.server.airflow_api.refusal import RefusedError
 from strongroom.server.endpoint import Answer
@@ -48,9 +48,10 @@ from strongroom.service.entries import HIDDEN, Change, shown
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from strongroom.model.ref import Ref
     from strongroom.server.airflow_api.body import Loc
     from strongroom.server.endpoint import Call
-    from strongroom.service.entries import Described, Entries
+    from strongroom.service.entries import Described
     from strongroom.service.inventory import Row
 
 __all__ = [
@@ -61,14 +62,12 @@ __all__ = [
     "create",
     "created",
     "delete",
-    "delete_one",
     "fields_of",
     "get",
     "list_",
     "patch",
     "patched",
     "read_column",
-    "standing",
     "told",
 ]
 
@@ -164,19 +163,6 @@ def id_of(call: Call) -> str:
     return call.params["connection_id"]
 
 
-def standing(entries: Entries, name: str) -> Described | None:
-    """
-    Give what stands under *name*, or None; a name that cannot be one leads to nothing.
-
-    Raises:
-        AccessDeniedError: the actor may not describe it, whether or not it is there.
-    """
-    try:
-        return entries.describe(Ref("connection", name))
-    except (NotFoundError, InvalidInputError):
-        return None
-
-
 def found_or_refused(call: Call, name: str) -> Described:
     """
     Give what stands under *name*.
@@ -184,7 +170,7 @@ def found_or_refused(call: Call, name: str) -> Described:
     Raises:
         RefusedError: 404.
     """
-    found = standing(call.room.entries, name)
+    found = standing(call.room.entries, "connection", name)
     if found is None:
         raise RefusedError(
             404,
@@ -249,22 +235,6 @@ def made(fields: Mapping[str, Any]) -> Connection:
     raise AssertionError  # `check` has raised
 
 
-def ref_of(name: str) -> Ref:
-    """
-    Give the Ref of a connection that is to be written.
-
-    Raises:
-        RefusedError: 422: Airflow would take this name, and no other place could keep it.
-    """
-    problems = Problems()
-    try:
-        return Ref("connection", name)
-    except InvalidInputError as error:
-        problems.value(("body", "connection_id"), str(error))
-    problems.check()
-    raise AssertionError  # `check` has raised
-
-
 # --- creating --------------------------------------------------------------------------------------------
 
 
@@ -273,8 +243,8 @@ def create(call: Call) -> Answer:
     problems = Problems()
     said = checked(body_of(call), problems)
     problems.check()
-    ref, entries = ref_of(said["connection_id"]), call.room.entries
-    if standing(entries, ref.name) is not None:
+    ref, entries = ref_of("connection", said["connection_id"]), call.room.entries
+    if standing(entries, "connection", ref.name) is not None:
         raise duplicate(call)
     change, connection = created(ref, said)
     try:
@@ -399,19 +369,10 @@ def _with_kept(new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]
 def delete(call: Call) -> Answer:
     """Delete a connection."""
     name = id_of(call)
-    if not delete_one(call, name):
+    if not delete_one(call, "connection", name):
         raise RefusedError(
             404,
             f"The Connection with connection_id: `{name}` was not found",
             title="Connection not found",
         )
     return Answer(status=204)
-
-
-def delete_one(call: Call, name: str) -> bool:
-    """Delete a connection; False where there is none."""
-    try:
-        call.room.entries.delete(Ref("connection", name))
-    except (NotFoundError, InvalidInputError):
-        return False
-    return True

@@ -14,6 +14,7 @@ from strongroom.errors import InvalidInputError, NotAuthenticatedError
 from strongroom.model.secret import Secret
 from strongroom.server.airflow_api import connections
 from strongroom.server.airflow_api.body import Field, Problems, body_of, last_of, members_of, number_of
+from strongroom.server.airflow_api.named import ref_of, standing
 from strongroom.server.airflow_api.refusal import RefusedError
 from strongroom.server.api import reach
 
@@ -161,12 +162,12 @@ def test(call: Call) -> dict[str, object]:
     problems = Problems()
     said = connections.checked(body_of(call), problems)
     problems.check()
-    ref = connections.ref_of(said["connection_id"])
+    ref = ref_of("connection", said["connection_id"])
     if not reach.is_on(call):
         raise RefusedError(403, _NO_TESTS)
 
     def find() -> Connection | None:
-        found = connections.standing(call.room.entries, ref.name)
+        found = standing(call.room.entries, "connection", ref.name)
         if found is not None and found.connection is not None:
             return connections.patched(found, said)[1]
         return connections.created(ref, said)[1]

@@ -18,6 +18,7 @@ from strongroom.server.airflow_api import connections, place, variables
 from strongroom.server.airflow_api.body import Field, Problems, last_of, members_of, number_of
 from strongroom.server.airflow_api.connections import DESCRIPTION, told, told_listed
 from strongroom.server.airflow_api.masking import kept_header
+from strongroom.server.airflow_api.named import delete_one, ref_of, standing
 from strongroom.server.airflow_api.page import MAX_PAGE, Asked, order_of, page_of
 from strongroom.server.airflow_api.refusal import RefusedError
 from strongroom.server.endpoint import Answer
@@ -201,9 +202,9 @@ def create_connection(call: Call) -> dict[str, Any]:
         raise RefusedError(400, _BAD_KEY)
     if len(name) > most:
         raise RefusedError(400, f"The key has to be less than {most} characters")
-    ref = _as_v1(lambda: connections.ref_of(name))
+    ref = _as_v1(lambda: ref_of("connection", name))
     exists = RefusedError(409, f"Connection already exist. ID: {name}")
-    if connections.standing(call.room.entries, name) is not None:
+    if standing(call.room.entries, "connection", name) is not None:
         raise exists
     change, made = _as_v1(lambda: connections.created(ref, said))
     try:
@@ -266,7 +267,7 @@ def list_variables(call: Call) -> dict[str, Any]:
 
 def variable(call: Call) -> dict[str, Any]:
     """Give one variable."""
-    found = variables.standing(call.room.entries, call.params["variable_key"])
+    found = standing(call.room.entries, "variable", call.params["variable_key"])
     if found is None:
         raise _no_variable()
     text = variables.stored_texts(call, [found.ref])[found.ref]
@@ -276,8 +277,8 @@ def variable(call: Call) -> dict[str, Any]:
 def write_variable(call: Call) -> Answer:
     """Create a variable, or write over what stands, as Airflow 2 does."""
     said = _said(call, _VARIABLE, ("key", "value"), "Invalid Variable schema")
-    ref = _as_v1(lambda: variables.ref_of(said["key"]))
-    found = variables.standing(call.room.entries, ref.name)
+    ref = _as_v1(lambda: ref_of("variable", said["key"]))
+    found = standing(call.room.entries, "variable", ref.name)
     kept: list[str] = []
     if found is None:
         change, _ = _as_v1(lambda: variables.created(ref, said))
@@ -296,7 +297,7 @@ def change_variable(call: Call) -> Answer:
         raise RefusedError(
             400, "key from request body doesn't match uri parameter", title="Invalid post body"
         )
-    found = variables.standing(call.room.entries, name)
+    found = standing(call.room.entries, "variable", name)
     if found is None:
         raise _no_variable()
     mask = _mask(call, said, "key")
@@ -312,7 +313,7 @@ def change_variable(call: Call) -> Answer:
 
 def delete_variable(call: Call) -> Answer:
     """Delete a variable."""
-    if not variables.delete_one(call, call.params["variable_key"]):
+    if not delete_one(call, "variable", call.params["variable_key"]):
         raise _no_variable()
     return Answer(status=204)
 

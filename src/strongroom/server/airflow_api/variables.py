@@ -30,7 +30,6 @@ from strongroom.errors import (
 from strongroom.model.entry import MUST_BE_ABSENT, Metadata
 from strongroom.model.jsontext import decode
 from strongroom.model.principal import PERSON
-from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.policy import Action
 from strongroom.server.airflow_api.body import Field, Problems, body_of, members_of
@@ -43,6 +42,7 @@ from strongroom.server.airflow_api.masking import (
     kept_header,
     redacted_text,
 )
+from strongroom.server.airflow_api.named import delete_one, ref_of, standing
 from strongroom.server.airflow_api.page import asked_v2, page_of
 from strongroom.server.airflow_api.refusal import RefusedError
 from strongroom.server.endpoint import Answer
@@ -51,9 +51,10 @@ from strongroom.service.entries import HIDDEN, Change
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from strongroom.model.ref import Ref
     from strongroom.server.airflow_api.body import Loc
     from strongroom.server.endpoint import Call
-    from strongroom.service.entries import Described, Entries
+    from strongroom.service.entries import Described
 
 __all__ = [
     "checked",
@@ -61,15 +62,12 @@ __all__ = [
     "create",
     "created",
     "delete",
-    "delete_one",
     "get",
     "immutable",
     "list_",
     "listed",
     "patch",
     "patched",
-    "ref_of",
-    "standing",
     "stored_texts",
     "text_of",
 ]
@@ -195,19 +193,6 @@ def get(call: Call) -> dict[str, Any]:
     return told(found.ref.name, _seen(call, [found.ref])[found.ref], found.metadata.description)
 
 
-def standing(entries: Entries, name: str) -> Described | None:
-    """
-    Give what stands under *name*, or None; a name that cannot be one leads to nothing.
-
-    Raises:
-        AccessDeniedError: the actor may not describe it, whether or not it is there.
-    """
-    try:
-        return entries.describe(Ref("variable", name))
-    except (NotFoundError, InvalidInputError):
-        return None
-
-
 def found_or_refused(call: Call, name: str) -> Described:
     """
     Give what stands under *name*.
@@ -215,7 +200,7 @@ def found_or_refused(call: Call, name: str) -> Described:
     Raises:
         RefusedError: 404.
     """
-    found = standing(call.room.entries, name)
+    found = standing(call.room.entries, "variable", name)
     if found is None:
         raise RefusedError(404, f"The Variable with key: `{name}` was not found")
     return found
@@ -238,22 +223,6 @@ def text_of(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, indent=2)
 
 
-def ref_of(name: str) -> Ref:
-    """
-    Give the Ref of a variable that is to be written.
-
-    Raises:
-        RefusedError: 422: Airflow would take this key, and no other place could keep it.
-    """
-    problems = Problems()
-    try:
-        return Ref("variable", name)
-    except InvalidInputError as error:
-        problems.value(("body", "key"), str(error))
-    problems.check()
-    raise AssertionError  # `check` has raised
-
-
 # --- creating --------------------------------------------------------------------------------------------
 
 
@@ -262,9 +231,9 @@ def create(call: Call) -> Answer:
     problems = Problems()
     said = checked(body_of(call), problems)
     problems.check()
-    ref, entries = ref_of(said["key"]), call.room.entries
+    ref, entries = ref_of("variable", said["key"]), call.room.entries
     exists = RefusedError(409, f"The Variable with key: `{ref.name}` already exists")
-    if standing(entries, ref.name) is not None:
+    if standing(entries, "variable", ref.name) is not None:
         raise exists
     change, text = created(ref, said)
     try:
@@ -383,15 +352,6 @@ def _decoded(value: object) -> object:
 def delete(call: Call) -> Answer:
     """Delete a variable."""
     name = call.params["variable_key"]
-    if not delete_one(call, name):
+    if not delete_one(call, "variable", name):
         raise RefusedError(404, f"The Variable with key: `{name}` was not found")
     return Answer(status=204)
-
-
-def delete_one(call: Call, name: str) -> bool:
-    """Delete a variable; False where there is none."""
-    try:
-        call.room.entries.delete(Ref("variable", name))
-    except (NotFoundError, InvalidInputError):
-        return False
-    return True
