@@ -85,9 +85,7 @@ def list_(
     with session.room() as room:
         found = room.policies.approvals.list()
     rows = [_facts(one) for one in found if every or one.state in ("pending", "approved")]
-    show_rows(session, _COLUMNS, [rows])
-    if not rows:
-        terminal.note("nothing waits for a second person", session)
+    show_rows(session, _COLUMNS, [rows], nothing="nothing waits for a second person")
 
 
 def _facts(one: Approval) -> dict[str, object]:

@@ -69,9 +69,7 @@ def list_(context: typer.Context) -> None:
     session: Session = context.obj
     with session.room() as room:
         rows = [_facts(grant) for grant in room.policies.grants.list()]
-    show_rows(session, _COLUMNS, [rows])
-    if not rows:
-        terminal.note("there are no grants", session)
+    show_rows(session, _COLUMNS, [rows], nothing="there are no grants")
 
 
 def _facts(grant: Grant) -> dict[str, object]:

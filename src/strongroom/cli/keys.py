@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import typer
 
-from strongroom.cli import terminal
 from strongroom.cli.app import command, noun
 from strongroom.cli.output import Column, show_rows
 from strongroom.cli.session import Session
@@ -53,6 +52,9 @@ def status(context: typer.Context) -> None:
         }
         for key in keys
     ]
-    show_rows(session, _COLUMNS, [rows])
-    if not rows:
-        terminal.note("there is no store here, so there are no keys; `strongroom init` makes both", session)
+    show_rows(
+        session,
+        _COLUMNS,
+        [rows],
+        nothing="there is no store here, so there are no keys; `strongroom init` makes both",
+    )

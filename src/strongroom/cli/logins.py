@@ -61,9 +61,7 @@ def list_(
     session: Session = context.obj
     with session.room() as room:
         rows = [_facts(row) for row in room.access.sessions.list(of)]
-    show_rows(session, _COLUMNS, [rows])
-    if not rows:
-        terminal.note("nobody is logged in", session)
+    show_rows(session, _COLUMNS, [rows], nothing="nobody is logged in")
 
 
 def _facts(row: SessionRow) -> dict[str, object]:

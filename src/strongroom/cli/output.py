@@ -25,7 +25,7 @@ from textwrap import wrap
 from typing import Any, Literal
 
 from strongroom.cli.session import Session
-from strongroom.cli.terminal import clean
+from strongroom.cli.terminal import clean, note
 from strongroom.model.yamlscalar import format_scalar
 
 __all__ = [
@@ -165,7 +165,9 @@ def _escaped(text: str) -> str:
 # --- many things ---------------------------------------------------------------------------------
 
 
-def show_rows(session: Session, columns: Sequence[Column], pages: Iterable[Sequence[Row]]) -> int:
+def show_rows(
+    session: Session, columns: Sequence[Column], pages: Iterable[Sequence[Row]], *, nothing: str | None = None
+) -> int:
     """
     Show many things, a line each, and tell how many there were.
 
@@ -173,11 +175,15 @@ def show_rows(session: Session, columns: Sequence[Column], pages: Iterable[Seque
         session: says how.
         columns: of a table; JSON and YAML hold the whole rows.
         pages: the rows, as they come; a page is held in memory at a time.
+        nothing: what people are told beside a list that is empty.
     """
     if session.output != "table":
         _speak_utf8()
     show = {"table": _show_table, "json": _show_json, "yaml": _show_yaml}[session.output]
-    return show(session, columns, pages)
+    count = show(session, columns, pages)
+    if not count and nothing is not None:
+        note(nothing, session)
+    return count
 
 
 def _show_json(_session: Session, _columns: Sequence[Column], pages: Iterable[Sequence[Row]]) -> int:

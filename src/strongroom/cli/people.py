@@ -90,9 +90,12 @@ def list_(context: typer.Context) -> None:
     session: Session = context.obj
     with session.room() as room:
         rows = [_facts(row) for row in room.access.people.list()]
-    show_rows(session, _COLUMNS, [rows])
-    if not rows:
-        terminal.note("there is nobody; `strongroom access people add NAME` adds somebody", session)
+    show_rows(
+        session,
+        _COLUMNS,
+        [rows],
+        nothing="there is nobody; `strongroom access people add NAME` adds somebody",
+    )
 
 
 def _facts(row: PersonRow) -> dict[str, object]:

@@ -248,9 +248,7 @@ def validate(context: typer.Context, *, id_: _OPTIONAL_ID = None, file: _FILE) -
         }
         for remark in remarks
     ]
-    show_rows(session, _REMARKS, [rows])
-    if not rows:
-        terminal.note("nothing is wrong with it", session)
+    show_rows(session, _REMARKS, [rows], nothing="nothing is wrong with it")
     if any(remark.severity == "error" for remark in remarks):
         raise typer.Exit(2)
 

@@ -167,9 +167,7 @@ def who(
     with session.room() as room:
         found = room.policies.who_can(_ref(session, kind, name))
     rows = [_facts(one) for one in found if wanted in (None, *one.actions)]
-    show_rows(session, _WHO, [rows])
-    if not rows:
-        terminal.note("nobody may", session)
+    show_rows(session, _WHO, [rows], nothing="nobody may")
 
 
 def what(

@@ -63,9 +63,7 @@ def list_(context: typer.Context) -> None:
     with session.room() as room:
         found = room.access.roles.list()
     rows = [_facts(row) for row in found if session.team in (None, row.team)]
-    show_rows(session, _COLUMNS, [rows])
-    if not rows:
-        terminal.note("nobody has a role here", session)
+    show_rows(session, _COLUMNS, [rows], nothing="nobody has a role here")
 
 
 def _facts(row: MembershipRow) -> dict[str, object]:

@@ -168,9 +168,12 @@ def list_(context: typer.Context) -> None:
     session: Session = context.obj
     with session.room() as room:
         rows = [_facts(row) for row in room.access.tokens.list()]
-    show_rows(session, _COLUMNS, [rows])
-    if not rows:
-        terminal.note("there are no tokens; `strongroom access tokens issue --name NAME` issues one", session)
+    show_rows(
+        session,
+        _COLUMNS,
+        [rows],
+        nothing="there are no tokens; `strongroom access tokens issue --name NAME` issues one",
+    )
 
 
 @command(app, "revoke")
