@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from contextlib import closing
 
 import pytest
 
@@ -240,6 +241,21 @@ def test_a_bad_request_among_good_ones_does_not_mix_them_up(reads):
     got = raw(reads, *bodies, token=reads.admin)
     assert [status for status, _ in got] == [200, 422, 200, 200]
     assert [len(json.loads(got[index][1])["results"]) for index in (0, 2, 3)] == [1, 1, 2]
+
+
+def test_what_one_request_of_a_connection_may_the_next_may_not_for_it(reads):
+    good, wrong = f"Bearer {reads.admin}", f"Bearer {reads.admin[:-1]}"
+    plan = [good, good, wrong, good, "Basic YTpi", wrong, good] * 3
+    body = json.dumps(names("region")).encode()
+    connection = reads.connect()
+    with closing(connection):
+        for credential in plan:
+            headers = {"Authorization": credential, "Content-Type": "application/json"}
+            connection.request("POST", "/v1/read", body, headers)
+            answer = connection.getresponse()
+            told = answer.read()
+            assert answer.status == (200 if credential == good else 401)
+            assert (CANARY.encode() in told) == (credential == good)
 
 
 def test_a_client_that_ends_its_side_is_answered_still(reads):

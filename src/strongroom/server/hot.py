@@ -252,13 +252,18 @@ class Hot:
         """Tell whether a request may be answered here."""
         return method == "POST" and path in self._places
 
-    def attempt(self, scope: Scope, body: bytes) -> bytes | Awaitable[bytes] | None:
+    def attempt(self, scope: Scope, body: bytes, token: str | None = None) -> bytes | Awaitable[bytes] | None:
         """
         Give the body of the answer where one value is asked for and everything is at hand, without waiting
         for anything; else what gives it later, or raises one of our errors. None: this is no plain request.
+
+        Args:
+            scope: the request, as ASGI has it.
+            body: of it.
+            token: what `token_of` gave for these very headers; looked for if unsaid.
         """
         try:
-            asked = self._asked(scope, body)
+            asked = self._asked(scope, body, token)
         except Exception as error:  # noqa: BLE001 -- the last resort, as in `guard.py`
             self._on_trouble(error)
             return None
@@ -308,9 +313,10 @@ class Hot:
             error = StrongroomError("the server could not answer this request", hint="its log tells more")
         return answer_of(error)
 
-    def _asked(self, scope: Scope, body: bytes) -> tuple[Reads, Reader, list[Name]] | None:
+    def _asked(self, scope: Scope, body: bytes, token: str | None) -> tuple[Reads, Reader, list[Name]] | None:
         """Give who asks for what, where that is plain to see and may be answered."""
-        token = self._token(scope)
+        if token is None:
+            token = None if scope["query_string"] else self.token_of(scope["headers"])
         if token is None or len(body) > _MAX_INLINE_BYTES:
             return None
         reads = self._places[scope["path"]]
@@ -326,19 +332,17 @@ class Hot:
         caller = reads.caller(actor, request.run)
         return None if caller.bucket.wait(len(names)) else (reads, caller.reader, names)
 
-    def _token(self, scope: Scope) -> str | None:
+    def token_of(self, given: Sequence[tuple[bytes, bytes]]) -> str | None:
         """Give the token of a request that has nothing but what a program sends, each once."""
-        if scope["query_string"]:
+        headers = dict(given)
+        if len(headers) != len(given) or not headers.keys() <= _PLAIN:
             return None
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        if len(headers) != len(scope["headers"]) or not headers.keys() <= _PLAIN:
-            return None
-        given = headers.get(b"authorization", b"")
-        if given[:7] != _BEARER or headers.get(b"content-type") not in _JSON:
+        credential = headers.get(b"authorization", b"")
+        if credential[:7] != _BEARER or headers.get(b"content-type") not in _JSON:
             return None
         if not self._is_ours(headers.get(b"host", b"")):
             return None
-        return given[7:].decode("latin-1")
+        return credential[7:].decode("latin-1")
 
 
 async def _later(reads: Reads, reader: Reader, names: Sequence[Name]) -> bytes:
