@@ -273,7 +273,7 @@ TABLE = (
     Endpoint("GET", "/break", _break, "", "t", stream=True),
     Endpoint("GET", "/who", _who, "", "t", is_public=True),
     Endpoint("GET", "/split", lambda _: Answer(headers={"x-a": "b\r\nset-cookie: c=d"}), "", "t"),
-    Endpoint("POST", "/write", _write, "", "t", takes=Asked, is_change=True),
+    Endpoint("POST", "/write", _write, "", "t", takes=Asked, gives=dict[str, int | str], is_change=True),
 )
 
 

@@ -10,7 +10,8 @@ Rules of this file:
    is a mistake of the program's, and either answer would be the wrong one.
 2. What is kept holds no secret: of the request a digest under a key of this process, of the answer the
    status, the version and a body that the endpoint's shape has no secret in. An answer with a secret, a
-   token that is shown once, is not kept: asked again it is refused (409), and says that it was done.
+   token that is shown once, is not kept: asked again it is refused (409), and says that it was done. So is
+   one that has no shape, as those of Airflow's APIs, which repeat the value of a variable.
 3. While the first is under way the second is refused (409), to be asked again.
 4. Memory is bounded, in answers and in bytes; the oldest go first.
 
@@ -103,7 +104,7 @@ class Repeats:
         except BaseException:
             self._forget(name)
             raise
-        self._end(name, answer, None if has_secret(endpoint.gives) else body)
+        self._end(name, answer, body if not body or _is_plain(endpoint) else None)
         return answer, body
 
     def _begun(self, name: tuple[str, str, str], digest: bytes) -> Done | None:
@@ -124,7 +125,7 @@ class Repeats:
             raise ConflictError("the same request is under way", hint="ask again in a moment")
         if kept.answer is None:
             raise ConflictError(
-                "this was done already; its answer held a secret, which is shown once",
+                "this was done already; its answer may hold a secret, which is shown once",
                 hint="look at what there is, and take a new key for another change",
             )
         headers = {**kept.answer.headers, "Idempotency-Replayed": "true"}
@@ -159,11 +160,21 @@ class Repeats:
 
     def _digest(self, endpoint: Endpoint, call: Call) -> bytes:
         about = "\0".join(
-            [endpoint.method, endpoint.path, *map("=".join, sorted(call.params.items()))]
+            [
+                endpoint.method,
+                endpoint.path,
+                str(id(endpoint.handler)),
+            ]  # two APIs have paths that are the same
+            + [*map("=".join, sorted(call.params.items()))]
             + [f"{name}={value}" for name, values in sorted(call.query.items()) for value in values]
             + [call.headers.get("if-match", ""), call.headers.get("if-none-match", "")]
         )
         return hmac.digest(self._secret, about.encode() + b"\0" + call.body, hashlib.sha256)
+
+
+def _is_plain(endpoint: Endpoint) -> bool:
+    """Tell whether no answer of *endpoint* holds a secret, as its shape says; one without a shape may."""
+    return endpoint.gives is not None and not has_secret(endpoint.gives)
 
 
 def has_secret(shape: Any) -> bool:  # noqa: ANN401 -- any shape of an answer
