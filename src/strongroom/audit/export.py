@@ -133,13 +133,6 @@ def _plain(text: str) -> str:
 def ocsf(record: Record) -> dict[str, Any]:
     """Give *record* as an event of OCSF."""
     activity = _ACTIVITIES.get(record.action, _READ)
-    resources = [
-        {"name": ref.name, "type": ref.kind, "group": {"name": ref.team or ""}, "version": ref.version}
-        for ref in record.refs
-    ]
-    if record.name is not None:
-        group = {"name": record.team or ""}
-        resources = [{"name": record.name, "type": record.kind, "group": group, "version": record.version}]
     event: dict[str, Any] = {
         "activity_id": activity,
         "category_uid": 6,
@@ -160,9 +153,23 @@ def ocsf(record: Record) -> dict[str, Any]:
             "sequence": record.seq,
             "log_name": record.deployment,
         },
-        "resources": resources,
+        "resources": _resources(record),
         "unmapped": {"assurance": record.assurance, "backend": record.backend, "prev": record.prev},
     }
+    _add_what_is_said(event, record)
+    return event
+
+
+def _resources(record: Record) -> list[dict[str, Any]]:
+    refs = record.refs if record.name is None else (record,)
+    return [
+        {"name": ref.name, "type": ref.kind, "group": {"name": ref.team or ""}, "version": ref.version}
+        for ref in refs
+    ]
+
+
+def _add_what_is_said(event: dict[str, Any], record: Record) -> None:
+    """Add the members that stand only where there is something to say."""
     if record.request:
         event["api"]["request"] = {"uid": record.request}
     if record.source:
@@ -174,7 +181,6 @@ def ocsf(record: Record) -> dict[str, Any]:
     for name, member in (("start_time", record.since), ("end_time", record.until)):
         if member:
             event[name] = _milliseconds(member)
-    return event
 
 
 def _milliseconds(text: str) -> int:

@@ -74,11 +74,7 @@ def login(
       $ STRONGROOM_PROFILE=prod strongroom connections list
     """
     session: Session = context.obj
-    for what, given in (("token", token), ("password", password), ("code", code)):
-        if given is not None:
-            raise intake.refuse_argument(f"a {what}", instead=f"say --{what}-stdin")
-    if url is not None and (url.startswith("srm_") or "@" in url):
-        raise intake.refuse_argument("a token or password", instead="say --token-stdin or --password-stdin")
+    _refuse_secrets(url, token=token, password=password, code=code)
     called = session.profile or session.environ.get("STRONGROOM_PROFILE") or remote.DEFAULT
     if sum((token_stdin, code_stdin, password_stdin)) > 1:
         raise InvalidInputError("--token-stdin, --code-stdin and --password-stdin exclude one another")
@@ -102,6 +98,15 @@ def login(
     facts = {"profile": called, "actor": begun.actor, "expires_at": begun.expires_at}
     sentence(session, f"logged in as {begun.actor}{_until(begun.expires_at)}; the profile is {called}", facts)
     terminal.note(f"to ask this server: --profile {called}, or export STRONGROOM_PROFILE={called}", session)
+
+
+def _refuse_secrets(url: str | None, **given: str | None) -> None:
+    """Refuse what would stand in the history of a shell and the list of processes."""
+    for what, secret in given.items():
+        if secret is not None:
+            raise intake.refuse_argument(f"a {what}", instead=f"say --{what}-stdin")
+    if url is not None and (url.startswith("srm_") or "@" in url):
+        raise intake.refuse_argument("a token or password", instead="say --token-stdin or --password-stdin")
 
 
 def _until(end: datetime | None) -> str:

@@ -33,14 +33,14 @@ from strongroom.server.metrics import Metrics
 from strongroom.server.threads import Threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from strongroom.server.dispatch import ErrorShape
     from strongroom.server.endpoint import Endpoint
     from strongroom.server.logs import Journal
     from strongroom.server.request import Receive, Request, Scope, Send
     from strongroom.service.house import House
-    from strongroom.settings import ServerSettings
+    from strongroom.settings import LimitSettings, ServerSettings
 
 __all__ = ["Api", "Application", "apis", "make_app"]
 
@@ -107,11 +107,29 @@ class Application:
         self.metrics = Metrics(with_names=settings.metrics_names)
         self.closing = asyncio.Event()
         self._journal = journal
-        limits = settings.limits
         threads = settings.threads
         self.threads = Threads("the server", threads=threads, waiting=threads * _WAITING_FOR_ONE_THREAD)
-        desk = Desk(
-            house=house,
+        rate = Rate(settings.limits.read_per_second, settings.limits.read_burst)
+        bucket = Buckets(rate, "names read by one identity")
+        reads = {name: Reads(house.deployment(name), self.metrics, bucket) for name in house.names}
+        each = (Api("/v1", (read_endpoint(reads.__getitem__),)), *(apis() if served is None else served))
+        self.routes = tuple(_routes(self._desk(settings.limits), self._health(settings), each))
+        router = Router(routes=[route for _, route in self.routes], redirect_slashes=False, default=_nowhere)
+        guard = Guard(
+            router,
+            hosts=_hosts(settings),
+            proxies=settings.trusted_proxies,
+            on_end=self._ended,
+            on_trouble=journal.unexpected,
+        )
+        self.hot = self._hot(guard, reads, settings)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.hot(scope, receive, send)
+
+    def _desk(self, limits: LimitSettings) -> Desk:
+        return Desk(
+            house=self.house,
             threads=self.threads,
             identities=Buckets(Rate(limits.identity_per_second, limits.identity_burst), "of one identity"),
             strangers=Buckets(Rate(limits.stranger_per_second, limits.stranger_burst), "without an identity"),
@@ -122,36 +140,23 @@ class Application:
             repeats=Repeats(),
             closing=self.closing,
         )
-        rate = Rate(limits.read_per_second, limits.read_burst)
-        bucket = Buckets(rate, "names read by one identity")
-        reads = {name: Reads(house.deployment(name), self.metrics, bucket) for name in house.names}
-        each = (Api("/v1", (read_endpoint(reads.__getitem__),)), *(apis() if served is None else served))
-        self.routes = tuple(_routes(desk, self._health(settings), each))
-        router = Router(routes=[route for _, route in self.routes], redirect_slashes=False, default=_nowhere)
-        guard = Guard(
-            router,
-            hosts=_hosts(settings),
-            proxies=settings.trusted_proxies,
-            on_end=self._ended,
-            on_trouble=journal.unexpected,
-        )
+
+    def _hot(self, guard: Guard, reads: Mapping[str, Reads], settings: ServerSettings) -> Hot:
+        house = self.house
         # What a proxy passes on is looked at the ordinary way: who is behind it stands in its headers.
         places = (
             {}
             if settings.trusted_proxies
             else {place: reads[name] for name in house.names for place in _places(name, house.first)}
         )
-        self.hot = Hot(
+        return Hot(
             guard,
             places,
             is_ours=guard.is_ours,
             headers=(*HEADERS, STRICT_TRANSPORT) if settings.has_tls else HEADERS,
             on_end=partial(self.metrics.timed, _READ, "POST"),
-            on_trouble=partial(journal.unexpected, None),
+            on_trouble=partial(self._journal.unexpected, None),
         )
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.hot(scope, receive, send)
 
     def _health(self, settings: ServerSettings) -> Api:
         health = Health(

@@ -86,6 +86,19 @@ _HEADERS: Mapping[str, dict[str, Any]] = {
         "schema": {"type": "string", "maxLength": 300},
     },
 }
+_INFO: Mapping[str, Any] = {
+    "description": "Variables and connections of workflows. Every answer but those of `/read` and"
+    " `/reveal` is free of secrets. The same under `/d/{deployment}/v1` for each deployment.",
+    "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+}
+_SCHEMES: Mapping[str, dict[str, str]] = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A token `srm_…`, or the token of a session.",
+    },
+    "cookie": {"type": "apiKey", "in": "cookie", "name": "__Host-strongroom"},
+}
 
 
 @lru_cache(maxsize=4)
@@ -114,13 +127,7 @@ def document(endpoints: tuple[Endpoint, ...], *, version: str, prefix: str = "/v
         described.pop(query.__name__, None)
     return {
         "openapi": "3.1.0",
-        "info": {
-            "title": "Strongroom",
-            "version": version,
-            "description": "Variables and connections of workflows. Every answer but those of `/read` and"
-            " `/reveal` is free of secrets. The same under `/d/{deployment}/v1` for each deployment.",
-            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        },
+        "info": {"title": "Strongroom", "version": version, **_INFO},
         "servers": [{"url": prefix}],
         "security": [{"bearer": []}, {"cookie": []}],
         "tags": [{"name": tag} for tag in dict.fromkeys(endpoint.tag for endpoint in endpoints)],
@@ -128,14 +135,7 @@ def document(endpoints: tuple[Endpoint, ...], *, version: str, prefix: str = "/v
         "components": {
             "schemas": described,
             "responses": {str(status): _failure(status) for status in STATUSES if status >= 400},  # noqa: PLR2004 -- HTTP's errors
-            "securitySchemes": {
-                "bearer": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "description": "A token `srm_…`, or the token of a session.",
-                },
-                "cookie": {"type": "apiKey", "in": "cookie", "name": "__Host-strongroom"},
-            },
+            "securitySchemes": dict(_SCHEMES),
         },
     }
 

@@ -10,7 +10,7 @@ What someone who can *write* the file can do unseen: take whole entries away, hi
 listings, or put an entry back as it stood before, which its history and its next write notice
 unless the newer versions are taken away as well. Anything less fails authentication in
 `barrier.py`. Of who may (people, tokens, roles, policies) nothing can be changed unseen:
-`registry.py`.
+`registry/`.
 
 Rules of this file:
 

@@ -150,12 +150,7 @@ class Tokens:
                 *given,
             ]
 
-        reason = f"issue token {row_id} to service {wanted}"
-        if roles:
-            reason += " as " + ", ".join(
-                role.name if role.team is None else f"{role.name} of {role.team}" for role in roles
-            )
-        done = self._desk.change(decide, reason=reason)
+        done = self._desk.change(decide, reason=f"issue token {row_id} to service {wanted}{_as(roles)}")
         snapshot = self._desk.registry.snapshot()
         row = self._row(snapshot.of(TOKEN)[row_id], roles_of(snapshot))
         return Issued(token=token, row=row, version=done.version)
@@ -210,6 +205,12 @@ class Tokens:
     def list(self) -> list[TokenRow]:
         """Give every token, by name; one that has expired for another 30 days."""
         return self._desk.look(self._rows)
+
+
+def _as(roles: Sequence[Role]) -> str:
+    """Say *roles* at the end of a reason; nothing where there are none."""
+    told = [role.name if role.team is None else f"{role.name} of {role.team}" for role in roles]
+    return f" as {', '.join(told)}" if told else ""
 
 
 def _check_rest(lifetime: timedelta | None, comment: str) -> None:
