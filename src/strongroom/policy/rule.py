@@ -40,7 +40,7 @@ __all__ = [
 ALL_ACTIONS: Final = frozenset(action.value for action in Action)
 _MAX_ATOMS = 256  # tests of a name, 0.1 µs each; more, and the name itself is what counts
 _OPERANDS = ("left", "right", "arg", "if", "then", "else", "in")
-_KNOWN = frozenset({"deployment", "kind", "name", "team", *FACTS})
+_ALWAYS = frozenset({"deployment", "kind", "name", "team"})  # known of every entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,6 +334,8 @@ class _Reader:
             yield from self._operation(operator, operands)
 
     def _operation(self, operator: str, operands: Tree) -> Iterator[Any]:
+        if operator in (".", "has") and operands["attr"] in FACTS:
+            self._attributes.add(operands["attr"])
         if operator == "." and (path := _path(operands)):
             self._attribute(*path)
         elif operator == "has" and _is_var(operands["left"], "context"):
@@ -362,12 +364,14 @@ class _Reader:
         """Take it that what is not understood looks at everything."""
         self._whole("context")
         self._whole("resource")
+        self._attributes.update(FACTS)
 
     def _whole(self, variable: str) -> None:
         if variable == "context":
             self._context.update(("assurance", "approved", "source", *(f"run.{name}" for name in RUN)))
         elif variable == "resource":
-            self._attributes |= _KNOWN
+            # Its facts are looked at by name, wherever that is done.
+            self._attributes |= _ALWAYS
             self._is_name_whole = True
 
     def _attribute(self, variable: str, *path: str) -> None:
