@@ -145,6 +145,43 @@ def test_RT05_role_verb_kind_matrix_agrees_for_ui_and_api(every, role, kind, ver
         assert answer.status < 500
 
 
+# --- RT06: many at once ----------------------------------------------------------------------------------
+
+MANY = {
+    "a batch": ("POST", "/v1/entries", {"changes": [{"kind": "variable", "name": "many", "value": "taken"}]}),
+    "create with overwrite": (
+        "PATCH",
+        "/api/v2/variables",
+        {
+            "actions": [
+                {
+                    "action": "create",
+                    "action_on_existence": "overwrite",
+                    "entities": [{"key": "many", "value": "taken"}],
+                }
+            ]
+        },
+    ),
+    "update": (
+        "PATCH",
+        "/api/v2/variables",
+        {"actions": [{"action": "update", "entities": [{"key": "many", "value": "taken"}]}]},
+    ),
+    "delete": ("PATCH", "/api/v2/variables", {"actions": [{"action": "delete", "entities": ["many"]}]}),
+    "post over": ("POST", "/api/v1/variables", {"key": "many", "value": "taken"}),
+}
+
+
+@pytest.mark.parametrize("role", ["reader", "viewer"])
+@pytest.mark.parametrize("way", MANY)
+def test_RT06_whoever_may_look_changes_nothing_by_any_way_to_write_many(every, way, role):
+    every.put("variable", "many", {"value": "mine"})
+    method, path, body = MANY[way]
+    assert ask(every, method, path, body, role=role).status == 403
+    (result,) = results(every, "variable", "many").json()["results"]
+    assert result["value"] == "mine"
+
+
 # --- RT09: the filter of each object, whatever the route ------------------------------------------------
 
 PER_ENTRY = [Route("/v1", one) for one in DESCRIBED if "{kind}/{name:path}" in one.path]
