@@ -105,7 +105,7 @@ MUTANTS = (
         '    if classify(conn_type, path) == "secret":\n        return False\n'
         '    if path[0] != "extra" or value is None:\n',
         '    if path[-1] in ("password", "secret", "passphrase"):\n        return False\n    if path:\n',
-        "server/api/test_leaks.py::test_RT01_no_answer_but_those_that_hand_secrets_out_holds_one",
+        "regressions/test_rt_shown.py::test_RT11_what_nobody_declared_public_is_hidden_however_harmless_it_looks",
     ),
     Mutant(
         "RT12",

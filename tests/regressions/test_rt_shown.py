@@ -227,6 +227,26 @@ def test_RT09_a_list_holds_ones_own_whatever_is_searched_for(every, bounded, pat
     assert {one["name"] for one in found} <= {"mine/a"}
 
 
+# --- RT11: hidden unless it was declared public -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("conn_type", ["postgres", "nobody_knows", "generic"])
+@pytest.mark.parametrize("word", ["hunter", "abcdef", "12345678"])
+def test_RT11_what_nobody_declared_public_is_hidden_however_harmless_it_looks(every, conn_type, word):
+    extra = {"setting": word, "comment_for_ops": word, "deep": {"one": [word, {"sslmode": word}]}}
+    body = {"conn_type": conn_type, "host": "h", "extra": extra}
+    every.put("connection", "undeclared", {"connection": body})
+    answers = [
+        every.ask("GET", "/entries/connection/undeclared"),
+        every.ask("GET", "/entries"),
+        ask(every, "GET", "/api/v2/connections/undeclared"),
+        ask(every, "GET", "/api/v2/connections"),
+        ask(every, "GET", "/api/v1/connections/undeclared"),
+    ]
+    assert {one.status for one in answers} == {200}
+    assert not [one.body for one in answers if word.encode() in one.body]
+
+
 # --- RT13: hidden by what it is, not by when it was registered ------------------------------------------
 
 
