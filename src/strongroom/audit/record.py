@@ -18,11 +18,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from dataclasses import Field
     from typing import Any
+
+    from strongroom.policy import Run
 
 __all__ = [
     "MAX_LINE_BYTES",
@@ -35,6 +38,7 @@ __all__ = [
     "digest_of",
     "members_of",
     "read_line",
+    "run_of",
     "spell",
     "stamp",
 ]
@@ -233,6 +237,15 @@ def kept_run(run: Mapping[str, str | int]) -> dict[str, str | int]:
         for name, value in sorted(run.items())
         if name in _RUN_MEMBERS
     }
+
+
+@lru_cache(maxsize=4096)
+def run_of(run: Run | None) -> Mapping[str, str | int] | None:
+    """Give what is recorded of *run*: what it says, and how that was proven."""
+    if run is None:
+        return None
+    said = {name: value for name, value in run._asdict().items() if value is not None}
+    return {**said, "assurance": int(run.assurance)}
 
 
 def kept_ref(ref: RefUse) -> tuple[str, str, str | None, str, str | None, str | None, int]:

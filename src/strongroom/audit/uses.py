@@ -21,24 +21,23 @@ import itertools
 import threading
 from collections import deque
 from datetime import timedelta
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from strongroom.audit.channel import Sent
-from strongroom.audit.record import MAX_REFS, RefUse, stamp
+from strongroom.audit.record import MAX_REFS, RefUse, run_of, stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from strongroom.audit.record import Event
     from strongroom.model.entry import Entry
     from strongroom.model.ref import Ref
-    from strongroom.policy import Actor, Decision, Run
+    from strongroom.policy import Actor, Decision
 
     _Key = tuple[Actor, tuple[str, ...], str, str, str | None, str, str | None, str | None]
 
-__all__ = ["Use", "Uses", "Window", "run_of"]
+__all__ = ["Use", "Uses", "Window"]
 
 GRACE_SECONDS = 2.0  # between the end of a window and its closing
 _SHORTEST_SECONDS = 1.0
@@ -304,12 +303,3 @@ def _grouped(things: Iterable[Any], key_of: Callable[[Any], Any]) -> Iterable[tu
 
 def _slices(things: Sequence[Any]) -> Iterator[Sequence[Any]]:
     return (things[at : at + MAX_REFS] for at in range(0, len(things), MAX_REFS))
-
-
-@lru_cache(maxsize=4096)
-def run_of(run: Run | None) -> Mapping[str, str | int] | None:
-    """Give what is recorded of *run*: what it says, and how that was proven."""
-    if run is None:
-        return None
-    said = {name: value for name, value in run._asdict().items() if value is not None}
-    return {**said, "assurance": int(run.assurance)}

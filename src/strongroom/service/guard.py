@@ -21,7 +21,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from strongroom.audit import Event
-from strongroom.audit.uses import run_of
+from strongroom.audit.record import run_of
 from strongroom.backend import Backend
 from strongroom.chain import outcome_of
 from strongroom.errors import AccessDeniedError, NotFoundError, ReadOnlyError, StrongroomError
