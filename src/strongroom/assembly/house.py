@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from strongroom.backend import Backend
+    from strongroom.chain import Chain
     from strongroom.model.secret import Secret
     from strongroom.policy import Policy
     from strongroom.service.guard import Recorder
@@ -139,13 +140,7 @@ class _Serving:
         recorder = log if self._recorder is None else self._recorder(settings)
         registry = registry_of(barrier, settings, on_alarm=partial(raise_alarm, recorder))
         who = _Who(self._policy(settings) if self._policy else None)
-        guard = Guard(
-            OwnerPolicy(local_owner()),
-            recorder,
-            current=who.current,
-            facts=known_facts(chain),
-            is_read_only=lambda: self._mode.read_only,
-        )
+        guard = self._guard(chain, recorder, who)
         cache = Cache(chain, lifetimes_of(settings), clock=clock, patience=patience_of(settings))
         feed = Feed(barrier, cache)
         parts = Parts(
@@ -171,6 +166,15 @@ class _Serving:
             feed=feed,
             registry=registry,
             parts=parts,
+        )
+
+    def _guard(self, chain: Chain, recorder: Recorder, who: _Who) -> Guard:
+        return Guard(
+            OwnerPolicy(local_owner()),
+            recorder,
+            current=who.current,
+            facts=known_facts(chain),
+            is_read_only=lambda: self._mode.read_only,
         )
 
 
