@@ -168,7 +168,7 @@ class Entries:
     def _described(self, ref: Ref) -> Described:
         connection, problem, rest = None, None, dict[str, object]()
         try:
-            entry = self._read(ref)
+            entry = self._read(ref, Action.DESCRIBE)
         except MalformedEntryError as error:
             entry, problem = self._expired(ref, error), str(error)
         if ref.kind == "connection":
@@ -197,7 +197,7 @@ class Entries:
             link = self._link(error.backend)
             for path in link.paths(ref):
                 found = self._chain.ask(link, partial(link.backend.read, path))
-                if found is not None:
+                if found is not None and self._is_for_us(ref, found, Action.DESCRIBE):
                     return found
         raise error
 
@@ -224,7 +224,7 @@ class Entries:
         return self._guard.act(self._actor, Action.REVEAL, ref, work, reason=reason.strip())
 
     def _revealed(self, ref: Ref) -> Entry:
-        entry = self._read(ref)
+        entry = self._read(ref, Action.REVEAL)
         if not self._before_reveal(ref, entry.version):
             # Another may have used it up since it was decided: then that does not hold any more.
             decision = self._guard.can(self._actor, Action.REVEAL, ref)
@@ -602,11 +602,15 @@ class Entries:
 
     # --- finding the backend -------------------------------------------------------------------------
 
-    def _read(self, ref: Ref) -> Entry:
+    def _read(self, ref: Ref, action: Action) -> Entry:
         entry = self._chain.read(ref)
-        if entry is None:
+        if entry is None or not self._is_for_us(ref, entry, action):
             raise self._lookup.absent(ref)
         return entry
+
+    def _is_for_us(self, ref: Ref, entry: Entry, action: Action) -> bool:
+        """Tell whether a global name that answers a team's *ref* is for this actor (`reading.py`, rule 6)."""
+        return entry.ref.team == ref.team or self._guard.can(self._actor, action, entry.ref).is_allowed
 
     def _link(self, name: str) -> Link:
         for link in self._chain.links:

@@ -19,6 +19,7 @@ from strongroom.chain import outcome_of
 from strongroom.errors import AccessDeniedError, InvalidInputError, StrongroomError
 from strongroom.model import template
 from strongroom.model.explanation import Explanation, Outcome
+from strongroom.model.ref import Ref
 from strongroom.policy import Action
 from strongroom.service.lookup import parse_stored
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from strongroom.model.connection import Dialect
     from strongroom.model.entry import Entry
     from strongroom.model.explanation import Step
-    from strongroom.model.ref import Ref
     from strongroom.policy import Actor
     from strongroom.service.guard import Guard
     from strongroom.service.reading import Reader
@@ -61,10 +61,19 @@ class Explaining:
             self._actor,
             Action.DESCRIBE,
             ref,
-            lambda: self._chain.explain(ref, self._cache.remembered(ref)),
+            lambda: self._asked(ref),
         )
         decision = self._guard.can(self._actor, Action.READ, ref)
         return replace(self._judged(explanation, above), policies=decision.policies)
+
+    def _asked(self, ref: Ref) -> Explanation:
+        found = self._chain.explain(ref, self._cache.remembered(ref))
+        if (
+            ref.team is None
+            or self._guard.can(self._actor, Action.DESCRIBE, Ref(ref.kind, ref.name)).is_allowed
+        ):
+            return found
+        return _of_team(found)
 
     def _judged(self, explanation: Explanation, above: tuple[Ref, ...]) -> Explanation:
         """Turn what was found and cannot be used into what a reader meets."""
@@ -131,6 +140,18 @@ class Explaining:
         if ref not in self._entries:
             self._entries[ref] = self._chain.read(ref)
         return self._entries[ref]
+
+
+def _of_team(found: Explanation) -> Explanation:
+    """Leave out what is told of the global name: it is not for this reader (`reading.py`, rule 6)."""
+    steps = tuple(step for step in found.steps if step.ref.team is not None)
+    answered = (one for one in found.steps if one.outcome is not Outcome.ABSENT and not one.is_shadowed)
+    answer = next(answered, None)
+    if answer is None or answer.ref.team is not None:
+        return replace(found, steps=steps)
+    return replace(
+        found, steps=steps, outcome=Outcome.ABSENT, backend=None, version=None, remembered=None, reason=""
+    )
 
 
 def _spoiled(explanation: Explanation, outcome: Outcome, reason: str) -> Explanation:

@@ -14,6 +14,8 @@ Rules of this file:
 4. An entry with references is never at hand: each reference is a decision and a record of its own.
 5. `Reader.peek` neither waits nor asks anybody; everything else may, and `aread_many` does its waiting
    beside the loop.
+6. What stands behind a team's name, the global one, is for whom the global one is allowed; to others there is
+   nothing behind it, and whether there is stays untold.
 """
 
 from __future__ import annotations
@@ -427,7 +429,8 @@ class Reader:
         answer = self._cache.recall(ref)
         if answer is UNKNOWN:
             return None
-        return _told(self.actor, ref, decision, policy, cast("Entry | None", answer))
+        entry = self._behind(policy, ref, cast("Entry | None", answer))
+        return _told(self.actor, ref, decision, policy, entry)
 
     def _use(self, ref: Ref, *, anew: bool = False) -> Use:
         """Decide and answer *ref*, asking and waiting where need be. What is refused is told, not raised."""
@@ -437,17 +440,26 @@ class Reader:
         decision = policy.decide(self.actor, Action.READ, ref)
         if not decision.is_allowed:
             return Use(self.actor, ref, "denied", decision, policy)
-        return _told(self.actor, ref, decision, policy, *self._ask(ref, anew=anew))
+        entry, error = self._ask(ref, anew=anew)
+        return _told(self.actor, ref, decision, policy, self._behind(policy, ref, entry), error)
 
     def _judged(
         self, policy: Policy, ref: Ref, entry: Entry | None, error: StrongroomError | None = None
     ) -> Use:
         """Decide knowing what is public about what was found; the same is done where nothing was."""
+        entry = self._behind(policy, ref, entry)
         facts = self._facts(ref, error) if entry is None else facts_of(entry.metadata)
         decision = policy.decide(self.actor, Action.READ, ref, facts)
         if not decision.is_allowed:
             return Use(self.actor, ref, "denied", decision, policy)
         return _told(self.actor, ref, decision, policy, entry, error)
+
+    def _behind(self, policy: Policy, ref: Ref, entry: Entry | None) -> Entry | None:
+        """Give *entry*; None where it is of the global name and that may not be read (rule 6)."""
+        if entry is None or entry.ref.team == ref.team:
+            return entry
+        facts = facts_of(entry.metadata) if policy.needs_facts else None
+        return entry if policy.decide(self.actor, Action.READ, entry.ref, facts).is_allowed else None
 
     def _ask(self, ref: Ref, *, anew: bool) -> tuple[Entry | None, StrongroomError | None]:
         try:
