@@ -187,11 +187,9 @@ MUTANTS = (
     Mutant(
         "RT23",
         "cli/behind.py",
-        '    if session.output == "table":  # what programs are given ends up in logs\n'
-        '        link = f"{running.address}/login#code={room.access.login_link().reveal()}"\n'
-        "    return Served(running.address,",
-        '    link = f"{running.address}/login#code={room.access.login_link().reveal()}"\n'
-        "    return Served(link,",
+        '    if session.output == "table":  # what programs are given ends up in logs\n',
+        "    print(room.access.login_link().reveal())\n"
+        '    if session.output == "table":  # what programs are given ends up in logs\n',
         "regressions/test_rt_local.py::test_RT23_what_signs_in_is_told_to_people_alone_and_stands_in_no_file",
     ),
     Mutant(
