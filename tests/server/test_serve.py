@@ -411,6 +411,31 @@ def test_up_takes_another_port_where_its_own_is_taken(home):
     assert ask(address)[0] == 200
 
 
+def test_a_second_server_is_refused_and_the_first_is_still_found(home):
+    with process(home, "--port", "0") as (_, address):
+        for _ in range(2):
+            assert f"already at {address}" in strongroom(home, "serve", "--port", "0", code=5)
+        assert f"ended the server at {address}" in strongroom(home, "serve", "--stop")
+
+
+def test_the_link_of_another_deployment_signs_in_there_by_a_name_the_server_answers_for(home):
+    (home / "strongroom.toml").write_text(
+        'deployment = "prod"\n[server]\nport = 0\nallowed_hosts = ["localhost"]\n'
+        '[deployments.staging]\nchain = ["native"]\n'
+    )
+    strongroom(home, "init")
+    strongroom(home, "init", "--deployment", "staging")
+    links = [strongroom(home, "up", "--no", "--deployment", name) for name in ("prod", "staging", "prod")]
+    found = [re.search(r"http://localhost:(\d+)(\S*)/login#code=(\S+)", told).groups() for told in links]
+    assert [place for _, place, _ in found] == ["", "/d/staging", ""]
+    assert len({port for port, _, _ in found}) == 1
+    port, place, code = found[1]
+    with closing(http.client.HTTPConnection("localhost", int(port), timeout=10)) as connection:
+        body = json.dumps({"code": code})
+        connection.request("POST", f"{place}/v1/login/code", body, {"Content-Type": "application/json"})
+        assert connection.getresponse().status == 200
+
+
 def test_programs_are_told_the_address_and_no_link(home):
     told = json.loads(strongroom(home, "up", "--no", "--output", "json", strongroom__server__port="0"))
     assert told["server"]["address"].startswith("http://127.0.0.1:")

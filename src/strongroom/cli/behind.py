@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
 from strongroom.cli.output import write
 from strongroom.cli.terminal import clean, warn
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from strongroom.settings import Settings
 
 __all__ = ["Served", "serve_behind"]
+
+_EVERY = ("0.0.0.0", "::")  # noqa: S104 -- compared with, not listened on
 
 
 class Served(NamedTuple):
@@ -63,6 +67,8 @@ def serve_behind(session: Session, settings: Settings, room: Room) -> Served | N
 def _serve(session: Session, settings: Settings, room: Room) -> Served:
     from strongroom.server import background  # noqa: PLC0415 -- most commands start nothing
 
+    if session.deployment is not None:  # one process serves all, beside the store of the first
+        settings = replace(session, deployment=None).settings()
     running: Running | None = background.awaited(settings)
     was_running = running is not None
     if running is None:
@@ -70,5 +76,16 @@ def _serve(session: Session, settings: Settings, room: Room) -> Served:
         running = background.start(settings, ["serve", "--any-port", *arguments], environ=session.environ)
     link = ""
     if session.output == "table":  # what programs are given ends up in logs
-        link = f"{running.address}/login#code={room.access.login_link().reveal()}"
+        base = _reachable(running.address, settings)
+        base += "" if room.deployment == settings.deployment else f"/d/{room.deployment}"
+        link = f"{base}/login#code={room.access.login_link().reveal()}"
     return Served(running.address, was_running, link, running.log)
+
+
+def _reachable(address: str, settings: Settings) -> str:
+    """Give *address* by a name that the server answers for, which its certificate may hold."""
+    parts = urlsplit(address)
+    named = next((host for host in settings.server.allowed_hosts if not host.startswith("*.")), None)
+    if named is None:
+        named = "localhost" if parts.hostname in _EVERY else None
+    return address if named is None else f"{parts.scheme}://{named}:{parts.port}"

@@ -101,14 +101,17 @@ def held(settings: Settings) -> Iterator[Callable[[str], None]]:
     number = -1
     with suppress(OSError):  # a store nobody can write beside is served all the same
         number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    is_taken = False
     try:
         if number >= 0:
             _take(number)
+            is_taken = True
         yield lambda address: _write(number, address)
     finally:
-        if number >= 0:
+        if is_taken:  # else it tells where the other one is
             with suppress(OSError):
                 os.ftruncate(number, 0)
+        if number >= 0:
             os.close(number)
 
 
