@@ -215,7 +215,7 @@ def state(context: typer.Context) -> None:
         "records": found.count,
         "head": found.head,
         "signed": found.checkpoint,
-        "signed_at": found.checkpoint_at.isoformat() if found.checkpoint_at else None,
+        "signed_at": found.checkpoint_at,
         "writable": found.is_writable,
         "hold": f"since {found.hold.at} by {found.hold.actor}: {found.hold.reason}" if found.hold else None,
         **({"more": dict(found.more)} if found.more else {}),

@@ -197,7 +197,8 @@ def link(context: typer.Context, *, name: str = named("As whom.")) -> None:
     Make a code that logs a person in once, within ten minutes.
 
     For somebody without a password, or who forgot it. Whoever has the code is that person: hand it over as
-    you would a password. The page /login of the server takes it.
+    you would a password. It goes behind the address of the server, as in
+    https://strongroom.example.com/login#code=CODE, or into `strongroom login URL --code-stdin`.
 
     Example:
       $ strongroom access people link carla
@@ -208,7 +209,11 @@ def link(context: typer.Context, *, name: str = named("As whom.")) -> None:
         code = room.access.login_link(name).reveal()
     if session.output == "table":
         write(code)
-        terminal.note(f"it logs in as {row.name} once, within ten minutes", session)
+        terminal.note(
+            f"it logs in as {row.name} once, within ten minutes: at the page /login#code=… of the server,"
+            " or by strongroom login URL --code-stdin",
+            session,
+        )
     else:
         sentence(session, "", {"name": row.name, "code": code})
 

@@ -29,7 +29,9 @@ def serve(
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option("--port", help="0 takes a free one; server.port if unsaid.", min=0, max=65_535),
+        typer.Option(
+            "--port", metavar="PORT", help="0 takes a free one; server.port if unsaid.", min=0, max=65_535
+        ),
     ] = None,
     is_stop: Annotated[
         bool, typer.Option("--stop", help="End the server that runs over this store.")

@@ -39,7 +39,9 @@ _SCRIPT = """
       });
       if (!answer.ok) {
         const { error } = await answer.json();
-        say("Not signed in", [error.message, error.hint].filter(Boolean).join(": "));
+        const told = [error.message, error.hint].filter(Boolean).join(": ");
+        say("Not signed in", told[0].toUpperCase() + told.slice(1) + "." + (answer.status === 401
+          ? " A link is good once, for ten minutes: strongroom up prints another." : ""));
         return;
       }
     }
@@ -49,7 +51,8 @@ _SCRIPT = """
       return;
     }
     const found = await who.json();
-    say("Signed in", "You are " + (found.actor && found.actor.id || found.actor || found.id) + ".");
+    say("Signed in", "You are " + found.actor + ", in " + found.deployment + ". This browser may ask the API"
+      + " until the session ends; the page may be closed.");
   } catch {
     say("Not signed in", "The server gave no answer.");
   }
