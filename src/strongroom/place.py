@@ -20,6 +20,7 @@ __all__ = ["AGENT", "LIBRARY", "SERVER", "Place", "elsewhere", "find", "require_
 AGENT = "agent"
 SERVER = "server"
 LIBRARY = "library"
+_SERVERS = ("STRONGROOM_URL", "STRONGROOM_PROFILE")
 
 
 class Place:
@@ -42,7 +43,7 @@ def find(environ: Mapping[str, str]) -> Place:
     """Give the place that *environ* names. An empty variable counts as unset."""
     if environ.get("STRONGROOM_SOCKET"):
         return Place(AGENT, "STRONGROOM_SOCKET")
-    for setting in ("STRONGROOM_URL", "STRONGROOM_PROFILE"):
+    for setting in _SERVERS:
         if environ.get(setting):
             return Place(SERVER, setting)
     return Place(LIBRARY)
@@ -71,16 +72,19 @@ def require_library(environ: Mapping[str, str], *, what: str | None = None) -> N
         raise elsewhere(what or "this is done", setting=place.setting)
 
 
-def elsewhere(what: str, *, setting: str = "STRONGROOM_URL") -> SettingsError:
+def elsewhere(what: str, *, setting: str | None = None) -> SettingsError:
     """
     Give the error of what is done only beside the store, and not through a server.
 
     Args:
         what: as in `keys are rotated`.
-        setting: the variable that names the server.
+        setting: the variable that names the server, where that is known.
     """
+    names = " and ".join(_SERVERS) if setting is None else setting
+    unset = f"unset {names}" if setting == _SERVERS[0] else f"leave --profile out and unset {names}"
     return SettingsError(
-        f"{setting} names a server, and {what} only on the machine that has the store",
+        f"{'a server is asked' if setting is None else f'{setting} names a server'}, and {what} only on the"
+        " machine that has the store",
         key=setting,
-        hint=f"do it there; or unset {setting} to use the settings of this machine",
+        hint=f"do it there; or {unset} to use the settings of this machine",
     )
