@@ -39,6 +39,7 @@ class RemotePolicies(Policies):
         self._client = client
         self.grants = _Grants(client)
         self.approvals = _Approvals(client)
+        self._answered_by = ""
         self.can = self._can
         self.who_can = self._who_can
         self.what_can = self._what_can
@@ -46,8 +47,11 @@ class RemotePolicies(Policies):
 
     @property
     def revision(self) -> str:
-        """What tells the policies in force from any others."""
-        return self._client.get("/policies", wire.Policies).revision
+        """
+        What tells the policies in force from any others: those that `can` was answered by last, as whoever
+        may ask it of himself need not see them all; before that, those the server shows.
+        """
+        return self._answered_by or self._client.get("/policies", wire.Policies).revision
 
     def show(self, id_: str) -> Document:
         """Give one policy. As `Policies.show`."""
@@ -122,7 +126,9 @@ class RemotePolicies(Policies):
             run=None if run is None else _claim(run),
             **_named(ref),
         )
-        return _decision(self._client.post("/can", wire.DecisionRow, spelled(question), is_repeatable=True))
+        told = self._client.post("/can", wire.DecisionRow, spelled(question), is_repeatable=True)
+        self._answered_by = told.revision
+        return _decision(told)
 
     def _who_can(self, ref: Ref | None) -> list[May]:
         if ref is None:
