@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Journal", "JsonFormatter", "scrubbed", "where"]
 
 LOGGER = "strongroom.server"
+_OURS = "strongroom"  # what the store and the vendors below us tell
 _MAX_WAITING = 10_000  # lines
 _MAX_FRAMES = 12
 # What stands before the last @ of an address is a credential, whoever wrote it there and whatever he left
@@ -129,6 +130,7 @@ class Journal:
             other = logging.getLogger(name)
             other.handlers = [self._handler] if name in ("uvicorn", "asyncio") else []
             other.propagate = name not in ("uvicorn", "asyncio")
+        logging.getLogger(_OURS).addHandler(self._handler)
         access = logging.getLogger("uvicorn.access")
         access.handlers, access.propagate = [], False
         self.level = level
@@ -188,4 +190,5 @@ class Journal:
         """Write what waits, and stop."""
         for name in ("uvicorn", "asyncio"):
             logging.getLogger(name).handlers = []
+        logging.getLogger(_OURS).removeHandler(self._handler)
         self._handler.close()
