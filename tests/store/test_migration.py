@@ -91,7 +91,7 @@ def test_older_store_is_migrated_and_keeps_its_rows(path, newer):
         assert "note" in {row[1] for row in connection.execute("PRAGMA table_info(changes)")}
 
 
-def test_store_of_the_first_release_is_migrated_when_it_is_opened(tmp_path):
+def test_store_of_the_first_release_is_migrated_when_it_is_opened(tmp_path, caplog):
     first = tmp_path / "migrations"
     shutil.copytree(migration.MIGRATIONS, first)
     (first / "versions" / "r0002_registry.py").unlink()
@@ -105,6 +105,7 @@ def test_store_of_the_first_release_is_migrated_when_it_is_opened(tmp_path):
 
     Store.open(path).close()
 
+    assert "brought up to date (schema 0001 to 0002)" in caplog.text
     assert sqlite.revision(path, name="native") == REVISION
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT value FROM settings").fetchall() == before

@@ -449,3 +449,18 @@ def _bring_up_to_date(path: Path, name: str, *, found: str | None) -> None:
     from strongroom.store import migration  # noqa: PLC0415 -- Alembic: 0.4 s
 
     migration.run(path, name=name)
+    if found is not None:
+        _tell(name, found)
+
+
+def _tell(name: str, found: str) -> None:
+    """Say that the store was changed by nothing but being opened, and what that means for others."""
+    import logging  # noqa: PLC0415 -- costs a cold process more than a read, and stores are seldom old
+
+    logging.getLogger("strongroom.store").warning(
+        "the store %s was brought up to date (schema %s to %s);"
+        " older versions of Strongroom do not open it any more",
+        name,
+        found,
+        REVISION,
+    )
