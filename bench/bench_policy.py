@@ -27,8 +27,10 @@ def _texts(count: int) -> list[tuple[str, str]]:
     return [
         (
             f"p{number}",
-            f'permit (principal in Role::"r{number}", action in [Action::"read", Action::"list"],'
-            f' resource in Folder::"pay{number}") when {{ resource.kind == "connection" }};',
+            (
+                f'permit (principal in Role::"r{number}", action in [Action::"read", Action::"list"],'
+                f' resource in Folder::"pay{number}") when {{ resource.kind == "connection" }};'
+            ),
         )
         for number in range(count)
     ]
@@ -127,8 +129,8 @@ def _row(path: str, ours: float, peer: float, target: str, note: str) -> dict[st
 def _everything_looked_at() -> dict[str, object]:
     """Shipped roles and a policy that looks at tags, run and address: the widest question there is."""
     wide = (
-        'permit (principal in Role::"op", action, resource is Entry) when { resource.tags.contains("shared") &&'
-        ' resource.name like "pay*" && context.run.dag_id == "daily" && context.run.assurance >= 2 &&'
+        'permit (principal in Role::"op", action, resource is Entry) when {'
+        ' resource.tags.contains("shared") && resource.name like "pay*" && context.run.dag_id == "daily" && context.run.assurance >= 2 &&'
         ' context has source && context.source.isInRange(ip("10.0.0.0/8")) };'
     )
     names = ("admin", "local-owner", "op", "reader", "user", "viewer")

@@ -170,7 +170,7 @@ class Store:
         return self._read(lambda connection: rows.pruned_to(connection, deployment))
 
     def prunable(self, deployment: str, keep: int) -> int | None:
-        """Give the number up to which changes can be forgotten so that the newest *keep* stay; None for none."""
+        """Give the number up to which changes may be forgotten, so that the newest *keep* stay, or None."""
         return self._read(lambda connection: rows.prunable(connection, deployment, keep))
 
     def last_sequence(self) -> int:
