@@ -130,7 +130,8 @@ def _everything_looked_at() -> dict[str, object]:
     """Shipped roles and a policy that looks at tags, run and address: the widest question there is."""
     wide = (
         'permit (principal in Role::"op", action, resource is Entry) when {'
-        ' resource.tags.contains("shared") && resource.name like "pay*" && context.run.dag_id == "daily" && context.run.assurance >= 2 &&'
+        ' resource.tags.contains("shared") && resource.name like "pay*" &&'
+        ' context.run.dag_id == "daily" && context.run.assurance >= 2 &&'
         ' context has source && context.source.isInRange(ip("10.0.0.0/8")) };'
     )
     names = ("admin", "local-owner", "op", "reader", "user", "viewer")
