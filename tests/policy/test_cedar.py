@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import datetime, timezone
+from importlib.resources import files
 
 import pytest
 
@@ -428,6 +430,16 @@ def test_credential_is_good_for_what_it_is_bounded_to(scope, action, ref, is_goo
     decision = policy(ALL).decide(person("op", scope=scope), action, ref)
     assert decision.is_allowed is is_good
     assert is_good or decision.policies == ("credential-scope",)
+
+
+def test_the_local_owner_sees_all_there_is_in_his_session_too():
+    owner = policy((files("strongroom.policy") / "shipped" / "local-owner.cedar").read_text("utf-8"))
+    local = Actor("local:1000", Assurance.HOST_USER)
+    assert owner.covers(local, Action.DESCRIBE)
+    assert not owner.covers(replace(local, assurance=Assurance.CLAIMED), Action.DESCRIBE)
+    floored = "permit (principal is Local, action, resource) when { context.assurance >= 1 && %s };"
+    for condition in ('resource.name == "any"', 'resource in Folder::"any"', 'context.run.dag_id == ""'):
+        assert not policy(floored % condition).covers(local, Action.DESCRIBE)
 
 
 def test_nothing_covers_everything_where_a_credential_is_bounded_or_anything_is_forbidden():

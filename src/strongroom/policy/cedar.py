@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from strongroom.errors import BackendConfigError, InvalidInputError
+from strongroom.model.ref import Ref
 from strongroom.policy import Action, Decision
 from strongroom.policy.bounds import out_of_bounds
 from strongroom.policy.index import (
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from strongroom.model.ref import Ref
     from strongroom.policy import Actor, Facts
     from strongroom.policy.question import Approved
     from strongroom.policy.rule import Remark
@@ -243,9 +243,18 @@ class CedarPolicy:
             found = self._slice(who, action, "Entry", has_facts=True)
             if found is None or any(not rule.is_permit for rule in found.rules):
                 return False
-            if not any(rule.is_unconditional for rule in found.rules):
+            if not any(
+                rule.is_unconditional or self._allows_all(rule, actor, action) for rule in found.rules
+            ):
                 return False
         return everywhere.type != ""
+
+    def _allows_all(self, rule: Rule, actor: Actor, action: Action) -> bool:
+        """Tell whether *rule* looks at nothing but how *actor* was proven, and allows what he asks."""
+        if not rule.is_alike:
+            return False
+        alone = CedarPolicy([rule], revision=self.revision, deployment=self.deployment)
+        return alone.weigh(actor, action, _ANY).is_allowed
 
     def looks_at(self, actor: Actor, action: Action, ref: Ref | None) -> frozenset[str]:
         """Give what such decisions look at beside who asks for what: `source`, `run.dag_id` and the like."""
@@ -371,6 +380,7 @@ def _is_short(actor: Actor) -> bool:
     return sum(map(len, brought)) <= _MAX_KEPT
 
 
+_ANY: Final = Ref("variable", "any")
 _NOTHING: Final = Decision(is_allowed=False, reason="no policy allows it")
 
 NEEDS_APPROVAL: Final = "a second person has to approve it"

@@ -177,8 +177,19 @@ class Rule:
     @property
     def is_unconditional(self) -> bool:
         """Whether it concerns every entry whatever is known of it."""
+        return not self.conditions and self._is_of_all
+
+    @property
+    def is_alike(self) -> bool:
+        """Whether it says the same of every entry: it looks at how somebody was proven, and at nothing else."""
+        uses = self.uses
+        looks = uses.attributes or uses.atoms or uses.is_name_whole or uses.folders
+        return self._is_of_all and not looks and uses.context <= {"assurance"}
+
+    @property
+    def _is_of_all(self) -> bool:
         whole = self.resource.equals is None and self.resource.within is None
-        return not self.conditions and whole and self.resource.type in (None, "Entry")
+        return whole and self.resource.type in (None, "Entry")
 
 
 def rule_of(id_: str, tree: Tree) -> Rule:
