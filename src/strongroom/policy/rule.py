@@ -181,7 +181,7 @@ class Rule:
 
     @property
     def is_alike(self) -> bool:
-        """Whether it says the same of every entry: it looks at how somebody was proven, and at nothing else."""
+        """Whether it says the same of every entry: all it looks at is how somebody was proven."""
         uses = self.uses
         looks = uses.attributes or uses.atoms or uses.is_name_whole or uses.folders
         return self._is_of_all and not looks and uses.context <= {"assurance"}
