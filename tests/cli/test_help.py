@@ -50,7 +50,7 @@ def test_every_command_the_design_names_is_there():
         "explain": "connection variable",
         "backends": "list check",
         "keys": "status",
-        "audit": "tail verify",
+        "audit": "tail state verify export sign hold retain",
     }
     assert {path[0] for path in PATHS} == {name for names in COMMANDS.values() for name in names}
     for noun, verbs in wanted.items():

@@ -214,6 +214,14 @@ def test_denied_is_denied_whether_it_is_there_or_not(server, tmp_path):
     assert shell("access tokens issue --name mine --role admin").code == 4
 
 
+def test_whoever_may_not_administer_is_told_what_he_may_himself(server, tmp_path):
+    shell = shell_of(server, tmp_path, role="reader", name="asker1")
+    said = shell("access can read variable mine")
+    assert (said.code, said.out.split()[:2]) == (0, ["answer", "yes"]), said
+    assert "revision" in said.out
+    assert shell("access can read variable mine --as person:anna").code == 4
+
+
 def test_a_token_that_is_revoked_is_good_for_no_further_read(server, tmp_path):
     shell = shell_of(server, tmp_path, name="revoked1")
     shell("variables set mine", CANARY)

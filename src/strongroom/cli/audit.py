@@ -202,7 +202,9 @@ def _facts(record: Record) -> dict[str, object]:
 @command(app, "state")
 def state(context: typer.Context) -> None:
     """
-    Show how the log stands: its size, what is signed of it, whether it can be written.
+    Show how the log stands.
+
+    How long it is, what of it is signed, whether it can be written, whether it is held.
 
     Example:
       $ strongroom audit state
@@ -242,7 +244,7 @@ def verify(
     ] = None,
 ) -> None:
     """
-    Check every record, the chain, the signatures and the copies of witnesses.
+    Check every record, the chain, signatures and witnesses.
 
     Finds any record that was edited, dropped, moved or put in between, a log that was cut off, and, by
     its signed checkpoints, one that was written anew; names the first bad record. Needs no secret key.
@@ -422,9 +424,10 @@ def retain(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")] = False,
 ) -> None:
     """
-    Let old records go: whole segments that a signed checkpoint covers, and never under a hold.
+    Let old records go, never under a hold.
 
-    The log verifies from the first record that is kept; an archive verifies by itself.
+    Whole segments go that a signed checkpoint covers. The log verifies from the first record that is kept; an
+    archive verifies by itself.
 
     Example:
       $ strongroom audit retain --before 365d --archive /archive/audit
