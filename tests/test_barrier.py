@@ -983,3 +983,35 @@ def test_planted_name_that_is_not_legal_cuts_no_listing_short(path, barrier, pla
     sql(path, f"UPDATE entries SET name = CAST({planted} AS TEXT) WHERE name = 'b'")
     assert [summary.ref.name for summary in barrier.list("variable", limit=3)] == ["a", "c", "d"]
     assert [summary.ref.name for summary in barrier.list("variable", limit=3, after="d")] == ["e", "f"]
+
+
+@pytest.mark.parametrize("planted", ["x'03'", "x'62ff'", "'a//b'"])
+def test_planted_name_that_is_not_legal_cuts_no_outline_short(path, barrier, planted):
+    barrier.write_many(draft(name) for name in "abcdef")
+    sql(path, f"UPDATE entries SET name = CAST({planted} AS TEXT) WHERE name = 'b'")
+    assert [one.name for one in barrier.outline("variable", limit=3)] == ["a", "c", "d"]
+    assert [one.name for one in barrier.outline("variable", limit=3, after="d")] == ["e", "f"]
+
+
+def test_named_entries_are_those_of_the_listing(path, barrier, clock):
+    barrier.write_many(draft(name, metadata=Metadata(description=name, owner="o")) for name in "abcd")
+    barrier.delete(Ref("variable", "b"), author="a")
+    barrier.write(draft("d", metadata=Metadata(expires_at=clock() + timedelta(hours=1))))
+    sql(path, "UPDATE entries SET owner = 'x' WHERE name = 'c'")
+    listed = barrier.list("variable")
+    assert barrier.named("variable", ["d", "nowhere", "c", "b", "a", "a"]) == listed
+    assert [one.state for one in listed] == [EntryState.OK, EntryState.TAMPERED, EntryState.OK]
+    assert [one.name for one in barrier.outline("variable")] == ["a", "c", "d"]
+    clock.now += timedelta(hours=1)
+    assert [one.ref.name for one in barrier.named("variable", ["a", "d"])] == ["a"]
+    assert [one.name for one in barrier.outline("variable")] == ["a", "c"]
+
+
+@pytest.mark.parametrize("column", ["changed_at", "conn_type", "description", "expires_at"])
+@pytest.mark.parametrize("value", ["x'00'", "'9'", "1e300", "-9223372036854775808"])
+def test_outline_takes_any_column_of_another_type(path, barrier, column, value):
+    barrier.write(draft("x"))
+    sql(path, f"UPDATE entries SET {column} = {value}")
+    for one in barrier.outline("variable"):
+        for found, kind in zip(one, (str, int, str, str, int), strict=True):
+            assert found is None or type(found) is kind

@@ -32,6 +32,7 @@ from strongroom.model.entry import (
     MAX_VALUE_BYTES,
     Draft,
     Entry,
+    Outline,
     Summary,
     VersionInfo,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "Health",
     "Listable",
     "Naming",
+    "Outlining",
     "PathBackend",
     "Recoverable",
     "Versioned",
@@ -384,6 +386,25 @@ class Listable(Protocol):
         Give up to *limit* summaries of exactly this *kind* and *team*, ordered by name (by code
         point), names greater than *after* only.
         """
+        ...
+
+
+@runtime_checkable
+class Outlining(Protocol):
+    """
+    A backend that gives cheaply what long lists are put in order by, and looks up many names at once.
+
+    An outline says where a name stands in a list, never what is told of it: that is `named`'s.
+    """
+
+    def outline(
+        self, kind: Kind, *, team: str | None = None, after: str = "", limit: int = 1000
+    ) -> Sequence[Outline]:
+        """Give what `list` would list, as far as that can be told without a look at each."""
+        ...
+
+    def named(self, kind: Kind, names: Sequence[str], *, team: str | None = None) -> Sequence[Summary]:
+        """Give the summaries of *names* as `list` does, in its order; nothing of those that are nowhere."""
         ...
 
 

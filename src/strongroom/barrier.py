@@ -49,6 +49,7 @@ from strongroom.model.entry import (
     Entry,
     EntryState,
     Metadata,
+    Outline,
     Summary,
     VersionInfo,
 )
@@ -750,6 +751,44 @@ class Barrier:
         )
         return keyring
 
+    def outline(
+        self, kind: Kind, *, team: str | None = None, after: str = "", limit: int = 1000
+    ) -> Sequence[Outline]:
+        """
+        Give what the entries of `list` may be put in order by, as it is stored: nothing is authenticated,
+        so it is good for an order and for nothing else.
+
+        Raises:
+            BackendUnavailableError: as `read`.
+        """
+        now = micros(self._clock())
+        wanted = Page(self.deployment, team or "", kind, "", after, limit, now, with_deleted=False)
+        found: Sequence[Outline] = []
+        while len(found) < limit:
+            rows = self._store.outline(wanted._replace(limit=limit - len(found)))
+            found = [*found, *(one for row in rows if (one := _outlined(kind, row)) is not None)]
+            if not rows or type(rows[-1][0]) is not str:
+                break
+            wanted = wanted._replace(after=rows[-1][0])
+        return found
+
+    def named(self, kind: Kind, names: Sequence[str], *, team: str | None = None) -> Sequence[Summary]:
+        """
+        Give the entries of *names* as `list` does, ordered by name; nothing of those that are nowhere.
+
+        Raises:
+            SealedError, BackendUnavailableError: as `read`.
+        """
+        now = micros(self._clock())
+        wanted = Page(self.deployment, team or "", kind, "", "", 0, now, with_deleted=False)
+        ordered = sorted(set(names))
+        return [
+            summary
+            for start in range(0, len(ordered), _BATCH)
+            for row in self._store.named(wanted, ordered[start : start + _BATCH])
+            if (summary := self._summary(row, kind, now)) is not None
+        ]
+
     # --- listing: last, because from here on `list` is not the builtin ------------------------------
 
     def list(  # noqa: PLR0913 -- which of them
@@ -905,6 +944,20 @@ def _check_canary(kek: Kek, row: KekRow) -> None:
 # --- rows and what they mean -------------------------------------------------------------------
 
 
+def _outlined(kind: Kind, row: tuple[object, ...]) -> Outline | None:
+    """Give what *row* may be put in order by; a column of another type counts as empty."""
+    name, changed_at, conn_type, description, expires_at = row
+    if type(name) is not str or ref_of(kind, name, "") is None:
+        return None
+    return Outline(
+        name,
+        changed_at if is_time(changed_at) else None,  # type: ignore[arg-type]  # told by `is_time`
+        conn_type if type(conn_type) is str else None,
+        description if type(description) is str else None,
+        expires_at if type(expires_at) is int else None,
+    )
+
+
 def _authenticated(row: EntryRow, ref: Ref, keyring: Keyring) -> EntryRow:
     return row._replace(mac=_mac(ref, "entry", row[:-2], keyring))
 
@@ -979,4 +1032,4 @@ def _number(ref: Ref, version: str) -> int:
 
 
 def _holds(keyring: Keyring, key_id: bytes) -> bool:
-    return any(key.id == key_id for key in keyring.keys)
+    return keyring.holds(key_id)

@@ -119,7 +119,7 @@ class Link:
         """Say why this link is never asked for *ref*, or None when it is asked."""
         if ref.kind not in self.kinds:
             return f"not asked for a {ref.kind} (kinds)"
-        return None if self._pattern.match(ref.name) else "not asked for this name (match)"
+        return None if not self.match or self._pattern.match(ref.name) else "not asked for this name (match)"
 
     def paths(self, ref: Ref) -> tuple[Ref, ...]:
         """Give the Refs to ask for, in order: the team's, then the global one."""

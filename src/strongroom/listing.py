@@ -23,16 +23,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from heapq import merge
 from itertools import groupby, pairwise
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
-from strongroom.backend import Folding, Listable
+from strongroom.backend import Folding, Listable, Outlining
 from strongroom.errors import BackendUnavailableError, StrongroomError
 from strongroom.model.entry import EntryState, Summary
 from strongroom.model.ref import Ref
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from strongroom.backend import Backend
     from strongroom.chain import Chain, Link
     from strongroom.model.ref import Kind
 
@@ -109,16 +110,41 @@ class Listing:
             BackendUnavailableError, AccessDeniedError: a backend could not be listed, and nobody is
                 told of trouble instead.
         """
-        asked = [
-            (link, partial(self._page, link, link.backend, team=team))
-            for link in self._chain.links
-            if isinstance(link.backend, Listable) and self._kind in link.kinds
-            for team in self._teams(link)
-        ]
+        asked = self._asked()
         streams = [
             self._stream(link, page, first)
             for (link, page), first in zip(asked, self._ahead(asked, name), strict=True)
         ]
+        yield from self._merged(streams)
+
+    def these(self, names: Sequence[str]) -> Iterator[Line]:
+        """
+        Yield those of *names* that there are, ordered as `after` does.
+
+        Raises:
+            BackendUnavailableError, AccessDeniedError: as `after`.
+        """
+        ordered = sorted(set(names))
+        return self._merged(
+            [self._stream_of(link, link.backend, ordered, team) for link, team in self._places()]
+        )
+
+    def _places(self) -> list[tuple[Link, str | None]]:
+        """Give every backend that is listed, and whose names of it, in the order they are asked."""
+        return [
+            (link, team)
+            for link in self._chain.links
+            if isinstance(link.backend, Listable) and self._kind in link.kinds
+            for team in self._teams(link)
+        ]
+
+    def _asked(self) -> list[tuple[Link, Page]]:
+        return [
+            (link, partial(self._page, link, cast("Listable", link.backend), team=team))
+            for link, team in self._places()
+        ]
+
+    def _merged(self, streams: Sequence[Iterable[Summary]]) -> Iterator[Line]:
         # Merging is stable: of equal names the one from the earlier backend comes first.
         for _, group in groupby(merge(*streams, key=_name), key=_name):
             found = list(group)
@@ -182,6 +208,29 @@ class Listing:
             if len(page) < self._page_size:
                 return
             get = partial(ask, page[-1].ref.name)
+
+    def _stream_of(
+        self, link: Link, backend: Backend, names: Sequence[str], team: str | None
+    ) -> Iterator[Summary]:
+        """Give what one backend holds of *names*, which are in order."""
+        if link.name in self._silent:
+            return
+        work: Callable[[], Sequence[Summary]]
+        if isinstance(backend, Outlining):
+            named = partial(backend.named, self._kind, names, team=team)
+            work = lambda: self._chain.ask(link, named)  # noqa: E731 -- as below
+        else:
+            assert isinstance(backend, Listable)  # noqa: S101 -- `_places` gives no other
+            work = lambda: [one for name in names for one in self._one(link, backend, name, team)]  # noqa: E731 -- one line, called once
+        nothing: Sequence[Summary] = ()
+        for one in self._told(link, work, nothing):
+            if link.why_not(one.ref) is None and not one.is_deleted:
+                yield _as_resolved(link, one)
+
+    def _one(self, link: Link, backend: Listable, name: str, team: str | None) -> list[Summary]:
+        # Names come in order, so one that is a prefix of others comes first among them.
+        found = self._chain.ask(link, lambda: backend.list(self._kind, team=team, prefix=name, limit=1))
+        return [one for one in found if one.ref.name == name]
 
     def _told(self, link: Link, work: Callable[[], T], instead: T) -> T:
         """Do *work*; of its trouble whoever listens is told, and the answer is *instead*."""

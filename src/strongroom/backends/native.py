@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strongroom.barrier import Barrier
-    from strongroom.model.entry import Draft, Entry, Metadata, Summary, VersionInfo
+    from strongroom.model.entry import Draft, Entry, Metadata, Outline, Summary, VersionInfo
     from strongroom.model.ref import Kind
 
 __all__ = ["BACKEND", "Native"]
@@ -83,6 +83,14 @@ class Native(Backend):
         limit: int = 1000,
     ) -> list[Summary]:
         return self.barrier.list(kind, team=team, prefix=prefix, after=after, limit=limit, only_deleted=True)
+
+    def outline(
+        self, kind: Kind, *, team: str | None = None, after: str = "", limit: int = 1000
+    ) -> Sequence[Outline]:
+        return self.barrier.outline(kind, team=team, after=after, limit=limit)
+
+    def named(self, kind: Kind, names: Sequence[str], *, team: str | None = None) -> Sequence[Summary]:
+        return self.barrier.named(kind, names, team=team)
 
     def list(
         self,

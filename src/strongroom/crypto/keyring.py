@@ -255,6 +255,10 @@ class Keyring:
                 return key
         raise SealedError("no active key is loaded", hint="bring back the outer key, or rotate to a new key")
 
+    def holds(self, key_id: bytes) -> bool:
+        """Tell whether a key of that id is of this place, loaded or not."""
+        return key_id in self._by_id
+
     def find(self, key_id: bytes) -> Kek:
         """
         Give the key that *key_id* names; no other is tried.

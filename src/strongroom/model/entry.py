@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
+from typing import NamedTuple
 
 from strongroom.errors import InvalidInputError
 from strongroom.model.jsontext import is_unicode
@@ -18,6 +19,7 @@ __all__ = [
     "Entry",
     "EntryState",
     "Metadata",
+    "Outline",
     "Summary",
     "VersionInfo",
     "check_value",
@@ -127,6 +129,23 @@ class Summary:
     is_deleted: bool = False
     state: EntryState = EntryState.UNKNOWN
     problem: str = ""
+
+
+class Outline(NamedTuple):
+    """
+    What a list may be put in order by, of one name, as it is stored: nothing has authenticated it.
+
+    Args:
+        changed_at: microseconds since 1970 UTC.
+        description: its beginning.
+        expires_at: as `changed_at`; from then on it is gone.
+    """
+
+    name: str
+    changed_at: int | None
+    conn_type: str | None
+    description: str | None
+    expires_at: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

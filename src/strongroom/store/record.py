@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 from struct import Struct
 from struct import error as struct_error
 from typing import TYPE_CHECKING, cast
@@ -44,6 +45,7 @@ _EARLIEST = (datetime.min.replace(tzinfo=timezone.utc) - _EPOCH) // _MICROSECOND
 _LATEST = (datetime.max.replace(tzinfo=timezone.utc) - _EPOCH) // _MICROSECOND
 _LENGTH = Struct(">cI").pack
 _INTEGER = Struct(">cq").pack
+_TEXT_HEADS = tuple(_LENGTH(b"s", length) for length in range(256))  # nearly every text is so short
 
 
 def covered(table: str, columns: Iterable[object]) -> bytes:
@@ -66,7 +68,9 @@ def covered(table: str, columns: Iterable[object]) -> bytes:
                 parts.append(b"n")
             elif kind is str:
                 encoded = cast("str", column).encode()
-                parts += (_LENGTH(b"s", len(encoded)), encoded)
+                length = len(encoded)
+                parts.append(_TEXT_HEADS[length] if length < 256 else _LENGTH(b"s", length))  # noqa: PLR2004 -- as there
+                parts.append(encoded)
             elif kind is int:
                 parts.append(_INTEGER(b"i", column))
             elif kind is bytes:
@@ -128,7 +132,7 @@ def metadata_of(row: EntryRow) -> Metadata:
     """Give the public facts of an authenticated row."""
     return Metadata(
         description=row.description,
-        tags=() if row.tags == "[]" else tuple(json.loads(row.tags)),
+        tags=() if row.tags == "[]" else _tags(row.tags),
         owner=row.owner,
         conn_type=row.conn_type,
         remind_at=_maybe_moment(row.remind_at),
@@ -136,6 +140,11 @@ def metadata_of(row: EntryRow) -> Metadata:
         expires_at=_maybe_moment(row.expires_at),
         references=bool(row.has_references),
     )
+
+
+@lru_cache(maxsize=1024)  # many entries have the same, and a list reads them by the thousand
+def _tags(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))
 
 
 def version_info(row: VersionRow, *, is_current: bool, same_as: str | None) -> VersionInfo:

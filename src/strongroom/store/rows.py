@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Sequence
 
 __all__ = [
     "ChangeRow",
@@ -228,6 +229,38 @@ def page(connection: sqlite3.Connection, wanted: Page) -> list[EntryRow]:
     sql = f"SELECT {_ENTRY} FROM entries e WHERE {' AND '.join(clauses)} ORDER BY e.name LIMIT ?"  # noqa: S608 -- constants
     rows = connection.execute(sql, (*parameters, max(0, wanted.limit))).fetchall()
     return [EntryRow(*row) for row in rows]
+
+
+OUTLINE_CHARACTERS = 200  # of a description: enough to put lists in order by
+
+
+def outline(
+    connection: sqlite3.Connection, wanted: Page
+) -> list[tuple[object, object, object, object, object]]:
+    """
+    Give name, time of change, connection type, beginning of the description and end of what `page` would
+    give. Nothing has authenticated them: each may be of any type.
+    """
+    clauses, parameters = _bounds(wanted)
+    sql = (
+        f"SELECT e.name, e.changed_at, e.conn_type, substr(e.description, 1, {OUTLINE_CHARACTERS}),"  # noqa: S608 -- constants
+        f" e.expires_at FROM entries e WHERE {' AND '.join(clauses)} AND e.is_deleted = 0"
+        " AND (e.expires_at IS NULL OR e.expires_at > ?) ORDER BY e.name LIMIT ?"
+    )
+    return connection.execute(sql, (*parameters, wanted.now, max(0, wanted.limit))).fetchall()
+
+
+def named(connection: sqlite3.Connection, wanted: Page, names: Sequence[str]) -> list[EntryRow]:
+    """Give those of *names* that `page` would give, in its order; at most 500 names at once."""
+    marks = ", ".join([_NAME] * len(names))
+    sql = (
+        f"SELECT {_ENTRY} FROM entries e WHERE e.deployment = ? AND e.team = ? AND e.kind = ?"  # noqa: S608 -- constants
+        f" AND e.name IN ({marks}) AND e.is_deleted = 0 AND (e.expires_at IS NULL OR e.expires_at > ?)"
+        " ORDER BY e.name"
+    )
+    spelled = [_spelled(name) for name in names]
+    found = connection.execute(sql, (wanted.deployment, wanted.team, wanted.kind, *spelled, wanted.now))
+    return [EntryRow(*row) for row in found.fetchall()]
 
 
 def _bounds(wanted: Page) -> tuple[list[str], list[object]]:

@@ -37,7 +37,7 @@ from strongroom.errors import BackendConfigError, BackendUnavailableError
 from strongroom.store import rows, sqlite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     import sqlalchemy as sa
@@ -144,6 +144,14 @@ class Store:
     def page(self, wanted: Page) -> list[EntryRow]:
         """Give entries in the order of their names, by code point, without their sealed bytes."""
         return self._read(lambda connection: rows.page(connection, wanted))
+
+    def outline(self, wanted: Page) -> list[tuple[object, object, object, object, object]]:
+        """Give what the entries of `page` may be put in order by; nothing has authenticated it."""
+        return self._read(lambda connection: rows.outline(connection, wanted))
+
+    def named(self, wanted: Page, names: Sequence[str]) -> list[EntryRow]:
+        """Give those of at most 500 *names* that `page` would give."""
+        return self._read(lambda connection: rows.named(connection, wanted, names))
 
     def keks(self, deployment: str, team: str | None = None) -> list[KekRow]:
         """Give the keys of one team ('' for none), or of the whole deployment, oldest first."""
