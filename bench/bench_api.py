@@ -41,7 +41,7 @@ def measure() -> list[dict[str, object]]:
             cwd=Path(__file__).parents[1],
         )
     found: dict[str, float] = json.loads(done.stdout)
-    targets = {"another order: its first page": "reported"}
+    targets = {"another order: the first page of all, which reads the names": "reported"}
     return [
         {"path": path, "ours": ours, "unit": "ms", "target": targets.get(path, "≤ 50 ms"), "note": NOTE}
         for path, ours in found.items()
@@ -87,6 +87,7 @@ def _fill(file: Path, environ: dict[str, str]) -> str:
 async def _measured(app: object, token: str) -> dict[str, float]:
     asked = {
         "pages of 100 by name": {"limit": 100},
+        "pages of 1,000 by name": {"limit": 1000},
         "pages of 100 of a search": {"limit": 100, "search": "99"},
         "pages of 100 with a tag": {"limit": 100, "tag": "t3"},
     }
@@ -97,7 +98,13 @@ async def _measured(app: object, token: str) -> dict[str, float]:
     for _ in range(PAGES):
         more, page = await _get(app, token, {**query, "cursor": page["cursor"]})
         rest.append(more)
-    return {**found, "another order: its first page": seconds, "another order: pages after it": max(rest)}
+    begun = [(await _get(app, token, query))[0] for _ in range(PAGES)]
+    return {
+        **found,
+        "another order: the first page of all, which reads the names": seconds,
+        "another order: first pages from then on": max(begun),
+        "another order: pages after them": max(rest),
+    }
 
 
 async def _slowest(app: object, token: str, query: dict[str, object]) -> float:

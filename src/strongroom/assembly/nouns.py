@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from strongroom.service.guard import Recorder
     from strongroom.service.inventory import Inventory
     from strongroom.service.keys import Keys
+    from strongroom.service.order import Orders
     from strongroom.service.policies import Policies
     from strongroom.service.reading import Reader, Reading, Uses
     from strongroom.service.room import Room
@@ -116,7 +117,13 @@ class Parts:
     def _inventory(self, actor: Actor) -> Inventory:
         from strongroom.service.inventory import Inventory  # noqa: PLC0415 -- see the class
 
-        return Inventory(self.chain, self.guard, actor, clock=self.clock)
+        return Inventory(
+            self.chain,
+            self.guard,
+            actor,
+            clock=self.clock,
+            orders=None if self.house is None else lambda: self._orders,
+        )
 
     def transfer(self, room: Room) -> Transfer:
         from strongroom.service.transfer import Transfer  # noqa: PLC0415 -- see the class
@@ -230,6 +237,14 @@ class Parts:
         from strongroom.service.changes import Feed  # noqa: PLC0415 -- see the class
 
         return Feed(self._barrier(), self.cache) if self.house is None else self.house.feed
+
+    @cached_property
+    def _orders(self) -> Orders:
+        from strongroom.service.order import Orders  # noqa: PLC0415 -- see the class
+
+        barrier = self._barrier()
+        tracked = frozenset(link.name for link in self.chain.links if barrier_of(link.backend) is barrier)
+        return Orders(self.chain, self._feed, tracked, clock=self.clock)
 
     def _tell_of_change(self, place: Backend, refs: Sequence[Ref]) -> None:
         """Let other processes hear of a change that a backend without a line in our store has made."""

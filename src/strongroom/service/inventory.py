@@ -23,15 +23,18 @@ from strongroom.listing import Listing, not_listable
 from strongroom.model.entry import EntryState, Metadata
 from strongroom.model.ref import KINDS, Kind, Ref
 from strongroom.policy import Action
+from strongroom.service.ordered import Ordered, Seen, Way
+from strongroom.service.shelf import Rank
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from strongroom.chain import Chain, Link
     from strongroom.listing import Line
     from strongroom.model.entry import Summary
     from strongroom.policy import Actor
     from strongroom.service.guard import Guard, Sight
+    from strongroom.service.order import Orders
 
 __all__ = ["Choice", "Clash", "Counts", "Inventory", "Row", "Tally"]
 
@@ -232,6 +235,7 @@ class _Wanted(NamedTuple):
     on_trouble: Callable[[str, StrongroomError], None] | None = None
     tally: Tally | None = None
     ahead: int = _PAGE
+    is_page: bool = False
 
 
 def _pass_over(_backend: str, _error: StrongroomError) -> None:
@@ -244,11 +248,21 @@ class Inventory:
 
     Args:
         clock: wall clock, UTC, against which `not_after` is judged.
+        orders: gives the lists that all actors share; without it there is one order, that of names.
 
     Threads: may be used from several threads at once.
     """
 
-    def __init__(self, chain: Chain, guard: Guard, actor: Actor, *, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        guard: Guard,
+        actor: Actor,
+        *,
+        clock: Callable[[], datetime],
+        orders: Callable[[], Orders] | None = None,
+    ) -> None:
+        self._orders = orders
         self._chain = chain
         self._guard = guard
         self._actor = actor
@@ -322,9 +336,57 @@ class Inventory:
         self._check(choice)
         kinds = (kind,) if kind else KINDS
         # One more than is wanted tells that a name has ended.
-        ahead = min(_PAGE if limit is None else limit, _PAGE) + 1
-        wanted = _Wanted(kinds, team, choice, after, on_trouble, tally, ahead)
+        ahead = (_PAGE if limit is None else min(limit, _PAGE + 1)) + 1
+        wanted = _Wanted(kinds, team, choice, after, on_trouble, tally, ahead, limit is not None)
         return self._guarded(islice(self._groups(wanted), limit), size)
+
+    def these(
+        self,
+        kind: Kind,
+        names: Sequence[str],
+        *,
+        team: str | None = None,
+        choice: Choice | None = None,
+        on_trouble: Callable[[str, StrongroomError], None] | None = None,
+    ) -> list[Row]:
+        """
+        Give the rows of those of *names* that there are, ordered by name.
+
+        Raises:
+            As `pages`.
+        """
+        choice = choice or Choice()
+        self._check(choice)
+        wanted = _Wanted((kind,), team, choice, None, on_trouble)
+
+        def work() -> list[Row]:
+            lines = self._listing(kind, wanted, set(), _PAGE).these(names)
+            return list(chained.from_iterable(self._chosen(lines, wanted)))
+
+        return self._guard.act(self._actor, Action.LIST, None, work)
+
+    def ordered(
+        self,
+        kind: Kind,
+        *,
+        team: str | None = None,
+        action: Action = Action.LIST,
+        on_trouble: Callable[[str, StrongroomError], None] | None = None,
+    ) -> Ordered:
+        """
+        Give all names of one kind in any order: those the actor may list, and do *action* with.
+
+        Raises:
+            InvalidInputError: there are too many to put them in order.
+            AccessDeniedError, BackendUnavailableError: as `page`.
+        """
+        assert self._orders is not None  # noqa: S101 -- the server's rooms have them
+        orders, guard = self._orders(), self._guard
+        kept = guard.act(self._actor, Action.LIST, None, lambda: orders.of(kind, team, on_trouble=on_trouble))
+        actions = tuple(dict.fromkeys((Action.LIST, action)))
+        sights = tuple(guard.sight(self._actor, one) for one in actions)
+        rows = lambda names: self.these(kind, names, team=team, on_trouble=on_trouble)  # noqa: E731 -- one line
+        return Ordered(kept, Seen((self._actor, actions), sights, guard.current(), rows))
 
     def deleted(
         self,
@@ -446,27 +508,48 @@ class Inventory:
 
     def _groups(self, wanted: _Wanted) -> Iterator[list[Row]]:
         """Give the chosen rows of each name, those without any left out."""
-        now, silent = self._clock(), set[str]()
-        sight = self._guard.sight(self._actor)
+        silent, sight = set[str](), self._guard.sight(self._actor)
         for kind in sorted(wanted.kinds):
             if wanted.after is not None and kind < wanted.after.kind:
                 continue
             # Where rows are left out, more must be read than are shown.
             is_all = sight.is_whole and wanted.choice.takes_all
             page = wanted.ahead if is_all else max(wanted.ahead, _LEAST)
-            for line in self._lines(kind, wanted, silent, page):
-                rows = _visible(_rows(line, now), sight)
-                if not rows:
-                    continue
-                if wanted.tally is not None:
-                    wanted.tally.add(rows[0])
-                if chosen := [row for row in rows if wanted.choice.fits(row)]:
-                    yield chosen
+            after = wanted.after
+            start = after.name if after is not None and after.kind == kind else ""
+            listing = self._listing(kind, wanted, silent, page)
+            if wanted.is_page and not sight.is_whole and self._orders is not None:
+                # What he does not see would be read again for each of his pages.
+                lines = self._lines_seen(kind, wanted, listing, start)
+            else:
+                lines = listing.after(start)
+            yield from self._chosen(lines, wanted, sight)
 
-    def _lines(self, kind: Kind, wanted: _Wanted, silent: set[str], page: int) -> Iterator[Line]:
-        after = wanted.after
-        start = after.name if after is not None and after.kind == kind else ""
-        listing = Listing(
+    def _lines_seen(self, kind: Kind, wanted: _Wanted, listing: Listing, start: str) -> Iterator[Line]:
+        try:
+            ordered = self.ordered(kind, team=wanted.team, on_trouble=wanted.on_trouble)
+        except InvalidInputError:  # too many to keep them
+            yield from listing.after(start)
+            return
+        ranks = ordered.after(Way("name"), Rank("", start), prefix=wanted.choice.prefix)
+        while names := [rank.name for rank in islice(ranks, wanted.ahead)]:
+            yield from listing.these(names)
+
+    def _chosen(
+        self, lines: Iterator[Line], wanted: _Wanted, sight: Sight | None = None
+    ) -> Iterator[list[Row]]:
+        now, sight = self._clock(), sight or self._guard.sight(self._actor)
+        for line in lines:
+            rows = _visible(_rows(line, now), sight)
+            if not rows:
+                continue
+            if wanted.tally is not None:
+                wanted.tally.add(rows[0])
+            if chosen := [row for row in rows if wanted.choice.fits(row)]:
+                yield chosen
+
+    def _listing(self, kind: Kind, wanted: _Wanted, silent: set[str], page: int) -> Listing:
+        return Listing(
             self._chain,
             kind,
             team=wanted.team,
@@ -475,7 +558,6 @@ class Inventory:
             on_trouble=wanted.on_trouble,
             silent=silent,
         )
-        return listing.after(start)
 
 
 def _rows(line: Line, now: datetime) -> Iterator[Row]:
@@ -495,6 +577,8 @@ def _visible(rows: Iterable[Row], sight: Sight) -> list[Row]:
         return []
     # What is public differs from place to place, so each is decided on its own.
     seen = [row for row in hidden if _is_seen(row, sight)]
+    if len(seen) == len(hidden):
+        return [first, *seen]
     return [replace(first, shadowed=tuple(row.backend for row in seen)), *seen]
 
 

@@ -16,21 +16,23 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.errors import StrongroomError
+from strongroom.model.entry import EntryState
 from strongroom.model.ref import Ref
 from strongroom.policy import Action
 from strongroom.server.airflow_api.body import Problems, last_of, number_of
-from strongroom.server.airflow_api.names import NAMES
 from strongroom.server.airflow_api.refusal import RefusedError
-from strongroom.service.inventory import Choice
+from strongroom.service.ordered import Way
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from strongroom.model.ref import Kind
     from strongroom.server.endpoint import Call
     from strongroom.service.inventory import Row
+    from strongroom.service.ordered import Ordered
+    from strongroom.service.shelf import Column
 
-__all__ = ["MAX_PAGE", "MAX_READ_TO_ORDER", "Asked", "Order", "asked_v2", "like", "page_of"]
+__all__ = ["MAX_PAGE", "MAX_READ_TO_ORDER", "Asked", "Order", "asked_v2", "like", "page_of", "rows_of"]
 
 FALLBACK_PAGE = 50  # Airflow 3: [api] fallback_page_limit
 MAX_PAGE = 100  # [api] maximum_page_limit
@@ -61,6 +63,7 @@ class Asked(NamedTuple):
     Args:
         fits: tells of a name whether it is wanted; None for all.
         prefix: which every wanted name has, where that is known.
+        question: tells apart what *fits* wants.
     """
 
     limit: int
@@ -68,6 +71,7 @@ class Asked(NamedTuple):
     orders: tuple[Order, ...] = (Order("name"),)
     fits: Callable[[str], bool] | None = None
     prefix: str = ""
+    question: Hashable = None
 
 
 # --- what is asked ---------------------------------------------------------------------------------------
@@ -98,9 +102,16 @@ def asked_v2(call: Call, columns: Mapping[str, str], name: str) -> Asked:
         limit=min(limit, MAX_PAGE),
         offset=offset,
         orders=orders,
-        fits=(lambda text: all(test(text) for test in tests)) if tests else None,
+        fits=_all(tests),
         prefix=_prefix_of(prefix),
+        question=(pattern, prefix),
     )
+
+
+def _all(tests: Sequence[Callable[[str], bool]]) -> Callable[[str], bool] | None:
+    if len(tests) < 2:  # noqa: PLR2004 -- one needs nobody to ask it: it is asked of every name there is
+        return tests[0] if tests else None
+    return lambda text: all(test(text) for test in tests)
 
 
 def _not_negative(call: Call, name: str, default: int, problems: Problems) -> int:
@@ -152,7 +163,7 @@ def _pattern(text: str | None, problems: Problems, name: str) -> Callable[[str],
         )
         return None
     tests = [like(f"%{term}%") for term in terms]
-    return lambda found: any(test(found) for test in tests)
+    return tests[0] if len(tests) == 1 else lambda found: any(test(found) for test in tests)
 
 
 def like(pattern: str) -> Callable[[str], bool]:
@@ -167,6 +178,8 @@ def like(pattern: str) -> Callable[[str], bool]:
         whole = _piece(head)
         return lambda text: whole.fullmatch(text.lower()) is not None
     *inner, tail = middle
+    if not head and not tail and len(inner) == 1 and "_" not in inner[0]:
+        return lambda text: inner[0] in text.lower()
     first, last = _piece(head), _piece(tail)
     pieces = [_piece(piece) for piece in inner if piece]
 
@@ -231,47 +244,57 @@ def page_of(
         RefusedError: 400: too many entries would have to be read to order them.
         BackendUnavailableError: a backend could not be listed; a part is never given for the whole.
     """
-    if asked.orders[0].column == "name":
-        names = _names(call, kind, asked)
-        if asked.orders[0].is_descending:
-            names = names[::-1]
+    ordered = call.room.inventory.ordered(kind, action=Action.DESCRIBE)
+    if all(order.column in _COLUMNS for order in asked.orders):
+        names, total = _window(ordered, asked, _ways(asked.orders))
     else:
-        rows = list(_wanted(call, kind, asked))
-        for order in reversed(_with_name(asked.orders)):
-            _sort(rows, order, read)
-        names = [row.ref.name for row in rows]
-    page = names[asked.offset : asked.offset + asked.limit]
-    return [Ref(kind, name) for name in page], len(names)
+        names, total = _read_and_sorted(call, ordered, asked, read)
+    if not total and not ordered.has_any:
+        call.place.guard.check(call.identity.actor, Action.DESCRIBE, None, None)
+    return [Ref(kind, name) for name in names], total
 
 
-def _names(call: Call, kind: Kind, asked: Asked) -> Sequence[str]:
-    if asked.prefix:
-        # The backends give these alone, which is quicker than all of them.
-        return [row.ref.name for row in _wanted(call, kind, asked)]
-    everything = asked._replace(fits=None)
-    names = NAMES.of(call, kind, lambda: (row.ref.name for row in _wanted(call, kind, everything)))
-    fits = asked.fits
-    return names if fits is None else [name for name in names if fits(name)]
+def _window(ordered: Ordered, asked: Asked, ways: Sequence[Way]) -> tuple[list[str], int]:
+    return ordered.window(
+        ways, asked.offset, asked.limit, prefix=asked.prefix, fits=asked.fits, question=asked.question
+    )
 
 
-def _wanted(call: Call, kind: Kind, asked: Asked) -> Iterator[Row]:
-    actor, guard = call.identity.actor, call.place.guard
-    sight = guard.sight(actor, Action.DESCRIBE)
-    seen = 0
-    for page in call.room.inventory.pages(kind, choice=Choice(prefix=asked.prefix)):
-        for row in page:
-            if not sight.sees(row.ref, row.metadata):
-                continue
-            seen += 1
-            if asked.fits is None or asked.fits(row.ref.name):
-                yield row
-    if not seen and not sight.is_whole and not (asked.prefix and _sees_any(call, kind)):
-        guard.check(actor, Action.DESCRIBE, None, None)
+def _ways(orders: Sequence[Order]) -> list[Way]:
+    known = [
+        Way(column, order.is_descending) for order in orders if (column := _COLUMNS[order.column]) is not None
+    ]
+    return known or [Way("name", orders[0].is_descending)]
 
 
-def _sees_any(call: Call, kind: Kind) -> bool:
+def rows_of(call: Call, kind: Kind, names: Sequence[str]) -> list[Row]:
+    """Give the rows of those of *names* that there are and that the actor may describe, by name."""
     sight = call.place.guard.sight(call.identity.actor, Action.DESCRIBE)
-    return any(sight.sees(row.ref, row.metadata) for page in call.room.inventory.pages(kind) for row in page)
+    return [
+        row
+        for row in call.room.inventory.these(kind, names)
+        # Of a row that was tampered with nothing is believed.
+        if sight.sees(row.ref, None if row.state is EntryState.TAMPERED else row.metadata)
+    ]
+
+
+def _read_and_sorted(
+    call: Call, ordered: Ordered, asked: Asked, read: Callable[[Row, str], object] | None
+) -> tuple[list[str], int]:
+    """Order by what must be read first, which is done for a bounded number."""
+    everything = asked._replace(offset=0, limit=MAX_READ_TO_ORDER)
+    names, total = _window(ordered, everything, [Way("name")])
+    if total > MAX_READ_TO_ORDER:
+        raise RefusedError(
+            400,
+            f"Ordering by what stands in entries is possible for {MAX_READ_TO_ORDER} of them at most: "
+            "narrow the list with a pattern",
+        )
+    rows = rows_of(call, ordered.kind, names)
+    for order in reversed(_with_name(asked.orders)):
+        _sort(rows, order, read)
+    page = rows[asked.offset : asked.offset + asked.limit]
+    return [row.ref.name for row in page], len(rows)
 
 
 def _with_name(orders: tuple[Order, ...]) -> tuple[Order, ...]:
@@ -281,13 +304,6 @@ def _with_name(orders: tuple[Order, ...]) -> tuple[Order, ...]:
 
 
 def _sort(rows: list[Row], order: Order, read: Callable[[Row, str], object] | None) -> None:
-    if order.column not in _KNOWN and len(rows) > MAX_READ_TO_ORDER:
-        raise RefusedError(
-            400,
-            f"Ordering by what stands in entries is possible for {MAX_READ_TO_ORDER} of them at most: "
-            "narrow the list with a pattern",
-        )
-
     def key(row: Row) -> tuple[bool, object]:
         known = _KNOWN.get(order.column)
         value = known(row) if known is not None else _read(row, order.column, read)
@@ -310,4 +326,10 @@ _KNOWN: Mapping[str, Callable[[Row], object]] = {
     "conn_type": lambda row: row.metadata.conn_type,
     "description": lambda row: row.metadata.description,
     "nothing": lambda _row: None,
+}
+_COLUMNS: Mapping[str, Column | None] = {
+    "name": "name",
+    "conn_type": "conn_type",
+    "description": "description",
+    "nothing": None,
 }

@@ -21,11 +21,8 @@ from strongroom.errors import (
     AccessDeniedError,
     ConflictError,
     InvalidInputError,
-    MalformedEntryError,
-    NotFoundError,
     NotRecordedError,
     StrongroomError,
-    TamperedError,
 )
 from strongroom.model.entry import MUST_BE_ABSENT, Metadata
 from strongroom.model.jsontext import decode
@@ -43,7 +40,7 @@ from strongroom.server.airflow_api.masking import (
     redacted_text,
 )
 from strongroom.server.airflow_api.named import delete_one, ref_of, standing
-from strongroom.server.airflow_api.page import asked_v2, page_of
+from strongroom.server.airflow_api.page import asked_v2, page_of, rows_of
 from strongroom.server.airflow_api.refusal import RefusedError
 from strongroom.server.endpoint import Answer
 from strongroom.service.entries import HIDDEN, Change
@@ -176,15 +173,10 @@ def list_(call: Call) -> dict[str, Any]:
 
 def listed(call: Call, refs: Sequence[Ref]) -> dict[Ref, str | None]:
     """Give the description of each of a list; without those that have gone meanwhile."""
-    facts: dict[Ref, str | None] = {}
-    for ref in refs:
-        try:
-            facts[ref] = call.room.entries.describe(ref).metadata.description
-        except (NotFoundError, AccessDeniedError):
-            continue
-        except (MalformedEntryError, TamperedError):
-            facts[ref] = None
-    return facts
+    known = {
+        row.ref: row.metadata.description for row in rows_of(call, "variable", [ref.name for ref in refs])
+    }
+    return {ref: known[ref] for ref in refs if ref in known}
 
 
 def get(call: Call) -> dict[str, Any]:

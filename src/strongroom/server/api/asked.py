@@ -84,8 +84,9 @@ class Troubles:
         self.found: list[Trouble] = []
 
     def __call__(self, backend: str, error: StrongroomError) -> None:
-        """Note that *backend* gave no answer."""
-        self.found.append(Trouble(backend=backend, error=problem_of(error)))
+        """Note that *backend* gave no answer; once is enough."""
+        if all(one.backend != backend for one in self.found):
+            self.found.append(Trouble(backend=backend, error=problem_of(error)))
 
 
 class Condition(NamedTuple):

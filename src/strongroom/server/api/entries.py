@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timezone
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -27,7 +27,7 @@ from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.server.api.asked import Condition, Troubles, bounded, entry_of, known_team
 from strongroom.server.api.cursor import CURSORS
-from strongroom.server.api.order import ORDERS
+from strongroom.server.api.order import places_after, rows_at
 from strongroom.server.api.shape import row_of, view_of, written_of
 from strongroom.server.endpoint import Answer, Endpoint
 from strongroom.server.errors import FieldError
@@ -101,27 +101,22 @@ def _deleted(call: Call, asked: EntryQuery) -> EntryPage:
 
 def _in_order(call: Call, asked: EntryQuery, choice: Choice) -> EntryPage:
     """Give one page in another order than that of names."""
-    position = CURSORS.read(call, "order", asked.cursor)
-    who = (call.deployment, call.identity.actor.id)
-    team, troubles, inventory = known_team(asked.team), Troubles(), call.room.inventory
-    fits = _filter(asked)
-    if position is None:
-        pages = inventory.pages(asked.kind, team=team, choice=choice, on_trouble=troubles)
-        wanted = (row for row in chain.from_iterable(pages) if fits is None or fits(row))
-        position = [ORDERS.make(who, wanted, asked.sort, is_down=asked.order == "desc"), 0]
-    id_, index = str(position[0]), int(position[1])
+    troubles, inventory, fits = Troubles(), call.room.inventory, _filter(asked)
+    is_narrow = fits is not None or not choice.takes_all
+    places = places_after(call, asked, CURSORS.read(call, "order", asked.cursor), troubles)
     rows: list[EntryRow] = []
-    places = ORDERS.after(who, id_, index)
-    for kind, name in places:
-        if len(rows) >= asked.limit:
-            break
-        index += 1
-        one = replace(choice, prefix=name)
-        pages = inventory.pages(kind, team=team, choice=one, limit=1, on_trouble=troubles)  # type: ignore[arg-type]  # a kind of a row
-        found = chain.from_iterable(pages)
-        rows += [row_of(row) for row in found if row.ref.name == name and (fits is None or fits(row))]
-    is_end = index - int(position[1]) >= len(places)
-    cursor = None if is_end else CURSORS.write(call, "order", [id_, index])
+    last, looked_at, ahead = None, 0, list(islice(places, asked.limit + 1))
+    while ahead and len(rows) < asked.limit and not (is_narrow and looked_at >= MAX_LOOKED_AT):
+        batch = ahead[: asked.limit]
+        found = rows_at(inventory, batch, known_team(asked.team), choice, troubles)
+        for place in batch:
+            rows += [row_of(row) for row in found.get(place[1:], ()) if fits is None or fits(row)]
+            last, looked_at = place, looked_at + 1
+            if len(rows) >= asked.limit:
+                break
+        done = batch.index(place) + 1
+        ahead = ahead[done:] + list(islice(places, done))
+    cursor = CURSORS.write(call, "order", list(last)) if ahead and last is not None else None
     return EntryPage(
         entries=rows, cursor=cursor, troubles=troubles.found, not_listable=list(inventory.not_listable)
     )

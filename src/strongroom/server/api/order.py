@@ -3,150 +3,97 @@ Lists in another order than that of names, which is the one that backends keep.
 
 Rules of this file:
 
-1. The first page reads every name that is asked for and puts them in order; the pages after it take the next
-   names from there, and look each up anew: what has gone since, or may not be seen any more, is left out.
-2. An order belongs to one actor and one question, is kept for a few minutes after it was last used, and all
-   of them together hold a bounded number of names. Few are made at once.
+1. An order goes by one column, then by kind and name, so that every row has one place in it; a list goes on
+   after the place of the last row that was looked at, whatever has come or gone meanwhile.
+2. A place is of a name that its actor may see. What is told of a name is looked up anew, for the page alone.
 """
 
 from __future__ import annotations
 
-import secrets
-import threading
-import time
-from collections import OrderedDict
-from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
+from functools import partial
+from heapq import merge
+from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from strongroom.errors import InvalidInputError, RateLimitedError
+from strongroom.model.ref import KINDS, MAX_NAME_CHARACTERS
+from strongroom.server.api.asked import known_team
+from strongroom.service.ordered import Way
+from strongroom.service.shelf import Rank
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from strongroom.service.inventory import Row
+    from strongroom.model.ref import Kind
+    from strongroom.server.api.asked import Troubles
+    from strongroom.server.endpoint import Call
+    from strongroom.service.inventory import Choice, Inventory, Row
+    from strongroom.service.ordered import Ordered
+    from strongroom.wire.entry import EntryQuery
 
-    Who = tuple[str, str]
-    Place = tuple[str, str]
+__all__ = ["Place", "places_after", "rows_at"]
 
-__all__ = ["ORDERS", "Orders", "rank_of"]
-
-_KEPT_SECONDS = 300.0
-MAX_NAMES = 200_000  # in one order, and in all of them together
-_BEGINNING = datetime.fromtimestamp(0, timezone.utc)
-
-
-def rank_of(sort: str) -> Callable[[Row], tuple[object, ...]]:
-    """Give what rows are put in order by; what is unknown comes first, equal ones by kind and name."""
-
-    def rank(row: Row) -> tuple[object, ...]:
-        found: object = ""
-        if sort == "changed_at":
-            found = row.changed_at or _BEGINNING
-        elif sort == "conn_type":
-            found = row.metadata.conn_type or ""
-        elif sort == "backend":
-            found = row.backend
-        return (found, row.ref.kind, row.ref.name) if sort != "name" else (row.ref.name, row.ref.kind)
-
-    return rank
+_LAST = "\U0010ffff" * (MAX_NAME_CHARACTERS + 1)  # after every name
 
 
-class _Order(NamedTuple):
-    who: Who
-    places: Sequence[Place]
-    used_at: float
+class Place(NamedTuple):
+    """Where a name stands: the value it is ordered by, its kind and itself."""
+
+    value: str | int
+    kind: Kind
+    name: str
 
 
-class Orders:
+def places_after(
+    call: Call, asked: EntryQuery, position: Sequence[str | int] | None, troubles: Troubles
+) -> Iterator[Place]:
     """
-    The orders of one process.
-
-    Threads: may be used from several at once.
+    Yield the places of the list that is asked for.
 
     Args:
-        timer: seconds that only go up.
-        most: names in all of them together.
+        call: the request.
+        asked: which list, and in which order.
+        position: of a cursor, a place written down; None for the beginning.
+        troubles: told what backends could not be listed.
+
+    Raises:
+        InvalidInputError: there are too many names to put them in order.
     """
-
-    def __init__(self, *, timer: Callable[[], float] = time.monotonic, most: int = MAX_NAMES) -> None:
-        self._timer = timer
-        self._most = most
-        self._lock = threading.Lock()
-        self._orders: OrderedDict[str, _Order] = OrderedDict()
-        self._making = threading.Semaphore(2)
-
-    def make(self, who: Who, rows: Iterable[Row], sort: str, *, is_down: bool) -> str:
-        """
-        Put *rows* in order, and give the id of that order.
-
-        Raises:
-            InvalidInputError: there are too many.
-            RateLimitedError: others are put in order now.
-        """
-        rank = rank_of(sort)
-        with self._turn():
-            ranked = []
-            last = None
-            for row in rows:
-                if row.ref != last:  # the rows of one name stay together
-                    ranked.append((rank(row), row.ref.kind, row.ref.name))
-                last = row.ref
-                if len(ranked) > self._most:
-                    raise InvalidInputError(
-                        f"more than {self._most} names would be put in order",
-                        limit=self._most,
-                        hint="narrow the list, or leave sort and order out",
-                    )
-            ranked.sort(reverse=is_down)
-        id_ = secrets.token_hex(8)
-        with self._lock:
-            self._orders[id_] = _Order(who, [(kind, name) for _, kind, name in ranked], self._timer())
-            self._forget()
-        return id_
-
-    def after(self, who: Who, id_: str, index: int) -> Sequence[Place]:
-        """
-        Give the names of an order from *index* on.
-
-        Raises:
-            InvalidInputError: it is kept no more.
-        """
-        with self._lock:
-            self._forget()
-            found = self._orders.get(id_)
-            if found is None or found.who != who:
-                raise InvalidInputError(
-                    "this list was put in order too long ago", hint="ask for the first page again"
-                )
-            self._orders[id_] = found._replace(used_at=self._timer())
-            self._orders.move_to_end(id_)
-        return found.places[index:]
-
-    def _forget(self) -> None:
-        """Forget what nobody has used for long, and the oldest where there is too much."""
-        now = self._timer()
-        total = sum(len(one.places) for one in self._orders.values())
-        while self._orders:
-            id_, oldest = next(iter(self._orders.items()))
-            is_over = now - oldest.used_at > _KEPT_SECONDS
-            if not is_over and (total <= self._most or len(self._orders) == 1):
-                return
-            total -= len(oldest.places)
-            del self._orders[id_]
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        if not self._making.acquire(blocking=False):
-            raise RateLimitedError(
-                "other lists are put in order now",
-                retry_after=timedelta(seconds=2),
-                hint="wait and try again",
-            )
-        try:
-            yield
-        finally:
-            self._making.release()
+    way = Way(asked.sort, asked.order == "desc")
+    after = None if position is None else Place(*position)  # type: ignore[arg-type]  # as it was written down
+    kinds = (asked.kind,) if asked.kind else tuple(sorted(KINDS))
+    lists = [
+        call.room.inventory.ordered(kind, team=known_team(asked.team), on_trouble=troubles) for kind in kinds
+    ]
+    streams = [_of_kind(one, way, after, asked.prefix) for one in lists]
+    return merge(*streams, key=partial(_key, way), reverse=way.is_down)
 
 
-ORDERS = Orders()
+def _key(way: Way, place: Place) -> tuple[str | int, str, str]:
+    return (place.name, place.kind, "") if way.column == "name" else place
+
+
+def _of_kind(ordered: Ordered, way: Way, after: Place | None, prefix: str) -> Iterator[Place]:
+    rank, is_with = (None, False) if after is None else _start(ordered.kind, way, after)
+    for found in ordered.after(way, rank, is_with=is_with, prefix=prefix):
+        yield Place(found.value, ordered.kind, found.name)
+
+
+def _start(kind: Kind, way: Way, after: Place) -> tuple[Rank, bool]:
+    """Give after which rank the names of *kind* come after *after*, and whether those with it do, too."""
+    comes_later = kind < after.kind if way.is_down else kind > after.kind
+    if way.column == "name" or kind == after.kind:
+        return Rank(after.value, after.name), way.column == "name" and comes_later
+    # All of this kind with the same value come either later or have been.
+    return Rank(after.value, _LAST if way.is_down == comes_later else ""), False
+
+
+def rows_at(
+    inventory: Inventory, places: Sequence[Place], team: str | None, choice: Choice, troubles: Troubles
+) -> Mapping[tuple[str, str], list[Row]]:
+    """Give the rows of *places* by kind and name, as they are now and may be seen."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for kind, group in groupby(sorted(places, key=lambda one: one.kind), key=lambda one: one.kind):
+        names = [place.name for place in group]
+        for row in inventory.these(kind, names, team=team, choice=choice, on_trouble=troubles):
+            found.setdefault((row.ref.kind, row.ref.name), []).append(row)
+    return found
