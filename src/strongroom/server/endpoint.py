@@ -12,6 +12,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from functools import lru_cache
 from types import MappingProxyType
@@ -29,11 +30,23 @@ if TYPE_CHECKING:
     from strongroom.service.house import Deployment, House
     from strongroom.service.room import Room
 
-__all__ = ["MAX_BATCH", "MAX_BODY_BYTES", "Answer", "Call", "Endpoint", "Stream", "check_keys", "read_json"]
+__all__ = [
+    "MAX_BATCH",
+    "MAX_BODY_BYTES",
+    "Answer",
+    "Call",
+    "Endpoint",
+    "Stream",
+    "check_amount",
+    "check_keys",
+    "read_json",
+]
 
 T = TypeVar("T")
 
 MAX_BODY_BYTES = 8_388_608  # 8 MiB: docs/design.md, Limits
+MAX_TEXTS = 100_000  # strings in one body, keys among them
+MAX_MEMBERS = 100_000  # commas between what stands in one body
 MAX_BATCH = 1000  # Refs, or entries, in one request
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 Stream = Iterator[bytes] | AsyncIterator[bytes]
@@ -245,8 +258,9 @@ def check_keys(body: bytes) -> None:
     Refuse what msgspec lets pass: a key given twice, nesting past the bound, half a surrogate pair.
 
     Raises:
-        InvalidInputError: one of these.
+        InvalidInputError: one of these; or there is too much in it to look at.
     """
+    check_amount(body)
     try:
         text = body.decode()
     except UnicodeDecodeError:
@@ -260,6 +274,29 @@ def check_keys(body: bytes) -> None:
     else:
         return
     raise refusal
+
+
+def check_amount(body: bytes) -> None:
+    """
+    Refuse JSON of too many pieces, before any of it is looked at one by one.
+
+    Raises:
+        InvalidInputError: it has more than `MAX_TEXTS` strings or `MAX_MEMBERS` members.
+    """
+    # A quote after a backslash ends no string, but for one after two of them: so at least the half of all
+    # quotes is counted, for none that begins a string stands after a backslash.
+    quotes = body.count(b'"') - body.count(b'\\"')
+    if quotes > 2 * MAX_TEXTS:
+        raise _too_much(MAX_TEXTS, "strings")
+    if body.count(b",") > MAX_MEMBERS and _STRING.sub(b"", body).count(b",") > MAX_MEMBERS:
+        raise _too_much(MAX_MEMBERS, "members")
+
+
+_STRING = re.compile(rb'"(?:[^"\\]+|\\.)*"?', re.DOTALL)
+
+
+def _too_much(most: int, what: str) -> InvalidInputError:
+    return InvalidInputError(f"the body has more than {most} {what}", limit=most, hint="send it in parts")
 
 
 def _no_wait(_work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 -- as `_no_loop`

@@ -261,6 +261,27 @@ def test_IN04_what_is_no_strict_json_is_refused(api, raw, status):
     assert api.ask("GET", "/entries/variable/json").status == 404
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"value": {%s}}' % b",".join(b'"k%d": 1' % number for number in range(100_001)),
+        b'{"value": [%s]}' % b",".join([b"1"] * 100_002),
+        b'{"value": [%s]}' % b",".join([b"[]"] * 100_002),
+        b'["' + b'\\\\","' * 210_000 + b'"]',  # an escaped backslash, then the end of the string
+    ],
+    ids=["keys", "numbers", "lists", "escapes"],
+)
+def test_IN04_too_many_pieces_are_refused_before_they_are_looked_at(api, raw):
+    headers = {"Content-Type": "application/json"}
+    answer = api.ask("PUT", "/entries/variable/json", raw, headers=headers)
+    assert (answer.status, answer.code) == (413, "invalid_input"), answer.body
+
+
+def test_IN04_commas_and_quotes_of_a_value_are_no_pieces(api):
+    api.put("variable", "commas", {"value": ",".join('"x"' for _ in range(120_000))})
+    assert api.ask("GET", "/entries/variable/commas").json()["size"] == 4 * 120_000 - 1
+
+
 @pytest.mark.parametrize("media", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
 def test_IN10_a_body_that_is_not_declared_as_json_is_refused(api, media):
     answer = api.ask("PUT", "/entries/variable/media", b'{"value": "a"}', headers={"Content-Type": media})

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from strongroom.errors import InvalidInputError
 from strongroom.model.jsontext import decode
 from strongroom.server.airflow_api.refusal import RefusedError
+from strongroom.server.endpoint import check_amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -91,6 +92,7 @@ def body_of(call: Call) -> object:
 
     Raises:
         RefusedError: 422: there is none, or it is no JSON.
+        InvalidInputError: there is too much in it.
     """
     problems = Problems()
     if not call.body:
@@ -100,6 +102,7 @@ def body_of(call: Call) -> object:
     if media != "application/json" and not (media.startswith("application/") and media.endswith("+json")):
         problems.add("model_attributes_type", ("body",), NO_OBJECT)
         problems.check()
+    check_amount(call.body)
     offset: int | None = None
     words = "JSON decode error"
     try:

@@ -21,7 +21,7 @@ from strongroom.server.airflow_api.masking import kept_header
 from strongroom.server.airflow_api.named import delete_one, ref_of, standing
 from strongroom.server.airflow_api.page import MAX_PAGE, Asked, order_of, page_of
 from strongroom.server.airflow_api.refusal import RefusedError
-from strongroom.server.endpoint import Answer
+from strongroom.server.endpoint import Answer, check_amount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -105,6 +105,7 @@ def _body(call: Call) -> object:
     if media != "application/json":
         raise RefusedError(415, "Invalid Content-type, expected JSON data", title="Unsupported Media Type")
     refusal = RefusedError(400, "Request body is not valid JSON")
+    check_amount(call.body)
     try:
         found = decode(call.body.decode(), what="the body")
     except (UnicodeDecodeError, InvalidInputError):
