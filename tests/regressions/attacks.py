@@ -336,7 +336,7 @@ ATTACKS = {
         "what costs much",
         "server/api/test_audit.py::test_DS08_one_verification_runs_at_a_time",
         "server/api/test_changes.py::test_DS08_a_listener_that_goes_away_is_forgotten",
-        "server/api/test_order.py::test_DS08_few_orders_are_made_at_once",
+        "service/test_order.py::test_more_names_than_are_kept_are_refused",
         "server/test_app.py::test_DS08_no_more_work_is_taken_than_there_are_threads_and_room_to_wait",
         "server/test_protocol.py::test_DS08_a_stream_ends_when_its_reader_leaves",
     ),

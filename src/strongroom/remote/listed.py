@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from strongroom.client import broken, error_of, ref_in
 from strongroom.model.entry import EntryState
+from strongroom.place import elsewhere
+from strongroom.policy import Action
 from strongroom.remote.kept import metadata_of
 from strongroom.service.inventory import Choice, Clash, Counts, Inventory, Row, Tally
 from strongroom.wire.entry import Clashes, Counted, EntryPage, Name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from strongroom.client import Client
     from strongroom.errors import StrongroomError
     from strongroom.model.ref import Kind, Ref
+    from strongroom.service.ordered import Ordered
     from strongroom.wire.entry import ClashRow, EntryRow
     from strongroom.wire.shape import Trouble
 
@@ -82,6 +85,31 @@ class RemoteInventory(Inventory):
                 return
         if page:
             yield page
+
+    def these(
+        self,
+        kind: Kind,
+        names: Sequence[str],
+        *,
+        team: str | None = None,
+        choice: Choice | None = None,
+        on_trouble: OnTrouble | None = None,
+    ) -> list[Row]:
+        """Refuse: a server looks names up by itself for the pages it gives."""
+        del kind, names, team, choice, on_trouble
+        raise elsewhere("the rows of chosen names are looked up")
+
+    def ordered(
+        self,
+        kind: Kind,
+        *,
+        team: str | None = None,
+        action: Action = Action.LIST,
+        on_trouble: OnTrouble | None = None,
+    ) -> Ordered:
+        """Refuse: a server keeps the orders of its names."""
+        del kind, team, action, on_trouble
+        raise elsewhere("names are kept in order")
 
     def _check(self, choice: Choice) -> None:
         """Have the server refuse the backends it does not have."""
