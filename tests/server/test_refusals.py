@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from parts.server import serving
+from strongroom.server.errors import without_paths
 
 SETTINGS = """
 deployment = "prod"
@@ -114,3 +115,49 @@ def test_who_asks_is_not_told_where_the_records_are_and_the_log_tells(tmp_path):
         assert str(tmp_path) in server.logged(lambda line: line.get("code") == "not_recorded")["why"]
         (tmp_path / "audit").unlink()
         (tmp_path / "moved").rename(tmp_path / "audit")
+
+
+def test_who_asks_is_not_told_where_a_broken_file_of_a_backend_is_and_the_log_tells(tmp_path):
+    folder = tmp_path / "our files"
+    folder.mkdir()
+    (folder / "v.json").write_text('{"a": "1"}')
+    settings = f"""
+deployment = "prod"
+chain = ["files", "native"]
+[backend.files]
+kind = "file"
+variables = "{folder / "v.json"}"
+"""
+    with serving(tmp_path, settings) as server:
+        token = server.token("admin", "admin")
+        (folder / "v.json").unlink()
+        body = {"refs": [{"kind": "variable", "name": "region"}]}
+        unopened = [
+            server.ask("POST", "/v1/read", body, token=token),
+            server.ask("GET", "/v1/entries", token=token),
+            server.ask("GET", "/v1/entries/variable/region", token=token),
+            server.ask("GET", "/api/v2/variables/region", token=token),
+            server.ask("POST", "/v1/backends/check", {}, token=token),
+            server.ask("POST", "/v1/explain", body["refs"][0], token=token),
+        ]
+        (folder / "v.json").write_text('{"a": "1"}')
+        (folder / "v.json").chmod(0o666)
+        denied = [
+            server.ask("POST", "/v1/read", body, token=token),
+            server.ask("GET", "/v1/entries/variable/region", token=token),
+        ]
+        for answer in [*unopened, *denied]:
+            assert b"our files" not in answer.body
+            assert str(tmp_path).encode() not in answer.body
+        assert b"the file [path] of the backend files cannot be opened" in unopened[0].body
+        told = server.logged(lambda line: line.get("code") == "backend_unavailable")
+        assert str(folder / "v.json") in told["why"]
+
+
+def test_a_message_without_its_paths_says_all_the_rest():
+    assert without_paths("the file /a b/c.d/e of the backend x cannot be opened: no /f") == (
+        "the file [path] of the backend x cannot be opened: no [path]"
+    )
+    assert without_paths("chmod o-w '/a b/c'") == "chmod o-w '[path]'"
+    kept = "https://vault:8200/v1 has no auth/approle, so 1 / 2 of team/name"
+    assert without_paths(kept) == kept

@@ -5,10 +5,12 @@ Rules of this file:
 
 1. A handler raises; nobody builds an error's answer but `answer_of`.
 2. No message repeats anything of the request: not its body, not a header, not a foreign exception.
+3. Where the files of the server are is for who runs it: no path of its machine is answered.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -49,8 +51,14 @@ __all__ = [
     "RequestTimeoutError",
     "TooLargeError",
     "answer_of",
+    "hides_path",
     "refusal_of",
+    "without_paths",
 ]
+
+# From where a path begins to the last word of the clause with a slash: names of folders have blanks.
+_PATH = re.compile(r"""(?<![^\s'"(=\[])/[^\s'":;,()]+(?:[^:;,'"()]*/[^\s'":;,()]*)?""")
+_HIDDEN_PATH = "[path]"
 
 
 class FieldError(InvalidInputError):
@@ -160,6 +168,18 @@ STATUS: dict[type[StrongroomError], int] = {
 }
 
 
+# What is wrong on our side, so that a message may name a file of ours.
+_OURS = (
+    AccessDeniedError,
+    BackendConfigError,
+    BackendUnavailableError,
+    MalformedEntryError,
+    SealedError,
+    SettingsError,
+    TamperedError,
+)
+
+
 class ErrorAnswer(NamedTuple):
     """
     What an error says on the wire.
@@ -188,9 +208,13 @@ def members_of(error: StrongroomError) -> dict[str, object]:
         # It names the folder, which is for who runs the server and reads its log.
         told = "the audit record cannot be written, so nothing is answered"
         return {"code": error.code, "message": told, "hint": "the server's log tells why"}
-    members: dict[str, object] = {"code": error.code, "message": str(error)}
+    is_ours = isinstance(error, _OURS)
+    members: dict[str, object] = {
+        "code": error.code,
+        "message": without_paths(str(error)) if is_ours else str(error),
+    }
     if error.hint:
-        members["hint"] = error.hint
+        members["hint"] = without_paths(error.hint) if is_ours else error.hint
     field = getattr(error, "field", None)
     if field:
         members["field"] = field
@@ -198,6 +222,16 @@ def members_of(error: StrongroomError) -> dict[str, object]:
     if seconds is not None:
         members["retry_after"] = seconds
     return members
+
+
+def without_paths(text: str) -> str:
+    """Give *text* with `[path]` in place of every absolute path."""
+    return _PATH.sub(_HIDDEN_PATH, text) if "/" in text else text
+
+
+def hides_path(error: StrongroomError) -> bool:
+    """Tell whether the answer of *error* leaves a path out that its message has."""
+    return isinstance(error, _OURS) and without_paths(str(error)) != str(error)
 
 
 def retry_seconds(error: StrongroomError) -> int | None:

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from strongroom.errors import NotRecordedError
+from strongroom.server.errors import hides_path
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -62,7 +63,7 @@ class Request:
     def failed(self, error: StrongroomError) -> None:
         """Keep what is told of the *error* it ended with."""
         self.code = error.code
-        if isinstance(error, NotRecordedError):
+        if isinstance(error, NotRecordedError) or hides_path(error):
             self.why = str(error)
 
 

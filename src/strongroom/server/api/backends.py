@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from strongroom.server.endpoint import Endpoint
+from strongroom.server.errors import without_paths
 from strongroom.wire.place import (
     BackendRow,
     Backends,
@@ -49,7 +50,7 @@ def _checked(one: Checked) -> CheckedBackend:
     return CheckedBackend(
         name=one.name,
         status=one.health.status,
-        message=one.health.message,
+        message=without_paths(one.health.message),
         milliseconds=round(one.milliseconds, 3),
         ends=dict(one.health.ends),
         renewed=sorted(one.health.renewed),

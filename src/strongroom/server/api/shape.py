@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from strongroom.errors import InvalidInputError
 from strongroom.model.connection import Connection
+from strongroom.server.errors import without_paths
 from strongroom.service.entries import shown
 from strongroom.wire.entry import (
     Difference,
@@ -166,7 +167,7 @@ def explained(explanation: Explanation) -> Explained:
         version=explanation.version,
         shadows=list(explanation.shadows),
         policies=list(explanation.policies),
-        reason=explanation.reason,
+        reason=without_paths(explanation.reason),
         references=[explained(one) for one in explanation.references],
         remembered=_remembered(explanation.remembered),
         steps=[_step(step) for step in explanation.steps],
@@ -195,5 +196,5 @@ def _step(step: Step) -> StepRow:
         age_seconds=None if step.age is None else step.age.total_seconds(),
         cached=step.is_cached,
         shadowed=step.is_shadowed,
-        reason=step.reason,
+        reason=without_paths(step.reason),
     )
