@@ -9,8 +9,12 @@ import threading
 
 import pytest
 
+from strongroom.server.auth import Credential
+from strongroom.server.endpoint import Answer
 from strongroom.server.logs import Journal, JsonFormatter, scrubbed, where
 from strongroom.server.request import Request
+from strongroom.wire.access import CodeLogin, Login, NewPassword
+from strongroom.wire.entry import ReadAnswer, ReadResult, WriteEntry
 
 CANARY = "canary-1ab7"
 
@@ -120,3 +124,23 @@ def test_a_log_that_is_gone_ends_nothing():
     journal = Journal(stream=Gone())
     journal.say("one")
     journal.close()
+
+
+@pytest.mark.parametrize(
+    "holder",
+    [
+        ReadResult(kind="variable", name="n", outcome="found", value="canary-7f3a"),
+        ReadAnswer(results=[ReadResult(kind="variable", name="n", outcome="found", value="canary-7f3a")]),
+        WriteEntry(connection={"password": "canary-7f3a"}),
+        Login(name="anna", password="canary-7f3a"),
+        CodeLogin(code="canary-7f3a"),
+        NewPassword(password="x", old_password="canary-7f3a"),
+        Credential("token", "canary-7f3a"),
+        Answer(b"canary-7f3a", headers={"Set-Cookie": "canary-7f3a"}),
+    ],
+    ids=lambda holder: type(holder).__name__,
+)
+def test_what_a_request_carries_does_not_print_it(holder):
+    assert "canary-7f3a" not in f"{holder!r} {holder} {[holder]}"
+    rich = getattr(holder, "__rich_repr__", list)
+    assert "canary-7f3a" not in repr(list(rich()))

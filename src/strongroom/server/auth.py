@@ -55,6 +55,9 @@ class Credential(NamedTuple):
     kind: str
     text: str
 
+    def __repr__(self) -> str:
+        return f"Credential(kind={self.kind!r})"
+
 
 def cookie_name(deployment: str, first: str, *, is_secure: bool) -> str:
     """Give the name of the cookie that holds a session of *deployment*."""

@@ -71,6 +71,10 @@ class Answer(NamedTuple):
     headers: Mapping[str, str] = _NOTHING
     media_type: str = "application/json"
 
+    def __repr__(self) -> str:
+        # Neither the value nor the headers, one of which may set a cookie.
+        return f"Answer(status={self.status}, media_type={self.media_type!r})"
+
 
 class Endpoint(NamedTuple):
     """

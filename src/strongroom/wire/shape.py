@@ -8,11 +8,12 @@ Rules of this package:
 2. Times are RFC 3339 in UTC, spans are seconds, both named by their unit or ending in `_at`.
 3. Limits of size stand in the schema and are enforced by the handlers, which name the limit (413).
 4. Members of answers that may hold a secret are named in `SECRET_MEMBERS`; no other ever holds one.
+5. No shape prints what its members hold.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -48,11 +49,22 @@ SECRET_MEMBERS: Final = frozenset({"value", "connection", "password", "token"})
 PageLimit = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
 
 
-class Asked(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class _Shape(msgspec.Struct, kw_only=True):
+    """What both have: none prints a value."""
+
+    def __repr__(self) -> str:
+        # By its members' names alone: a traceback's locals, a debugger and a failed assertion print it.
+        return f"{type(self).__name__}({', '.join(self.__struct_fields__)})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [(name, "***") for name in self.__struct_fields__]
+
+
+class Asked(_Shape, kw_only=True, forbid_unknown_fields=True):
     """What a client sends; unknown members are refused."""
 
 
-class Given(msgspec.Struct, kw_only=True):
+class Given(_Shape, kw_only=True):
     """What the server answers; a reader passes over members it does not know."""
 
 
