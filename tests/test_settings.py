@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable, Mapping
@@ -30,6 +31,7 @@ from strongroom.settings import (
     resolve,
 )
 from strongroom.settings import source as secrets
+from strongroom.settings.audit import CheckpointSettings, RetentionSettings, SinkSettings, WitnessSettings
 from strongroom.settings.shape import TOP_KEYS
 
 CANARY = "canary-7f3a"
@@ -683,6 +685,8 @@ SECTIONS = {
     "store": StoreSettings,
     "store.wrappers": WrapperSettings,
     "audit": AuditSettings,
+    "audit.checkpoint": CheckpointSettings,
+    "audit.retention": RetentionSettings,
     "backend.NAME": BackendSettings,
 }
 TOP = ("deployment", "deployments", *TOP_KEYS)
@@ -710,6 +714,13 @@ NOT_SETTINGS = {"backend.NAME": {"name", "options", "folder"}}
 )
 def test_every_setting_is_documented(key):
     assert f"`{key}" in PAGE.read_text()
+
+
+@pytest.mark.parametrize(("section", "shape"), [("witnesses", WitnessSettings), ("sinks", SinkSettings)])
+def test_every_setting_of_what_records_are_copied_to_is_documented(section, shape):
+    (row,) = [line for line in PAGE.read_text().splitlines() if line.startswith(f"| `audit.{section}` ")]
+    for member in fields(shape):
+        assert re.search(rf"\b{member.name}\b", row), f"audit.{section} says nothing of {member.name}"
 
 
 def test_every_default_in_the_page_is_the_default():

@@ -12,6 +12,8 @@ import strongroom.backends
 import strongroom.wrappers
 from strongroom import errors
 from strongroom.policy import Action
+from strongroom.server import airflow_api, protocol
+from strongroom.server import errors as server_errors
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
@@ -38,6 +40,42 @@ def test_every_error_is_documented_with_its_code(name):
     text = (DOCS / "errors.md").read_text(encoding="utf-8")
     assert f"`{name}`" in text
     assert f"`{getattr(errors, name).code}`" in text
+
+
+def _answered_errors() -> list[tuple[int, str]]:
+    """Give status and code of every error the server answers with, those before any route too."""
+    own = (getattr(server_errors, name) for name in server_errors.__all__ if name.endswith("Error"))
+    found = {
+        (server_errors.STATUS[next(k for k in kind.__mro__ if k in server_errors.STATUS)], kind.code)
+        for kind in (*server_errors.STATUS, *own)
+    }
+    source = Path(protocol.__file__).read_text(encoding="utf-8")
+    written = re.findall(r'\((\d{3}), "(\w+)"', source)
+    assert written
+    return sorted(found | {(int(status), code) for status, code in written})
+
+
+@pytest.mark.parametrize(("status", "code"), _answered_errors())
+def test_every_error_of_the_server_is_documented_with_its_status(status, code):
+    text = (DOCS / "server.md").read_text(encoding="utf-8")
+    rows = re.findall(rf"^\| {status} \| ([^|]+) \|", text, re.MULTILINE)
+    assert any(f"`{code}`" in row for row in rows), f"docs/server.md says nothing of {status} {code}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(
+        {
+            endpoint.path.partition("/{")[0]
+            for table in (airflow_api.V2, airflow_api.V1, airflow_api.ROOT)
+            for endpoint in table
+        }
+    ),
+)
+def test_every_route_of_airflows_apis_is_documented(path):
+    # What follows a name is of the same row: one connection, one variable.
+    text = (DOCS / "airflow-api.md").read_text(encoding="utf-8")
+    assert re.search(rf"`(?:[A-Z]+ )?{re.escape(path)}`", text), f"docs/airflow-api.md says nothing of {path}"
 
 
 @pytest.mark.parametrize("action", list(Action))
