@@ -39,10 +39,11 @@ bench: $(VENV)/.dev  ## Measure beside the peers, print a table, write bench/res
 	@$(BIN)/python -m compileall -q src $(VENV)/lib
 	@$(BIN)/python -m bench
 
-trials: $(VENV)/.dev  ## The long trials: kill writers 10,000 times (KILLS=n for another number), attack the audit log 1,000 times, bring each regression back
+trials: $(VENV)/.dev  ## The long trials: kill writers 10,000 times (KILLS=n for another number), attack the audit log 1,000 times, ask the API 20,000 times, bring each regression back
 	@scripts/system-packages
-	@STRONGROOM_KILLS=$(KILLS) STRONGROOM_ATTACKS=1000 STRONGROOM_MUTANTS=1 $(BIN)/python -m pytest -n $(WORKERS) -rP \
-		tests/faults/test_kill.py tests/audit/test_attacks.py tests/mutants $(ARGS)
+	@STRONGROOM_KILLS=$(KILLS) STRONGROOM_ATTACKS=1000 STRONGROOM_FUZZ_CASES=20000 STRONGROOM_MUTANTS=1 \
+		$(BIN)/python -m pytest -n $(WORKERS) -rP \
+		tests/faults/test_kill.py tests/audit/test_attacks.py tests/server/api/test_fuzz.py tests/mutants $(ARGS)
 
 format: $(VENV)/.dev  ## Format the code
 	$(BIN)/ruff check --fix-only

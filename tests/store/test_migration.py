@@ -15,6 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from hatchling import build
 
 from strongroom.errors import BackendConfigError
 from strongroom.store import migration, schema, sqlite
@@ -178,7 +179,6 @@ def test_two_stores_have_two_ids(tmp_path):
 
 
 def test_built_wheel_finds_its_own_migrations(tmp_path):
-    build = pytest.importorskip("hatchling.build", reason="needs: pip install hatchling")
     here = Path.cwd()
     os.chdir(ROOT)
     try:

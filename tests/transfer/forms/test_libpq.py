@@ -1,6 +1,7 @@
 """PostgreSQL's keyword strings and URIs; what libpq itself reads is asked where psycopg is installed."""
 
 import pytest
+from psycopg import conninfo
 
 from form_cases import check, check_many, check_refused, fields_of
 from strongroom.transfer.forms import read_any
@@ -73,7 +74,6 @@ def test_a_uri_of_libpq_says_the_connection(text, expected):
 
 @pytest.mark.parametrize("text", [text for text, _ in KEYWORDS])
 def test_libpq_itself_reads_the_same(text):
-    conninfo = pytest.importorskip("psycopg.conninfo")
     ours = {key: value for key, value in parse_keywords(text).items() if value}
     theirs = {key: str(value) for key, value in conninfo.conninfo_to_dict(text).items() if value}
     assert ours == theirs
@@ -81,7 +81,6 @@ def test_libpq_itself_reads_the_same(text):
 
 @pytest.mark.parametrize("text", [text for text, _ in URIS])
 def test_libpq_itself_reads_the_same_of_a_uri(text):
-    conninfo = pytest.importorskip("psycopg.conninfo")
     theirs = conninfo.conninfo_to_dict(text)
     ours = fields_of(read_any(text).connections[None])
     assert ours.get("host") == theirs.get("host")
