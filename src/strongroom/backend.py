@@ -55,6 +55,8 @@ __all__ = [
     "PathBackend",
     "Recoverable",
     "Versioned",
+    "Watchable",
+    "Watched",
     "Writable",
     "load",
 ]
@@ -493,6 +495,45 @@ class Health:
     message: str = ""
     ends: Mapping[str, datetime] = field(default_factory=dict)
     renewed: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """
+    What a watch tells. One that tells of none of these says that the watch is alive.
+
+    Args:
+        refs: what changed, and the version that stands now: None where it was deleted, or has none.
+        is_gap: changes may have been missed: whatever was read before this may be old.
+        policy: the revision of who may, where it is another than was told before, and in signs of life.
+        is_lost: nothing is heard any more; what changes from here on is told by a gap or late.
+    """
+
+    refs: Mapping[Ref, str | None] = field(default_factory=dict)
+    is_gap: bool = False
+    policy: str | None = None
+    is_lost: bool = False
+
+
+@runtime_checkable
+class Watchable(Protocol):
+    """
+    A backend that tells of changes by itself, whoever made them.
+
+    Until the first notice nothing is heard. That first one is a gap, since what changed before it was
+    not heard; from then on every change is told within seconds, or a gap is.
+    """
+
+    def watch(self, on_notice: Callable[[Watched], None]) -> Callable[[], None]:
+        """
+        Call *on_notice* from now on, and give what ends that.
+
+        It comes from a thread of the backend's, one notice at a time and in order; it must not block for
+        long, and what it raises ends nothing. While the watch is alive there is a notice every few seconds.
+        Trouble of the store is told (`is_lost`) and goes on by itself; after the end, which does not wait
+        for a call under way, and after `close`, none is begun. Safe to end twice.
+        """
+        ...
 
 
 @runtime_checkable

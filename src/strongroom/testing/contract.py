@@ -14,11 +14,12 @@ class TestDoppler(BackendContract):
 ```
 
 A hook left alone skips the tests that need it and says so. Abilities (`Writable`, `Listable`,
-`Versioned`, `Checkable`) are found by asking the backend; what it does not claim is not tested.
+`Versioned`, `Watchable`, `Checkable`) are found by asking the backend; what it does not claim is not tested.
 """
 
 from __future__ import annotations
 
+import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from strongroom.backend import Backend, Checkable, Listable, Versioned, Writable
+from strongroom.backend import Backend, Checkable, Listable, Versioned, Watchable, Watched, Writable
 from strongroom.errors import (
     AccessDeniedError,
     BackendUnavailableError,
@@ -42,12 +43,13 @@ from strongroom.model.ref import Kind, Ref
 from strongroom.model.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 __all__ = ["BROKEN_CONNECTIONS", "CANARY", "CONNECTION_TEXT", "HARD_NAMES", "HARD_TEXTS", "BackendContract"]
 
 CANARY = "cAnArY-5up3r-s3cret-91b7"
+_PATIENCE_SECONDS = 20.0  # for a notice; a watch has signs of life every few seconds
 CONNECTION_TEXT = "postgres://us%40er:p%2Fss@db.example:5432/sales?sslmode=require"
 
 BROKEN_CONNECTIONS: tuple[str, ...] = (
@@ -507,6 +509,57 @@ class BackendContract:
         assert health.status == "error"
         assert CANARY not in health.message
 
+    # --- watching ------------------------------------------------------------------------------
+
+    def test_watch_begins_with_a_gap_and_tells_of_changes(self, backend: Backend) -> None:
+        watchable = self._watchable(backend)
+        ref = Ref("variable", "watched")
+        self.put(backend, ref, "before")
+        with _Hearing(watchable) as hearing:
+            hearing.wait(lambda heard: heard.is_gap)
+            assert hearing.heard[0].is_gap
+            self.put(backend, ref, CANARY)
+            found = hearing.wait(lambda heard: ref in heard.refs)
+            assert found.refs[ref] in (None, self._entry(backend, ref).version)
+            assert CANARY not in repr(hearing.heard)
+
+    def test_watch_tells_of_what_was_removed(self, backend: Backend) -> None:
+        watchable = self._watchable(backend)
+        ref = Ref("variable", "watched")
+        self.put(backend, ref, "x")
+        with _Hearing(watchable) as hearing:
+            hearing.wait(lambda heard: heard.is_gap)
+            self.remove(backend, ref)
+            assert hearing.wait(lambda heard: ref in heard.refs).refs[ref] is None
+
+    def test_watch_gives_signs_of_life(self, backend: Backend) -> None:
+        with _Hearing(self._watchable(backend)) as hearing:
+            hearing.wait(lambda heard: not heard.refs and not heard.is_gap and not heard.is_lost)
+
+    def test_callback_that_fails_ends_no_watch(self, backend: Backend) -> None:
+        watchable = self._watchable(backend)
+        with _Hearing(watchable, fails=True) as hearing:
+            hearing.wait(lambda heard: heard.is_gap)
+            self.put(backend, Ref("variable", "watched"), "x")
+            hearing.wait(lambda heard: Ref("variable", "watched") in heard.refs)
+
+    def test_ended_watch_tells_nothing(self, backend: Backend) -> None:
+        watchable = self._watchable(backend)
+        with _Hearing(watchable) as still, _Hearing(watchable) as ended:
+            for hearing in (still, ended):
+                hearing.wait(lambda heard: heard.is_gap)
+            ended.end()
+            ended.end()
+            self.put(backend, Ref("variable", "after"), "x")
+            still.wait(lambda heard: Ref("variable", "after") in heard.refs)
+            assert not any(heard.refs for heard in ended.heard)
+
+    def test_watch_tells_that_it_hears_nothing_any_more(self, backend: Backend) -> None:
+        with _Hearing(self._watchable(backend)) as hearing:
+            hearing.wait(lambda heard: heard.is_gap)
+            self.down(backend)
+            hearing.wait(lambda heard: heard.is_lost)
+
     # --- inside --------------------------------------------------------------------------------
 
     def _put_broken(self, backend: Backend, ref: Ref, text: str) -> None:
@@ -560,6 +613,11 @@ class BackendContract:
             _skip("keep versions")
         return backend
 
+    def _watchable(self, backend: Backend) -> Watchable:
+        if not isinstance(backend, Watchable):
+            _skip("tell of changes")
+        return backend
+
     def _checkable(self, backend: Backend) -> Checkable:
         if not isinstance(backend, Checkable):
             _skip("check itself")
@@ -572,3 +630,32 @@ class BackendContract:
 
 def _skip(ability: str) -> NoReturn:
     pytest.skip(f"this backend does not {ability}")
+
+
+class _Hearing:
+    """Gathers what a watch tells."""
+
+    def __init__(self, backend: Watchable, *, fails: bool = False) -> None:
+        self.heard: list[Watched] = []
+        self._fails = fails
+        self._changed = threading.Condition()
+        self.end = backend.watch(self._hear)
+
+    def _hear(self, notice: Watched) -> None:
+        with self._changed:
+            self.heard.append(notice)
+            self._changed.notify_all()
+        if self._fails:
+            raise RuntimeError("the listener failed")
+
+    def wait(self, is_it: Callable[[Watched], bool]) -> Watched:
+        """Wait for a notice of which *is_it* is true, and give the first."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: any(map(is_it, self.heard)), _PATIENCE_SECONDS)
+            return next(filter(is_it, self.heard))
+
+    def __enter__(self) -> _Hearing:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.end()
