@@ -45,7 +45,6 @@ from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.policy import Action, Scope
 from strongroom.remote import around, kept, listed, people, reads, recorded, ruled
-from strongroom.server.errors import STATUS, members_of
 from strongroom.service import (
     access,
     audit,
@@ -60,6 +59,7 @@ from strongroom.service import (
 from strongroom.service.entries import Change
 from strongroom.service.policies import approvals, grants
 from strongroom.wire.access import WhoAmI
+from strongroom.wire.failure import STATUS, members_of
 from strongroom.wire.shape import Problem
 
 CANARY = "srm_t_c4nary0000000000000000000000000000000000000000000"

@@ -19,7 +19,7 @@ from strongroom.server import errors as server_errors
 from strongroom.server.app import Api
 from strongroom.server.auth import cookie_name, expired_cookie, session_cookie
 from strongroom.server.endpoint import Answer, Endpoint
-from strongroom.server.errors import STATUS, answer_of
+from strongroom.wire.failure import STATUS, answer_of
 
 CANARY = "canary-5d1f"
 # All there is that needs no identity; a new one is added here on purpose or not at all.

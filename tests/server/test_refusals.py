@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from parts.server import serving
-from strongroom.server.errors import without_paths
+from strongroom.wire.failure import without_paths
 
 SETTINGS = """
 deployment = "prod"

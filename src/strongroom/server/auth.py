@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.errors import NotAuthenticatedError
 from strongroom.model.secret import Secret
-from strongroom.server.errors import CrossSiteError
+from strongroom.wire.failure import CrossSiteError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

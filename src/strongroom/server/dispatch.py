@@ -31,7 +31,12 @@ from strongroom.errors import (
 from strongroom.policy import Action
 from strongroom.server.auth import check_origin, check_same_site, cookie_name, credential_of, identify
 from strongroom.server.endpoint import MAX_BODY_BYTES, Answer, Call, Endpoint
-from strongroom.server.errors import (
+from strongroom.server.guard import send_error
+from strongroom.server.limits import network_of
+from strongroom.server.request import request_of
+from strongroom.service.access.gate import refused
+from strongroom.service.guard import event_of
+from strongroom.wire.failure import (
     ErrorAnswer,
     MethodError,
     ReadOnlyModeError,
@@ -39,11 +44,6 @@ from strongroom.server.errors import (
     headers_of,
     status_of,
 )
-from strongroom.server.guard import send_error
-from strongroom.server.limits import network_of
-from strongroom.server.request import request_of
-from strongroom.service.access.gate import refused
-from strongroom.service.guard import event_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -23,7 +23,7 @@ import msgspec
 
 from strongroom.errors import InvalidInputError, NotAuthenticatedError
 from strongroom.model.jsontext import decode
-from strongroom.server.errors import MediaTypeError, refusal_of
+from strongroom.wire.failure import MediaTypeError, refusal_of
 
 if TYPE_CHECKING:
     from strongroom.service.access import Identity

@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from strongroom.errors import InvalidInputError, StrongroomError
-from strongroom.server.errors import MethodError, MisdirectedError, TooLargeError, answer_of
 from strongroom.server.request import Request
+from strongroom.wire.failure import MethodError, MisdirectedError, TooLargeError, answer_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from strongroom.server.errors import ErrorAnswer
     from strongroom.server.request import App, Message, Receive, Scope, Send
+    from strongroom.wire.failure import ErrorAnswer
 
 __all__ = ["HEADERS", "METHODS", "STRICT_TRANSPORT", "Guard", "send_error"]
 

@@ -24,9 +24,9 @@ from strongroom.errors import InvalidInputError, StrongroomError
 from strongroom.model.ref import Ref
 from strongroom.policy import Assurance, Run
 from strongroom.server.endpoint import MAX_BATCH, Call, Endpoint, check_keys
-from strongroom.server.errors import TooLargeError, answer_of, members_of
 from strongroom.server.request import new_id
 from strongroom.wire.entry import ReadAnswer, ReadRequest, ReadResult
+from strongroom.wire.failure import TooLargeError, answer_of, members_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from strongroom.model.entry import Entry
     from strongroom.model.ref import Kind
     from strongroom.policy import Actor
-    from strongroom.server.errors import ErrorAnswer
     from strongroom.server.limits import Bucket, Buckets
     from strongroom.server.metrics import Metrics
     from strongroom.server.request import App, Message, Receive, Scope, Send
     from strongroom.service.house import Deployment
     from strongroom.service.reading import Answer, Reader
     from strongroom.wire.entry import Name, RunClaim
+    from strongroom.wire.failure import ErrorAnswer
 
 __all__ = ["Hot", "Reads", "endpoint"]
 

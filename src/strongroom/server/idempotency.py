@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 import msgspec
 
 from strongroom.errors import ConflictError, InvalidInputError
-from strongroom.server.errors import FieldError
+from strongroom.wire.failure import FieldError
 from strongroom.wire.shape import SECRET_MEMBERS
 
 if TYPE_CHECKING:

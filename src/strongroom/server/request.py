@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from strongroom.errors import NotRecordedError
-from strongroom.server.errors import hides_path
+from strongroom.wire.failure import hides_path
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from strongroom.bulkhead import Bulkhead
 from strongroom.errors import BackendUnavailableError
-from strongroom.server.errors import OverloadError
+from strongroom.wire.failure import OverloadError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

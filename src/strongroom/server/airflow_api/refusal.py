@@ -22,7 +22,7 @@ from strongroom.errors import (
     ReadOnlyError,
 )
 from strongroom.server.endpoint import Answer
-from strongroom.server.errors import CrossSiteError, MethodError, ReadOnlyModeError, members_of, status_of
+from strongroom.wire.failure import CrossSiteError, MethodError, ReadOnlyModeError, members_of, status_of
 
 if TYPE_CHECKING:
     from strongroom.errors import StrongroomError

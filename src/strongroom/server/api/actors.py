@@ -14,7 +14,6 @@ from strongroom.model.secret import Secret
 from strongroom.policy import Role, Scope
 from strongroom.server.api.sessions import roles_of, scope_of
 from strongroom.server.endpoint import Answer, Endpoint
-from strongroom.server.errors import FieldError
 from strongroom.wire.access import (
     ActorRow,
     Actors,
@@ -32,6 +31,7 @@ from strongroom.wire.access import (
     TokenRow,
     Tokens,
 )
+from strongroom.wire.failure import FieldError
 from strongroom.wire.shape import UNSET
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from strongroom.policy import Action
 from strongroom.policy.grant import Right
 from strongroom.server.api.asked import reason_of
 from strongroom.server.endpoint import Answer, Endpoint
-from strongroom.server.errors import FieldError
 from strongroom.service.policies import Approval
+from strongroom.wire.failure import FieldError
 from strongroom.wire.policy import (
     ApprovalRow,
     Approvals,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from strongroom.errors import BackendUnavailableError, ConflictError, InvalidInputError, NotFoundError
 from strongroom.model.entry import MUST_BE_ABSENT
 from strongroom.model.ref import Ref, check_team
-from strongroom.server.errors import FieldError, PreconditionError, members_of
+from strongroom.wire.failure import FieldError, PreconditionError, members_of
 from strongroom.wire.shape import MAX_COMMENT_CHARACTERS, Problem, Trouble
 
 if TYPE_CHECKING:

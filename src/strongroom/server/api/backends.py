@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from strongroom.server.endpoint import Endpoint
-from strongroom.server.errors import without_paths
+from strongroom.wire.failure import without_paths
 from strongroom.wire.place import (
     BackendRow,
     Backends,

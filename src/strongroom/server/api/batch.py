@@ -12,9 +12,9 @@ from strongroom.server.api.asked import bounded, problem_of
 from strongroom.server.api.entries import HIDDEN, facts_in, holds_mask
 from strongroom.server.api.shape import written_of
 from strongroom.server.endpoint import MAX_BATCH, Endpoint
-from strongroom.server.errors import FieldError, TooLargeError
 from strongroom.service.entries import Change
 from strongroom.wire.entry import BatchQuery, BatchWritten, WriteBatch
+from strongroom.wire.failure import FieldError, TooLargeError
 
 if TYPE_CHECKING:
     from strongroom.server.endpoint import Call

@@ -30,7 +30,6 @@ from strongroom.server.api.cursor import CURSORS
 from strongroom.server.api.order import places_after, rows_at
 from strongroom.server.api.shape import row_of, view_of, written_of
 from strongroom.server.endpoint import Answer, Endpoint
-from strongroom.server.errors import FieldError
 from strongroom.service.entries import HIDDEN, Change, merge_hidden
 from strongroom.service.inventory import Choice
 from strongroom.wire.entry import (
@@ -43,6 +42,7 @@ from strongroom.wire.entry import (
     WriteEntry,
     WriteQuery,
 )
+from strongroom.wire.failure import FieldError
 from strongroom.wire.shape import UNSET
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from strongroom.server.api.approvals import approval_of
 from strongroom.server.api.asked import Condition, bounded, entry_of
 from strongroom.server.api.cursor import CURSORS
 from strongroom.server.endpoint import Answer, Endpoint
-from strongroom.server.errors import FieldError
 from strongroom.service.policies import Approval, Draft
 from strongroom.wire.entry import TeamQuery
+from strongroom.wire.failure import FieldError
 from strongroom.wire.policy import (
     AccessQuery,
     ActorAccess,

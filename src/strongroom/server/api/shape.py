@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from strongroom.errors import InvalidInputError
 from strongroom.model.connection import Connection
-from strongroom.server.errors import without_paths
 from strongroom.service.entries import shown
 from strongroom.wire.entry import (
     Difference,
@@ -21,6 +20,7 @@ from strongroom.wire.entry import (
     StepRow,
     Version,
 )
+from strongroom.wire.failure import without_paths
 
 if TYPE_CHECKING:
     from strongroom.model.entry import Entry, Metadata, VersionInfo

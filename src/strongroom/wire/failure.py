@@ -1,11 +1,12 @@
 """
-From what went wrong to an answer: the one table of statuses and the one shape of an error.
+From what went wrong to an answer over HTTP: the one table of statuses and the one shape of an error, for
+whoever answers: the server and the host agent.
 
 Rules of this file:
 
 1. A handler raises; nobody builds an error's answer but `answer_of`.
 2. No message repeats anything of the request: not its body, not a header, not a foreign exception.
-3. Where the files of the server are is for who runs it: no path of its machine is answered.
+3. Where files are is for who runs the process: no path of its machine is answered.
 """
 
 from __future__ import annotations
