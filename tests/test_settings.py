@@ -31,6 +31,7 @@ from strongroom.settings import (
     resolve,
 )
 from strongroom.settings import source as secrets
+from strongroom.settings.agent import AgentServerSettings, AgentSettings, FileSettings, LastGoodSettings
 from strongroom.settings.audit import CheckpointSettings, RetentionSettings, SinkSettings, WitnessSettings
 from strongroom.settings.shape import TOP_KEYS
 
@@ -688,6 +689,10 @@ SECTIONS = {
     "audit.checkpoint": CheckpointSettings,
     "audit.retention": RetentionSettings,
     "backend.NAME": BackendSettings,
+    "agent": AgentSettings,
+    "agent.server": AgentServerSettings,
+    "agent.last_good": LastGoodSettings,
+    "agent.file.NAME": FileSettings,
 }
 TOP = ("deployment", "deployments", *TOP_KEYS)
 NOT_SETTINGS = {"backend.NAME": {"name", "options", "folder"}}
@@ -696,7 +701,7 @@ NOT_SETTINGS = {"backend.NAME": {"name", "options", "folder"}}
 @pytest.mark.parametrize(
     "key",
     [
-        *(key for key in TOP if key not in ("backend", "cache", "lookup", "store", "audit")),
+        *(key for key in TOP if key not in ("backend", "cache", "lookup", "store", "audit", "agent")),
         *(
             f"{section}.{member.name}"
             for section, shape in SECTIONS.items()

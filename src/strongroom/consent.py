@@ -28,6 +28,7 @@ from typing import Any
 __all__ = ["Consent", "reach"]
 
 _LOCAL_KINDS = frozenset({"env", "file", "native"})
+_OF_AN_AGENT = ("server", "file", "users", "groups", "tcp", "tcp_token", "user")
 _MAX_BYTES = 4096  # of a kept consent: a digest and a path
 Parts = Mapping[str, Any]
 
@@ -64,6 +65,10 @@ def _of_deployment(tables: Parts, prefix: str) -> Iterator[tuple[str, Any]]:
     for key in ("witnesses", "sinks", "retention"):  # they send, write and remove
         if isinstance(audit, Mapping) and audit.get(key):
             yield f"{prefix}audit.{key}", audit[key]
+    agent = tables.get("agent")
+    for key in _OF_AN_AGENT:  # they let in, ask, write and run
+        if isinstance(agent, Mapping) and agent.get(key):
+            yield f"{prefix}agent.{key}", agent[key]
     # A passphrase from a file or a variable stays on this machine.
     if any("command" in _passphrase(one) for one in wrappers or () if isinstance(wrappers, list)):
         yield f"{prefix}store.wrappers", wrappers

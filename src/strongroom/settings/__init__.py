@@ -16,6 +16,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from strongroom.settings.agent import AgentSettings
 from strongroom.settings.find import FILE_NAME, choose, find, home_of, override, working_folder
 from strongroom.settings.server import LimitSettings, ServerSettings, check_reach
 from strongroom.settings.shape import (
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FILE_NAME",
     "PERSONAL_FOLDER",
+    "AgentSettings",
     "AuditSettings",
     "BackendSettings",
     "CacheSettings",

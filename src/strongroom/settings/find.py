@@ -33,7 +33,13 @@ __all__ = ["FILE_NAME", "Found", "choose", "find", "home_of", "override", "worki
 FILE_NAME = "strongroom.toml"
 _MAX_FILE_BYTES = 1_048_576  # 1 MiB of settings
 _PREFIX = "STRONGROOM__"
-_XDG = {"data": ("XDG_DATA_HOME", ".local/share"), "config": ("XDG_CONFIG_HOME", ".config")}
+_XDG = {
+    "data": ("XDG_DATA_HOME", ".local/share"),
+    "config": ("XDG_CONFIG_HOME", ".config"),
+    "state": ("XDG_STATE_HOME", ".local/state"),
+}
+_SYSTEM_RUNTIME = "/run/strongroom"
+_SOCKET = "agent.sock"
 
 
 def working_folder() -> Path:
@@ -324,6 +330,7 @@ def home_of(environ: Mapping[str, str], deployment: str, *, is_first: bool) -> H
     Give where the files of *deployment* stand unless its settings say otherwise.
 
     With `STRONGROOM_HOME` the file's first deployment has that folder itself, each other one a folder in it.
+    What an agent keeps goes where systemd made a place for it, if it did (`STATE_DIRECTORY`).
 
     Raises:
         SettingsError: `STRONGROOM_HOME` cannot be a path.
@@ -335,13 +342,26 @@ def home_of(environ: Mapping[str, str], deployment: str, *, is_first: bool) -> H
             raise SettingsError("STRONGROOM_HOME is not UTF-8", key="STRONGROOM_HOME") from None
         home = Path(environ["STRONGROOM_HOME"]).absolute()
         home = home if is_first else home / deployment
-        return Home(home / "store.db", home / "audit", home / "key")
+        return Home(home / "store.db", home / "audit", home / "key", home / "agent", _socket_of(environ))
     data = _user_folder(environ, "data") / "strongroom" / deployment
     key = _user_folder(environ, "config") / "strongroom" / f"{deployment}.key"
-    return Home(data / "store.db", data / "audit", key)
+    given = environ.get("STATE_DIRECTORY", "").partition(":")[0]  # systemd.exec(5)
+    kept = Path(given) if given.startswith("/") else _user_folder(environ, "state") / "strongroom"
+    return Home(data / "store.db", data / "audit", key, kept / deployment / "agent", _socket_of(environ))
 
 
-def _user_folder(environ: Mapping[str, str], which: Literal["data", "config"]) -> Path:
+def _socket_of(environ: Mapping[str, str]) -> Path | None:
+    """Give where an agent answers: in systemd's folder for it, in my runtime folder, or in the system's."""
+    given = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    if given.startswith("/"):
+        return Path(given) / _SOCKET
+    mine = environ.get("XDG_RUNTIME_DIR", "")
+    if mine.startswith("/"):
+        return Path(mine) / "strongroom" / _SOCKET
+    return Path(_SYSTEM_RUNTIME) / _SOCKET if os.geteuid() == 0 else None
+
+
+def _user_folder(environ: Mapping[str, str], which: Literal["data", "config", "state"]) -> Path:
     variable, below_home = _XDG[which]
     if sys.platform == "linux" and environ.get("HOME"):
         # The given environment decides, so that nothing here reads another one behind its back.
@@ -349,6 +369,8 @@ def _user_folder(environ: Mapping[str, str], which: Literal["data", "config"]) -
         return Path(named) if named.startswith("/") else Path(environ["HOME"]) / below_home
     import platformdirs  # noqa: PLC0415 -- Linux needs it only without a home
 
+    if which == "state":
+        return platformdirs.user_state_path()
     return platformdirs.user_data_path() if which == "data" else platformdirs.user_config_path()
 
 

@@ -16,12 +16,14 @@ from typing import Literal, NamedTuple
 
 from strongroom.errors import SettingsError
 from strongroom.model.ref import Kind
+from strongroom.settings.agent import AgentSettings, agent_of
 from strongroom.settings.audit import AuditSettings, audit_of
 from strongroom.settings.server import ServerSettings, server_of
 from strongroom.settings.source import SecretSource
 from strongroom.settings.table import Converter, Table, check_most, unknown
 
 __all__ = [
+    "AgentSettings",
     "AuditSettings",
     "BackendSettings",
     "CacheSettings",
@@ -34,7 +36,7 @@ __all__ = [
     "complete",
 ]
 
-TOP_KEYS = ("chain", "write_to", "backend", "cache", "lookup", "store", "audit", "server")
+TOP_KEYS = ("chain", "write_to", "backend", "cache", "lookup", "store", "audit", "server", "agent")
 _BACKEND_NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9_-]{0,62})", re.ASCII)
 OnUnavailable = Literal["stale", "stop", "next"]
 Dialect = Literal["core", "sdk"]
@@ -156,6 +158,7 @@ class Settings:
         source: the file they came from, or None.
         others: the other deployments that the file knows.
         personal: the file of what is only mine that was laid over it, or None.
+        agent: how `strongroom agent` serves this deployment to the processes of one machine.
         server: how the file's deployments are served; of the first one's table.
     """
 
@@ -167,6 +170,7 @@ class Settings:
     lookup: LookupSettings
     store: StoreSettings
     audit: AuditSettings
+    agent: AgentSettings
     source: Path | None = None
     others: tuple[str, ...] = ()
     personal: Path | None = None
@@ -174,11 +178,19 @@ class Settings:
 
 
 class Home(NamedTuple):
-    """Where a deployment's files stand unless its settings say otherwise."""
+    """
+    Where a deployment's files stand unless its settings say otherwise.
+
+    Args:
+        state: the folder of what an agent keeps.
+        socket: where an agent answers; None where the environment offers no place.
+    """
 
     store: Path
     audit: Path
     key: Path
+    state: Path
+    socket: Path | None = None
 
 
 # --- from tables to settings ----------------------------------------------------------------------
@@ -213,6 +225,7 @@ def complete(top: Table, name: str, home: Home, source: Path | None, others: tup
         lookup=_lookup(top.section("lookup")),
         store=_store(top.section("store"), home),
         audit=audit_of(top.section("audit"), home.audit, home.key),
+        agent=agent_of(top.section("agent"), home.state, home.socket),
         source=source,
         others=others,
         server=server_of(top.section("server")),
