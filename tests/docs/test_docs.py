@@ -13,7 +13,7 @@ import strongroom.wrappers
 from strongroom import errors
 from strongroom.policy import Action
 from strongroom.server import airflow_api, protocol
-from strongroom.server import errors as server_errors
+from strongroom.wire import failure as server_errors
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"

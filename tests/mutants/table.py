@@ -45,9 +45,9 @@ MUTANTS = (
     ),
     Mutant(
         "RT03",
-        "server/endpoint.py",
-        "            if name not in lists:\n",
-        "            if name not in lists:\n                continue\n            if name is None:\n",
+        "wire/strict.py",
+        "        if name not in lists:\n",
+        "        if name not in lists:\n            continue\n        if name is None:\n",
         "server/api/test_leaks.py::test_RT03_no_parameter_turns_hiding_off",
     ),
     Mutant(

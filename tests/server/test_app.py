@@ -15,7 +15,7 @@ import pytest
 from parts.server import serving
 from strongroom import errors
 from strongroom.errors import StrongroomError
-from strongroom.server import errors as server_errors
+from strongroom.wire import failure as server_errors
 from strongroom.server.app import Api
 from strongroom.server.auth import cookie_name, expired_cookie, session_cookie
 from strongroom.server.endpoint import Answer, Endpoint

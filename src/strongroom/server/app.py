@@ -23,7 +23,7 @@ from strongroom.errors import NotFoundError
 from strongroom.server import login
 from strongroom.server.dispatch import Desk, Resource
 from strongroom.server.gauges import measure
-from strongroom.server.guard import HEADERS, STRICT_TRANSPORT, Guard
+from strongroom.server.guard import STRICT_TRANSPORT, Guard
 from strongroom.server.health import Health
 from strongroom.server.hot import Hot, Reads
 from strongroom.server.hot import endpoint as read_endpoint
@@ -31,6 +31,7 @@ from strongroom.server.idempotency import Repeats
 from strongroom.server.limits import Buckets, Rate
 from strongroom.server.metrics import Metrics
 from strongroom.server.threads import Threads
+from strongroom.wire.head import HEADERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

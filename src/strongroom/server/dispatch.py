@@ -17,7 +17,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import parse_qsl, quote
+from urllib.parse import quote
 
 import msgspec
 
@@ -44,6 +44,7 @@ from strongroom.wire.failure import (
     headers_of,
     status_of,
 )
+from strongroom.wire.head import parsed_query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -60,7 +61,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Desk", "Resource", "read_body"]
 
-_MAX_PARAMETERS = 200
 _MAX_STRANGERS_BODY_BYTES = 65_536  # of who has no identity yet: a login
 _MAX_DIGITS = 10  # of a length: more than any body of ours has
 _READS = ("GET", "HEAD")
@@ -355,7 +355,7 @@ def _call(house: House, scope: Scope, request: Request) -> Call:
         house=house,
         deployment=deployment,
         params=params,
-        query=_query(scope["query_string"]),
+        query=parsed_query(scope["query_string"]),
         headers=_headers(scope["headers"]),
         request_id=request.id,
         source=request.source,
@@ -378,21 +378,6 @@ def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
         key, text = name.decode("latin-1"), value.decode("latin-1")
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
     return headers
-
-
-def _query(raw: bytes) -> dict[str, list[str]]:
-    if not raw:
-        return {}
-    pairs = None
-    with suppress(ValueError):  # too many of them, or no UTF-8
-        text = raw.decode("ascii")
-        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MAX_PARAMETERS)
-    if pairs is None:
-        raise InvalidInputError("the query is not UTF-8, or has too many parameters")
-    query: dict[str, list[str]] = {}
-    for name, value in pairs:
-        query.setdefault(name, []).append(value)
-    return query
 
 
 def _answer_of(endpoint: Endpoint, given: object) -> Answer:

@@ -4,26 +4,20 @@ What an endpoint is, and one request as its handler sees it.
 Rules of this file:
 
 1. A handler is synchronous and runs on a thread of the server; it raises our errors and builds none.
-2. What comes in is read strictly: an unknown field, a key given twice, a number that is none, the wrong
-   media type and anything over a limit are refused, and no refusal repeats any of it.
+2. What comes in is read strictly (`wire/strict.py`).
 3. A body that streams is an iterator of bytes, which is asked on threads, or an asynchronous one, which
    is asked on the loop and must not block it (`Call.aside` does).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
-from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import unquote
 
-import msgspec
-
 from strongroom.errors import InvalidInputError, NotAuthenticatedError
-from strongroom.model.jsontext import decode
-from strongroom.wire.failure import MediaTypeError, refusal_of
+from strongroom.wire.strict import check_media, read_json, read_query
 
 if TYPE_CHECKING:
     from strongroom.service.access import Identity
@@ -37,16 +31,11 @@ __all__ = [
     "Call",
     "Endpoint",
     "Stream",
-    "check_amount",
-    "check_keys",
-    "read_json",
 ]
 
 T = TypeVar("T")
 
 MAX_BODY_BYTES = 8_388_608  # 8 MiB: docs/design.md, Limits
-MAX_TEXTS = 100_000  # strings in one body, keys among them
-MAX_MEMBERS = 100_000  # commas between what stands in one body
 MAX_BATCH = 1000  # Refs, or entries, in one request
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 Stream = Iterator[bytes] | AsyncIterator[bytes]
@@ -200,9 +189,7 @@ class Call:
             InvalidInputError: it is not JSON, is nested too deep or holds a key twice.
             FieldError: a field is wrong, missing or unknown.
         """
-        media = self.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media != "application/json" and not (media.startswith("application/") and media.endswith("+json")):
-            raise MediaTypeError("the body must be JSON", hint="send Content-Type: application/json")
+        check_media(self.headers.get("content-type", ""))
         return read_json(self.body, type_)
 
     def asked(self, type_: type[T]) -> T:
@@ -212,22 +199,7 @@ class Call:
         Raises:
             InvalidInputError: a parameter is unknown, given twice or of the wrong type.
         """
-        lists = _fields(type_)  # type: ignore[arg-type]  # a class is hashable
-        found: dict[str, object] = {}
-        for name, values in self.query.items():
-            if name not in lists:
-                raise InvalidInputError(
-                    "the query has a parameter that is not known here", hint=_known(lists)
-                )
-            if len(values) > 1 and not lists[name]:
-                raise InvalidInputError(f"the parameter {name} is given twice")
-            found[name] = values if lists[name] else values[0]
-        try:
-            return msgspec.convert(found, type_, strict=False)
-        except msgspec.ValidationError as error:
-            refusal = refusal_of(error)
-        where = getattr(refusal, "field", "$").removeprefix("$.")
-        raise InvalidInputError(f"the parameter {where} is wrong: {refusal}", hint=refusal.hint)
+        return read_query(self.query, type_)
 
     @property
     def if_match(self) -> str | None:
@@ -240,67 +212,6 @@ class Call:
     def if_none_match(self) -> str | None:
         """The version that must not stand now, without quotes; `*` for any."""
         return _tag(self.headers.get("if-none-match"))
-
-
-def read_json(body: bytes, type_: type[T]) -> T:
-    """
-    Read *body* as strict JSON of the shape *type_*.
-
-    Raises:
-        InvalidInputError, FieldError: as `Call.take`.
-    """
-    check_keys(body)
-    try:
-        return msgspec.json.decode(body, type=type_)
-    except msgspec.MsgspecError as error:
-        refusal = refusal_of(error)
-    raise refusal
-
-
-def check_keys(body: bytes) -> None:
-    """
-    Refuse what msgspec lets pass: a key given twice, nesting past the bound, half a surrogate pair.
-
-    Raises:
-        InvalidInputError: one of these; or there is too much in it to look at.
-    """
-    check_amount(body)
-    try:
-        text = body.decode()
-    except UnicodeDecodeError:
-        text = None
-    if text is None:
-        raise InvalidInputError("the body is not UTF-8")
-    try:
-        decode(text, what="the body")
-    except InvalidInputError as error:
-        refusal = InvalidInputError(str(error), offset=error.offset, limit=error.limit)
-    else:
-        return
-    raise refusal
-
-
-def check_amount(body: bytes) -> None:
-    """
-    Refuse JSON of too many pieces, before any of it is looked at one by one.
-
-    Raises:
-        InvalidInputError: it has more than `MAX_TEXTS` strings or `MAX_MEMBERS` members.
-    """
-    # A quote after a backslash ends no string, but for one after two of them: so at least the half of all
-    # quotes is counted, for none that begins a string stands after a backslash.
-    quotes = body.count(b'"') - body.count(b'\\"')
-    if quotes > 2 * MAX_TEXTS:
-        raise _too_much(MAX_TEXTS, "strings")
-    if body.count(b",") > MAX_MEMBERS and _STRING.sub(b"", body).count(b",") > MAX_MEMBERS:
-        raise _too_much(MAX_MEMBERS, "members")
-
-
-_STRING = re.compile(rb'"(?:[^"\\]+|\\.)*"?', re.DOTALL)
-
-
-def _too_much(most: int, what: str) -> InvalidInputError:
-    return InvalidInputError(f"the body has more than {most} {what}", limit=most, hint="send it in parts")
 
 
 def _no_wait(_work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 -- as `_no_loop`
@@ -321,17 +232,3 @@ def _tag(text: str | None) -> str | None:
     if len(text) < 2 or text[0] != '"' or text[-1] != '"' or '"' in text[1:-1]:  # noqa: PLR2004 -- two quotes
         raise InvalidInputError("the condition must be one version in quotes, or *", hint='If-Match: "3"')
     return unquote(text[1:-1])  # as the ETag of an answer is written
-
-
-@lru_cache(maxsize=256)
-def _fields(type_: type) -> Mapping[str, bool]:
-    """Give the names of a struct's fields on the wire, and whether each holds a list."""
-    hints = get_type_hints(type_)
-    return {
-        field.encode_name: get_origin(hints[field.name]) in (list, tuple)
-        for field in msgspec.structs.fields(type_)
-    }
-
-
-def _known(names: Mapping[str, bool]) -> str:
-    return f"known: {', '.join(sorted(names))}" if names else "there are none here"

@@ -16,14 +16,13 @@ Rules of this file:
 from __future__ import annotations
 
 import ipaddress
-from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING
-from urllib.parse import unquote_to_bytes
 
 from strongroom.errors import InvalidInputError, StrongroomError
 from strongroom.server.request import Request
 from strongroom.wire.failure import MethodError, MisdirectedError, TooLargeError, answer_of
+from strongroom.wire.head import HEADERS, decoded_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,21 +30,8 @@ if TYPE_CHECKING:
     from strongroom.server.request import App, Message, Receive, Scope, Send
     from strongroom.wire.failure import ErrorAnswer
 
-__all__ = ["HEADERS", "METHODS", "STRICT_TRANSPORT", "Guard", "send_error"]
+__all__ = ["METHODS", "STRICT_TRANSPORT", "Guard", "send_error"]
 
-HEADERS: tuple[tuple[bytes, bytes], ...] = (
-    (b"cache-control", b"no-store"),
-    (
-        b"content-security-policy",
-        b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-    ),
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-)
 STRICT_TRANSPORT = (b"strict-transport-security", b"max-age=31536000")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _JSON = (b"content-type", b"application/json")
@@ -123,7 +109,7 @@ class Guard:
         if len(raw) > _MAX_PATH_BYTES or len(scope["query_string"]) > _MAX_QUERY_BYTES:
             raise TooLargeError("the address is too long", limit=_MAX_PATH_BYTES)
         if b"%" in raw:
-            scope["path"] = _decoded(raw)
+            scope["path"] = decoded_path(raw)
         host = None
         for name, value in scope["headers"]:
             if name == b"host":
@@ -223,18 +209,6 @@ def _nothing_told(request: Request) -> ErrorAnswer:
         "the server could not answer this request", hint=f"its log tells more of request {request.id}"
     )
     return answer_of(error, request_id=request.id)
-
-
-def _decoded(raw: bytes) -> str:
-    text = None
-    with suppress(UnicodeDecodeError):
-        text = unquote_to_bytes(raw).decode()
-    if text is None or "\0" in text:
-        raise InvalidInputError("the path is not UTF-8")
-    # A pattern's `$` matches before a line feed at the end too: `x%0a` would be taken for `x`.
-    if "\n" in text:
-        raise InvalidInputError("the path holds a line feed")
-    return text
 
 
 @lru_cache(maxsize=4096)

@@ -14,31 +14,28 @@ Rules of this file:
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import msgspec
 from msgspec.structs import astuple
 
 from strongroom.errors import InvalidInputError, StrongroomError
-from strongroom.model.ref import Ref
-from strongroom.policy import Assurance, Run
-from strongroom.server.endpoint import MAX_BATCH, Call, Endpoint, check_keys
-from strongroom.server.request import new_id
-from strongroom.wire.entry import ReadAnswer, ReadRequest, ReadResult
-from strongroom.wire.failure import TooLargeError, answer_of, members_of
+from strongroom.server.endpoint import MAX_BATCH, Call, Endpoint
+from strongroom.service.answers import Answers, as_run
+from strongroom.wire.entry import ReadAnswer, ReadRequest
+from strongroom.wire.failure import TooLargeError, answer_of
+from strongroom.wire.head import new_id
+from strongroom.wire.strict import check_keys
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from strongroom.model.entry import Entry
-    from strongroom.model.ref import Kind
     from strongroom.policy import Actor
     from strongroom.server.limits import Bucket, Buckets
     from strongroom.server.metrics import Metrics
     from strongroom.server.request import App, Message, Receive, Scope, Send
     from strongroom.service.house import Deployment
-    from strongroom.service.reading import Answer, Reader
+    from strongroom.service.reading import Reader
     from strongroom.wire.entry import Name, RunClaim
     from strongroom.wire.failure import ErrorAnswer
 
@@ -79,7 +76,7 @@ class Caller(NamedTuple):
     bucket: Bucket
 
 
-class Reads:
+class Reads(Answers):
     """
     The reads of one deployment over HTTP.
 
@@ -88,10 +85,10 @@ class Reads:
     """
 
     def __init__(self, deployment: Deployment, metrics: Metrics, limits: Buckets) -> None:
+        super().__init__(deployment.cache.times)
         self.deployment = deployment
         self._metrics = metrics
         self._limits = limits
-        self._times = deployment.cache.times
         self._callers: dict[object, Caller] = {}
 
     def caller(self, actor: Actor, run: RunClaim | None) -> Caller:
@@ -101,7 +98,7 @@ class Reads:
         held = self._callers.get(key)
         if held is not None and held.actor is actor:
             return held
-        reader = self.deployment.reading.reader(actor if run is None else _as_run(actor, run))
+        reader = self.deployment.reading.reader(actor if run is None else as_run(actor, run))
         if len(self._callers) >= _MAX_CALLERS:
             self._callers.clear()
         made = self._callers[key] = Caller(actor, reader, self._limits.of((self.deployment.name, actor.id)))
@@ -111,76 +108,7 @@ class Reads:
         """Take *count* Refs from the allowance of *actor*. Raises RateLimitedError."""
         self._limits.take((self.deployment.name, actor.id), count)
 
-    def at_hand(self, reader: Reader, name: Name) -> ReadResult | None:
-        """Give the answer to *name* where everything is at hand; the use is counted then."""
-        if name.version is not None:
-            return None
-        key = (name.kind, name.name, name.team)
-        entry = reader.peek(key)
-        return None if entry is None else self._found(name, key, entry)
-
-    async def answers(self, reader: Reader, names: Sequence[Name]) -> list[ReadResult]:
-        """
-        Read *names*; each has an outcome of its own.
-
-        Raises:
-            NotRecordedError: the uses cannot be recorded; nothing is given.
-        """
-        results = [self.at_hand(reader, name) for name in names]
-        refs: list[Ref] = []
-        places: list[int] = []
-        for index, result in enumerate(results):
-            if result is None:
-                name = names[index]
-                try:
-                    refs.append(Ref(name.kind, name.name, name.team))
-                    places.append(index)
-                except InvalidInputError as error:
-                    results[index] = self._refused(name, error, "invalid")
-        if refs:
-            for index, answer in zip(places, await reader.aread_many(refs), strict=True):
-                results[index] = self._told(names[index], answer)
-        return results  # type: ignore[return-value]  # none is missing now
-
-    def _told(self, name: Name, answer: Answer) -> ReadResult:
-        if answer.error is not None:
-            return self._refused(name, answer.error, answer.outcome)
-        entry = answer.entry
-        if entry is None or (name.version is not None and name.version != entry.version):
-            self._count("absent", "", name)
-            return ReadResult(kind=name.kind, name=name.name, team=name.team, outcome="absent")
-        return self._found(name, answer.ref, entry)
-
-    def _found(self, name: Name, key: tuple[Kind, str, str | None], entry: Entry) -> ReadResult:
-        times = self._times(key)
-        self._count("found", entry.backend, name)
-        return ReadResult(
-            kind=name.kind,
-            name=name.name,
-            outcome="found",
-            team=name.team,
-            value=entry.secret.reveal(),
-            version=entry.version,
-            backend=entry.backend,
-            age=None if times is None else int(times[0] * 1000) / 1000,
-            ttl=None if times is None else int(times[1] * 1000) / 1000,
-            is_stale=entry.is_stale,
-        )
-
-    def _refused(self, name: Name, error: StrongroomError, outcome: str) -> ReadResult:
-        self._count(outcome, "", name)
-        return msgspec.convert(
-            {
-                "kind": name.kind,
-                "name": name.name,
-                "team": name.team,
-                "outcome": outcome,
-                "error": members_of(error),
-            },
-            ReadResult,
-        )
-
-    def _count(self, outcome: str, backend: str, name: Name) -> None:
+    def counted(self, outcome: str, backend: str, name: Name) -> None:
         self._metrics.reads[self.deployment.name, outcome, backend] += 1
         if self._metrics.with_names and outcome == "found":
             self._metrics.named(self.deployment.name, name.kind, name.name)
@@ -366,13 +294,6 @@ def _is_plain(request: ReadRequest, body: bytes) -> bool:
     except InvalidInputError:
         return False
     return True
-
-
-def _as_run(actor: Actor, run: RunClaim) -> Actor:
-    claimed = Run(
-        Assurance.CLAIMED, run.dag_id, run.task_id, run.run_id, run.map_index, run.try_number, run.bundle
-    )
-    return replace(actor, run=claimed)
 
 
 async def _received(receive: Receive) -> tuple[list[Message], bytes | None]:

@@ -26,8 +26,7 @@ import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from strongroom.server.guard import HEADERS
-from strongroom.server.request import new_id
+from strongroom.wire.head import HEADERS, new_id
 
 if TYPE_CHECKING:
     import socket

@@ -6,13 +6,12 @@ Not for what a handler sees (`endpoint.py`).
 
 from __future__ import annotations
 
-import itertools
-import os
 import time
 from typing import TYPE_CHECKING, Any
 
 from strongroom.errors import NotRecordedError
 from strongroom.wire.failure import hides_path
+from strongroom.wire.head import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -25,10 +24,7 @@ if TYPE_CHECKING:
     Send = Callable[[Message], Awaitable[None]]
     App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-__all__ = ["Request", "new_id", "request_of"]
-
-_PREFIX = os.urandom(6).hex()
-_numbers = itertools.count()
+__all__ = ["Request", "request_of"]
 
 
 class Request:
@@ -65,11 +61,6 @@ class Request:
         self.code = error.code
         if isinstance(error, NotRecordedError) or hides_path(error):
             self.why = str(error)
-
-
-def new_id() -> str:
-    """Give an id no other request of this machine has: random for the process, then counted."""
-    return f"{_PREFIX}{next(_numbers) & 0xFFFFFFFF:08x}"
 
 
 def request_of(scope: Scope) -> Request:

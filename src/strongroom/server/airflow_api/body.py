@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from strongroom.errors import InvalidInputError
 from strongroom.model.jsontext import decode
 from strongroom.server.airflow_api.refusal import RefusedError
-from strongroom.server.endpoint import check_amount
+from strongroom.wire.strict import check_amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -21,7 +21,8 @@ from strongroom.server.airflow_api.masking import kept_header
 from strongroom.server.airflow_api.named import delete_one, ref_of, standing
 from strongroom.server.airflow_api.page import MAX_PAGE, Asked, order_of, page_of
 from strongroom.server.airflow_api.refusal import RefusedError
-from strongroom.server.endpoint import Answer, check_amount
+from strongroom.server.endpoint import Answer
+from strongroom.wire.strict import check_amount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

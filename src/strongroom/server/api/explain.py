@@ -8,7 +8,6 @@ from strongroom.errors import InvalidInputError
 from strongroom.model.entry import EntryState
 from strongroom.server.api.asked import Troubles, entry_of, known_team
 from strongroom.server.api.entries import page_of
-from strongroom.server.api.shape import explained
 from strongroom.server.endpoint import Endpoint
 from strongroom.service.inventory import Choice
 from strongroom.wire.entry import (
@@ -20,6 +19,7 @@ from strongroom.wire.entry import (
     InventoryQuery,
     TeamQuery,
 )
+from strongroom.wire.explain import explained
 
 if TYPE_CHECKING:
     from strongroom.server.endpoint import Call

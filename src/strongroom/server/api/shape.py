@@ -12,19 +12,13 @@ from strongroom.wire.entry import (
     EntryRow,
     EntryView,
     EntryWritten,
-    Explained,
     FieldDifference,
-    HeldInMemory,
-    NotAsked,
     Revealed,
-    StepRow,
     Version,
 )
-from strongroom.wire.failure import without_paths
 
 if TYPE_CHECKING:
     from strongroom.model.entry import Entry, Metadata, VersionInfo
-    from strongroom.model.explanation import Explanation, Remembered, Step
     from strongroom.model.ref import Ref
     from strongroom.service.difference import Diff
     from strongroom.service.entries import Described, Written
@@ -32,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "difference_of",
-    "explained",
     "facts_of",
     "revealed",
     "row_of",
@@ -154,47 +147,3 @@ def _fields(text: str) -> dict[str, Any] | None:
         return Connection.parse(text).to_dict(reveal=True)
     except InvalidInputError:
         return None  # the text alone, as it is stored
-
-
-def explained(explanation: Explanation) -> Explained:
-    """Give how a lookup goes."""
-    return Explained(
-        kind=explanation.ref.kind,
-        name=explanation.ref.name,
-        team=explanation.ref.team,
-        outcome=explanation.outcome.value,
-        backend=explanation.backend,
-        version=explanation.version,
-        shadows=list(explanation.shadows),
-        policies=list(explanation.policies),
-        reason=without_paths(explanation.reason),
-        references=[explained(one) for one in explanation.references],
-        remembered=_remembered(explanation.remembered),
-        steps=[_step(step) for step in explanation.steps],
-        not_asked=[NotAsked(backend=backend, reason=reason) for backend, reason in explanation.not_asked],
-    )
-
-
-def _remembered(held: Remembered | None) -> HeldInMemory | None:
-    if held is None:
-        return None
-    return HeldInMemory(
-        backend=held.backend,
-        version=held.version,
-        age_seconds=held.age.total_seconds(),
-        fresh=held.is_fresh,
-    )
-
-
-def _step(step: Step) -> StepRow:
-    return StepRow(
-        backend=step.backend,
-        team=step.ref.team,
-        outcome=step.outcome.value,
-        milliseconds=round(step.milliseconds, 3),
-        version=step.version,
-        age_seconds=None if step.age is None else step.age.total_seconds(),
-        cached=step.is_cached,
-        shadowed=step.is_shadowed,
-        reason=without_paths(step.reason),
-    )
