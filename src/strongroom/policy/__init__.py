@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
+from strongroom.errors import StrongroomError
+
 if TYPE_CHECKING:
     from strongroom.model.ref import Ref
 
@@ -150,11 +152,13 @@ class Decision:
     Args:
         reason: one clause for people; holds no value.
         policies: ids of the policies that decided.
+        trouble: why nobody decided; nothing is allowed then, and it is this that is told, not a denial.
     """
 
     is_allowed: bool
     reason: str
     policies: tuple[str, ...] = ()
+    trouble: StrongroomError | None = None
 
 
 class Policy(Protocol):
@@ -175,8 +179,13 @@ class Policy(Protocol):
         """
         Decide about *ref*, or about the room as a whole where it is None. Never raises.
 
-        Without *facts* only what needs none may allow.
+        Without *facts* only what needs none may allow. It may wait for somebody else's answer where `knows`
+        says no.
         """
+        ...
+
+    def knows(self, actor: Actor, action: Action, ref: Ref | None) -> bool:
+        """Tell whether `decide` answers at once, so that a loop may ask it."""
         ...
 
 
@@ -208,3 +217,7 @@ class OwnerPolicy:
     def covers(self, actor: Actor, action: Action) -> bool:  # noqa: ARG002 -- the promise of Covering
         """Tell whether *actor* may do that to every entry: the local owner may."""
         return actor == self.owner
+
+    def knows(self, actor: Actor, action: Action, ref: Ref | None) -> bool:  # noqa: ARG002 -- the promise of Policy
+        """Nobody is asked."""
+        return True

@@ -224,6 +224,10 @@ class CedarPolicy:
             self._table[self._key(actor, action, ref, facts)] = found
         return found
 
+    def knows(self, actor: Actor, action: Action, ref: Ref | None) -> bool:  # noqa: ARG002 -- the promise of Policy
+        """Nobody is asked."""
+        return True
+
     def weigh(self, actor: Actor, action: Action, ref: Ref | None, facts: Facts | None = None) -> Decision:
         """Decide without remembering the one question, for whoever asks about everything there is."""
         refusal = out_of_bounds(actor.scope, action, ref)
