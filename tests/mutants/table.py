@@ -151,7 +151,7 @@ MUTANTS = (
     ),
     Mutant(
         "RT18",
-        "server/logs.py",
+        "service/journal.py",
         'members["error"] = type(record.exc_info[1]).__name__',
         'members["error"] = str(record.exc_info[1])',
         "server/test_logs.py::test_RT18_of_an_exception_its_class_and_its_places_are_told",
@@ -165,7 +165,7 @@ MUTANTS = (
     ),
     Mutant(
         "RT20",
-        "server/logs.py",
+        "service/journal.py",
         r'_USERINFO = re.compile(r"(?<=://)\S+@")',
         r'_USERINFO = re.compile(r"(?<=://)[^/\s@]+@")',
         "regressions/test_rt_local.py::test_RT20_no_credential_of_an_address_is_logged_however_it_is_spelled",

@@ -13,14 +13,11 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import errno
 import gc
 import os
-import resource
 import signal
 import socket
-import sys
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -40,6 +37,7 @@ from strongroom.server import tls
 from strongroom.server.app import make_app
 from strongroom.server.logs import Journal
 from strongroom.server.protocol import Door, Hello, Line
+from strongroom.service.process import give_back, harden, room_for_files
 from strongroom.settings import check_reach
 
 if TYPE_CHECKING:
@@ -55,9 +53,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Server", "give_back", "harden", "listen", "recorders", "serve", "uses_of"]
 
-_PR_SET_DUMPABLE = 4  # linux/prctl.h
-_M_MMAP_THRESHOLD = -3  # malloc.h of glibc
-_LARGE_BYTES = 1_048_576
 _SPARE_FILES = 256  # beside connections: store, log, vendors, threads
 _BACKLOG = 2048
 _ACCEPT_PAUSE_SECONDS = 0.05
@@ -283,27 +278,6 @@ def _now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-def harden() -> None:
-    """Keep what is in memory there: no core dump, and no debugger or `/proc` of another process."""
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-
-
-def give_back() -> None:
-    """
-    Have large pieces of memory go back to the system when they are done with.
-
-    glibc would keep one for every thread that ever had one: a flood of logins, each 19 MiB for a moment,
-    would leave hundreds of MiB behind.
-    """
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):  # other libraries have no such switch
-            ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
-
-
 def listen(settings: ServerSettings, *, is_flexible: bool = False) -> list[socket.socket]:
     """
     Bind the address.
@@ -354,16 +328,7 @@ def _address(settings: ServerSettings, bound: socket.socket) -> str:
 
 def _most_connections(settings: ServerSettings, journal: Journal) -> int:
     """Make room for as many open files as there may be connections, or say how many there may be."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = settings.max_connections + _SPARE_FILES
-    unlimited = resource.RLIM_INFINITY
-    if soft != unlimited and soft < wanted:
-        soft = wanted if hard == unlimited else min(wanted, hard)
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    most = (
-        settings.max_connections if soft == unlimited else min(settings.max_connections, soft - _SPARE_FILES)
-    )
+    most = room_for_files(settings.max_connections, _SPARE_FILES)
     if most < settings.max_connections:
         journal.say("fewer connections than configured: the limit of open files", level="warning", most=most)
-    return max(16, most)
+    return most
