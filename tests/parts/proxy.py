@@ -13,6 +13,8 @@ Faults on a real wire: a proxy in front of a real server, and a server that says
 | pass | bytes go through |
 | refuse | nobody listens, and what was connected is ended: the server is down |
 | hang | connections are accepted and requests read, and nothing is said |
+| mute | requests reach the server, its answers vanish: a partition that is closed in one direction only |
+| stall | whatever the server says comes `stall_seconds` late |
 | drip | an answer comes a byte every `drip_seconds` |
 | half | an answer's head and half of its body come, then the end |
 | reset | a request is met with a reset |
@@ -33,7 +35,7 @@ import threading
 import time
 from contextlib import suppress
 
-MODES = ("pass", "refuse", "hang", "drip", "half", "reset", "drop", "answer")
+MODES = ("pass", "refuse", "hang", "mute", "stall", "drip", "half", "reset", "drop", "answer")
 _TICK = 0.02  # how soon a thread notices that it is to end
 
 
@@ -131,10 +133,11 @@ class Listener:
 class Proxy(Listener):
     """Stand in front of *host*:*port*."""
 
-    def __init__(self, host, port, *, is_tls=False, drip_seconds=0.05):
+    def __init__(self, host, port, *, is_tls=False, drip_seconds=0.05, stall_seconds=5):
         self._behind = (host, port)
         self._is_tls = is_tls
         self._drip_seconds = drip_seconds
+        self._stall_seconds = stall_seconds
         self._answer = b""
         self._times = None
         self.mode = "pass"
@@ -211,9 +214,16 @@ class Proxy(Listener):
             head = data.find(b"\r\n\r\n") + 4
             connection.sendall(data[: head + (len(data) - head) // 2] if head > 3 else data[: len(data) // 2])
             return False
-        elif self.mode != "hang":
+        elif self.mode not in ("hang", "mute"):
+            if self.mode == "stall":
+                self._wait(self._stall_seconds)
             connection.sendall(data)
         return True
+
+    def _wait(self, seconds):
+        until = time.monotonic() + seconds
+        while self.mode == "stall" and not self._is_over and time.monotonic() < until:
+            time.sleep(_TICK)
 
 
 class Scripted(Listener):
