@@ -7,6 +7,7 @@ from pathlib import Path
 
 from native_room import Clock, make_barrier
 from strongroom.audit import AuditLog
+from strongroom.crypto._primitives import ed25519_check
 from strongroom.crypto.wrapping import stretch
 from strongroom.model.secret import Secret
 from strongroom.policy import Actor, Assurance, Decision, Role
@@ -51,7 +52,14 @@ class Desk:
         log = AuditLog(self.folder / "audit", deployment=deployment, clock=self.clock)
         guard = Guard(policy or AdminPolicy(), log)
         access = open_access(
-            registry, guard, OWNER, clock=self.clock, stretch=stretch, cost=cost, lifetimes=lifetimes
+            registry,
+            guard,
+            OWNER,
+            clock=self.clock,
+            stretch=stretch,
+            check=ed25519_check,
+            cost=cost,
+            lifetimes=lifetimes,
         )
         self.opened.append((registry, barrier, log))
         return access

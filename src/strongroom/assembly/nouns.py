@@ -292,7 +292,8 @@ def registry_of(barrier: Barrier, settings: Settings, on_alarm: Callable[[Tamper
 
 
 def _access(registry: Registry, guard: Guard, clock: Callable[[], datetime]) -> Access:
+    from strongroom.crypto._primitives import ed25519_check  # noqa: PLC0415 -- as above
     from strongroom.crypto.wrapping import stretch  # noqa: PLC0415 -- as above
     from strongroom.service.access import open_access  # noqa: PLC0415 -- as above
 
-    return open_access(registry, guard, local_owner(), clock=clock, stretch=stretch)
+    return open_access(registry, guard, local_owner(), clock=clock, stretch=stretch, check=ed25519_check)

@@ -15,14 +15,13 @@ import unicodedata
 
 from strongroom.errors import InvalidInputError
 
-__all__ = ["LOCAL", "MAX_NAME_CHARACTERS", "PERSON", "SERVICE", "canonical", "check_actor", "folded"]
+__all__ = ["AGENT", "LOCAL", "MAX_NAME_CHARACTERS", "PERSON", "SERVICE", "canonical", "check_actor", "folded"]
 
 MAX_NAME_CHARACTERS = 64
-PERSON, SERVICE, LOCAL = "person:", "service:", "local:"
+PERSON, SERVICE, AGENT, LOCAL = "person:", "service:", "agent:", "local:"
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._@-]{0,62}[a-z0-9])?", re.ASCII)
 _UID = re.compile(r"[0-9]{1,10}", re.ASCII)
-_AGENT = "agent:"
 _MAX_TYPED = 256  # characters: what is longer is no name, and not worth normalising
 
 
@@ -67,7 +66,7 @@ def check_actor(actor: str) -> str:
     Raises:
         InvalidInputError: it is none of these.
     """
-    for prefix in (PERSON, SERVICE, _AGENT):
+    for prefix in (PERSON, SERVICE, AGENT):
         if actor.startswith(prefix):
             return prefix + canonical(actor[len(prefix) :])
     if actor.startswith(LOCAL) and _UID.fullmatch(actor[len(LOCAL) :]):

@@ -3,9 +3,9 @@ Who there is, and how each proves it: people, tokens, roles, sessions.
 
 Not for what anybody may (`service/policies.py`, `policy/`).
 
-How it hangs together: `gate.py` tells who asks and begins sessions; the nouns (`people.py`, `issuing.py`,
-`roles.py`, `sessions.py`) change the rows as one actor, through the guard; all of it stands on
-`registry/`, which nobody changes unseen.
+How it hangs together: `gate.py` tells who asks and begins sessions, `enrolment.py` those of agents; the
+nouns (`people.py`, `issuing.py`, `agents.py`, `roles.py`, `sessions.py`) change the rows as one actor,
+through the guard; all of it stands on `registry/`, which nobody changes unseen.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from strongroom.model.principal import LOCAL, canonical
 from strongroom.model.principal import PERSON as PERSON_PREFIX
 from strongroom.registry import Change
 from strongroom.service.access import token as tokens
+from strongroom.service.access.agents import AgentRow, Agents, InvitationRow, Invited
 from strongroom.service.access.desk import Desk, Done, standing
+from strongroom.service.access.enrolment import Enrolment
 from strongroom.service.access.gate import Gate, Identity, Lifetimes, Login
 from strongroom.service.access.issuing import Issued, TokenRow, Tokens
 from strongroom.service.access.password import RECOMMENDED, Cost, Passwords
 from strongroom.service.access.people import People, PersonRow
 from strongroom.service.access.roles import MembershipRow, Roles
 from strongroom.service.access.sessions import SessionRow, Sessions
-from strongroom.service.access.shape import CODE, PERSON, SESSION, Code, encoded
+from strongroom.service.access.shape import CODE, INVITATION, PERSON, SESSION, Code, encoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,9 +41,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Access",
+    "AgentRow",
+    "Agents",
     "Cost",
     "Done",
     "Identity",
+    "InvitationRow",
+    "Invited",
     "Issued",
     "Lifetimes",
     "Login",
@@ -64,6 +70,7 @@ def open_access(  # noqa: PLR0913 -- what stands behind a gate
     *,
     clock: Callable[[], datetime],
     stretch: Stretch,
+    check: Callable[[bytes, bytes, bytes], None],
     lifetimes: Lifetimes | None = None,
     cost: Cost = RECOMMENDED,
 ) -> Access:
@@ -76,12 +83,13 @@ def open_access(  # noqa: PLR0913 -- what stands behind a gate
         actor: whom the nouns act as; `as_actor` gives others.
         clock: wall clock, UTC.
         stretch: `crypto.wrapping.stretch`.
+        check: checks a signature of Ed25519: (public key, signature, message).
         lifetimes: of sessions and codes; the usual ones if unsaid.
         cost: of one guess of a password.
     """
     passwords = Passwords(registry.seal, registry.deployment, stretch, cost=cost)
     gate = Gate(registry, guard.recorder, passwords, clock=clock, lifetimes=lifetimes or Lifetimes())
-    return Access(gate, guard, actor)
+    return Access(gate, guard, actor, Enrolment(gate, check))
 
 
 class Access:
@@ -92,12 +100,14 @@ class Access:
 
     Attributes:
         actor: who acts in the nouns.
-        people, tokens, roles, sessions: the nouns.
+        people, tokens, agents, roles, sessions: the nouns.
         authenticate, basic, login, login_with_code, logout, change_password: the gate's; see there.
+        enrolment: begins agents, and sessions of theirs.
     """
 
-    def __init__(self, gate: Gate, guard: Guard, actor: Actor) -> None:
+    def __init__(self, gate: Gate, guard: Guard, actor: Actor, enrolment: Enrolment) -> None:
         self.actor = actor
+        self.enrolment = enrolment
         self._gate = gate
         self._guard = guard
         self._desk = Desk(gate, guard, actor)
@@ -111,7 +121,7 @@ class Access:
 
     def as_actor(self, actor: Actor) -> Access:
         """Give the same as *actor*, who has been authenticated."""
-        return self if actor == self.actor else Access(self._gate, self._guard, actor)
+        return self if actor == self.actor else Access(self._gate, self._guard, actor, self.enrolment)
 
     @cached_property
     def people(self) -> People:
@@ -122,6 +132,11 @@ class Access:
     def tokens(self) -> Tokens:
         """What services prove themselves with."""
         return Tokens(self._desk)
+
+    @cached_property
+    def agents(self) -> Agents:
+        """The hosts that ask for their processes."""
+        return Agents(self._desk)
 
     @cached_property
     def roles(self) -> Roles:
@@ -178,8 +193,8 @@ class Access:
 
     def accept(self) -> list[str]:
         """
-        Take the rows as they stand for right, on the host: what is not authentic is dropped, every session
-        and login code ends, and the acts go on. Gives what was wrong.
+        Take the rows as they stand for right, on the host: what is not authentic is dropped, every session,
+        login code and invitation ends, and the acts go on. Gives what was wrong.
 
         Raises:
             AccessDeniedError: somebody else than the local owner acts.
@@ -188,5 +203,6 @@ class Access:
         if not self.actor.id.startswith(LOCAL) or self.actor.source:
             raise AccessDeniedError("only the local owner, on the host, accepts them", reason="not local")
         return self._desk.act(
-            lambda: self._gate.registry.accept(dropping=(SESSION, CODE)), reason="accept the rows of who may"
+            lambda: self._gate.registry.accept(dropping=(SESSION, CODE, INVITATION)),
+            reason="accept the rows of who may",
         )

@@ -35,6 +35,7 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.model import principal
+from strongroom.model.principal import AGENT as AGENT_PREFIX
 from strongroom.model.principal import LOCAL
 from strongroom.model.principal import PERSON as PERSON_PREFIX
 from strongroom.policy import Actor, Assurance, Role
@@ -43,14 +44,18 @@ from strongroom.service.access import token as tokens
 from strongroom.service.access.desk import Done
 from strongroom.service.access.refusals import NOBODY, Refusals
 from strongroom.service.access.shape import (
+    AGENT,
     CODE,
+    INVITATION,
     LOGIN,
     PERSON,
     ROLE,
     SERVICE,
     SESSION,
     TOKEN,
+    Agent,
     Code,
+    Invitation,
     LastLogin,
     Membership,
     Person,
@@ -71,7 +76,7 @@ if TYPE_CHECKING:
     from strongroom.service.access.password import Passwords
     from strongroom.service.guard import Recorder
 
-__all__ = ["Gate", "Identity", "Lifetimes", "Login", "refused", "roles_of", "sessions_of"]
+__all__ = ["Begun", "Gate", "Identity", "Lifetimes", "Login", "refused", "roles_of", "sessions_of"]
 
 _SEEN_SESSION, _SEEN_TOKEN = (
     timedelta(seconds=60),
@@ -125,12 +130,14 @@ class Lifetimes(NamedTuple):
     Args:
         idle: a session without use.
         absolute: a session however it is used.
-        code: a login code.
+        code: a login code, and an enrolment code.
+        agent: a session of an agent, used or not.
     """
 
     idle: timedelta = timedelta(minutes=30)
     absolute: timedelta = timedelta(hours=12)
     code: timedelta = timedelta(minutes=10)
+    agent: timedelta = timedelta(minutes=15)
 
 
 class _Held:
@@ -174,7 +181,7 @@ class _Memo:
     def __init__(self, snapshot: Snapshot, before: _Memo | None) -> None:
         self.snapshot = snapshot
         self.roles: Mapping[str, tuple[Role, ...]]
-        self.kinds = tuple(snapshot.of(kind) for kind in (TOKEN, SESSION, PERSON, ROLE))
+        self.kinds = tuple(snapshot.of(kind) for kind in (TOKEN, SESSION, PERSON, AGENT, ROLE))
         same = [one is other for one, other in zip(self.kinds, before.kinds, strict=True)] if before else []
         self.held: dict[bytes, _Held] = before.held if before and all(same) else {}
         self.roles = before.roles if before and same[-1] else roles_of(snapshot)
@@ -240,9 +247,9 @@ class Gate:
         held = memo.held.get(digest) or self._held(memo, digest, token, source)
         now = self.clock()
         if held.expires is not None and now >= held.expires:
-            raise self._refusal(held.actor.id, source, "it has expired")
+            raise self.refusal(held.actor.id, source, "it has expired")
         if held.idle is not None and now - held.seen >= held.idle:
-            raise self._refusal(held.actor.id, source, "it was not used for too long")
+            raise self.refusal(held.actor.id, source, "it was not used for too long")
         held.seen = now
         self._seen[held.key] = (now, source)
         return held.identities.get(source) or held.identity(source)
@@ -264,7 +271,7 @@ class Gate:
             memo = self._current()
             found = self._found(memo, digest)
         if found is None:
-            raise self._refusal(NOBODY, source, "an unknown or ended token or session")
+            raise self.refusal(NOBODY, source, "an unknown or ended token or session")
         # Kept beside the very rows it was found in: another thread may have gone on to newer ones.
         if len(memo.held) < _MOST_HELD:
             memo.held[digest] = found
@@ -284,7 +291,7 @@ class Gate:
         key = (SESSION, row.id)
         return _Held(
             key,
-            _actor(session.actor, memo.roles),
+            _actor(session.actor, memo.roles, _scope_of(memo.snapshot, session.actor)),
             how="session",
             since=session.begun,
             seen=max(session.seen, self._seen.get(key, (session.seen, ""))[0]),
@@ -360,12 +367,12 @@ class Gate:
             *self._ended(name, source),
             Change(LOGIN, row.id, encoded(last)),
         ]
-        begun = _Begun(PERSON_PREFIX + row.id, "password", source, replaces, [row], changes)
+        begun = Begun(PERSON_PREFIX + row.id, "password", source, replaces, [row], changes)
         try:
-            return self._begin(begun)
+            return self.begin(begun)
         except ConflictError:
             # The person was changed, or logged in elsewhere, between proof and session: proof is void.
-            raise self._refusal(PERSON_PREFIX + row.id, source, "changed meanwhile", _WRONG) from None
+            raise self.refusal(PERSON_PREFIX + row.id, source, "changed meanwhile", _WRONG) from None
 
     def _proven(self, name: str, password: Secret[str], source: str) -> Row:
         """Give the row of the person *name*, whose *password* it is."""
@@ -392,7 +399,7 @@ class Gate:
         if row is None or person.is_disabled or not is_proven:
             with suppress(BackendUnavailableError):  # the count stands in memory
                 self.attempts.failed(account, source)
-            raise self._refusal(who, source, "wrong name or password, or disabled", _WRONG)
+            raise self.refusal(who, source, "wrong name or password, or disabled", _WRONG)
         self.attempts.succeeded(account, source)
         return row
 
@@ -428,19 +435,19 @@ class Gate:
         digest = tokens.digest_of("".join(code.split()))
         row = self._code(digest)
         if row is None:
-            raise self._refusal(NOBODY, source, "an unknown or used login code", _NO_CODE)
+            raise self.refusal(NOBODY, source, "an unknown or used login code", _NO_CODE)
         said = decoded(row, Code)
         if not compare_digest(said.digest, digest) or self.clock() >= said.expires:
-            raise self._refusal(said.actor, source, "a login code whose time is up", _NO_CODE)
+            raise self.refusal(said.actor, source, "a login code whose time is up", _NO_CODE)
         person = self.registry.snapshot().of(PERSON).get(said.actor.removeprefix(PERSON_PREFIX))
         if not _is_standing(self.registry.snapshot(), said.actor):
-            raise self._refusal(said.actor, source, "a login code of nobody", _NO_CODE)
+            raise self.refusal(said.actor, source, "a login code of nobody", _NO_CODE)
         rows = [row] if person is None else [row, person]
-        begun = _Begun(said.actor, "code", source, replaces, rows, [Change(CODE, row.id, None)])
+        begun = Begun(said.actor, "code", source, replaces, rows, [Change(CODE, row.id, None)])
         try:
-            login = self._begin(begun)
+            login = self.begin(begun)
         except ConflictError:
-            raise self._refusal(said.actor, source, "an unknown or used login code", _NO_CODE) from None
+            raise self.refusal(said.actor, source, "an unknown or used login code", _NO_CODE) from None
         self.attempts.give_back("", source)
         return login
 
@@ -452,8 +459,15 @@ class Gate:
             found = self.registry.snapshot().of(CODE).get(row_id)
         return found
 
-    def _begin(self, begun: _Begun) -> Login:
-        now = self.clock()
+    def begin(self, begun: Begun) -> Login:
+        """
+        Begin a session of whom was proven.
+
+        Raises:
+            ConflictError: a row it was to begin with has changed.
+            NotRecordedError, TamperedError, BackendUnavailableError: as `login`.
+        """
+        now, (lasts, idle) = self.clock(), self._lifetimes_of(begun.how)
         token = tokens.draw(tokens.SESSION)
         digest = tokens.digest_of(token.reveal())
         session = Session(
@@ -462,21 +476,28 @@ class Gate:
             how=begun.how,
             source=begun.source,
             begun=now,
-            expires=now + self.lifetimes.absolute,
-            idle_seconds=int(self.lifetimes.idle.total_seconds()),
+            expires=now + lasts,
+            idle_seconds=int(idle.total_seconds()),
             seen=now,
         )
         row_id = tokens.id_of(digest)
         self.registry.change(lambda snapshot: begun.changes_in(snapshot, row_id, session))
         try:
-            self._record(begun.actor, "done", f"{begun.how}, session {row_id}{_from(begun.source)}")
+            self.record(begun.actor, "done", f"{begun.how}, session {row_id}{_from(begun.source)}")
         except BaseException:
             with suppress(StrongroomError):
                 self.registry.delete(SESSION, row_id)
             raise
-        actor = _actor(begun.actor, roles_of(self.registry.snapshot()))
+        snapshot = self.registry.snapshot()
+        actor = _actor(begun.actor, roles_of(snapshot), _scope_of(snapshot, begun.actor))
         identity = Identity(replaced(actor, source=begun.source), "session", row_id, session.expires, now)
         return Login(token, identity)
+
+    def _lifetimes_of(self, how: str) -> tuple[timedelta, timedelta]:
+        """Give how long a session lasts, and how long without use."""
+        if how == "key":
+            return self.lifetimes.agent, self.lifetimes.agent
+        return self.lifetimes.absolute, self.lifetimes.idle
 
     def logout(self, identity: Identity) -> None:
         """
@@ -486,7 +507,7 @@ class Gate:
             NotRecordedError, TamperedError, BackendUnavailableError: as `login`.
         """
         if identity.how == "session" and self.registry.delete(SESSION, identity.id):
-            self._record(
+            self.record(
                 identity.actor.id, "done", f"session {identity.id}{_from(identity.actor.source)}", "logout"
             )
 
@@ -498,7 +519,7 @@ class Gate:
             As `logout`.
         """
         self.registry.delete(SESSION, session)
-        self._record(actor.id, "done", f"session {session}{_from(actor.source)}", "logout")
+        self.record(actor.id, "done", f"session {session}{_from(actor.source)}", "logout")
         return Done(str(self.registry.snapshot().revision))
 
     def last_use(self, row: Row, body: Session | Token) -> tuple[datetime | None, str]:
@@ -524,7 +545,7 @@ class Gate:
         verifier = self.passwords.verifier(row.id, new)
         fresh = encoded(msgspec.structs.replace(decoded(row, Person), verifier=verifier))
         reason = f"own password{_from(identity.actor.source)}"
-        self._record(actor, "begun", reason, "password")
+        self.record(actor, "begun", reason, "password")
         try:
             self.registry.change(
                 lambda snapshot: [
@@ -534,20 +555,27 @@ class Gate:
                 ]
             )
         except BaseException:
-            self._record(actor, "failed", reason, "password")
+            self.record(actor, "failed", reason, "password")
             raise
-        self._record(actor, "done", reason, "password")
+        self.record(actor, "done", reason, "password")
 
     # --- refusing and recording ----------------------------------------------------------------
 
-    def _refusal(
-        self, actor: str, source: str, reason: str, message: str = _REFUSED
-    ) -> NotAuthenticatedError:
-        """Gather the record of a refusal and give its error, which tells the caller nothing of *reason*."""
+    def refusal(self, actor: str, source: str, reason: str, message: str = _REFUSED) -> NotAuthenticatedError:
+        """
+        Gather the record of a refusal and give its error, which tells the caller nothing of *reason*.
+
+        Args:
+            actor: as of `Refusals.add`.
+            source: likewise.
+            reason: likewise.
+            message: what the caller is told.
+        """
         self.refusals.add(actor, source, reason)
         return refused() if message == _REFUSED else NotAuthenticatedError(message)
 
-    def _record(self, actor: str, outcome: str, reason: str, action: str = "login") -> None:
+    def record(self, actor: str, outcome: str, reason: str, action: str = "login") -> None:
+        """Record what *actor* did at the gate. Raises NotRecordedError."""
         self.recorder.append(
             Event(
                 actor=actor, assurance=int(Assurance.HOST_USER), action=action, outcome=outcome, reason=reason
@@ -604,6 +632,7 @@ class Gate:
             if _is_over(decoded(row, Session), now) and self._seen.get((SESSION, row.id), (now, ""))[0] <= now
         ]
         gone += [row for row in snapshot.of(CODE).values() if decoded(row, Code).expires <= now]
+        gone += [row for row in snapshot.of(INVITATION).values() if decoded(row, Invitation).expires <= now]
         changes = [Change(row.kind, row.id, None, row.revision) for row in gone]
         for row in snapshot.of(TOKEN).values():
             expires = decoded(row, Token).expires
@@ -624,7 +653,7 @@ def _used(body: Session | Token, at: datetime, source: str) -> Session | Token:
     return msgspec.structs.replace(body, seen=at)
 
 
-class _Begun(NamedTuple):
+class Begun(NamedTuple):
     """
     A session about to begin.
 
@@ -634,7 +663,7 @@ class _Begun(NamedTuple):
     """
 
     actor: str
-    how: Literal["password", "code"]
+    how: Literal["password", "code", "key"]
     source: str
     replaces: str | None
     rows: list[Row]
@@ -666,11 +695,21 @@ def _actor(actor: str, roles: Mapping[str, tuple[Role, ...]], scope: Scope | Non
 
 
 def _is_standing(snapshot: Snapshot, actor: str) -> bool:
-    """Tell whether there is such a person, not disabled; the local owner always stands."""
+    """Tell whether there is such a person, not disabled, or such an agent; the local owner always stands."""
     if actor.startswith(LOCAL):
         return True
+    if actor.startswith(AGENT_PREFIX):
+        return actor.removeprefix(AGENT_PREFIX) in snapshot.of(AGENT)
     row = snapshot.of(PERSON).get(actor.removeprefix(PERSON_PREFIX))
     return actor.startswith(PERSON_PREFIX) and row is not None and not decoded(row, Person).is_disabled
+
+
+def _scope_of(snapshot: Snapshot, actor: str) -> Scope | None:
+    """Give the bounds an agent was invited with; nobody else's session has any."""
+    if not actor.startswith(AGENT_PREFIX):
+        return None
+    row = snapshot.of(AGENT).get(actor.removeprefix(AGENT_PREFIX))
+    return None if row is None else decoded(row, Agent).scope
 
 
 def _is_over(session: Session, now: datetime) -> bool:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from strongroom.registry import Row, Snapshot
     from strongroom.service.access.desk import Desk, Done
 
-__all__ = ["MAX_LIFETIME", "Issued", "TokenRow", "Tokens"]
+__all__ = ["MAX_LIFETIME", "Issued", "TokenRow", "Tokens", "check_comment", "check_scope"]
 
 MAX_LIFETIME = timedelta(days=3650)
 MAX_COMMENT_CHARACTERS = 250
@@ -126,8 +126,9 @@ class Tokens:
             InvalidInputError: name, role, lifetime, scope or comment is none.
         """
         wanted, now = canonical(name), self._desk.now()
-        _check_scope(scope)
-        _check_rest(lifetime, comment)
+        check_scope(scope)
+        _check_lifetime(lifetime)
+        check_comment(comment)
         token = tokens.draw(tokens.TOKEN)
         body = Token(
             digest=tokens.digest_of(token.reveal()),
@@ -213,9 +214,18 @@ def _as(roles: Sequence[Role]) -> str:
     return f" as {', '.join(told)}" if told else ""
 
 
-def _check_rest(lifetime: timedelta | None, comment: str) -> None:
+def _check_lifetime(lifetime: timedelta | None) -> None:
     if lifetime is not None and not timedelta(0) < lifetime <= MAX_LIFETIME:
         raise InvalidInputError("a token lasts from a moment to ten years", limit=MAX_LIFETIME.days)
+
+
+def check_comment(comment: str) -> None:
+    """
+    Refuse a comment that is too long or does not print.
+
+    Raises:
+        InvalidInputError: it is one.
+    """
     if len(comment) > MAX_COMMENT_CHARACTERS or not (comment.isprintable()):
         raise InvalidInputError(
             f"a comment has at most {MAX_COMMENT_CHARACTERS} printable characters",
@@ -223,8 +233,13 @@ def _check_rest(lifetime: timedelta | None, comment: str) -> None:
         )
 
 
-def _check_scope(scope: Scope | None) -> None:
-    """Refuse a scope with a word that means nothing: it would bound what nobody meant."""
+def check_scope(scope: Scope | None) -> None:
+    """
+    Refuse a scope with a word that means nothing: it would bound what nobody meant.
+
+    Raises:
+        InvalidInputError: it has one, or too many words.
+    """
     if scope is None:
         return
     actions = {action.value for action in Action} | {METRICS}

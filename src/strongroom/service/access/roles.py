@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from strongroom.errors import InvalidInputError, NotFoundError
+from strongroom.model.principal import AGENT as AGENT_PREFIX
 from strongroom.model.principal import PERSON as PERSON_PREFIX
 from strongroom.model.principal import SERVICE as SERVICE_PREFIX
 from strongroom.model.principal import check_actor
@@ -18,6 +19,7 @@ from strongroom.registry import Change
 from strongroom.service.access.desk import standing
 from strongroom.service.access.gate import sessions_of
 from strongroom.service.access.shape import (
+    AGENT,
     PERSON,
     ROLE,
     SERVICE,
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from strongroom.registry import Snapshot
     from strongroom.service.access.desk import Desk, Done
 
-__all__ = ["MembershipRow", "Roles", "checked", "granted"]
+__all__ = ["MembershipRow", "Roles", "checked", "granted", "said"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,12 +69,12 @@ class Roles:
 
         Args:
             role: spelled as it is: `Admin` is no other name for `admin`.
-            actor: `person:anna`, `service:ci`, `local:1000`.
+            actor: `person:anna`, `service:ci`, `agent:host-1`, `local:1000`.
             team: only for what this team owns.
 
         Raises:
             InvalidInputError: role, actor or team is none.
-            NotFoundError: there is no such person or service.
+            NotFoundError: there is no such person, service or agent.
         """
         wanted, whom = checked(Role(role, team)), check_actor(actor)
         change = granted(wanted, whom, by=self._desk.actor.id, now=self._desk.now())
@@ -83,7 +85,7 @@ class Roles:
                 return []
             return [change, *sessions_of(snapshot, whom)]
 
-        return self._desk.change(decide, reason=f"grant {_said(wanted)} to {whom}")
+        return self._desk.change(decide, reason=f"grant {said(wanted)} to {whom}")
 
     def revoke(self, role: str, actor: str, *, team: str | None = None) -> Done:
         """
@@ -98,10 +100,10 @@ class Roles:
 
         def decide(snapshot: Snapshot) -> list[Change]:
             if row_id not in snapshot.of(ROLE):
-                raise NotFoundError(f"{whom} does not have the role {_said(wanted)}")
+                raise NotFoundError(f"{whom} does not have the role {said(wanted)}")
             return [Change(ROLE, row_id, None), *sessions_of(snapshot, whom)]
 
-        return self._desk.change(decide, reason=f"revoke {_said(wanted)} from {whom}")
+        return self._desk.change(decide, reason=f"revoke {said(wanted)} from {whom}")
 
     # Last, because from here on `list` is not the builtin.
     def list(self) -> list[MembershipRow]:
@@ -149,11 +151,17 @@ def granted(role: Role, actor: str, *, by: str, now: datetime) -> Change:
 
 def _check_there(snapshot: Snapshot, actor: str) -> None:
     # A role given to nobody would wait for whoever takes that name.
-    for prefix, kind, what in ((PERSON_PREFIX, PERSON, "person"), (SERVICE_PREFIX, SERVICE, "service")):
+    kinds = (
+        (PERSON_PREFIX, PERSON, "person"),
+        (SERVICE_PREFIX, SERVICE, "service"),
+        (AGENT_PREFIX, AGENT, "agent"),
+    )
+    for prefix, kind, what in kinds:
         if actor.startswith(prefix):
             name = actor.removeprefix(prefix)
             standing(snapshot, kind, name, f"{what} {name}")
 
 
-def _said(role: Role) -> str:
+def said(role: Role) -> str:
+    """Give *role* as people read it."""
     return role.name if role.team is None else f"{role.name} of {role.team}"

@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import msgspec
 
 from strongroom.errors import MalformedEntryError
-from strongroom.policy import Scope  # noqa: TC001 -- as above
+from strongroom.policy import Role, Scope  # noqa: TC001 -- as above
 
 if TYPE_CHECKING:
     from strongroom.registry import Row
 
 __all__ = [
+    "AGENT",
+    "AGENT_LOGIN",
     "CODE",
+    "INVITATION",
     "LOCKOUT",
     "LOGIN",
     "PERSON",
@@ -27,7 +30,10 @@ __all__ = [
     "SERVICE",
     "SESSION",
     "TOKEN",
+    "Agent",
+    "AgentLogin",
     "Code",
+    "Invitation",
     "LastLogin",
     "Lockout",
     "Membership",
@@ -44,6 +50,7 @@ __all__ = [
 
 PERSON, SERVICE, TOKEN, SESSION = "person", "service", "token", "session"
 CODE, ROLE, LOCKOUT, LOGIN = "code", "role", "lockout", "login"
+AGENT, AGENT_LOGIN, INVITATION = "agent", "agent_login", "invitation"
 
 
 class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -120,7 +127,7 @@ class Session(_Body, frozen=True, kw_only=True):
 
     Args:
         digest: as that of a token.
-        how: what it was begun with.
+        how: what it was begun with; `key` is an agent's.
         expires: its absolute end.
         idle_seconds: without use for this long, it ends.
         seen: when it was last used; written now and then.
@@ -128,7 +135,7 @@ class Session(_Body, frozen=True, kw_only=True):
 
     digest: bytes
     actor: str
-    how: Literal["password", "code"]
+    how: Literal["password", "code", "key"]
     source: str
     begun: datetime
     expires: datetime
@@ -143,6 +150,59 @@ class Code(_Body, frozen=True, kw_only=True):
     actor: str
     created_by: str
     expires: datetime
+
+
+class Agent(_Body, frozen=True, kw_only=True):
+    """
+    An enrolled agent; the row's id is its name.
+
+    Args:
+        public: the key it proves itself with, 32 bytes of Ed25519.
+        fingerprint: of the host it was enrolled on.
+        created_by: who invited it.
+        source: the address it was enrolled from.
+    """
+
+    public: bytes
+    fingerprint: bytes
+    created_at: datetime
+    created_by: str
+    source: str
+    scope: Scope | None = None
+    comment: str = ""
+
+
+class AgentLogin(_Body, frozen=True, kw_only=True):
+    """
+    The last login of an agent; the row's id is its name.
+
+    Apart from `Agent`, whose row changes only with what it is.
+
+    Args:
+        claimed: microseconds since 1970 by the clock of its host, as it signed them.
+        at: by ours.
+    """
+
+    claimed: int
+    at: datetime
+    source: str
+
+
+class Invitation(_Body, frozen=True, kw_only=True):
+    """
+    A code that enrols one agent.
+
+    Args:
+        digest: as that of a token; the row's id likewise.
+    """
+
+    digest: bytes
+    name: str
+    created_by: str
+    expires: datetime
+    roles: tuple[Role, ...] = ()
+    scope: Scope | None = None
+    comment: str = ""
 
 
 class Membership(_Body, frozen=True, kw_only=True):

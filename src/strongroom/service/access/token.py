@@ -1,8 +1,9 @@
 """
-Texts that prove who has them: tokens, sessions, login codes.
+Texts that prove who has them: tokens, sessions, login codes, enrolment codes.
 
-Shape: `srm_` ‖ kind (`t` token, `s` session, `l` login code) ‖ `_` ‖ 43 characters of base64url (32 random
-bytes) ‖ 6 of base62 (CRC-32 of everything before, so that scanners tell a real one from a look-alike).
+Shape: `srm_` ‖ kind (`t` token, `s` session, `l` login code, `e` enrolment code) ‖ `_` ‖ 43 characters of
+base64url (32 random bytes) ‖ 6 of base62 (CRC-32 of everything before, so that scanners tell a real one
+from a look-alike).
 What is kept of them is a SHA-256; nothing is compared but digests.
 """
 
@@ -16,11 +17,11 @@ from zlib import crc32
 
 from strongroom.model.secret import Secret
 
-__all__ = ["CODE", "SESSION", "TOKEN", "digest_of", "draw", "id_of", "is_wellformed"]
+__all__ = ["CODE", "ENROLMENT", "SESSION", "TOKEN", "digest_of", "draw", "id_of", "is_wellformed"]
 
-TOKEN, SESSION, CODE = "t", "s", "l"
+TOKEN, SESSION, CODE, ENROLMENT = "t", "s", "l", "e"
 
-_SHAPE = re.compile(r"srm_[tsl]_[A-Za-z0-9_-]{43}[0-9A-Za-z]{6}", re.ASCII)
+_SHAPE = re.compile(r"srm_[tsle]_[A-Za-z0-9_-]{43}[0-9A-Za-z]{6}", re.ASCII)
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _CHECK_CHARACTERS = 6
 _ID_BYTES = 8

@@ -1,0 +1,153 @@
+"""Shapes of agents: inviting, enrolling, logging in, listing."""
+
+# ruff: noqa: RUF012 -- msgspec gives every object an empty default of its own
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003 -- msgspec reads annotations at run time
+
+from strongroom.wire.access import RoleName, ScopeShape  # noqa: TC001 -- as above
+from strongroom.wire.shape import Asked, Given
+
+__all__ = [
+    "AgentEnrolled",
+    "AgentInvited",
+    "AgentLogin",
+    "AgentRow",
+    "AgentSession",
+    "Agents",
+    "EnrolAgent",
+    "InvitationRow",
+    "InviteAgent",
+]
+
+
+class InviteAgent(Asked, kw_only=True):
+    """
+    Whom to invite.
+
+    Args:
+        name: of the agent; policies call it `agent:NAME`.
+        roles: it has from its enrolment on.
+        scope: what it is good for at most, whatever policies allow its roles.
+        comment: public.
+    """
+
+    name: str
+    roles: list[RoleName] = []
+    scope: ScopeShape | None = None
+    comment: str = ""
+
+
+class AgentInvited(Given, kw_only=True):
+    """
+    An invitation.
+
+    Args:
+        token: the code that enrols one agent; shown this once.
+    """
+
+    token: str
+    name: str
+    actor: str
+    expires_at: datetime
+
+
+class EnrolAgent(Asked, kw_only=True):
+    """
+    What an agent says of itself to be enrolled.
+
+    Args:
+        code: of the invitation.
+        public_key: of Ed25519, 32 bytes in base64; its private half never leaves the host.
+        fingerprint: of the host, 32 bytes in base64: SHA-256 over its machine-id and the key.
+        signature: 64 bytes in base64, by that key, over code, key and fingerprint.
+    """
+
+    code: str
+    public_key: bytes
+    fingerprint: bytes
+    signature: bytes
+
+
+class AgentEnrolled(Given, kw_only=True):
+    """Who the agent is from now on."""
+
+    name: str
+    actor: str
+    deployment: str
+
+
+class AgentLogin(Asked, kw_only=True):
+    """
+    What an agent signs to begin a session.
+
+    Args:
+        at: microseconds since 1970 UTC by its clock; later than that of its last login.
+        nonce: 16 random bytes in base64.
+        fingerprint: of the host it runs on now.
+        signature: 64 bytes in base64 over all of it and the deployment.
+    """
+
+    name: str
+    at: int
+    nonce: bytes
+    fingerprint: bytes
+    signature: bytes
+
+
+class AgentSession(Given, kw_only=True):
+    """
+    A session of an agent.
+
+    Args:
+        token: for `Authorization: Bearer`; shown once.
+        lifetime: seconds it is good for from now.
+    """
+
+    token: str
+    id: str
+    actor: str
+    expires_at: datetime
+    lifetime: float
+
+
+class AgentRow(Given, kw_only=True):
+    """
+    An enrolled agent.
+
+    Args:
+        fingerprint: the first 16 hexadecimal digits of its host's.
+        sessions: that stand now.
+        last_login_at, source: when and from where it logged in last.
+    """
+
+    name: str
+    actor: str
+    roles: list[RoleName]
+    scope: ScopeShape | None
+    comment: str
+    fingerprint: str
+    enrolled_at: datetime
+    invited_by: str
+    sessions: int
+    last_login_at: datetime | None
+    source: str
+
+
+class InvitationRow(Given, kw_only=True):
+    """An invitation that was not used yet; never its code."""
+
+    name: str
+    roles: list[RoleName]
+    scope: ScopeShape | None
+    comment: str
+    invited_by: str
+    expires_at: datetime
+
+
+class Agents(Given, kw_only=True):
+    """Every agent of the deployment, and every invitation that stands, by name."""
+
+    agents: list[AgentRow]
+    invitations: list[InvitationRow]
