@@ -144,7 +144,7 @@ MUTANTS = (
     ),
     Mutant(
         "RT17",
-        "model/connection.py",
+        "model/connection_form.py",
         'return _refused("R4", "the connection does not start with a type and \'://\'",',
         'return _refused("R4", f"{uri} does not start with a type and \'://\'",',
         "model/test_connection.py::test_no_refusal_says_any_of_the_text",
