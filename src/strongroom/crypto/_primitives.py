@@ -35,6 +35,7 @@ __all__ = [
     "ed25519_sign",
     "expand",
     "fernet_opener",
+    "gcm_open",
     "gcm_seal",
     "mac",
     "new_key",
@@ -143,6 +144,19 @@ def ed25519_check(public: bytes, signature: bytes, message: bytes) -> None:
 def gcm_seal(key: bytes, nonce: bytes, plaintext: bytes, aad: bytes) -> bytes:
     """Encrypt with AES-256-GCM: ciphertext ‖ tag (16). *key* must be used for one message only."""
     return AESGCM(key).encrypt(nonce, plaintext, aad)
+
+
+def gcm_open(key: bytes, nonce: bytes, ciphertext: bytes, aad: bytes) -> bytes:
+    """
+    Decrypt what `gcm_seal` gave.
+
+    Raises:
+        TamperedError: key, nonce, ciphertext or *aad* is not what it was.
+    """
+    try:
+        return AESGCM(key).decrypt(nonce, ciphertext, aad)
+    except InvalidTag:
+        raise TamperedError("sealed bytes failed authentication") from None
 
 
 class SivCipher:

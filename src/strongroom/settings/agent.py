@@ -100,6 +100,7 @@ class FileSettings:
         connection: the connection it describes, in *format*.
         team: whose names these are.
         format: of a connection.
+        escape: how values are written in a template; by the ending of *path* if unsaid.
         mode: its mode, in octal digits.
         owner, group: whose it is; the agent's own if unsaid.
         on_change: the program that is run after it changed, and its arguments.
@@ -111,7 +112,8 @@ class FileSettings:
     variable: str | None = None
     connection: str | None = None
     team: str | None = None
-    format: Literal["json", "uri", "env"] = "json"
+    format: Literal["json", "uri", "env", "fields"] = "json"
+    escape: Literal["json", "yaml", "toml", "ini", "env", "shell", "xml", "text"] | None = None
     mode: str = "0600"
     owner: str | None = None
     group: str | None = None
