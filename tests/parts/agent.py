@@ -107,6 +107,11 @@ class Agent:
     def pid(self):
         return self._process.pid
 
+    @property
+    def audit(self):
+        """Give the folder of its record."""
+        return self.home / "agent" / "audit"
+
     def is_running(self):
         return self._process is not None and self._process.poll() is None
 

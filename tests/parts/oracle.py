@@ -6,7 +6,7 @@ What must hold whatever fails: every read of every process is held against every
         put("v1", "v1.7")
     history.load(path_of_a_readers_log)      # one line of JSON a read, see READER
     history.check_values()                   # I2 and I6
-    history.check_records(folder, actor="local:0")   # I4
+    history.check_records(uses_in(folder), version_of=…)  # I4
     history.check_trouble({"unavailable"})   # I10
     history.recovered_within(2, since=back)  # I8
 
@@ -28,10 +28,14 @@ import json
 import time
 from bisect import bisect_right
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
 from typing import NamedTuple
 
+from strongroom.audit.log import AuditLog, segments_of
+
 FOREVER = float("inf")
+_SLACK_SECONDS = 0.05  # wall and monotonic clock are read one after the other, and records say milliseconds
 
 # A process that reads names in turn until its file `stop` is there, and notes what it saw. The arguments: its
 # log, the file that ends it, seconds between reads, and the names.
@@ -130,27 +134,30 @@ class History:
             following += 1  # one that was never acknowledged may never have been
         return begun[number], self._ended[name][following] if following < len(begun) else FOREVER
 
-    def check_records(self, events, *, version_of, window_seconds=60.0, slack_seconds=0.5):
+    def check_records(self, uses, *, version_of, lives=(0.0,), window_seconds=60.0):
         """
         I4: each value that was given has a use on record, made before it was given.
 
         Args:
-            events: (monotonic seconds, name, version) of each recorded use that found something.
+            uses: of `uses_in`.
             version_of: gives the version of a name's number.
+            lives: when each process of the agent was started: a use is recorded by the one that gave it.
             window_seconds: for how long one record stands for repeats.
-            slack_seconds: how far wall and monotonic clock may be apart.
         """
         made = defaultdict(list)
-        for at, name, version in events:
+        for at, name, version in uses:
             made[name, version].append(at)
         for times in made.values():
             times.sort()
         for read in self.given:
             times = made[read.name, version_of(number_of(read.name, read.text))]
-            before = bisect_right(times, read.ended + slack_seconds)
+            before = bisect_right(times, read.ended + _SLACK_SECONDS)
             assert before, f"given without a record: {read}"
-            age = read.begun - times[before - 1]
-            assert age <= window_seconds + slack_seconds, f"given {age:.0f} s after its record: {read}"
+            latest = times[before - 1]
+            born = max(life for life in lives if life <= read.ended)
+            assert latest >= born - _SLACK_SECONDS, f"given by an agent that did not record it: {read}"
+            age = read.begun - latest
+            assert age <= window_seconds + _SLACK_SECONDS, f"given {age:.0f} s after its record: {read}"
 
     def check_trouble(self, codes):
         """I10: whoever got no value was told one of *codes*."""
@@ -166,6 +173,36 @@ class History:
             assert good[0] - since <= seconds, f"{observer} was without a value for {good[0] - since:.1f} s"
             late = [read for read in after if read.text is None and read.begun >= since + seconds]
             assert not late, f"{observer} was refused again: {late[0]}"
+
+
+def uses_in(folder):
+    """Give (monotonic seconds, name, version) of each use in an audit log that found something."""
+    ahead = time.time() - time.monotonic()
+    found = []
+    for record in records_in(folder):
+        uses = record.get("refs") or [record]
+        at = datetime.fromisoformat(record["at"].replace("Z", "+00:00")).timestamp() - ahead
+        found += [
+            (at, use.get("name"), use.get("version"))
+            for use in uses
+            if record["action"] == "read" and use.get("outcome") == "found"
+        ]
+    return found
+
+
+def records_in(folder):
+    """Give the records of an audit log in order, as they stand there."""
+    found = []
+    for name in segments_of(folder):
+        for line in (folder / name).read_bytes().rstrip(b"\0").splitlines():
+            with suppress(ValueError):  # a torn last line
+                found.append(json.loads(line))
+    return found
+
+
+def verdict(folder, deployment="default"):
+    """Give what `audit verify` says of a log."""
+    return AuditLog(folder, deployment=deployment, clock=lambda: datetime.now(timezone.utc)).verify()
 
 
 def number_of(name, text):
