@@ -381,9 +381,13 @@ class LastGood:
 
     def _keep_on(self) -> None:
         while not self._ended.wait(max(self._debounce, self._took * _MOST_OF_THE_TIME)):
-            if self._is_early:
-                self.restore()
-            self.keep()
+            self.look()
+
+    def look(self) -> None:
+        """Do what is due: bring back what was too early, write what changed."""
+        if self._is_early:
+            self.restore()
+        self.keep()
 
     def keep(self) -> bool:
         """Write the copy if something changed since; tell whether it did. Trouble is told, not raised."""
