@@ -194,7 +194,7 @@ def test_every_error_of_a_server_comes_back_as_itself(name):
     assert type(back) is (BackendConfigError if kind is SettingsError else kind)
     if kind is NotRecordedError:  # names a folder of the server: that is for its log
         assert "folder" not in str(back)
-        assert back.hint == "the server's log tells why"
+        assert back.hint == "the log tells why"
     else:
         assert (str(back), back.hint) == ("message", "hint")
     if kind in (BackendUnavailableError, RateLimitedError):

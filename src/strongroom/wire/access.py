@@ -66,18 +66,18 @@ class ScopeShape(Asked, kw_only=True):
 
 class WhoAmI(Given, kw_only=True):
     """
-    Who the server takes the request to come from.
+    Who the request is taken to come from.
 
     Args:
-        actor: `person:anna`, `service:ci`.
-        how: how the identity was proven.
+        actor: `person:anna`, `service:ci`; of an agent `local:1000`.
+        how: how the identity was proven; `user` is what the kernel tells an agent of its socket.
         assurance: how strong that proof is, from 0.
         expires_at: when the credential ends; None for never.
     """
 
     deployment: str
     actor: str
-    how: Literal["token", "session", "basic"]
+    how: Literal["token", "session", "basic", "user"]
     assurance: int
     roles: list[RoleName]
     scope: ScopeShape | None
@@ -129,14 +129,14 @@ class SessionRow(Given, kw_only=True):
     A session that stands; never its token.
 
     Args:
-        how: what it was begun with.
+        how: what it was begun with; `key` is an agent's.
         source: where it was begun from.
         is_current: it is the one this request came with.
     """
 
     id: str
     actor: str
-    how: Literal["password", "code"]
+    how: Literal["password", "code", "key"]
     source: str
     created_at: datetime
     last_used_at: datetime

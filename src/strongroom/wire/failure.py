@@ -206,9 +206,9 @@ def status_of(error: StrongroomError) -> int:
 def members_of(error: StrongroomError) -> dict[str, object]:
     """Give `code`, `message` and, where there are any, `hint`, `field` and `retry_after` in seconds."""
     if isinstance(error, NotRecordedError):
-        # It names the folder, which is for who runs the server and reads its log.
+        # It names the folder, which is for who runs the process and reads its log.
         told = "the audit record cannot be written, so nothing is answered"
-        return {"code": error.code, "message": told, "hint": "the server's log tells why"}
+        return {"code": error.code, "message": told, "hint": "the log tells why"}
     is_ours = isinstance(error, _OURS)
     members: dict[str, object] = {
         "code": error.code,
@@ -261,9 +261,10 @@ def answer_of(error: StrongroomError, *, request_id: str = "") -> ErrorAnswer:
     return ErrorAnswer(status, msgspec.json.encode({"error": members}), headers_of(error))
 
 
-def refusal_of(error: msgspec.MsgspecError) -> InvalidInputError:
+def refusal_of(error: msgspec.MsgspecError, *, hint: str = "see /v1/openapi.json") -> InvalidInputError:
     """
-    Give our refusal of a body that *error* says is wrong: which field and which type, nothing of it.
+    Give our refusal of a body that *error* says is wrong: which field and which type, nothing of it. *hint*
+    says where the right shape is told.
 
     Raised by the caller outside `except`, so that the foreign text is not its context.
     """
@@ -274,5 +275,5 @@ def refusal_of(error: msgspec.MsgspecError) -> InvalidInputError:
     if text.startswith(("Expected ", "Object missing required field ")):
         return FieldError(text[0].lower() + text[1:], field=field)
     if text.startswith("Object contains unknown field"):
-        return FieldError("there is a field that is not known here", field=field, hint="see /v1/openapi.json")
-    return FieldError("the value is none of those allowed here", field=field, hint="see /v1/openapi.json")
+        return FieldError("there is a field that is not known here", field=field, hint=hint)
+    return FieldError("the value is none of those allowed here", field=field, hint=hint)

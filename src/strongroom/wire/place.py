@@ -1,5 +1,7 @@
 """Shapes of the place itself: deployments, backends, keys, changes, settings, mode."""
 
+# ruff: noqa: RUF012 -- msgspec gives every object an empty default of its own
+
 from __future__ import annotations
 
 from datetime import datetime  # noqa: TC003 -- msgspec reads annotations at run time
@@ -18,6 +20,7 @@ __all__ = [
     "DeploymentRow",
     "DeploymentView",
     "Deployments",
+    "FollowQuery",
     "KeyRow",
     "Keys",
     "ModeView",
@@ -144,6 +147,19 @@ class ChangeQuery(Asked, kw_only=True):
     """
 
     after: str | None = None
+
+
+class FollowQuery(ChangeQuery, kw_only=True):
+    """
+    From where to follow which changes at an agent.
+
+    Args:
+        ref: only these, each a kind and a name: `variable/region`; unsaid, all the agent hears of.
+        team: whose; unsaid, the global ones. Counts for `ref` alone.
+    """
+
+    ref: list[str] = []
+    team: str | None = None
 
 
 class ChangeRow(Given, kw_only=True):

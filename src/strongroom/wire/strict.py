@@ -44,9 +44,9 @@ def check_media(content_type: str) -> None:
         raise MediaTypeError("the body must be JSON", hint="send Content-Type: application/json")
 
 
-def read_json(body: bytes, type_: type[T]) -> T:
+def read_json(body: bytes, type_: type[T], *, hint: str = "see /v1/openapi.json") -> T:
     """
-    Read *body* as strict JSON of the shape *type_*.
+    Read *body* as strict JSON of the shape *type_*; *hint* says where that is told.
 
     Raises:
         InvalidInputError: it is not JSON, is nested too deep or holds a key twice.
@@ -56,7 +56,7 @@ def read_json(body: bytes, type_: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=type_)
     except msgspec.MsgspecError as error:
-        refusal = refusal_of(error)
+        refusal = refusal_of(error, hint=hint)
     raise refusal
 
 
