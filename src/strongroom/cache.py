@@ -15,6 +15,8 @@ Rules of this file:
 5. Own writes are seen at once: `drop` forgets, and a question that was under way at that moment
    answers those who wait but is not remembered.
 6. The hit path takes no lock: tables map a key to an immutable row, and reading a dict is atomic.
+7. Where changes may have been missed, what is held is asked for anew before it is given out, but kept for
+   an outage (`expire`). An answer equal to the one held leaves that very object in its place.
 
 Source: docs/design.md, "Looking something up", rules 1, 4, 8 and 9; RFC 5861 §4 (stale-if-error).
 """
@@ -28,7 +30,7 @@ import time
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from strongroom.backend import Backend
 from strongroom.bulkhead import Flight
@@ -36,7 +38,7 @@ from strongroom.errors import BackendUnavailableError, RateLimitedError, Strongr
 from strongroom.model.explanation import Remembered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from datetime import datetime
 
     from strongroom.backend import Writable
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 
     Key = tuple[Kind, str, str | None]
 
-__all__ = ["Cache", "Lifetimes", "Statistics", "boot_seconds"]
+__all__ = ["UNKNOWN", "Cache", "Held", "Lifetimes", "Statistics", "boot_seconds", "draw"]
 
 # Seconds since boot. It goes on while the machine is suspended, where CLOCK_MONOTONIC stands still
 # and would let an entry outlive its time by a night.
@@ -54,7 +56,12 @@ boot_seconds: Callable[[], float] = (
 )
 
 
-def _draw() -> float:
+def _nobody(_ref: Ref, _entry: Entry | None) -> None:
+    """Tell nobody what is remembered."""
+
+
+def draw() -> float:
+    """Give a random number from 0 to 1."""
     # Not the module `random`: it costs a cold process milliseconds, and forked children share its state.
     return int.from_bytes(os.urandom(4), "big") / 4_294_967_296  # 2 to the 32
 
@@ -117,12 +124,40 @@ class Statistics:
     absences: int
 
 
+class Held(NamedTuple):
+    """
+    One entry that is remembered.
+
+    Args:
+        ref: under which it was asked for; of its team, where the global one answered.
+        age: since it was asked for.
+        is_fresh: False when it would only be served in an outage.
+    """
+
+    ref: Ref
+    entry: Entry
+    age: timedelta
+    is_fresh: bool
+
+
 class _Row:
-    """One remembered entry. In the table nothing of it changes but the count of its hits."""
+    """One remembered entry. In the table nothing of it changes but the count of its hits, and to its end."""
 
-    __slots__ = ("asked_at", "bytes", "ends_at", "entry", "fresh_until", "hits", "keep_until", "spared_at")
+    __slots__ = (
+        "asked_at",
+        "bytes",
+        "ends_at",
+        "entry",
+        "fresh_until",
+        "hits",
+        "is_asked",
+        "keep_until",
+        "spared_at",
+    )
 
-    def __init__(self, entry: Entry, asked_at: float, fresh_until: float, keep_until: float) -> None:
+    def __init__(
+        self, entry: Entry, asked_at: float, fresh_until: float, keep_until: float, *, is_asked: bool = True
+    ) -> None:
         self.entry = entry
         self.asked_at = asked_at
         self.fresh_until = fresh_until
@@ -132,6 +167,7 @@ class _Row:
         # The size alone leaves: a cache that counted characters could hold four times its bound.
         self.bytes = sys.getsizeof(entry.secret.reveal()) + _ENTRY_BYTES
         self.hits = 0
+        self.is_asked = is_asked  # by a reader, not ahead of one
         self.spared_at = 0  # hits at the time it was last spared from eviction
 
 
@@ -176,8 +212,14 @@ class Cache(Backend):
         timer: seconds that only go up, in suspend too: `boot_seconds`.
         draw: gives a random number from 0 to 1, for the jitter.
         patience: how long to wait for a question that somebody else has under way.
+        stale_bound: gives how long past its time an entry may be served in an outage, where that is less
+            than `stale_if_error`; None for no such bound.
 
     Attributes:
+        lifetimes: how long and how much, now.
+        revision: goes up whenever an entry comes, goes, or is confirmed.
+        on_kept: called with what was remembered for a Ref, None for an absence, by the thread that asked;
+            it must not block.
         peek: gives the fresh entry remembered under a key, a Ref or the plain tuple (kind, name,
             team). Takes no lock and asks nobody; None means nothing fresh is held, not that there
             is nothing.
@@ -188,20 +230,23 @@ class Cache(Backend):
         behind our back within `ttl`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what comes from outside
         self,
         inner: Backend,
         lifetimes: Lifetimes | None = None,
         *,
         clock: Callable[[], datetime],
         timer: Callable[[], float] = boot_seconds,
-        draw: Callable[[], float] = _draw,
+        draw: Callable[[], float] = draw,
         patience: timedelta = timedelta(seconds=15),
+        stale_bound: Callable[[Ref, Entry], timedelta | None] | None = None,
     ) -> None:
         self.name = inner.name
         self.is_local = inner.is_local
         self._inner = inner
-        self._lifetimes = lifetimes or Lifetimes()
+        self.lifetimes = lifetimes or Lifetimes()
+        self._stale_bound = stale_bound
+        self.on_kept: Callable[[Ref, Entry | None], None] = _nobody
         self._clock = clock
         self._timer = timer
         self._draw = draw
@@ -211,6 +256,7 @@ class Cache(Backend):
         self._stale: dict[Key, tuple[Entry, float]] = {}  # served without asking again until
         self._desks: dict[int, _Desk] = {}
         self._bytes = 0
+        self.revision = 0
         self._hits = self._misses = self._stale_served = self._evictions = 0
         self.peek = _peeking(self._rows, timer, clock)
 
@@ -258,6 +304,12 @@ class Cache(Backend):
         now = self._timer()
         return now - row.asked_at, max(0.0, row.fresh_until - now)
 
+    def glance(self, key: Key) -> Entry | None:
+        """Give the fresh entry remembered under *key*, counting no hit."""
+        row = self._rows.get(key)
+        is_fresh = row is not None and row.fresh_until > self._timer() and not self._is_past_its_date(row)
+        return row.entry if row is not None and is_fresh else None
+
     # --- misses ---
 
     def read(self, ref: Ref) -> Entry | None:
@@ -276,6 +328,21 @@ class Cache(Backend):
     def refresh(self, ref: Ref) -> Entry | None:
         """Ask anew, whatever is remembered, and remember the answer. Raises as `read`."""
         return self._through(ref, anew=True)
+
+    def renew(self, ref: Ref) -> Entry | None:
+        """
+        Ask anew ahead of readers: as `refresh`, but what comes of it counts as read only when it is.
+
+        Raises:
+            As `read`.
+        """
+        flight, is_mine = self.board(ref, anew=True)
+        if is_mine:
+            flight.run(lambda: self._ask(ref, flight, is_asked=False))
+            return flight.answer()
+        if not flight.wait(self._patience):
+            raise self._no_patience(ref)
+        return flight.shared_answer()
 
     def _through(self, ref: Ref, *, anew: bool = False) -> Entry | None:
         while True:
@@ -327,24 +394,28 @@ class Cache(Backend):
         """Let the next one ask anew. Who waits for *flight* goes on waiting; its answer is not remembered."""
         self._leave(ref, flight)
 
-    def _ask(self, ref: Ref, flight: Flight[Entry | None]) -> Entry | None:
+    def _ask(self, ref: Ref, flight: Flight[Entry | None], *, is_asked: bool = True) -> Entry | None:
         # Before the question: an answer is at least as old as its question.
         asked_at = self._timer()
         self._misses += 1
         try:
             entry = self._inner.read(ref)
         except (BackendUnavailableError, RateLimitedError) as error:
-            return self._stand_in(ref, flight, error)
+            return self._stand_in(ref, flight, error, is_asked=is_asked)
         except StrongroomError:
             self._leave(ref, flight, forget=True)
             raise
         except BaseException:
             self._leave(ref, flight)
             raise
-        self._keep(ref, flight, entry, asked_at)
+        entry, is_kept = self._keep(ref, flight, entry, asked_at, is_asked=is_asked)
+        if is_kept:
+            self.on_kept(ref, entry)
         return entry
 
-    def _stand_in(self, ref: Ref, flight: Flight[Entry | None], error: StrongroomError) -> Entry:
+    def _stand_in(
+        self, ref: Ref, flight: Flight[Entry | None], error: StrongroomError, *, is_asked: bool
+    ) -> Entry:
         """Give the last good entry in an outage, or raise *error*."""
         desk = self._desk()
         with desk.lock:
@@ -354,9 +425,9 @@ class Cache(Backend):
                 self._pop_flight(desk, ref, flight)
                 raise error
             stale = replace(row.entry, is_stale=True)
-            self._stale[ref] = (stale, self._timer() + self._lifetimes.outage_pause.total_seconds())
+            self._stale[ref] = (stale, self._timer() + self.lifetimes.outage_pause.total_seconds())
             self._pop_flight(desk, ref, flight)
-        self._stale_served += 1
+        self._stale_served += is_asked
         return stale
 
     def _may_stand_in(self, row: _Row | None) -> bool:
@@ -367,21 +438,41 @@ class Cache(Backend):
 
     # --- the tables; every change is made under the desk's lock ---
 
-    def _keep(self, ref: Ref, flight: Flight[Entry | None], entry: Entry | None, asked_at: float) -> None:
+    def _keep(
+        self,
+        ref: Ref,
+        flight: Flight[Entry | None],
+        entry: Entry | None,
+        asked_at: float,
+        *,
+        is_asked: bool,
+    ) -> tuple[Entry | None, bool]:
+        """Remember an answer; give it, as the object that is remembered, and whether it was its turn."""
         desk = self._desk()
         with desk.lock:
             # A flight that was dropped meanwhile may carry what stood before the write.
-            if self._is_under_way(desk, ref, flight):
+            is_current = self._is_under_way(desk, ref, flight)
+            if is_current:
+                before = self._rows.get(ref)
+                upstream = None if entry is None else entry.fresh_for
+                if entry is not None and before is not None and _is_same(before.entry, entry):
+                    entry = before.entry  # whoever has something at hand that belongs to it may go on
                 self._forget(ref)
                 if entry is None:
                     self._keep_absence(ref, asked_at)
                 else:
-                    self._keep_entry(ref, entry, asked_at)
+                    self._keep_entry(ref, entry, asked_at, upstream, is_asked=is_asked)
             self._pop_flight(desk, ref, flight)
+        return entry, is_current
 
-    def _keep_entry(self, ref: Ref, entry: Entry, asked_at: float) -> None:
-        fresh = self._lifetimes.ttl.total_seconds() * self._jitter()
-        keep = fresh + self._lifetimes.stale_if_error.total_seconds()
+    def _keep_entry(
+        self, ref: Ref, entry: Entry, asked_at: float, upstream: timedelta | None, *, is_asked: bool
+    ) -> None:
+        fresh = self.lifetimes.ttl.total_seconds() * self._jitter()
+        keep = fresh + self._stale_seconds(ref, entry)
+        if upstream is not None:
+            # A cache behind asks anew by then: this one must not be the older of the two.
+            fresh = min(fresh, upstream.total_seconds())
         if entry.lifetime is not None:
             # What the backend lends for a time is not kept longer, in an outage neither.
             lifetime = entry.lifetime.total_seconds()
@@ -389,23 +480,33 @@ class Cache(Backend):
         if entry.is_stale:
             # An inner cache (an agent, a server) bridges an outage already: its bound is the bound.
             keep = fresh = 0.0
-        row = _Row(entry, asked_at, asked_at + fresh, asked_at + keep)
+        row = _Row(entry, asked_at, asked_at + fresh, asked_at + keep, is_asked=is_asked)
+        if keep > 0:
+            self._put(ref, row)
+
+    def _stale_seconds(self, ref: Ref, entry: Entry) -> float:
+        most = self.lifetimes.stale_if_error.total_seconds()
+        bound = None if self._stale_bound is None else self._stale_bound(ref, entry)
+        return most if bound is None else min(most, bound.total_seconds())
+
+    def _put(self, ref: Ref, row: _Row) -> None:
         if row.ends_at is not None:
             left = (row.ends_at - self._clock()).total_seconds()
             row.fresh_until = min(row.fresh_until, self._timer() + left)
             row.keep_until = min(row.keep_until, self._timer() + left)
-        if keep <= 0 or row.bytes > self._lifetimes.max_bytes:
+        if row.bytes > self.lifetimes.max_bytes:
             return
         self._rows[ref] = row
+        self.revision += 1
         self._bytes += row.bytes
         self._make_room()
 
     def _keep_absence(self, ref: Ref, asked_at: float) -> None:
-        ttl = self._lifetimes.absent_ttl.total_seconds() * self._jitter()
-        if ttl <= 0 or self._lifetimes.max_absences <= 0:
+        ttl = self.lifetimes.absent_ttl.total_seconds() * self._jitter()
+        if ttl <= 0 or self.lifetimes.max_absences <= 0:
             return
         self._absences[ref] = (asked_at, asked_at + ttl)
-        if len(self._absences) > self._lifetimes.max_absences:
+        if len(self._absences) > self.lifetimes.max_absences:
             del self._absences[next(iter(self._absences))]
             self._evictions += 1
 
@@ -419,7 +520,7 @@ class Cache(Backend):
             if self._rows[key].keep_until <= now:
                 self._forget(key)
         chances = len(self._rows)  # bounded, because readers go on hitting while we look
-        while len(self._rows) > self._lifetimes.max_entries or self._bytes > self._lifetimes.max_bytes:
+        while len(self._rows) > self.lifetimes.max_entries or self._bytes > self.lifetimes.max_bytes:
             key = next(iter(self._rows))
             row = self._rows[key]
             if row.hits > row.spared_at and chances > 0:
@@ -436,6 +537,7 @@ class Cache(Backend):
     def _forget(self, key: Key) -> None:
         row = self._rows.pop(key, None)
         if row is not None:
+            self.revision += 1
             self._bytes -= row.bytes
             self._hits += row.hits
         self._absences.pop(key, None)
@@ -475,21 +577,57 @@ class Cache(Backend):
 
     # --- changes ---
 
-    def drop(self, *refs: Ref) -> None:
+    def drop(self, *refs: Ref) -> list[Key]:
         """
         Forget *refs*: the next read asks. Dropping a global Ref drops it for every team, because a
-        team's lookup may have been answered by it.
+        team's lookup may have been answered by it. Give the keys that were read lately.
         """
         shared = {(ref.kind, ref.name) for ref in refs if ref.team is None}
         desk = self._desk()
+        wanted: list[Key] = []
         with desk.lock:
             for ref in refs:
-                self._forget(ref)
-                desk.flights.pop(ref, None)
+                wanted += self._dropped(desk, ref)
             for table in (self._rows, self._absences, desk.flights) if shared else ():
                 for key in [key for key in table if key[2] is not None and key[:2] in shared]:
-                    self._forget(key)
-                    desk.flights.pop(key, None)  # type: ignore[call-overload]  # equal to the Ref it stands for
+                    wanted += self._dropped(desk, key)
+        return wanted
+
+    def _dropped(self, desk: _Desk, key: Key) -> list[Key]:
+        row = self._rows.get(key)
+        is_wanted = row is not None and self._is_wanted(row)
+        self._forget(key)
+        desk.flights.pop(key, None)  # type: ignore[call-overload]  # equal to the Ref it stands for
+        return [key] if is_wanted else []
+
+    def _is_wanted(self, row: _Row) -> bool:
+        """Tell whether it was read lately: during a lifetime that has not long ended."""
+        is_recent = row.asked_at > self._timer() - 1.1 * self.lifetimes.ttl.total_seconds()
+        return is_recent and (row.is_asked or row.hits > 0)
+
+    def drop_from(self, backends: Collection[str]) -> None:
+        """Forget what *backends* answered."""
+        desk = self._desk()
+        with desk.lock:
+            for key in [key for key, row in self._rows.items() if row.entry.backend in backends]:
+                self._forget(key)
+
+    def expire(self, backends: Collection[str] | None = None) -> list[Key]:
+        """
+        Take nothing for fresh that *backends* answered (None: any), and no absence: it is asked for anew
+        before it is given out, or served stale in an outage. Give the keys that were read lately.
+        """
+        desk = self._desk()
+        wanted: list[Key] = []
+        with desk.lock:
+            for key, row in self._rows.items():
+                if backends is None or row.entry.backend in backends:
+                    if row.fresh_until > 0 and self._is_wanted(row):
+                        wanted.append(key)
+                    row.fresh_until = 0.0
+            self._absences.clear()
+            desk.flights.clear()  # their answers may be older than this
+        return wanted
 
     def clear(self) -> None:
         """Forget everything."""
@@ -498,6 +636,69 @@ class Cache(Backend):
             for key in [*self._rows, *self._absences]:
                 self._forget(key)
             desk.flights.clear()
+
+    def use(self, inner: Backend, lifetimes: Lifetimes) -> None:
+        """Ask *inner* from now on; what is under way elsewhere is not remembered, what is held is kept."""
+        desk = self._desk()
+        with desk.lock:
+            self.name, self.is_local = inner.name, inner.is_local
+            self._inner, self.lifetimes = inner, lifetimes
+            desk.flights.clear()
+
+    # --- what is held ---
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def held(self) -> list[Held]:
+        """Give what is remembered and may be served, if only in an outage; oldest questions first."""
+        now = self._timer()
+        found = [
+            Held(cast("Ref", key), row.entry, timedelta(seconds=now - row.asked_at), row.fresh_until > now)
+            for key, row in list(self._rows.items())
+            if self._may_stand_in(row)
+        ]
+        return sorted(found, key=lambda held: held.age, reverse=True)
+
+    def restore(self, ref: Ref, entry: Entry, *, age: timedelta, left: timedelta) -> bool:
+        """
+        Remember *entry* from an earlier life, to be served in an outage only.
+
+        Args:
+            ref: under which it was asked for.
+            entry: as it was held then.
+            age: since it was asked for.
+            left: how long it may stand in.
+
+        Returns:
+            whether it is remembered: nothing newer is held, and there is room for it.
+        """
+        desk = self._desk()
+        now = self._timer()
+        row = _Row(entry, now - age.total_seconds(), 0.0, now + left.total_seconds(), is_asked=False)
+        with desk.lock:
+            is_full = len(self._rows) >= self.lifetimes.max_entries
+            if ref in self._rows or is_full or self._bytes + row.bytes > self.lifetimes.max_bytes:
+                return False
+            self._put(ref, row)
+            return True
+
+    def ending(self, share: float, within: float, followed: Collection[Key] = ()) -> list[Key]:
+        """
+        Give what was read during its lifetime, or is *followed*, and is fresh for a little while only.
+
+        Args:
+            share: of its lifetime.
+            within: seconds; the longer of both counts, but no more than half of the lifetime.
+            followed: keys that count as read.
+        """
+        now = self._timer()
+        found: list[Key] = []
+        for key, row in list(self._rows.items()):
+            left, span = row.fresh_until - now, row.fresh_until - row.asked_at
+            if 0 < left <= min(max(share * span, within), span / 2) and (row.hits > 0 or key in followed):
+                found.append(key)
+        return found
 
     def writing(self, place: Writable) -> Writable:
         """Give *place* so that every change made through it is dropped here, whether it went well or not."""
@@ -544,6 +745,19 @@ class _Writing:
             return self._place.delete(ref, expected_version=expected_version, author=author)
         finally:
             self._cache.drop(ref)
+
+
+def _is_same(entry: Entry, other: Entry) -> bool:
+    """Tell whether both say the same, but for when they were read."""
+    return (
+        entry.version == other.version
+        and entry.ref == other.ref
+        and entry.backend == other.backend
+        and entry.metadata == other.metadata
+        and entry.lifetime == other.lifetime
+        and entry.is_stale == other.is_stale
+        and entry.secret == other.secret
+    )
 
 
 def _refs(drafts: Iterable[Draft]) -> list[Ref]:

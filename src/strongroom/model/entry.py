@@ -15,6 +15,7 @@ from strongroom.model.secret import Secret
 __all__ = [
     "MAX_VALUE_BYTES",
     "MUST_BE_ABSENT",
+    "STRICT",
     "Draft",
     "Entry",
     "EntryState",
@@ -26,6 +27,8 @@ __all__ = [
 ]
 
 MAX_VALUE_BYTES = 1_048_576  # 1 MiB of UTF-8: docs/design.md, Limits
+STRICT = "strict"
+"""The tag of an entry that is never served past the bound of a revocation, and never kept on a disk."""
 MUST_BE_ABSENT = ""
 """As `expected_version`: write only if there is nothing yet. No store gives out an empty version."""
 
@@ -73,6 +76,8 @@ class Entry:
         version: opaque text, compared for equality; None where the store has no versions.
         read_at: wall clock, UTC.
         lifetime: how long the backend says it may be kept, or None for the cache's own `ttl`.
+        fresh_for: how long the server it came from, which has a cache itself, takes it for fresh; None
+            where it was read where it is kept. It may be kept for an outage for longer.
         metadata: what the backend knows beside the value.
         is_stale: True when it is served from memory because its backend is unavailable.
     """
@@ -83,6 +88,7 @@ class Entry:
     read_at: datetime
     version: str | None = None
     lifetime: timedelta | None = None
+    fresh_for: timedelta | None = None
     metadata: Metadata = Metadata()
     is_stale: bool = False
 

@@ -86,6 +86,29 @@ _SESSION = {
     "source": "192.0.2.7",
     "is_current": True,
 }
+_INVITATION = {
+    "name": "host-2",
+    "roles": [{"name": "reader", "team": None}],
+    "scope": None,
+    "comment": "",
+    "invited_by": "person:anna",
+    "expires_at": "2026-11-21T12:10:00Z",
+}
+_AGENT = {
+    "name": "host-1",
+    "actor": "agent:host-1",
+    "roles": [{"name": "reader", "team": None}],
+    "scope": _SCOPE,
+    "comment": "the scheduler's machine",
+    "fingerprint": "3f9a11c04be6d270",
+    "enrolled_at": _AT,
+    "invited_by": "person:anna",
+    "sessions": 1,
+    "last_login_at": _AT,
+    "source": "192.0.2.7",
+}
+_BYTES_16, _BYTES_32 = "AAAAAAAAAAAAAAAAAAAAAA==", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+_SIGNATURE = "A" * 86 + "=="
 _MEMBER = {"actor": "person:anna", "team": None, "created_at": _AT, "created_by": "local:1000"}
 _POLICY_TEXT = (
     '@id("orders-readers")\npermit (principal in Role::"user", action == Action::"read", resource is Entry)\n'
@@ -315,6 +338,35 @@ EXAMPLES: Mapping[type, Any] = {
     wire.Tokens: {"tokens": [_TOKEN]},
     wire.NewToken: {"name": "ci", "roles": [{"name": "user"}], "expires_in": 7_776_000, "scope": _SCOPE},
     wire.TokenIssued: {**_TOKEN, "token": "srm_t_…"},
+    wire.Agents: {"agents": [_AGENT], "invitations": [_INVITATION]},
+    wire.InviteAgent: {"name": "host-2", "roles": [{"name": "reader"}]},
+    wire.AgentInvited: {
+        "token": "srm_e_…",
+        "name": "host-2",
+        "actor": "agent:host-2",
+        "expires_at": "2026-11-21T12:10:00Z",
+    },
+    wire.EnrolAgent: {
+        "code": "srm_e_…",
+        "public_key": _BYTES_32,
+        "fingerprint": _BYTES_32,
+        "signature": _SIGNATURE,
+    },
+    wire.AgentEnrolled: {"name": "host-2", "actor": "agent:host-2", "deployment": "prod"},
+    wire.AgentLogin: {
+        "name": "host-2",
+        "at": 1_795_262_400_000_000,
+        "nonce": _BYTES_16,
+        "fingerprint": _BYTES_32,
+        "signature": _SIGNATURE,
+    },
+    wire.AgentSession: {
+        "token": "srm_s_…",
+        "id": "81be6f1c20af33d0",
+        "actor": "agent:host-2",
+        "expires_at": "2026-11-21T12:15:00Z",
+        "lifetime": 900.0,
+    },
     wire.Roles: {"roles": [{"name": "op", "members": [_MEMBER]}]},
     wire.Policies: {"revision": "6f1e2a9c04d7", "policies": [_POLICY]},
     wire.PolicyRow: _POLICY,

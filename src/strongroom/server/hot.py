@@ -20,6 +20,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from strongroom.errors import InvalidInputError, StrongroomError
+from strongroom.model.principal import AGENT
 from strongroom.server.endpoint import MAX_BATCH, Call, Endpoint
 from strongroom.service.answers import Answers, as_run
 from strongroom.wire.entry import ReadAnswer, ReadRequest
@@ -125,7 +126,8 @@ def endpoint(reads: Callable[[str], Reads]) -> Endpoint:
         actor = call.identity.actor
         found.take(actor, len(request.refs))
         reader = found.caller(actor, request.run).reader
-        return ReadAnswer(results=call.await_(found.answers(reader, request.refs)))
+        as_stored = request.as_stored and actor.id.startswith(AGENT)
+        return ReadAnswer(results=call.await_(found.answers(reader, request.refs, as_stored=as_stored)))
 
     return Endpoint(
         "POST",
@@ -255,7 +257,8 @@ class Hot:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, StrongroomError):
             return None
         names = request.refs
-        if len(names) > MAX_BATCH or not _is_plain(request, body):
+        # What an agent keeps comes rarely, and costs more to shape.
+        if request.as_stored or len(names) > MAX_BATCH or not _is_plain(request, body):
             return None
         caller = reads.caller(actor, request.run)
         return None if caller.bucket.wait(len(names)) else (reads, caller.reader, names)

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from strongroom.errors import InvalidInputError
+from strongroom.model.entry import STRICT
 from strongroom.model.ref import Ref
 from strongroom.policy import Assurance, Run
-from strongroom.wire.entry import ReadResult
+from strongroom.wire.entry import HeldFacts, ReadResult
 from strongroom.wire.failure import members_of
 
 if TYPE_CHECKING:
@@ -57,14 +58,21 @@ class Answers(ABC):
         entry = reader.peek(key)
         return None if entry is None else self._found(name, key, entry)
 
-    async def answers(self, reader: Reader, names: Sequence[Name]) -> list[ReadResult]:
+    async def answers(
+        self, reader: Reader, names: Sequence[Name], *, as_stored: bool = False
+    ) -> list[ReadResult]:
         """
         Read *names*; each has an outcome of its own.
+
+        Args:
+            reader: whose reads they are.
+            names: what is asked for.
+            as_stored: he keeps them for others: references stay, and what is public comes along.
 
         Raises:
             NotRecordedError: the uses cannot be recorded; nothing is given.
         """
-        results = [self.at_hand(reader, name) for name in names]
+        results = [None if as_stored else self.at_hand(reader, name) for name in names]
         refs: list[Ref] = []
         places: list[int] = []
         for index, result in enumerate(results):
@@ -76,8 +84,11 @@ class Answers(ABC):
                 except InvalidInputError as error:
                     results[index] = self._refused(name, error, "invalid")
         if refs:
-            for index, answer in zip(places, await reader.aread_many(refs), strict=True):
-                results[index] = self._told(names[index], answer)
+            found = await reader.aread_many(refs, as_stored=as_stored)
+            for index, answer in zip(places, found, strict=True):
+                result = results[index] = self._told(names[index], answer)
+                if as_stored and answer.entry is not None and result.outcome == "found":
+                    result.facts = _facts(answer.ref, answer.entry, result.age or 0.0)
         return results  # type: ignore[return-value]  # none is missing now
 
     def _told(self, name: Name, answer: Answer) -> ReadResult:
@@ -103,6 +114,7 @@ class Answers(ABC):
             age=None if times is None else int(times[0] * 1000) / 1000,
             ttl=None if times is None else int(times[1] * 1000) / 1000,
             is_stale=entry.is_stale,
+            is_strict=STRICT in entry.metadata.tags,
         )
 
     def _refused(self, name: Name, error: StrongroomError, outcome: str) -> ReadResult:
@@ -117,6 +129,20 @@ class Answers(ABC):
             },
             ReadResult,
         )
+
+
+def _facts(ref: Ref, entry: Entry, age: float) -> HeldFacts:
+    known, lent = entry.metadata, entry.lifetime
+    return HeldFacts(
+        is_global=entry.ref.team is None and ref.team is not None,
+        references=known.references,
+        tags=list(known.tags),
+        owner=known.owner,
+        conn_type=known.conn_type,
+        not_after=known.not_after,
+        expires_at=known.expires_at,
+        lifetime=None if lent is None else max(0.0, lent.total_seconds() - age),
+    )
 
 
 def run_of(claim: RunClaim) -> Run:

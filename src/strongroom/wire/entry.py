@@ -39,6 +39,7 @@ __all__ = [
     "EntryWritten",
     "Explained",
     "FieldDifference",
+    "HeldFacts",
     "HeldInMemory",
     "History",
     "HistoryQuery",
@@ -97,10 +98,39 @@ class RunClaim(Asked, kw_only=True):
 
 
 class ReadRequest(Asked, kw_only=True):
-    """Up to 1,000 things to read at once; each has an answer of its own."""
+    """
+    Up to 1,000 things to read at once; each has an answer of its own.
+
+    Args:
+        as_stored: for agents, which keep what they read for many: references are left as they are, and
+            what is public about an entry comes with it. Nobody else's asking for it changes anything.
+    """
 
     refs: Annotated[list[Name], Meta(extra_json_schema={"maxItems": MAX_BATCH})]
     run: RunClaim | None = None
+    as_stored: bool = False
+
+
+class HeldFacts(Given, kw_only=True, omit_defaults=True):
+    """
+    What is public about what an agent keeps; unsaid members say nothing.
+
+    Args:
+        is_global: it stands under the global name, and a team's was asked for.
+        references: `${…}` inside the value is to be resolved by who hands it out.
+        not_after: from then on it is invalid.
+        expires_at: from then on it is gone.
+        lifetime: seconds from now for which its backend lends it: no longer, in an outage neither.
+    """
+
+    is_global: bool = False
+    references: bool = False
+    tags: list[str] = []
+    owner: str | None = None
+    conn_type: str | None = None
+    not_after: datetime | None = None
+    expires_at: datetime | None = None
+    lifetime: float | None = None
 
 
 class ReadResult(Given, kw_only=True, omit_defaults=True):
@@ -113,7 +143,9 @@ class ReadResult(Given, kw_only=True, omit_defaults=True):
         age: seconds since the backend was asked.
         ttl: seconds for which it is fresh.
         is_stale: served from memory because its backend gives no answer.
+        is_strict: its tags say `strict`: whoever keeps it keeps to the bounds of strict entries.
         error: why not, where the outcome is neither `found` nor `absent`.
+        facts: what is public about it, where an agent asked for what is stored.
     """
 
     kind: Kind
@@ -126,7 +158,9 @@ class ReadResult(Given, kw_only=True, omit_defaults=True):
     age: float | None = None
     ttl: float | None = None
     is_stale: bool = False
+    is_strict: bool = False
     error: Problem | None = None
+    facts: HeldFacts | None = None
 
 
 class ReadAnswer(Given, kw_only=True):

@@ -77,6 +77,11 @@ NEEDS = {
     ("GET", "/tokens"): ("administer", ROOM),
     ("POST", "/tokens"): ("administer", ROOM),
     ("DELETE", "/tokens/{id}"): ("administer", ROOM),
+    ("GET", "/agents"): ("administer", ROOM),
+    ("POST", "/agents/invite"): ("administer", ROOM),
+    ("POST", "/agents/enrol"): PUBLIC,
+    ("POST", "/agents/login"): PUBLIC,
+    ("DELETE", "/agents/{name}"): ("administer", ROOM),
     ("GET", "/roles"): ("administer", ROOM),
     ("PUT", "/roles/{role}/members/{actor}"): ("administer", ROOM),
     ("DELETE", "/roles/{role}/members/{actor}"): ("administer", ROOM),
@@ -138,7 +143,7 @@ def body_of(endpoint, role, kind):
     if endpoint.takes is None:
         return None
     body = EXAMPLES[endpoint.takes]
-    if endpoint.path in ("/actors", "/tokens"):
+    if endpoint.path in ("/actors", "/tokens", "/agents/invite"):
         return {**body, "name": f"matrix-{role}"}
     if endpoint.path == "/rollback" + ENTRY:
         return {"version": "1"}

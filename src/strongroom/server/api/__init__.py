@@ -10,6 +10,7 @@ from strongroom import __version__
 from strongroom.server import hot, openapi
 from strongroom.server.api import (
     actors,
+    agents,
     approvals,
     audit,
     backends,
@@ -55,6 +56,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *place.ENDPOINTS,
     *sessions.ENDPOINTS,
     *actors.ENDPOINTS,
+    *agents.ENDPOINTS,
     *policies.ENDPOINTS,
     *approvals.ENDPOINTS,
     *audit.ENDPOINTS,

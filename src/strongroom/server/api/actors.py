@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from strongroom.service.access import PersonRow
     from strongroom.service.access import TokenRow as Token
 
-__all__ = ["ENDPOINTS"]
+__all__ = ["ENDPOINTS", "scope_in"]
 
 _PERSON = "person:"
 _MAX_SECONDS = 10 * 366 * 86_400  # what is longer is refused by the service, if Python can count it
@@ -137,7 +137,7 @@ def issue(call: Call) -> Answer:
         body.name,
         roles=_roles(body.roles),
         lifetime=None if body.expires_in is None else timedelta(seconds=body.expires_in),
-        scope=_scope(body.scope),
+        scope=scope_in(body.scope),
         comment=body.comment,
     )
     given = TokenIssued(token=issued.token.reveal(), **_token(issued.row))
@@ -150,7 +150,8 @@ def revoke(call: Call) -> Answer:
     return Answer(status=204)
 
 
-def _scope(scope: ScopeShape | None) -> Scope | None:
+def scope_in(scope: ScopeShape | None) -> Scope | None:
+    """Give the bounds of a credential as they came."""
     if scope is None:
         return None
     return Scope(tuple(scope.actions), tuple(scope.kinds), tuple(scope.names), tuple(scope.teams))

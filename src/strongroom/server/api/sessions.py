@@ -127,7 +127,7 @@ def _row(row: Session, current: str) -> SessionRow:
     return SessionRow(
         id=row.id,
         actor=row.actor,
-        how=row.how,  # type: ignore[arg-type]  # one of the two
+        how=row.how,  # type: ignore[arg-type]  # one of the three
         source=row.source,
         created_at=row.begun,
         last_used_at=row.seen,
