@@ -26,6 +26,7 @@ __all__ = [
     "Assurance",
     "Decision",
     "Facts",
+    "HostPolicy",
     "OwnerPolicy",
     "Policy",
     "Role",
@@ -219,5 +220,34 @@ class OwnerPolicy:
         return actor == self.owner
 
     def knows(self, actor: Actor, action: Action, ref: Ref | None) -> bool:  # noqa: ARG002 -- the promise of Policy
+        """Nobody is asked."""
+        return True
+
+
+_ON_HOST = frozenset({Action.LIST, Action.DESCRIBE, Action.READ})
+_MAY_CONNECT = Decision(
+    is_allowed=True, reason="whoever may connect to this agent may read", policies=("host-user",)
+)
+_MAY_NOT = Decision(is_allowed=False, reason="an agent only reads", policies=("host-user",))
+_STRANGER = Decision(is_allowed=False, reason="not a user of this host", policies=("host-user",))
+
+
+class HostPolicy:
+    """
+    The policy of an agent that has none from a server or a file: who may connect may read.
+
+    The operating system decides: the agent's socket is answered to its own user, to root and to those named
+    in the settings, and nobody else has an identity here. It allows reading and what reading tells anyhow.
+    """
+
+    needs_facts: ClassVar[bool] = False
+
+    def decide(self, actor: Actor, action: Action, ref: Ref | None, facts: Facts | None = None) -> Decision:  # noqa: ARG002 -- the promise of Policy
+        """Allow a Unix user of this host to read."""
+        if actor.assurance < Assurance.HOST_USER or not actor.id.startswith("local:"):
+            return _STRANGER
+        return _MAY_CONNECT if action in _ON_HOST else _MAY_NOT
+
+    def knows(self, actor: Actor, action: Action, ref: Ref | None) -> bool:  # noqa: ARG002 -- as above
         """Nobody is asked."""
         return True

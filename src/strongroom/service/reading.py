@@ -16,6 +16,9 @@ Rules of this file:
    beside the loop.
 6. What stands behind a team's name, the global one, is for whom the global one is allowed; to others there is
    nothing behind it, and whether there is stays untold.
+7. A policy that would have to ask somebody (`Policy.knows`) is not asked on a loop. Where nobody could
+   decide, that is told as the trouble it is: nothing is given out, and nobody is denied.
+8. The uses of strict entries wait for the disk, whatever else is only handed to the kernel.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast, runtime_checkable
 
@@ -48,7 +52,18 @@ if TYPE_CHECKING:
     Key = tuple[Kind, str, str | None]
     AtHand = tuple[Entry, Policy, float, Callable[[], object]]
 
-__all__ = ["Answer", "AsyncRecorder", "EachUse", "Reader", "Reading", "Use", "Uses", "Window"]
+__all__ = [
+    "Answer",
+    "AsyncRecorder",
+    "EachUse",
+    "Preparing",
+    "Reader",
+    "Reading",
+    "StrictRecorder",
+    "Use",
+    "Uses",
+    "Window",
+]
 
 _MAX_READERS = 4096  # actors remembered; one more and the one remembered longest is forgotten
 _MAX_AT_HAND = 100_000  # entries all readers remember together; beyond that all are asked anew
@@ -172,6 +187,28 @@ class AsyncRecorder(Protocol):
         ...
 
 
+@runtime_checkable
+class StrictRecorder(Protocol):
+    """A recorder whose `append` and `aappend` end before the disk has the records, and these when it has."""
+
+    def append_strict(self, *events: Event) -> None:
+        """Do what `append` does, and wait for the disk."""
+        ...
+
+    def aappend_strict(self, *events: Event) -> Awaitable[None]:
+        """Do what `append_strict` does, awaited on a loop."""
+        ...
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """A policy that asks somebody, and can ask about many at once."""
+
+    def prepare(self, actor: Actor, action: Action, refs: Sequence[Ref]) -> None:
+        """Have the decisions on *refs* at hand where they can be had; waits. Never raises."""
+        ...
+
+
 class Answer(NamedTuple):
     """What became of one Ref of a batch: an entry with its references resolved, nothing, or why not."""
 
@@ -197,14 +234,15 @@ class Reading:
         bridge: for what must be waited for beside a loop.
         uses: which uses are on record.
         facts: as of `Guard`.
+        is_strict: whether the uses of a Ref wait for the disk; told its entry where there is one.
 
     Threads: may be used from several threads and loops at once.
 
     Attributes:
-        cache, uses: as given.
+        cache, uses, is_strict: as given.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- a service is made of the parts it joins
         self,
         cache: Cache,
         guard: Guard,
@@ -213,6 +251,7 @@ class Reading:
         uses: Uses | None = None,
         facts: Callable[[Ref], Facts | None] | None = None,
         dialect: Dialect = "core",
+        is_strict: Callable[[Ref, Entry | None], bool] | None = None,
     ) -> None:
         self.cache = cache
         self.guard = guard
@@ -220,6 +259,7 @@ class Reading:
         self.uses: Uses = EachUse() if uses is None else uses  # one without windows is false
         self.facts = facts or (lambda _ref: None)
         self.dialect = dialect
+        self.is_strict = is_strict or (lambda _ref, _entry: False)
         self._readers: dict[Actor, Reader] = {}
         self._known: weakref.WeakSet[Reader] = weakref.WeakSet()
         self._room_left = _MAX_AT_HAND
@@ -236,6 +276,10 @@ class Reading:
             self._readers[actor] = found
             self._known.add(found)
         return found
+
+    def readers(self) -> list[Reader]:
+        """Give those that are remembered."""
+        return list(self._readers.values())
 
     def make_room(self) -> None:
         """Count one more entry that a reader remembers; where they are too many, all forget theirs."""
@@ -273,6 +317,7 @@ class Reader:
         actor: who reads.
         peek: gives the entry of a key (kind, name, team) where everything is at hand (rule 3), counting
             the use; None says nothing. About a microsecond, on any thread or loop.
+        tally: holds how many reads there were, a few short where threads count at once.
     """
 
     def __init__(self, reading: Reading, actor: Actor) -> None:
@@ -284,8 +329,12 @@ class Reader:
         # Asked once: telling what an object can do costs as much as recording by it.
         recorder = reading.guard.recorder
         self._aappend = recorder.aappend if isinstance(recorder, AsyncRecorder) else None
+        self._strictly = recorder if isinstance(recorder, StrictRecorder) else None
         self._at_hand: dict[Key, AtHand] = {}
-        self.peek = _peeking(self._at_hand, reading.cache.peek, reading.guard.current, reading.uses.timer)
+        self.tally = [0]
+        self.peek = _peeking(
+            self._at_hand, reading.cache.peek, reading.guard.current, reading.uses.timer, self.tally
+        )
 
     # --- as a cache does ---------------------------------------------------------------------------
 
@@ -315,8 +364,13 @@ class Reader:
 
     def _given(self, ref: Ref, *, anew: bool) -> Entry | None:
         use = self._use(ref, anew=anew)
+        self.tally[0] += 1
         if first := self._first([use]):
-            self._guard.recorder.append(*self._uses.to_record(first))
+            events = self._uses.to_record(first)
+            if self._strictly is not None and self._is_strict(first):
+                self._strictly.append_strict(*events)
+            else:
+                self._guard.recorder.append(*events)
             self._keep(first)
         return _unless_refused(use)
 
@@ -330,10 +384,17 @@ class Reader:
         (use,) = await self._auses([ref])
         return _unless_refused(use)
 
-    async def aread_many(self, refs: Sequence[Ref]) -> list[Answer]:
+    async def aread_many(
+        self, refs: Sequence[Ref], *, anew: bool = False, as_stored: bool = False
+    ) -> list[Answer]:
         """
         Read many for one request, references resolved; each has its own outcome, and all that must be
         recorded is, before any of it is given.
+
+        Args:
+            refs: what to read.
+            anew: ask, whatever is remembered.
+            as_stored: leave references as they are, for who resolves them for others.
 
         Raises:
             NotRecordedError: the uses cannot be recorded; nothing is given.
@@ -341,34 +402,38 @@ class Reader:
         answers: list[Answer | None] = [None] * len(refs)
         rest: list[int] = []
         for index, ref in enumerate(refs):
-            entry = self.peek(ref)
+            entry = None if anew else self.peek(ref)
             if entry is None:
                 rest.append(index)
             else:
                 answers[index] = Answer(ref, entry)
         if rest:
-            uses = await self._auses([refs[index] for index in rest])
+            uses = await self._auses([refs[index] for index in rest], anew=anew)
             for index, use in zip(rest, uses, strict=True):
-                answers[index] = await self._answered(use)
+                answers[index] = await self._answered(use, as_stored=as_stored)
         return [answer for answer in answers if answer is not None]
 
-    async def _answered(self, use: Use) -> Answer:
+    async def _answered(self, use: Use, *, as_stored: bool) -> Answer:
         entry = use.answer
-        if entry is None or not entry.metadata.references:
+        if entry is None or as_stored or not entry.metadata.references:
             return Answer(use.ref, entry, _refusal(use))
         try:
             return Answer(use.ref, await self._reading.bridge().run(lambda: self.resolved(entry)))
         except StrongroomError as error:
             return Answer(use.ref, error=error)
 
-    async def _auses(self, refs: Sequence[Ref]) -> list[Use]:
-        uses, missing = await self._decided(refs)
+    async def _auses(self, refs: Sequence[Ref], *, anew: bool = False) -> list[Use]:
+        uses: list[Use | None] = [None] * len(refs)
+        missing = list(range(len(refs)))
+        if not anew:
+            uses, missing = await self._decided(refs)
         if missing:
-            for index, use in await self._looked(refs, missing):
+            for index, use in await self._looked(refs, missing, anew=anew):
                 uses[index] = use
         found = [use for use in uses if use is not None]
+        self.tally[0] += len(found)
         if first := self._first(found):
-            await self._record(self._uses.to_record(first))
+            await self._record(self._uses.to_record(first), is_strict=self._is_strict(first))
             self._keep(first)
         return found
 
@@ -385,11 +450,19 @@ class Reader:
             uses.append(use)
         return uses, missing
 
-    async def _looked(self, refs: Sequence[Ref], missing: Sequence[int]) -> list[tuple[int, Use]]:
+    async def _looked(
+        self, refs: Sequence[Ref], missing: Sequence[int], *, anew: bool
+    ) -> list[tuple[int, Use]]:
         lanes = 1 if self._cache.is_local else min(_LANES, len(missing))
         run = self._reading.bridge().run
+        policy = self._guard.current()
+        if len(missing) > 1 and isinstance(policy, Preparing):
+            with suppress(StrongroomError):  # what was not prepared is asked one by one
+                await run(
+                    partial(policy.prepare, self.actor, Action.READ, [refs[place] for place in missing])
+                )
         found = await asyncio.gather(
-            *(run(partial(self._uses_of, refs, missing[lane::lanes])) for lane in range(lanes)),
+            *(run(partial(self._uses_of, refs, missing[lane::lanes], anew=anew)) for lane in range(lanes)),
             return_exceptions=True,
         )
         told: list[tuple[int, Use]] = []
@@ -403,8 +476,10 @@ class Reader:
                 told += uses
         return told
 
-    async def _record(self, events: Sequence[Event]) -> None:
-        if self._aappend is not None:
+    async def _record(self, events: Sequence[Event], *, is_strict: bool) -> None:
+        if is_strict and self._strictly is not None:
+            await self._strictly.aappend_strict(*events)
+        elif self._aappend is not None:
             await self._aappend(*events)
         else:
             await self._reading.bridge().run(lambda: self._guard.recorder.append(*events))
@@ -420,14 +495,20 @@ class Reader:
     def _quick(self, ref: Ref) -> Use | None:
         """Decide and answer *ref* without waiting, or None where somebody must be asked."""
         policy = self._guard.current()
+        if not policy.knows(self.actor, Action.READ, ref):
+            return None
         if policy.needs_facts:
             answer = self._cache.recall(ref)
             return None if answer is UNKNOWN else self._judged(policy, ref, cast("Entry | None", answer))
         decision = policy.decide(self.actor, Action.READ, ref)
         if not decision.is_allowed:
-            return Use(self.actor, ref, "denied", decision, policy)
+            return _refused(self.actor, ref, decision, policy)
         answer = self._cache.recall(ref)
         if answer is UNKNOWN:
+            return None
+        if _is_behind(ref, cast("Entry | None", answer)) and not policy.knows(
+            self.actor, Action.READ, cast("Entry", answer).ref
+        ):
             return None
         entry = self._behind(policy, ref, cast("Entry | None", answer))
         return _told(self.actor, ref, decision, policy, entry)
@@ -439,7 +520,7 @@ class Reader:
             return self._judged(policy, ref, *self._ask(ref, anew=anew))
         decision = policy.decide(self.actor, Action.READ, ref)
         if not decision.is_allowed:
-            return Use(self.actor, ref, "denied", decision, policy)
+            return _refused(self.actor, ref, decision, policy)
         entry, error = self._ask(ref, anew=anew)
         return _told(self.actor, ref, decision, policy, self._behind(policy, ref, entry), error)
 
@@ -451,12 +532,12 @@ class Reader:
         facts = self._facts(ref, error) if entry is None else facts_of(entry.metadata)
         decision = policy.decide(self.actor, Action.READ, ref, facts)
         if not decision.is_allowed:
-            return Use(self.actor, ref, "denied", decision, policy)
+            return _refused(self.actor, ref, decision, policy)
         return _told(self.actor, ref, decision, policy, entry, error)
 
     def _behind(self, policy: Policy, ref: Ref, entry: Entry | None) -> Entry | None:
         """Give *entry*; None where it is of the global name and that may not be read (rule 6)."""
-        if entry is None or entry.ref.team == ref.team:
+        if entry is None or not _is_behind(ref, entry):
             return entry
         facts = facts_of(entry.metadata) if policy.needs_facts else None
         return entry if policy.decide(self.actor, Action.READ, entry.ref, facts).is_allowed else None
@@ -474,8 +555,8 @@ class Reader:
     def _failed(self, ref: Ref, error: StrongroomError) -> Use:
         return self._judged(self._guard.current(), ref, None, error)
 
-    def _uses_of(self, refs: Sequence[Ref], places: Sequence[int]) -> list[tuple[int, Use]]:
-        return [(place, self._use(refs[place])) for place in places]
+    def _uses_of(self, refs: Sequence[Ref], places: Sequence[int], *, anew: bool) -> list[tuple[int, Use]]:
+        return [(place, self._use(refs[place], anew=anew)) for place in places]
 
     # --- what is on record -------------------------------------------------------------------------
 
@@ -483,6 +564,8 @@ class Reader:
         """Give those of *uses* that must be recorded; count the others."""
         first: list[Use] = []
         for use in uses:
+            if use.decision.trouble is not None:
+                continue  # nobody decided and nothing is given; in an outage that would fill the record
             window = self._uses.window(use) if use.decision.is_allowed else None
             if window is None:
                 first.append(use)
@@ -490,6 +573,10 @@ class Reader:
                 window.repeat()
                 self._hold(use, window)
         return first
+
+    def _is_strict(self, uses: Sequence[Use]) -> bool:
+        is_strict = self._reading.is_strict
+        return any(is_strict(use.ref, use.answer) for use in uses)
 
     def _keep(self, first: Sequence[Use]) -> None:
         """Open the windows of uses that are on record now."""
@@ -513,6 +600,7 @@ def _peeking(
     remembered: Callable[[Key], Entry | None],
     current: Callable[[], Policy],
     timer: Callable[[], float],
+    tally: list[int],
 ) -> Callable[[Key], Entry | None]:
     # A closure, not a method: every warm read of a server ends here.
     def peek(key: Key) -> Entry | None:
@@ -522,11 +610,24 @@ def _peeking(
             return None
         if policy is current() and timer() < until and remembered(key) is entry:
             repeat()
+            tally[0] += 1
             return entry
         at_hand.pop(key, None)  # no secret is kept here longer than elsewhere
         return None
 
     return peek
+
+
+def _is_behind(ref: Ref, entry: Entry | None) -> bool:
+    """Tell whether *entry* is the global one, asked for under a team's name."""
+    return entry is not None and entry.ref.team != ref.team
+
+
+def _refused(actor: Actor, ref: Ref, decision: Decision, policy: Policy) -> Use:
+    """Give the use that policy did not allow: a denial, or nobody could decide (rule 7)."""
+    if decision.trouble is None:
+        return Use(actor, ref, "denied", decision, policy)
+    return Use(actor, ref, outcome_of(decision.trouble).value, decision, policy, error=decision.trouble)
 
 
 def _told(
@@ -543,7 +644,7 @@ def _told(
 
 
 def _refusal(use: Use) -> StrongroomError | None:
-    if use.decision.is_allowed:
+    if use.decision.is_allowed or use.error is not None:
         return use.error
     return AccessDeniedError(f"{use.actor.id} may not read {use.ref}", reason=use.decision.reason)
 
