@@ -28,6 +28,7 @@ from strongroom.assembly.room import (
 from strongroom.assembly.ways import local_owner
 
 if TYPE_CHECKING:
+    from strongroom.assembly.host import open_host
     from strongroom.assembly.house import open_house
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "open_audit_copy",
     "open_backend",
     "open_doctor",
+    "open_host",
     "open_house",
     "open_room",
     "require_store_tools",
@@ -49,4 +51,8 @@ def __getattr__(name: str) -> object:
         from strongroom.assembly import house  # noqa: PLC0415 -- only who serves loads it
 
         return house.open_house
+    if name == "open_host":
+        from strongroom.assembly import host  # noqa: PLC0415 -- as above
+
+        return host.open_host
     raise AttributeError(f"module 'strongroom.assembly' has no attribute {name!r}")

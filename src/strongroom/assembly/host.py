@@ -1,0 +1,237 @@
+"""
+One deployment of the settings, opened for the processes of one machine.
+
+Not for what is done in it: `service/host.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from datetime import timedelta
+from fnmatch import translate
+from functools import partial
+from typing import TYPE_CHECKING
+
+from strongroom.assembly.backends import chain_of, lifetimes_of, links_of, patience_of
+from strongroom.assembly.deciding import local_policy
+from strongroom.assembly.store import barrier_of
+from strongroom.assembly.ways import Ways, now, settings_from
+from strongroom.audit import AuditLog
+from strongroom.audit.uses import Uses
+from strongroom.cache import Cache, boot_seconds, draw
+from strongroom.errors import SettingsError
+from strongroom.service.changes import Feed, Watch
+from strongroom.service.freshness import Freshness
+from strongroom.service.host import Host, Served
+from strongroom.service.house import Mode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from strongroom.backend import Backend
+    from strongroom.cache import Lifetimes
+    from strongroom.chain import Chain
+    from strongroom.errors import StrongroomError
+    from strongroom.model.entry import Entry
+    from strongroom.model.ref import Ref
+    from strongroom.model.secret import Secret
+    from strongroom.service.guard import Recorder
+    from strongroom.settings import Settings
+
+_STRICT = "strict"  # the tag of an entry whose uses are strict
+
+
+def open_host(  # noqa: PLR0913 -- what comes from outside
+    config: Settings | str | os.PathLike[str] | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    cwd: Path | None = None,
+    deployment: str | None = None,
+    passphrase: Callable[[], Secret[str]] | None = None,
+    recorder: Callable[[Settings], Recorder] | None = None,
+    on_trouble: Callable[[str, StrongroomError], None] | None = None,
+) -> Host:
+    """
+    Open one deployment for the processes of this machine.
+
+    Args:
+        config: as of `open_room`.
+        environ: the environment; that it names an agent or a server is no matter here.
+        cwd: as of `open_room`.
+        deployment: as of `open_room`.
+        passphrase: as of `open_room`.
+        recorder: makes what records the uses; unsaid, the agent's own record in its state folder.
+        on_trouble: told of what goes wrong behind: (what, error).
+
+    Raises:
+        SettingsError: the settings are wrong, or a policy file in them is.
+        BackendConfigError: a backend will never work as configured, or its store is not there.
+        SealedError: no wrapper opens the store.
+    """
+    settings = settings_from(config, environ, cwd, deployment)
+    opening = _Opening(Ways(environ=environ, clock=now, ask=passphrase), recorder or _record)
+    return opening.host(settings, on_trouble)
+
+
+class _Opening:
+    """Makes what a host has of one version of its settings, as often as they are taken anew."""
+
+    def __init__(self, ways: Ways, recorder: Callable[[Settings], Recorder]) -> None:
+        self._ways = ways
+        self._recorder = recorder
+        self._host: Host | None = None
+
+    def host(self, settings: Settings, on_trouble: Callable[[str, StrongroomError], None] | None) -> Host:
+        """
+        Make the host.
+
+        Raises:
+            As `open_host`.
+        """
+        served = self.served(settings)
+        try:
+            cache = Cache(
+                served.chain,
+                served.lifetimes,
+                clock=now,
+                patience=patience_of(settings),
+                stale_bound=self._stale_bound,
+            )
+            self._host = Host(
+                served,
+                make=self.served,
+                cache=cache,
+                recorder=self._recorder(settings),
+                uses=Uses(timer=boot_seconds, clock=now),
+                freshness=Freshness(
+                    cache, timer=boot_seconds, clock=now, draw=draw, is_revalidating=settings.agent.revalidate
+                ),
+                mode=Mode(log_level=settings.agent.log_level),
+                clock=now,
+                patience=patience_of(settings),
+                on_trouble=on_trouble,
+            )
+        except BaseException:
+            served.chain.close()
+            raise
+        return self._host
+
+    def served(self, settings: Settings) -> Served:
+        """
+        Make what a host has of *settings*.
+
+        Raises:
+            As `open_host`.
+        """
+        policy = local_policy(settings)
+        uids, gids = _ids(settings.agent.users, _uid, "users"), _ids(settings.agent.groups, _gid, "groups")
+        made: list[Backend] = []
+        try:
+            chain = chain_of(links_of(settings, self._ways, made, None), settings, self._ways.clock)
+            watch = self._watch_of(chain)
+        except BaseException:
+            for backend in made:
+                backend.close()
+            raise
+        return Served(
+            settings=settings,
+            chain=chain,
+            lifetimes=_lifetimes(settings),
+            current=lambda: policy,
+            decided_by="owner" if settings.agent.policy is None else "file",
+            uids=uids,
+            gids=gids,
+            is_strict=partial(_is_strict, _globs(settings.agent.strict)),
+            told_of=frozenset(link.name for link in chain.links if _is_told_of(link.backend)),
+            start=watch.start,
+            close=watch.close,
+        )
+
+    def _watch_of(self, chain: Chain) -> Watch:
+        """Give what looks at the bells of the stores of ours in *chain*; of none, where there is none."""
+        barriers = [found for link in chain.links if (found := barrier_of(link.backend)) is not None]
+        return Watch([Feed(barrier, self) for barrier in barriers])
+
+    # --- what a feed tells of ----------------------------------------------------------------------
+
+    def drop(self, *refs: Ref) -> None:
+        """Hear that *refs* have changed."""
+        if self._host is not None:
+            self._host.freshness.drop(*refs)
+
+    def clear(self) -> None:
+        """Hear that anything may have changed."""
+        if self._host is not None:
+            self._host.freshness.clear()
+
+    def _stale_bound(self, ref: Ref, entry: Entry) -> timedelta | None:
+        """Give how long past its time an entry may be served."""
+        host = self._host
+        if host is None or not host.is_strict(ref, entry):
+            return None
+        return timedelta(seconds=host.settings.agent.revoke_bound)
+
+
+def _is_told_of(backend: Backend) -> bool:
+    """Tell whether its changes are told by the store's bell, or there are none while this process runs."""
+    return barrier_of(backend) is not None or type(backend).__module__.endswith(".backends.env")
+
+
+def _lifetimes(settings: Settings) -> Lifetimes:
+    found, last_good = lifetimes_of(settings), settings.agent.last_good
+    if last_good is None:
+        return found
+    # What the last good copy would bring back after a restart must not be gone before one; and nothing,
+    # however late in its jittered lifetime, outlives what the copy may hold.
+    left = timedelta(seconds=last_good.max_age) - 1.1 * found.ttl
+    return replace(found, stale_if_error=max(found.stale_if_error, left))
+
+
+def _record(settings: Settings) -> Recorder:
+    return AuditLog(settings.agent.state / "audit", deployment=settings.deployment, clock=now)
+
+
+# --- strict entries, and who may connect ---------------------------------------------------------------
+
+
+def _globs(names: tuple[str, ...]) -> re.Pattern[str] | None:
+    return re.compile("|".join(translate(name) for name in names)) if names else None
+
+
+def _is_strict(names: re.Pattern[str] | None, ref: Ref, entry: Entry | None) -> bool:
+    if names is not None and names.match(ref.name):
+        return True
+    return entry is not None and _STRICT in entry.metadata.tags
+
+
+def _ids(named: Iterable[int | str], find: Callable[[str], int], key: str) -> frozenset[int]:
+    """Give the numbers of users or groups that are named or numbered."""
+    return frozenset(_id(one, find, key) for one in named)
+
+
+def _id(one: int | str, find: Callable[[str], int], key: str) -> int:
+    if isinstance(one, int) or (one.isascii() and one.isdigit()):
+        return int(one)
+    try:
+        return find(one)
+    except KeyError:
+        raise SettingsError(
+            f"agent.{key} names one that this machine does not know",
+            key=f"agent.{key}",
+            hint="or give its number",
+        ) from None
+
+
+def _uid(name: str) -> int:
+    import pwd  # noqa: PLC0415 -- Unix only
+
+    return pwd.getpwnam(name).pw_uid
+
+
+def _gid(name: str) -> int:
+    import grp  # noqa: PLC0415 -- Unix only
+
+    return grp.getgrnam(name).gr_gid

@@ -1,0 +1,463 @@
+"""
+A Host: one deployment, served to the processes of one machine.
+
+Not for speaking to them (`agent/`) nor for making the parts (`assembly.open_host`).
+
+Rules of this file:
+
+1. Who asks is a Unix user of this machine, as the kernel says; what it says of its run is its own word.
+2. Settings are taken anew as a whole or not at all: where chain or policy cannot be made, the old ones stay,
+   and the trouble is told. What is remembered outlives it, but for what came from a backend that is gone or
+   is another now; of the rest nothing is served before it was asked for anew.
+3. What runs on behind it ends with `close`: watches first, then records of what was still counted.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+
+from strongroom.cache import Statistics
+from strongroom.errors import StrongroomError
+from strongroom.policy import Actor, Assurance
+from strongroom.service.guard import Guard
+from strongroom.service.known import known_facts
+from strongroom.service.reading import Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from strongroom.asynchronous import Bridge
+    from strongroom.backend import Watched
+    from strongroom.cache import Cache, Held, Lifetimes
+    from strongroom.chain import Chain, Link
+    from strongroom.model.entry import Entry
+    from strongroom.model.explanation import Explanation
+    from strongroom.model.ref import Ref
+    from strongroom.policy import Facts, Policy, Run
+    from strongroom.service.freshness import Freshness
+    from strongroom.service.guard import Recorder
+    from strongroom.service.house import Mode
+    from strongroom.service.reading import Reader, Uses
+    from strongroom.settings import Settings
+
+__all__ = ["BackendStatus", "Host", "HostStatus", "Served"]
+
+_TICK_SECONDS = 1.0  # between two looks for windows of uses that ended
+_MAX_READERS = 4096  # as `reading.py` remembers them
+_TOP = 10  # readers named in the status
+_NO_USER = 4_294_967_295  # what the kernel says of a peer it cannot tell: nobody
+
+
+class Served(NamedTuple):
+    """
+    What a host has of one version of its settings.
+
+    Args:
+        settings: they themselves.
+        chain: its backends.
+        lifetimes: how long and how much is remembered.
+        current: gives the policy that decides now; the same object until it is no longer the one.
+        decided_by: `server`, `file` or `owner`, for the status.
+        uids, gids: who may connect beside root and the agent's own user.
+        is_strict: whether the uses of a name are strict; with its entry, where one is known.
+        told_of: names of the backends whose changes are told without a watch of theirs, or that never change.
+        heard: told of every notice of a backend, before what it tells of is forgotten: (name, notice).
+        start, close: what belongs to it beside the chain runs from here to there. Both may be called twice.
+    """
+
+    settings: Settings
+    chain: Chain
+    lifetimes: Lifetimes
+    current: Callable[[], Policy]
+    decided_by: str
+    uids: frozenset[int] = frozenset()
+    gids: frozenset[int] = frozenset()
+    is_strict: Callable[[Ref, Entry | None], bool] = lambda _ref, _entry: False
+    told_of: frozenset[str] = frozenset()
+    heard: Callable[[str, Watched], None] = lambda _name, _notice: None
+    start: Callable[[], None] = lambda: None
+    close: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendStatus:
+    """
+    How one backend of the chain is, as far as that is known without asking it.
+
+    Args:
+        circuit: `closed`, `open`, or "" where it has none.
+        watched: `live`, `lost`, or "" where it tells of nothing by itself.
+        last_notice: when it last gave a sign of life (UTC).
+        entries: remembered of it.
+    """
+
+    name: str
+    kind: str
+    circuit: str = ""
+    watched: str = ""
+    last_notice: datetime | None = None
+    entries: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostStatus:
+    """
+    How a host is; no value and no name of an entry but in `oldest_stale`.
+
+    Args:
+        decided_by: `server`, `file` or `owner`.
+        oldest_stale: seconds since the oldest entry that would only be served in an outage was asked for.
+        followed: entries that processes follow.
+        top_readers: (who, for which DAG, reads), most first.
+        spool: what the recorder tells of itself.
+        reload_trouble: why the settings taken last are not those in use; "" where they are.
+    """
+
+    deployment: str
+    decided_by: str
+    started_at: datetime
+    reloaded_at: datetime | None
+    reload_trouble: str
+    backends: tuple[BackendStatus, ...]
+    cache: Statistics
+    oldest_stale: float | None
+    last_notice: datetime | None
+    followed: int
+    renewed: int
+    top_readers: tuple[tuple[str, str | None, int], ...]
+    spool: Mapping[str, object] = field(default_factory=dict)
+
+
+@runtime_checkable
+class _Closing(Protocol):
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class _Telling(Protocol):
+    """A recorder that can tell how it is."""
+
+    def status(self) -> Mapping[str, object]: ...
+
+
+class Host:
+    """
+    What one agent serves.
+
+    Threads: may be used from several threads and loops at once.
+
+    Args:
+        served: what is made of the settings.
+        make: makes the same of others, for `reload`.
+        patience: how long a task waits for one answer.
+        cache: of the chain as such; shared by all who ask.
+        recorder: makes records; one that has `close` is closed with the host.
+        uses: which uses are on record.
+        freshness: keeps the cache fresh.
+        mode: the log level, changed at run time.
+        clock: wall clock, UTC.
+        on_trouble: told what went wrong behind: (what, error).
+
+    Attributes:
+        cache, recorder, freshness, mode: as given.
+        guard: decides and records what is no read.
+        reading: the reads of all actors.
+    """
+
+    def __init__(  # noqa: PLR0913 -- a service is made of the parts it joins
+        self,
+        served: Served,
+        *,
+        make: Callable[[Settings], Served],
+        cache: Cache,
+        recorder: Recorder,
+        uses: Uses,
+        freshness: Freshness,
+        mode: Mode,
+        clock: Callable[[], datetime],
+        patience: timedelta = timedelta(seconds=15),
+        on_trouble: Callable[[str, StrongroomError], None] | None = None,
+    ) -> None:
+        self._served = served
+        self._make = make
+        self.cache = cache
+        self.recorder = recorder
+        self.freshness = freshness
+        self.mode = mode
+        self._clock = clock
+        self._patience = patience
+        self._on_trouble = on_trouble or (lambda _what, _error: None)
+        # Readers keep hold of this function for good, so it is the one thing that looks for who decides now.
+        self._deciding = [served.current]
+        self.guard = Guard(served.current(), recorder, current=_calling(self._deciding), facts=self._facts)
+        self.reading = Reading(
+            cache,
+            self.guard,
+            self._bridge,
+            uses=uses,
+            facts=self._facts,
+            dialect=served.settings.lookup.dialect,
+            is_strict=self.is_strict,
+        )
+        self._readers: dict[tuple[int, Run | None], Reader] = {}
+        self._made_bridge: Bridge | None = None
+        self._turn = threading.Lock()
+        self._ended = threading.Event()
+        self._ticker: threading.Thread | None = None
+        self._started_at = clock()
+        self._reloaded_at: datetime | None = None
+        self._reload_trouble = ""
+
+    @property
+    def settings(self) -> Settings:
+        """Those in use."""
+        return self._served.settings
+
+    @property
+    def chain(self) -> Chain:
+        """The backends in use."""
+        return self._served.chain
+
+    @property
+    def deployment(self) -> str:
+        """The name of the one that is served."""
+        return self._served.settings.deployment
+
+    # --- who ---------------------------------------------------------------------------------------
+
+    def may_connect(self, uid: int, gids: Sequence[int]) -> bool:
+        """Tell whether the user *uid*, who is in *gids*, may connect; before anything else is said."""
+        if uid == _NO_USER:
+            return False
+        served = self._served
+        return uid in (0, os.geteuid()) or uid in served.uids or not served.gids.isdisjoint(gids)
+
+    def actor(self, uid: int, run: Run | None = None) -> Actor:
+        """Give the user *uid* of this machine, who says he is *run*."""
+        return Actor(f"local:{uid}", Assurance.HOST_USER, run=run)
+
+    def reader(self, uid: int, run: Run | None = None) -> Reader:
+        """Give the reads of *uid*, the same object while it is remembered. Takes no lock."""
+        key = (uid, run)
+        found = self._readers.get(key)
+        if found is None:
+            found = self.reading.reader(self.actor(uid, run))
+            while len(self._readers) >= _MAX_READERS:
+                with suppress(StopIteration, RuntimeError):  # somebody else makes room, too
+                    self._readers.pop(next(iter(self._readers)), None)
+            self._readers[key] = found
+        return found
+
+    def is_strict(self, ref: Ref, entry: Entry | None = None) -> bool:
+        """Tell whether the uses of *ref* are strict, as the settings say or its *entry*."""
+        return self._served.is_strict(ref, entry)
+
+    # --- what is asked beside reads ----------------------------------------------------------------
+
+    def explain(self, uid: int, run: Run | None, ref: Ref) -> Explanation:
+        """
+        Tell which backend answers *ref* for *uid* and why; never the value. Waits.
+
+        Raises:
+            AccessDeniedError: he may not even be told what there is.
+        """
+        return self.explain_as(self.actor(uid, run), ref)
+
+    def explain_as(self, actor: Actor, ref: Ref) -> Explanation:
+        """Do what `explain` does for any *actor*."""
+        from strongroom.service.explaining import Explaining  # noqa: PLC0415 -- only people ask why
+
+        served = self._served
+        explaining = Explaining(self.cache, served.chain, self.guard, actor, served.settings.lookup.dialect)
+        return explaining.explain(ref)
+
+    def flush(self, ref: Ref | None) -> int:
+        """Forget *ref*, or everything where it is None; give how many entries that were."""
+        before = len(self.cache)
+        if ref is None:
+            self.cache.clear()
+        else:
+            self.cache.drop(ref)
+        return max(0, before - len(self.cache))
+
+    def follow(self, ref: Ref, wake: Callable[[Ref, str | None], None]) -> Callable[[], None]:
+        """
+        Call *wake* with *ref* and its version whenever another entry is served for it; the version is None
+        where it has none or is gone. Give what ends that; safe to call twice.
+
+        It comes from a thread of the host's and must not block. What it tells is that there is something
+        to read, not that its reader may.
+        """
+        return self.freshness.follow(ref, wake)
+
+    # --- settings ----------------------------------------------------------------------------------
+
+    def reload(self, settings: Settings) -> None:
+        """
+        Use *settings* from now on, keeping what is remembered (rule 2).
+
+        Raises:
+            StrongroomError: chain or policy cannot be made of them; the old ones stay.
+        """
+        with self._turn:
+            try:
+                served = self._make(settings)
+            except StrongroomError as error:
+                self._reload_trouble = f"{error.code}: {error}"
+                raise
+            self._exchange(served)
+            self._reload_trouble = ""
+            self._reloaded_at = self._clock()
+
+    def _exchange(self, served: Served) -> None:
+        before, self._served = self._served, served
+        # Who may first: a right that the new settings take away must not outlive them.
+        self._deciding[0] = served.current
+        served.start()
+        self.cache.use(served.chain, served.lifetimes)
+        self.cache.drop_from(_other_backends(before.settings, served.settings))
+        self.freshness.is_revalidating = served.settings.agent.revalidate
+        self.freshness.use(served.chain, served.heard, told_of=served.told_of)
+        if _asks_otherwise(before.settings, served.settings):
+            self.freshness.gap(None)
+        before.close()
+        # Questions under way end by themselves within their time.
+        self.freshness.later(before.settings.lookup.deadline_seconds, before.chain.close)
+
+    # --- what is told ------------------------------------------------------------------------------
+
+    def status(self) -> HostStatus:
+        """Tell how it is, asking nobody."""
+        served = self._served
+        held = self.cache.held()
+        backends = tuple(self._backend_status(link, held) for link in served.chain.links)
+        notices = [one.last_notice for one in backends if one.last_notice is not None]
+        stale = [one.age.total_seconds() for one in held if not one.is_fresh]
+        return HostStatus(
+            deployment=self.deployment,
+            decided_by=served.decided_by,
+            started_at=self._started_at,
+            reloaded_at=self._reloaded_at,
+            reload_trouble=self._reload_trouble,
+            backends=backends,
+            cache=self.cache.statistics(),
+            oldest_stale=max(stale, default=None),
+            last_notice=max(notices, default=None),
+            followed=self.freshness.followed,
+            renewed=self.freshness.renewed,
+            top_readers=self._top_readers(),
+            spool=self.recorder.status() if isinstance(self.recorder, _Telling) else {},
+        )
+
+    def _backend_status(self, link: Link, held: Sequence[Held]) -> BackendStatus:
+        hearing = self.freshness.hearing(link.name)
+        known = self._served.settings.backend.get(link.name)
+        is_open = getattr(link.backend, "is_circuit_open", None)
+        return BackendStatus(
+            name=link.name,
+            kind=link.name if known is None else known.kind,
+            circuit="" if is_open is None else "open" if is_open else "closed",
+            watched="" if hearing is None else "live" if hearing.is_live else "lost",
+            last_notice=None if hearing is None else hearing.at,
+            entries=sum(one.entry.backend == link.name for one in held),
+        )
+
+    def _top_readers(self) -> tuple[tuple[str, str | None, int], ...]:
+        counts: Counter[tuple[str, str | None]] = Counter()
+        for reader in self.reading.readers():
+            run = reader.actor.run
+            counts[reader.actor.id, None if run is None else run.dag_id] += reader.tally[0]
+        return tuple((who, dag, reads) for (who, dag), reads in counts.most_common(_TOP) if reads)
+
+    # --- what runs on behind -----------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to hear of changes, to look again, and to record windows that ended. Safe to call twice."""
+        if self._ticker is not None:
+            return
+        self._served.start()
+        self.freshness.use(self._served.chain, self._served.heard, told_of=self._served.told_of)
+        self.freshness.start()
+        self._ticker = threading.Thread(target=self._tick, name="strongroom-uses", daemon=True)
+        self._ticker.start()
+
+    def _tick(self) -> None:
+        while not self._ended.wait(_TICK_SECONDS):
+            self._close_windows(is_last=False)
+
+    def _close_windows(self, *, is_last: bool) -> None:
+        # A count that cannot be recorded now is one that its first use already stands for.
+        try:
+            self.reading.close_windows(is_last=is_last)
+        except StrongroomError as error:
+            self._on_trouble("counted uses are not on record", error)
+
+    def drain(self) -> None:
+        """Begin nothing ahead of readers any more; who reads is still answered. Safe to call twice."""
+        self.freshness.close()
+
+    def close(self) -> None:
+        """Let go of everything; what was counted is recorded before. Safe to call twice."""
+        with self._turn:
+            self._ended.set()
+            self.freshness.close()
+            if self._ticker is not None:
+                self._ticker.join()
+            self._close_windows(is_last=True)
+            self._served.close()
+            if self._made_bridge is not None:
+                self._made_bridge.close()
+            self.cache.close()
+            if isinstance(self.recorder, _Closing):
+                self.recorder.close()
+
+    def __enter__(self) -> Host:
+        return self
+
+    def __exit__(self, *_details: object) -> None:
+        self.close()
+
+    # --- parts -------------------------------------------------------------------------------------
+
+    def _facts(self, ref: Ref) -> Facts | None:
+        return known_facts(self._served.chain)(ref)
+
+    def _bridge(self) -> Bridge:
+        made = self._made_bridge
+        if made is None:
+            from strongroom.asynchronous import Bridge  # noqa: PLC0415 -- made when it is first needed
+
+            # More threads than the backends' own together: one slow backend must not take them all.
+            threads = max(64, self._served.chain.capacity + 8)
+            made = self._made_bridge = Bridge(self.cache, threads=threads, patience=self._patience)
+        return made
+
+
+def _calling(cell: list[Callable[[], Policy]]) -> Callable[[], Policy]:
+    """Give what calls whatever stands in *cell* at that moment."""
+
+    def current() -> Policy:
+        return cell[0]()
+
+    return current
+
+
+def _other_backends(before: Settings, after: Settings) -> frozenset[str]:
+    """Give the names of backends that are gone, or are another place now."""
+    return frozenset(
+        name
+        for name, backend in before.backend.items()
+        if name not in after.chain or after.backend.get(name) != backend
+    )
+
+
+def _asks_otherwise(before: Settings, after: Settings) -> bool:
+    """Tell whether a lookup could end at another backend than before."""
+    return (before.chain, before.backend) != (after.chain, after.backend)
