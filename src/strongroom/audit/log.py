@@ -57,6 +57,7 @@ __all__ = [
     "parse_head",
     "read_head",
     "reading",
+    "segment_name",
     "segments_of",
     "shared",
     "sync_folder",
@@ -169,6 +170,26 @@ class AuditLog:
             except OSError as error:
                 raise self._refusal(error) from None
 
+    def hand_over(self) -> tuple[Tail, int]:
+        """
+        Settle the end of the log as an append would, and give it with its last segment's file (a descriptor,
+        the caller's) to whoever goes on appending alone (`spool.py`). A log without a segment gets one.
+
+        Raises:
+            NotRecordedError: it cannot be written.
+        """
+        with self._turn:
+            try:
+                with self._locked():
+                    tail = self._recover()
+                    if tail.segment is None:
+                        tail = self._begin_segment(tail)
+                    return tail, os.dup(self._segment)
+            except OSError as error:
+                raise self._refusal(error) from None
+            finally:
+                self._close()
+
     def close(self) -> None:
         """Let go of the files. A later append opens them again."""
         with self._turn:
@@ -236,7 +257,7 @@ class AuditLog:
     def _begin_segment(self, tail: Tail) -> Tail:
         if tail.room > tail.size:
             os.ftruncate(self._segment, tail.size)
-        name = f"{tail.seq + 1:0{_SEGMENT_DIGITS}d}{_SEGMENT_SUFFIX}"
+        name = segment_name(tail.seq + 1)
         self._open_segment(name, create=True)
         sync_folder(self.folder)
         return Tail(tail.seq, tail.hash, name)
@@ -453,6 +474,11 @@ def _settle(tail: Tail, head: Tail | None, torn: int) -> tuple[Tail, Event | Non
 
 
 # --- files ---------------------------------------------------------------------------------------
+
+
+def segment_name(seq: int) -> str:
+    """Give the name of the segment that begins with record number *seq*."""
+    return f"{seq:0{_SEGMENT_DIGITS}d}{_SEGMENT_SUFFIX}"
 
 
 def segments_of(folder: Path) -> list[str]:
