@@ -1,1 +1,1 @@
-"""The host agent: answers the processes of one machine on a unix socket. Not for what it answers: `service/host.py`."""
+"""The host agent: answers the processes of one machine on a unix socket. What: `service/host.py`."""

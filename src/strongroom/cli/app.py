@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "Start": ("up", "init", "serve", "doctor"),
     "Keep": ("connections", "variables", "inventory"),
     "Use": ("read", "run", "explain"),
+    "Serve a machine": ("agent",),
     "Ask a server": ("login", "logout", "whoami"),
     "Care": ("backends", "keys", "access", "audit", "airflow"),
 }

@@ -1,0 +1,821 @@
+"""
+One connection on the socket: frames in, answers out.
+
+Not for what is answered (`answers.py`) nor for who may connect (`door.py`). The frames: docs/protocol.md.
+
+Rules of this file:
+
+1. A read whose answer is at hand is answered where its frame is parsed: no task, no future, no lock. What
+   must be waited for is a task, and is answered under its id whenever it is done.
+2. Nothing a client does holds up another one: it has so many frames a turn, so many questions under way and
+   so many bytes waiting for it; beyond that it is not read from until there is room.
+3. A frame that began arrives whole within `RECEIPT_SECONDS`, and so does the first one; an answer is taken
+   within `UNREAD_SECONDS`. A connection that is only quiet costs nothing and stays.
+4. A frame that cannot be understood is answered by one ERROR. The connection goes on where the next frame
+   can be found, and ends where it cannot.
+5. What a connection may ask is decided by who opened it, as the kernel said then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+from functools import partial
+from struct import Struct
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from strongroom.agent.answers import refusal_of
+from strongroom.client import frames
+from strongroom.errors import AccessDeniedError, InvalidInputError, StrongroomError
+from strongroom.model.ref import Ref
+from strongroom.policy import Assurance, Run
+from strongroom.service.journal import where
+from strongroom.service.reading import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+
+    from strongroom.agent.answers import Answers
+    from strongroom.model.entry import Entry
+    from strongroom.model.ref import Kind
+    from strongroom.service.host import Host
+    from strongroom.service.journal import Journal
+    from strongroom.service.reading import Reader
+
+    Key = tuple[Kind, str, str | None]
+
+__all__ = ["RECEIPT_SECONDS", "UNREAD_SECONDS", "Floor", "Line", "Peer"]
+
+RECEIPT_SECONDS = 10.0
+UNREAD_SECONDS = 30.0
+MAX_IN_FLIGHT = 64
+"""Most questions of one connection that are waited for at once."""
+MAX_FOLLOWED = 1000
+"""Most entries that one connection follows."""
+_MAX_A_TURN = 256  # frames of one connection, then others have theirs
+_HIGH_BYTES = 262_144  # waiting to be taken, then the connection is not read from
+_LOW_BYTES = 65_536
+_MAX_UNREAD_BYTES = 67_108_864  # 64 MiB waiting to be taken by all connections together
+_SWEEP_SECONDS = 1.0
+_TURN_SECONDS = 60.0  # answers are kept ready for so long
+_IDLE_SECONDS = 60.0  # then a connection may have to make room for a new one
+
+_PART_BYTES = 1_048_576  # of the answer to a batch in one frame
+_MAX_CLAIM = 250  # characters of what a run is called, as in the record
+
+# The hit is answered without a call of ours in between: each would cost it a tenth.
+_HEAD = Struct(">IBI").unpack_from
+_PACK = Struct(">IBIBBII").pack
+_HEAD_BYTES = frames.HEAD_BYTES
+_LEAST = 5  # type and id
+_MOST = frames.MAX_REQUEST_BYTES
+_READ = frames.READ
+_READ_ANSWER = frames.READ | frames.ANSWER
+_FOUND = frames.FOUND
+_MAX_MS = 0xFFFFFFFE  # as `frames.pack_answer` says it
+_NO_TIMES = (0.0, 0.0)
+
+
+class Peer(NamedTuple):
+    """
+    Who opened a connection, as the kernel said then.
+
+    Args:
+        pid: only a hint: it may be another process by now.
+        is_admin: the agent's own user, or root.
+    """
+
+    pid: int
+    uid: int
+    gid: int
+    is_admin: bool
+
+
+class Floor:
+    """
+    What all connections share.
+
+    Args:
+        admit: tells who opened a connection, or refuses: raises one of our errors.
+        admin: does an order of an administrator.
+        most: connections at once.
+        most_of_one: of these, by one user.
+        clock: of the loop.
+
+    Attributes:
+        lines: every open connection.
+        is_draining: nothing new is taken.
+    """
+
+    def __init__(  # noqa: PLR0913 -- what connections share
+        self,
+        host: Host,
+        answers: Answers,
+        *,
+        admit: Callable[[asyncio.BaseTransport], Peer],
+        admin: Callable[[Peer, Mapping[str, object]], Coroutine[None, None, Mapping[str, object]]],
+        journal: Journal,
+        version: str,
+        most: int = 8000,
+        most_of_one: int = 4000,
+    ) -> None:
+        self.host = host
+        self.answers = answers
+        self.admit = admit
+        self.admin = admin
+        self.journal = journal
+        self.most = most
+        self.most_of_one = most_of_one
+        self.loop = asyncio.get_running_loop()
+        self.clock = self.loop.time
+        self.hello = frames.pack_hello(version)
+        self.lines: dict[Line, None] = {}
+        self.of_user: dict[int, int] = {}
+        self.served = 0
+        self.closed: dict[str, int] = {}
+        self.is_draining = False
+        self._due: dict[Line, None] = {}
+        self._unread: dict[Line, None] = {}
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._turning: asyncio.TimerHandle | None = None
+
+    # --- who is in -----------------------------------------------------------------------------------
+
+    def enter(self, line: Line, peer: Peer) -> StrongroomError | None:
+        """Let *line* of *peer* in, or give why not."""
+        if self.is_draining:
+            return InvalidInputError("this agent is stopping", hint="connect again")
+        if self.of_user.get(peer.uid, 0) >= self.most_of_one and not self._make_room(peer.uid):
+            return _full(f"the user {peer.uid} has {self.most_of_one} connections", "agent.max_of_one_user")
+        if len(self.lines) >= self.most and not self._make_room(None):
+            return _full(f"this agent has {self.most} connections", "agent.max_connections")
+        self.lines[line] = None
+        self.of_user[peer.uid] = self.of_user.get(peer.uid, 0) + 1
+        return None
+
+    def _make_room(self, uid: int | None) -> bool:
+        """Close the connection that was quiet for longest, of *uid* or of who has most."""
+        if uid is None:
+            uid = max(self.of_user, key=lambda each: self.of_user[each])
+        before = self.clock() - _IDLE_SECONDS
+        quiet = [line for line in self.lines if line.peer.uid == uid and line.is_quiet(before)]
+        if not quiet:
+            return False
+        self.count("room")
+        min(quiet, key=lambda line: line.seen).end()
+        return True
+
+    def leave(self, line: Line) -> None:
+        """Forget a connection that ended."""
+        self._due.pop(line, None)
+        self._unread.pop(line, None)
+        if line in self.lines:
+            del self.lines[line]
+            left = self.of_user[line.peer.uid] - 1
+            if left:
+                self.of_user[line.peer.uid] = left
+            else:
+                del self.of_user[line.peer.uid]
+            self.served += line.reads
+
+    def count(self, reason: str) -> None:
+        """Count a connection that is ended from this side."""
+        self.closed[reason] = self.closed.get(reason, 0) + 1
+
+    def renew(self) -> None:
+        """Have every connection read by the readers that the host has now."""
+        self.answers.remembered.forget()
+        for line in list(self.lines):
+            line.renew()
+
+    # --- time ----------------------------------------------------------------------------------------
+
+    def expect(self, line: Line, seconds: float) -> None:
+        """Have *line* ended unless it is told `satisfied` within *seconds*."""
+        line.ends_at = self.clock() + seconds
+        self._due[line] = None
+        if self._sweeping is None:
+            self._sweeping = self.loop.call_later(_SWEEP_SECONDS, self._sweep)
+
+    def satisfied(self, line: Line) -> None:
+        """What was expected of *line* came."""
+        self._due.pop(line, None)
+        self._unread.pop(line, None)
+
+    def read(self, line: Line) -> None:
+        """What *line* took slower than it came is taken."""
+        self._unread.pop(line, None)
+
+    def unexpected(self, error: Exception) -> None:
+        """Tell the log what nobody expected: the class and the places, nothing of what variables held."""
+        self.journal.say(
+            "a question failed in an unexpected way",
+            level="error",
+            error=type(error).__name__,
+            where=where(error),
+        )
+
+    def unread(self, line: Line) -> None:
+        """Note that *line* takes its answers slower than they come."""
+        self._unread[line] = None
+        self.expect(line, UNREAD_SECONDS)
+        if sum(each.waiting_bytes for each in self._unread) > _MAX_UNREAD_BYTES:
+            largest = max(self._unread, key=lambda each: each.waiting_bytes)
+            self.count("unread")
+            largest.end()
+
+    def _sweep(self) -> None:
+        self._sweeping = None
+        now = self.clock()
+        for line in [line for line in self._due if line.ends_at <= now]:
+            line.expire()
+        if self._due:  # nothing wakes an agent that nobody keeps waiting
+            self._sweeping = self.loop.call_later(_SWEEP_SECONDS, self._sweep)
+
+    def keep_turning(self) -> None:
+        """See to it that answers which were kept are let go of."""
+        if self._turning is None:
+            self._turning = self.loop.call_later(_TURN_SECONDS, self._turn)
+
+    def _turn(self) -> None:
+        self._turning = None  # the next one that is kept asks for another turn
+        self.answers.remembered.forget()
+
+    # --- the end -------------------------------------------------------------------------------------
+
+    async def drain(self, seconds: float) -> None:
+        """Take nothing new, let what is under way be answered for at most *seconds*, then close."""
+        self.is_draining = True
+        lines = list(self.lines)
+        for line in lines:
+            line.stop()
+        tasks = [task for line in lines for task in line.tasks]
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
+        for line in lines:
+            line.finish()
+        until = self.clock() + min(1.0, seconds)
+        while self.lines and self.clock() < until:  # noqa: ASYNC110 -- each closes by itself
+            await asyncio.sleep(0.01)
+        for line in list(self.lines):
+            line.end()
+        for timer in (self._sweeping, self._turning):
+            if timer is not None:
+                timer.cancel()
+
+
+def _full(what: str, key: str) -> StrongroomError:
+    from strongroom.wire.failure import OverloadError  # noqa: PLC0415 -- seldom
+
+    return OverloadError(f"{what}, and all are in use ({key})")
+
+
+class Line(asyncio.Protocol):
+    """
+    One connection.
+
+    Attributes:
+        peer: who opened it.
+        seen: when it last sent something, by the loop's clock.
+        ends_at: when it is ended unless something happens.
+        reads: answered so far.
+        tasks: what is waited for.
+    """
+
+    __slots__ = (
+        "_floor",
+        "_followed",
+        "_held",
+        "_is_blocked",
+        "_is_due",
+        "_is_greeted",
+        "_is_paused",
+        "_is_stopped",
+        "_needed",
+        "_notices",
+        "_peek",
+        "_reader",
+        "_room",
+        "_run",
+        "_transport",
+        "ends_at",
+        "peer",
+        "reads",
+        "seen",
+        "tasks",
+    )
+
+    def __init__(self, floor: Floor) -> None:
+        self._floor = floor
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self._held = bytearray()
+        self._needed = 0
+        self._is_blocked = False
+        self._is_due = False
+        self._is_greeted = False
+        self._is_paused = False
+        self._is_stopped = True
+        self._run: Run | None = None
+        self._reader: Reader | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._followed: dict[Ref, Callable[[], None]] = {}
+        self._notices: dict[Ref, str | None] = {}
+        self.peer = _NOBODY
+        self.seen = self.ends_at = 0.0
+        self.reads = 0
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    # --- the connection ------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        floor = self._floor
+        try:
+            peer = floor.admit(transport)
+        except StrongroomError as error:
+            self._turn_away(error)
+            return
+        refused = floor.enter(self, peer)
+        if refused is not None:
+            floor.count("full")
+            self._turn_away(refused)
+            return
+        self.peer = peer
+        self._is_stopped = False
+        self._transport.set_write_buffer_limits(_HIGH_BYTES, _LOW_BYTES)
+        self.seen = floor.clock()
+        self._expect(RECEIPT_SECONDS)
+        self.renew()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- the engine's promise
+        self._is_stopped = True
+        self._held = bytearray()
+        self._floor.leave(self)
+        for end in self._followed.values():
+            end()
+        self._followed.clear()
+        for task in list(self.tasks):
+            task.cancel()  # the question goes on where others wait for it
+
+    def renew(self) -> None:
+        """Read by the reader that the host has for this peer now."""
+        self._reader = self._floor.host.reader(self.peer.uid, self._run)
+        self._peek = self._reader.peek
+
+    def is_quiet(self, before: float) -> bool:
+        """Tell whether nothing came since *before*, nothing is under way and nothing is followed."""
+        return self.seen < before and not self.tasks and not self._followed and not self._is_paused
+
+    @property
+    def run(self) -> Run | None:
+        """What it says of its run."""
+        return self._run
+
+    @property
+    def followed(self) -> int:
+        """Entries it follows."""
+        return len(self._followed)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that wait to be taken."""
+        return 0 if self._transport.is_closing() else self._transport.get_write_buffer_size()
+
+    def stop(self) -> None:
+        """Take no further frame."""
+        self._is_stopped = True
+        self._transport.pause_reading()
+
+    def finish(self) -> None:
+        """Close once what was answered is taken."""
+        self._is_stopped = True
+        self._transport.close()
+
+    def end(self) -> None:
+        """Close without waiting for anybody."""
+        self._is_stopped = True
+        self._floor.leave(self)
+        self._transport.abort()
+
+    def expire(self) -> None:
+        """Close what is past its time; who was in the middle of a frame is told."""
+        self._floor.count("unread" if self._is_paused else "slow")
+        if self._is_paused:
+            self.end()
+            return
+        self._turn_away(_Refused("timeout", f"a frame did not arrive whole within {RECEIPT_SECONDS:g} s"))
+
+    def _turn_away(self, error: StrongroomError | _Refused) -> None:
+        """Say why, once, and close."""
+        self._is_stopped = True
+        self._floor.leave(self)
+        self.write(_error(0, error))
+        self._transport.close()
+
+    def _expect(self, seconds: float) -> None:
+        self._is_due = True
+        self._floor.expect(self, seconds)
+
+    # --- frames in -----------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_stopped:
+            return
+        if self._is_blocked or self._held:
+            self._held += data
+            if self._is_blocked or len(self._held) < self._needed:
+                return
+            data = bytes(self._held)
+            self._held.clear()
+        self.seen = self._floor.clock()
+        self._go(data)
+
+    def _go(self, data: bytes) -> None:
+        """Answer the frames in *data*, as many as have their turn, and hold the rest."""
+        at, end, turns, size = 0, len(data), _MAX_A_TURN, 0
+        out: list[bytes] = []
+        answer: bytes | None
+        remembered = self._floor.answers.remembered.held
+        times = self._floor.answers.times
+        try:
+            while end - at >= _HEAD_BYTES:
+                length, type_, number = _HEAD(data, at)
+                after = at + 4 + length
+                if after > end or length < _LEAST or length > _MOST:
+                    break
+                if type_ == _READ and self._is_greeted:
+                    question = data[at + _HEAD_BYTES : after]
+                    held = remembered.get(question)
+                    entry = None if held is None else self._peek(held[0])
+                    if entry is not None and entry is held[1]:  # type: ignore[index]  # it was looked up by it
+                        key, _, body, state = held  # type: ignore[misc]
+                        age, ttl = times(key) or _NO_TIMES
+                        age, ttl = min(int(age * 1000), _MAX_MS), min(int(ttl * 1000), _MAX_MS)
+                        answer = _PACK(len(body) + 15, _READ_ANSWER, number, _FOUND, state, age, ttl) + body
+                        self.reads += 1
+                    else:
+                        answer = self._read(number, question, entry)
+                else:
+                    answer = self._other(type_, number, data[at + _HEAD_BYTES : after])
+                at = after
+                turns -= 1
+                if answer:
+                    out.append(answer)
+                    size += len(answer)
+                    if size > _HIGH_BYTES:
+                        self._transport.write(b"".join(out))
+                        out.clear()
+                        size = 0
+                if not turns or self._is_stopped or self._is_full():
+                    break
+        finally:
+            if out and not self._transport.is_closing():
+                self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+        if not self._is_stopped:
+            self._hold(data[at:] if at < end else b"", is_turn_over=not turns)
+
+    def _is_full(self) -> bool:
+        return self._is_paused or len(self.tasks) >= MAX_IN_FLIGHT
+
+    def _hold(self, rest: bytes, *, is_turn_over: bool) -> None:
+        """Keep what could not be answered yet: its turn is over, there is no room, or it is not all there."""
+        if is_turn_over or self._is_full():
+            self._held += rest
+            if not self._is_blocked:
+                self._is_blocked = True
+                self._transport.pause_reading()
+            if is_turn_over:
+                self._floor.loop.call_soon(self._go_on)
+            return
+        if rest:
+            try:
+                if len(rest) >= 4:  # noqa: PLR2004 -- the length
+                    frames.take(rest, 0, _MOST)  # raises where it can be no frame
+            except frames.BrokenFrameError as error:
+                self._floor.count("broken")
+                self._turn_away(_Refused(error.code, str(error)))
+                return
+            self._held += rest
+            self._needed = 4 + int.from_bytes(rest[:4], "big") if len(rest) >= 4 else 4  # noqa: PLR2004
+            self._expect(RECEIPT_SECONDS)
+        elif self._is_due and self._is_greeted:
+            self._is_due = False
+            self._floor.satisfied(self)
+
+    def _go_on(self) -> None:
+        """Read on, where there is room again."""
+        if self._is_stopped or not self._is_blocked or self._is_full():
+            return
+        self._is_blocked = False
+        self._transport.resume_reading()
+        data = bytes(self._held)
+        self._held.clear()
+        self._go(data)
+
+    # --- reads ---------------------------------------------------------------------------------------
+
+    def _read(self, number: int, question: bytes, entry: Entry | None) -> bytes | None:
+        """
+        Give the answer to a READ where *entry* is at hand, keeping it for the next time; else ask for it.
+
+        Args:
+            number: of the question.
+            question: its payload.
+            entry: what is at hand, if that was looked for already: its use is counted.
+        """
+        answers = self._floor.answers
+        try:
+            kind, name, team, flags = frames.read_read(question)
+            ref = Ref(cast("Kind", kind), name, team)
+        except frames.BrokenFrameError as error:
+            return _error(number, _Refused(error.code, str(error)))
+        except InvalidInputError as error:
+            return answers.refused(number, error)
+        if not flags & frames.BYPASS_CACHE:
+            entry = entry or self._peek(ref)
+            if entry is not None:
+                self.reads += 1
+                self._floor.keep_turning()
+                return answers.at_hand(number, question, ref, flags, entry)
+        self._spawn(number, self._ask(number, ref, flags))
+        return None
+
+    async def _ask(self, number: int, ref: Ref, flags: int) -> None:
+        asked_at = self._floor.clock()
+        (answer,) = await self._answers((ref,), flags)
+        self.reads += 1
+        ago = self._floor.clock() - asked_at
+        self.write(self._floor.answers.frame(number, ref.kind, flags, answer, asked_ago=ago))
+
+    async def _answers(self, refs: Sequence[Ref], flags: int) -> list[Answer]:
+        reader = cast("Reader", self._reader)
+        try:
+            if not flags & frames.BYPASS_CACHE:
+                return await reader.aread_many(refs)
+            run = self._floor.host.reading.bridge().run
+            return [await run(partial(_anew, reader, ref)) for ref in refs]
+        except StrongroomError as error:  # none of them can be given
+            return [Answer(ref, error=error) for ref in refs]
+
+    def _read_many(self, number: int, payload: bytes) -> bytes | None:
+        keys, flags = frames.read_read_many(payload)
+        self._spawn(number, self._ask_many(number, keys, flags))
+        return None
+
+    async def _ask_many(self, number: int, keys: Sequence[frames.Key], flags: int) -> None:
+        asked_at, answers = self._floor.clock(), self._floor.answers
+        refs: list[Ref | StrongroomError] = [_ref_or_error(key) for key in keys]
+        given = iter(await self._answers([ref for ref in refs if isinstance(ref, Ref)], flags))
+        ago = self._floor.clock() - asked_at
+        part: list[bytes] = []
+        size = first = 0
+        for index, ref in enumerate(refs):
+            if isinstance(ref, Ref):
+                part.append(answers.result(ref.kind, flags, next(given), asked_ago=ago))
+            else:
+                part.append(answers.refused_result(ref))
+            size += len(part[-1])
+            if size > _PART_BYTES and index + 1 < len(refs):
+                self._many(number, first, part, has_more=True)
+                first, size, part = index + 1, 0, []
+                await self._has_room()
+        self._many(number, first, part, has_more=False)
+        self.reads += len(refs)
+
+    def _many(self, number: int, first: int, part: Sequence[bytes], *, has_more: bool) -> None:
+        payload = frames.pack_results(first, part, has_more=has_more)
+        self.write(frames.frame(frames.READ_MANY | frames.ANSWER, number, payload))
+
+    # --- everything else -----------------------------------------------------------------------------
+
+    def _other(self, type_: int, number: int, payload: bytes) -> bytes | None:
+        """Give the answer to any other frame, or see to it that it comes."""
+        if not self._is_greeted and type_ != frames.HELLO:
+            self._turn_away(_Refused("malformed_frame", "the first frame must be a HELLO"))
+            return None
+        handler = _HANDLERS.get(type_)
+        try:
+            if handler is None:
+                return _error(number, _Refused("unsupported", "this agent does not know this type of frame"))
+            return handler(self, number, payload)
+        except frames.BrokenFrameError as error:
+            if not self._is_greeted:
+                self._turn_away(_Refused(error.code, str(error)))
+                return None
+            return _error(number, _Refused(error.code, str(error)))
+        except StrongroomError as error:
+            return _error(number, error)
+
+    def _hello(self, number: int, payload: bytes) -> bytes | None:
+        hello = frames.read_hello(payload)
+        if hello.major != frames.MAJOR:
+            self._turn_away(
+                _Refused(
+                    "unsupported_version",
+                    f"the client speaks version {hello.major}.{hello.minor} of the protocol and this agent"
+                    f" {frames.MAJOR}.{frames.MINOR}",
+                    "let both be of one version of strongroom",
+                )
+            )
+            return None
+        self._is_greeted = True
+        return frames.frame(frames.HELLO | frames.ANSWER, number, self._floor.hello)
+
+    def _claim(self, number: int, payload: bytes) -> bytes:
+        said = frames.read_claim(payload)
+        for text in (said[0], said[1], said[2], said[5]):
+            if text is not None and len(text) > _MAX_CLAIM:
+                raise InvalidInputError(f"a claim has over {_MAX_CLAIM} characters", limit=_MAX_CLAIM)
+        is_said = any(each is not None for each in said)
+        self._run = Run(Assurance.CLAIMED, *said) if is_said else None
+        self.renew()
+        return frames.frame(frames.CLAIM | frames.ANSWER, number)
+
+    def _ping(self, number: int, payload: bytes) -> bytes:
+        return frames.frame(frames.PING | frames.ANSWER, number, payload)
+
+    def _follow(self, number: int, payload: bytes) -> bytes | None:
+        ref = _ref(payload)
+        if ref not in self._followed and len(self._followed) >= MAX_FOLLOWED:
+            raise InvalidInputError(
+                f"a connection follows at most {MAX_FOLLOWED} entries", limit=MAX_FOLLOWED
+            )
+        self._spawn(number, self._begin(number, ref))
+        return None
+
+    async def _begin(self, number: int, ref: Ref) -> None:
+        """Follow, and only then look: what changes between the two is told."""
+        loop, noticed = self._floor.loop, self._noticed
+
+        def wake(_ref: Ref, version: str | None) -> None:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(noticed, ref, version)
+
+        is_new = ref not in self._followed
+        if is_new:
+            self._followed[ref] = self._floor.host.follow(ref, wake)
+        (answer,) = await self._answers((ref,), 0)
+        if answer.error is not None:
+            if is_new:
+                self._end_following(ref)
+            raise answer.error
+        version = None if answer.entry is None else answer.entry.version
+        self.write(frames.frame(frames.FOLLOW | frames.ANSWER, number, frames.pack_version(version)))
+
+    def _unfollow(self, number: int, payload: bytes) -> bytes:
+        self._end_following(_ref(payload))
+        return frames.frame(frames.UNFOLLOW | frames.ANSWER, number)
+
+    def _end_following(self, ref: Ref) -> None:
+        end = self._followed.pop(ref, None)
+        if end is not None:
+            end()
+
+    def _noticed(self, ref: Ref, version: str | None) -> None:
+        if ref not in self._followed or self._is_stopped:
+            return
+        if self._is_paused:
+            self._notices[ref] = version  # of several only the last matters
+            return
+        self.write(frames.frame(frames.NOTICE, 0, frames.pack_notice(ref.kind, ref.name, ref.team, version)))
+
+    def _explain(self, number: int, payload: bytes) -> bytes | None:
+        self._spawn(number, self._tell(number, _ref(payload)))
+        return None
+
+    async def _tell(self, number: int, ref: Ref) -> None:
+        host = self._floor.host
+        told = await host.reading.bridge().run(partial(_explanation, host, self.peer.uid, self._run, ref))
+        self.write(frames.frame(frames.EXPLAIN | frames.ANSWER, number, frames.pack_json(told)))
+
+    def _admin(self, number: int, payload: bytes) -> bytes | None:
+        if not self.peer.is_admin:
+            raise AccessDeniedError(
+                "only root and the agent's own user administer it", reason="the agent's own rule"
+            )
+        try:
+            order = json.loads(frames.read_json(payload))
+        except (ValueError, RecursionError):
+            order = None
+        if not isinstance(order, dict):
+            raise InvalidInputError("an order is a JSON object")
+        self._spawn(number, self._order(number, order))
+        return None
+
+    async def _order(self, number: int, order: Mapping[str, object]) -> None:
+        told = json.dumps(await self._floor.admin(self.peer, order))
+        self.write(frames.frame(frames.ADMIN | frames.ANSWER, number, frames.pack_json(told)))
+
+    # --- answers out ---------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send *data*, unless the connection is gone."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def _spawn(self, number: int, work: Coroutine[None, None, None]) -> None:
+        task = self._floor.loop.create_task(self._tried(number, work))
+        self.tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        if self._is_blocked:
+            self._go_on()
+
+    async def _tried(self, number: int, work: Coroutine[None, None, None]) -> None:
+        try:
+            await work
+        except StrongroomError as error:
+            self.write(_error(number, error))
+        except frames.BrokenFrameError as error:
+            self.write(_error(number, _Refused(error.code, str(error))))
+        except Exception as error:  # noqa: BLE001 -- the agent's last resort: others are served on
+            self._floor.unexpected(error)
+            self.write(
+                _error(number, _Refused("error", "the agent could not answer this", "its log tells more"))
+            )
+
+    def pause_writing(self) -> None:
+        self._is_paused = True
+        self._room = self._room or self._floor.loop.create_future()
+        self._floor.unread(self)
+
+    def resume_writing(self) -> None:
+        self._is_paused = False
+        if not self._held and self._is_greeted:
+            self._is_due = False
+            self._floor.satisfied(self)
+        else:
+            self._floor.read(self)
+            self._expect(RECEIPT_SECONDS)
+        if self._room is not None:
+            self._room.set_result(None)
+            self._room = None
+        notices, self._notices = self._notices, {}
+        for ref, version in notices.items():
+            self._noticed(ref, version)
+        self._go_on()
+
+    async def _has_room(self) -> None:
+        while self._room is not None and not self._transport.is_closing():
+            await asyncio.shield(self._room)
+
+
+class _Refused(NamedTuple):
+    """A refusal that has a code of the protocol and no error of ours."""
+
+    code: str
+    message: str
+    hint: str | None = None
+
+
+def _error(number: int, error: StrongroomError | _Refused) -> bytes:
+    refusal = frames.Refusal(*error) if isinstance(error, _Refused) else refusal_of(error)
+    return frames.frame(frames.ERROR, number, frames.pack_refusal(refusal))
+
+
+def _ref(payload: bytes) -> Ref:
+    kind, name, team, _ = frames.read_read(payload)
+    return Ref(cast("Kind", kind), name, team)
+
+
+def _ref_or_error(key: frames.Key) -> Ref | StrongroomError:
+    kind, name, team = key
+    try:
+        return Ref(cast("Kind", kind), name, team)
+    except InvalidInputError as error:
+        return error
+
+
+def _anew(reader: Reader, ref: Ref) -> Answer:
+    try:
+        entry = reader.refresh(ref)
+        if entry is not None and entry.metadata.references:
+            entry = reader.resolved(entry)
+    except StrongroomError as error:
+        return Answer(ref, error=error)
+    return Answer(ref, entry)
+
+
+def _explanation(host: Host, uid: int, run: Run | None, ref: Ref) -> str:
+    import msgspec  # noqa: PLC0415 -- only people ask why
+
+    from strongroom.wire.explain import explained  # noqa: PLC0415
+
+    return msgspec.json.encode(explained(host.explain(uid, run, ref))).decode()
+
+
+_HANDLERS: dict[int, Callable[[Line, int, bytes], bytes | None]] = {
+    frames.HELLO: Line._hello,  # noqa: SLF001 -- the table of this file
+    frames.READ: lambda line, number, payload: line._read(number, payload, None),  # noqa: SLF001
+    frames.READ_MANY: Line._read_many,  # noqa: SLF001
+    frames.CLAIM: Line._claim,  # noqa: SLF001
+    frames.FOLLOW: Line._follow,  # noqa: SLF001
+    frames.UNFOLLOW: Line._unfollow,  # noqa: SLF001
+    frames.EXPLAIN: Line._explain,  # noqa: SLF001
+    frames.ADMIN: Line._admin,  # noqa: SLF001
+    frames.PING: Line._ping,  # noqa: SLF001
+}
+_NOBODY = Peer(0, -1, -1, is_admin=False)

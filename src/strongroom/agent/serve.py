@@ -1,0 +1,356 @@
+"""
+Run the agent: its sockets, signals, start and end.
+
+Rules of this file:
+
+1. Everything that can be wrong is found before the first connection is accepted. What needs privileges comes
+   first, then they are dropped, and only then anything is opened that holds a secret.
+2. SIGTERM and Ctrl-C drain: no new connection, no new question; what is under way has `drain_seconds`, then
+   what was counted is recorded and the process ends with 0. SIGHUP takes the settings anew and keeps what is
+   remembered; where they cannot be used, the old ones stay, and the log and the status say why.
+3. An agent that nobody asks does nothing: no timer of its own runs but that of the service manager.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+from contextlib import ExitStack, suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from strongroom import __version__
+from strongroom.agent import hygiene
+from strongroom.agent.admin import Admin
+from strongroom.agent.answers import Answers
+from strongroom.agent.door import Door, Lock, Peers, listen, prepare
+from strongroom.agent.notify import Manager, sockets_of
+from strongroom.agent.protocol import Floor, Line
+from strongroom.assembly.host import open_host
+from strongroom.client import frames
+from strongroom.errors import SettingsError, StrongroomError
+from strongroom.policy import Action
+from strongroom.service.guard import event_of
+from strongroom.service.journal import Journal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from strongroom.model.secret import Secret
+    from strongroom.service.host import Host
+    from strongroom.settings import AgentSettings, Settings
+
+__all__ = ["Agent", "serve"]
+
+HTTP_NAME = "http.sock"
+_LOGGER = "strongroom.agent"
+# What is read once, at the start; everything else of [agent] counts from a reload on.
+_AT_START = ("socket", "state", "http", "tcp", "user", "max_connections", "max_of_one_user", "last_good")
+
+
+class Doors:
+    """
+    The sockets of one agent, and the folder of its state: all that needs privileges.
+
+    Args:
+        settings: of the agent.
+        environ: where a service manager says what it hands over.
+
+    Attributes:
+        main: of frames.
+        http: of HTTP, or None.
+        account: whom the agent becomes, or None.
+    """
+
+    def __init__(self, settings: AgentSettings, environ: Mapping[str, str]) -> None:
+        self._open = ExitStack()
+        self.http: Door | None = None
+        try:
+            self.account = hygiene.account_of(settings.user) if settings.user else None
+            self._make_state(settings.state)
+            given = sockets_of(environ)
+            self.main = self._door(settings.socket, settings, given.get("agent"))
+            if settings.http and "http" in given:
+                self.http = self._keep(Door(given["http"], None))
+            elif settings.http and settings.socket is not None and "agent" not in given:
+                path = settings.socket.with_name(HTTP_NAME)
+                self.http = self._keep(listen(path, settings, account=self.account, is_locked=False))
+            hygiene.become(self.account)
+        except BaseException:
+            self.close()
+            raise
+
+    def _make_state(self, folder: Path) -> None:
+        prepare(folder, 0o700, owner=self.account, key="agent.state")
+        lock = Lock(folder / "agent.lock", f"the state folder {folder}")
+        self._open.callback(lock.close)
+        hygiene.give(folder / "agent.lock", self.account)
+
+    def _door(self, path: Path | None, settings: AgentSettings, given: object) -> Door:
+        if given is not None:
+            return self._keep(Door(given, None))  # type: ignore[arg-type]  # of `sockets_of`
+        if path is None:
+            raise SettingsError(
+                "there is no place for the agent's socket: neither a runtime folder nor a setting names one",
+                key="agent.socket",
+                hint="strongroom agent --socket /path/agent.sock",
+            )
+        return self._keep(listen(path, settings, account=self.account))
+
+    def _keep(self, door: Door) -> Door:
+        self._open.callback(door.close)
+        return door
+
+    def close(self) -> None:
+        """Take the sockets away and let go of the locks."""
+        self._open.close()
+
+
+class Agent:
+    """
+    One agent, from its first connection to its last.
+
+    Args:
+        host: what is served; its owner closes it.
+        doors: its sockets.
+        journal: its log.
+        manager: the service manager.
+        reload: reads the settings anew.
+        on_ready: told once connections are accepted.
+        parts: what else runs on the loop.
+        more: parts of the status that others tell.
+    """
+
+    def __init__(  # noqa: PLR0913 -- what an agent is made of
+        self,
+        host: Host,
+        doors: Doors,
+        *,
+        journal: Journal,
+        manager: Manager,
+        reload: Callable[[], Settings],
+        on_ready: Callable[[Agent], None] | None = None,
+        more: Mapping[str, Callable[[], object]] | None = None,
+    ) -> None:
+        self.host = host
+        self.doors = doors
+        self.journal = journal
+        self.manager = manager
+        self._read_settings = reload
+        self._on_ready = on_ready
+        self._more = dict(more or {})
+        self._stop: asyncio.Event
+        self._floor: Floor
+        self._peers: Peers
+        self._reloading: asyncio.Task[None] | None = None
+        self._is_told = False
+        self._admin = Admin(
+            lambda: self._floor,
+            facts={
+                "version": __version__,
+                "protocol": f"{frames.MAJOR}.{frames.MINOR}",
+                "socket": doors.main.name,
+                "http": None if doors.http is None else doors.http.name,
+                "tcp": host.settings.agent.tcp,
+                "user": os.geteuid(),
+            },
+            reload=self.reload,
+            more={
+                "refused_users": lambda: {str(uid): n for uid, n in self._peers.refused.items()},
+                **self._more,
+            },
+        )
+
+    async def run(self) -> None:
+        """Serve until told to stop."""
+        loop = asyncio.get_running_loop()
+        settings = self.host.settings.agent
+        self._stop = asyncio.Event()
+        self._peers = Peers(self.host.may_connect, self._stranger, loop.call_later)
+        most = hygiene.most_connections(settings.max_connections)
+        if most < settings.max_connections:
+            self.journal.say(
+                "fewer connections than configured: the limit of open files", level="warning", most=most
+            )
+        self._floor = Floor(
+            self.host,
+            Answers(self.host),
+            admit=self._peers.admit,
+            admin=self._admin,
+            journal=self.journal,
+            version=__version__,
+            most=most,
+            most_of_one=min(settings.most_of_one_user, most),
+        )
+        async with _Listening(self._floor, self.doors, self) as listening:
+            self._handle_signals(loop)
+            self._begin()
+            await self._stop.wait()
+            self.manager.stopping()
+            self.journal.say("draining", connections=len(self._floor.lines))
+            await listening.drain(settings.drain_seconds)
+        self._peers.close()
+
+    def _begin(self) -> None:
+        self.host.start()
+        # What was made so far lives as long as the process: never looked through again.
+        gc.collect()
+        gc.freeze()
+        self.journal.say("serving", deployment=self.host.deployment, socket=self.doors.main.name)
+        self.manager.ready(f"serving {self.host.deployment}")
+        self._beat()
+        if self._on_ready is not None:
+            self._on_ready(self)
+
+    def _beat(self) -> None:
+        if self.manager.beat_seconds is not None:
+            self.manager.beat()
+            asyncio.get_running_loop().call_later(self.manager.beat_seconds, self._beat)
+
+    def _handle_signals(self, loop: asyncio.AbstractEventLoop) -> None:
+        with suppress(NotImplementedError, RuntimeError, ValueError):  # not the main thread
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self.stop)
+            loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+
+    def stop(self) -> None:
+        """Drain, and end; told twice, end at once."""
+        if self._is_told:
+            for line in list(self._floor.lines):
+                line.end()
+        self._is_told = True
+        self._stop.set()
+
+    # --- settings taken anew -------------------------------------------------------------------------
+
+    def _hang_up(self) -> None:
+        if self._reloading is None or self._reloading.done():
+            self._reloading = asyncio.get_running_loop().create_task(self._try_reload())
+
+    async def _try_reload(self) -> None:
+        with suppress(StrongroomError):  # it is in the log and the status
+            await self.reload()
+
+    async def reload(self) -> None:
+        """
+        Take the settings anew, keeping what is remembered.
+
+        Raises:
+            StrongroomError: they cannot be used; the old ones stay.
+        """
+        self.manager.reloading()
+        before = self.host.settings.agent
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, self._take)
+        except StrongroomError as error:
+            self.journal.say(
+                "the settings were not taken anew", level="error", code=error.code, why=str(error)
+            )
+            raise
+        else:
+            after = self.host.settings.agent
+            self.journal.level = self.host.mode.log_level = after.log_level
+            late = [key for key in _AT_START if getattr(before, key) != getattr(after, key)]
+            self.journal.say("the settings were taken anew", after_a_restart=late)
+            self._floor.renew()
+        finally:
+            self.manager.ready(f"serving {self.host.deployment}")
+
+    def _take(self) -> None:
+        self.host.reload(self._read_settings())
+
+    # --- strangers -----------------------------------------------------------------------------------
+
+    def _stranger(self, uid: int, count: int) -> None:
+        """Record that a user who may not connect tried to."""
+        self.journal.say("a user who may not connect was refused", level="warning", user=uid, count=count)
+        event = event_of(
+            self.host.actor(uid), Action.READ, None, "denied", reason=f"may not connect: {count} times"
+        )
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor(None, self._record, event)
+
+    def _record(self, event: object) -> None:
+        try:
+            self.host.recorder.append(event)  # type: ignore[arg-type]  # an event of ours
+        except StrongroomError as error:
+            self.journal.say("a refusal is not on record", level="error", code=error.code)
+
+
+class _Listening:
+    """Accepts connections, from the first to the drain."""
+
+    def __init__(self, floor: Floor, doors: Doors, agent: Agent) -> None:
+        self._floor = floor
+        self._doors = doors
+        self._agent = agent
+        self._servers: list[asyncio.AbstractServer] = []
+
+    async def __aenter__(self) -> _Listening:
+        loop = asyncio.get_running_loop()
+        self._servers.append(
+            await loop.create_unix_server(
+                lambda: Line(self._floor), sock=self._doors.main.socket, backlog=4096
+            )
+        )
+        return self
+
+    async def drain(self, seconds: float) -> None:
+        """Accept nothing any more, and let what is under way be answered."""
+        for server in self._servers:
+            server.close()
+        await self._floor.drain(seconds)
+
+    async def __aexit__(self, *_details: object) -> None:
+        for server in self._servers:
+            server.close()
+
+
+def serve(
+    settings: Settings,
+    *,
+    environ: Mapping[str, str],
+    reload: Callable[[], Settings],
+    passphrase: Callable[[], Secret[str]] | None = None,
+    on_ready: Callable[[Agent], None] | None = None,
+) -> None:
+    """
+    Serve one deployment to the processes of this machine, until told to stop.
+
+    Args:
+        settings: of the deployment.
+        environ: the environment.
+        reload: reads the settings anew.
+        passphrase: asks a person, where a store needs it.
+        on_ready: told once connections are accepted.
+
+    Raises:
+        ConflictError: an agent runs there already.
+        SettingsError: the settings are wrong, or no socket can be made.
+        As `assembly.open_host`.
+    """
+    hygiene.secure()
+    with ExitStack() as stack:
+        doors = Doors(settings.agent, environ)
+        stack.callback(doors.close)
+        journal = Journal(settings.agent.log_level, name=_LOGGER)
+        stack.callback(journal.close)
+        host = open_host(
+            settings, environ=environ, passphrase=passphrase, on_trouble=partial(_trouble, journal)
+        )
+        stack.callback(host.close)
+        agent = Agent(
+            host, doors, journal=journal, manager=Manager(environ), reload=reload, on_ready=on_ready
+        )
+        uvloop.run(agent.run())
+        host.drain()
+        journal.say("ended")
+
+
+def _trouble(journal: Journal, what: str, error: StrongroomError) -> None:
+    journal.say(what, level="warning", code=error.code, why=str(error))

@@ -1,0 +1,256 @@
+"""`strongroom agent`: answer the processes of this machine, and look after the agent that does."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+import typer
+
+from strongroom.cli.app import Group, command
+from strongroom.cli.output import Column, sentence, show_record, show_rows, write
+from strongroom.cli.session import Session, ask_passphrase
+from strongroom.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from strongroom.settings import Settings
+
+app = typer.Typer(
+    name="agent",
+    cls=Group,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="""
+    Answer the processes of this machine on a unix socket.
+
+    One login, one cache and one record for all of them: they ask by themselves where STRONGROOM_SOCKET names
+    the socket, or where it stands in its own place. Serves one deployment of the settings, the first unless
+    --deployment says otherwise. Runs until Ctrl-C or SIGTERM, then answers what is under way; SIGHUP takes
+    the settings anew and keeps what is remembered. docs/agent.md tells the rest.
+
+    Example:
+      $ strongroom agent
+      $ strongroom agent --socket /run/strongroom/agent.sock --deployment prod
+      $ strongroom agent status
+    """,
+)
+
+
+@app.callback(invoke_without_command=True)
+def agent(
+    context: typer.Context,
+    *,
+    socket: Annotated[
+        str | None,
+        typer.Option(
+            "--socket", metavar="PATH", help="Where it answers, or is asked; agent.socket if unsaid."
+        ),
+    ] = None,
+) -> None:
+    """Serve, unless one of the commands below is called."""
+    session: Session = context.obj
+    context.meta["socket"] = socket
+    if context.invoked_subcommand is None:
+        _serve(session, socket)
+
+
+def _settings(session: Session, socket: str | None) -> Settings:
+    from strongroom.settings import load  # noqa: PLC0415 -- `--help` does without
+
+    # What says where others ask says nothing to the one that is asked.
+    found = load(session.config, environ=session.environ, deployment=session.deployment)
+    return found if socket is None else replace(found, agent=replace(found.agent, socket=_path(socket)))
+
+
+def _path(text: str) -> Path:
+    if not text or "\0" in text:
+        raise InvalidInputError("--socket is no path")
+    return Path(os.path.abspath(text))  # noqa: PTH100 -- a link at the end is not followed here
+
+
+def _serve(session: Session, socket: str | None) -> None:
+    if session.profile is not None:
+        raise InvalidInputError(
+            "an agent has its server from its settings", hint="strongroom agent enrol; leave --profile out"
+        )
+    from strongroom.agent.serve import Agent, serve  # noqa: PLC0415 -- `--help` does without
+
+    def on_ready(one: Agent) -> None:
+        facts = {"socket": one.doors.main.name, "pid": os.getpid(), "deployment": one.host.deployment}
+        sentence(session, f"answering at {one.doors.main.name}; Ctrl-C ends it", facts)
+        sys.stdout.flush()  # whoever started us through a pipe waits for it
+
+    serve(
+        _settings(session, socket),
+        environ=session.environ,
+        reload=lambda: _settings(session, socket),
+        passphrase=ask_passphrase,
+        on_ready=on_ready,
+    )
+
+
+# --- looking after it ---------------------------------------------------------------------------------
+
+
+def _ask(context: typer.Context, order: Mapping[str, object]) -> dict[str, Any]:
+    from strongroom.client.agent import AgentClient  # noqa: PLC0415 -- as above
+
+    client = AgentClient(_where(context))
+    try:
+        return cast("dict[str, Any]", client.admin(dict(order)))
+    finally:
+        client.close()
+
+
+def _where(context: typer.Context) -> str:
+    """Give the socket of the agent that is meant: said, in the environment, in the settings."""
+    session: Session = context.obj
+    said = context.meta.get("socket")
+    if said is not None:
+        return str(_path(said))
+    if session.environ.get("STRONGROOM_SOCKET"):
+        return session.environ["STRONGROOM_SOCKET"]
+    found = _settings(session, None).agent.socket
+    if found is None:
+        raise InvalidInputError(
+            "nothing says where the agent is", hint="strongroom agent --socket PATH status"
+        )
+    return str(found)
+
+
+_LABELS = {
+    "deployment": "deployment",
+    "socket": "socket",
+    "http": "http",
+    "pid": "pid",
+    "version": "version",
+    "protocol": "protocol",
+    "up": "up",
+    "decided_by": "decided by",
+    "connections": "connections",
+    "reads": "reads",
+    "entries": "entries",
+    "oldest_stale": "oldest stale",
+    "last_notice": "last notice",
+    "reload_trouble": "not taken anew",
+    "spool": "spool",
+    "refused_users": "refused users",
+    "top": "top readers",
+    "log_level": "log level",
+}
+_BACKENDS = (
+    Column("name", "BACKEND"),
+    Column("kind", "KIND", 1),
+    Column("circuit", "CIRCUIT", styles={"open": "red"}),
+    Column("watched", "WATCHED", styles={"lost": "yellow"}),
+    Column("entries", "ENTRIES", is_number=True),
+    Column("last_notice", "LAST NOTICE", 2),
+)
+
+
+@command(app, "status")
+def status(context: typer.Context) -> None:
+    """
+    Show how the agent is: its backends and their circuits, the oldest stale entry, the spool, the last
+    notice, the top readers.
+
+    Example:
+      $ strongroom agent status
+      $ strongroom agent status --output json
+    """
+    session: Session = context.obj
+    told = _ask(context, {"do": "status"})
+    if session.output != "table":
+        show_record(session, told, labels={})
+        return
+    show_record(session, told | _summary(told), labels=_LABELS)
+    write("")
+    show_rows(session, _BACKENDS, [told["backends"]], nothing="the chain has no backend")
+
+
+def _summary(told: Mapping[str, Any]) -> dict[str, object]:
+    stale, cache = told["oldest_stale"], told["cache"]
+    readers = [f"{who}{f' ({dag})' if dag else ''}: {reads}" for who, dag, reads in told["top_readers"]]
+    return {
+        "up": _span(told["uptime_seconds"]),
+        "entries": f"{cache['entries']}, {cache['absences']} absences",
+        "oldest_stale": None if stale is None else _span(stale),
+        "top": ", ".join(readers),
+    }
+
+
+def _span(seconds: float) -> str:
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+@command(app, "flush")
+def flush(
+    context: typer.Context,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="What to forget; everything if unsaid.", show_default=False),
+    ] = None,
+    *,
+    kind: Annotated[
+        Literal["connection", "variable"] | None,
+        typer.Option("--kind", metavar="KIND", help="connection or variable; both if unsaid."),
+    ] = None,
+) -> None:
+    """
+    Forget what is remembered of NAME, so that the next read asks for it.
+
+    Example:
+      $ strongroom agent flush orders_db
+      $ strongroom agent flush
+    """
+    session: Session = context.obj
+    if name is None and kind is not None:
+        raise InvalidInputError("--kind is of a name", hint="strongroom agent flush NAME --kind variable")
+    orders: list[dict[str, object]] = [{"do": "flush"}]
+    if name is not None:
+        kinds = ("connection", "variable") if kind is None else (kind,)
+        orders = [{"do": "flush", "kind": each, "name": name, "team": session.team} for each in kinds]
+    count = sum(_ask(context, order)["flushed"] for order in orders)
+    sentence(session, f"forgot {count} {'entry' if count == 1 else 'entries'}", {"flushed": count})
+
+
+@command(app, "log-level")
+def log_level(
+    context: typer.Context,
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"] | None,
+        typer.Argument(
+            metavar="[LEVEL]", help="debug, info, warning or error; shows it if unsaid.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """
+    Change how much the agent logs, while it runs.
+
+    Example:
+      $ strongroom agent log-level debug
+    """
+    found = _ask(context, {"do": "log_level", "level": level})["log_level"]
+    sentence(context.obj, f"the agent logs {found}", {"log_level": found})
+
+
+@command(app, "reload")
+def reload(context: typer.Context) -> None:
+    """
+    Have the agent take its settings anew, keeping what it remembers; as SIGHUP does.
+
+    Where they cannot be used, it says why and goes on with those it has.
+
+    Example:
+      $ strongroom agent reload
+    """
+    _ask(context, {"do": "reload"})
+    sentence(context.obj, "the agent took its settings anew", {"reloaded": True})
