@@ -53,6 +53,7 @@ __all__ = [
     "Reference",
     "encoded",
     "escape",
+    "field_of",
     "parse",
     "references_of",
     "resolve",
@@ -133,6 +134,11 @@ def encoded(uri: str) -> str:
         written += [uri[done:start], quote(uri[start:end], safe="")]
         done = end
     return "".join((*written, uri[done:]))
+
+
+def field_of(connection: Connection, field: str) -> str | None:
+    """Give what a reference to *field* of *connection* stands for, in the clear; None where it has none."""
+    return _field(connection.to_dict(reveal=True), field)
 
 
 def references_of(ref: Ref, text: str) -> tuple[Ref, ...]:
