@@ -24,8 +24,10 @@ from strongroom.wire.shape import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from strongroom.client.credential import Credential
+    from strongroom.vendors.listening import Listening
 
     T = TypeVar("T")
     P = TypeVar("P")
@@ -35,6 +37,9 @@ _TOTAL = timedelta(seconds=60)  # asking every backend how it is takes the longe
 _MAX_BODY_BYTES = 16 * 1024 * 1024  # a value of 1 MiB, each byte of it escaped, with room to spare
 _NOWHERE = "there is nothing at this address"  # the server's words for a path it does not have
 _JSON = "application/json"
+_EVENTS = "text/event-stream"
+_MAX_REFUSAL_BYTES = 65_536
+_NOBODY = 401  # RFC 9110 §15.5.2
 _CA = "set STRONGROOM_CA, or --ca of strongroom login,"
 
 
@@ -187,6 +192,44 @@ class Client:
         )
         return None if gives is None else self._decoded(reply, gives)
 
+    def listen(self, path: str, headers: Mapping[str, str] | None = None) -> Listening:
+        """
+        Ask for events, on a connection of their own; whoever listens closes it.
+
+        Args:
+            path: as `get`.
+            headers: more of them.
+
+        Raises:
+            As `get`.
+        """
+        said = {"Accept": _EVENTS, **(headers or {})}
+        token = self._token()
+        found = self._listened(path, said, token)
+        renewed = self._renewed(token) if found.status == _NOBODY else None
+        if renewed is not None:
+            found.close()
+            found = self._listened(path, said, renewed)
+        if found.status == 200 and found.headers.get("content-type", "").startswith(_EVENTS):  # noqa: PLR2004 -- RFC 9110 §15.3.1
+            return found
+        try:
+            body = found.rest(_TIMEOUT.total_seconds(), _MAX_REFUSAL_BYTES)
+        finally:
+            found.close()
+        raise self._refused(Reply(found.status, found.headers, body), may_be_absent=False)
+
+    def _listened(self, path: str, headers: Mapping[str, str], token: Secret[str] | None) -> Listening:
+        try:
+            return self._transport.listen(self._prefix + path, headers=_with_token(headers, token))
+        except (BackendUnavailableError, BackendConfigError) as error:
+            failure = self._told(error)
+        raise failure
+
+    @property
+    def certificate_ends(self) -> datetime | None:
+        """When the certificate of the server ends (UTC), where one was seen and checked."""
+        return self._transport.certificate_ends
+
     def close(self) -> None:
         """Let go of connections. Safe to call twice."""
         self._transport.close()
@@ -208,16 +251,18 @@ class Client:
             said["Content-Type"] = _JSON
         token = self._token()
         reply = self._sent(method, path, said, body, token, is_repeatable=is_repeatable)
-        if reply.status == 401 and self._credential is not None and self._credential.is_file:  # noqa: PLR2004 -- RFC 9110 §15.5.2
-            renewed = self._token()
-            if renewed != token:  # somebody put a newer one there meanwhile; what was refused was not done
-                reply = self._sent(method, path, said, body, renewed, is_repeatable=is_repeatable)
+        renewed = self._renewed(token) if reply.status == _NOBODY else None
+        if renewed is not None:  # there is a newer one by now; what was refused was not done
+            reply = self._sent(method, path, said, body, renewed, is_repeatable=is_repeatable)
         if 200 <= reply.status < 300:  # noqa: PLR2004 -- RFC 9110 §15.3
             return reply
         raise self._refused(reply, may_be_absent=may_be_absent)
 
     def _token(self) -> Secret[str] | None:
         return None if self._credential is None else self._credential.token()
+
+    def _renewed(self, token: Secret[str] | None) -> Secret[str] | None:
+        return None if token is None or self._credential is None else self._credential.renewed(token)
 
     def _sent(
         self,
@@ -229,9 +274,7 @@ class Client:
         *,
         is_repeatable: bool,
     ) -> Reply:
-        said: dict[str, str | Secret[str]] = dict(headers)
-        if token is not None:
-            said["Authorization"] = Secret(f"Bearer {token.reveal()}")
+        said = _with_token(headers, token)
         try:
             return self._transport.request(
                 method, self._prefix + path, headers=said, body=body, is_repeatable=is_repeatable
@@ -288,6 +331,13 @@ class Client:
             backend=NAME,
             hint=f"check {self.address.setting}, and what stands between",
         )
+
+
+def _with_token(headers: Mapping[str, str], token: Secret[str] | None) -> dict[str, str | Secret[str]]:
+    said: dict[str, str | Secret[str]] = dict(headers)
+    if token is not None:
+        said["Authorization"] = Secret(f"Bearer {token.reveal()}")
+    return said
 
 
 def _is_ours(reply: Reply) -> bool:

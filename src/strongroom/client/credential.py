@@ -36,11 +36,6 @@ class Credential:
         self.setting = setting
         self.remedy = remedy
 
-    @property
-    def is_file(self) -> bool:
-        """It may be another by now."""
-        return self._text is None and self._file is not None
-
     def token(self) -> Secret[str]:
         """
         Give the token.
@@ -55,6 +50,18 @@ class Credential:
             raise NotAuthenticatedError("there is no token for the server", hint=self.remedy)
         source = SecretSource(kind="file", argument=(str(self._file),), key=self.setting)
         return _checked(resolve(source, environ={}), self.setting)
+
+    def renewed(self, refused: Secret[str]) -> Secret[str] | None:
+        """
+        Give another token than the one that was *refused*; None where there is no other.
+
+        Raises:
+            As `token`.
+        """
+        if self._text is not None or self._file is None:
+            return None
+        token = self.token()
+        return None if token == refused else token
 
 
 def _checked(token: Secret[str], setting: str) -> Secret[str]:

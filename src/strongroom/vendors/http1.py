@@ -27,7 +27,17 @@ from strongroom.model.secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Answer", "Failure", "Reply", "is_ambiguous", "read_answer", "spell_request"]
+__all__ = [
+    "Answer",
+    "Begun",
+    "Body",
+    "Failure",
+    "Reply",
+    "begin_answer",
+    "is_ambiguous",
+    "read_answer",
+    "spell_request",
+]
 
 _MAX_CHUNKS = 65_536  # of one body: chunks of a few bytes cost a step each
 _MAX_INTERIM = 8  # answers "100 Continue" and the like before the real one
@@ -178,19 +188,7 @@ def read_answer(
     Raises:
         Failure: there is no whole answer of the right shape within the bounds.
     """
-    data = receive()
-    if not data:
-        raise Failure("closed the connection without an answer", is_unanswered=True)
-    for _ in range(_MAX_INTERIM):
-        head, data = _split_head(data, receive, max_header_bytes)
-        max_header_bytes -= len(head)
-        status, headers = _parse_head(head)
-        if status >= 200:  # noqa: PLR2004 -- RFC 9110 §15.2: below is interim
-            break
-        if status == _SWITCHING:
-            raise _broken("it goes on in another protocol, which was not asked for")
-    else:
-        raise _broken("it never ends its interim answers")
+    head, status, headers, data = _read_head(receive, max_header_bytes)
     stream = _Stream(data, receive)
     has_body = method != "HEAD" and status not in _WITHOUT_BODY
     body = _read_body(headers, stream, max_body_bytes) if has_body else b""
@@ -198,6 +196,92 @@ def read_answer(
     # What has no body and states one may send it all the same, as the answer to the next question.
     ends = ends or (status in _WITHOUT_BODY and not headers.keys().isdisjoint(_FRAMING))
     return Answer(Reply(status, headers, body), not ends and not stream.has_more)
+
+
+class Begun(NamedTuple):
+    """
+    An answer whose body is still to come.
+
+    Args:
+        headers: as of `Reply`.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: Body
+
+
+def begin_answer(receive: Callable[[], bytes], *, max_header_bytes: int) -> Begun:
+    """
+    Read the head of an answer to a GET and give its body as it comes, for one that has no end.
+
+    Args:
+        receive: as of `read_answer`.
+        max_header_bytes: likewise.
+
+    Raises:
+        Failure: as `read_answer`.
+    """
+    _, status, headers, data = _read_head(receive, max_header_bytes)
+    return Begun(status, headers, Body(headers, _Stream(data, receive), is_empty=status in _WITHOUT_BODY))
+
+
+class Body:
+    """The body of an answer, given as it comes."""
+
+    def __init__(self, headers: dict[str, str], stream: _Stream, *, is_empty: bool) -> None:
+        self._stream = stream
+        self._is_chunked = False
+        self._left = 0
+        self._has_ended = is_empty
+        if is_empty:
+            return
+        length = _check_framing(headers)
+        self._is_chunked = length is None
+        self._left = length or 0
+        self._has_ended = length == 0
+
+    def some(self) -> bytes:
+        """
+        Give what came next, b"" at the end.
+
+        Raises:
+            Failure: it is not sound, or ends before its end.
+        """
+        if self._has_ended:
+            return b""
+        if not self._left:
+            self._left = _chunk_length(self._stream)
+            if not self._left:
+                _end_chunk(self._stream)
+                self._has_ended = True
+                return b""
+        data = self._stream.some(self._left)
+        self._left -= len(data)
+        if not self._left:
+            if self._is_chunked:
+                _end_chunk(self._stream)
+            else:
+                self._has_ended = True
+        return data
+
+
+def _read_head(
+    receive: Callable[[], bytes], max_header_bytes: int
+) -> tuple[bytes, int, dict[str, str], bytes]:
+    """Give the head of an answer as bytes, its status, its headers, and what came of the body already."""
+    data = receive()
+    if not data:
+        raise Failure("closed the connection without an answer", is_unanswered=True)
+    for _ in range(_MAX_INTERIM):
+        head, data = _split_head(data, receive, max_header_bytes)
+        max_header_bytes -= len(head)
+        status, headers = _parse_head(head)
+        if status == _SWITCHING:
+            raise _broken("it goes on in another protocol, which was not asked for")
+        if status >= 200:  # noqa: PLR2004 -- RFC 9110 §15.2: below is interim
+            return head, status, headers, data
+    raise _broken("it never ends its interim answers")
 
 
 def _split_head(data: bytes, receive: Callable[[], bytes], limit: int) -> tuple[bytes, bytes]:
@@ -231,6 +315,16 @@ def _parse_head(head: bytes) -> tuple[int, dict[str, str]]:
 
 
 def _read_body(headers: dict[str, str], stream: _Stream, limit: int) -> bytes:
+    length = _check_framing(headers)
+    if length is None:
+        return _read_chunks(stream, limit)
+    if length > limit:
+        raise _too_large("body", limit)
+    return stream.take(length)
+
+
+def _check_framing(headers: dict[str, str]) -> int | None:
+    """Give the length of a body, None where it comes in chunks."""
     length = headers.get("content-length")
     coding = headers.get("transfer-encoding")
     if length is not None and coding is not None:
@@ -240,34 +334,40 @@ def _read_body(headers: dict[str, str], stream: _Stream, limit: int) -> bytes:
     if coding is not None:
         if coding.lower() != "chunked":
             raise _broken("its transfer encoding is not chunked")
-        return _read_chunks(stream, limit)
+        return None
     if length is None:
         raise _broken("it does not state its length")
     if _LENGTH.fullmatch(length) is None:
         raise _broken("its length is no number")
-    if int(length) > limit:
-        raise _too_large("body", limit)
-    return stream.take(int(length))
+    return int(length)
 
 
 def _read_chunks(stream: _Stream, limit: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     while len(parts) < _MAX_CHUNKS:
-        line = stream.line(8)
-        if _CHUNK.fullmatch(line) is None:
-            raise _broken("its chunks are malformed")
-        length = int(line, 16)
+        length = _chunk_length(stream)
         size += length
         if size > limit:
             raise _too_large("body", limit)
         if length:
             parts.append(stream.take(length))
-        if stream.take(2) != b"\r\n":
-            raise _broken("its chunks are malformed")
+        _end_chunk(stream)
         if not length:
             return b"".join(parts)
     raise _broken("it has too many chunks")
+
+
+def _chunk_length(stream: _Stream) -> int:
+    line = stream.line(8)
+    if _CHUNK.fullmatch(line) is None:
+        raise _broken("its chunks are malformed")
+    return int(line, 16)
+
+
+def _end_chunk(stream: _Stream) -> None:
+    if stream.take(2) != b"\r\n":
+        raise _broken("its chunks are malformed")
 
 
 class _Stream:
@@ -283,6 +383,13 @@ class _Stream:
             self._more()
         self._at += size
         return bytes(self._data[self._at - size : self._at])
+
+    def some(self, most: int) -> bytes:
+        """Give from 1 to *most* bytes: what there is, waiting only where there is nothing."""
+        if not self.has_more:
+            self._more()
+        size = min(most, len(self._data) - self._at)
+        return self.take(size)
 
     def line(self, limit: int) -> bytes:
         while (end := self._data.find(b"\r\n", self._at, self._at + limit + 2)) < 0:

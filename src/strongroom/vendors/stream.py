@@ -13,6 +13,7 @@ import re
 import select
 import socket
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.vendors.http1 import Failure, is_ambiguous
@@ -161,10 +162,19 @@ class Stream:
         self._has_answered = True
         return data
 
+    def wait_until(self, deadline: Deadline) -> None:
+        """Wait no longer than *deadline* for what `receive` gives from now on."""
+        self._deadline = deadline
+
     @property
     def is_disturbed(self) -> bool:
         """The other side has closed it, or said something nobody asked for."""
         return bool(self._in.poll(0)) or (self._tls is not None and self._tls.has_more)
+
+    def interrupt(self) -> None:
+        """End the wait of another thread, which then finds it closed; that thread closes it."""
+        with suppress(OSError):  # it was closed already, by either end
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close this process's end and send nothing. Safe to call twice."""

@@ -30,7 +30,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from strongroom.bulkhead import seconds_left
 from strongroom.errors import BackendConfigError, BackendUnavailableError, StrongroomError
 from strongroom.vendors.circuit import FAILURES_TO_OPEN, Budget, Circuit, Permit
-from strongroom.vendors.http1 import Failure, Reply, read_answer, spell_request
+from strongroom.vendors.http1 import Failure, Reply, begin_answer, read_answer, spell_request
+from strongroom.vendors.listening import Listening
 from strongroom.vendors.stream import Address, Deadline, Stream, connect
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from strongroom.model.secret import Secret
     from strongroom.vendors.tls import Trust
 
-__all__ = ["Reply", "Transport", "TransportOptions"]
+__all__ = ["Listening", "Reply", "Transport", "TransportOptions"]
 
 _HOLD_SECONDS = 5.0  # an open circuit asks nobody for so long, then one
 _MAX_IDLE = 8  # connections kept: as many as a bulkhead has threads
@@ -241,6 +242,45 @@ class Transport:
         # Raised anew, outside `except`: the frames it came through hold the bytes of the request.
         error.__context__ = None
         raise error.with_traceback(None)
+
+    def listen(self, path: str, *, headers: Mapping[str, str | Secret[str]] = _NO_HEADERS) -> Listening:
+        """
+        Ask for something that has no end, on a connection of its own; whoever listens closes it.
+
+        No circuit stands before it: whoever listens tries again as he sees fit.
+
+        Args:
+            path: as of `request`.
+            headers: likewise.
+
+        Raises:
+            As `request`.
+        """
+        self._side()
+        try:
+            return self._listening(path, headers)
+        except StrongroomError as caught:
+            error = caught
+        error.__context__ = None
+        raise error.with_traceback(None)
+
+    def _listening(self, path: str, headers: Mapping[str, str | Secret[str]]) -> Listening:
+        data = spell_request("GET", self._address.base + path, self._address.authority, headers, None)
+        deadline = self._deadline()
+        stream: Stream | None = None
+        try:
+            stream = self._connect(deadline)
+            stream.send(data, deadline)
+            begun = begin_answer(stream.receive, max_header_bytes=self.options.max_header_bytes)
+            reply = Reply(begun.status, begun.headers, b"")
+            self._check_place(reply)
+            found, stream = Listening(stream, begun, self._unavailable), None
+        except Failure as failure:
+            raise self._unavailable(str(failure), failure.hint) from None
+        finally:
+            if stream is not None:
+                stream.close()
+        return found
 
     def close(self) -> None:
         """Close what is at rest and refuse further requests. Safe to call twice."""
