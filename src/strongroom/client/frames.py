@@ -431,6 +431,28 @@ def pack_results(first: int, results: Sequence[bytes], *, has_more: bool = False
     return b"".join(parts)
 
 
+def read_text(payload: bytes) -> str | None:
+    """Give the text in the answer to a READ; None where it holds none, which `read_answer` tells more of."""
+    # The way of nearly every read: no object is made but the text.
+    try:
+        if payload[0] != FOUND:
+            return None
+        at = 10
+        for _ in (1, 2):  # backend and version
+            length = payload[at] << 8 | payload[at + 1]
+            at += 2 if length == _NO_SHORT else 2 + length
+        if payload[at] != TEXT:
+            return None
+        length = _LONG.unpack_from(payload, at + 1)[0]
+    except (IndexError, error):
+        return None
+    found = payload[at + 5 : at + 5 + length]
+    try:
+        return found.decode() if len(found) == length else None
+    except UnicodeDecodeError:
+        return None
+
+
 def read_answer(payload: bytes) -> Answer:
     """
     Give what became of a READ.
