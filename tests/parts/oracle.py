@@ -28,11 +28,12 @@ import json
 import time
 from bisect import bisect_right
 from collections import defaultdict
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import NamedTuple
 
 from strongroom.audit.log import AuditLog, segments_of
+from strongroom.audit.record import read_line
 
 FOREVER = float("inf")
 _SLACK_SECONDS = 0.05  # wall and monotonic clock are read one after the other, and records say milliseconds
@@ -164,10 +165,17 @@ class History:
         told = {read.code for read in self.reads if read.code is not None}
         assert told <= set(codes), told - set(codes)
 
-    def recovered_within(self, seconds, *, since):
-        """I8: every observer has a value again within *seconds* after *since*, and keeps getting them."""
+    def recovered_within(self, seconds, *, since, before=FOREVER):
+        """
+        I8: every observer has a value again within *seconds* after *since*, and keeps getting them.
+
+        Args:
+            before: when the next fault began.
+        """
         for observer in {read.observer for read in self.reads}:
-            after = [read for read in self.reads if read.observer == observer and read.ended >= since]
+            after = [
+                r for r in self.reads if r.observer == observer and r.ended >= since and r.ended < before
+            ]
             good = [read.ended for read in after if read.text is not None]
             assert good, f"{observer} got nothing any more: {after[-3:]}"
             assert good[0] - since <= seconds, f"{observer} was without a value for {good[0] - since:.1f} s"
@@ -178,26 +186,20 @@ class History:
 def uses_in(folder):
     """Give (monotonic seconds, name, version) of each use in an audit log that found something."""
     ahead = time.time() - time.monotonic()
-    found = []
-    for record in records_in(folder):
-        uses = record.get("refs") or [record]
-        at = datetime.fromisoformat(record["at"].replace("Z", "+00:00")).timestamp() - ahead
-        found += [
-            (at, use.get("name"), use.get("version"))
-            for use in uses
-            if record["action"] == "read" and use.get("outcome") == "found"
-        ]
-    return found
+    return [
+        (datetime.fromisoformat(record.at.replace("Z", "+00:00")).timestamp() - ahead, use.name, use.version)
+        for record in records_in(folder)
+        if record.action == "read"
+        for use in record.refs or (record,)
+        if use.outcome == "found"
+    ]
 
 
 def records_in(folder):
     """Give the records of an audit log in order, as they stand there."""
-    found = []
-    for name in segments_of(folder):
-        for line in (folder / name).read_bytes().rstrip(b"\0").splitlines():
-            with suppress(ValueError):  # a torn last line
-                found.append(json.loads(line))
-    return found
+    lines = [line for name in segments_of(folder) for line in (folder / name).read_bytes().splitlines()]
+    # What is left is room that was taken ahead of the lines, or a line that a kill cut short.
+    return [record for line in lines if (record := read_line(line)) is not None]
 
 
 def verdict(folder, deployment="default"):
