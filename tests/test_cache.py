@@ -349,14 +349,44 @@ def test_an_outage_is_not_remembered_where_nothing_stands_in(cache, backend):
     assert cache.read(OTHER) is None
 
 
-def test_what_another_cache_served_stale_is_not_kept(backend, time):
+def test_what_another_cache_served_stale_is_asked_for_as_seldom_as_in_an_outage(backend, time):
     below = cached(backend, time)
     above = cached(below, time)
     below.read(REF)
     time.seconds += 301
     backend.fail()
     assert above.read(REF).is_stale
-    assert above.statistics().entries == 0
+    asked = above.statistics().misses
+    assert above.read(REF).is_stale
+    assert above.statistics().misses == asked
+    time.seconds += 6
+    assert above.read(REF).is_stale
+    assert above.statistics().misses == asked + 1
+
+
+def test_what_another_cache_served_stale_is_not_kept_for_longer_than_a_pause(backend, time):
+    below = cached(backend, time)
+    above = cached(below, time)
+    below.read(REF)
+    time.seconds += 301
+    backend.fail()
+    above.read(REF)
+    below.clear()
+    time.seconds += 6
+    with pytest.raises(BackendUnavailableError):
+        above.read(REF)
+
+
+def test_what_was_held_here_is_good_for_as_long_as_it_was_though_another_cache_serves_it_stale(backend, time):
+    below = cached(backend, time)
+    above = cached(below, time)
+    above.read(REF)
+    time.seconds += 301
+    backend.fail()
+    assert above.read(REF).is_stale
+    below.clear()
+    time.seconds += 60
+    assert above.read(REF).is_stale
 
 
 # --- changes ---
@@ -816,3 +846,186 @@ class ChainAndCache(RuleBasedStateMachine):
 
 TestChainAndCache = ChainAndCache.TestCase
 TestChainAndCache.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+
+
+# --- ahead of readers ---
+
+
+def test_equal_answer_leaves_the_very_object_in_its_place(cache, time):
+    first = cache.read(REF)
+    time.seconds += 301
+    assert cache.read(REF) is first
+    assert cache.refresh(REF) is first
+
+
+def test_another_value_under_the_same_version_is_another_answer(backend, cache, time):
+    class Versionless(Backend):
+        name, is_local, value = "old", True, "eu"
+
+        def read(self, ref):
+            return Entry(ref=ref, secret=Secret(self.value), backend="old", read_at=time.wall())
+
+    backend = Versionless()
+    cache = cached(backend, time)
+    first = cache.read(REF)
+    backend.value = "us"
+    assert cache.refresh(REF) is not first
+    assert text(cache.read(REF)) == "us"
+
+
+def test_expired_entry_is_asked_for_anew_and_stands_in_during_an_outage(backend, cache):
+    cache.read(REF)
+    cache.read(REF)
+    assert cache.expire() == [REF]
+    assert cache.peek(REF) is None
+    backend.fail()
+    assert cache.read(REF).is_stale
+    backend.recover()
+    cache.clear()
+    assert not cache.read(REF).is_stale
+
+
+def test_expiry_of_one_backend_leaves_the_others_alone_and_forgets_absences(backend, time):
+    other = Flaky("other", {OTHER: "x"}, clock=time.wall)
+    chain = Chain([Link(backend=backend), Link(backend=other)], clock=time.wall)
+    cache = cached(chain, time)
+    cache.read(REF)
+    cache.read(OTHER)
+    cache.read(TEAM_REF)
+    cache.read(Ref("variable", "nowhere"))
+    cache.expire({"other"})
+    assert cache.peek(REF) is not None
+    assert cache.peek(OTHER) is None
+    assert cache.statistics().absences == 0
+
+
+def test_answer_that_was_under_way_when_changes_were_missed_is_not_remembered(time):
+    slow = Slow("vault", {REF: "eu"}, clock=time.wall)
+    cache = cached(slow, time)
+    slow.hold()
+    thread = threading.Thread(target=cache.read, args=[REF])
+    thread.start()
+    assert slow.wait_until_asked()
+    cache.expire()
+    slow.release()
+    thread.join()
+    assert len(cache) == 0
+
+
+def test_drop_tells_what_was_read_lately(cache, backend, time):
+    backend.put(OTHER, "x")
+    cache.read(REF)
+    cache.renew(OTHER)
+    assert cache.drop(REF, OTHER) == [REF]
+    cache.read(REF)
+    time.seconds += 1000
+    assert cache.drop(REF) == []
+
+
+def test_drop_of_the_global_name_tells_of_the_teams(backend, time):
+    chain = Chain([Link(backend=backend)], clock=time.wall)
+    cache = cached(chain, time)
+    cache.read(TEAM_REF)
+    assert cache.drop(REF) == [TEAM_REF]
+    assert len(cache) == 0
+
+
+def test_what_was_read_is_near_its_end_and_what_was_not_is_left_to_it(cache, backend, time):
+    backend.put(OTHER, "x")
+    cache.read(REF)
+    cache.read(OTHER)
+    time.seconds += 200
+    cache.read(REF)
+    assert cache.ending(0.1, 1) == []
+    time.seconds += 75
+    assert cache.ending(0.1, 1) == [(REF, 25.0, False)]
+    assert [key for key, _, _ in cache.ending(0.1, 1, {OTHER})] == [REF, OTHER]
+
+
+def test_what_is_asked_ahead_counts_as_read_when_it_is(cache, time):
+    cache.read(REF)
+    cache.renew(REF)
+    time.seconds += 290
+    assert cache.ending(0.1, 1) == []
+    cache.read(REF)
+    assert [key for key, _, _ in cache.ending(0.1, 1)] == [REF]
+
+
+def test_renewing_counts_as_no_answer_given_in_an_outage(cache, backend):
+    cache.read(REF)
+    backend.fail()
+    assert cache.renew(REF).is_stale
+    assert cache.statistics().stale == 0
+
+
+def test_restored_entry_is_served_in_an_outage_only_and_never_over_a_newer_one(cache, backend, time):
+    old = Entry(ref=REF, secret=Secret("old"), backend="vault", version="0", read_at=time.wall())
+    hour = timedelta(hours=1)
+    assert cache.restore(REF, old, age=hour, left=hour)
+    assert cache.peek(REF) is None
+    backend.fail()
+    assert (text(cache.read(REF)), cache.read(REF).is_stale) == ("old", True)
+    assert cache.held()[0].age == hour
+    backend.recover()
+    time.seconds += 6
+    assert text(cache.read(REF)) == "eu"
+    assert not cache.restore(REF, old, age=hour, left=hour)
+    assert text(cache.read(REF)) == "eu"
+
+
+def test_restored_entry_is_gone_when_its_time_is_over(cache, backend, time):
+    old = Entry(ref=REF, secret=Secret("old"), backend="vault", version="0", read_at=time.wall())
+    cache.restore(REF, old, age=timedelta(hours=1), left=timedelta(minutes=1))
+    backend.fail()
+    time.seconds += 61
+    with pytest.raises(BackendUnavailableError):
+        cache.read(REF)
+    assert cache.held() == []
+
+
+def test_restoring_pushes_nothing_out(backend, time):
+    cache = cached(backend, time, max_entries=1)
+    cache.read(REF)
+    old = Entry(ref=OTHER, secret=Secret("old"), backend="vault", read_at=time.wall())
+    assert not cache.restore(OTHER, old, age=timedelta(), left=timedelta(hours=1))
+    assert cache.peek(REF) is not None
+
+
+def test_some_entries_stand_in_for_less_long_than_others(backend, time):
+    backend.put(OTHER, "x")
+    cache = Cache(
+        backend,
+        LIFETIMES,
+        clock=time.wall,
+        timer=time.boot,
+        draw=lambda: 0.5,
+        stale_bound=lambda ref, _entry: timedelta(seconds=60) if ref == REF else None,
+    )
+    cache.read(REF)
+    cache.read(OTHER)
+    backend.fail()
+    time.seconds += 359
+    assert cache.read(REF).is_stale
+    time.seconds += 6
+    assert cache.read(OTHER).is_stale
+    with pytest.raises(BackendUnavailableError):
+        cache.read(REF)
+
+
+def test_another_chain_is_asked_and_what_is_held_is_kept(cache, backend, time):
+    first = cache.read(REF)
+    other = Flaky("other", {REF: "us", OTHER: "x"}, clock=time.wall)
+    cache.use(other, LIFETIMES)
+    assert cache.read(REF) is first
+    assert text(cache.read(OTHER)) == "x"
+    cache.drop_from({"vault"})
+    assert text(cache.read(REF)) == "us"
+
+
+def test_whoever_is_told_what_is_kept_hears_of_entries_and_absences(cache, backend):
+    heard = []
+    cache.on_kept = lambda ref, entry: heard.append((ref, text(entry)))
+    cache.read(REF)
+    cache.read(REF)
+    cache.read(OTHER)
+    assert heard == [(REF, "eu"), (OTHER, None)]

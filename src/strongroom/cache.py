@@ -460,6 +460,8 @@ class Cache(Backend):
                 self._forget(ref)
                 if entry is None:
                     self._keep_absence(ref, asked_at)
+                elif entry.is_stale:
+                    self._keep_stale(ref, entry, asked_at, before)
                 else:
                     self._keep_entry(ref, entry, asked_at, upstream, is_asked=is_asked)
             self._pop_flight(desk, ref, flight)
@@ -477,12 +479,20 @@ class Cache(Backend):
             # What the backend lends for a time is not kept longer, in an outage neither.
             lifetime = entry.lifetime.total_seconds()
             fresh, keep = min(fresh, lifetime), min(keep, lifetime)
-        if entry.is_stale:
-            # An inner cache (an agent, a server) bridges an outage already: its bound is the bound.
-            keep = fresh = 0.0
         row = _Row(entry, asked_at, asked_at + fresh, asked_at + keep, is_asked=is_asked)
         if keep > 0:
             self._put(ref, row)
+
+    def _keep_stale(self, ref: Ref, entry: Entry, asked_at: float, before: _Row | None) -> None:
+        """
+        Remember what an inner cache (a server's) bridges an outage with: its bound is the bound, and it is
+        asked as seldom as a place that is out. What was held here itself is good for as long as it was.
+        """
+        pause = self._timer() + self.lifetimes.outage_pause.total_seconds()
+        is_own = before is not None and before.entry.version == entry.version
+        keep = max(pause, before.keep_until) if before is not None and is_own else pause
+        self._stale[ref] = (entry, pause)
+        self._put(ref, _Row(entry, asked_at, 0.0, keep))
 
     def _stale_seconds(self, ref: Ref, entry: Entry) -> float:
         most = self.lifetimes.stale_if_error.total_seconds()
@@ -683,9 +693,12 @@ class Cache(Backend):
             self._put(ref, row)
             return True
 
-    def ending(self, share: float, within: float, followed: Collection[Key] = ()) -> list[Key]:
+    def ending(
+        self, share: float, within: float, followed: Collection[Key] = ()
+    ) -> list[tuple[Key, float, bool]]:
         """
-        Give what was read during its lifetime, or is *followed*, and is fresh for a little while only.
+        Give what was read during its lifetime, or is *followed*, and is fresh for a little while only; with
+        the seconds that are left, and whether that is as long as a server takes it for fresh.
 
         Args:
             share: of its lifetime.
@@ -693,11 +706,11 @@ class Cache(Backend):
             followed: keys that count as read.
         """
         now = self._timer()
-        found: list[Key] = []
+        found: list[tuple[Key, float, bool]] = []
         for key, row in list(self._rows.items()):
             left, span = row.fresh_until - now, row.fresh_until - row.asked_at
             if 0 < left <= min(max(share * span, within), span / 2) and (row.hits > 0 or key in followed):
-                found.append(key)
+                found.append((key, left, row.entry.fresh_for is not None))
         return found
 
     def writing(self, place: Writable) -> Writable:

@@ -1,8 +1,8 @@
 """
 Follow an entry: its current state, and a call when it changes.
 
-It asks again and again, on a thread of its own, and compares version and text. Not for waiting on a
-store's own notices.
+It asks on a thread of its own and compares version and text: again and again, or, where somebody tells of
+changes (an agent), when it is told. Not for listening itself: whoever makes it hands in how that is done.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from strongroom.errors import BackendUnavailableError, NotFoundError, StrongroomError
@@ -23,6 +24,19 @@ if TYPE_CHECKING:
 __all__ = ["Follow"]
 
 Wait = Callable[[float], bool]
+Listen = Callable[[Callable[[], None]], Callable[[], None]]
+_PUSHED = 12  # intervals between two looks of its own, where changes are told
+
+
+def _nothing() -> None:
+    """End nothing."""
+
+
+def _wait(closing: threading.Event, woken: threading.Event, seconds: float) -> bool:
+    """Wait so long or until woken, and tell whether to end."""
+    woken.wait(seconds)
+    woken.clear()
+    return closing.is_set()
 
 
 class Follow:
@@ -42,6 +56,9 @@ class Follow:
         on_change: called with the new entry, on the following thread; what it raises is kept in
             `callback_error` and stops nothing.
         interval: time between two questions.
+        listen: begins to be told of changes: takes what to call, from any thread, whenever there may be
+            another entry, and gives what ends that. With it the time between two questions is twelve times
+            *interval*: only for what was not told.
         wait: waits so many seconds and tells whether to end; tests give their own.
 
     Raises:
@@ -58,16 +75,24 @@ class Follow:
         on_change: Callable[[Entry], None] | None = None,
         *,
         interval: timedelta = timedelta(seconds=5),
+        listen: Listen | None = None,
         wait: Wait | None = None,
     ) -> None:
         self._read = read
         self._on_change = on_change
-        self._interval = interval.total_seconds()
+        self._interval = interval.total_seconds() * (1 if listen is None else _PUSHED)
+        self._listen = listen
         self._wait = wait
         self._trouble: StrongroomError | None = None
         self._callback_error: Exception | None = None
         self._changes = 0
-        self._current = self._first()
+        # Heard first and read then, so that nothing changes unheard in between.
+        self._hear()
+        try:
+            self._current = self._first()
+        except BaseException:
+            self._end_hearing()
+            raise
         self._start()
 
     @property
@@ -94,6 +119,8 @@ class Follow:
         with self._changed:
             self._closing.set()
             self._changed.notify_all()
+        self._woken.set()
+        self._end_hearing()
 
     def __enter__(self) -> Follow:
         return self
@@ -128,6 +155,12 @@ class Follow:
 
     # --- the thread ---
 
+    def _hear(self) -> None:
+        self._woken = threading.Event()
+        self._end_hearing: Callable[[], None] = _nothing
+        if self._listen is not None:
+            self._end_hearing = self._listen(self._woken.set)
+
     def _first(self) -> Entry:
         entry = self._read()
         if entry is None:
@@ -141,7 +174,7 @@ class Follow:
         self._changed = threading.Condition()
         threading.Thread(
             target=self._follow,
-            args=(self._closing,),
+            args=(self._closing, self._woken),
             name=f"strongroom follow {self._current.ref}",
             daemon=True,
         ).start()
@@ -149,12 +182,17 @@ class Follow:
     def _revive(self) -> None:
         if self._process != os.getpid():
             is_closed = self._closing.is_set()
+            # The parent's ways of hearing are the parent's: the child has its own, and looks at once.
+            self._end_hearing = _nothing
+            if not is_closed:
+                self._hear()
+                self._woken.set()
             self._start()
             if is_closed:
                 self.close()
 
-    def _follow(self, closing: threading.Event) -> None:
-        wait = self._wait or closing.wait
+    def _follow(self, closing: threading.Event, woken: threading.Event) -> None:
+        wait = self._wait or partial(_wait, closing, woken)
         while not wait(self._interval) and not closing.is_set():
             self._look(closing)
 

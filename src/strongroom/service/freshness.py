@@ -21,9 +21,8 @@ Rules of this file:
 
 from __future__ import annotations
 
-import heapq
 import threading
-from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,6 +30,8 @@ from strongroom.backend import Watchable
 from strongroom.bulkhead import Bulkhead
 from strongroom.errors import StrongroomError
 from strongroom.model.ref import Ref
+from strongroom.service.agenda import Agenda
+from strongroom.service.following import Following
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -39,16 +40,14 @@ if TYPE_CHECKING:
     from strongroom.backend import Watched
     from strongroom.cache import Cache
     from strongroom.chain import Chain
-    from strongroom.model.entry import Entry
+    from strongroom.service.agenda import Due
 
-    Wake = Callable[[Ref, str | None], None]
     Heard = Callable[[Mapping[Ref, str | None] | None], None]
 
 __all__ = ["SPREAD_SECONDS", "Freshness", "Hearing"]
 
 SPREAD_SECONDS = 0.2  # over which fetching ahead after a notice is spread
 _GAP_SPREAD_SECONDS = 2.0  # the same after a gap, when every host of a server has lost all it held
-_FOLLOW_SECONDS = 5.0  # between two looks at what is followed and no place tells of
 _RETRY_SECONDS = (1.0, 2.0, 5.0)  # after trouble with what is followed; the last one from then on
 _THREADS = 4
 _WAITING = 1000
@@ -83,19 +82,6 @@ class _Watch:
         self.end: Callable[[], None] = lambda: None
 
 
-class _Followed:
-    """One Ref that is followed: what was told of it last, and whom to tell."""
-
-    __slots__ = ("failures", "is_known", "parts", "seen", "wakes")
-
-    def __init__(self) -> None:
-        self.wakes: dict[object, Wake] = {}
-        self.is_known = False
-        self.seen: Entry | None = None
-        self.parts: dict[Ref, Callable[[], None]] = {}
-        self.failures = 0
-
-
 class Freshness:
     """
     Keep *cache* fresh.
@@ -106,6 +92,7 @@ class Freshness:
         clock: wall clock, UTC, for what is told.
         draw: gives a random number from 0 to 1.
         is_revalidating: look again before lifetimes end.
+        follow_interval: between two looks at what is followed and no place tells of.
 
     Attributes:
         is_revalidating: as given; may be changed.
@@ -122,25 +109,26 @@ class Freshness:
         clock: Callable[[], datetime],
         draw: Callable[[], float],
         is_revalidating: bool = True,
+        follow_interval: timedelta = timedelta(seconds=5),
     ) -> None:
         self._cache = cache
         self._timer = timer
         self._clock = clock
         self._draw = draw
         self.is_revalidating = is_revalidating
+        self._follow_seconds = follow_interval.total_seconds()
         self._on_notice: Callable[[str, Watched], None] = lambda _name, _notice: None
         self._chain: Chain | None = None
         self._told_of: frozenset[str] = frozenset()
         self._watches: dict[str, _Watch] = {}
-        self._followed: dict[Ref, _Followed] = {}
         self._listeners: tuple[Heard, ...] = ()
-        self._plan = _Plan(timer)
+        self._lock = threading.Lock()
+        self._agenda = Agenda(timer)
+        self._following = Following(cache, self._followed_anew)
         self._crew = Bulkhead("the renewal of entries", threads=_THREADS, waiting=_WAITING)
-        self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._looked_at = timer()
         self.renewed = 0
-        cache.on_kept = self._kept
 
     # --- what is watched ---------------------------------------------------------------------------
 
@@ -168,9 +156,8 @@ class Freshness:
             if isinstance(link.backend, Watchable):
                 watch = self._watches[link.name] = _Watch(link.name)
                 watch.end = link.backend.watch(partial(self._heard, watch))
-        with self._lock:
-            for ref in self._followed:
-                self._plan.put(ref, self._timer())
+        for ref in self._following.refs():
+            self._agenda.put(ref, self._timer())
 
     def hearing(self, backend: str) -> Hearing | None:
         """Tell what is heard of *backend*; None where it tells of nothing by itself."""
@@ -230,7 +217,7 @@ class Freshness:
         wanted = self._cache.drop(*news)
         for heard in self._listeners if news else ():
             heard({ref: refs[ref] for ref in news})
-        self._fetch_soon([*wanted, *self._followers_of(news)], SPREAD_SECONDS)
+        self._fetch_soon([*wanted, *self._following.touched_by(news)], SPREAD_SECONDS)
 
     def gap(self, backend: str | None) -> None:
         """Take nothing for fresh that *backend* could have changed meanwhile; None: any backend."""
@@ -238,9 +225,7 @@ class Freshness:
         wanted = self._cache.expire(names)
         for heard in self._listeners:
             heard(None)
-        with self._lock:
-            followed = list(self._followed)
-        self._fetch_soon([*wanted, *followed], _GAP_SPREAD_SECONDS)
+        self._fetch_soon([*wanted, *self._following.refs()], _GAP_SPREAD_SECONDS)
 
     def _is_held(self, ref: Ref, version: str | None, backend: str | None) -> bool:
         if version is None or backend is None:
@@ -248,94 +233,30 @@ class Freshness:
         entry = self._cache.glance(ref)
         return entry is not None and entry.ref == ref and (entry.backend, entry.version) == (backend, version)
 
-    def _followers_of(self, refs: Iterable[Ref]) -> list[Ref]:
-        news = set(refs)
-        shared = {(ref.kind, ref.name) for ref in news if ref.team is None}
-        with self._lock:
-            return [ref for ref in self._followed if ref in news or (ref.kind, ref.name) in shared]
-
     def _fetch_soon(self, keys: Iterable[tuple[str, str, str | None]], spread: float) -> None:
         now = self._timer()
         for key in keys:
-            self._plan.put(_ref(key), now + spread * self._draw())
+            self._agenda.put(_ref(key), now + spread * self._draw())
 
     # --- who follows -------------------------------------------------------------------------------
 
-    def follow(self, ref: Ref, wake: Wake) -> Callable[[], None]:
+    def follow(self, ref: Ref, wake: Callable[[Ref, str | None], None]) -> Callable[[], None]:
         """
         Call *wake* when another entry is served for *ref*, as `Host.follow` says. Follow first and read
         then: what changes in between is told.
         """
-        token = object()
-        with self._lock:
-            followed = self._followed.get(ref)
-            if followed is None:
-                followed = self._followed[ref] = _Followed()
-                entry = self._cache.glance(ref)
-                if entry is not None:
-                    followed.seen, followed.is_known = entry, True
-                    self._follow_parts(ref, followed, entry)
-                self._plan.put(ref, self._timer() + (_FOLLOW_SECONDS if followed.is_known else 0.0))
-            followed.wakes[token] = wake
-        return partial(self._unfollow, ref, token)
-
-    def _unfollow(self, ref: Ref, token: object) -> None:
-        with self._lock:
-            followed = self._followed.get(ref)
-            if followed is None or followed.wakes.pop(token, None) is None or followed.wakes:
-                return
-            del self._followed[ref]
-            ends = list(followed.parts.values())
-        for end in ends:
-            end()
+        return self._following.follow(ref, wake)
 
     @property
     def followed(self) -> int:
         """How many entries are followed."""
-        return len(self._followed)
+        return len(self._following)
 
-    def _kept(self, ref: Ref, entry: Entry | None) -> None:
-        """Hear from the cache what it was given, whoever asked."""
-        if ref not in self._followed:  # read without the lock: nearly nothing is followed
-            return
-        with self._lock:
-            followed = self._followed.get(ref)
-            if followed is None:
-                return
-            is_news = followed.is_known and not _is_same(followed.seen, entry)
-            followed.seen, followed.is_known, followed.failures = entry, True, 0
-            self._follow_parts(ref, followed, entry)
-            wakes = list(followed.wakes.values()) if is_news else []
-        for wake in wakes:
-            wake(ref, None if entry is None else entry.version)
-
-    def _follow_parts(self, ref: Ref, followed: _Followed, entry: Entry | None) -> None:
-        """Follow what *entry* refers to, too: what its reader is given changes with each."""
-        parts = _parts(ref, entry)
-        for part in [part for part in followed.parts if part not in parts]:
-            followed.parts.pop(part)()
-        for part in parts:
-            if part not in followed.parts and part not in self._followed_above(ref):
-                followed.parts[part] = self.follow(part, partial(self._part_changed, ref))
-
-    def _followed_above(self, ref: Ref) -> set[Ref]:
-        above, line = {ref}, [ref]
-        while line:
-            here = line.pop()
-            for other, followed in self._followed.items():
-                if here in followed.parts and other not in above:
-                    above.add(other)
-                    line.append(other)
-        return above
-
-    def _part_changed(self, whole: Ref, _part: Ref, _version: str | None) -> None:
-        with self._lock:
-            followed = self._followed.get(whole)
-            if followed is None or not followed.is_known:
-                return
-            wakes, entry = list(followed.wakes.values()), followed.seen
-        for wake in wakes:
-            wake(whole, None if entry is None else entry.version)
+    def _followed_anew(self, ref: Ref, is_known: bool) -> None:  # noqa: FBT001 -- told by `Following`
+        if is_known:
+            self._next_look(ref)
+        else:
+            self._agenda.put(ref, self._timer())
 
     # --- the work ----------------------------------------------------------------------------------
 
@@ -347,14 +268,14 @@ class Freshness:
 
     def later(self, seconds: float, work: Callable[[], None]) -> None:
         """Do *work* once in so many seconds, on a thread of its own, or when all ends."""
-        self._plan.put_work(self._timer() + seconds, work)
+        self._agenda.put_work(work, self._timer() + seconds)
 
     def close(self) -> None:
         """End everything and wait for the looking. Safe to call twice."""
         watches, self._watches = self._watches, {}
         for watch in watches.values():
             watch.end()
-        works = self._plan.close()
+        works = self._agenda.close()
         if self._thread is not None:
             self._thread.join()
         self._crew.close()
@@ -364,24 +285,28 @@ class Freshness:
     def _run(self) -> None:
         while True:
             period = self._period()
-            due = self._plan.take(self._looked_at + period)
+            due = self._agenda.take(self._looked_at + period)
             if due is None:
                 return
-            for ref, work in due:
-                self._start(ref, work)
+            for one in due:
+                self._start(one)
             if self._timer() >= self._looked_at + period:
                 self._looked_at = self._timer()
                 self._look(period)
 
-    def _start(self, ref: Ref | None, work: Callable[[], None] | None) -> None:
+    def _start(self, due: Due) -> None:
+        ref, work = due
         try:
-            self._crew.submit(work if work is not None else partial(self._renew, ref))  # type: ignore[arg-type]
+            if ref is not None:
+                self._crew.submit(partial(self._renew, ref))
+            elif work is not None:
+                self._crew.submit(work)
         except StrongroomError:  # the line is full: what is due waits a moment more
             at = self._timer() + SPREAD_SECONDS
-            if work is not None:
-                self._plan.put_work(at, work)
-            elif ref is not None:
-                self._plan.put(ref, at)
+            if ref is not None:
+                self._agenda.put(ref, at)
+            elif work is not None:
+                self._agenda.put_work(work, at)
 
     def _period(self) -> float:
         """Give the time between two looks at what is about to end."""
@@ -389,36 +314,44 @@ class Freshness:
         return min(5.0, max(0.5, ttl / 20))
 
     def _look(self, period: float) -> None:
+        followed = self._following.refs()
+        for ref in followed:
+            self._next_look(ref)  # a watch may have been lost since
         if not self.is_revalidating:
             return
         now = self._timer()
-        for key in self._cache.ending(_LEAD, 2 * period, frozenset(self._followed)):
-            self._plan.put(_ref(key), now + period * self._draw())
+        for key, left, is_of_server in self._cache.ending(_LEAD, 2 * period, followed):
+            # Asked before its own cache asks anew, a server would answer what it has, for less and less time.
+            at = left if is_of_server else min(left, period * self._draw())
+            self._agenda.put(_ref(key), now + at)
 
     def _renew(self, ref: Ref) -> None:
         self.renewed += 1
         try:
-            self._cache.renew(ref)
+            entry = self._cache.renew(ref)
         except StrongroomError:
+            self._failed(ref)
+            return
+        if entry is not None and entry.is_stale:
             self._failed(ref)
         else:
             self._next_look(ref)
 
     def _failed(self, ref: Ref) -> None:
         # A reader of it will ask himself; who follows only hears from here.
-        with self._lock:
-            followed = self._followed.get(ref)
-            if followed is None:
-                return
-            wait = _RETRY_SECONDS[min(followed.failures, len(_RETRY_SECONDS) - 1)]
-            followed.failures += 1
-        self._plan.put(ref, self._timer() + wait * (0.9 + 0.2 * self._draw()))
+        failures = self._following.failed(ref)
+        if failures is not None:
+            wait = _RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)]
+            self._agenda.put(ref, self._timer() + wait * self._jitter())
 
     def _next_look(self, ref: Ref) -> None:
-        if ref in self._followed and not self._is_told_of(ref):
-            self._plan.put(ref, self._timer() + _FOLLOW_SECONDS * (0.9 + 0.2 * self._draw()))
+        if ref in self._following and not self.is_told_of(ref):
+            self._agenda.put(ref, self._timer() + self._follow_seconds * self._jitter())
 
-    def _is_told_of(self, ref: Ref) -> bool:
+    def _jitter(self) -> float:
+        return 0.9 + 0.2 * self._draw()  # ±10 %
+
+    def is_told_of(self, ref: Ref) -> bool:
         """Tell whether every backend that could answer *ref* tells of changes, now."""
         chain = self._chain
         if chain is None:
@@ -432,70 +365,6 @@ class Freshness:
         return True
 
 
-class _Plan:
-    """What is to be fetched and done, and when: one line per Ref."""
-
-    def __init__(self, timer: Callable[[], float]) -> None:
-        self._timer = timer
-        self._heap: list[tuple[float, int, Ref | None, Callable[[], None] | None]] = []
-        self._at: dict[Ref, float] = {}
-        self._count = 0
-        self._is_closed = False
-        self._changed = threading.Condition()
-
-    def put(self, ref: Ref, at: float) -> None:
-        """Plan *ref*; where it is planned for an earlier moment, it stays there."""
-        with self._changed:
-            if self._is_closed or self._at.get(ref, at + 1) <= at:
-                return
-            self._at[ref] = at
-            self._push(at, ref, None)
-
-    def put_work(self, at: float, work: Callable[[], None]) -> None:
-        """Plan *work*."""
-        with self._changed:
-            self._push(at, None, work)
-
-    def _push(self, at: float, ref: Ref | None, work: Callable[[], None] | None) -> None:
-        self._count += 1
-        heapq.heappush(self._heap, (at, self._count, ref, work))
-        if self._heap[0][1] == self._count:
-            self._changed.notify()
-
-    def take(self, until: float) -> list[tuple[Ref | None, Callable[[], None] | None]] | None:
-        """Wait until something is due, or until *until*; give what is due, None where all has ended."""
-        with self._changed:
-            while not self._is_closed:
-                now = self._timer()
-                if due := self._due(now):
-                    return due
-                if now >= until:
-                    return []
-                first = self._heap[0][0] if self._heap else until
-                self._changed.wait(max(0.0, min(first, until) - now))
-            return None
-
-    def _due(self, now: float) -> list[tuple[Ref | None, Callable[[], None] | None]]:
-        due: list[tuple[Ref | None, Callable[[], None] | None]] = []
-        while self._heap and self._heap[0][0] <= now:
-            at, _, ref, work = heapq.heappop(self._heap)
-            if ref is None:
-                due.append((None, work))
-            elif self._at.get(ref) == at:  # else it was planned for an earlier moment since
-                del self._at[ref]
-                due.append((ref, None))
-        return due
-
-    def close(self) -> list[Callable[[], None]]:
-        """End the waiting, and give the work that is left undone."""
-        with self._changed:
-            self._is_closed = True
-            left = [work for _, _, _, work in self._heap if work is not None]
-            self._heap.clear()
-            self._changed.notify_all()
-            return left
-
-
 def _ref(key: tuple[str, str, str | None]) -> Ref:
     return key if isinstance(key, Ref) else Ref(*key)  # type: ignore[arg-type]  # its kind was one when it was kept
 
@@ -504,19 +373,3 @@ def _from(chain: Chain, backend: str) -> frozenset[str]:
     """Give the backends whose answers *backend* could have changed: itself, and those asked after it."""
     names = [link.name for link in chain.links]
     return frozenset(names[names.index(backend) :] if backend in names else names)
-
-
-def _is_same(entry: Entry | None, other: Entry | None) -> bool:
-    if entry is None or other is None:
-        return entry is other
-    return entry.version == other.version and entry.backend == other.backend and entry.secret == other.secret
-
-
-def _parts(ref: Ref, entry: Entry | None) -> tuple[Ref, ...]:
-    if entry is None or not entry.metadata.references:
-        return ()
-    from strongroom.model import template  # noqa: PLC0415 -- references are off by default
-
-    with suppress(StrongroomError):
-        return tuple(template.references_of(ref, entry.secret.reveal()))
-    return ()
