@@ -28,7 +28,9 @@ from strongroom.agent import hygiene
 from strongroom.agent.admin import Admin
 from strongroom.agent.answers import Answers
 from strongroom.agent.door import Door, Lock, Peers, listen, prepare
+from strongroom.agent.lastgood import open_last_good
 from strongroom.agent.notify import Manager, sockets_of
+from strongroom.agent.outputs import Outputs, write_files
 from strongroom.agent.protocol import Floor, Line
 from strongroom.assembly.host import open_host
 from strongroom.client import frames
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from strongroom.service.host import Host
     from strongroom.settings import AgentSettings, Settings
 
-__all__ = ["Agent", "serve"]
+__all__ = ["Agent", "serve", "write_once"]
 
 HTTP_NAME = "http.sock"
 _LOGGER = "strongroom.agent"
@@ -122,7 +124,7 @@ class Agent:
         manager: the service manager.
         reload: reads the settings anew.
         on_ready: told once connections are accepted.
-        parts: what else runs on the loop.
+        on_reload: told once settings were taken anew.
         more: parts of the status that others tell.
     """
 
@@ -135,6 +137,7 @@ class Agent:
         manager: Manager,
         reload: Callable[[], Settings],
         on_ready: Callable[[Agent], None] | None = None,
+        on_reload: Callable[[], None] = lambda: None,
         more: Mapping[str, Callable[[], object]] | None = None,
     ) -> None:
         self.host = host
@@ -143,6 +146,7 @@ class Agent:
         self.manager = manager
         self._read_settings = reload
         self._on_ready = on_ready
+        self._on_reload = on_reload
         self._more = dict(more or {})
         self._stop: asyncio.Event
         self._floor: Floor
@@ -263,6 +267,7 @@ class Agent:
 
     def _take(self) -> None:
         self.host.reload(self._read_settings())
+        self._on_reload()
 
     # --- strangers -----------------------------------------------------------------------------------
 
@@ -344,12 +349,57 @@ def serve(
             settings, environ=environ, passphrase=passphrase, on_trouble=partial(_trouble, journal)
         )
         stack.callback(host.close)
+        copy = open_last_good(host, environ=environ, on_trouble=partial(_trouble, journal))
+        if copy is not None:
+            journal.say("the last good copy was read", entries=copy.restore())
+            copy.start()
+            stack.callback(copy.close)
+        outputs = Outputs(host, environ=environ, say=journal.say)
+        stack.callback(outputs.close)
+        outputs.start()
         agent = Agent(
-            host, doors, journal=journal, manager=Manager(environ), reload=reload, on_ready=on_ready
+            host,
+            doors,
+            journal=journal,
+            manager=Manager(environ),
+            reload=reload,
+            on_ready=on_ready,
+            on_reload=outputs.renew,
+            more={
+                "last_good": lambda: None if copy is None else copy.status()._asdict(),
+                "files": lambda: [file._asdict() for file in outputs.status()],
+            },
         )
         uvloop.run(agent.run())
         host.drain()
         journal.say("ended")
+
+
+def write_once(
+    settings: Settings,
+    *,
+    environ: Mapping[str, str],
+    passphrase: Callable[[], Secret[str]] | None = None,
+) -> list[tuple[str, StrongroomError | None]]:
+    """
+    Write the files of *settings* once, as an agent would, and tell nobody of a change.
+
+    Returns:
+        the name of each file, and what was wrong with it.
+
+    Raises:
+        ConflictError: an agent runs on the same state.
+        As `serve`.
+    """
+    hygiene.secure()
+    with ExitStack() as stack:
+        folder = settings.agent.state
+        prepare(folder, 0o700, key="agent.state")
+        stack.callback(Lock(folder / "agent.lock", f"the state folder {folder}").close)
+        host = open_host(settings, environ=environ, passphrase=passphrase)
+        stack.callback(host.close)
+        host.start()
+        return write_files(host)
 
 
 def _trouble(journal: Journal, what: str, error: StrongroomError) -> None:

@@ -13,7 +13,8 @@ import typer
 from strongroom.cli.app import Group, command
 from strongroom.cli.output import Column, sentence, show_record, show_rows, write
 from strongroom.cli.session import Session, ask_passphrase
-from strongroom.errors import InvalidInputError
+from strongroom.cli.terminal import warn
+from strongroom.errors import InvalidInputError, SettingsError, StrongroomError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,8 +34,12 @@ app = typer.Typer(
     --deployment says otherwise. Runs until Ctrl-C or SIGTERM, then answers what is under way; SIGHUP takes
     the settings anew and keeps what is remembered. docs/agent.md tells the rest.
 
+    With --once it answers nobody: it writes the files of [agent.file.NAME], as an init container does, and
+    ends with 0 where all of them are as they should be.
+
     Example:
       $ strongroom agent
+      $ strongroom agent --once
       $ strongroom agent --socket /run/strongroom/agent.sock --deployment prod
       $ strongroom agent status
     """,
@@ -51,12 +56,43 @@ def agent(
             "--socket", metavar="PATH", help="Where it answers, or is asked; agent.socket if unsaid."
         ),
     ] = None,
+    is_once: Annotated[
+        bool, typer.Option("--once", help="Write the files of the settings, and end.")
+    ] = False,
 ) -> None:
     """Serve, unless one of the commands below is called."""
     session: Session = context.obj
     context.meta["socket"] = socket
-    if context.invoked_subcommand is None:
+    if context.invoked_subcommand is not None:
+        if is_once:
+            raise InvalidInputError("--once stands alone", hint="strongroom agent --once")
+    elif is_once:
+        _write_once(session)
+    else:
         _serve(session, socket)
+
+
+def _write_once(session: Session) -> None:
+    settings = _settings(session, None)
+    if not settings.agent.file:
+        raise SettingsError(
+            "there is no file to write",
+            key="agent.file",
+            hint='[agent.file.NAME] with path = "…" and one of template, variable and connection',
+        )
+    from strongroom.agent.serve import write_once  # noqa: PLC0415 -- `--help` does without
+    from strongroom.cli.main import exit_code  # noqa: PLC0415 -- which imports us
+
+    worst: StrongroomError | None = None
+    for name, error in write_once(settings, environ=session.environ, passphrase=ask_passphrase):
+        if error is None:
+            path = str(settings.agent.file[name].path)
+            sentence(session, f"{name}: {path} is as it should be", {"file": name, "path": path})
+        else:
+            warn(f"{name} is not as it should be: {error}", session, hint=error.hint)
+            worst = worst or error
+    if worst is not None:
+        raise typer.Exit(exit_code(worst))
 
 
 def _settings(session: Session, socket: str | None) -> Settings:
