@@ -82,6 +82,7 @@ class Sent(msgspec.Struct, array_like=True, frozen=True):
     since: str | None = None
     until: str | None = None
     refs: Sequence[RefUse] = ()
+    agent: Mapping[str, str | int] | None = None
 
 
 _members = attrgetter(*Sent.__struct_fields__)

@@ -34,6 +34,7 @@ _COLUMNS = (
     "at",
     "deployment",
     "actor",
+    "agent",
     "assurance",
     "action",
     "outcome",
@@ -107,7 +108,9 @@ def syslog(record: Record) -> str:
     """Give *record* as one message of RFC 5424, without a line break."""
     priority = _FACILITY * 8 + _SEVERITIES.get(record.outcome, _INFORMATIONAL)
     members = {
-        name: getattr(record, name) for name in _COLUMNS if name not in ("at", "refs", "run", "policies")
+        name: getattr(record, name)
+        for name in _COLUMNS
+        if name not in ("at", "refs", "run", "policies", "agent")
     }
     said = " ".join(
         f'{name}="{_escape(str(value))}"' for name, value in members.items() if value not in (None, "")
@@ -178,6 +181,8 @@ def _add_what_is_said(event: dict[str, Any], record: Record) -> None:
         event["authorizations"] = [{"policy": {"name": policy}} for policy in record.policies]
     if record.run:
         event["unmapped"]["run"] = dict(record.run)
+    if record.agent:
+        event["unmapped"]["agent"] = dict(record.agent)
     for name, member in (("start_time", record.since), ("end_time", record.until)):
         if member:
             event[name] = _milliseconds(member)

@@ -16,6 +16,7 @@ from strongroom.audit.record import (
     MAX_REFS,
     MAX_TEXT_CHARACTERS,
     cut,
+    kept_agent,
     kept_policies,
     kept_ref,
     kept_run,
@@ -29,6 +30,18 @@ __all__ = ["BROKEN", "Line", "decode", "encode", "spell_quickly"]
 
 BROKEN = (msgspec.MsgspecError, UnicodeError, RecursionError)
 """What a line that is no record may raise when it is decoded or encoded anew."""
+
+
+class Agent(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
+    """The part of an agent. The members stand in the order of the line."""
+
+    at: str | UnsetType = UNSET
+    chain: str | UnsetType = UNSET
+    deployment: str | UnsetType = UNSET
+    digest: str | UnsetType = UNSET
+    prev: str | UnsetType = UNSET
+    seq: int | UnsetType = UNSET
+    user: str | UnsetType = UNSET
 
 
 class Run(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
@@ -51,6 +64,7 @@ class Line(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     action: str
     actor: str
+    agent: Agent | UnsetType = UNSET
     assurance: int
     at: str
     backend: str | None
@@ -79,6 +93,7 @@ class _Body(msgspec.Struct, kw_only=True):
 
     action: str
     actor: str
+    agent: dict[str, str | int] | UnsetType = UNSET
     assurance: int
     at: str
     backend: str | None
@@ -110,6 +125,7 @@ def spell_quickly(event: Event, seq: int, at: str, prev: str, deployment: str) -
     body = _Body(
         action=event.action,
         actor=event.actor,
+        agent=kept_agent(event.agent) if event.agent else UNSET,
         assurance=event.assurance,
         at=at,
         backend=event.backend,

@@ -56,6 +56,7 @@ _HASH_MEMBER = b',"hash":"'  # cannot stand inside a string: there its quotes ar
 _HASH_MEMBER_BYTES = len(_HASH_MEMBER) + 64 + 1
 _AFTER_HASH = b',"kind":'  # `hash` sorts right before `kind`
 _TEXTS = ("action", "actor", "backend", "kind", "name", "outcome", "reason", "team", "version")
+_AGENT_MEMBERS = frozenset({"at", "chain", "deployment", "digest", "prev", "seq", "user"})
 _RUN_MEMBERS = frozenset({"assurance", "bundle", "dag_id", "map_index", "run_id", "task_id", "try_number"})
 
 
@@ -97,6 +98,9 @@ class Event:
             None for the one it tells of.
         since, until: of what was counted; text as in `Record.at`.
         refs: of a batch, at most 100; `count` is then all of theirs where any was counted.
+        agent: where the actor is an agent: for which `user` of its host. Of a record of the agent's own log
+            that it delivered, that log's `chain` and `deployment`, and there the record's `at`, `seq`, `prev`
+            and `digest`, its hash: with these the agent's line can be spelled anew (`intake.py`).
     """
 
     actor: str
@@ -117,6 +121,7 @@ class Event:
     since: str | None = None
     until: str | None = None
     refs: tuple[RefUse, ...] = ()
+    agent: Mapping[str, str | int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +214,8 @@ def members_of(event: Event) -> dict[str, Any]:
         text = getattr(event, name)
         if text is not None:
             members[name] = cut(text)
+    if event.agent:
+        members["agent"] = kept_agent(event.agent)
     if event.count is not None:
         members["count"] = event.count
     if event.policies:
@@ -230,12 +237,21 @@ def kept_policies(policies: tuple[str, ...]) -> list[str]:
     return [policy[:MAX_TEXT_CHARACTERS] for policy in policies[:MAX_POLICIES]]
 
 
+def kept_agent(agent: Mapping[str, str | int]) -> dict[str, str | int]:
+    """Give what is said of an agent's part as it is kept, as `kept_run` does."""
+    return _kept_of(agent, _AGENT_MEMBERS)
+
+
 def kept_run(run: Mapping[str, str | int]) -> dict[str, str | int]:
     """Give what is said of a run as it is kept: the members there are, in order, cut; others are dropped."""
+    return _kept_of(run, _RUN_MEMBERS)
+
+
+def _kept_of(members: Mapping[str, str | int], known: frozenset[str]) -> dict[str, str | int]:
     return {
         name: value if isinstance(value, int) else str(value)[:MAX_TEXT_CHARACTERS]
-        for name, value in sorted(run.items())
-        if name in _RUN_MEMBERS
+        for name, value in sorted(members.items())
+        if name in known
     }
 
 

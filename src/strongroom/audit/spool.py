@@ -379,6 +379,11 @@ class Spool:
         """How many records are on the disk."""
         return self._durable + 1
 
+    @property
+    def is_filling(self) -> bool:
+        """Whether what waits for the server should go at once."""
+        return self.max_bytes is not None and self._used * 2 >= self.max_bytes
+
     def let_go(self, seq: int) -> None:
         """
         Remove the segments that hold no record after number *seq*: somebody else has them.

@@ -14,6 +14,7 @@ Rules of this file:
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from strongroom.audit.log import (
     shared,
 )
 from strongroom.audit.note import Checkpoint
-from strongroom.audit.record import MAX_LINE_BYTES, ZERO, Verdict
+from strongroom.audit.record import MAX_LINE_BYTES, ZERO, Verdict, read_line
 from strongroom.audit.tree import HASH_BYTES, Frontier, HashFile, place_of
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHECKPOINTS",
+    "DELIVERED",
     "KEPT",
     "KEYS",
     "Evidence",
@@ -58,6 +60,7 @@ __all__ = [
 CHECKPOINTS = "checkpoints"  # notes, one after the other
 KEYS = "keys"  # verifier keys, one a line
 KEPT = "kept"  # a note: what was archived or removed from the beginning
+DELIVERED = "delivered"  # of an agent's log: how far its server has it
 _MAX_FILE_BYTES = 268_435_456  # 256 MiB of checkpoints: a million
 _CHUNK_BYTES = 1_048_576
 _TURN_MASK = 63  # every 64th record, about half a millisecond
@@ -225,6 +228,7 @@ class _Trust:
             with open_to_read(folder / KEPT) as file:
                 text = file.read(_CHUNK_BYTES).decode("utf-8", "replace")
         except FileNotFoundError:
+            self._read_delivered(folder)
             return
         try:
             (found,) = note.parse_notes(text)
@@ -233,6 +237,20 @@ class _Trust:
             self.kept = parse_kept(found.text)
         except ValueError:
             self.fault = "the account of what was archived or removed is not signed by a key that is known"
+
+    def _read_delivered(self, folder: Path) -> None:
+        """Read where an agent's log begins: what its server has is proven there, and gone here."""
+        with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+            with open_to_read(folder / DELIVERED) as file:
+                seq = int(json.loads(file.read(_CHUNK_BYTES))["seq"])
+            name = segments_of(folder)[0]
+            first = int(name[:-6])
+            with open_to_read(folder / name) as file:
+                record = read_line(file.readline(MAX_LINE_BYTES))
+            if 0 < first <= seq + 1 and record is not None:
+                # Nothing signs an agent's log, so nothing is asked of the tree before its first record.
+                nothing = [bytes(HASH_BYTES)] * first.bit_count()
+                self.kept = Kept("", record.prev, Frontier(first, nothing))
 
 
 class _Hashes:
@@ -269,6 +287,7 @@ class _Walk:
     def __init__(self, trust: _Trust, held: Sequence[Evidence], head: Tail | None, files: ExitStack) -> None:
         # Only verifying needs msgspec; a process that reads one secret must not pay for it.
         from strongroom.audit import line  # noqa: PLC0415 -- reads of values do without
+        from strongroom.audit.adopted import Chains  # noqa: PLC0415 -- as above
 
         self.progress: Callable[[int], None] | None = None
         self._decode, self._encode, self._broken = line.decode, line.encode, line.BROKEN
@@ -280,6 +299,7 @@ class _Walk:
         self._prev = kept.prev if kept else ZERO
         self._origin_mark: str | None = kept.origin if kept else None
         self._count = self._first
+        self._chains = Chains(is_whole=not self._first)
         self._head = head
         self._held = held
         self._hashes: dict[str, _Hashes] = {}
@@ -352,7 +372,11 @@ class _Walk:
                 return self._fail(number, "this record was changed")
             if number == head_seq and self._head is not None and self._head.hash != record.hash:
                 return self._fail(number, "the head file names another record here")
-            if record.action == REPAIR and not self._takes_repair(record):
+            if record.agent:
+                fault = self._chains.fault(record)
+                if fault:
+                    return self._fail(number, fault)
+            elif record.action == REPAIR and not self._takes_repair(record):
                 return False
             known = push(sha256(b"\x00" + line + b"\n").digest())
             for each in hashes:

@@ -189,7 +189,7 @@ def _facts(record: Record) -> dict[str, object]:
     }
     facts |= {
         name: value
-        for name in ("request", "source", "run", "count", "since", "until")
+        for name in ("request", "source", "run", "agent", "count", "since", "until")
         if (value := getattr(record, name)) is not None
     }
     if record.policies:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from strongroom.model.ref import Ref
 
 __all__ = [
+    "OVER_TCP",
     "Action",
     "Actor",
     "Assurance",
@@ -120,6 +121,7 @@ class Actor:
         scope: the bounds of the credential it came with.
         run: for whom it asks.
         source: where the request came from, an IP address; "" where there is none.
+        user: for which user of its host an agent asks, as that host's kernel says: `local:1000`.
     """
 
     id: str
@@ -128,6 +130,7 @@ class Actor:
     scope: Scope | None = None
     run: Run | None = None
     source: str = ""
+    user: str = ""
 
 
 class Facts(NamedTuple):
@@ -224,6 +227,8 @@ class OwnerPolicy:
         return True
 
 
+OVER_TCP = "local:tcp"
+"""Whoever asks an agent over its loopback address; the kernel does not tell who that is."""
 _ON_HOST = frozenset({Action.LIST, Action.DESCRIBE, Action.READ})
 _MAY_CONNECT = Decision(
     is_allowed=True, reason="whoever may connect to this agent may read", policies=("host-user",)
@@ -237,14 +242,16 @@ class HostPolicy:
     The policy of an agent that has none from a server or a file: who may connect may read.
 
     The operating system decides: the agent's socket is answered to its own user, to root and to those named
-    in the settings, and nobody else has an identity here. It allows reading and what reading tells anyhow.
+    in the settings, and nobody else has an identity here. Who sets `agent.tcp` lets in whoever knows its
+    token. It allows reading and what reading tells anyhow.
     """
 
     needs_facts: ClassVar[bool] = False
 
     def decide(self, actor: Actor, action: Action, ref: Ref | None, facts: Facts | None = None) -> Decision:  # noqa: ARG002 -- the promise of Policy
-        """Allow a Unix user of this host to read."""
-        if actor.assurance < Assurance.HOST_USER or not actor.id.startswith("local:"):
+        """Allow a Unix user of this host to read, and whoever knew the token of the loopback address."""
+        is_user = actor.assurance >= Assurance.HOST_USER and actor.id.startswith("local:")
+        if not is_user and actor.id != OVER_TCP:
             return _STRANGER
         return _MAY_CONNECT if action in _ON_HOST else _MAY_NOT
 

@@ -261,7 +261,7 @@ class CedarPolicy:
         return alone.weigh(actor, action, _ANY).is_allowed
 
     def looks_at(self, actor: Actor, action: Action, ref: Ref | None) -> frozenset[str]:
-        """Give what such decisions look at beside who asks for what: `source`, `run.dag_id` and the like."""
+        """Give what such decisions look at beside who asks for what: `source`, `user`, `run.dag_id` and the like."""
         kind = "Room" if ref is None else "Entry"
         who = self._who(actor, None if ref is None else ref.team)
         found = self._slice(who, action, kind, has_facts=True)
@@ -380,7 +380,7 @@ class CedarPolicy:
 
 def _is_short(actor: Actor) -> bool:
     """Tell whether what *actor* brings may be kept: a request may say of its run whatever it likes."""
-    brought = (actor.source, *(text for text in actor.run or () if isinstance(text, str)))
+    brought = (actor.source, actor.user, *(text for text in actor.run or () if isinstance(text, str)))
     return sum(map(len, brought)) <= _MAX_KEPT
 
 
@@ -445,6 +445,7 @@ def _remembering(uses: Uses, table: dict[tuple[object, ...], Decision]) -> tuple
     """
     has_run = any(name.startswith("run.") for name in uses.context)
     has_source = "source" in uses.context
+    has_user = "user" in uses.context
     needs_facts = uses.needs_facts
     get = table.get
 
@@ -459,10 +460,11 @@ def _remembering(uses: Uses, table: dict[tuple[object, ...], Decision]) -> tuple
             *plain_key(actor, action, ref),
             actor.run if has_run else None,
             actor.source if has_source else None,
+            actor.user if has_user else None,
             facts if needs_facts else None,
         )
 
     def full(actor: Actor, action: Action, ref: Ref | None, facts: Facts | None = None) -> Decision | None:
         return get(full_key(actor, action, ref, facts))
 
-    return (full_key, full) if has_run or has_source or needs_facts else (plain_key, plain)
+    return (full_key, full) if has_run or has_source or has_user or needs_facts else (plain_key, plain)

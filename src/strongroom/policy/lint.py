@@ -39,7 +39,7 @@ _ATTRIBUTES: Final = {
     "Entry": ("deployment", "kind", "name", "team", *FACTS),
     "Room": ("deployment",),
     "Run": RUN,
-    "context": ("assurance", "approved", "run", "source"),
+    "context": ("assurance", "approved", "run", "source", "user"),
 }
 _TYPES = (*PRINCIPALS.values(), "Role", "Folder", "Entry", "Room")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")

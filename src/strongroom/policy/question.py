@@ -123,6 +123,8 @@ def _value(name: str, actor: Actor, action: Action, ref: Ref | None, approved: A
         return int(actor.assurance)
     if name == "approved":
         return (actor.id, action.value, ref) in approved
+    if name == "user":
+        return actor.user
     return address(actor.source)
 
 

@@ -379,7 +379,9 @@ class _Reader:
 
     def _whole(self, variable: str) -> None:
         if variable == "context":
-            self._context.update(("assurance", "approved", "source", *(f"run.{name}" for name in RUN)))
+            self._context.update(
+                ("assurance", "approved", "source", "user", *(f"run.{name}" for name in RUN))
+            )
         elif variable == "resource":
             # Its facts are looked at by name, wherever that is done.
             self._attributes |= _ALWAYS

@@ -78,6 +78,7 @@ type Asked = {{
   assurance: Long,
   approved: Bool,
   run: Run,
+  user: String,
   source?: ipaddr,
 }};
 action {_ACTIONS} appliesTo {{

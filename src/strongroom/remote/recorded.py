@@ -164,6 +164,7 @@ class RemoteAudit(AuditTrail):
             request=row.request,
             source=row.source,
             run=row.run,
+            agent=row.agent,
             policies=tuple(row.policies),
             count=row.count,
             since=row.since,

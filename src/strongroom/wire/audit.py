@@ -97,6 +97,7 @@ class RecordRow(Given, kw_only=True, omit_defaults=True):
         policies: ids of the policies that decided.
         count: it stands for so many uses that were counted and not recorded one by one.
         refs: of a batch.
+        agent: where an agent acted: for which user of its host, and which record of its own log this was.
         hash: of its line; the next record names it as `prev`.
     """
 
@@ -122,6 +123,7 @@ class RecordRow(Given, kw_only=True, omit_defaults=True):
     since: str | None = None
     until: str | None = None
     refs: list[RefOfRecord] = []
+    agent: dict[str, str | int] | None = None
 
 
 class AuditPage(Given, kw_only=True):

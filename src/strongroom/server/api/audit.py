@@ -182,6 +182,7 @@ def _row(record: Record) -> RecordRow:
         since=record.since,
         until=record.until,
         refs=[RefOfRecord(**ref._asdict()) for ref in record.refs],
+        agent=None if record.agent is None else dict(record.agent),
     )
 
 
