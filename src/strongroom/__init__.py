@@ -6,8 +6,9 @@ Keep variables and connections in the stores you trust; hand each to the task th
     orders = strongroom.connection("orders_db")
     region = strongroom.variable("region", default="eu")
 
-The first call opens the room that the settings describe (none at all works too) and keeps it for
-the process. Every task imports this file, so importing it loads nothing but the errors.
+The first call finds out where to ask, once for the process: an agent of this machine, a server, or the
+room that the settings describe (none at all works too). Every task imports this file, so importing it loads
+nothing but the errors.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from typing import Any
 
+    from strongroom.client.agent import AgentClient
     from strongroom.live.follow import Follow
     from strongroom.model.connection import Connection
     from strongroom.model.entry import Entry
@@ -79,7 +81,15 @@ def connection(name: str, *, team: str | None = None, **values: str | int) -> Co
         AccessDeniedError, BackendUnavailableError, MalformedEntryError, SettingsError, …: see
             docs/errors.md.
     """
-    return (_room or _opened()).lookup.connection(name, team, **values)
+    agent = _agent_asked() if _room is None else None
+    if agent is None:
+        return (_room or _opened()).lookup.connection(name, team, **values)
+    if values:
+        name = _filled(name, values)
+    found = agent.connection(name, team)
+    if found is None:
+        raise agent.absent("connection", name, team)
+    return found
 
 
 def variable(
@@ -111,6 +121,14 @@ def variable(
     # The way of nearly every call: in memory, plain text. Everything else takes the long way.
     if entry is not None and not json and not entry.metadata.references:
         return entry.secret.reveal()
+    agent = _agent_asked() if _room is None else None
+    if agent is not None:
+        said = agent.variable_json(name, team) if json else agent.variable(name, team)
+        if said is not None:
+            return said[0] if json else said
+        if default is not _REQUIRED:
+            return default
+        raise agent.absent("variable", name, team)
     lookup = (_room or _opened()).lookup
     found = lookup.find_variable(name, team)
     if found is None:
@@ -122,7 +140,15 @@ def variable(
 
 async def aconnection(name: str, *, team: str | None = None, **values: str | int) -> Connection:
     """Give what `connection` gives without blocking the loop."""
-    return await (_room or await _aopened()).lookup.aconnection(name, team, **values)
+    agent = _agent_asked() if _room is None else None
+    if agent is None:
+        return await (_room or await _aopened()).lookup.aconnection(name, team, **values)
+    if values:
+        name = _filled(name, values)
+    found = await agent.native().connection(name, team)
+    if found is None:
+        raise agent.absent("connection", name, team)
+    return found
 
 
 async def avariable(
@@ -136,6 +162,15 @@ async def avariable(
     """Give what `variable` gives without blocking the loop."""
     if values:
         name = _filled(name, values)
+    agent = _agent_asked() if _room is None else None
+    if agent is not None:
+        native = agent.native()
+        said = await (native.variable_json(name, team) if json else native.variable(name, team))
+        if said is not None:
+            return said[0] if json else said
+        if default is not _REQUIRED:
+            return default
+        raise agent.absent("variable", name, team)
     lookup = (_room or await _aopened()).lookup
     found = await lookup.afind_variable(name, team)
     if found is None:
@@ -162,7 +197,7 @@ def follow(
         on_change: called on a thread of its own.
         kind: `connection` or `variable`.
         team: whose it is.
-        interval: how often to look; 5 s if unsaid.
+        interval: how often to look; 5 s if unsaid. An agent tells of changes by itself.
         values: as `connection`.
 
     Returns:
@@ -172,7 +207,13 @@ def follow(
 
     if values:
         name = _filled(name, values)
-    return (_room or _opened()).lookup.follow(Ref(kind, name, team), on_change, interval=interval)
+    ref = Ref(kind, name, team)
+    agent = _agent_asked() if _room is None else None
+    if agent is None:
+        return (_room or _opened()).lookup.follow(ref, on_change, interval=interval)
+    from strongroom.remote.host import HostLookup  # noqa: PLC0415 -- as above
+
+    return HostLookup(agent).follow(ref, on_change, interval=interval)
 
 
 def open_room(
@@ -189,8 +230,9 @@ def open_room(
         deployment: which of the file's, or the server's, deployments.
         environ: the environment, if not this process's.
 
-    With `STRONGROOM_URL` or `STRONGROOM_PROFILE` it is a room of that server (docs/remote.md); settings that
-    are given beside it are refused, since they could not count.
+    With `STRONGROOM_URL` or `STRONGROOM_PROFILE` it is a room of that server (docs/remote.md), with
+    `STRONGROOM_SOCKET` one of that agent (docs/agent.md); settings that are given beside it are refused,
+    since they could not count.
 
     Raises:
         SettingsError, BackendConfigError, SealedError: as their names say.
@@ -198,10 +240,15 @@ def open_room(
     from strongroom import place  # noqa: PLC0415 -- only who opens a room asks where
 
     around = os.environ if environ is None else environ
-    if config is None and place.find(around).kind == place.SERVER:
+    where = place.find(around) if config is None else None
+    if where is not None and where.kind == place.SERVER:
         from strongroom import remote  # noqa: PLC0415 -- only where a server is named
 
         return remote.open_room(environ=around, deployment=deployment)
+    if where is not None and where.kind == place.AGENT:
+        from strongroom.remote import host  # noqa: PLC0415 -- only where an agent is asked
+
+        return host.open_room(where, environ=around, deployment=deployment, version=__version__)
     from strongroom import assembly  # noqa: PLC0415 -- loads the stores; a task may never need it
 
     return assembly.open_room(config, deployment=deployment, environ=around)
@@ -235,6 +282,7 @@ class use_room:  # noqa: N801 -- used like a function: `with strongroom.use_room
 
 _lock = allocate_lock()
 _room: Room | None = None
+_agent: AgentClient | None = None
 _is_given = False
 
 
@@ -257,6 +305,25 @@ def _use(room: Room | None, *, is_given: bool = False) -> None:
     _peek = _nothing if room is None else room.lookup.peek
 
 
+def _agent_asked() -> AgentClient | None:
+    """Give the agent that this process asks; None where it asks a room."""
+    return _agent or _find_agent()
+
+
+def _find_agent() -> AgentClient | None:
+    global _agent  # noqa: PLW0603 -- decided once for the process
+    from strongroom import place  # noqa: PLC0415 -- who brings a room of their own never ask where
+
+    with _lock:
+        if _room is None and _agent is None:
+            where = place.find(os.environ)
+            if where.kind == place.AGENT:
+                from strongroom.client.agent import AgentClient  # noqa: PLC0415 -- only where there is one
+
+                _agent = AgentClient(where.path or "", version=__version__, environ=os.environ)
+        return _agent
+
+
 def _opened() -> Room:
     with _lock:
         if _room is not None:
@@ -275,8 +342,9 @@ async def _aopened() -> Room:
 
 def _forget_after_fork() -> None:
     # The child opens its own, unless it was told which to ask: other values must not answer there.
-    global _lock  # noqa: PLW0603 -- another thread of the parent may have held it
+    global _lock, _agent  # noqa: PLW0603 -- another thread of the parent may have held it
     _lock = allocate_lock()
+    _agent = None
     if not _is_given:
         _use(None)
 

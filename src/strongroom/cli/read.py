@@ -26,6 +26,9 @@ def read(
     ] = None,
     connection: Annotated[bool, typer.Option("--connection", help="It is a connection.")] = False,
     variable: Annotated[bool, typer.Option("--variable", help="It is a variable.")] = False,
+    bypass_cache: Annotated[
+        bool, typer.Option("--bypass-cache", help="Have an agent ask its backends anew.")
+    ] = False,
 ) -> None:
     """
     Print the bare value, for programs.
@@ -43,4 +46,4 @@ def read(
     if connection and variable:
         raise InvalidInputError("--connection and --variable exclude one another")
     kind: Kind | None = "connection" if connection else "variable" if variable else None
-    answer(Request(name, kind, field), context.obj)
+    answer(Request(name, kind, field, bypass_cache), context.obj)

@@ -80,9 +80,13 @@ class Session:
         Raises:
             InvalidInputError: both --profile and --config were given.
         """
+        return self._place().kind == place.SERVER
+
+    def _place(self) -> place.Place:
         if self.profile is not None and self.config is not None:
             raise InvalidInputError("--profile names a server and --config settings of this machine")
-        return self.config is None and place.find(self.environ).kind == place.SERVER
+        # Settings that were named are asked for; a variable that names another place refuses them later.
+        return place.Place(place.LIBRARY) if self.config is not None else place.find(self.environ)
 
     def require_here(self, what: str) -> None:
         """
@@ -98,31 +102,42 @@ class Session:
 
     def settings(self) -> Settings:
         """
-        Find the settings and read them; where a server is asked, those without any file.
+        Find the settings and read them; where an agent or server is asked, those without any file.
 
         Raises:
             SettingsError: they are wrong.
         """
         from strongroom import settings  # noqa: PLC0415 -- `--help` needs no settings
 
-        if self.is_remote:
+        if self._place().kind != place.LIBRARY:
             return settings.without_file(self.environ)
         return settings.load(self.config, environ=self.environ, deployment=self.deployment)
 
-    def room(self, *, asks: bool = True) -> Room:
+    def room(self, *, asks: bool = True, bypasses_cache: bool = False) -> Room:
         """
         Open the room; use it as a context manager.
 
         Args:
             asks: a passphrase may be asked for on the terminal.
+            bypasses_cache: have an agent ask its backends anew; a room of our own begins with nothing cached.
 
         Raises:
             SettingsError, BackendConfigError, SealedError: as their names say.
+            InvalidInputError: the cache of a server should be bypassed.
         """
-        if self.is_remote:
+        where = self._place()
+        if where.kind == place.SERVER:
+            if bypasses_cache:
+                raise InvalidInputError("the cache of a server cannot be bypassed")
             from strongroom import remote  # noqa: PLC0415 -- only where a server is named
 
             return remote.open_room(environ=self.environ, deployment=self.deployment)
+        if where.kind == place.AGENT:
+            from strongroom.remote import host  # noqa: PLC0415 -- only where an agent is asked
+
+            return host.open_room(
+                where, environ=self.environ, deployment=self.deployment, bypasses_cache=bypasses_cache
+            )
         from strongroom import assembly  # noqa: PLC0415 -- it loads the store
 
         ask = ask_passphrase if asks else None

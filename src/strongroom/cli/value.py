@@ -35,17 +35,20 @@ class Request:
     Args:
         kind: connection or variable; None for whichever there is.
         field: of a connection, or None for the whole value.
+        bypasses_cache: have an agent ask its backends anew.
     """
 
     name: str
     kind: Kind | None = None
     field: str | None = None
+    bypasses_cache: bool = False
 
 
 def parse(arguments: Sequence[str], session: Session) -> Request | None:
     """Read the usual command lines into *session* and a request; None for all others."""
     said: dict[str, str] = {}
     kind: Kind | None = None
+    bypasses_cache = False
     names: list[str] = []
     left = iter(arguments)
     for argument in left:
@@ -57,6 +60,8 @@ def parse(arguments: Sequence[str], session: Session) -> Request | None:
             said[_WITH_VALUE[option]] = value
         elif argument in _FLAGS and kind is None:
             kind = _FLAGS[argument]
+        elif argument == "--bypass-cache":
+            bypasses_cache = True
         elif argument.startswith("-"):
             return None
         else:
@@ -68,7 +73,7 @@ def parse(arguments: Sequence[str], session: Session) -> Request | None:
         session.use(profile)
     for name, value in said.items():
         setattr(session, name, value)
-    return Request(names[0], kind, field)
+    return Request(names[0], kind, field, bypasses_cache)
 
 
 def answer(request: Request, session: Session) -> None:
@@ -82,7 +87,7 @@ def answer(request: Request, session: Session) -> None:
     kind = "connection" if request.field is not None else request.kind
     if request.field is not None and request.kind == "variable":
         raise InvalidInputError("a variable has no fields", hint="say --connection, or leave out --field")
-    with session.room() as room:
+    with session.room(bypasses_cache=request.bypasses_cache) as room:
         text = _text(room, session, request, kind)
     out = sys.stdout
     out.flush()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from strongroom.client.loop import LoopClient
+    from strongroom.client.notices import Notices
     from strongroom.errors import StrongroomError
     from strongroom.model.connection import Connection
 
@@ -89,6 +90,7 @@ class AgentClient:
         self._idle: list[Channel] = []
         self._away_since: float | None = None
         self._native: LoopClient | None = None
+        self._notices: Notices | None = None
         _known[:] = [known for known in _known if known() is not None]
         _known.append(_weak(self))
 
@@ -222,15 +224,19 @@ class AgentClient:
         """Ask whether it is there. Raises as `read`."""
         self._asked(frames.frame(frames.PING, ASKED), frames.PING | frames.ANSWER)
 
-    def channel(self) -> Channel:
+    def listen(self, key: frames.Key, wake: Callable[[], None]) -> Callable[[], None]:
         """
-        Give a connection of one's own, greeted and claimed.
+        Call *wake*, from another thread, whenever the entry of *key* may have changed; give what ends that.
 
-        Raises:
-            Broken: there is none now.
-            As `read`.
+        Args:
+            key: kind, name, team.
+            wake: must not wait.
         """
-        return Channel(self.path, self.greeting(), self.timeout)
+        if self._notices is None:
+            from strongroom.client.notices import Notices  # noqa: PLC0415 -- threads; most follow nothing
+
+            self._notices = Notices(lambda seconds: Channel(self.path, self.greeting(), seconds))
+        return self._notices.listen(key, wake)
 
     def greeting(self) -> bytes:
         """Give the frames that begin a connection: who speaks, and for which run."""
@@ -273,7 +279,7 @@ class AgentClient:
         while True:
             idle = self._idle
             try:
-                channel = self.channel()
+                channel = Channel(self.path, self.greeting(), self.timeout)
                 answer = ask(channel)
             except Broken as broken:
                 now = monotonic()
@@ -298,6 +304,7 @@ class AgentClient:
     def _forked(self) -> None:
         self._idle = []
         self._native = None
+        self._notices = None
 
 
 def run_in(environ: Mapping[str, str] | None) -> frames.Run | None:

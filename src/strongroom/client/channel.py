@@ -175,6 +175,29 @@ class Channel:
                 raise late(self._path)
             self._held += self.receive()
 
+    def wait_frame(self) -> tuple[int, int, bytes] | None:
+        """Give the next frame, or None where nothing has come for as long as `timeout`. Raises as `ask`."""
+        assert self._socket is not None  # noqa: S101 -- as above
+        while (found := taken(self._held, self._path)) is None:
+            try:
+                data = self._socket.recv(_RECEIVED)
+            except (BlockingIOError, TimeoutError):
+                return None
+            except OSError:
+                data = b""
+            if not data:
+                raise Broken(was_sent=True)
+            self._held += data
+        return found
+
+    def shut(self) -> None:
+        """End it from another thread than the one that waits on it; of no use after a fork."""
+        assert self._socket is not None  # noqa: S101 -- as above
+        try:  # noqa: SIM105 -- contextlib is too dear for a task process
+            self._socket.shutdown(_socket.SHUT_RDWR)
+        except OSError:
+            pass  # it had ended already
+
     def _answer(self, wants: int, until: float) -> bytes:
         while True:
             type_, number, payload = self.next_frame(until)

@@ -81,20 +81,19 @@ class Connection:
     @classmethod
     def received(
         cls,
-        texts: tuple[str | None, str | None, str | None, str | None, str | None, str | None],
-        port: int | None,
-        extra: str | None,
+        fields: tuple[
+            str | None, str | None, str | None, str | None, str | None, str | None, int | None, str | None
+        ],
     ) -> Connection:
         """
-        Give the connection that an agent sent, whose fields it has checked; `extra` is read when asked for.
+        Give the connection that an agent sent, which has checked it; `extra` is read when it is asked for.
 
         Args:
-            texts: conn_type, description, host, login, password, schema.
-            port: 0 to 65535, or None.
-            extra: a JSON object as text, or None.
+            fields: conn_type, description, host, login, password, schema, port, extra; the password plain,
+                extra as the text of a JSON object.
         """
         made = cls.__new__(cls)
-        conn_type, description, host, login, password, schema = texts
+        conn_type, description, host, login, password, schema, port, extra = fields
         _put(made, "conn_type", conn_type)
         _put(made, "description", description)
         _put(made, "host", host)

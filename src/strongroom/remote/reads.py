@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from strongroom.model.connection import Connection, Dialect
     from strongroom.wire.entry import HeldInMemory, ReadResult, StepRow
 
-__all__ = ["RemoteLookup"]
+__all__ = ["RemoteLookup", "explanation_of"]
 
 _PATIENCE = timedelta(seconds=60)  # no longer than one request may take
 _MAX_DEPTH = 16  # of references in an explanation; a server resolves them 8 deep
@@ -112,7 +112,7 @@ class RemoteLookup(Lookup):
 
     def explain(self, ref: Ref) -> Explanation:
         """Tell which backend of the server answers *ref* and why; never the value."""
-        return _explanation(self._client.get(path_of("/explain", ref), Explained, {"team": ref.team}), ref)
+        return explanation_of(self._client.get(path_of("/explain", ref), Explained, {"team": ref.team}), ref)
 
     # --- following, and asyncio ----------------------------------------------------------------------
 
@@ -211,7 +211,13 @@ def _span(seconds: float | None) -> timedelta | None:
 # --- explanations from the wire ------------------------------------------------------------------------
 
 
-def _explanation(told: Explained, ref: Ref, depth: int = 0) -> Explanation:
+def explanation_of(told: Explained, ref: Ref, depth: int = 0) -> Explanation:
+    """
+    Give what was *told* about *ref* by a server or agent.
+
+    Raises:
+        BackendUnavailableError: it has references without an end, or a name that is none.
+    """
     if depth > _MAX_DEPTH:
         raise broken("references without an end")
     return Explanation(
@@ -223,7 +229,7 @@ def _explanation(told: Explained, ref: Ref, depth: int = 0) -> Explanation:
         not_asked=tuple((one.backend, one.reason) for one in told.not_asked),
         remembered=_remembered(told.remembered),
         policies=tuple(told.policies),
-        references=tuple(_explanation(one, ref_in(one), depth + 1) for one in told.references),
+        references=tuple(explanation_of(one, ref_in(one), depth + 1) for one in told.references),
         reason=told.reason,
     )
 

@@ -1,0 +1,307 @@
+"""
+The room of an agent: it is read, explained and followed; everything else is done where the store is.
+
+Rules of this file:
+
+1. Nothing is remembered between two reads: the agent decides and records each (`client/agent.py`).
+2. What an agent does not do raises one error that says where it is done (`place.elsewhere`); nothing falls
+   back to the stores of this machine.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, NoReturn
+
+import msgspec
+
+from strongroom.client import frames
+from strongroom.client.agent import AgentClient, connection_in, outcome_error
+from strongroom.client.channel import NAME, no_answer
+from strongroom.errors import SettingsError
+from strongroom.model.entry import Entry
+from strongroom.model.pattern import fill
+from strongroom.model.ref import Ref
+from strongroom.model.secret import Secret
+from strongroom.place import AGENT, elsewhere
+from strongroom.policy import Actor, Assurance
+from strongroom.remote.reads import explanation_of
+from strongroom.service.lookup import Lookup, shell_word
+from strongroom.service.room import Room
+from strongroom.wire.entry import Explained
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from strongroom.errors import NotFoundError
+    from strongroom.live.follow import Follow
+    from strongroom.model.connection import Connection, Dialect
+    from strongroom.model.explanation import Explanation
+    from strongroom.place import Place
+
+__all__ = ["HostLookup", "HostRoom", "open_room"]
+
+
+def open_room(
+    where: Place,
+    *,
+    environ: Mapping[str, str],
+    deployment: str | None = None,
+    dialect: Dialect | None = None,
+    bypasses_cache: bool = False,
+    version: str = "",
+) -> HostRoom:
+    """
+    Open a room of the agent at *where*. Asks nothing yet: an outage shows with the first question.
+
+    Args:
+        where: an agent's place.
+        environ: what it says of the run is passed on as a claim.
+        deployment: none may be named, since an agent serves one.
+        dialect: which of Airflow's two readings connections follow; the agent's, where unsaid.
+        bypasses_cache: have the backends asked anew each time.
+        version: of strongroom, which the agent is told.
+
+    Raises:
+        SettingsError: a deployment is named.
+    """
+    if deployment is not None:
+        raise SettingsError(
+            "an agent serves one deployment, which its own settings name",
+            key=where.setting,
+            hint="leave --deployment out; or name the socket of the agent that serves it",
+        )
+    agent = AgentClient(where.path or "", version=version, environ=environ)
+    return HostRoom(agent, setting=where.setting, dialect=dialect, bypasses_cache=bypasses_cache)
+
+
+class HostRoom(Room):
+    """
+    The deployment of an agent, as the user of this process.
+
+    Threads: may be used from several at once, and after a fork.
+
+    Attributes:
+        deployment: "", since only the agent knows its name.
+        actor: says only that the agent knows who asks.
+    """
+
+    def __init__(
+        self,
+        agent: AgentClient,
+        *,
+        setting: str | None = None,
+        dialect: Dialect | None = None,
+        bypasses_cache: bool = False,
+    ) -> None:
+        lookup = HostLookup(agent, dialect, bypasses_cache=bypasses_cache)
+        super().__init__(
+            deployment="",
+            actor=Actor("local:agent", Assurance.CLAIMED),
+            lookup=lookup,
+            parts=_Parts(lookup, setting),
+        )
+
+    def as_actor(self, actor: Actor) -> Room:
+        """Refuse another actor than whoever opened the connection."""
+        if actor == self.actor:
+            return self
+        raise elsewhere("one acts as another", kind=AGENT)
+
+
+class HostLookup(Lookup):
+    """
+    Read as whoever the agent takes this process to be of.
+
+    Threads: may be used from several threads and loops at once, and after a fork.
+
+    Args:
+        agent: asks it.
+        dialect: as `open_room`.
+        bypasses_cache: as `open_room`.
+    """
+
+    def __init__(
+        self, agent: AgentClient, dialect: Dialect | None = None, *, bypasses_cache: bool = False
+    ) -> None:
+        # Nothing of a chain or cache is here, so the parts of the local one are not made.
+        self._agent = agent
+        self._said = dialect
+        self._flags = frames.BYPASS_CACHE if bypasses_cache else 0
+        self.peek = _nothing
+
+    # --- reading -----------------------------------------------------------------------------------
+
+    def find(self, ref: Ref) -> Entry | None:
+        """Give the entry of *ref*, references resolved by the agent; None where it is nowhere."""
+        return _entry(self._agent.read(*ref, flags=self._flags | frames.RAW), ref)
+
+    def find_variable(self, name: str, team: str | None = None) -> Entry | None:
+        """Give the entry of a variable, or None where no backend of the agent has it."""
+        return self.find(Ref("variable", name, team))
+
+    def connection(self, name: str, team: str | None = None, **values: str | int) -> Connection:
+        """Give a connection. Arguments and errors as `Lookup.connection`."""
+        ref = Ref("connection", fill(name, values) if values else name, team)
+        found = self._agent.connection(ref.name, ref.team, dialect=self._said, flags=self._flags)
+        if found is None:
+            raise self.absent(ref)
+        return found
+
+    def resolved(self, entry: Entry) -> Entry:
+        """Give *entry*: the agent has resolved it."""
+        return entry
+
+    def referenced(self, ref: Ref) -> tuple[Secret[str], ...]:  # noqa: ARG002 -- the promise of Lookup
+        """Give (): the agent hands out the whole, and does not tell of what it was put together."""
+        return ()
+
+    def absent(self, ref: Ref) -> NotFoundError:
+        """Give the error of a lookup that found nothing, and what to type next."""
+        from strongroom.errors import NotFoundError  # noqa: PLC0415 -- a name for types above
+
+        explain = f"strongroom explain {ref.kind} {shell_word(ref.name)}"
+        return NotFoundError(f"{ref} is in no backend", hint=f"{explain} shows who was asked")
+
+    # --- why ---------------------------------------------------------------------------------------
+
+    def explain(self, ref: Ref) -> Explanation:
+        """Tell which backend of the agent answers *ref* and why; never the value."""
+        try:
+            told = msgspec.json.decode(self._agent.explain(*ref), type=Explained)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass
+        else:
+            return explanation_of(told, ref)
+        raise no_answer(self._agent.path)
+
+    # --- following, and asyncio ----------------------------------------------------------------------
+
+    def follow(
+        self, ref: Ref, on_change: Callable[[Entry], None] | None = None, *, interval: timedelta | None = None
+    ) -> Follow:
+        """
+        Keep the current entry of *ref*, and read it anew when the agent tells that it changed.
+
+        Args:
+            ref: what to follow.
+            on_change: called with the new entry, on the following thread.
+            interval: as `Follow`, for what was not told; 5 s if unsaid.
+
+        Raises:
+            As `entry`.
+        """
+        from strongroom.live.follow import Follow  # noqa: PLC0415 -- most processes follow nothing
+
+        agent, key = self._agent, (ref.kind, ref.name, ref.team)
+        interval = timedelta(seconds=5) if interval is None else interval
+        return Follow(
+            lambda: self.entry(ref),
+            on_change,
+            interval=interval,
+            listen=lambda wake: agent.listen(key, wake),
+        )
+
+    async def afind(self, ref: Ref) -> Entry | None:
+        """Give what `find` gives without blocking the loop, and without a thread."""
+        return _entry(await self._agent.native().read(*ref, flags=self._flags | frames.RAW), ref)
+
+    async def aentry(self, ref: Ref) -> Entry:
+        """Give what `entry` gives without blocking the loop."""
+        found = await self.afind(ref)
+        if found is None:
+            raise self.absent(ref)
+        return found
+
+    async def aconnection(self, name: str, team: str | None = None, **values: str | int) -> Connection:
+        """Give what `connection` gives without blocking the loop."""
+        ref = Ref("connection", fill(name, values) if values else name, team)
+        answer = await self._agent.native().read(*ref, flags=self._flags | _dialect_flag(self._said))
+        if answer.outcome == frames.ABSENT:
+            raise self.absent(ref)
+        return connection_in(answer, ref.name, ref.team)
+
+    async def afind_variable(self, name: str, team: str | None = None) -> Entry | None:
+        """Give what `find_variable` gives without blocking the loop."""
+        return await self.afind(Ref("variable", name, team))
+
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        self._agent.close()
+
+
+class _Parts:
+    """The nouns that an agent does not have."""
+
+    def __init__(self, lookup: HostLookup, setting: str | None) -> None:
+        self._lookup = lookup
+        self._setting = setting
+
+    def lookup(self, actor: Actor) -> Lookup:  # noqa: ARG002 -- there is one
+        return self._lookup
+
+    def entries(self, room: Room) -> NoReturn:  # noqa: ARG002 -- as Parts
+        self._refuse("entries are described and changed")
+
+    def inventory(self, room: Room) -> NoReturn:  # noqa: ARG002 -- as Parts
+        self._refuse("entries are listed")
+
+    def transfer(self, room: Room) -> NoReturn:  # noqa: ARG002 -- as Parts
+        self._refuse("entries are imported and exported")
+
+    def backends(self, room: Room) -> NoReturn:  # noqa: ARG002 -- as Parts
+        self._refuse("backends are looked at")
+
+    def keys(self, room: Room) -> NoReturn:  # noqa: ARG002 -- as Parts
+        self._refuse("keys are looked at")
+
+    def audit(self, room: Room) -> NoReturn:  # noqa: ARG002 -- as Parts
+        self._refuse("records are read")
+
+    def deployments(self, room: Room) -> NoReturn:  # noqa: ARG002 -- as Parts
+        self._refuse("deployments are looked at")
+
+    def access(self, room: Room) -> NoReturn:  # noqa: ARG002 -- as Parts
+        self._refuse("access is given")
+
+    def policies(self, room: Room) -> NoReturn:  # noqa: ARG002 -- as Parts
+        self._refuse("policies are looked at and changed")
+
+    def doctor(self, room: Room) -> NoReturn:  # noqa: ARG002 -- as Parts
+        self._refuse("a room is examined")
+
+    def reader(self, room: Room) -> NoReturn:  # noqa: ARG002 -- as Parts
+        self._refuse("reads of many actors are answered")
+
+    def changes(self, room: Room) -> NoReturn:  # noqa: ARG002 -- as Parts
+        self._refuse("changes are gathered")
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise elsewhere(what, setting=self._setting, kind=AGENT)
+
+    def close(self) -> None:
+        self._lookup.close()
+
+
+def _entry(answer: frames.Answer, ref: Ref) -> Entry | None:
+    if answer.outcome == frames.ABSENT:
+        return None
+    if answer.text is None:
+        raise outcome_error(answer, *ref)
+    return Entry(
+        ref=ref,
+        secret=Secret(answer.text),
+        backend=answer.backend or NAME,
+        version=answer.version,
+        read_at=datetime.now(timezone.utc) - timedelta(milliseconds=answer.age_ms or 0),
+        lifetime=None if answer.ttl_ms is None else timedelta(milliseconds=answer.ttl_ms),
+        is_stale=bool(answer.flags & frames.STALE),
+    )
+
+
+def _dialect_flag(dialect: Dialect | None) -> int:
+    return frames.SDK if dialect == "sdk" else 0
+
+
+def _nothing(_key: object) -> Entry | None:
+    return None
