@@ -25,7 +25,7 @@ from strongroom.service.house import LOG_LEVELS
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from strongroom.agent.protocol import Floor, Peer
+    from strongroom.agent.floor import Floor, Peer
     from strongroom.model.ref import Kind
 
 __all__ = ["Admin"]

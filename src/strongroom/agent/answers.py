@@ -93,6 +93,11 @@ class Answers:
         self.remembered.keep(question, (key, entry, body, state))
         return frames.pack_answer(number, frames.FOUND, body, state, *self._milliseconds(key))
 
+    def again(self, number: int, held: Held) -> bytes:
+        """Give the frame that answers *number* with what is kept."""
+        key, _, body, state = held
+        return frames.pack_answer(number, frames.FOUND, body, state, *self._milliseconds(key))
+
     def refused(self, number: int, error: StrongroomError, outcome: str = "invalid") -> bytes:
         """Give the whole frame of a READ that *error* ended before anything was looked up."""
         return frames.pack_answer(number, _OUTCOMES[outcome], frames.pack_refused(refusal_of(error)))

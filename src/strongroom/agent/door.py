@@ -24,7 +24,7 @@ import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from strongroom.agent.protocol import Peer
+from strongroom.agent.floor import Peer
 from strongroom.errors import AccessDeniedError, ConflictError, SettingsError
 from strongroom.settings.source import reason
 
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     from strongroom.agent.hygiene import Account
     from strongroom.settings import AgentSettings
 
-__all__ = ["Door", "Lock", "Peers", "group_of", "listen", "peer_of", "prepare"]
+__all__ = ["BACKLOG", "Door", "Lock", "Peers", "group_of", "listen", "loopback", "peer_of", "prepare"]
 
 _PEER = struct.Struct("iII")  # ucred of unix(7)
 _SO_PEERGROUPS = 59  # asm-generic/socket.h, Linux 4.13
 _MAX_OPTION_BYTES = 1024  # all that Python asks a socket for: 256 groups
-_BACKLOG = 4096
+BACKLOG = 4096
 _LONGEST = 107  # bytes of a path, unix(7)
 _CONNECT_SECONDS = 1.0
 _AGGREGATE_SECONDS = 60.0
@@ -288,7 +288,7 @@ def _bind(path: Path, mode: int, group: int | None, account: Account | None) -> 
         if group is not None or account is not None:
             os.chown(draft, -1 if account is None else account.uid, -1 if group is None else group)
         draft.chmod(mode)
-        bound.listen(_BACKLOG)
+        bound.listen(BACKLOG)
         draft.rename(path)
     except OSError as error:
         bound.close()
@@ -297,6 +297,30 @@ def _bind(path: Path, mode: int, group: int | None, account: Account | None) -> 
         raise _cannot(f"the socket {path} cannot be made", error) from None
     finally:
         os.umask(before)
+    return bound
+
+
+def loopback(address: str) -> socket.socket:
+    """
+    Bind a loopback *address*, `127.0.0.1:8251`.
+
+    Raises:
+        SettingsError: it is taken, or none of this machine's.
+    """
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, int(port)))
+    except OSError as error:
+        bound.close()
+        raise SettingsError(
+            f"the agent cannot listen on {address} ({reason(error)})",
+            key="agent.tcp",
+            hint="choose another port, or see who listens there",
+        ) from None
+    bound.setblocking(False)  # noqa: FBT003 -- the socket's own way
     return bound
 
 

@@ -10,7 +10,7 @@ Rules of this file:
 2. Nothing a client does holds up another one: it has so many frames a turn, so many questions under way and
    so many bytes waiting for it; beyond that it is not read from until there is room.
 3. A frame that began arrives whole within `RECEIPT_SECONDS`, and so does the first one; an answer is taken
-   within `UNREAD_SECONDS`. A connection that is only quiet costs nothing and stays.
+   within `floor.UNREAD_SECONDS`. A connection that is only quiet costs nothing and stays.
 4. A frame that cannot be understood is answered by one ERROR. The connection goes on where the next frame
    can be found, and ends where it cannot.
 5. What a connection may ask is decided by who opened it, as the kernel said then.
@@ -26,29 +26,27 @@ from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from strongroom.agent.answers import refusal_of
+from strongroom.agent.floor import Peer
 from strongroom.client import frames
 from strongroom.errors import AccessDeniedError, InvalidInputError, StrongroomError
 from strongroom.model.ref import Ref
 from strongroom.policy import Assurance, Run
-from strongroom.service.journal import where
 from strongroom.service.reading import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
-    from strongroom.agent.answers import Answers
+    from strongroom.agent.floor import Floor
     from strongroom.model.entry import Entry
     from strongroom.model.ref import Kind
     from strongroom.service.host import Host
-    from strongroom.service.journal import Journal
     from strongroom.service.reading import Reader
 
     Key = tuple[Kind, str, str | None]
 
-__all__ = ["RECEIPT_SECONDS", "UNREAD_SECONDS", "Floor", "Line", "Peer"]
+__all__ = ["MAX_FOLLOWED", "MAX_IN_FLIGHT", "RECEIPT_SECONDS", "Line"]
 
 RECEIPT_SECONDS = 10.0
-UNREAD_SECONDS = 30.0
 MAX_IN_FLIGHT = 64
 """Most questions of one connection that are waited for at once."""
 MAX_FOLLOWED = 1000
@@ -56,10 +54,6 @@ MAX_FOLLOWED = 1000
 _MAX_A_TURN = 256  # frames of one connection, then others have theirs
 _HIGH_BYTES = 262_144  # waiting to be taken, then the connection is not read from
 _LOW_BYTES = 65_536
-_MAX_UNREAD_BYTES = 67_108_864  # 64 MiB waiting to be taken by all connections together
-_SWEEP_SECONDS = 1.0
-_TURN_SECONDS = 60.0  # answers are kept ready for so long
-_IDLE_SECONDS = 60.0  # then a connection may have to make room for a new one
 
 _PART_BYTES = 1_048_576  # of the answer to a batch in one frame
 _MAX_CLAIM = 250  # characters of what a run is called, as in the record
@@ -68,207 +62,14 @@ _MAX_CLAIM = 250  # characters of what a run is called, as in the record
 _HEAD = Struct(">IBI").unpack_from
 _PACK = Struct(">IBIBBII").pack
 _HEAD_BYTES = frames.HEAD_BYTES
+_LENGTH_BYTES = 4
 _LEAST = 5  # type and id
 _MOST = frames.MAX_REQUEST_BYTES
 _READ = frames.READ
 _READ_ANSWER = frames.READ | frames.ANSWER
 _FOUND = frames.FOUND
-_MAX_MS = 0xFFFFFFFE  # as `frames.pack_answer` says it
 _NO_TIMES = (0.0, 0.0)
-
-
-class Peer(NamedTuple):
-    """
-    Who opened a connection, as the kernel said then.
-
-    Args:
-        pid: only a hint: it may be another process by now.
-        is_admin: the agent's own user, or root.
-    """
-
-    pid: int
-    uid: int
-    gid: int
-    is_admin: bool
-
-
-class Floor:
-    """
-    What all connections share.
-
-    Args:
-        admit: tells who opened a connection, or refuses: raises one of our errors.
-        admin: does an order of an administrator.
-        most: connections at once.
-        most_of_one: of these, by one user.
-        clock: of the loop.
-
-    Attributes:
-        lines: every open connection.
-        is_draining: nothing new is taken.
-    """
-
-    def __init__(  # noqa: PLR0913 -- what connections share
-        self,
-        host: Host,
-        answers: Answers,
-        *,
-        admit: Callable[[asyncio.BaseTransport], Peer],
-        admin: Callable[[Peer, Mapping[str, object]], Coroutine[None, None, Mapping[str, object]]],
-        journal: Journal,
-        version: str,
-        most: int = 8000,
-        most_of_one: int = 4000,
-    ) -> None:
-        self.host = host
-        self.answers = answers
-        self.admit = admit
-        self.admin = admin
-        self.journal = journal
-        self.most = most
-        self.most_of_one = most_of_one
-        self.loop = asyncio.get_running_loop()
-        self.clock = self.loop.time
-        self.hello = frames.pack_hello(version)
-        self.lines: dict[Line, None] = {}
-        self.of_user: dict[int, int] = {}
-        self.served = 0
-        self.closed: dict[str, int] = {}
-        self.is_draining = False
-        self._due: dict[Line, None] = {}
-        self._unread: dict[Line, None] = {}
-        self._sweeping: asyncio.TimerHandle | None = None
-        self._turning: asyncio.TimerHandle | None = None
-
-    # --- who is in -----------------------------------------------------------------------------------
-
-    def enter(self, line: Line, peer: Peer) -> StrongroomError | None:
-        """Let *line* of *peer* in, or give why not."""
-        if self.is_draining:
-            return InvalidInputError("this agent is stopping", hint="connect again")
-        if self.of_user.get(peer.uid, 0) >= self.most_of_one and not self._make_room(peer.uid):
-            return _full(f"the user {peer.uid} has {self.most_of_one} connections", "agent.max_of_one_user")
-        if len(self.lines) >= self.most and not self._make_room(None):
-            return _full(f"this agent has {self.most} connections", "agent.max_connections")
-        self.lines[line] = None
-        self.of_user[peer.uid] = self.of_user.get(peer.uid, 0) + 1
-        return None
-
-    def _make_room(self, uid: int | None) -> bool:
-        """Close the connection that was quiet for longest, of *uid* or of who has most."""
-        if uid is None:
-            uid = max(self.of_user, key=lambda each: self.of_user[each])
-        before = self.clock() - _IDLE_SECONDS
-        quiet = [line for line in self.lines if line.peer.uid == uid and line.is_quiet(before)]
-        if not quiet:
-            return False
-        self.count("room")
-        min(quiet, key=lambda line: line.seen).end()
-        return True
-
-    def leave(self, line: Line) -> None:
-        """Forget a connection that ended."""
-        self._due.pop(line, None)
-        self._unread.pop(line, None)
-        if line in self.lines:
-            del self.lines[line]
-            left = self.of_user[line.peer.uid] - 1
-            if left:
-                self.of_user[line.peer.uid] = left
-            else:
-                del self.of_user[line.peer.uid]
-            self.served += line.reads
-
-    def count(self, reason: str) -> None:
-        """Count a connection that is ended from this side."""
-        self.closed[reason] = self.closed.get(reason, 0) + 1
-
-    def renew(self) -> None:
-        """Have every connection read by the readers that the host has now."""
-        self.answers.remembered.forget()
-        for line in list(self.lines):
-            line.renew()
-
-    # --- time ----------------------------------------------------------------------------------------
-
-    def expect(self, line: Line, seconds: float) -> None:
-        """Have *line* ended unless it is told `satisfied` within *seconds*."""
-        line.ends_at = self.clock() + seconds
-        self._due[line] = None
-        if self._sweeping is None:
-            self._sweeping = self.loop.call_later(_SWEEP_SECONDS, self._sweep)
-
-    def satisfied(self, line: Line) -> None:
-        """What was expected of *line* came."""
-        self._due.pop(line, None)
-        self._unread.pop(line, None)
-
-    def read(self, line: Line) -> None:
-        """What *line* took slower than it came is taken."""
-        self._unread.pop(line, None)
-
-    def unexpected(self, error: Exception) -> None:
-        """Tell the log what nobody expected: the class and the places, nothing of what variables held."""
-        self.journal.say(
-            "a question failed in an unexpected way",
-            level="error",
-            error=type(error).__name__,
-            where=where(error),
-        )
-
-    def unread(self, line: Line) -> None:
-        """Note that *line* takes its answers slower than they come."""
-        self._unread[line] = None
-        self.expect(line, UNREAD_SECONDS)
-        if sum(each.waiting_bytes for each in self._unread) > _MAX_UNREAD_BYTES:
-            largest = max(self._unread, key=lambda each: each.waiting_bytes)
-            self.count("unread")
-            largest.end()
-
-    def _sweep(self) -> None:
-        self._sweeping = None
-        now = self.clock()
-        for line in [line for line in self._due if line.ends_at <= now]:
-            line.expire()
-        if self._due:  # nothing wakes an agent that nobody keeps waiting
-            self._sweeping = self.loop.call_later(_SWEEP_SECONDS, self._sweep)
-
-    def keep_turning(self) -> None:
-        """See to it that answers which were kept are let go of."""
-        if self._turning is None:
-            self._turning = self.loop.call_later(_TURN_SECONDS, self._turn)
-
-    def _turn(self) -> None:
-        self._turning = None  # the next one that is kept asks for another turn
-        self.answers.remembered.forget()
-
-    # --- the end -------------------------------------------------------------------------------------
-
-    async def drain(self, seconds: float) -> None:
-        """Take nothing new, let what is under way be answered for at most *seconds*, then close."""
-        self.is_draining = True
-        lines = list(self.lines)
-        for line in lines:
-            line.stop()
-        tasks = [task for line in lines for task in line.tasks]
-        if tasks:
-            await asyncio.wait(tasks, timeout=seconds)
-        for line in lines:
-            line.finish()
-        until = self.clock() + min(1.0, seconds)
-        while self.lines and self.clock() < until:  # noqa: ASYNC110 -- each closes by itself
-            await asyncio.sleep(0.01)
-        for line in list(self.lines):
-            line.end()
-        for timer in (self._sweeping, self._turning):
-            if timer is not None:
-                timer.cancel()
-
-
-def _full(what: str, key: str) -> StrongroomError:
-    from strongroom.wire.failure import OverloadError  # noqa: PLC0415 -- seldom
-
-    return OverloadError(f"{what}, and all are in use ({key})")
+_MAX_SECONDS = 4_294_967.0  # what milliseconds in 32 bits can say: 49 days
 
 
 class Line(asyncio.Protocol):
@@ -284,6 +85,7 @@ class Line(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_clock",
         "_floor",
         "_followed",
         "_held",
@@ -291,13 +93,16 @@ class Line(asyncio.Protocol):
         "_is_due",
         "_is_greeted",
         "_is_paused",
+        "_is_plain",
         "_is_stopped",
         "_needed",
         "_notices",
         "_peek",
         "_reader",
+        "_remembered",
         "_room",
         "_run",
+        "_times",
         "_transport",
         "ends_at",
         "peer",
@@ -315,7 +120,11 @@ class Line(asyncio.Protocol):
         self._is_due = False
         self._is_greeted = False
         self._is_paused = False
+        self._is_plain = False  # greeted, and nothing is held
         self._is_stopped = True
+        self._clock = floor.clock
+        self._remembered = floor.answers.remembered.held
+        self._times = floor.answers.times
         self._run: Run | None = None
         self._reader: Reader | None = None
         self._room: asyncio.Future[None] | None = None
@@ -344,12 +153,13 @@ class Line(asyncio.Protocol):
         self.peer = peer
         self._is_stopped = False
         self._transport.set_write_buffer_limits(_HIGH_BYTES, _LOW_BYTES)
-        self.seen = floor.clock()
+        self.seen = self._clock()
         self._expect(RECEIPT_SECONDS)
         self.renew()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- the engine's promise
         self._is_stopped = True
+        self._is_plain = False
         self._held = bytearray()
         self._floor.leave(self)
         for end in self._followed.values():
@@ -385,16 +195,19 @@ class Line(asyncio.Protocol):
     def stop(self) -> None:
         """Take no further frame."""
         self._is_stopped = True
+        self._is_plain = False
         self._transport.pause_reading()
 
     def finish(self) -> None:
         """Close once what was answered is taken."""
         self._is_stopped = True
+        self._is_plain = False
         self._transport.close()
 
     def end(self) -> None:
         """Close without waiting for anybody."""
         self._is_stopped = True
+        self._is_plain = False
         self._floor.leave(self)
         self._transport.abort()
 
@@ -409,6 +222,7 @@ class Line(asyncio.Protocol):
     def _turn_away(self, error: StrongroomError | _Refused) -> None:
         """Say why, once, and close."""
         self._is_stopped = True
+        self._is_plain = False
         self._floor.leave(self)
         self.write(_error(0, error))
         self._transport.close()
@@ -420,6 +234,27 @@ class Line(asyncio.Protocol):
     # --- frames in -----------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
+        # Nearly always this is one question whose answer is at hand, and all of that stands here.
+        if self._is_plain and len(data) > _HEAD_BYTES:
+            held = self._remembered.get(data[_HEAD_BYTES:])
+            length, type_, number = _HEAD(data)
+            if held is not None and type_ == _READ and length == len(data) - 4:
+                key, known, body, state = held
+                entry = self._peek(key)
+                if entry is known:
+                    age, ttl = self._times(key) or _NO_TIMES
+                    if age + ttl > _MAX_SECONDS:
+                        age, ttl = min(age, _MAX_SECONDS), min(ttl, _MAX_SECONDS)
+                    head = _PACK(
+                        len(body) + 15, _READ_ANSWER, number, _FOUND, state, int(age * 1000), int(ttl * 1000)
+                    )
+                    self._transport.write(head + body)
+                    self.reads += 1
+                    self.seen = self._clock()
+                    return
+                if entry is not None:
+                    self.write(self._read(number, data[_HEAD_BYTES:], entry) or b"")
+                    return
         if self._is_stopped:
             return
         if self._is_blocked or self._held:
@@ -428,50 +263,36 @@ class Line(asyncio.Protocol):
                 return
             data = bytes(self._held)
             self._held.clear()
-        self.seen = self._floor.clock()
+        self.seen = self._clock()
         self._go(data)
 
     def _go(self, data: bytes) -> None:
         """Answer the frames in *data*, as many as have their turn, and hold the rest."""
         at, end, turns, size = 0, len(data), _MAX_A_TURN, 0
         out: list[bytes] = []
-        answer: bytes | None
-        remembered = self._floor.answers.remembered.held
-        times = self._floor.answers.times
         try:
             while end - at >= _HEAD_BYTES:
                 length, type_, number = _HEAD(data, at)
                 after = at + 4 + length
                 if after > end or length < _LEAST or length > _MOST:
                     break
-                if type_ == _READ and self._is_greeted:
-                    question = data[at + _HEAD_BYTES : after]
-                    held = remembered.get(question)
-                    entry = None if held is None else self._peek(held[0])
-                    if entry is not None and entry is held[1]:  # type: ignore[index]  # it was looked up by it
-                        key, _, body, state = held  # type: ignore[misc]
-                        age, ttl = times(key) or _NO_TIMES
-                        age, ttl = min(int(age * 1000), _MAX_MS), min(int(ttl * 1000), _MAX_MS)
-                        answer = _PACK(len(body) + 15, _READ_ANSWER, number, _FOUND, state, age, ttl) + body
-                        self.reads += 1
-                    else:
-                        answer = self._read(number, question, entry)
-                else:
-                    answer = self._other(type_, number, data[at + _HEAD_BYTES : after])
+                payload = data[at + _HEAD_BYTES : after]
+                is_read = type_ == _READ and self._is_greeted
+                answer = self._read(number, payload) if is_read else self._other(type_, number, payload)
                 at = after
                 turns -= 1
                 if answer:
                     out.append(answer)
                     size += len(answer)
                     if size > _HIGH_BYTES:
-                        self._transport.write(b"".join(out))
+                        self.write(b"".join(out))
                         out.clear()
                         size = 0
                 if not turns or self._is_stopped or self._is_full():
                     break
         finally:
-            if out and not self._transport.is_closing():
-                self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+            if out:
+                self.write(out[0] if len(out) == 1 else b"".join(out))
         if not self._is_stopped:
             self._hold(data[at:] if at < end else b"", is_turn_over=not turns)
 
@@ -480,26 +301,39 @@ class Line(asyncio.Protocol):
 
     def _hold(self, rest: bytes, *, is_turn_over: bool) -> None:
         """Keep what could not be answered yet: its turn is over, there is no room, or it is not all there."""
+        self._held += rest
         if is_turn_over or self._is_full():
-            self._held += rest
+            self._is_plain = False
             if not self._is_blocked:
                 self._is_blocked = True
                 self._transport.pause_reading()
             if is_turn_over:
                 self._floor.loop.call_soon(self._go_on)
-            return
-        if rest:
+            if not self._is_paused:
+                self._satisfied()  # it is not the other side that keeps us waiting
+        elif rest:
+            self._is_plain = False
+            self._await_rest(rest)
+        else:
+            self._is_plain = self._is_greeted
+            if self._is_greeted:
+                self._satisfied()
+
+    def _await_rest(self, rest: bytes) -> None:
+        """See to it that the frame which begins with *rest* comes, if it can be one."""
+        self._needed = _LENGTH_BYTES
+        if len(rest) >= _LENGTH_BYTES:
             try:
-                if len(rest) >= 4:  # noqa: PLR2004 -- the length
-                    frames.take(rest, 0, _MOST)  # raises where it can be no frame
+                frames.take(rest, 0, _MOST)  # raises where it can be none
             except frames.BrokenFrameError as error:
                 self._floor.count("broken")
                 self._turn_away(_Refused(error.code, str(error)))
                 return
-            self._held += rest
-            self._needed = 4 + int.from_bytes(rest[:4], "big") if len(rest) >= 4 else 4  # noqa: PLR2004
-            self._expect(RECEIPT_SECONDS)
-        elif self._is_due and self._is_greeted:
+            self._needed += int.from_bytes(rest[:_LENGTH_BYTES], "big")
+        self._expect(RECEIPT_SECONDS)
+
+    def _satisfied(self) -> None:
+        if self._is_due:
             self._is_due = False
             self._floor.satisfied(self)
 
@@ -515,7 +349,7 @@ class Line(asyncio.Protocol):
 
     # --- reads ---------------------------------------------------------------------------------------
 
-    def _read(self, number: int, question: bytes, entry: Entry | None) -> bytes | None:
+    def _read(self, number: int, question: bytes, entry: Entry | None = None) -> bytes | None:
         """
         Give the answer to a READ where *entry* is at hand, keeping it for the next time; else ask for it.
 
@@ -525,6 +359,11 @@ class Line(asyncio.Protocol):
             entry: what is at hand, if that was looked for already: its use is counted.
         """
         answers = self._floor.answers
+        if entry is None and (held := self._remembered.get(question)) is not None:
+            entry = self._peek(held[0])
+            if entry is held[1]:
+                self.reads += 1
+                return answers.again(number, held)
         try:
             kind, name, team, flags = frames.read_read(question)
             ref = Ref(cast("Kind", kind), name, team)
@@ -744,12 +583,8 @@ class Line(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._is_paused = False
-        if not self._held and self._is_greeted:
-            self._is_due = False
-            self._floor.satisfied(self)
-        else:
-            self._floor.read(self)
-            self._expect(RECEIPT_SECONDS)
+        self._floor.read(self)
+        self._satisfied()
         if self._room is not None:
             self._room.set_result(None)
             self._room = None
@@ -809,7 +644,7 @@ def _explanation(host: Host, uid: int, run: Run | None, ref: Ref) -> str:
 
 _HANDLERS: dict[int, Callable[[Line, int, bytes], bytes | None]] = {
     frames.HELLO: Line._hello,  # noqa: SLF001 -- the table of this file
-    frames.READ: lambda line, number, payload: line._read(number, payload, None),  # noqa: SLF001
+    frames.READ: Line._read,  # noqa: SLF001
     frames.READ_MANY: Line._read_many,  # noqa: SLF001
     frames.CLAIM: Line._claim,  # noqa: SLF001
     frames.FOLLOW: Line._follow,  # noqa: SLF001

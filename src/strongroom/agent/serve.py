@@ -27,22 +27,26 @@ from strongroom import __version__
 from strongroom.agent import hygiene
 from strongroom.agent.admin import Admin
 from strongroom.agent.answers import Answers
-from strongroom.agent.door import Door, Lock, Peers, listen, prepare
+from strongroom.agent.door import BACKLOG, Door, Lock, Peers, listen, loopback, prepare
+from strongroom.agent.floor import Floor
 from strongroom.agent.lastgood import open_last_good
 from strongroom.agent.notify import Manager, sockets_of
 from strongroom.agent.outputs import Outputs, write_files
-from strongroom.agent.protocol import Floor, Line
+from strongroom.agent.protocol import Line
 from strongroom.assembly.host import open_host
 from strongroom.client import frames
 from strongroom.errors import SettingsError, StrongroomError
 from strongroom.policy import Action
 from strongroom.service.guard import event_of
 from strongroom.service.journal import Journal
+from strongroom.settings import resolve
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from strongroom.agent.http import Web
     from strongroom.model.secret import Secret
     from strongroom.service.host import Host
     from strongroom.settings import AgentSettings, Settings
@@ -66,12 +70,14 @@ class Doors:
     Attributes:
         main: of frames.
         http: of HTTP, or None.
+        tcp: of HTTP on loopback, or None.
         account: whom the agent becomes, or None.
     """
 
     def __init__(self, settings: AgentSettings, environ: Mapping[str, str]) -> None:
         self._open = ExitStack()
         self.http: Door | None = None
+        self.tcp: socket.socket | None = None
         try:
             self.account = hygiene.account_of(settings.user) if settings.user else None
             self._make_state(settings.state)
@@ -82,6 +88,9 @@ class Doors:
             elif settings.http and settings.socket is not None and "agent" not in given:
                 path = settings.socket.with_name(HTTP_NAME)
                 self.http = self._keep(listen(path, settings, account=self.account, is_locked=False))
+            if settings.tcp is not None:
+                self.tcp = loopback(settings.tcp)
+                self._open.callback(self.tcp.close)
             hygiene.become(self.account)
         except BaseException:
             self.close()
@@ -120,6 +129,7 @@ class Agent:
     Args:
         host: what is served; its owner closes it.
         doors: its sockets.
+        environ: the environment.
         journal: its log.
         manager: the service manager.
         reload: reads the settings anew.
@@ -133,6 +143,7 @@ class Agent:
         host: Host,
         doors: Doors,
         *,
+        environ: Mapping[str, str],
         journal: Journal,
         manager: Manager,
         reload: Callable[[], Settings],
@@ -144,6 +155,7 @@ class Agent:
         self.doors = doors
         self.journal = journal
         self.manager = manager
+        self._environ = environ
         self._read_settings = reload
         self._on_ready = on_ready
         self._on_reload = on_reload
@@ -191,7 +203,7 @@ class Agent:
             most=most,
             most_of_one=min(settings.most_of_one_user, most),
         )
-        async with _Listening(self._floor, self.doors, self) as listening:
+        async with _Listening(self._floor, self.doors, self._web(most)) as listening:
             self._handle_signals(loop)
             self._begin()
             await self._stop.wait()
@@ -199,6 +211,24 @@ class Agent:
             self.journal.say("draining", connections=len(self._floor.lines))
             await listening.drain(settings.drain_seconds)
         self._peers.close()
+        await loop.shutdown_default_executor()
+
+    def _web(self, most: int) -> Web | None:
+        """Give what answers HTTP; a process without it loads nothing of it."""
+        if self.doors.http is None and self.doors.tcp is None:
+            return None
+        from strongroom.agent.http import Bounds, Web  # noqa: PLC0415 -- if wanted
+
+        settings = self.host.settings.agent
+        token = settings.tcp_token
+        return Web(
+            self.host,
+            self._peers,
+            bounds=Bounds(most=min(most, Bounds().most), most_of_one=min(most, Bounds().most_of_one)),
+            token=None if token is None else resolve(token, environ=self._environ),
+            hosts=[host.lower() for host in settings.tcp_hosts],
+            on_trouble=self._floor.unexpected,
+        )
 
     def _begin(self) -> None:
         self.host.start()
@@ -290,30 +320,46 @@ class Agent:
 class _Listening:
     """Accepts connections, from the first to the drain."""
 
-    def __init__(self, floor: Floor, doors: Doors, agent: Agent) -> None:
+    def __init__(self, floor: Floor, doors: Doors, web: Web | None) -> None:
         self._floor = floor
         self._doors = doors
-        self._agent = agent
+        self._web = web
         self._servers: list[asyncio.AbstractServer] = []
 
     async def __aenter__(self) -> _Listening:
         loop = asyncio.get_running_loop()
-        self._servers.append(
-            await loop.create_unix_server(
-                lambda: Line(self._floor), sock=self._doors.main.socket, backlog=4096
-            )
-        )
+        doors, floor, web = self._doors, self._floor, self._web
+        listen = partial(loop.create_unix_server, backlog=BACKLOG)
+        self._servers.append(await listen(lambda: Line(floor), sock=doors.main.socket))
+        if web is not None:
+            web.start(loop)
+            if doors.http is not None:
+                self._servers.append(await listen(web.unix, sock=doors.http.socket))
+            if doors.tcp is not None:
+                self._servers.append(await loop.create_server(web.tcp, sock=doors.tcp, backlog=BACKLOG))
         return self
 
     async def drain(self, seconds: float) -> None:
         """Accept nothing any more, and let what is under way be answered."""
         for server in self._servers:
             server.close()
+        if self._web is not None:
+            self._web.drain()
         await self._floor.drain(seconds)
+        if self._web is not None:
+            await self._web_ended(seconds)
+
+    async def _web_ended(self, seconds: float) -> None:
+        clock = asyncio.get_running_loop().time
+        until = clock() + seconds
+        while self._web is not None and self._web.lines and clock() < until:  # noqa: ASYNC110 -- each ends by itself
+            await asyncio.sleep(0.01)
 
     async def __aexit__(self, *_details: object) -> None:
         for server in self._servers:
             server.close()
+        if self._web is not None:
+            self._web.close()
 
 
 def serve(
@@ -340,6 +386,7 @@ def serve(
         As `assembly.open_host`.
     """
     hygiene.secure()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to take anew
     with ExitStack() as stack:
         doors = Doors(settings.agent, environ)
         stack.callback(doors.close)
@@ -360,6 +407,7 @@ def serve(
         agent = Agent(
             host,
             doors,
+            environ=environ,
             journal=journal,
             manager=Manager(environ),
             reload=reload,
