@@ -31,7 +31,13 @@ import msgspec
 
 from strongroom.agent.folder import read_file, replace_file
 from strongroom.cache import boot_seconds
-from strongroom.errors import InvalidInputError, SealedError, StrongroomError, TamperedError
+from strongroom.errors import (
+    BackendConfigError,
+    InvalidInputError,
+    SealedError,
+    StrongroomError,
+    TamperedError,
+)
 from strongroom.model.entry import Entry, Metadata
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
@@ -381,7 +387,10 @@ class LastGood:
 
     def _keep_on(self) -> None:
         while not self._ended.wait(max(self._debounce, self._took * _MOST_OF_THE_TIME)):
-            self.look()
+            try:
+                self.look()
+            except Exception as error:  # noqa: BLE001 -- a thread that died would keep nothing, silently
+                self._tell("the last good copy is not written", _unexpected(error))
 
     def look(self) -> None:
         """Do what is due: bring back what was too early, write what changed."""
@@ -490,6 +499,10 @@ def open_last_good(
         others=others,
         on_trouble=on_trouble,
     )
+
+
+def _unexpected(error: Exception) -> StrongroomError:
+    return BackendConfigError(f"unexpected {type(error).__name__}")
 
 
 # --- bytes ---------------------------------------------------------------------------------------

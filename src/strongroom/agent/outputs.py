@@ -180,11 +180,16 @@ class Outputs:
 
     def _run(self) -> None:
         while (due := self._next()) is not None:
-            for file in due:
-                self._write(file)
             # Files first: one program that is slow to hear of a change must not hold others back.
-            for file in due:
-                self._tell(file)
+            for act in (self._write, self._tell):
+                for file in due:
+                    self._safely(act, file)
+
+    def _safely(self, act: Callable[[_File], None], file: _File) -> None:
+        try:
+            act(file)
+        except Exception as error:  # noqa: BLE001 -- a thread that died would keep no file, silently
+            self._failed(file, BackendConfigError(f"unexpected {type(error).__name__}"))
 
     def _next(self) -> list[_File] | None:
         """Wait for files that are due; None at the end."""
@@ -463,7 +468,7 @@ def _send(number: signal.Signals, path: str) -> None:
     try:
         pid, writer = _pid_in(path)
         process = os.pidfd_open(pid)
-    except (OSError, ValueError):
+    except (OSError, ValueError, OverflowError):
         raise BackendConfigError(
             f'"{path}" holds the id of no process', hint="is the service running?"
         ) from None
