@@ -25,19 +25,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.agent.line import Line
 from strongroom.agent.web import Caller, Routes
-from strongroom.policy import Actor, Assurance
+from strongroom.policy import OVER_TCP, Actor, Assurance
 from strongroom.wire.failure import MisdirectedError
 from strongroom.wire.head import HEADERS, new_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from strongroom.agent.door import Peers
     from strongroom.model.secret import Secret
     from strongroom.service.host import Host
 
-__all__ = ["TCP_ACTOR", "Bounds", "Web"]
+__all__ = ["TCP_ACTOR", "Bounds", "Web", "figure"]
 
-TCP_ACTOR = Actor("local:tcp", Assurance.CLAIMED)
+TCP_ACTOR = Actor(OVER_TCP, Assurance.CLAIMED)
 _SWEEP_SECONDS = 0.25
 _OURS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _HEAD = b"".join(b"%b: %b\r\n" % header for header in HEADERS)
@@ -66,12 +67,12 @@ class Web:
 
     Args:
         host: what is served.
+        peers: tells who opened a connection of the unix socket, and refuses whom it is not for.
         bounds: how many, how long.
         token: what a request over TCP must carry.
         hosts: names in `Host` that TCP answers for, beside loopback's own; in lower case.
         is_ready: whether to send requests.
         figures: more lines for `/metrics`.
-        on_stranger: told of a user who may not connect.
         on_trouble: told of what nobody expected.
 
     Attributes:
@@ -83,16 +84,17 @@ class Web:
     def __init__(  # noqa: PLR0913 -- what comes from outside
         self,
         host: Host,
+        peers: Peers,
         *,
         bounds: Bounds | None = None,
         token: Secret[str] | None = None,
         hosts: Iterable[str] = (),
         is_ready: Callable[[], bool] = lambda: True,
         figures: Callable[[], str] = lambda: "",
-        on_stranger: Callable[[int], None] = lambda _uid: None,
         on_trouble: Callable[[Exception], None] = lambda _error: None,
     ) -> None:
         self.host = host
+        self.peers = peers
         self.bounds = bounds or Bounds()
         self.closed: Counter[str] = Counter()
         self.statuses: Counter[int] = Counter()
@@ -103,10 +105,8 @@ class Web:
         self._hosts = _OURS | frozenset(hosts)
         self._is_ready = is_ready
         self._more = figures
-        self.on_stranger = on_stranger
         self._of_one: Counter[object] = Counter()
         self._sweep: asyncio.TimerHandle | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._date = (0, b"")
         self.routes = Routes(
             host,
@@ -127,7 +127,6 @@ class Web:
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to hear of changes; before the first connection."""
-        self._loop = loop
         self.routes.changes.start(loop)
 
     def drain(self) -> None:
@@ -139,8 +138,7 @@ class Web:
 
     def close(self) -> None:
         """End whatever is open still. Safe to call twice."""
-        self.is_draining = True
-        self.routes.changes.close()
+        self.drain()
         for line in [*self.lines, *self.leaving]:
             line.end()
         if self._sweep is not None:
@@ -246,12 +244,19 @@ class Web:
             ("cache_stale_total", "", {"": cache.stale}),
             ("cache_evictions_total", "", {"": cache.evictions}),
         ):
-            told += _figure(f"strongroom_agent_{name}", label, values)
+            told += figure(f"strongroom_agent_{name}", label, values)
         return "".join(f"{line}\n" for line in told) + self._more()
 
 
-def _figure(name: str, label: str, values: Mapping[str, int] | Mapping[int, int]) -> list[str]:
-    # The form of Prometheus; no label holds anything but words of this file and statuses.
+def figure(name: str, label: str, values: Mapping[str, int] | Mapping[int, int]) -> list[str]:
+    """
+    Give lines of one figure in the form of Prometheus.
+
+    Args:
+        name: of the figure; one that ends in `_total` counts.
+        label: of its rows; "" where it has only one.
+        values: by what the label says: words of our own, never anything that came with a request.
+    """
     kind = "counter" if name.endswith("_total") else "gauge"
     rows = [
         f'{name}{{{label}="{key}"}} {value}' if label else f"{name} {value}" for key, value in values.items()

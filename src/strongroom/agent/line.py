@@ -17,14 +17,12 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import struct
-from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import httptools
 
+from strongroom.agent.door import peer_of
 from strongroom.agent.web import Asked, Caller, Reply
 from strongroom.errors import AccessDeniedError, InvalidInputError, StrongroomError
 from strongroom.wire.failure import (
@@ -36,11 +34,11 @@ from strongroom.wire.failure import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator, Awaitable, Sequence
 
     from strongroom.agent.http import Web
 
-__all__ = ["MAX_BODY_BYTES", "MAX_HEAD_BYTES", "Line", "peer_of"]
+__all__ = ["MAX_BODY_BYTES", "MAX_HEAD_BYTES", "Line"]
 
 MAX_HEAD_BYTES = 16_384  # 16 KiB: request line and headers
 MAX_BODY_BYTES = 262_144  # 256 KiB
@@ -54,9 +52,7 @@ _ONCE = frozenset({b"host", b"content-type", b"content-length", b"last-event-id"
 _FORWARDED = (b"forwarded", b"via", b"x-forwarded", b"x-real-ip", b"x-client-ip")
 _BROWSER = (b"origin", b"sec-", b"access-control-")
 _OVERRIDES = frozenset({b"x-http-method-override", b"x-http-method", b"x-method-override"})
-_SO_PEERGROUPS = 59  # Linux, <asm-generic/socket.h>; the socket module has no name for it
-_CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
-_MAX_GROUPS = 1024
+_RETRY = timedelta(seconds=1)
 
 
 class LengthError(InvalidInputError):
@@ -78,18 +74,6 @@ class HeadError(TooLargeError):
 _STATUS: dict[type[StrongroomError], int] = {LengthError: 411, ExpectationError: 417, HeadError: 431}
 
 
-def peer_of(connection: socket.socket) -> tuple[int, tuple[int, ...]]:
-    """Give user and groups of who connected, as the kernel kept them then; groups are his own first."""
-    _, uid, gid = _CREDENTIALS.unpack(
-        connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    )
-    groups: tuple[int, ...] = ()
-    with suppress(OSError):  # more of them than anybody has
-        raw = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * _MAX_GROUPS)
-        groups = struct.unpack(f"{len(raw) // 4}I", raw)
-    return uid, (gid, *groups)
-
-
 class Line(asyncio.Protocol):
     """
     One connection.
@@ -107,7 +91,7 @@ class Line(asyncio.Protocol):
         self._is_tcp = is_tcp
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
-        self._peer: tuple[int, tuple[int, ...]] | None = None
+        self._peer: tuple[int, Sequence[int]] | None = None
         self._caller: Caller | None = None
         self._who: object = "tcp"
         self._task: asyncio.Task[None] | None = None
@@ -115,6 +99,7 @@ class Line(asyncio.Protocol):
         self._writable.set()
         self._is_stopped = False  # nothing more is read
         self._is_answering = False
+        self._is_streaming = False
         self._is_last = False  # the connection ends with this answer
         self._is_piled = False  # more came than one request
         self.ends_at = _NEVER
@@ -144,20 +129,18 @@ class Line(asyncio.Protocol):
     def _identify(self, transport: asyncio.Transport) -> None:
         web = self._web
         if not self._is_tcp:
-            self._peer = _peer(transport)
-            self._who = uid = self._peer[0]
-            self._check_welcome()
-            self._caller = web.known(uid, self._peer[1])
+            uid = web.peers.admit(transport).uid
+            groups = peer_of(transport.get_extra_info("socket"))[3]
+            self._peer, self._who = (uid, groups), uid
+            self._caller = web.known(uid, groups)
         if web.is_draining or not web.admit(self, self._who):
-            raise OverloadError("the agent has no connection left")
+            raise OverloadError("the agent has no connection left", retry_after=_RETRY)
 
     def _check_welcome(self) -> None:
+        # Settings may have been taken anew since it connected.
         if self._peer is not None and not self._web.host.may_connect(*self._peer):
-            self._web.on_stranger(self._peer[0])
             raise AccessDeniedError(
-                "this user may not connect to the agent",
-                reason="the user is none of agent.users, nor in agent.groups",
-                hint="add the user to agent.users",
+                "this user may not connect to this agent any more", reason="the agent's own rule"
             )
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- as asyncio has it
@@ -169,7 +152,7 @@ class Line(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Answer what was asked before the other side ended its own."""
-        if not self._is_answering or self._is_stopped:
+        if not self._is_answering or self._is_stopped or self._is_streaming:
             return False
         self._is_last = True
         return True
@@ -258,6 +241,8 @@ class Line(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """Hear that its head is complete; refuse what will never be answered before its body comes."""
         self._is_head = False
+        # Asked now: of a request that is complete, the parser knows no more.
+        self._is_last = self._is_last or not self._parser.should_keep_alive()
         try:
             self._check_head()
         except StrongroomError as error:
@@ -308,7 +293,7 @@ class Line(asyncio.Protocol):
         headers = dict(self._headers)
         method = self._parser.get_method().decode("ascii")
         self._is_head_only = method == "HEAD"
-        self._is_last = self._is_last or self._is_piled or not self._parser.should_keep_alive()
+        self._is_last = self._is_last or self._is_piled
         try:
             caller = self._checked(headers)
         except StrongroomError as error:
@@ -351,6 +336,7 @@ class Line(asyncio.Protocol):
             await self._stream(found, found.body)
 
     async def _stream(self, reply: Reply, parts: AsyncIterator[bytes]) -> None:
+        self._is_streaming = True
         # Without a length the end of the connection is the end of the answer, in every version of HTTP.
         self._write(reply, b"connection: close\r\n\r\n")
         try:
@@ -420,10 +406,3 @@ def _too_large() -> TooLargeError:
 def _refusal(error: StrongroomError) -> Reply:
     status, body, headers = answer_of(error)
     return Reply(_STATUS.get(type(error), status), body, headers=headers)
-
-
-def _peer(transport: asyncio.Transport) -> tuple[int, tuple[int, ...]]:
-    # The loop's own object for a socket has no options.
-    number = transport.get_extra_info("socket").fileno()
-    with socket.socket(fileno=os.dup(number)) as connection:
-        return peer_of(connection)
