@@ -51,6 +51,7 @@ _GAP_SPREAD_SECONDS = 2.0  # the same after a gap, when every host of a server h
 _RETRY_SECONDS = (1.0, 2.0, 5.0)  # after trouble with what is followed; the last one from then on
 _THREADS = 4
 _WAITING = 1000
+_LONGEST_PERIOD_SECONDS = 15.0  # looking through 10,000 entries takes about 3 ms
 _LEAD = 0.1  # of a lifetime that is left when its entry is looked at again
 _SILENCE_SECONDS = 10.0  # a watch that gives no sign of life for so long is not listened to any more
 
@@ -311,7 +312,7 @@ class Freshness:
     def _period(self) -> float:
         """Give the time between two looks at what is about to end."""
         ttl = self._cache.lifetimes.ttl.total_seconds()
-        return min(5.0, max(0.5, ttl / 20))
+        return min(_LONGEST_PERIOD_SECONDS, max(0.5, ttl / 20))
 
     def _look(self, period: float) -> None:
         followed = self._following.refs()

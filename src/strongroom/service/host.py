@@ -141,6 +141,11 @@ class _Closing(Protocol):
 
 
 @runtime_checkable
+class _Starting(Protocol):
+    def start(self) -> None: ...
+
+
+@runtime_checkable
 class _Telling(Protocol):
     """A recorder that can tell how it is."""
 
@@ -382,6 +387,11 @@ class Host:
         """Begin to hear of changes, to look again, and to record windows that ended. Safe to call twice."""
         if self._ticker is not None:
             return
+        if isinstance(self.recorder, _Starting):
+            try:
+                self.recorder.start()
+            except StrongroomError as error:  # it tries again by itself, and says what it cannot take
+                self._on_trouble("the record", error)
         self._served.start()
         self.freshness.use(self._served.chain, self._served.heard, told_of=self._served.told_of)
         self.freshness.start()
