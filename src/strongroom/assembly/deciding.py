@@ -1,17 +1,32 @@
-"""Who decides for an agent that has no server: a Cedar file, or the operating system."""
+"""
+Who decides for an agent: its server; without one a Cedar file, or the operating system.
+
+What the server decides about, and tells of, comes by a stream of its own: the backends of the chain may be
+others, or ask as somebody else.
+"""
 
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from strongroom.assembly.upstream import ServerDecider
+from strongroom.cache import boot_seconds
 from strongroom.errors import InvalidInputError, SettingsError
 from strongroom.policy import HostPolicy
+from strongroom.service.decisions import Decisions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from strongroom.backend import Watched
+    from strongroom.cache import Lifetimes
+    from strongroom.client.client import Client
+    from strongroom.client.stream import Hearing
+    from strongroom.model.ref import Ref
     from strongroom.policy import Policy
     from strongroom.policy.rule import Remark
     from strongroom.settings import Settings
@@ -19,6 +34,117 @@ if TYPE_CHECKING:
 _KEY = "agent.policy"
 _MAX_BYTES = 1_048_576  # 1 MiB; the parser of policies has bounds of its own
 _NO_NAME = re.compile(r"[^a-z0-9._@-]+")
+
+
+class Deciding(NamedTuple):
+    """
+    Who decides.
+
+    Args:
+        current: gives the policy that decides now.
+        by: `server`, `file` or `owner`.
+        start, close: what runs behind it does from here to there. Both may be called twice.
+    """
+
+    current: Callable[[], Policy]
+    by: str
+    start: Callable[[], None] = lambda: None
+    close: Callable[[], None] = lambda: None
+
+
+def deciding_by(settings: Settings, lifetimes: Lifetimes, is_strict: Callable[[Ref], bool]) -> Deciding:
+    """
+    Give who decides by *settings*.
+
+    Args:
+        settings: of the agent.
+        lifetimes: how long values are served without the server; so long its decisions are good.
+        is_strict: whether an entry is strict.
+
+    Raises:
+        As `server_of` and `local_policy`.
+    """
+    client = server_of(settings)
+    if client is None:
+        policy = local_policy(settings)
+        return Deciding(lambda: policy, "owner" if settings.agent.policy is None else "file")
+    revoke_bound = timedelta(seconds=settings.agent.revoke_bound)
+    found = ServerPolicy(client, (revoke_bound, lifetimes.ttl + lifetimes.stale_if_error), is_strict)
+    return Deciding(found.decisions.current, "server", found.start, found.close)
+
+
+def server_of(settings: Settings) -> Client | None:
+    """
+    Give what asks the server this agent is enrolled with, as the agent; None where it has none.
+
+    Raises:
+        SettingsError: a policy file is named beside the server.
+        BackendConfigError: a server is named and no agent is enrolled, or the enrolment is not to be trusted.
+    """
+    from strongroom.client import enrolled  # noqa: PLC0415 -- loads what speaks HTTP
+    from strongroom.client.address import ServerAddress  # noqa: PLC0415 -- as above
+
+    agent = settings.agent
+    if agent.server is None and enrolled.find(agent.state) is None:
+        return None
+    if agent.policy is not None:
+        raise SettingsError(
+            f"{_KEY}: an agent that is enrolled with a server has its decisions from there",
+            key=_KEY,
+            hint=f"leave {_KEY} out, or use another agent.state",
+        )
+    address = None
+    if agent.server is not None:
+        server = agent.server
+        address = ServerAddress(server.url, server.deployment, server.ca, setting="agent.server.url")
+    return enrolled.client_of(agent.state, address)
+
+
+class ServerPolicy:
+    """
+    The decisions of the server, kept as long as it says so.
+
+    Args:
+        client: asks the server as the agent.
+        bounds: how long decisions are good without a sign of it: on strict entries, on others.
+        is_strict: whether an entry is strict.
+    """
+
+    def __init__(
+        self, client: Client, bounds: tuple[timedelta, timedelta], is_strict: Callable[[Ref], bool]
+    ) -> None:
+        self._client = client
+        self._hearing: Hearing | None = None
+        self.decisions = Decisions(
+            ServerDecider(client),
+            timer=boot_seconds,
+            is_strict=is_strict,
+            revoke_bound=bounds[0],
+            stale_bound=bounds[1],
+        )
+
+    def start(self) -> None:
+        """Begin to listen to the server. Safe to call twice."""
+        from strongroom.client.stream import Hearing  # noqa: PLC0415 -- only who has a server
+
+        if self._hearing is None:
+            self.decisions.start()
+            self._hearing = Hearing(self._client, self._heard)
+
+    def close(self) -> None:
+        """Let go. Safe to call twice."""
+        if self._hearing is not None:
+            self._hearing.end()
+        self.decisions.close()
+        self._client.close()
+
+    def _heard(self, notice: Watched) -> None:
+        if notice.is_gap:
+            self.decisions.forget(None)
+        if notice.refs:
+            self.decisions.forget(list(notice.refs))
+        if notice.policy is not None:
+            self.decisions.heard(notice.policy)
 
 
 def local_policy(settings: Settings) -> Policy:

@@ -15,13 +15,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from strongroom.assembly.backends import chain_of, lifetimes_of, links_of, patience_of
-from strongroom.assembly.deciding import local_policy
+from strongroom.assembly.deciding import deciding_by
+from strongroom.assembly.record import open_record
 from strongroom.assembly.store import barrier_of
 from strongroom.assembly.ways import Ways, now, settings_from
-from strongroom.audit import AuditLog
 from strongroom.audit.uses import Uses
 from strongroom.cache import Cache, boot_seconds, draw
-from strongroom.errors import SettingsError
+from strongroom.errors import NotRecordedError, SettingsError
 from strongroom.service.changes import Feed, Watch
 from strongroom.service.freshness import Freshness
 from strongroom.service.host import Host, Served
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from strongroom.audit.spool import Spool
     from strongroom.backend import Backend
     from strongroom.cache import Lifetimes
     from strongroom.chain import Chain
@@ -72,19 +73,19 @@ def open_host(  # noqa: PLR0913 -- what comes from outside
         SealedError: no wrapper opens the store.
     """
     settings = settings_from(config, environ, cwd, deployment)
-    opening = _Opening(Ways(environ=environ, clock=now, ask=passphrase), recorder or _record)
-    return opening.host(settings, on_trouble)
+    opening = _Opening(Ways(environ=environ, clock=now, ask=passphrase), on_trouble or _nobody)
+    return opening.host(settings, recorder or opening.spool)
 
 
 class _Opening:
     """Makes what a host has of one version of its settings, as often as they are taken anew."""
 
-    def __init__(self, ways: Ways, recorder: Callable[[Settings], Recorder]) -> None:
+    def __init__(self, ways: Ways, on_trouble: Callable[[str, StrongroomError], None]) -> None:
         self._ways = ways
-        self._recorder = recorder
+        self._on_trouble = on_trouble
         self._host: Host | None = None
 
-    def host(self, settings: Settings, on_trouble: Callable[[str, StrongroomError], None] | None) -> Host:
+    def host(self, settings: Settings, recorder: Callable[[Settings], Recorder]) -> Host:
         """
         Make the host.
 
@@ -104,7 +105,7 @@ class _Opening:
                 served,
                 make=self.served,
                 cache=cache,
-                recorder=self._recorder(settings),
+                recorder=recorder(settings),
                 uses=Uses(timer=boot_seconds, clock=now),
                 freshness=Freshness(
                     cache, timer=boot_seconds, clock=now, draw=draw, is_revalidating=settings.agent.revalidate
@@ -112,7 +113,7 @@ class _Opening:
                 mode=Mode(log_level=settings.agent.log_level),
                 clock=now,
                 patience=patience_of(settings),
-                on_trouble=on_trouble,
+                on_trouble=self._on_trouble,
             )
         except BaseException:
             served.chain.close()
@@ -126,28 +127,42 @@ class _Opening:
         Raises:
             As `open_host`.
         """
-        policy = local_policy(settings)
+        lifetimes = _lifetimes(settings)
+        deciding = deciding_by(settings, lifetimes, self._is_strict_now)
         uids, gids = _ids(settings.agent.users, _uid, "users"), _ids(settings.agent.groups, _gid, "groups")
         made: list[Backend] = []
         try:
             chain = chain_of(links_of(settings, self._ways, made, None), settings, self._ways.clock)
             watch = self._watch_of(chain)
         except BaseException:
+            deciding.close()
             for backend in made:
                 backend.close()
             raise
         return Served(
             settings=settings,
             chain=chain,
-            lifetimes=_lifetimes(settings),
-            current=lambda: policy,
-            decided_by="owner" if settings.agent.policy is None else "file",
+            lifetimes=lifetimes,
+            current=deciding.current,
+            decided_by=deciding.by,
             uids=uids,
             gids=gids,
             is_strict=partial(_is_strict, _globs(settings.agent.strict)),
             told_of=frozenset(link.name for link in chain.links if _is_told_of(link.backend)),
-            start=watch.start,
-            close=watch.close,
+            start=partial(_each, watch.start, deciding.start),
+            close=partial(_each, watch.close, deciding.close),
+        )
+
+    def _is_strict_now(self, ref: Ref) -> bool:
+        host = self._host
+        return host is not None and host.is_strict(ref, host.cache.glance(ref))
+
+    def spool(self, settings: Settings) -> Spool:
+        """Give the agent's own record, in its state folder."""
+        folder = str(settings.agent.state)
+        return open_record(
+            settings,
+            lambda text: self._on_trouble("the record", NotRecordedError(text, folder=folder)),
         )
 
     def _watch_of(self, chain: Chain) -> Watch:
@@ -190,8 +205,13 @@ def _lifetimes(settings: Settings) -> Lifetimes:
     return replace(found, stale_if_error=max(found.stale_if_error, left))
 
 
-def _record(settings: Settings) -> Recorder:
-    return AuditLog(settings.agent.state / "audit", deployment=settings.deployment, clock=now)
+def _each(*works: Callable[[], None]) -> None:
+    for work in works:
+        work()
+
+
+def _nobody(_what: str, _error: StrongroomError) -> None:
+    """Tell nobody of trouble."""
 
 
 # --- strict entries, and who may connect ---------------------------------------------------------------

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strongroom.asynchronous import Bridge
+    from strongroom.audit.intake import Intake
     from strongroom.backend import Backend
     from strongroom.barrier import Barrier
     from strongroom.model.ref import Ref
@@ -213,6 +214,13 @@ class Parts:
         if self.house is not None:
             return self.house.registry
         return registry_of(self._barrier(), self.settings, partial(raise_alarm, self.guard.recorder))
+
+    @cached_property
+    def intake(self) -> Intake:
+        """What takes the records of agents."""
+        from strongroom.audit.intake import Intake  # noqa: PLC0415 -- only who has agents
+
+        return Intake(self.log.folder, self.guard.recorder)
 
     @cached_property
     def all_access(self) -> Access:

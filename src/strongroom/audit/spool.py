@@ -33,7 +33,7 @@ import time
 from concurrent.futures import Future
 from contextlib import suppress
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from strongroom.audit.log import (
     AuditLog,
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from strongroom.audit.log import Speller
     from strongroom.audit.record import Record
 
-__all__ = ["DROPPED", "OWNER", "Spool"]
+__all__ = ["DROPPED", "OWNER", "Carrier", "Spool"]
 
 DROPPED = "dropped"  # the action of the record that counts what was served unrecorded
 OWNER = "owner"
@@ -77,6 +77,14 @@ _RESUMED = Event(
     outcome="done",
     reason="what wrote before ended without saying so: the last records before this may have had no answer",
 )
+
+
+class Carrier(Protocol):
+    """What hands the records on (`delivery.py`)."""
+
+    def start(self) -> None: ...
+    def close(self) -> None: ...
+    def status(self) -> Mapping[str, object]: ...
 
 
 class Spool:
@@ -132,6 +140,7 @@ class Spool:
         self._dropped, self._since = 0, ""
         self._trouble, self._again = "", 0.0
         self._news: list[str] = []
+        self._carrier: Carrier | None = None
 
     # --- recording ---------------------------------------------------------------------------------
 
@@ -374,6 +383,11 @@ class Spool:
 
     # --- handing on --------------------------------------------------------------------------------
 
+    def hand_on(self, carrier: Carrier) -> None:
+        """Let *carrier* hand the records on, from now until `close`."""
+        self._carrier = carrier
+        carrier.start()
+
     @property
     def durable(self) -> int:
         """How many records are on the disk."""
@@ -414,6 +428,7 @@ class Spool:
             "max_bytes": self.max_bytes,
             "unrecorded": self._dropped,
             "trouble": self._trouble,
+            **({} if self._carrier is None else self._carrier.status()),
         }
 
     def close(self) -> None:
@@ -426,6 +441,8 @@ class Spool:
             thread.join()
         if not is_first:
             return
+        if self._carrier is not None:
+            self._carrier.close()  # after the last sync: what was recorded last goes, too
         with self._turn:
             waiting, self._waiting = self._waiting, []
             self._let_go(is_well=not self._trouble)

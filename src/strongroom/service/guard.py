@@ -139,6 +139,10 @@ class Guard:
         """Whether what is public about an entry may change a decision now."""
         return self.current().needs_facts
 
+    def facts(self, ref: Ref) -> Facts | None:
+        """Look up what is public about what *ref* leads to; None where it is nowhere, or nobody tells."""
+        return self._facts(ref)
+
     def can(self, actor: Actor, action: Action, ref: Ref | None) -> Decision:
         """Tell whether *actor* might, without doing or recording anything (for hints and pages)."""
         return self._decide(actor, action, ref)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from strongroom.errors import InvalidInputError, NotFoundError, StrongroomError
@@ -23,10 +24,11 @@ from strongroom.policy import Action
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from strongroom.audit.intake import Intake
     from strongroom.cache import Cache
     from strongroom.chain import Chain
     from strongroom.policy import Actor
-    from strongroom.registry import Registry
+    from strongroom.registry import Registry, Snapshot
     from strongroom.service.access import Access
     from strongroom.service.changes import Feed, Watch
     from strongroom.service.guard import Guard, Recorder
@@ -54,6 +56,9 @@ class Shared(Protocol):
 
     @property
     def all_policies(self) -> Policies: ...
+
+    @property
+    def intake(self) -> Intake: ...
 
 
 class Deployment(NamedTuple):
@@ -88,6 +93,11 @@ class Deployment(NamedTuple):
     def policies(self) -> Policies:
         """Policies as nobody: for the one that decides now."""
         return self.parts.all_policies
+
+    @property
+    def intake(self) -> Intake:
+        """What takes the records of agents."""
+        return self.parts.intake
 
     @property
     def uses(self) -> Uses:
@@ -221,7 +231,7 @@ class House:
         for watch in self._watches:
             watch.start()
         for deployment in self._deployments.values():
-            deployment.registry.start()
+            deployment.registry.watch(partial(_stir, deployment.feed))
         if self._ticker is None:
             self._ticker = threading.Thread(target=self._tick, name="strongroom-uses", daemon=True)
             self._ticker.start()
@@ -255,6 +265,10 @@ class House:
 
     def __exit__(self, *_details: object) -> None:
         self.close()
+
+
+def _stir(feed: Feed, _snapshot: Snapshot) -> None:
+    feed.stir()  # who may has changed: who listens may be told more, less, or nothing any more
 
 
 def _level(name: str) -> str:

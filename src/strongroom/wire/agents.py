@@ -5,21 +5,35 @@
 from __future__ import annotations
 
 from datetime import datetime  # noqa: TC003 -- msgspec reads annotations at run time
+from typing import Annotated, Literal
 
+from msgspec import Meta
+
+from strongroom.model.ref import Kind  # noqa: TC001 -- as above
 from strongroom.wire.access import RoleName, ScopeShape  # noqa: TC001 -- as above
+from strongroom.wire.entry import RunClaim  # noqa: TC001 -- as above
 from strongroom.wire.shape import Asked, Given
 
 __all__ = [
     "AgentEnrolled",
     "AgentInvited",
     "AgentLogin",
+    "AgentQuestion",
     "AgentRow",
+    "AgentRuling",
+    "AgentRulings",
     "AgentSession",
     "Agents",
+    "AskAgent",
+    "DeliverRecords",
     "EnrolAgent",
     "InvitationRow",
     "InviteAgent",
+    "RecordsDelivered",
 ]
+
+MAX_QUESTIONS = 1000
+MAX_LINES = 1000
 
 
 class InviteAgent(Asked, kw_only=True):
@@ -151,3 +165,76 @@ class Agents(Given, kw_only=True):
 
     agents: list[AgentRow]
     invitations: list[InvitationRow]
+
+
+class AgentQuestion(Asked, kw_only=True):
+    """
+    May a process of this host?
+
+    Args:
+        user: of the host, as its kernel says: `local:1000`.
+        run: what the process says of itself.
+    """
+
+    user: str
+    action: Literal["list", "describe", "read"]
+    kind: Kind
+    name: str
+    team: str | None = None
+    run: RunClaim | None = None
+
+
+class AskAgent(Asked, kw_only=True):
+    """Up to 1,000 questions; none only asks for the revision."""
+
+    questions: Annotated[list[AgentQuestion], Meta(extra_json_schema={"maxItems": MAX_QUESTIONS})]
+
+
+class AgentRuling(Given, kw_only=True):
+    """
+    What was decided.
+
+    Args:
+        depends_on_run: another run might be answered differently.
+    """
+
+    is_allowed: bool
+    reason: str
+    policies: list[str]
+    depends_on_run: bool
+
+
+class AgentRulings(Given, kw_only=True):
+    """
+    The answers, in the order of the questions.
+
+    Args:
+        revision: of what decides about this agent; while `/changes` tells the same one, they are good.
+    """
+
+    revision: str
+    rulings: list[AgentRuling]
+
+
+class DeliverRecords(Asked, kw_only=True):
+    """
+    Records of the agent's own log, in order (docs/audit.md).
+
+    Args:
+        chain: the first 16 hexadecimal digits of the hash of its first record.
+        lines: of the log, up to 1,000; none only asks how far the server is.
+    """
+
+    chain: str
+    lines: Annotated[list[str], Meta(extra_json_schema={"maxItems": MAX_LINES})]
+
+
+class RecordsDelivered(Given, kw_only=True):
+    """
+    How far the server is.
+
+    Args:
+        last: number of the last record of this chain that is on record; -1 for none.
+    """
+
+    last: int

@@ -3,6 +3,8 @@
 
 Enrolling and logging in need no identity: a code and a key prove one, a signature the other
 (`service/access/enrolment.py`). Revoking is possible in read-only mode too; the service decides that.
+
+What agents alone ask: who may (`/agents/decide`), and to take their records (`/agents/records`).
 """
 
 from __future__ import annotations
@@ -10,28 +12,41 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from strongroom.model.enrolment import NONCE_BYTES, Claim
-from strongroom.policy import Role
+from strongroom.model.ref import Ref
+from strongroom.policy import Action, Assurance, Role, Run
 from strongroom.server.api.actors import scope_in
 from strongroom.server.api.sessions import roles_of, scope_of
 from strongroom.server.endpoint import Answer, Endpoint
+from strongroom.service.deciding import Deciding, check_agent
+from strongroom.service.decisions import Question
 from strongroom.wire.agents import (
+    MAX_LINES,
+    MAX_QUESTIONS,
     AgentEnrolled,
     AgentInvited,
     AgentLogin,
     AgentRow,
+    AgentRuling,
+    AgentRulings,
     Agents,
     AgentSession,
+    AskAgent,
+    DeliverRecords,
     EnrolAgent,
     InvitationRow,
     InviteAgent,
+    RecordsDelivered,
 )
-from strongroom.wire.failure import FieldError
+from strongroom.wire.failure import FieldError, TooLargeError
 
 if TYPE_CHECKING:
     from strongroom.server.endpoint import Call
     from strongroom.service.access import AgentRow as Agent
     from strongroom.service.access import InvitationRow as Invitation
+    from strongroom.wire.entry import RunClaim
 
 __all__ = ["ENDPOINTS"]
 
@@ -107,6 +122,45 @@ def login(call: Call) -> Answer:
     return Answer(given, headers=_UNSEEN)
 
 
+def decide(call: Call) -> AgentRulings:
+    """Decide what processes of the agent's host may, each as a user of it and as the run it claims to be."""
+    body, actor, place = call.take(AskAgent), call.identity.actor, call.place
+    if len(body.questions) > MAX_QUESTIONS:
+        raise TooLargeError(f"a batch has at most {MAX_QUESTIONS} questions", limit=MAX_QUESTIONS)
+    check_agent(actor, place.guard)
+    asked = [
+        Question(one.user, _claimed(one.run), Action(one.action), Ref(one.kind, one.name, one.team))
+        for one in body.questions
+    ]
+    # Before what it is the revision of: told too old, it is asked again, and never kept too long.
+    revision = call.room.changes.revision()
+    found = Deciding(place.guard, place.cache, actor).decide(asked)
+    rulings = [
+        AgentRuling(
+            is_allowed=decision.is_allowed,
+            reason=decision.reason,
+            policies=list(decision.policies),
+            depends_on_run=depends,
+        )
+        for decision, depends in found
+    ]
+    return AgentRulings(revision=revision, rulings=rulings)
+
+
+def _claimed(run: RunClaim | None) -> Run | None:
+    return None if run is None else Run(Assurance.CLAIMED, **msgspec.structs.asdict(run))
+
+
+def records(call: Call) -> RecordsDelivered:
+    """Take records of the agent's own log into this one, each once and in order."""
+    body, actor, place = call.take(DeliverRecords), call.identity.actor, call.place
+    if len(body.lines) > MAX_LINES:
+        raise TooLargeError(f"a delivery has at most {MAX_LINES} records", limit=MAX_LINES)
+    check_agent(actor, place.guard)
+    last = place.intake.take(actor.id, body.chain, [line.encode() for line in body.lines])
+    return RecordsDelivered(last=last)
+
+
 def _agent(row: Agent) -> AgentRow:
     return AgentRow(
         name=row.name,
@@ -172,6 +226,26 @@ ENDPOINTS = (
         errors=(401,),
         is_public=True,
         cost=1.0,
+    ),
+    Endpoint(
+        "POST",
+        "/agents/decide",
+        decide,
+        "Decide what processes of an agent's host may",
+        "agents",
+        takes=AskAgent,
+        gives=AgentRulings,
+        errors=(503,),
+    ),
+    Endpoint(
+        "POST",
+        "/agents/records",
+        records,
+        "Take records of an agent",
+        "agents",
+        takes=DeliverRecords,
+        gives=RecordsDelivered,
+        errors=(409, 503),
     ),
     Endpoint(
         "DELETE", "/agents/{name}", revoke, "Take an agent away", "agents", status=204, errors=(404, 409)

@@ -1,0 +1,498 @@
+"""
+May they? As somebody else decides: a server, asked in batches, whose answers are remembered.
+
+Not for rules (`policy/`), nor for how the server is asked (`assembly/upstream.py`); the other side of the
+question is `service/deciding.py`.
+
+Rules of this file:
+
+1. Nothing is allowed that the server did not allow. Trouble asking it is told as trouble, never as leave.
+2. What it said is good while its policy has the revision it had then. Another revision drops everything at
+   once; so does being told that this agent is nobody any more, until the server says otherwise.
+3. A revision counts as confirmed by whatever the server says: an answer, a sign of life. Where it says
+   nothing it is asked every few seconds.
+4. Without a sign what was said stays good for a bounded time: on strict entries for `revoke_bound`, on others
+   for as long as values may be served stale.
+5. What gathers while one request is under way is the next one; the same question is asked once.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as Overdue
+from contextlib import suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from strongroom.errors import (
+    AccessDeniedError,
+    BackendUnavailableError,
+    NotAuthenticatedError,
+    StrongroomError,
+)
+from strongroom.policy import Decision
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from strongroom.model.ref import Ref
+    from strongroom.policy import Action, Actor, Facts, Policy, Run
+
+    _Key = tuple[str, Action, str | None]
+
+__all__ = ["Decider", "Decisions", "Question", "Ruling", "Rulings"]
+
+MAX_BATCH = 1000  # questions in one request
+SILENCE_SECONDS = 4.0  # then the server is asked whether anything changed
+PARTED_SECONDS = 8.0  # without a sign: parted
+_SHORTEST_SILENCE_SECONDS = 0.5
+_MAX_REMEMBERED = 50_000  # decisions, about 300 bytes each
+_MAX_AGE_SECONDS = 300.0  # then it is asked again: what is public about an entry may have changed unheard
+_PATIENCE_SECONDS = 15.0  # for one answer; the request itself ends before
+_END_SECONDS = 1.0  # a request under way may outlive it: the thread is a daemon
+_RETRY_SECONDS = 1.0  # after trouble: so long nobody is kept waiting for what will not come
+_MAX_TURNS = 3  # a question is asked anew where the policy changed while it was under way
+_ANY = object()  # run: the answer is the same for each
+_GONE = "this agent is not known to its server any more"
+
+
+class Question(NamedTuple):
+    """
+    What is asked.
+
+    Args:
+        user: `local:1000`, as this host's kernel says.
+        run: what the process says of itself.
+    """
+
+    user: str
+    run: Run | None
+    action: Action
+    ref: Ref
+
+
+class Ruling(NamedTuple):
+    """
+    What was decided.
+
+    Args:
+        depends_on_run: another run might be answered differently.
+    """
+
+    decision: Decision
+    depends_on_run: bool = False
+
+
+class Rulings(NamedTuple):
+    """
+    The answers to one batch, in its order.
+
+    Args:
+        revision: of all that decided: the policies, and what the agent is.
+    """
+
+    revision: str
+    rulings: Sequence[Ruling]
+
+
+class Decider(Protocol):
+    """Whoever decides. Threads: asked by one at a time."""
+
+    def decide(self, questions: Sequence[Question]) -> Rulings:
+        """
+        Decide about *questions*; none of them only asks for the revision.
+
+        Raises:
+            NotAuthenticatedError: this agent is nobody, and asking again will not change it.
+            AccessDeniedError: it is not one that may ask.
+            StrongroomError: nobody answered.
+        """
+        ...
+
+
+class _Ruled(NamedTuple):
+    """What is remembered of one question, and when it was asked."""
+
+    at: float
+    decision: Decision
+
+
+class _Known:
+    """
+    What decides now: a policy, replaced whenever what it said before may not be so any more.
+
+    Args:
+        revision: under which everything in *table* was decided.
+        table: (kind, name) → who does what for which team → run, or any → answer.
+        stage: 0: all of it is good; 1: not for strict entries; 2: nothing of it.
+        denial: everything is denied, with this.
+    """
+
+    needs_facts = False
+
+    def __init__(
+        self,
+        asker: Decisions,
+        revision: str,
+        table: dict[tuple[str, str], dict[_Key, dict[object, _Ruled]]],
+        *,
+        stage: int = 0,
+        denial: Decision | None = None,
+    ) -> None:
+        self.revision = revision
+        self.table = table
+        self.stage = stage
+        self.denial = denial
+        self._asker = asker
+        self.prepare = asker.prepare
+
+    def knows(self, actor: Actor, action: Action, ref: Ref | None) -> bool:
+        """Tell whether the answer is remembered."""
+        if self.denial is not None or ref is None:
+            return True
+        return self.find(actor, action, ref) is not None
+
+    def decide(self, actor: Actor, action: Action, ref: Ref | None, facts: Facts | None = None) -> Decision:  # noqa: ARG002 -- the promise of Policy
+        """Give what is remembered, or ask and wait."""
+        if self.denial is not None:
+            return self.denial
+        if ref is None:
+            return _NOT_HERE
+        return self.find(actor, action, ref) or self._asker.ask(actor, action, ref)
+
+    def find(self, actor: Actor, action: Action, ref: Ref, *, is_old_good: bool = False) -> Decision | None:
+        """Give what is remembered and good; *is_old_good*: however long ago it was asked."""
+        if self.stage and (self.stage > 1 or self._asker.is_strict(ref)):
+            return None
+        rows = self.table.get((ref.kind, ref.name))
+        runs = None if rows is None else rows.get((actor.id, action, ref.team))
+        found = None if runs is None else runs.get(_ANY) or runs.get(actor.run)
+        if found is None or not (is_old_good or self._asker.is_young(found.at)):
+            return None
+        return found.decision
+
+
+_NOT_HERE = Decision(is_allowed=False, reason="an agent's server decides about entries alone")
+
+
+class Decisions:
+    """
+    The decisions of one agent's server. A policy itself; `current` gives the one that decides now.
+
+    Threads: may be used from several threads and loops at once.
+
+    Args:
+        decider: asks the server.
+        timer: seconds that only go up, those of a suspended machine included.
+        is_strict: whether the uses of an entry are strict.
+        revoke_bound: how long a decision on a strict entry is good without a sign of the server.
+        stale_bound: the same for others.
+        on_trouble: told what is wrong with asking, and when that is over; on a thread.
+    """
+
+    needs_facts = False
+
+    def __init__(  # noqa: PLR0913 -- who is asked, and the bounds
+        self,
+        decider: Decider,
+        *,
+        timer: Callable[[], float],
+        is_strict: Callable[[Ref], bool] = lambda _ref: False,
+        revoke_bound: timedelta = timedelta(seconds=60),
+        stale_bound: timedelta = timedelta(minutes=15),
+        max_remembered: int = _MAX_REMEMBERED,
+        on_trouble: Callable[[str], None] = lambda _text: None,
+    ) -> None:
+        self.is_strict = is_strict
+        self._decider = decider
+        self._timer = timer
+        self._revoke_seconds = revoke_bound.total_seconds()
+        self._stale_seconds = max(stale_bound, revoke_bound).total_seconds()
+        self._max = max_remembered
+        self._tell = on_trouble
+        self._silence = max(_SHORTEST_SILENCE_SECONDS, min(SILENCE_SECONDS, self._revoke_seconds / 2))
+        self._turn = threading.Condition()
+        self._known = _Known(self, "", {})
+        self._heard = timer()
+        self._until = self._heard + self._revoke_seconds
+        self._count = 0
+        self._changes = 0
+        self._asked: dict[Question, _Asked] = {}
+        self._waiting: list[_Asked] = []
+        self._retry_at = 0.0
+        self._trouble: StrongroomError | None = None
+        self._thread: threading.Thread | None = None
+        self._is_ended = False
+
+    # --- deciding ----------------------------------------------------------------------------------
+
+    def current(self) -> Policy:
+        """Give what decides now: the same object until something said before may not be so any more."""
+        if self._timer() < self._until:
+            return self._known
+        return self._aged()
+
+    def knows(self, actor: Actor, action: Action, ref: Ref | None) -> bool:
+        """Tell whether the answer is remembered."""
+        return self.current().knows(actor, action, ref)
+
+    def decide(self, actor: Actor, action: Action, ref: Ref | None, facts: Facts | None = None) -> Decision:
+        """Give what is remembered, or ask and wait. Trouble stands in `Decision.trouble`."""
+        return self.current().decide(actor, action, ref, facts)
+
+    def prepare(self, actor: Actor, action: Action, refs: Sequence[Ref]) -> None:
+        """Ask about those of *refs* that are not remembered, all at once, and wait."""
+        policy = self.current()
+        unknown = [ref for ref in refs if not policy.knows(actor, action, ref)]
+        for asked in self._put([_question(actor, action, ref) for ref in unknown]):
+            asked.wait()
+
+    def ask(self, actor: Actor, action: Action, ref: Ref) -> Decision:
+        """Ask, and wait; where nobody answers, what was said before is given for as long as it is good."""
+        (asked,) = self._put([_question(actor, action, ref)])
+        found = asked.wait()
+        if found.trouble is None:
+            return found
+        policy = self.current()
+        if isinstance(policy, _Known):
+            if policy.denial is not None:
+                return policy.denial
+            return policy.find(actor, action, ref, is_old_good=True) or found
+        return found
+
+    def is_young(self, at: float) -> bool:
+        """Tell whether what was asked at that time need not be asked again."""
+        return self._timer() - at < _MAX_AGE_SECONDS
+
+    # --- what is heard of the server ---------------------------------------------------------------
+
+    def heard(self, revision: str | None = None) -> None:
+        """Hear a sign of the server: policy has that *revision*, or the one it had."""
+        with self._turn:
+            known = self._known
+            if revision is not None and revision != known.revision:
+                self._changes += 1
+                self._count = 0
+                self._use(_Known(self, revision, {}))
+            elif known.denial is None and known.stage:
+                self._use(_Known(self, known.revision, known.table))
+            if known.denial is None or revision is not None:
+                self._heard = self._timer()
+                self._until = self._heard + self._revoke_seconds
+
+    def forget(self, refs: Sequence[Ref] | None) -> None:
+        """Forget what was said about *refs*, or all of it: what is public about them may have changed."""
+        with self._turn:
+            if refs is None:
+                self._known.table.clear()
+                self._count = 0
+            else:
+                for ref in refs:
+                    self._known.table.pop((ref.kind, ref.name), None)
+
+    def refuse(self) -> None:
+        """Deny everything from now on, until the server answers again: this agent is nobody any more."""
+        with self._turn:
+            if self._known.denial is None:
+                self._changes += 1
+                self._use(_Known(self, "", {}, denial=Decision(is_allowed=False, reason=_GONE)))
+
+    def _use(self, known: _Known) -> None:
+        self._known = known
+
+    def _aged(self) -> Policy:
+        """Look how long nothing was heard, and give what decides now."""
+        with self._turn:
+            known, silent = self._known, self._timer() - self._heard
+            if known.denial is not None or silent >= self._stale_seconds:
+                stage, self._until = 2, float("inf")
+            elif silent >= self._revoke_seconds:
+                stage, self._until = 1, self._heard + self._stale_seconds
+            else:
+                stage, self._until = 0, self._heard + self._revoke_seconds
+            if known.denial is None and stage != known.stage:
+                self._use(_Known(self, known.revision, known.table, stage=stage))
+            return self._known
+
+    # --- asking ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to ask; the first question does the same."""
+        with self._turn:
+            self._begin()
+
+    def close(self) -> None:
+        """Ask no more; who waits is told so. Safe to call twice."""
+        with self._turn:
+            self._is_ended = True
+            self._turn.notify_all()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_END_SECONDS)
+
+    def status(self) -> Mapping[str, object]:
+        """Tell how it stands: numbers, and what is wrong."""
+        silent = self._timer() - self._heard
+        state = "parted" if silent > PARTED_SECONDS else "connected"
+        return {
+            "state": "refused" if self._known.denial is not None else state,
+            "revision": self._known.revision,
+            "remembered": self._count,
+            "heard_seconds": round(silent, 1),
+            "trouble": "" if self._trouble is None else str(self._trouble),
+        }
+
+    def _begin(self) -> None:
+        if self._thread is None and not self._is_ended:
+            self._thread = threading.Thread(target=self._run, name="strongroom-decisions", daemon=True)
+            self._thread.start()
+
+    def _put(self, questions: Sequence[Question]) -> list[_Asked]:
+        with self._turn:
+            now = self._timer()
+            if self._is_ended or now < self._retry_at:
+                error = self._trouble or _no_answer()
+                return [_Asked.failed(question, error) for question in questions]
+            self._begin()
+            found = [self._one(question) for question in questions]
+            self._turn.notify_all()
+        return found
+
+    def _one(self, question: Question) -> _Asked:
+        found = self._asked.get(question)
+        if found is None:
+            found = self._asked[question] = _Asked(question)
+            self._waiting.append(found)
+        return found
+
+    def _run(self) -> None:
+        while True:
+            with self._turn:
+                if not self._waiting and not self._is_ended:
+                    self._turn.wait(self._silence / 2)
+                batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+                is_silent = self._timer() - self._heard >= self._silence and self._timer() >= self._retry_at
+                changes, is_ended = self._changes, self._is_ended
+            if is_ended:
+                self._fail([*batch, *self._waiting], _no_answer())
+                return
+            if batch or (is_silent and self._has_to_know()):
+                self._request(batch, changes)
+
+    def _has_to_know(self) -> bool:
+        """Tell whether anything said by the server may still be used, or everything is denied by it."""
+        return bool(self._known.table) or self._known.denial is not None
+
+    def _request(self, batch: list[_Asked], changes: int) -> None:
+        try:
+            found = self._decider.decide([asked.question for asked in batch])
+            if len(found.rulings) != len(batch):
+                raise _no_answer()
+        except (NotAuthenticatedError, AccessDeniedError) as error:
+            self.refuse()
+            self._note(error)
+            self._fail(batch, error)
+        except StrongroomError as error:
+            self._note(error)
+            self._fail(batch, error)
+        else:
+            self._note(None)
+            self._take(batch, found, changes)
+
+    def _take(self, batch: list[_Asked], found: Rulings, changes: int) -> None:
+        with self._turn:
+            is_overtaken = changes != self._changes and found.revision != self._known.revision
+            if is_overtaken:
+                # What was heard meanwhile is newer than this answer: it is asked again.
+                again = [asked for asked in batch if asked.is_asked_again()]
+                self._waiting[:0] = again
+            else:
+                again = []
+        if is_overtaken:
+            self._fail([asked for asked in batch if asked not in again], _no_answer())
+            return
+        self.heard(found.revision)
+        for asked, ruling in zip(batch, found.rulings, strict=True):
+            self._keep(asked.question, ruling, found.revision)
+        self._land(batch, [ruling.decision for ruling in found.rulings])
+
+    def _keep(self, question: Question, ruling: Ruling, revision: str) -> None:
+        with self._turn:
+            known = self._known
+            if known.revision != revision or known.denial is not None:
+                return
+            if self._count >= self._max:
+                known.table.clear()
+                self._count = 0
+            ref = question.ref
+            rows = known.table.setdefault((ref.kind, ref.name), {})
+            runs = rows.setdefault((question.user, question.action, ref.team), {})
+            runs[question.run if ruling.depends_on_run else _ANY] = _Ruled(self._timer(), ruling.decision)
+            self._count += 1
+
+    def _fail(self, batch: Sequence[_Asked], error: StrongroomError) -> None:
+        trouble = _unavailable(error)
+        self._land(batch, [Decision(is_allowed=False, reason=trouble.code, trouble=trouble) for _ in batch])
+
+    def _land(self, batch: Sequence[_Asked], decisions: Sequence[Decision]) -> None:
+        with self._turn:
+            for asked in batch:
+                self._asked.pop(asked.question, None)
+        for asked, decision in zip(batch, decisions, strict=True):
+            asked.future.set_result(decision)
+
+    def _note(self, error: StrongroomError | None) -> None:
+        with self._turn:
+            before, self._trouble = self._trouble, error
+            self._retry_at = 0.0 if error is None else self._timer() + _RETRY_SECONDS
+        if error is not None and (before is None or before.code != error.code):
+            self._tell(f"the server decides nothing: {error}")
+        elif error is None and before is not None:
+            self._tell("the server decides again")
+
+
+class _Asked:
+    """One question under way."""
+
+    def __init__(self, question: Question) -> None:
+        self.question = question
+        self.future: Future[Decision] = Future()
+        self._turns = 0
+
+    @classmethod
+    def failed(cls, question: Question, error: StrongroomError) -> _Asked:
+        """Give one that has its answer already: nobody decides now."""
+        found = cls(question)
+        trouble = _unavailable(error)
+        found.future.set_result(Decision(is_allowed=False, reason=trouble.code, trouble=trouble))
+        return found
+
+    def is_asked_again(self) -> bool:
+        """Count one turn more; tell whether there is one left."""
+        self._turns += 1
+        return self._turns < _MAX_TURNS
+
+    def wait(self) -> Decision:
+        """Wait for the answer."""
+        with suppress(Overdue):
+            return self.future.result(_PATIENCE_SECONDS)
+        trouble = _no_answer()
+        return Decision(is_allowed=False, reason=trouble.code, trouble=trouble)
+
+
+def _question(actor: Actor, action: Action, ref: Ref) -> Question:
+    return Question(actor.id, actor.run, action, ref)
+
+
+def _no_answer() -> BackendUnavailableError:
+    return BackendUnavailableError(
+        "the server that decides who may gave no answer",
+        backend="server",
+        hint="strongroom agent status says more",
+    )
+
+
+def _unavailable(error: StrongroomError) -> StrongroomError:
+    """Give what is told whoever asked: that nobody decided, never what was wrong with the agent."""
+    return error if isinstance(error, BackendUnavailableError) else _no_answer()
