@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 
 import pytest
 
@@ -521,3 +522,31 @@ def test_closing_twice_is_once(home):
     assert text(host) == "eu"
     host.close()
     host.close()
+
+
+def test_status_tells_of_a_store_that_is_not_asked_for_a_while(home):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        (home.folder / "token").write_text("t")
+        (home.folder / "token").chmod(0o600)
+        host = home.host(
+            f'chain = ["vault"]\n[backend.vault]\nurl = "{url}"\ntoken = {{ file = "token" }}\n'
+            'auth_type = "token"\n'
+        )
+        assert host.status().backends[0].circuit == "closed"
+        for number in range(6):
+            with pytest.raises(BackendUnavailableError):
+                text(host, Ref("variable", f"v{number}"))
+    assert host.status().backends[0].circuit == "open"
+
+
+def test_followers_hear_what_stands_after_a_flush(home):
+    host = home.host()
+    text(host)
+    woken = []
+    host.follow(REGION, lambda ref, version: woken.append(ref))
+    home.variables(region="us")
+    host.flush(None)
+    until(lambda: woken)
+    assert text(host) == "us"

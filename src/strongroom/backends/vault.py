@@ -119,6 +119,11 @@ class Vault(PathBackend[VaultOptions]):
         self._session = VaultSession(login, self._transport, place=name, namespace=options.namespace)
         self._mounts = Mounts(self._session, place=name, version=2 if self._is_versioned else 1)
 
+    @property
+    def is_circuit_open(self) -> bool:
+        """Whether the store is not asked for a while, because it failed."""
+        return self._transport.is_circuit_open
+
     def close(self) -> None:
         self._session.close()
         self._transport.close()

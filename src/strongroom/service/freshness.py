@@ -53,7 +53,7 @@ _THREADS = 4
 _WAITING = 1000
 _LONGEST_PERIOD_SECONDS = 15.0  # looking through 10,000 entries takes about 3 ms
 _LEAD = 0.1  # of a lifetime that is left when its entry is looked at again
-_SILENCE_SECONDS = 10.0  # a watch that gives no sign of life for so long is not listened to any more
+_SILENCE_SECONDS = 30.0  # a watch that gives no sign of life for so long is not listened to any more
 
 
 class Hearing(NamedTuple):
@@ -227,6 +227,11 @@ class Freshness:
         for heard in self._listeners:
             heard(None)
         self._fetch_soon([*wanted, *self._following.refs()], _GAP_SPREAD_SECONDS)
+
+    def look_again(self, ref: Ref | None) -> None:
+        """Fetch what is followed of *ref*, or of everything: it was forgotten on purpose."""
+        followed = self._following.refs() if ref is None else self._following.touched_by([ref])
+        self._fetch_soon(followed, SPREAD_SECONDS)
 
     def _is_held(self, ref: Ref, version: str | None, backend: str | None) -> bool:
         if version is None or backend is None:

@@ -146,6 +146,14 @@ class _Starting(Protocol):
 
 
 @runtime_checkable
+class _Circuited(Protocol):
+    """A backend that does not ask a place that fails."""
+
+    @property
+    def is_circuit_open(self) -> bool: ...
+
+
+@runtime_checkable
 class _Telling(Protocol):
     """A recorder that can tell how it is."""
 
@@ -290,7 +298,9 @@ class Host:
             self.cache.clear()
         else:
             self.cache.drop(ref)
-        return max(0, before - len(self.cache))
+        count = max(0, before - len(self.cache))
+        self.freshness.look_again(ref)
+        return count
 
     def follow(self, ref: Ref, wake: Callable[[Ref, str | None], None]) -> Callable[[], None]:
         """
@@ -364,7 +374,7 @@ class Host:
     def _backend_status(self, link: Link, held: Sequence[Held]) -> BackendStatus:
         hearing = self.freshness.hearing(link.name)
         known = self._served.settings.backend.get(link.name)
-        is_open = getattr(link.backend, "is_circuit_open", None)
+        is_open = link.backend.is_circuit_open if isinstance(link.backend, _Circuited) else None
         return BackendStatus(
             name=link.name,
             kind=link.name if known is None else known.kind,

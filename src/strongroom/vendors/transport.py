@@ -210,6 +210,11 @@ class Transport:
     def __repr__(self) -> str:
         return f"Transport({self.options.place!r})"
 
+    @property
+    def is_circuit_open(self) -> bool:
+        """Whether the place is not asked for a while, because it failed."""
+        return self._side().circuit.is_open
+
     def request(
         self,
         method: str,
