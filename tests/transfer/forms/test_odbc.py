@@ -136,6 +136,7 @@ def test_an_adonet_string_says_the_connection(text, expected):
 @pytest.mark.parametrize(
     ("text", "form", "match"),
     [
+        (";", "odbc", "nothing is said"),
         ("Driver={open", "odbc", "no end"),
         ("Driver={x}y;Server=h", None, "follows a value"),
         ("Driver=x;Server=h;SERVER=i", None, "stands twice"),

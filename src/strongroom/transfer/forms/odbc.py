@@ -39,10 +39,12 @@ def of_string(text: str, offset: int = 0) -> Connection:
     Give the connection that an ODBC string describes.
 
     Raises:
-        InvalidInputError: it does not follow the grammar, or a key stands twice; `offset` counts from
-            *offset*, where the string stands.
+        InvalidInputError: it does not follow the grammar, says nothing, or a key stands twice; `offset`
+            counts from *offset*, where the string stands.
     """
     given = values_of(parse_pairs(text, style="braces"))
+    if not given:
+        raise refused("nothing is said between the semicolons", offset=offset)
     fields: dict[str, Any] = {}
     extra: dict[str, str] = {}
     for key, pair in given.items():
