@@ -1,10 +1,11 @@
 """
-The host agent beside a bare echo on the same kind of socket: one client, eight clients, durable, idle, memory.
+The host agent beside a bare echo on the same kind of socket: one client, eight, durable, idle, memory.
 
-The echo gives back what it is sent, by uvloop, and does nothing else; its client is the cheapest there can be
-(a socket, bytes made before, whole answers read). Ours is asked by that client too, which shows what the agent
-costs, and by the client that programs use, which shows what they wait. Rounds are interleaved. Policy is Cedar
-from a file, and uses are recorded.
+The echo gives back what it is sent, by uvloop, and does nothing else; its client is the cheapest there can
+be (a socket, bytes made before, whole answers read). Ours is asked by that client too, which shows what the
+agent costs, and by the one that programs use, which shows what they wait. Rounds are interleaved. Policy is
+Cedar from a file, uses are recorded. Memory and idling are those of an agent with the `vault` backend only,
+after 10,000 entries were read through it.
 """
 
 from __future__ import annotations
@@ -16,26 +17,29 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
+from bench import peers
 from bench.hosts import agent
+from strongroom.client import frames
+from strongroom.client.agent import AgentClient
 
 TITLE = "Reads through the agent of a host"
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
 SECONDS = float(os.environ.get("BENCH_SECONDS", "1.0"))
-IDLE_SECONDS = float(os.environ.get("BENCH_IDLE_SECONDS", "20"))
+IDLE_SECONDS = float(os.environ.get("BENCH_IDLE_SECONDS", "30"))
+ENTRIES = int(os.environ.get("BENCH_ENTRIES", "10000"))
 CLIENTS = 8
-ENTRIES = 10_000
-VALUE = "x" * 64
+WARM = 200  # questions before those that count
+FAST, MANY = "≤ 40 µs, ≤ 3x echo", "≥ 35k, ≥ 0.5x echo"
 
-SETTINGS = """
+FILE = """
 chain = ["file"]
 [cache]
 ttl = 3600
-max_entries = 20000
 [backend.file]
 variables_file_path = "{home}/variables.json"
 [agent]
@@ -43,249 +47,17 @@ policy = "{home}/agent.cedar"
 audit = "{audit}"
 log_level = "error"
 """
+VAULT = """
+chain = ["vault"]
+[cache]
+ttl = 3600
+[backend.vault]
+url = "{address}"
+token = {{ env = "TOKEN" }}
+[agent]
+log_level = "error"
+"""
 POLICY = '@id("agent") permit (principal, action == Action::"read", resource);\n'
-
-
-def measure() -> list[dict[str, object]]:
-    """Measure real processes."""
-    with tempfile.TemporaryDirectory(prefix="srm") as folder:
-        home = Path(folder)
-        _fill(home)
-        with echo(home) as peer:
-            with agent(home / "a", SETTINGS.format(home=home, audit="spooled")) as one:
-                rows = _spooled(one.socket, peer, one.pid)
-            with agent(home / "b", SETTINGS.format(home=home, audit="durable")) as one:
-                rows += _durable(one.socket, home)
-    return rows
-
-
-def _fill(home: Path) -> None:
-    for name in ("a", "b"):
-        (home / name).mkdir()
-    (home / "variables.json").write_text(json.dumps({f"v{number}": VALUE for number in range(ENTRIES)}))
-    (home / "agent.cedar").write_text(POLICY)
-    for each in home.iterdir():
-        each.chmod(0o700 if each.is_dir() else 0o600)
-
-
-def _spooled(path: Path, peer: Path, pid: int) -> list[dict[str, object]]:
-    rounds = [
-        (_run("echo", peer, 1), _run("frames", path, 1), _run("client", path, 1)) for _ in range(ROUNDS)
-    ]
-    echoed, bare, client = ([one[index].p50 for one in rounds] for index in range(3))
-    crowds = [
-        (_run("echo", peer, CLIENTS), _run("frames", path, CLIENTS), _run("client", path, CLIENTS))
-        for _ in range(ROUNDS)
-    ]
-    many_echo, many_bare, many_client = ([one[index].per_second for one in crowds] for index in range(3))
-    return [
-        _row(
-            "warm read, 1 client, p50",
-            bare,
-            echoed,
-            "µs",
-            "≤ 40, ≤ 3x echo",
-            "bare client; the agent's own cost",
-        ),
-        _row(
-            "warm read, 1 client of ours, p50",
-            client,
-            echoed,
-            "µs",
-            "≤ 40, ≤ 3x echo",
-            "AgentClient.variable",
-        ),
-        _row("warm reads, 8 clients", many_bare, many_echo, "reads/s", "≥ 35k, ≥ 0.5x echo", "bare clients"),
-        _row(
-            "warm reads, 8 clients of ours",
-            many_client,
-            many_echo,
-            "reads/s",
-            "≥ 35k, ≥ 0.5x echo",
-            "AgentClient.variable",
-        ),
-        *_rest(path, pid),
-    ]
-
-
-def _rest(path: Path, pid: int) -> list[dict[str, object]]:
-    """Tell what it takes with everything remembered, and what it does when nobody asks."""
-    _worker_all(path)
-    memory = _memory_mb(pid)
-    time.sleep(1.0)
-    before = _cpu_seconds(pid)
-    time.sleep(IDLE_SECONDS)
-    idle = (_cpu_seconds(pid) - before) / IDLE_SECONDS * 100
-    return [
-        {
-            "path": f"memory with {ENTRIES:,} entries",
-            "ours": memory,
-            "unit": "MB",
-            "target": "≤ 60",
-            "note": "resident, Cedar loaded",
-        },
-        {
-            "path": "CPU while nobody asks",
-            "ours": idle,
-            "unit": "%",
-            "target": "< 0.1",
-            "note": f"over {IDLE_SECONDS:g} s",
-        },
-    ]
-
-
-def _durable(path: Path, home: Path) -> list[dict[str, object]]:
-    found = [(_run("fresh", path, 1).p50, _sync_microseconds(home)) for _ in range(ROUNDS)]
-    ours, synced = [one[0] for one in found], [one[1] for one in found]
-    row = _row(
-        "first read of a name, durable, p50",
-        ours,
-        synced,
-        "µs",
-        "≤ sync + 120",
-        "each use on the disk before the answer; the peer is one fdatasync of 400 bytes",
-    )
-    row["ratio"] = None
-    return [row]
-
-
-def _row(
-    path: str, ours: list[float], peer: list[float], unit: str, target: str, note: str
-) -> dict[str, object]:
-    mine, theirs = median(ours), median(peer)
-    return {
-        "path": path,
-        "ours": mine,
-        "peer": theirs,
-        "unit": unit,
-        "ratio": mine / theirs,
-        "target": target,
-        "note": note,
-    }
-
-
-class Found:
-    """What clients saw: the median of one read in µs, and reads a second of all together."""
-
-    def __init__(self, told: list[tuple[int, float]], seconds: float) -> None:
-        self.p50 = median(p50 for _, p50 in told)
-        self.per_second = sum(count for count, _ in told) / seconds
-
-
-def _run(mode: str, path: Path, clients: int) -> Found:
-    """Have so many processes ask for `SECONDS`, from the same moment on."""
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "bench.bench_agent", mode, str(path), str(SECONDS)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[1],
-        )
-        for _ in range(clients)
-    ]
-    for one in started:
-        one.stdout.readline()
-    for one in started:
-        one.stdin.write("go\n")
-        one.stdin.flush()
-    return Found([tuple(json.loads(one.communicate()[0])) for one in started], SECONDS)
-
-
-# --- a client ---------------------------------------------------------------------------------------
-
-
-def _client(mode: str, path: str, seconds: float) -> tuple[int, float]:
-    ask = {"echo": _echoed, "frames": _framed, "client": _asked, "fresh": _fresh}[mode](path)
-    for _ in range(1 if mode == "fresh" else 200):
-        ask()
-    print("ready", flush=True)
-    sys.stdin.readline()
-    clock, taken = time.perf_counter, []
-    begun = now = clock()
-    until = begun + seconds
-    while now < until:
-        ask()
-        after = clock()
-        taken.append(after - now)
-        now = after
-    return len(taken), median(taken) * 1e6
-
-
-def _echoed(path: str):
-    one = _connected(path)
-    send, receive, question = one.sendall, one.recv, b"q" * 20
-
-    def ask() -> None:
-        send(question)
-        receive(65536)
-
-    return ask
-
-
-def _framed(path: str):
-    from strongroom.client import frames  # noqa: PLC0415 -- not for the echo
-
-    one = _connected(path)
-    one.sendall(frames.frame(frames.HELLO, 1, frames.pack_hello("bench")))
-    one.recv(65536)
-    send, receive, question = one.sendall, one.recv, frames.pack_read(1, "variable", "v7")
-
-    def ask() -> None:
-        send(question)
-        receive(65536)
-
-    return ask
-
-
-def _asked(path: str):
-    from strongroom.client.agent import AgentClient  # noqa: PLC0415 -- as above
-
-    client = AgentClient(path)
-    return lambda: client.variable("v7")
-
-
-def _fresh(path: str):
-    from strongroom.client import frames  # noqa: PLC0415 -- as above
-
-    one = _connected(path)
-    one.sendall(frames.frame(frames.HELLO, 1, frames.pack_hello("bench")))
-    one.recv(65536)
-    # Everything is remembered, and no use of it is on record yet: another run each time, so that each is
-    # decided and recorded anew.
-    names = iter(range(10**9))
-    one.sendall(frames.pack_read(1, "variable", "v7"))
-    one.recv(65536)
-
-    def ask() -> None:
-        run = (None, None, f"run-{os.getpid()}-{next(names)}", None, None, None)
-        one.sendall(
-            frames.frame(frames.CLAIM, 1, frames.pack_claim(run)) + frames.pack_read(2, "variable", "v7")
-        )
-        data = b""
-        while len(data) < 100:
-            data += one.recv(65536)
-
-    return ask
-
-
-def _connected(path: str) -> socket.socket:
-    one = socket.socket(socket.AF_UNIX)
-    one.connect(path)
-    return one
-
-
-def _worker_all(path: Path) -> None:
-    from strongroom.client.agent import AgentClient  # noqa: PLC0415 -- as above
-
-    client = AgentClient(str(path))
-    for first in range(0, ENTRIES, 500):
-        client.read_many([("variable", f"v{number}", None) for number in range(first, first + 500)])
-    client.close()
-
-
-# --- the peer, and what is looked at ------------------------------------------------------------------
-
 ECHO = """
 import asyncio, sys, uvloop
 class Echo(asyncio.Protocol):
@@ -299,12 +71,173 @@ uvloop.run(main())
 """
 
 
+def measure() -> list[dict[str, object]]:
+    with tempfile.TemporaryDirectory(prefix="srm") as folder:
+        home = Path(folder)
+        for name, text in (("variables.json", json.dumps({"v7": "x" * 64})), ("agent.cedar", POLICY)):
+            (home / name).touch(mode=0o600)
+            (home / name).write_text(text)
+        for name in "abc":
+            (home / name).mkdir(mode=0o700)
+        with echo(home) as peer, agent(home / "a", FILE.format(home=home, audit="spooled")) as one:
+            rows = _warm(one.socket, peer)
+        with agent(home / "b", FILE.format(home=home, audit="durable")) as one:
+            rows.append(_durable(one.socket, home))
+        return rows + _quiet(home / "c")
+
+
+def _warm(path: Path, peer: Path) -> list[dict[str, object]]:
+    rows = []
+    for clients, unit, target in ((1, "µs", FAST), (CLIENTS, "reads/s", MANY)):
+        seen: dict[str, list[float]] = {"echo": [], "frames": [], "client": []}
+        for _ in range(ROUNDS):
+            for mode, found in seen.items():
+                found.append(_run(mode, peer if mode == "echo" else path, clients)[clients > 1])
+        what = "warm read, p50" if clients == 1 else f"warm reads, {clients} clients"
+        for mode, who in (("frames", "bare client"), ("client", "our client")):
+            rows.append(_row(f"{what}, {who}", median(seen[mode]), median(seen["echo"]), unit, target))
+    return rows
+
+
+def _durable(path: Path, home: Path) -> dict[str, object]:
+    found = [(_run("fresh", path, 1)[0], _sync_us(home)) for _ in range(ROUNDS)]
+    ours, synced = (median(one[index] for one in found) for index in range(2))
+    row = _row("another run each time, durable, p50", ours, synced, "µs", "≤ sync + 120 µs")
+    note = "every read a first use, decided by Cedar anew; the peer is one fdatasync of 400 bytes"
+    return row | {"ratio": None, "note": note}
+
+
+def _quiet(home: Path) -> list[dict[str, object]]:
+    with peers.openbao() as address:
+        port = int(address.rpartition(":")[2])
+        for number in range(ENTRIES):
+            peers._put(port, f"variables/v{number}", {"value": "x" * 64})
+        with agent(home, VAULT.format(address=address), {"TOKEN": peers.TOKEN}) as one:
+            client = AgentClient(str(one.socket))
+            for first in range(0, ENTRIES, 500):
+                names = range(first, min(first + 500, ENTRIES))
+                client.read_many([("variable", f"v{number}", None) for number in names])
+            client.close()
+            memory = _memory_mb(one.pid)
+            time.sleep(2.0)
+            before = _cpu_seconds(one.pid)
+            time.sleep(IDLE_SECONDS)
+            idle = (_cpu_seconds(one.pid) - before) / IDLE_SECONDS * 100
+    note = f"the vault backend only; over {IDLE_SECONDS:g} s"
+    return [
+        _row(f"memory with {ENTRIES:,} entries", memory, None, "MB", "≤ 60 MB") | {"note": note},
+        _row("processor while nobody asks", idle, None, "%", "< 0.1 %") | {"note": note},
+    ]
+
+
+def _row(path: str, ours: float, peer: float | None, unit: str, target: str) -> dict[str, object]:
+    ratio = None if peer is None else ours / peer
+    return {"path": path, "ours": ours, "peer": peer, "unit": unit, "ratio": ratio, "target": target}
+
+
+def _run(mode: str, path: Path, clients: int) -> tuple[float, float]:
+    """Have so many processes ask for `SECONDS` at once: the median in µs, and reads a second of all."""
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "bench.bench_agent", mode, str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[1],
+        )
+        for _ in range(clients)
+    ]
+    for one in started:
+        assert one.stdout is not None
+        one.stdout.readline()
+    for one in started:
+        assert one.stdin is not None
+        one.stdin.write("go\n")
+        one.stdin.flush()
+    told = [json.loads(one.communicate()[0]) for one in started]
+    return median(p50 for _, p50 in told), sum(count for count, _ in told) / SECONDS
+
+
+# --- one client -------------------------------------------------------------------------------------
+
+
+def _client(mode: str, path: str) -> tuple[int, float]:
+    ask = {"echo": _echoed, "frames": _framed, "client": _asked, "fresh": _fresh}[mode](path)
+    for _ in range(WARM):
+        ask()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    clock, taken = time.perf_counter, []
+    now = clock()
+    until = now + SECONDS
+    while now < until:
+        ask()
+        after = clock()
+        taken.append(after - now)
+        now = after
+    return len(taken), median(taken) * 1e6
+
+
+def _echoed(path: str) -> Callable[[], object]:
+    return _exchange(_connected(path), b"q" * 20)
+
+
+def _framed(path: str) -> Callable[[], object]:
+    return _exchange(_greeted(path), frames.pack_read(1, "variable", "v7"))
+
+
+def _asked(path: str) -> Callable[[], object]:
+    client = AgentClient(path)
+    return lambda: client.variable("v7")
+
+
+def _fresh(path: str) -> Callable[[], object]:
+    one, numbers = _greeted(path), iter(range(10**9))
+    question = frames.pack_read(2, "variable", "v7")
+
+    def ask() -> None:
+        run = (None, None, f"run-{os.getpid()}-{next(numbers)}", None, None, None)
+        one.sendall(frames.frame(frames.CLAIM, 1, frames.pack_claim(run)) + question)
+        data = b""
+        while len(data) < 2 * frames.HEAD_BYTES + 64:  # an empty answer, and one with the value
+            data += one.recv(65536)
+
+    return ask
+
+
+def _exchange(one: socket.socket, question: bytes) -> Callable[[], object]:
+    send, receive = one.sendall, one.recv
+
+    def ask() -> None:
+        send(question)
+        receive(65536)
+
+    return ask
+
+
+def _greeted(path: str) -> socket.socket:
+    one = _connected(path)
+    one.sendall(frames.frame(frames.HELLO, 1, frames.pack_hello("bench")))
+    one.recv(65536)
+    return one
+
+
+def _connected(path: str) -> socket.socket:
+    one = socket.socket(socket.AF_UNIX)
+    one.connect(path)
+    return one
+
+
+# --- the peer, and what is looked at ------------------------------------------------------------------
+
+
 @contextmanager
 def echo(home: Path) -> Iterator[Path]:
     """Run the bare echo; give its socket."""
     path = home / "echo.sock"
     process = subprocess.Popen([sys.executable, "-c", ECHO, str(path)], stdout=subprocess.PIPE)
     try:
+        assert process.stdout is not None
         process.stdout.readline()
         yield path
     finally:
@@ -318,14 +251,15 @@ def _memory_mb(pid: int) -> float:
 
 
 def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Give what every thread of it took; the accounts of the scheduler count nanoseconds, `stat` ticks."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((one / "schedstat").read_text().split()[0]) for one in threads) / 1e9
 
 
-def _sync_microseconds(home: Path) -> float:
+def _sync_us(home: Path) -> float:
     taken = []
     with (home / "synced").open("wb", buffering=0) as file:
-        file.write(b"\0" * 65536)
+        file.write(b"\0" * 65_536)
         os.fsync(file.fileno())
         for number in range(100):
             begun = time.perf_counter()
@@ -336,4 +270,4 @@ def _sync_microseconds(home: Path) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_client(sys.argv[1], sys.argv[2], float(sys.argv[3]))))
+    print(json.dumps(_client(sys.argv[1], sys.argv[2])))

@@ -29,13 +29,11 @@ if TYPE_CHECKING:
     from strongroom.service.host import Host
     from strongroom.service.journal import Journal
 
-__all__ = ["Floor", "Peer"]
+__all__ = ["Bounds", "Floor", "Peer"]
 
-UNREAD_SECONDS = 30.0  # for an answer to be taken
 _MAX_UNREAD_BYTES = 67_108_864  # 64 MiB waiting to be taken by all connections together
 _SWEEP_SECONDS = 1.0
 _TURN_SECONDS = 60.0  # answers are kept ready for so long
-_IDLE_SECONDS = 60.0  # then a connection may have to make room for a new one
 
 
 class Peer(NamedTuple):
@@ -53,6 +51,25 @@ class Peer(NamedTuple):
     is_admin: bool
 
 
+class Bounds(NamedTuple):
+    """
+    How many connections there may be, and how long each is waited for.
+
+    Args:
+        most: connections at once.
+        most_of_one: of these, by one user.
+        receipt_seconds: for the first frame, and for one that began.
+        unread_seconds: for an answer to be taken.
+        quiet_seconds: then a connection may have to make room for a new one.
+    """
+
+    most: int = 8000
+    most_of_one: int = 4000
+    receipt_seconds: float = 10.0
+    unread_seconds: float = 30.0
+    quiet_seconds: float = 60.0
+
+
 class Floor:
     """
     What all connections share.
@@ -60,11 +77,12 @@ class Floor:
     Args:
         admit: tells who opened a connection, or refuses: raises one of our errors.
         admin: does an order of an administrator.
-        most: connections at once.
-        most_of_one: of these, by one user.
-        clock: of the loop.
+        journal: its log.
+        version: of strongroom, which clients are told.
+        bounds: of connections.
 
     Attributes:
+        clock: of the loop.
         lines: every open connection.
         is_draining: nothing new is taken.
     """
@@ -78,16 +96,14 @@ class Floor:
         admin: Callable[[Peer, Mapping[str, object]], Coroutine[None, None, Mapping[str, object]]],
         journal: Journal,
         version: str,
-        most: int = 8000,
-        most_of_one: int = 4000,
+        bounds: Bounds | None = None,
     ) -> None:
         self.host = host
         self.answers = answers
         self.admit = admit
         self.admin = admin
         self.journal = journal
-        self.most = most
-        self.most_of_one = most_of_one
+        self.bounds = bounds or Bounds()
         self.loop = asyncio.get_running_loop()
         self.clock = self.loop.time
         self.hello = frames.pack_hello(version)
@@ -107,10 +123,12 @@ class Floor:
         """Let *line* of *peer* in, or give why not."""
         if self.is_draining:
             return OverloadError("this agent is stopping")
-        if self.of_user.get(peer.uid, 0) >= self.most_of_one and not self._make_room(peer.uid):
-            return _full(f"the user {peer.uid} has {self.most_of_one} connections", "agent.max_of_one_user")
-        if len(self.lines) >= self.most and not self._make_room(None):
-            return _full(f"this agent has {self.most} connections", "agent.max_connections")
+        if self.of_user.get(peer.uid, 0) >= self.bounds.most_of_one and not self._make_room(peer.uid):
+            return _full(
+                f"the user {peer.uid} has {self.bounds.most_of_one} connections", "agent.max_of_one_user"
+            )
+        if len(self.lines) >= self.bounds.most and not self._make_room(None):
+            return _full(f"this agent has {self.bounds.most} connections", "agent.max_connections")
         self.lines[line] = None
         self.of_user[peer.uid] = self.of_user.get(peer.uid, 0) + 1
         return None
@@ -119,7 +137,7 @@ class Floor:
         """Close the connection that was quiet for longest, of *uid* or of who has most."""
         if uid is None:
             uid = max(self.of_user, key=lambda each: self.of_user[each])
-        before = self.clock() - _IDLE_SECONDS
+        before = self.clock() - self.bounds.quiet_seconds
         quiet = [line for line in self.lines if line.peer.uid == uid and line.is_quiet(before)]
         if not quiet:
             return False
@@ -180,7 +198,7 @@ class Floor:
     def unread(self, line: Line) -> None:
         """Note that *line* takes its answers slower than they come."""
         self._unread[line] = None
-        self.expect(line, UNREAD_SECONDS)
+        self.expect(line, self.bounds.unread_seconds)
         if sum(each.waiting_bytes for each in self._unread) > _MAX_UNREAD_BYTES:
             largest = max(self._unread, key=lambda each: each.waiting_bytes)
             self.count("unread")

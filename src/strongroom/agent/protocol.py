@@ -9,8 +9,8 @@ Rules of this file:
    must be waited for is a task, and is answered under its id whenever it is done.
 2. Nothing a client does holds up another one: it has so many frames a turn, so many questions under way and
    so many bytes waiting for it; beyond that it is not read from until there is room.
-3. A frame that began arrives whole within `RECEIPT_SECONDS`, and so does the first one; an answer is taken
-   within `floor.UNREAD_SECONDS`. A connection that is only quiet costs nothing and stays.
+3. A frame that began arrives whole within `receipt_seconds`, and so does the first one; an answer is taken
+   within `unread_seconds`. A connection that is only quiet costs nothing and stays.
 4. A frame that cannot be understood is answered by one ERROR. The connection goes on where the next frame
    can be found, and ends where it cannot.
 5. What a connection may ask is decided by who opened it, as the kernel said then.
@@ -44,9 +44,8 @@ if TYPE_CHECKING:
 
     Key = tuple[Kind, str, str | None]
 
-__all__ = ["MAX_FOLLOWED", "MAX_IN_FLIGHT", "RECEIPT_SECONDS", "Line"]
+__all__ = ["MAX_FOLLOWED", "MAX_IN_FLIGHT", "Line"]
 
-RECEIPT_SECONDS = 10.0
 MAX_IN_FLIGHT = 64
 """Most questions of one connection that are waited for at once."""
 MAX_FOLLOWED = 1000
@@ -154,7 +153,7 @@ class Line(asyncio.Protocol):
         self._is_stopped = False
         self._transport.set_write_buffer_limits(_HIGH_BYTES, _LOW_BYTES)
         self.seen = self._clock()
-        self._expect(RECEIPT_SECONDS)
+        self._expect(self._floor.bounds.receipt_seconds)
         self.renew()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- the engine's promise
@@ -217,7 +216,11 @@ class Line(asyncio.Protocol):
         if self._is_paused:
             self.end()
             return
-        self._turn_away(_Refused("timeout", f"a frame did not arrive whole within {RECEIPT_SECONDS:g} s"))
+        self._turn_away(
+            _Refused(
+                "timeout", f"a frame did not arrive whole within {self._floor.bounds.receipt_seconds:g} s"
+            )
+        )
 
     def _turn_away(self, error: StrongroomError | _Refused) -> None:
         """Say why, once, and close."""
@@ -330,7 +333,7 @@ class Line(asyncio.Protocol):
                 self._turn_away(_Refused(error.code, str(error)))
                 return
             self._needed += int.from_bytes(rest[:_LENGTH_BYTES], "big")
-        self._expect(RECEIPT_SECONDS)
+        self._expect(self._floor.bounds.receipt_seconds)
 
     def _satisfied(self) -> None:
         if self._is_due:
@@ -377,7 +380,7 @@ class Line(asyncio.Protocol):
                 self.reads += 1
                 self._floor.keep_turning()
                 return answers.at_hand(number, question, ref, flags, entry)
-        self._spawn(number, self._ask(number, ref, flags))
+        self._spawn(number, partial(self._ask, number, ref, flags))
         return None
 
     async def _ask(self, number: int, ref: Ref, flags: int) -> None:
@@ -399,7 +402,7 @@ class Line(asyncio.Protocol):
 
     def _read_many(self, number: int, payload: bytes) -> bytes | None:
         keys, flags = frames.read_read_many(payload)
-        self._spawn(number, self._ask_many(number, keys, flags))
+        self._spawn(number, partial(self._ask_many, number, keys, flags))
         return None
 
     async def _ask_many(self, number: int, keys: Sequence[frames.Key], flags: int) -> None:
@@ -480,7 +483,7 @@ class Line(asyncio.Protocol):
             raise InvalidInputError(
                 f"a connection follows at most {MAX_FOLLOWED} entries", limit=MAX_FOLLOWED
             )
-        self._spawn(number, self._begin(number, ref))
+        self._spawn(number, partial(self._begin, number, ref))
         return None
 
     async def _begin(self, number: int, ref: Ref) -> None:
@@ -520,7 +523,7 @@ class Line(asyncio.Protocol):
         self.write(frames.frame(frames.NOTICE, 0, frames.pack_notice(ref.kind, ref.name, ref.team, version)))
 
     def _explain(self, number: int, payload: bytes) -> bytes | None:
-        self._spawn(number, self._tell(number, _ref(payload)))
+        self._spawn(number, partial(self._tell, number, _ref(payload)))
         return None
 
     async def _tell(self, number: int, ref: Ref) -> None:
@@ -539,7 +542,7 @@ class Line(asyncio.Protocol):
             order = None
         if not isinstance(order, dict):
             raise InvalidInputError("an order is a JSON object")
-        self._spawn(number, self._order(number, order))
+        self._spawn(number, partial(self._order, number, order))
         return None
 
     async def _order(self, number: int, order: Mapping[str, object]) -> None:
@@ -553,7 +556,7 @@ class Line(asyncio.Protocol):
         if not self._transport.is_closing():
             self._transport.write(data)
 
-    def _spawn(self, number: int, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, number: int, work: Callable[[], Coroutine[None, None, None]]) -> None:
         task = self._floor.loop.create_task(self._tried(number, work))
         self.tasks.add(task)
         task.add_done_callback(self._done)
@@ -563,9 +566,9 @@ class Line(asyncio.Protocol):
         if self._is_blocked:
             self._go_on()
 
-    async def _tried(self, number: int, work: Coroutine[None, None, None]) -> None:
+    async def _tried(self, number: int, work: Callable[[], Coroutine[None, None, None]]) -> None:
         try:
-            await work
+            await work()
         except StrongroomError as error:
             self.write(_error(number, error))
         except frames.BrokenFrameError as error:

@@ -28,7 +28,7 @@ from strongroom.agent import hygiene
 from strongroom.agent.admin import Admin
 from strongroom.agent.answers import Answers
 from strongroom.agent.door import BACKLOG, Door, Lock, Peers, listen, loopback, prepare
-from strongroom.agent.floor import Floor
+from strongroom.agent.floor import Bounds, Floor
 from strongroom.agent.lastgood import open_last_good
 from strongroom.agent.notify import Manager, sockets_of
 from strongroom.agent.outputs import Outputs, write_files
@@ -200,8 +200,7 @@ class Agent:
             admin=self._admin,
             journal=self.journal,
             version=__version__,
-            most=most,
-            most_of_one=min(settings.most_of_one_user, most),
+            bounds=Bounds(most=most, most_of_one=min(settings.most_of_one_user, most)),
         )
         async with _Listening(self._floor, self.doors, self._web(most)) as listening:
             self._handle_signals(loop)
@@ -217,14 +216,15 @@ class Agent:
         """Give what answers HTTP; a process without it loads nothing of it."""
         if self.doors.http is None and self.doors.tcp is None:
             return None
-        from strongroom.agent.http import Bounds, Web  # noqa: PLC0415 -- if wanted
+        from strongroom.agent import http  # noqa: PLC0415 -- if wanted
 
         settings = self.host.settings.agent
         token = settings.tcp_token
-        return Web(
+        bounds = http.Bounds()
+        return http.Web(
             self.host,
             self._peers,
-            bounds=Bounds(most=min(most, Bounds().most), most_of_one=min(most, Bounds().most_of_one)),
+            bounds=bounds._replace(most=min(most, bounds.most), most_of_one=min(most, bounds.most_of_one)),
             token=None if token is None else resolve(token, environ=self._environ),
             hosts=[host.lower() for host in settings.tcp_hosts],
             on_trouble=self._floor.unexpected,
