@@ -248,6 +248,7 @@ def command(
     *,
     text: str | None = None,
     context_settings: dict[str, object] | None = None,
+    kind: type[Command] = Command,
 ) -> Callable[[CommandT], CommandT]:
     """
     Declare the decorated function as a command.
@@ -257,8 +258,9 @@ def command(
         name: as it is typed.
         text: its help, where the docstring does not say it; it ends in `Example:`.
         context_settings: how typer is to parse it, where that is unusual.
+        kind: the same, where that takes code.
     """
-    return app.command(name, cls=Command, help=text, context_settings=context_settings)
+    return app.command(name, cls=kind, help=text, context_settings=context_settings)
 
 
 def single() -> typer.Typer:

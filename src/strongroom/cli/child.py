@@ -10,6 +10,8 @@ Rules of this file:
 3. From before the first file is written until the last is gone, signals are taken one by one
    (`sigwaitinfo`), so none can leave the files behind. `kill -9` can.
 4. What the command wrote is passed on to the last byte, whatever ended it.
+5. Where what it was given changes, it is started anew, or told by a signal. One that ended by itself, or was
+   told to end by somebody else, is not started again.
 
 Not for deciding what the command is given (`run.py`).
 """
@@ -25,10 +27,11 @@ import stat
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 
 from strongroom.errors import InvalidInputError
 from strongroom.model.masking import BytesMaskingStream, Masker
@@ -41,6 +44,8 @@ __all__ = [
     "FILES",
     "NOT_FOUND",
     "CannotStartError",
+    "Given",
+    "Watch",
     "become",
     "place_in_memory",
     "private_folder",
@@ -69,6 +74,46 @@ _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)  # a command expects them 
 _SI_KERNEL = 128  # sigaction(2): sent by the kernel, as a terminal does to its whole foreground group
 _CHUNK_BYTES = 65_536  # what a pipe holds on Linux; the masker is fastest at this size
 _STDOUT, _STDERR = 1, 2
+_LOOK_SECONDS = 0.05  # between two looks for a signal, where no call waits for so long
+_GRACE_SECONDS = 10.0  # for a command that is told to end because it is started anew
+
+
+class Given(NamedTuple):
+    """
+    What a command is given.
+
+    Args:
+        environ: its whole environment, but for `STRONGROOM_FILES`.
+        files: text by path below the folder of files; None for no folder.
+        masker: what is hidden in its output; None for nothing.
+    """
+
+    environ: Mapping[str, str]
+    files: Mapping[str, Secret[str]] | None = None
+    masker: Masker | None = None
+
+
+class Watch(Protocol):
+    """
+    Looks whether what a command was given is still so.
+
+    Attributes:
+        signal: how the command is told; None: it is started anew.
+    """
+
+    signal: int | None
+
+    def begin(self, wake: Callable[[], None]) -> None:
+        """Look from now on, on threads of its own; call *wake* when there is something to `take`."""
+        ...
+
+    def take(self) -> Given | None:
+        """Give what the command is to be given now, once; None where that is what it has."""
+        ...
+
+    def close(self) -> None:
+        """Look no more."""
+        ...
 
 
 class CannotStartError(InvalidInputError):
@@ -108,6 +153,7 @@ def supervise(
     *,
     masker: Masker | None = None,
     files: Mapping[str, Secret[str]] | None = None,
+    watch: Watch | None = None,
 ) -> int:
     """
     Run *command* to its end and give its exit code: its own, or 128 and the signal that killed it.
@@ -117,6 +163,7 @@ def supervise(
         environ: its whole environment; with *files*, `STRONGROOM_FILES` is added.
         masker: what is hidden in its stdout and stderr; None passes them on untouched.
         files: text by path below a private folder that is gone when this returns.
+        watch: looks whether these are still so.
 
     Raises:
         CannotStartError: it was not started; nothing is left behind.
@@ -125,14 +172,74 @@ def supervise(
     sys.stdout.flush()
     sys.stderr.flush()
     with _signals_held() as before, _folder(files, environ) as folder:
-        if folder is not None:
-            environ = {**environ, FILES: str(folder)}
-        child = _Child(masker)
-        child.start(command, environ, before)
-        return child.wait()
+        run = _Run(command, before, folder)
+        run.start(Given(environ, files, masker))
+        if watch is None:
+            return run.wait()
+        # Its threads inherit that signals are held: none of them can take one from us.
+        watch.begin(_wake)
+        try:
+            return run.wait_and_renew(watch)
+        finally:
+            watch.close()
 
 
 # --- the child -----------------------------------------------------------------------------------
+
+
+class _Run:
+    """A command, started once or again."""
+
+    def __init__(self, command: Sequence[str], mask: set[int], folder: Path | None) -> None:
+        self._command = command
+        self._mask = mask
+        self._folder = folder
+        self._child: _Child
+
+    def start(self, given: Given) -> None:
+        environ = given.environ
+        if self._folder is not None:
+            environ = {**environ, FILES: str(self._folder)}
+        self._child = _Child(given.masker)
+        self._child.start(self._command, environ, self._mask)
+
+    def wait(self) -> int:
+        """Wait for the end; gives the exit code."""
+        code = self._child.wait()
+        assert code is not None  # noqa: S101 -- nobody asked it to return before
+        return code
+
+    def wait_and_renew(self, watch: Watch) -> int:
+        """Wait for the end, giving the command anew what is another meanwhile."""
+        while True:
+            pending: list[Given] = []
+
+            def look(found: list[Given] = pending) -> bool:
+                given = watch.take()
+                found += () if given is None else (given,)
+                return given is not None
+
+            code = self._child.wait(look)
+            if code is not None:
+                return code
+            code = self._renew(pending[0], watch.signal)
+            if code is not None:
+                return code
+
+    def _renew(self, given: Given, number: int | None) -> int | None:
+        """Hand *given* over; gives an exit code where that was the end."""
+        if number is None:
+            code = self._child.end()
+            if code is not None:
+                return code
+        if self._folder is not None and given.files is not None:
+            for name, text in given.files.items():
+                _replace_file(self._folder / name, text)
+        if number is None:
+            self.start(given)
+        else:
+            self._child.tell(number, given.masker)
+        return None
 
 
 class _Child:
@@ -168,9 +275,10 @@ class _Child:
             for pump in self._pumps:
                 pump.start()
 
-    def wait(self) -> int:
+    def wait(self, look: Callable[[], bool] = lambda: False) -> int | None:
         """
-        Pass signals on until the command has ended and all it wrote has left.
+        Pass signals on until the command has ended and all it wrote has left; gives its exit code. None where
+        *look*, asked whenever somebody woke us, says that there is something to do before.
 
         What it left running may hold its output open; then an ending signal ends the wait.
         """
@@ -178,11 +286,45 @@ class _Child:
             number, is_from_terminal = _next_signal()
             if number == signal.SIGCHLD:
                 self._reap()
+                if self._code is None and look():
+                    return None
             elif self._code is None and not is_from_terminal:
                 os.kill(self._process, number)
             elif self._code is not None and number in _ENDING:
                 break
-        return self._code if self._code >= 0 else 128 - self._code
+        return self._shown_code(self._code)
+
+    def end(self) -> int | None:
+        """
+        End the command to start it anew: SIGTERM, and SIGKILL after a while. Gives its exit code where
+        somebody told it, or us, to end meanwhile, so that it is not to be started again.
+        """
+        os.kill(self._process, signal.SIGTERM)
+        until = time.monotonic() + _GRACE_SECONDS
+        was_told = False
+        while self._code is None:
+            found = _next_signal_within(until - time.monotonic())
+            if found is None:
+                os.kill(self._process, signal.SIGKILL)
+                until += _GRACE_SECONDS
+            elif found[0] == signal.SIGCHLD:
+                self._reap()
+            else:
+                was_told = was_told or found[0] in _ENDING
+                if not found[1]:
+                    os.kill(self._process, found[0])
+        return self._shown_code(self._code) if was_told else None
+
+    def tell(self, number: int, masker: Masker | None) -> None:
+        """Tell the command by a signal that its files are new; mask what *masker* hides from now on."""
+        if masker is not None:
+            for pump in self._pumps:
+                pump.renew(masker)
+        os.kill(self._process, number)
+
+    @staticmethod
+    def _shown_code(code: int) -> int:
+        return code if code >= 0 else 128 - code
 
     def _reap(self) -> None:
         if self._code is None:
@@ -200,12 +342,21 @@ class _Pump(threading.Thread):
         self._source = source
         self._sink = sink
         self._stream = BytesMaskingStream(masker)
+        self._next: Masker | None = None
         self._on_done = on_done
+
+    def renew(self, masker: Masker) -> None:
+        """Mask with *masker* whatever is written from now on."""
+        self._next = masker
 
     def run(self) -> None:
         # When whoever reads us is gone, closing the pipe tells the command so, as if it wrote there itself.
         with suppress(OSError):
             while piece := os.read(self._source, _CHUNK_BYTES):
+                masker, self._next = self._next, None
+                if masker is not None:
+                    _write_all(self._sink, self._stream.flush())
+                    self._stream = BytesMaskingStream(masker)
                 _write_all(self._sink, self._stream.feed(piece))
             _write_all(self._sink, self._stream.flush())
         os.close(self._source)
@@ -271,6 +422,21 @@ def _next_signal() -> tuple[int, bool]:
     return number, sys.stdin.isatty() and number in (signal.SIGINT, signal.SIGQUIT, signal.SIGWINCH)
 
 
+def _next_signal_within(seconds: float) -> tuple[int, bool] | None:
+    """Do what `_next_signal` does, for so long; None where there was none."""
+    wanted = {*_FORWARDED, signal.SIGCHLD}
+    if hasattr(signal, "sigtimedwait"):
+        found = signal.sigtimedwait(wanted, max(0.0, seconds))
+        return None if found is None else (found.si_signo, found.si_code == _SI_KERNEL)
+    # macOS has no such call: look again and again.
+    until = time.monotonic() + seconds
+    while not signal.sigpending() & wanted:
+        if time.monotonic() > until:
+            return None
+        time.sleep(_LOOK_SECONDS)
+    return _next_signal()
+
+
 # --- files ---------------------------------------------------------------------------------------
 
 
@@ -311,6 +477,15 @@ def _write_file(path: Path, text: Secret[str]) -> None:
     except OSError as error:
         why = os.strerror(error.errno or 0).lower()
         raise InvalidInputError(f"the file {path.name} cannot be written: {why}") from None
+
+
+def _replace_file(path: Path, text: Secret[str]) -> None:
+    """Write *path* anew, as a whole: whoever reads it meanwhile reads the old or the new."""
+    draft = path.with_name(f".{path.name}.new"[-255:])
+    with suppress(FileNotFoundError):
+        draft.unlink()
+    _write_file(draft, text)
+    draft.rename(path)
 
 
 def place_in_memory(environ: Mapping[str, str]) -> str | None:
