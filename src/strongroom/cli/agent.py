@@ -17,7 +17,7 @@ from strongroom.cli.terminal import warn
 from strongroom.errors import InvalidInputError, SettingsError, StrongroomError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from strongroom.settings import Settings
 
@@ -175,6 +175,8 @@ _LABELS = {
     "last_notice": "last notice",
     "reload_trouble": "not taken anew",
     "spool": "spool",
+    "last_good": "last good copy",
+    "files": "files",
     "refused_users": "refused users",
     "top": "top readers",
     "log_level": "log level",
@@ -217,7 +219,30 @@ def _summary(told: Mapping[str, Any]) -> dict[str, object]:
         "entries": f"{cache['entries']}, {cache['absences']} absences",
         "oldest_stale": None if stale is None else _span(stale),
         "top": ", ".join(readers),
+        "last_good": _copy(told.get("last_good")),
+        "files": _files(told.get("files") or []),
     }
+
+
+def _copy(told: Mapping[str, Any] | None) -> str | None:
+    if told is None:
+        return None
+    if told["trouble"]:
+        return str(told["trouble"])
+    return (
+        f"{told['entries']} entries, generation {told['generation']}, written {told['written_at'] or 'never'}"
+    )
+
+
+def _files(told: Sequence[Mapping[str, Any]]) -> str | None:
+    if not told:
+        return None
+    troubles = [f"{file['name']}: {file['trouble'] or file['state']}" for file in told if _is_odd(file)]
+    return "; ".join([f"{len(told) - len(troubles)} of {len(told)} as they should be", *troubles])
+
+
+def _is_odd(file: Mapping[str, Any]) -> bool:
+    return bool(file["trouble"]) or file["state"] != "written"
 
 
 def _span(seconds: float) -> str:

@@ -106,7 +106,7 @@ def run(
       $ strongroom run --connection orders_db --variable region -- python job.py
       $ strongroom run --as PGPASSWORD=orders_db.password -- psql -h db.example.com
       $ strongroom run --all --files --mask -- ./report.sh
-      $ strongroom run --connection orders_db --files --watch=HUP -- gunicorn app:api
+      $ strongroom run --files --watch=HUP --connection orders_db -- ./serve.sh
     """
     session: Session = context.obj
     wanted = [session.ref("connection", name) for name in connection]
