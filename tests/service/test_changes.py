@@ -16,6 +16,7 @@ from strongroom.assembly import open_room
 from strongroom.errors import AccessDeniedError
 from strongroom.model.entry import Metadata
 from strongroom.model.secret import Secret
+from strongroom.service.changes import Beat
 from strongroom.service.entries import Change
 from strongroom.testing.fakes import Memory
 
@@ -228,14 +229,14 @@ async def gathered(room, count, *, cursor=None, act=lambda: None, is_alive=None)
 
     async def follow():
         async for notice in room.changes.follow(cursor, is_alive=is_alive):
-            if notice is not None:
+            if not isinstance(notice, Beat):
                 told.append(notice)
             if len(told) >= count:
                 return
 
     task = asyncio.create_task(follow())
     feed = room._parts._feed
-    while not feed._listeners and not task.done():  # noqa: ASYNC110 -- nobody tells that it listens
+    while not feed.listeners and not task.done():  # noqa: ASYNC110 -- nobody tells that it listens
         await asyncio.sleep(0.005)
     await asyncio.to_thread(act)
     await asyncio.wait_for(task, 10)
@@ -276,6 +277,7 @@ def test_following_ends_when_the_listener_may_listen_no_more(site, house):
 def test_a_listener_that_left_is_forgotten(house):
     room = house.room(None, ADMIN)
     asyncio.run(gathered(room, 1, act=lambda: put(room, A)))
+    assert house.deployment().feed.listeners == 0
     assert not house.deployment().feed._listeners
 
 
@@ -285,7 +287,7 @@ def test_many_listeners_stand_behind_one_watcher(site, house):
 
     async def all_of_them():
         tasks = [asyncio.create_task(gathered(room, 1)) for room in readers]
-        while len(house.deployment().feed._listeners) < len(readers):  # noqa: ASYNC110 -- as above
+        while house.deployment().feed.listeners < len(readers):  # noqa: ASYNC110 -- as above
             await asyncio.sleep(0.005)
         await asyncio.to_thread(put, house.room(None, ADMIN), A, B)
         return await asyncio.gather(*tasks)

@@ -10,12 +10,16 @@ Rules of this file:
    number is left out says nothing: what it goes on from is sealed text, not a number.
 4. Where changes were forgotten since (pruned, or an old copy of the store was brought back) one notice
    says so: read everything again.
+5. Many listen at once, on loops that answer reads meanwhile: all of a loop are woken by one call, and what
+   is at hand is told without a thread. Only what must be waited for, or decided at length, takes one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import hmac
+import itertools
 import secrets
 import threading
 import time
@@ -37,10 +41,10 @@ if TYPE_CHECKING:
     from strongroom.barrier import Barrier, Change
     from strongroom.model.entry import Metadata
     from strongroom.model.ref import Ref
-    from strongroom.policy import Actor
-    from strongroom.service.guard import Guard
+    from strongroom.policy import Actor, Policy
+    from strongroom.service.guard import Guard, Sight
 
-__all__ = ["Changes", "Feed", "Notice", "Watch"]
+__all__ = ["Beat", "Changes", "Feed", "Notice", "Watch"]
 
 _LOOK_SECONDS = 0.25  # between two looks at the bell
 _PAGE = 1000  # changes read from the store at once
@@ -48,6 +52,9 @@ _KEPT = 10_000  # changes kept in memory for listeners that are not far behind
 _KEEP = 100_000  # changes kept in the store; twice as many, and the older half is forgotten
 _PRUNE_SECONDS = 60.0  # between two looks whether there are so many
 _CHECK_SECONDS = 1.0  # between two looks whether a listener may still listen
+_SLOTS = 10  # parts of that second, so that not all look in the same moment
+_AT_ONCE = 16  # changes decided one by one on the loop; more are decided on a thread
+_REVISION_BYTES = 6
 _GENERATION_BITS = 32  # of `data_version`: what stands above counts the files put in the store's place
 
 
@@ -66,6 +73,17 @@ class Notice(NamedTuple):
     ref: Ref | None
     version: str | None = None
     is_gap: bool = False
+
+
+class Beat(NamedTuple):
+    """
+    A sign of life of a feed, once a second to each who listens, and when who may has changed.
+
+    Args:
+        revision: of what decides about him; opaque, compared for equality.
+    """
+
+    revision: str
 
 
 class _Dropping(Protocol):
@@ -96,9 +114,11 @@ class Feed:
         self._turn = threading.Lock()
         self._bell = barrier.data_version()
         self._last = barrier.last_sequence()
-        self._kept: list[Change] = []
-        self._floor = self._last  # every later one is in `_kept`
+        # Replaced as a whole: readers, loops among them, take no lock. Every change after the first number,
+        # up to the last at least, is in the list, which only grows.
+        self._held: tuple[int, list[Change], int] = (self._last, [], self._last)
         self._listeners: set[Callable[[], None]] = set()
+        self._hubs: dict[asyncio.AbstractEventLoop, _Hub] = {}
         self.ring: Callable[[], None] = lambda: None
         self.gaps = 0
 
@@ -133,18 +153,19 @@ class Feed:
     def _read_on(self) -> None:
         while changes := self._barrier.changes(self._last, _PAGE):
             self._cache.drop(*(change.ref for change in changes))
-            self._kept += changes
+            floor, kept, _ = self._held
+            if len(kept) > 2 * _KEPT:
+                floor, kept = kept[-_KEPT - 1].sequence, kept[-_KEPT:]
+            kept += changes
             self._last = changes[-1].sequence
-            if len(self._kept) > 2 * _KEPT:
-                self._floor = self._kept[-_KEPT - 1].sequence
-                del self._kept[:-_KEPT]
+            self._held = (floor, kept, self._last)
 
     def _start_over(self) -> None:
         """Another file stands in the place of the store: nothing that was remembered of it counts."""
         self._cache.clear()
-        self._kept.clear()
         self.gaps += 1
-        self._last = self._floor = self._barrier.last_sequence()
+        self._last = self._barrier.last_sequence()
+        self._held = (self._last, [], self._last)
 
     def note(self, refs: Sequence[Ref]) -> None:
         """
@@ -163,13 +184,20 @@ class Feed:
         Raises:
             BackendUnavailableError: they are not kept here, and the store gave no answer.
         """
-        with self._turn:
-            if self._floor <= after <= self._last:
-                start = bisect_right(self._kept, after, key=_sequence)
-                return self._kept[start : start + limit], False
+        found = self.at_hand(after, limit)
+        if found is not None:
+            return found, False
         # Another process may have handed out a number that is not seen here yet.
         is_gap = after < self._barrier.pruned_to() or after > self._barrier.last_sequence()
         return ([] if is_gap else self._barrier.changes(after, limit)), is_gap
+
+    def at_hand(self, after: int, limit: int = _PAGE) -> list[Change] | None:
+        """Give up to *limit* changes after the number *after* where this process has them; asks nobody."""
+        floor, kept, last = self._held
+        if not floor <= after <= last:
+            return None
+        start = bisect_right(kept, after, key=_sequence)
+        return kept[start : start + limit]
 
     def prune(self, keep: int = _KEEP) -> None:
         """
@@ -210,9 +238,117 @@ class Feed:
         finally:
             self._listeners.discard(callback)
 
+    @contextmanager
+    def seat(self) -> Iterator[_Seat]:
+        """Give a place to wait on the running loop, woken by every change, by `stir`, and once a second."""
+        loop = asyncio.get_running_loop()
+        # Looked at and changed by their own loop alone; others belong to other loops.
+        hub = self._hubs.get(loop)
+        if hub is None:
+            hub = self._hubs[loop] = _Hub(loop)
+            self._listeners.add(hub.ring)
+        seat = hub.take()
+        try:
+            yield seat
+        finally:
+            if hub.leave(seat):
+                self._listeners.discard(hub.ring)
+                del self._hubs[loop]
+
+    @property
+    def listeners(self) -> int:
+        """How many wait on loops now."""
+        return sum(hub.seats for hub in list(self._hubs.values()))
+
+    def stir(self) -> None:
+        """Wake who listens though no entry changed: who may has."""
+        self._wake()
+
     def _wake(self) -> None:
         for callback in tuple(self._listeners):
             callback()
+
+
+class _Seat:
+    """
+    Where one listener waits; of one loop.
+
+    Attributes:
+        is_due: a second has passed since it last was.
+    """
+
+    __slots__ = ("_future", "_is_rung", "_loop", "is_due", "slot")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, slot: int) -> None:
+        self._loop = loop
+        self._future: asyncio.Future[None] | None = None
+        self._is_rung = False
+        self.slot = slot
+        self.is_due = False
+
+    def wake(self) -> None:
+        self._is_rung = True
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+    async def wait(self) -> None:
+        """Wait until it is woken, or was since it last waited."""
+        while not self._is_rung:
+            self._future = self._loop.create_future()
+            try:
+                await self._future
+            finally:
+                self._future = None
+        self._is_rung = False
+
+
+class _Hub:
+    """All seats of one loop: one call wakes them, and one timer."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._slots: list[set[_Seat]] = [set() for _ in range(_SLOTS)]
+        self._next = itertools.count()
+        self._now = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def take(self) -> _Seat:
+        seat = _Seat(self._loop, next(self._next) % _SLOTS)
+        self._slots[seat.slot].add(seat)
+        if self._timer is None:
+            self._tick()
+        return seat
+
+    def leave(self, seat: _Seat) -> bool:
+        """Take *seat* away, and tell whether it was the last one."""
+        self._slots[seat.slot].discard(seat)
+        if any(self._slots):
+            return False
+        if self._timer is not None:
+            self._timer.cancel()
+        return True
+
+    @property
+    def seats(self) -> int:
+        """How many are taken."""
+        return sum(map(len, self._slots))
+
+    def ring(self) -> None:
+        """Wake all, from any thread."""
+        with suppress(RuntimeError):  # the loop is closed, and nobody waits
+            self._loop.call_soon_threadsafe(self._wake_all)
+
+    def _wake_all(self) -> None:
+        for slot in self._slots:
+            for seat in slot:
+                seat.wake()
+
+    def _tick(self) -> None:
+        self._timer = self._loop.call_later(_CHECK_SECONDS / _SLOTS, self._tick)
+        self._now = (self._now + 1) % _SLOTS
+        for seat in self._slots[self._now]:
+            seat.is_due = True
+            seat.wake()
 
 
 class Watch:
@@ -283,6 +419,7 @@ class Changes:
         self._actor = actor
         self._bridge = bridge
         self._metadata = metadata
+        self._held: tuple[Policy, Sight, str] | None = None
 
     def now(self) -> str:
         """Give what `after` and `follow` go on from to tell only what changes from now on."""
@@ -306,44 +443,65 @@ class Changes:
 
     async def follow(
         self, cursor: str | None = None, *, is_alive: Callable[[], bool] | None = None
-    ) -> AsyncIterator[Notice | None]:
+    ) -> AsyncIterator[Notice | Beat]:
         """
-        Yield each change that the actor may see, as it happens; None each second in which there is none,
-        so that whoever sends it on can look whether anybody is still there.
+        Yield each change that the actor may see, as it happens, and a beat at the beginning, each second,
+        and when who may has changed.
 
         Args:
             cursor: where to go on; None for what changes from now on.
-            is_alive: asked each second and before each notice, beside the loop; False ends it.
+            is_alive: asked on the loop each second and before each notice; False ends it.
 
         Raises:
             AccessDeniedError: the actor may not list anything here, or not any more.
         """
         run = self._bridge().run
-        rung, loop = asyncio.Event(), asyncio.get_running_loop()
-        # At its own pace: a beat that came late would tell of a change that is not told.
-        beat_at = loop.time() + _CHECK_SECONDS
         start = self._feed.opened(cursor) if cursor is not None else self._feed.last
         last = -1 if start is None else start
-        with self._feed.listening(partial(_ring, loop, rung)):
-            while True:
-                rung.clear()
-                notices, last = await run(partial(self._alive, last, is_alive))
-                if notices is None:
-                    return
+        told = ""
+        with self._feed.seat() as seat:
+            while is_alive is None or is_alive():
+                found = self._at_once(last)
+                if found is None:
+                    found = await run(partial(self._at_length, last))
+                notices, last = found
                 for notice in notices:
                     yield notice
-                if notices:
-                    continue
-                try:
-                    await asyncio.wait_for(rung.wait(), max(0.0, beat_at - loop.time()))
-                except asyncio.TimeoutError:
-                    beat_at = loop.time() + _CHECK_SECONDS
-                    yield None
+                revision = self.revision()
+                if seat.is_due or revision != told:
+                    told, seat.is_due = revision, False
+                    yield Beat(revision)
+                if not notices:
+                    await seat.wait()
 
-    def _alive(self, last: int, is_alive: Callable[[], bool] | None) -> tuple[list[Notice] | None, int]:
-        if is_alive is not None and not is_alive():
-            return None, last
-        return self._guard.act(self._actor, Action.LIST, None, lambda: self._told(last, _PAGE))
+    def revision(self) -> str:
+        """Give what tells what decides about the actor now from anything else: 12 characters."""
+        return self._judging()[2]
+
+    def _judging(self) -> tuple[Policy, Sight, str]:
+        """Give the policy that decides now, what the actor sees by it, and its revision for him."""
+        policy, held = self._guard.current(), self._held
+        if held is None or held[0] is not policy:
+            said = f"{getattr(policy, 'revision', '')}\0{self._actor.roles}\0{self._actor.scope}"
+            revision = hashlib.sha256(said.encode()).digest()[:_REVISION_BYTES].hex()
+            held = self._held = (policy, self._guard.sight(self._actor), revision)
+        return held
+
+    def _at_once(self, after: int) -> tuple[list[Notice], int] | None:
+        """Give what `_told` gives where that needs no waiting and no long thinking; None where it does."""
+        policy, sight, _ = self._judging()
+        # A denial is recorded, which waits.
+        if not policy.decide(self._actor, Action.LIST, None).is_allowed:
+            return None
+        changes = self._feed.at_hand(after)
+        if changes is None or (len(changes) > _AT_ONCE and not sight.is_whole):
+            return None
+        if changes and self._guard.needs_facts and not sight.is_whole:
+            return None
+        return self._seen(changes, sight), changes[-1].sequence if changes else after
+
+    def _at_length(self, after: int) -> tuple[list[Notice], int]:
+        return self._guard.act(self._actor, Action.LIST, None, lambda: self._told(after, _PAGE))
 
     def _told(self, after: int, limit: int) -> tuple[list[Notice], int]:
         """Give the visible changes of one page after the number *after*, and the number it ends with."""
@@ -352,13 +510,17 @@ class Changes:
         if is_gap:
             changes, after = [], self._feed.last
             notices.append(Notice(self._feed.sealed(after), None, is_gap=True))
-        sight = self._guard.sight(self._actor)
-        needs_facts = self._guard.needs_facts and not sight.is_whole
-        for change in changes:
-            metadata = self._metadata(change.ref) if needs_facts else None
-            if sight.sees(change.ref, metadata):
-                notices.append(Notice(self._feed.sealed(change.sequence), change.ref, change.version))
+        sight = self._judging()[1]
+        notices += self._seen(changes, sight)
         return notices, changes[-1].sequence if changes else after
+
+    def _seen(self, changes: Sequence[Change], sight: Sight) -> list[Notice]:
+        needs_facts = self._guard.needs_facts and not sight.is_whole
+        return [
+            Notice(self._feed.sealed(change.sequence), change.ref, change.version)
+            for change in changes
+            if sight.sees(change.ref, self._metadata(change.ref) if needs_facts else None)
+        ]
 
 
 _CURSOR_BYTES = 24
@@ -374,8 +536,3 @@ def _masked(key: bytes, nonce: bytes, data: bytes) -> bytes:
 
 def _sequence(change: Change) -> int:
     return change.sequence
-
-
-def _ring(loop: asyncio.AbstractEventLoop, rung: asyncio.Event) -> None:
-    with suppress(RuntimeError):  # its loop is closed, and nobody waits
-        loop.call_soon_threadsafe(rung.set)

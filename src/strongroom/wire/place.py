@@ -24,6 +24,7 @@ __all__ = [
     "KeyRow",
     "Keys",
     "ModeView",
+    "PolicyNotice",
     "SetMode",
 ]
 
@@ -176,6 +177,18 @@ class ChangeRow(Given, kw_only=True):
     name: str
     team: str | None
     version: str | None
+
+
+class PolicyNotice(Given, kw_only=True):
+    """
+    What decides about whoever listens: the `data` of an event `policy`, which has no `id`. It is told at the
+    beginning, when it is another, and every two seconds as a sign of life.
+
+    Args:
+        revision: of policies, grants, and his own roles; opaque, compared for equality.
+    """
+
+    revision: str
 
 
 class ConfigView(Given, kw_only=True):

@@ -39,7 +39,7 @@ class Stream:
     def change(self):
         """Give the next event that is a change or a gap."""
         while (event := self.event()) is not None:
-            if "event" in event:
+            if event.get("event") in ("change", "gap"):
                 return event["event"], json.loads(event["data"]), event["id"]
         return None
 

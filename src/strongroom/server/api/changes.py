@@ -6,7 +6,9 @@ Rules of this file:
 1. Nothing is gathered for a listener: each is given what comes after the last event it was sent, read from
    the one table when it is ready for more. A slow one costs no memory, and hears of a gap if it is too slow.
 2. A stream ends when the client goes, the server drains, or its credential is good no more (within 1 s).
-3. One actor may listen a bounded number of times at once.
+3. An event `policy` tells what decides about the listener: first of all, when that changes, and every two
+   seconds as a sign of life. It has no `id`, and who does not know it passes over it.
+4. One actor may listen a bounded number of times at once.
 
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -25,7 +27,8 @@ import msgspec
 from strongroom.errors import InvalidInputError, RateLimitedError, StrongroomError
 from strongroom.server.auth import cookie_name, credential_of, identify
 from strongroom.server.endpoint import Answer, Endpoint
-from strongroom.wire.place import ChangeQuery, ChangeRow
+from strongroom.service.changes import Beat
+from strongroom.wire.place import ChangeQuery, ChangeRow, PolicyNotice
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -36,13 +39,16 @@ if TYPE_CHECKING:
 __all__ = ["ENDPOINTS"]
 
 _RETRY_MILLISECONDS = 2000
-_HEARTBEAT_SECONDS = 10  # `follow` yields nothing once a second
+_BEATS = 2  # of `follow`, one a second, to one event of ours
 _MAX_OF_ONE_ACTOR = 20
 _ID = re.compile(r"[A-Za-z0-9_=.-]{1,100}", re.ASCII)
 
 
 def changes(call: Call) -> Answer:
-    """Follow the changes the actor may see: events `change` and `gap`, comments as heartbeat."""
+    """
+    Follow the changes the actor may see: events `change` and `gap`; `policy` tells what decides about him, at
+    once when that is another, and every two seconds as a sign of life.
+    """
     asked = call.asked(ChangeQuery)
     last = call.headers.get("last-event-id")
     if asked.after is not None and last is not None:
@@ -61,16 +67,15 @@ async def _events(call: Call, after: str) -> AsyncIterator[bytes]:
     with _LISTENING.one((call.deployment, call.identity.actor.id)):
         # The first event says where to go on from, before anything has changed.
         yield f"retry: {_RETRY_MILLISECONDS}\nid: {after}\n: listening\n\n".encode()
-        silent = 0
-        async for notice in call.room.changes.follow(after, is_alive=_is_good(call)):
-            if notice is not None:
-                silent = 0
-                yield _event(notice)
+        told, beats = "", 0
+        async for found in call.room.changes.follow(after, is_alive=_is_good(call)):
+            if not isinstance(found, Beat):
+                yield _event(found)
                 continue
-            silent += 1
-            if silent >= _HEARTBEAT_SECONDS:
-                silent = 0
-                yield b": still here\n\n"
+            beats += 1
+            if found.revision != told or beats >= _BEATS:
+                told, beats = found.revision, 0
+                yield b"event: policy\ndata: %s\n\n" % msgspec.json.encode(PolicyNotice(revision=told))
 
 
 def _event(notice: Notice) -> bytes:
