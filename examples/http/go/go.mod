@@ -1,0 +1,3 @@
+module example.com/strongroom-read
+
+go 1.21
