@@ -1,11 +1,11 @@
 """
 A network of its own for processes of a test, in which the kernel itself loses what it is told to lose.
 
-    with namespace() as network:
-        with server_process(home, prefix=network.prefix) as server, agent(…, prefix=network.prefix) as one:
-            network.drop(to=server.port)         # requests vanish, nothing is said to anybody
-            network.drop(of=server.port)         # requests arrive, answers vanish
-            network.refuse(server.port)          # both are met with a reset
+    with namespace() as network, Proxy("127.0.0.1", port, make_socket=network.socket) as proxy:
+        with agent(…, prefix=network.prefix) as one:    # it has the proxy's port, and nothing else
+            network.drop(to=proxy.port)                 # requests vanish, nothing is said to anybody
+            network.drop(of=proxy.port)                 # requests arrive, answers vanish
+            network.refuse(proxy.port)                  # both are met with a reset
             network.heal()
 
 Only its loopback is there. A unix socket is reached from outside, so the test may ask the agent. Needs root,
@@ -14,24 +14,41 @@ Only its loopback is there. A unix socket is reached from outside, so the test m
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
+import socket
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 from parts.agent import missing, until
 
 _PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 _TABLE = "inet partition"
+_NETWORK = 0x40000000  # CLONE_NEWNET
 
 
 class Namespace:
     """The network of the process *pid*."""
 
     def __init__(self, pid):
-        self.prefix = ("nsenter", f"--net=/proc/{pid}/ns/net", "--")
+        self._file = Path(f"/proc/{pid}/ns/net")
+        self.prefix = ("nsenter", f"--net={self._file}", "--")
         self._nft(f"add table {_TABLE}")
         self._nft(f"add chain {_TABLE} came {{ type filter hook input priority 0; }}")
+
+    def socket(self):
+        """Give a new TCP socket of this network to a process that is outside."""
+        # A thread enters it alone, makes the socket, and ends.
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(self._socket).result()
+
+    def _socket(self):
+        with self._file.open("rb") as file:
+            assert ctypes.CDLL(None, use_errno=True).setns(file.fileno(), _NETWORK) == 0, ctypes.get_errno()
+        return socket.socket()
 
     def drop(self, *, to=None, of=None):
         """Lose what is sent to the port *to*, or what is sent by the port *of*."""

@@ -40,9 +40,15 @@ _TICK = 0.02  # how soon a thread notices that it is to end
 
 
 class Listener:
-    """Accept on a free port of 127.0.0.1 and give each connection a thread of its own."""
+    """
+    Accept on a free port of 127.0.0.1 and give each connection a thread of its own.
 
-    def __init__(self):
+    Args:
+        make_socket: makes the socket that listens; of another network, as `parts.namespace` has.
+    """
+
+    def __init__(self, make_socket=socket.socket):
+        self._make_socket = make_socket
         self.connections = 0
         self.requests = 0
         self.lines = []  # "GET /v1/…" of each request, in order of their coming
@@ -82,7 +88,7 @@ class Listener:
 
     def _listen(self):
         if self._listening is None:
-            listening = socket.socket()
+            listening = self._make_socket()
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind(("127.0.0.1", self.port))
             listening.listen(64)
@@ -133,7 +139,9 @@ class Listener:
 class Proxy(Listener):
     """Stand in front of *host*:*port*."""
 
-    def __init__(self, host, port, *, is_tls=False, drip_seconds=0.05, stall_seconds=5):
+    def __init__(
+        self, host, port, *, is_tls=False, drip_seconds=0.05, stall_seconds=5, make_socket=socket.socket
+    ):
         self._behind = (host, port)
         self._is_tls = is_tls
         self._drip_seconds = drip_seconds
@@ -141,7 +149,7 @@ class Proxy(Listener):
         self._answer = b""
         self._times = None
         self.mode = "pass"
-        super().__init__()
+        super().__init__(make_socket)
 
     def become(self, mode):
         """Switch to *mode* for every byte from now on."""

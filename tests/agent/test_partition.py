@@ -1,0 +1,182 @@
+"""
+The store or the server cut off from the agent: packets vanish, in one direction or in both, connections are
+reset, or answers come too late. What is held goes on being served inside its bound and no longer, trouble is
+told as trouble, and all is well again by itself soon after the cut heals.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from parts.agent import agent, until
+from parts.namespace import namespace
+from parts.openbao import bao
+from parts.oracle import READER, History, uses_in
+from parts.proxy import Proxy
+
+__all__ = ["bao"]
+
+NAMES = ["v0", "v1", "v2"]
+TTL_SECONDS = 1
+STALE_SECONDS = 2
+HEAL_SECONDS = 10
+# What may be served: a lifetime with its jitter, the bound of an outage, the wait for a store that says
+# nothing, and what a busy machine adds.
+STALENESS_SECONDS = TTL_SECONDS * 1.1 + STALE_SECONDS + 1 + 1.5
+
+
+class Site:
+    """One agent in front of one store that can be cut off, readers, and what they saw."""
+
+    def __init__(self, one, put, folder):
+        self.one = one
+        self.folder = folder
+        self.history = History(staleness_seconds=STALENESS_SECONDS)
+        self._put = put
+        self._numbers = dict.fromkeys(NAMES, -1)
+        self._ended = threading.Event()
+        for name in NAMES:
+            self.write(name)
+
+    def write(self, name):
+        self._numbers[name] += 1
+        text = f"{name}.{self._numbers[name]}"
+        with self.history.writing(name, text):
+            self._put(name, text)
+
+    @contextmanager
+    def busy(self):
+        """Write and read all the time until the block ends."""
+
+        def write():
+            count = 0
+            while not self._ended.wait(0.1):
+                self.write(NAMES[count % len(NAMES)])
+                count += 1
+
+        writer = threading.Thread(target=write)
+        stop = self.folder / "stop"
+        self.logs = [self.folder / f"reader{number}.log" for number in range(2)]
+        readers = [
+            subprocess.Popen(
+                [sys.executable, "-c", READER, str(log), str(stop), "0.02", *NAMES], env=self.one.environ
+            )
+            for log in self.logs
+        ]
+        writer.start()
+        try:
+            yield
+        finally:
+            self._ended.set()
+            writer.join()
+            stop.touch()
+            ended = [reader.wait(40) for reader in readers]
+        assert ended == [0] * len(readers)
+        for log in self.logs:
+            self.history.load(log)
+
+    def saw(self, wanted, since):
+        """Wait until each reader has seen of each name what *wanted* says of (text, code), after *since*."""
+
+        def has(log):
+            found = History(staleness_seconds=0)
+            if log.exists():
+                found.load(log)
+            seen = {read.name for read in found.reads if read.begun > since and wanted(read.text, read.code)}
+            return seen == set(NAMES)
+
+        until(lambda: all(has(log) for log in self.logs), what="every reader", seconds=25)
+
+    def judge(self, healed):
+        history = self.history
+        history.check_values()
+        history.check_trouble({"backend_unavailable"})
+        history.recovered_within(HEAL_SECONDS, since=healed)
+        history.check_records(uses_in(self.one.audit), version_of=lambda number: str(number + 1))
+        assert self.one.is_running()
+
+
+def settings(url, mount):
+    return f"""
+    chain = ["vault"]
+    [cache]
+    ttl = {TTL_SECONDS}
+    stale_if_error = {STALE_SECONDS}
+    [lookup]
+    timeout_seconds = 1
+    [backend.vault]
+    url = "{url}"
+    token = {{ env = "TOKEN" }}
+    mount_point = "{mount}"
+    timeout = 1
+    """
+
+
+def is_value(text, _code):
+    return text is not None
+
+
+def is_trouble(_text, code):
+    return code == "backend_unavailable"
+
+
+def endure(site, cut, heal):
+    """Cut, wait until what is held is too old, heal; then everything that was seen is judged."""
+    with site.busy():
+        site.saw(is_value, time.monotonic())
+        begun = time.monotonic()
+        cut()
+        site.saw(is_trouble, begun)
+        heal()
+        healed = time.monotonic()
+        site.saw(is_value, healed)
+        time.sleep(1)  # who has a value again must keep getting it
+    site.judge(healed)
+    during = [read for read in site.history.given if begun + 0.1 < read.begun and read.ended < healed]
+    assert during, "nothing was served out of what is held"
+
+
+def ready(bao):
+    mount = bao.mount()
+    return mount, bao.token(bao.policy(f'path "{mount}/*" {{ capabilities = ["read"] }}'))
+
+
+# --- the store, behind a proxy ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["hang", "mute", "reset", "stall"])
+def test_a_store_that_is_cut_off_is_endured(mode, bao, tmp_path):
+    mount, token = ready(bao)
+    with (
+        Proxy("127.0.0.1", bao.port, stall_seconds=5) as proxy,
+        agent(tmp_path, settings(proxy.url(), mount), environ={"TOKEN": token}) as one,
+    ):
+        site = Site(one, lambda name, text: bao.put(mount, f"variables/{name}", {"value": text}), tmp_path)
+        endure(site, lambda: proxy.become(mode), lambda: proxy.become("pass"))
+
+
+# --- the store, in a network where the kernel loses packets ----------------------------------------------
+
+
+CUTS = {
+    "requests vanish": lambda network, port: network.drop(to=port),
+    "answers vanish": lambda network, port: network.drop(of=port),
+}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_store_whose_packets_the_kernel_loses_is_endured(cut, bao, tmp_path):
+    mount, token = ready(bao)
+    with (
+        namespace() as network,
+        Proxy("127.0.0.1", bao.port, make_socket=network.socket) as proxy,
+        agent(tmp_path, settings(proxy.url(), mount), environ={"TOKEN": token}, prefix=network.prefix) as one,
+    ):
+        site = Site(one, lambda name, text: bao.put(mount, f"variables/{name}", {"value": text}), tmp_path)
+        endure(site, lambda: CUTS[cut](network, proxy.port), network.heal)
