@@ -17,7 +17,7 @@ import pytest
 
 from parts.agent import agent, until
 from parts.openbao import bao
-from parts.oracle import READER, History, uses_in, verdict
+from parts.oracle import READER, History, records_in, uses_in, verdict
 
 __all__ = ["bao"]
 
@@ -106,13 +106,15 @@ def readers(one, folder, *, count=READERS, pause=0.002, names=NAMES):
     assert [process.returncode for process in processes] == [0] * count, ended
 
 
-def each_has_read(logs):
-    """Wait until each reader has seen a value since now."""
+def each_has_read(logs, count=40):
+    """Wait until each reader has seen *count* values since now."""
     since = time.monotonic()
 
     def has(log):
-        lines = log.read_text().splitlines() if log.exists() else []
-        return any(f'"{NAMES[0]}' in line and float(line[1:].split(",")[0]) > since for line in lines[-50:])
+        seen = History(staleness_seconds=0)
+        if log.exists():
+            seen.load(log)
+        return sum(read.begun > since for read in seen.given) >= count
 
     until(lambda: all(has(log) for log in logs), what="every reader to read")
 
@@ -149,6 +151,7 @@ def test_an_agent_killed_under_load_gives_nothing_wrong_and_nothing_unrecorded(u
     for back, dies in zip(backs, [*lives[2:], time.monotonic()], strict=True):
         history.recovered_within(BACK_SECONDS, since=back, before=dies)
     assert verdict(one.audit).is_ok
+    assert actions_in(one.audit).count("resume") == KILLS
     print(f"{KILLS} kills, {len(history.given)} values given to {READERS} processes, all on record")
 
 
@@ -171,6 +174,11 @@ def test_a_graceful_end_answers_what_is_under_way_and_records_it(upstream, histo
     history.check_trouble({"backend_unavailable"})
     history.check_records(uses_in(one.audit), version_of=version_of, lives=lives)
     assert verdict(one.audit).is_ok
+    assert "resume" not in actions_in(one.audit)
+
+
+def actions_in(folder):
+    return [record.action for record in records_in(folder)]
 
 
 CROWD = r"""
