@@ -249,6 +249,7 @@ class Delivery:
         if goes:
             sync_folder(self._folder)
             self._spool.let_go(place.seq)
+            self._position = None  # it may end in a segment that is gone now
 
     def _note(self, trouble: str) -> None:
         if trouble != self._trouble:

@@ -298,7 +298,7 @@ class Spool:
         if segment is None:
             self._try_again(waiting)
             return
-        if lines or waiting or not self._is_named:
+        if waiting or seq != self._durable or not self._is_named:
             error = self._sync(segment, lines)
             _land(waiting, error)
             if error is not None:
@@ -400,12 +400,15 @@ class Spool:
 
     def let_go(self, seq: int) -> None:
         """
-        Remove the segments that hold no record after number *seq*: somebody else has them.
+        Remove the segments that hold no record after number *seq*: somebody else has them. One with records
+        stays, so that the log says by itself where it ends.
 
         Raises:
             OSError: they cannot be removed.
         """
         names = segments_of(self.folder)
+        if names and not _size_of(self.folder / names[-1]):
+            names.pop()
         going = [name for name, following in pairwise(names) if int(following[:-6]) <= seq + 1]
         for name in going:
             size = _size_of(self.folder / name)
