@@ -259,6 +259,38 @@ def test_a_folder_everybody_may_write_to_is_refused_unless_it_is_sticky(place):
     assert place.write() == {"a": None}
 
 
+def test_a_folder_that_is_meant_to_be_shared_is_taken_as_it_is(place):
+    path = place.file("a", variable="region", shared=True)
+    place.out.chmod(0o777)
+    assert place.write() == {"a": None}
+    path.unlink()
+    path.symlink_to(place.folder / "elsewhere")
+    assert "is a symbolic link" in str(place.write()["a"])
+
+
+@ROOT_ONLY
+def test_a_template_on_a_read_only_mount_is_read_through_its_links(place):
+    mount = place.folder / "mount"
+    mount.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(mount)], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip("this sandbox lets not even root mount")
+    try:
+        # As a ConfigMap looks in a pod.
+        (mount / "..2026").mkdir()
+        (mount / "..2026" / "app.in").write_text("${variable/region}")
+        (mount / "..data").symlink_to("..2026")
+        (mount / "app.in").symlink_to("..data/app.in")
+        mount.chmod(0o777)
+        path = place.file("a", template=str(mount / "app.in"))
+        assert "everybody may write to" in str(place.write()["a"])
+        subprocess.run(["mount", "-o", "remount,ro", str(mount)], check=True)
+        assert place.write() == {"a": None}
+        assert path.read_text() == "eu-west-1"
+    finally:
+        subprocess.run(["umount", str(mount)], check=True)
+
+
 @ROOT_ONLY
 def test_a_name_that_somebody_took_in_a_sticky_folder_is_refused(place):
     path = place.file("a", variable="region")

@@ -7,8 +7,9 @@ Rules of this file:
 
 1. The way to a folder is walked name by name, each through the descriptor of the one before. A symbolic link
    on it is followed only where root made it in a folder of root's, as `/var/run`.
-2. A folder that everybody may write to must be sticky, and the last one must be root's, mine, or the file's
-   owner's.
+2. A folder that everybody may write to must be sticky, unless that is said to be wanted, and the last one
+   must be root's, mine, or the file's owner's. What is only read may also stand where nobody can write: on a
+   read-only mount, as the settings of a pod do.
 3. A file is replaced by another that is whole, has its mode and owner, and is on disk before it has the name.
    What cannot be written leaves the old one as it is, and nothing beside it.
 """
@@ -43,11 +44,13 @@ class Looks(NamedTuple):
     Args:
         mode: its permission bits.
         uid, gid: whose it is; None for who writes it.
+        is_shared: everybody may write to its folder, and so may take it away or put another in its place.
     """
 
     mode: int = 0o600
     uid: int | None = None
     gid: int | None = None
+    is_shared: bool = False
 
 
 def read_file(path: Path, *, max_bytes: int, is_private: bool = True) -> bytes | None:
@@ -65,6 +68,8 @@ def read_file(path: Path, *, max_bytes: int, is_private: bool = True) -> bytes |
         BackendUnavailableError: the disk does not give it now.
     """
     try:
+        if not is_private and (content := _read_only(path, max_bytes)) is not None:
+            return content
         with open_folder(path) as folder:
             descriptor = os.open(
                 path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder
@@ -89,7 +94,7 @@ def replace_file(path: Path, content: bytes, looks: Looks = Looks()) -> bool:  #
         BackendUnavailableError: there is no space, or the disk fails.
     """
     try:
-        with open_folder(path, owner=looks.uid) as folder:
+        with open_folder(path, owner=looks.uid, is_shared=looks.is_shared) as folder:
             if _stands(folder, path, content, looks):
                 return False
             _replace(folder, path.name, content, looks)
@@ -102,8 +107,23 @@ def replace_file(path: Path, content: bytes, looks: Looks = Looks()) -> bool:  #
     return True
 
 
+def _read_only(path: Path, max_bytes: int) -> bytes | None:
+    """Give what stands in a file of root's or mine on a read-only mount, through whatever links; else None."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        if not os.fstatvfs(descriptor).f_flag & os.ST_RDONLY:
+            return None
+        _judge_file(path, os.fstat(descriptor), is_private=False)
+        return _all(descriptor, path, max_bytes)
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
-def open_folder(path: Path, *, owner: int | None = None) -> Iterator[int]:
+def open_folder(path: Path, *, owner: int | None = None, is_shared: bool = False) -> Iterator[int]:
     """
     Give a descriptor of the folder that the file *path* stands in, judged (rules 1 and 2).
 
@@ -111,7 +131,7 @@ def open_folder(path: Path, *, owner: int | None = None) -> Iterator[int]:
         BackendConfigError: it is not to be trusted.
         FileNotFoundError, OSError: it cannot be opened.
     """
-    folder = _walk(path)
+    folder = _walk(path, is_shared=is_shared)
     try:
         found = os.fstat(folder)
         if found.st_uid not in {0, os.geteuid(), owner}:
@@ -121,7 +141,7 @@ def open_folder(path: Path, *, owner: int | None = None) -> Iterator[int]:
         os.close(folder)
 
 
-def _walk(path: Path) -> int:
+def _walk(path: Path, *, is_shared: bool) -> int:
     """Open the folder of *path* name by name."""
     names = list(reversed(_names(path.parent)))
     folder, links = _root(), 0
@@ -138,7 +158,8 @@ def _walk(path: Path) -> int:
             flags = os.O_PATH if names else os.O_RDONLY
             inner = os.open(name, flags | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
             folder = _instead(folder, inner)
-            _judge_folder(folder, path)
+            if not is_shared:
+                _judge_folder(folder, path)
     except BaseException:
         os.close(folder)
         raise

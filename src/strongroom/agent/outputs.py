@@ -287,7 +287,7 @@ def _written(
         BackendUnavailableError: what should stand in it cannot be had now.
         As `Reader.read`, `model.filling.fill` and `folder.replace_file`.
     """
-    looks = Looks(file.mode_bits, _uid(file.owner), _gid(file.group))
+    looks = Looks(file.mode_bits, _uid(file.owner), _gid(file.group), file.shared)
     inside = _Inside(host, file, host.reader(os.geteuid() if looks.uid is None else looks.uid))
     template = inside.template()
     follow(inside.refs(template))  # before it is read: what changes in between is told

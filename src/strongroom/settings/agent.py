@@ -103,6 +103,7 @@ class FileSettings:
         escape: how values are written in a template; by the ending of *path* if unsaid.
         mode: its mode, in octal digits.
         owner, group: whose it is; the agent's own if unsaid.
+        shared: its folder is one that everybody may write to, as those that the containers of a pod share.
         on_change: the program that is run after it changed, and its arguments.
         signal: sent after it changed to the process whose id stands in *pid_file*.
     """
@@ -117,6 +118,7 @@ class FileSettings:
     mode: str = "0600"
     owner: str | None = None
     group: str | None = None
+    shared: bool = False
     on_change: tuple[str, ...] = ()
     signal: str | None = None
     pid_file: Path | None = None
