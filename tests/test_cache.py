@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from parts.bell import Bell
 from strongroom.backend import Backend
 from strongroom.cache import Cache, Lifetimes, boot_seconds
 from strongroom.chain import Chain, Link
@@ -1029,3 +1030,75 @@ def test_whoever_is_told_what_is_kept_hears_of_entries_and_absences(cache, backe
     cache.read(REF)
     cache.read(OTHER)
     assert heard == [(REF, "eu"), (OTHER, None)]
+
+
+# --- many at once ---
+
+
+@pytest.fixture
+def many(time):
+    return Bell("server", {REF: "eu", OTHER: "x"}, is_many=True, clock=time.wall)
+
+
+def texts(answers):
+    return [one if isinstance(one, StrongroomError) else text(one) for one in answers]
+
+
+NOWHERE = Ref("variable", "nowhere")
+
+
+def test_many_misses_are_one_question_and_hits_are_none(many, time):
+    cache = cached(Chain([Link(backend=many)], clock=time.wall), time)
+    cache.read(REF)
+    assert texts(cache.read_many([REF, OTHER, NOWHERE])) == ["eu", "x", None]
+    assert many.batches == [[OTHER, NOWHERE]]
+    assert texts(cache.read_many([REF, OTHER, NOWHERE, REF])) == ["eu", "x", None, "eu"]
+    assert len(many.batches) == 1
+    assert texts(cache.read_many([REF, OTHER], anew=True)) == ["eu", "x"]
+    assert len(many.batches) == 2
+
+
+def test_each_of_many_has_an_outcome_of_its_own(many, time):
+    class Torn(Bell):
+        def _given(self, ref):
+            return AccessDeniedError("no", reason="no") if ref == OTHER else super()._given(ref)
+
+    torn = Torn("server", {REF: "eu", OTHER: "x"}, is_many=True, clock=time.wall)
+    cache = cached(Chain([Link(backend=torn)], clock=time.wall), time)
+    found = cache.read_many([REF, OTHER, NOWHERE])
+    assert (text(found[0]), type(found[1]), found[2]) == ("eu", AccessDeniedError, None)
+
+
+def test_outage_of_a_batch_is_bridged_for_what_is_held_and_told_for_the_rest(many, time):
+    cache = cached(Chain([Link(backend=many)], clock=time.wall), time)
+    cache.read(REF)
+    time.seconds += 301
+    many.fail()
+    held, other = cache.read_many([REF, OTHER])
+    assert held.is_stale
+    assert isinstance(other, BackendUnavailableError)
+
+
+def test_many_are_asked_one_by_one_where_a_place_knows_no_batches(backend, time):
+    cache = cached(Chain([Link(backend=backend)], clock=time.wall), time)
+    assert not cache.is_batched
+    assert texts(cache.read_many([REF, OTHER])) == ["eu", None]
+    assert texts(cache.renew_many([REF])) == ["eu"]
+
+
+def test_batch_waits_for_what_another_thread_asks_and_asks_for_the_rest(time):
+    slow = Slow("vault", {REF: "eu", OTHER: "x"}, clock=time.wall)
+    cache = cached(slow, time)
+    slow.hold()
+    thread = threading.Thread(target=cache.read, args=[REF])
+    thread.start()
+    assert slow.wait_until_asked()
+    found = []
+    batch = threading.Thread(target=lambda: found.extend(cache.read_many([REF, OTHER])))
+    batch.start()
+    assert slow.wait_until_asked(2)
+    slow.release()
+    thread.join()
+    batch.join()
+    assert texts(found) == ["eu", "x"]
+    assert slow.calls.count(("read", REF)) == 1

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parts.bell import Bell
 from strongroom import errors
 from strongroom.backend import Backend
 from strongroom.bulkhead import seconds_left
@@ -680,3 +681,62 @@ def test_the_wall_clock_decides_at_the_moment_of_the_read():
         asked.read(REF)
     first.put(REF, "y", replace(Metadata(), not_after=now[0] + timedelta(hours=1)))
     assert text(asked.read(REF)) == "y"
+
+
+# --- many at once ----------------------------------------------------------------------------------------
+
+
+class TestMany:
+    A, B, C = (Ref("variable", name) for name in "abc")
+
+    def chain(self, *backends, **options):
+        links = [one if isinstance(one, Link) else Link(backend=one) for one in backends]
+        return Chain(links, clock=frozen_clock, **options)
+
+    def told(self, answers):
+        return [
+            one.code if isinstance(one, StrongroomError) else one and one.secret.reveal() for one in answers
+        ]
+
+    def test_each_backend_is_asked_once_for_what_those_before_it_did_not_have(self):
+        upper = Bell("upper", {self.A: "1"}, is_many=True)
+        lower = Bell("lower", {self.A: "0", self.B: "2"}, is_many=True)
+        chain = self.chain(upper, lower)
+        assert self.told(chain.read_many([self.A, self.B, self.C])) == ["1", "2", None]
+        assert (upper.batches, lower.batches) == ([[self.A, self.B, self.C]], [[self.B, self.C]])
+
+    def test_global_name_answers_for_a_team_that_has_none(self):
+        mine, other = Ref("variable", "a", "data"), Ref("variable", "b", "data")
+        backend = Bell("server", {self.A: "global", other: "own"}, is_many=True)
+        assert self.told(self.chain(backend).read_many([mine, other])) == ["global", "own"]
+        assert backend.batches == [[mine, other]]  # the second round asks for one name: no batch
+
+    def test_outage_passes_only_what_may_pass(self):
+        for rule, told in (("stop", ["backend_unavailable"] * 2), ("next", ["2", "backend_unavailable"])):
+            upper = Bell("upper", is_many=True)
+            upper.fail()
+            lower = Bell("lower", {self.A: "2"}, is_many=True)
+            chain = self.chain(Link(backend=upper, on_unavailable=rule), lower)
+            assert self.told(chain.read_many([self.A, self.B])) == told
+
+    def test_it_comes_to_what_one_by_one_comes_to(self):
+        links = (
+            Link(backend=Denying("upper", {self.A: "1"}, denied=[self.B]), match=("a", "b")),
+            Link(backend=Bell("lower", {self.B: "2", self.C: "3"}, is_many=True)),
+        )
+        chain = self.chain(*links)
+
+        def alone(ref):
+            try:
+                return chain.read(ref)
+            except StrongroomError as error:
+                return error
+
+        refs = [self.A, self.B, self.C, Ref("variable", "d")]
+        assert self.told(chain.read_many(refs)) == self.told([alone(ref) for ref in refs])
+
+    def test_many_are_asked_at_once_only_where_no_place_is_asked_name_by_name_over_a_network(self):
+        many, far, near = Bell("many", is_many=True), Bell("far"), Memory("near")
+        assert self.chain(near, many).is_batched
+        assert not self.chain(far, many).is_batched
+        assert not self.chain(near).is_batched

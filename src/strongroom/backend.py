@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Backend",
+    "Batched",
     "Checkable",
     "Dumpable",
     "Fetched",
@@ -345,6 +346,31 @@ def ephemeral_version(key: bytes, text: str) -> str:
 
 
 # --- abilities ---------------------------------------------------------------------------------
+
+
+@runtime_checkable
+class Batched(Protocol):
+    """
+    A backend that answers many Refs in one question.
+
+    Attributes:
+        is_batched: whether that is faster than one after the other.
+    """
+
+    @property
+    def is_batched(self) -> bool: ...
+
+    def read_many(self, refs: Sequence[Ref]) -> Sequence[Entry | StrongroomError | None]:
+        """
+        Give for each of *refs*, in order, what `read` would give, or the error that it would raise.
+
+        Args:
+            refs: at most 1,000.
+
+        Raises:
+            BackendUnavailableError: no answer now about any of them.
+        """
+        ...
 
 
 @runtime_checkable

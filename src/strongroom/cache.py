@@ -27,12 +27,13 @@ import os
 import sys
 import threading
 import time
+from copy import copy
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from strongroom.backend import Backend
+from strongroom.backend import Backend, Batched
 from strongroom.bulkhead import Flight
 from strongroom.errors import BackendUnavailableError, RateLimitedError, StrongroomError
 from strongroom.model.explanation import Remembered
@@ -394,12 +395,96 @@ class Cache(Backend):
         """Let the next one ask anew. Who waits for *flight* goes on waiting; its answer is not remembered."""
         self._leave(ref, flight)
 
-    def _ask(self, ref: Ref, flight: Flight[Entry | None], *, is_asked: bool = True) -> Entry | None:
+    # --- many at once ---
+
+    @property
+    def is_batched(self) -> bool:
+        """Whether many misses at once are asked faster than one by one."""
+        return isinstance(self._inner, Batched) and self._inner.is_batched
+
+    def read_many(self, refs: Sequence[Ref], *, anew: bool = False) -> list[Entry | StrongroomError | None]:
+        """Give for each of *refs*, in order, what `read` (*anew*: `refresh`) would give, or raise."""
+        mine, flights = self._board_many(refs, anew=anew)
+        self._fly_many(mine)
+        return [
+            self._landed(ref, flight, is_mine=ref in mine) for ref, flight in zip(refs, flights, strict=True)
+        ]
+
+    def renew_many(self, refs: Sequence[Ref]) -> list[Entry | StrongroomError | None]:
+        """Do what `renew` does for each of *refs*, and give what it would give or raise."""
+        mine, flights = self._board_many(refs, anew=True)
+        self._fly_many(mine, is_asked=False)
+        return [
+            self._landed(ref, flight, is_mine=ref in mine) for ref, flight in zip(refs, flights, strict=True)
+        ]
+
+    def _board_many(
+        self, refs: Sequence[Ref], *, anew: bool
+    ) -> tuple[dict[Ref, Flight[Entry | None]], list[Flight[Entry | None]]]:
+        mine: dict[Ref, Flight[Entry | None]] = {}
+        flights: list[Flight[Entry | None]] = []
+        for ref in refs:
+            flight, is_mine = self.board(ref, anew=anew)
+            flights.append(flight)
+            if is_mine:
+                mine[ref] = flight
+        return mine, flights
+
+    def _fly_many(self, mine: dict[Ref, Flight[Entry | None]], *, is_asked: bool = True) -> None:
+        """Ask for all of *mine* in one go, and land each with what came of it."""
+        inner, refs = self._inner, list(mine)
+        if not refs:
+            return
+        asked_at = self._timer()
+        given: Sequence[Entry | StrongroomError | None] = ()
+        try:
+            if isinstance(inner, Batched) and inner.is_batched:
+                given = inner.read_many(refs)
+        except StrongroomError as error:
+            given = [copy(error) for _ in refs]
+        except BaseException as error:
+            for ref, flight in mine.items():
+                self.cancel(ref, flight, error)
+            raise
+        for index, (ref, flight) in enumerate(mine.items()):
+            answer = partial(_given, given[index], asked_at) if given else None
+            flight.run(partial(self._ask, ref, flight, is_asked=is_asked, answer=answer))
+
+    def _landed(
+        self, ref: Ref, flight: Flight[Entry | None], *, is_mine: bool
+    ) -> Entry | StrongroomError | None:
+        try:
+            if is_mine:
+                return flight.answer()
+            return self._shared(ref, flight)
+        except StrongroomError as error:
+            return error
+
+    def _shared(self, ref: Ref, flight: Flight[Entry | None]) -> Entry | None:
+        if not flight.wait(self._patience):
+            self.abandon(ref, flight)
+            raise self._no_patience(ref)
+        if flight.error is None or isinstance(flight.error, Exception):
+            return flight.shared_answer()
+        return self._through(ref)
+
+    def _ask(
+        self,
+        ref: Ref,
+        flight: Flight[Entry | None],
+        *,
+        is_asked: bool = True,
+        answer: Callable[[], tuple[Entry | None, float]] | None = None,
+    ) -> Entry | None:
+        """Ask, or take *answer*, given together with others and when they were asked for; and remember it."""
         # Before the question: an answer is at least as old as its question.
         asked_at = self._timer()
         self._misses += 1
         try:
-            entry = self._inner.read(ref)
+            if answer is None:
+                entry = self._inner.read(ref)
+            else:
+                entry, asked_at = answer()
         except (BackendUnavailableError, RateLimitedError) as error:
             return self._stand_in(ref, flight, error, is_asked=is_asked)
         except StrongroomError:
@@ -762,6 +847,12 @@ class _Writing:
             return self._place.delete(ref, expected_version=expected_version, author=author)
         finally:
             self._cache.drop(ref)
+
+
+def _given(answer: Entry | StrongroomError | None, asked_at: float) -> tuple[Entry | None, float]:
+    if isinstance(answer, StrongroomError):
+        raise answer
+    return answer, asked_at
 
 
 def _is_same(entry: Entry, other: Entry) -> bool:

@@ -22,12 +22,14 @@ from __future__ import annotations
 
 import re
 import time
+from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from fnmatch import translate
+from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from strongroom.backend import Backend, Writable
+from strongroom.backend import Backend, Batched, Writable
 from strongroom.bulkhead import Bulkhead, seconds_left
 from strongroom.errors import (
     AccessDeniedError,
@@ -50,11 +52,12 @@ from strongroom.model.explanation import Explanation, Outcome, Remembered, Step
 from strongroom.model.ref import KINDS, Kind, Ref
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
 __all__ = ["Chain", "Explanation", "Link", "Outcome", "Step", "outcome_of"]
 
 T = TypeVar("T")
+_MAX_BATCH = 1000  # of what one question may name: `backend.Batched`
 
 
 _OUTCOMES: tuple[tuple[type[StrongroomError], Outcome], ...] = (
@@ -152,6 +155,41 @@ class _Answer:
         return self.outcome is Outcome.FOUND or isinstance(self.error, MalformedEntryError | TamperedError)
 
 
+class _Lookup:
+    """
+    One lookup on its way: what is asked next, and in the end what came of it.
+
+    Attributes:
+        question: the link and the Ref to put to it; None where the lookup has ended.
+        entry, error: how it ended; neither where every backend had nothing.
+    """
+
+    __slots__ = ("_outage", "_questions", "entry", "error", "question")
+
+    def __init__(self, questions: Generator[tuple[Link, Ref], _Answer, None]) -> None:
+        self._questions = questions
+        self._outage: StrongroomError | None = None
+        self.question = next(questions, None)
+        self.entry: Entry | None = None
+        self.error: StrongroomError | None = None
+
+    def take(self, answer: _Answer) -> None:
+        """Go on after *answer* to the question."""
+        if answer.entry is not None:
+            self.question = None
+            self.entry = answer.entry if self._outage is None else _short_lived(answer.entry)
+            return
+        if answer.error is not None and answer.outcome is not Outcome.ABSENT:
+            if answer.is_stop:
+                self.question, self.error = None, answer.error
+                return
+            self._outage = self._outage or answer.error
+        try:
+            self.question = self._questions.send(answer)
+        except StopIteration:
+            self.question, self.error = None, self._outage
+
+
 class Chain(Backend):
     """
     Backends asked in order until one has the entry, or one stops the lookup.
@@ -186,6 +224,11 @@ class Chain(Backend):
     ) -> None:
         self.name = "chain"
         self.is_local = all(link.backend.is_local for link in links)
+        # Where a place that leaves the machine is asked name by name, many threads do that sooner.
+        self.is_batched = not self.is_local and all(
+            link.backend.is_local or (isinstance(link.backend, Batched) and link.backend.is_batched)
+            for link in links
+        )
         self.links = tuple(links)
         self._clock = clock
         self._timer = timer
@@ -218,17 +261,25 @@ class Chain(Backend):
             BackendUnavailableError: a backend gave no answer in time, or one that was passed over
                 might have had what nobody else had.
         """
-        outage: StrongroomError | None = None
-        for answer in self._answers(ref):
-            if answer.entry is not None:
-                return answer.entry if outage is None else self._short_lived(answer.entry)
-            if answer.error is not None and answer.outcome is not Outcome.ABSENT:
-                if answer.is_stop:
-                    raise answer.error
-                outage = outage or answer.error
-        if outage is not None:
-            raise outage
-        return None
+        ends_at = self._ends_at()
+        lookup = _Lookup(self._questions(ref))
+        while lookup.question is not None:
+            lookup.take(self._put(*lookup.question, ends_at))
+        if lookup.error is not None:
+            raise lookup.error
+        return lookup.entry
+
+    def read_many(self, refs: Sequence[Ref]) -> list[Entry | StrongroomError | None]:
+        """Give for each of *refs* what `read` would give or raise; who answers many at once is asked once."""
+        ends_at = self._ends_at()
+        lookups = [_Lookup(self._questions(ref)) for ref in refs]
+        for link in self.links:
+            # A second round for the global names of teams that have none of their own.
+            while several := [one for one in lookups if one.question is not None and one.question[0] is link]:
+                paths = [one.question[1] for one in several if one.question is not None]
+                for one, answer in zip(several, self._put_many(link, paths, ends_at), strict=True):
+                    one.take(answer)
+        return [one.entry if one.error is None else one.error for one in lookups]
 
     def asked(self, ref: Ref) -> tuple[tuple[str, str], ...]:
         """Give the trail of a lookup that found nothing: (backend, "absent") in the order asked."""
@@ -271,24 +322,64 @@ class Chain(Backend):
         )
 
     def _answers(self, ref: Ref) -> Iterator[_Answer]:
-        """Ask one question after the other, only as far as the consumer goes on: the one lookup loop."""
-        left = seconds_left()
-        ends_at = self._timer() + (self._deadline if left is None else min(left, self._deadline))
+        """Ask one question after the other, only as far as the consumer goes on."""
+        ends_at = self._ends_at()
+        questions = self._questions(ref)
+        question = next(questions, None)
+        while question is not None:
+            answer = self._put(*question, ends_at)
+            yield answer
+            try:
+                question = questions.send(answer)
+            except StopIteration:
+                return
+
+    def _questions(self, ref: Ref) -> Generator[tuple[Link, Ref], _Answer, None]:
+        """Yield what to ask, one after the other, as long as it is taken on: the one lookup loop."""
         for link in self.links:
             if link.why_not(ref) is not None:
                 continue
             for path in link.paths(ref):
-                answer = self._put(link, path, ends_at)
-                yield answer
+                answer = yield link, path
                 if answer.outcome is Outcome.UNAVAILABLE:
                     # Its global path must not answer for a team's path that could not be asked.
                     break
 
+    def _ends_at(self) -> float:
+        left = seconds_left()
+        return self._timer() + (self._deadline if left is None else min(left, self._deadline))
+
     def _put(self, link: Link, ref: Ref, ends_at: float) -> _Answer:
         """Put one question to one link."""
         begun = self._timer()
+        found: Entry | StrongroomError | None
         try:
             found = self.ask(link, lambda: link.backend.read(ref), seconds=ends_at - begun)
+        except StrongroomError as error:
+            found = error
+        return self._answer(link, ref, found, begun)
+
+    def _put_many(self, link: Link, refs: Sequence[Ref], ends_at: float) -> list[_Answer]:
+        """Put many questions to one link, at once where it can be asked so."""
+        backend = link.backend
+        if len(refs) == 1 or not isinstance(backend, Batched) or not backend.is_batched:
+            return [self._put(link, ref, ends_at) for ref in refs]
+        answers: list[_Answer] = []
+        for start in range(0, len(refs), _MAX_BATCH):
+            batch, begun = refs[start : start + _MAX_BATCH], self._timer()
+            found: Sequence[Entry | StrongroomError | None]
+            try:
+                found = self.ask(link, partial(backend.read_many, batch), seconds=ends_at - begun)
+            except StrongroomError as error:
+                found = [copy(error) for _ in batch]
+            answers += [self._answer(link, ref, one, begun) for ref, one in zip(batch, found, strict=True)]
+        return answers
+
+    def _answer(self, link: Link, ref: Ref, found: Entry | StrongroomError | None, begun: float) -> _Answer:
+        """Judge what a backend gave or raised."""
+        try:
+            if isinstance(found, StrongroomError):
+                raise found
             entry = None if found is None else self._judged(link, found)
         except StrongroomError as error:
             outcome = outcome_of(error)
@@ -340,10 +431,6 @@ class Chain(Backend):
         if link.references and not metadata.references:
             return replace(entry, metadata=replace(metadata, references=True))
         return entry
-
-    def _short_lived(self, entry: Entry) -> Entry:
-        lifetime = self.PAST_OUTAGE if entry.lifetime is None else min(entry.lifetime, self.PAST_OUTAGE)
-        return replace(entry, lifetime=lifetime)
 
     def _step(self, answer: _Answer, remembered: Remembered | None, *, is_shadowed: bool) -> Step:
         entry = answer.entry
@@ -449,6 +536,12 @@ class Chain(Backend):
             bulkhead.close()
         for link in self.links:
             link.backend.close()
+
+
+def _short_lived(entry: Entry) -> Entry:
+    most = Chain.PAST_OUTAGE
+    lifetime = most if entry.lifetime is None else min(entry.lifetime, most)
+    return replace(entry, lifetime=lifetime)
 
 
 def _no_such_backend(name: str) -> SettingsError:

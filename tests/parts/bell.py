@@ -6,6 +6,7 @@ import threading
 import time
 
 from strongroom.backend import Watched
+from strongroom.errors import StrongroomError
 from strongroom.testing.fakes import Flaky
 
 
@@ -13,13 +14,16 @@ class Bell(Flaky):
     """
     Tells whoever watches what the test says: a gap first, as every watch does.
 
-    `put` changes silently; `ring(ref)` tells of it, `change(ref, text)` does both.
+    `put` changes silently; `ring(ref)` tells of it, `change(ref, text)` does both. With `is_many` it is
+    asked for many at once.
     """
 
     is_local = False
 
-    def __init__(self, name="server", entries=None, **options):
+    def __init__(self, name="server", entries=None, *, is_many=False, **options):
         self.watching = []
+        self.batches = []
+        self.is_many = is_many
         super().__init__(name, entries, **options)
 
     def watch(self, on_notice):
@@ -37,6 +41,21 @@ class Bell(Flaky):
     def change(self, ref, text):
         self.put(ref, text)
         self.ring(ref)
+
+    @property
+    def is_batched(self):
+        return self.is_many
+
+    def read_many(self, refs):
+        self.batches.append(list(refs))
+        self._before("read_many", None)
+        return [self._given(ref) for ref in refs]
+
+    def _given(self, ref):
+        try:
+            return Flaky.read(self, ref)
+        except StrongroomError as error:
+            return error
 
     def _version(self, ref):
         with self._lock:

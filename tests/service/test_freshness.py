@@ -468,3 +468,28 @@ def test_idle_cache_asks_nobody(keep, bell):
     kept = keep(bell)
     assert bell.calls == []
     assert kept.freshness.renewed == 0
+
+
+def test_gap_is_asked_for_in_batches_where_a_place_answers_many_at_once(keep):
+    refs = [Ref("variable", f"v{number}") for number in range(300)]
+    bell = Bell("server", dict.fromkeys(refs, "x"), is_many=True)
+    kept = keep(bell, draw=lambda: 0.0)
+    kept.cache.read_many(refs)
+    kept.follow(refs[0])
+    for ref in refs:
+        bell.put(ref, "y")
+    bell.tell(is_gap=True)
+    until(lambda: all(text(kept.cache.glance(ref)) == "y" for ref in refs))
+    assert len(bell.batches) <= 10
+    until(lambda: kept.woken)
+
+
+def test_follower_hears_of_a_change_though_its_batch_failed(keep):
+    bell = Bell("server", {REF: "eu", OTHER: "x"}, is_many=True)
+    kept = keep(bell, draw=lambda: 0.0)
+    kept.cache.read_many([REF, OTHER])
+    kept.follow()
+    bell.put(REF, "us")
+    bell.fail(times=1)
+    bell.tell(is_gap=True)
+    until(lambda: kept.woken)

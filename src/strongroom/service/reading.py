@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast, runtime_checkable
 from strongroom.cache import UNKNOWN, boot_seconds
 from strongroom.chain import outcome_of
 from strongroom.errors import AccessDeniedError, MalformedEntryError, StrongroomError, TamperedError
-from strongroom.policy import Action
+from strongroom.policy import Action, Decision
 from strongroom.service.guard import event_of, facts_of
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from strongroom.model.entry import Entry
     from strongroom.model.explanation import Remembered
     from strongroom.model.ref import Kind, Ref
-    from strongroom.policy import Actor, Decision, Facts, Policy
+    from strongroom.policy import Actor, Facts, Policy
     from strongroom.service.guard import Guard
 
     Key = tuple[Kind, str, str | None]
@@ -461,6 +461,8 @@ class Reader:
                 await run(
                     partial(policy.prepare, self.actor, Action.READ, [refs[place] for place in missing])
                 )
+        if self._cache.is_batched:
+            lanes = 1
         found = await asyncio.gather(
             *(run(partial(self._uses_of, refs, missing[lane::lanes], anew=anew)) for lane in range(lanes)),
             return_exceptions=True,
@@ -553,10 +555,41 @@ class Reader:
         return self._reading.facts(ref) if isinstance(error, (MalformedEntryError, TamperedError)) else None
 
     def _failed(self, ref: Ref, error: StrongroomError) -> Use:
-        return self._judged(self._guard.current(), ref, None, error)
+        policy = self._guard.current()
+        if not policy.knows(self.actor, Action.READ, ref):
+            # On a loop: who would have to be asked is not, and nothing is known of whether it is allowed.
+            decision = Decision(is_allowed=False, reason=error.code, trouble=error)
+            return _refused(self.actor, ref, decision, policy)
+        return self._judged(policy, ref, None, error)
 
     def _uses_of(self, refs: Sequence[Ref], places: Sequence[int], *, anew: bool) -> list[tuple[int, Use]]:
+        if len(places) > 1 and self._cache.is_batched:
+            return self._batch(refs, places, anew=anew)
         return [(place, self._use(refs[place], anew=anew)) for place in places]
+
+    def _batch(self, refs: Sequence[Ref], places: Sequence[int], *, anew: bool) -> list[tuple[int, Use]]:
+        """Do what `_use` does for many, asking for all that are allowed in one go."""
+        policy = self._guard.current()
+        told: list[tuple[int, Use]] = []
+        decided: dict[int, Decision | None] = {}
+        for place in places:
+            decision = None if policy.needs_facts else policy.decide(self.actor, Action.READ, refs[place])
+            if decision is None or decision.is_allowed:
+                decided[place] = decision
+            else:
+                told.append((place, _refused(self.actor, refs[place], decision, policy)))
+        found = self._cache.read_many([refs[place] for place in decided], anew=anew)
+        for (place, decision), answer in zip(decided.items(), found, strict=True):
+            told.append((place, self._one_of_batch(policy, refs[place], decision, answer)))
+        return told
+
+    def _one_of_batch(
+        self, policy: Policy, ref: Ref, decision: Decision | None, answer: Entry | StrongroomError | None
+    ) -> Use:
+        entry, error = (None, answer) if isinstance(answer, StrongroomError) else (answer, None)
+        if decision is None:
+            return self._judged(policy, ref, entry, error)
+        return _told(self.actor, ref, decision, policy, self._behind(policy, ref, entry), error)
 
     # --- what is on record -------------------------------------------------------------------------
 
