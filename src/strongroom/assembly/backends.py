@@ -106,6 +106,8 @@ def backend_of(backend: BackendSettings, settings: Settings, ways: Ways) -> Back
     needs: dict[str, object] = {}
     if getattr(kind, "needs_environ", False):
         needs["environ"] = ways.environ
+    if getattr(kind, "needs_state", False):
+        needs["state"] = settings.agent.state
     if getattr(kind, "needs_secret", False):
         needs["secret"] = partial(_airflow_secret, settings=settings, ways=ways)
     return kind(backend.name, made, clock=ways.clock, **needs)  # type: ignore[no-any-return]

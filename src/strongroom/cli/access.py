@@ -20,7 +20,7 @@ from strongroom.errors import TamperedError
 app = noun(
     "access",
     """
-    Keep who may: people, tokens, roles, policies, grants.
+    Keep who may: people, tokens, agents, roles, policies, grants.
 
     On the host of the store this works as its owner, whatever policies say: the first administrator is
     made here, and whoever locked himself out comes back in here. Every act is recorded.
@@ -31,7 +31,7 @@ app = noun(
     """,
 )
 
-_ELSEWHERE = ("people", "tokens", "roles", "logins", "rights", "policies", "grants", "approvals")
+_ELSEWHERE = ("people", "tokens", "agents", "roles", "logins", "rights", "policies", "grants", "approvals")
 """Files of `cli/` whose `attach(app)` declares subgroups or commands of `access`."""
 
 for _name in _ELSEWHERE:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
+from strongroom.cli import enrol
 from strongroom.cli.app import Group, command
 from strongroom.cli.output import Column, sentence, show_record, show_rows, write
 from strongroom.cli.session import Session, ask_passphrase
@@ -315,3 +316,6 @@ def reload(context: typer.Context) -> None:
     """
     _ask(context, {"do": "reload"})
     sentence(context.obj, "the agent took its settings anew", {"reloaded": True})
+
+
+enrol.attach(app)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from strongroom.service.access import TokenRow
 
-__all__ = ["attach"]
+__all__ = ["attach", "scope_in", "scope_text"]
 
 app = noun(
     "tokens",
@@ -39,7 +39,7 @@ _COLUMNS = (
     Column("name", "NAME", styles={"": "bold"}),
     Column("id", "ID", 1),
     Column("roles", "ROLES", show=told),
-    Column("scope", "SCOPE", 2, show=lambda row: _scope_text(row["scope"])),
+    Column("scope", "SCOPE", 2, show=lambda row: scope_text(row["scope"])),
     Column(
         "expires", "EXPIRES", show=lambda row: "expired" if row["is_expired"] else row["expires"] or "never"
     ),
@@ -92,7 +92,7 @@ def issue(
             name,
             roles=roles_in(session, role),
             lifetime=_lifetime(expires),
-            scope=_scope(scope),
+            scope=scope_in(scope),
             comment=comment,
         )
     if session.output == "table":
@@ -112,8 +112,13 @@ def _lifetime(text: str) -> timedelta | None:
     return timedelta(**{_UNITS[span[2]]: int(span[1])})
 
 
-def _scope(parts: Sequence[str] | None) -> Scope | None:
-    """Read `actions=read,list` and the like."""
+def scope_in(parts: Sequence[str] | None) -> Scope | None:
+    """
+    Read `actions=read,list` and the like.
+
+    Raises:
+        InvalidInputError: one of them says nothing.
+    """
     found: dict[str, tuple[str, ...]] = {}
     for part in parts or ():
         what, mark, words = part.partition("=")
@@ -131,7 +136,8 @@ def _scope(parts: Sequence[str] | None) -> Scope | None:
     return Scope(**found) if found else None
 
 
-def _scope_text(scope: object) -> str:
+def scope_text(scope: object) -> str:
+    """Say the bounds of a credential as they are typed."""
     if not isinstance(scope, dict):
         return ""
     return " ".join(f"{what}={','.join(words)}" for what, words in scope.items() if words)

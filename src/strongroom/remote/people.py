@@ -13,7 +13,11 @@ from strongroom.place import elsewhere
 from strongroom.policy import Role, Scope
 from strongroom.service.access import (
     Access,
+    AgentRow,
+    Agents,
     Done,
+    InvitationRow,
+    Invited,
     Issued,
     MembershipRow,
     People,
@@ -25,6 +29,7 @@ from strongroom.service.access import (
     Tokens,
 )
 from strongroom.wire import access as wire
+from strongroom.wire import agents as agents_wire
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +57,11 @@ class RemoteAccess(Access):
     def tokens(self) -> Tokens:
         """What services prove themselves with."""
         return _Tokens(self._client)
+
+    @cached_property
+    def agents(self) -> Agents:
+        """The hosts that ask for their processes."""
+        return _Agents(self._client)
 
     @cached_property
     def roles(self) -> Roles:
@@ -155,6 +165,66 @@ class _Tokens(Tokens):
 
     def list(self) -> list[TokenRow]:
         return [_token(row) for row in self._client.get("/tokens", wire.Tokens).tokens]
+
+
+class _Agents(Agents):
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def invite(
+        self, name: str, *, roles: Sequence[Role] = (), scope: Scope | None = None, comment: str = ""
+    ) -> Invited:
+        request = agents_wire.InviteAgent(
+            name=name, roles=_named(roles), scope=_scope_shape(scope), comment=comment
+        )
+        given = self._client.post(
+            "/agents/invite", agents_wire.AgentInvited, spelled(request), is_change=True
+        )
+        row = InvitationRow(
+            name=given.name,
+            roles=tuple(roles),
+            scope=scope,
+            comment=comment,
+            created_by="",
+            expires=given.expires_at,
+        )
+        return Invited(code=Secret(given.token), row=row)
+
+    def revoke(self, name: str) -> Done:
+        self._client.change("DELETE", _path("/agents", name), None, is_repeatable=False)
+        return _DONE
+
+    def invitations(self) -> list[InvitationRow]:
+        return [
+            InvitationRow(
+                name=row.name,
+                roles=_had(row.roles),
+                scope=_scope(row.scope),
+                comment=row.comment,
+                created_by=row.invited_by,
+                expires=row.expires_at,
+            )
+            for row in self._client.get("/agents", agents_wire.Agents).invitations
+        ]
+
+    def list(self) -> list[AgentRow]:
+        return [_agent(row) for row in self._client.get("/agents", agents_wire.Agents).agents]
+
+
+def _agent(row: agents_wire.AgentRow) -> AgentRow:
+    return AgentRow(
+        name=row.name,
+        actor=row.actor,
+        roles=_had(row.roles),
+        scope=_scope(row.scope),
+        comment=row.comment,
+        fingerprint=row.fingerprint,
+        created_at=row.enrolled_at,
+        created_by=row.invited_by,
+        sessions=row.sessions,
+        login_at=row.last_login_at,
+        source=row.source,
+    )
 
 
 class _Roles(Roles):
