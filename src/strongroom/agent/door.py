@@ -324,12 +324,12 @@ def loopback(address: str) -> socket.socket:
     return bound
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(path: Path) -> tuple[int, int, int] | None:
     try:
         found = path.lstat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return found.st_dev, found.st_ino, found.st_ctime_ns  # the number alone is given again to another file
 
 
 # --- who is at the other end ------------------------------------------------------------------------

@@ -43,7 +43,7 @@ from strongroom.settings import resolve
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from strongroom.agent.http import Web
@@ -135,6 +135,7 @@ class Agent:
         reload: reads the settings anew.
         on_ready: told once connections are accepted.
         on_reload: told once settings were taken anew.
+        early: signals to take the settings anew that came before there was a loop.
         more: parts of the status that others tell.
     """
 
@@ -149,6 +150,7 @@ class Agent:
         reload: Callable[[], Settings],
         on_ready: Callable[[Agent], None] | None = None,
         on_reload: Callable[[], None] = lambda: None,
+        early: Sequence[int] = (),
         more: Mapping[str, Callable[[], object]] | None = None,
     ) -> None:
         self.host = host
@@ -159,6 +161,7 @@ class Agent:
         self._read_settings = reload
         self._on_ready = on_ready
         self._on_reload = on_reload
+        self._early = early
         self._more = dict(more or {})
         self._stop: asyncio.Event
         self._floor: Floor
@@ -251,6 +254,8 @@ class Agent:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self.stop)
             loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        if self._early:
+            self._hang_up()
 
     def stop(self) -> None:
         """Drain, and end; told twice, end at once."""
@@ -386,7 +391,8 @@ def serve(
         As `assembly.open_host`.
     """
     hygiene.secure()
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to take anew
+    early: list[int] = []
+    signal.signal(signal.SIGHUP, lambda number, _frame: early.append(number))  # done once there is a loop
     with ExitStack() as stack:
         doors = Doors(settings.agent, environ)
         stack.callback(doors.close)
@@ -413,6 +419,7 @@ def serve(
             reload=reload,
             on_ready=on_ready,
             on_reload=outputs.renew,
+            early=early,
             more={
                 "last_good": lambda: None if copy is None else copy.status()._asdict(),
                 "files": lambda: [file._asdict() for file in outputs.status()],
