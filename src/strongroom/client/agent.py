@@ -12,7 +12,7 @@ Rules of this file:
 4. A forked child begins anew: it closes its copies of the connections, and the parent's go on.
 5. What broke off is asked again, because asking changes nothing: while the agent is away for `patience`
    seconds, and so often at most. What came too late is not.
-6. It imports `_socket` and `_struct`, and of ours `errors`, `place`, `channel` and `frames`; everything else
+6. It imports `_socket`, and of ours `errors`, `place`, `channel` and `frames`; everything else
    when it is needed: a refusal, a connection.
 """
 
@@ -183,7 +183,7 @@ class AgentClient:
 
     def absent(self, kind: str, name: str, team: str | None = None) -> StrongroomError:
         """Give the error of an entry that is nowhere, and what to type next."""
-        return outcome_error(frames.Answer(frames.ABSENT, 0, None, None, None, None), kind, name, team)
+        return outcome_error(frames.Answer(frames.ABSENT), kind, name, team)
 
     # --- everything else -----------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ Not for what is asked on it (`agent.py`, `notices.py`). Imports next to nothing,
 from __future__ import annotations
 
 import _socket
-from _struct import Struct
+import sys
 from time import monotonic
 
 from strongroom.client import frames
@@ -44,9 +44,9 @@ NAME = "agent"
 HELLO_ID, CLAIM_ID, ASKED = 1, 2, 3
 
 _RECEIVED = 16_384  # bytes; nearly every answer is one piece
-_HEAD = Struct(">IBI")
-_PEER = Struct("=iII")
-_TIME = Struct("@ll")
+_ID = ASKED.to_bytes(4, "big")
+_PEER_BYTES = 12  # of struct ucred: pid, uid, gid
+_LONG_BYTES = 8 if sys.maxsize > 2**32 else 4  # of a C long, in struct timeval
 NO_SIGNAL: int = getattr(_socket, "MSG_NOSIGNAL", 0)
 """Flag of `send`: no SIGPIPE, in a program that lets it kill."""
 # What ends a connection and is over soon: the agent stops, or has no room.
@@ -114,8 +114,9 @@ class Channel:
         self.send(question)
         data = self.receive()
         if not self._held and len(data) >= frames.HEAD_BYTES:
-            length, type_, number = _HEAD.unpack_from(data)
-            if length + 4 == len(data) and type_ == wants and number == ASKED:
+            # The whole answer in one piece: nearly always.
+            is_whole = int.from_bytes(data[:4], "big") + 4 == len(data)
+            if is_whole and data[4] == wants and data[5 : frames.HEAD_BYTES] == _ID:
                 return data[frames.HEAD_BYTES :]
         self._held += data
         return self._answer(wants, monotonic() + self.timeout)
@@ -250,11 +251,8 @@ def check_hello(payload: bytes, path: str) -> None:
     Raises:
         BackendUnavailableError: it is one, or none at all.
     """
-    try:
-        hello = frames.read_hello(payload)
-    except frames.BrokenFrameError:
-        hello = None
-    if hello is None or hello.major != frames.MAJOR:
+    magic = frames.MAGIC
+    if payload[: len(magic)] != magic or payload[len(magic) : len(magic) + 1] != bytes((frames.MAJOR,)):
         raise no_answer(path)
 
 
@@ -337,7 +335,8 @@ def _set_timeout(opened: _socket.socket, timeout: float | None) -> None:
         return
     opened.settimeout(None)  # whatever this process has made the default
     # The kernel keeps the time: a timeout of Python's would cost a system call more each way.
-    wait = _TIME.pack(int(timeout), int(timeout % 1 * 1_000_000))
+    seconds, rest = int(timeout), int(timeout % 1 * 1_000_000)
+    wait = seconds.to_bytes(_LONG_BYTES, sys.byteorder) + rest.to_bytes(_LONG_BYTES, sys.byteorder)
     opened.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, wait)
     opened.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, wait)
 
@@ -351,7 +350,8 @@ def check_peer(opened: _socket.socket, path: str, owners: Sequence[int]) -> None
     """
     if not hasattr(_socket, "SO_PEERCRED"):
         return  # another kernel than Linux: the folder has been looked at
-    _, uid, _ = _PEER.unpack(opened.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _PEER.size))
+    peer = opened.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _PEER_BYTES)
+    uid = int.from_bytes(peer[4:8], sys.byteorder)
     if uid not in owners:
         raise AccessDeniedError(
             f"the process that listens at {path} is of the user {uid}, who is no one to trust with it",
