@@ -18,9 +18,9 @@ import ctypes, os, resource
 from strongroom.agent.hygiene import account_of, become, secure
 secure()
 become({account})
-status = open("/proc/self/status").read() if {account} is None else ""
 print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), ctypes.CDLL(None).prctl(39, 0, 0, 0, 0))
-print(resource.getrlimit(resource.RLIMIT_CORE), oct(os.umask(0)), os.getresuid(), os.getresgid(), os.getgroups())
+core = resource.getrlimit(resource.RLIMIT_CORE)
+print(core, oct(os.umask(0)), os.getresuid(), os.getresgid(), os.getgroups())
 """
 
 

@@ -20,7 +20,7 @@ _PR_SET_DUMPABLE = 4  # linux/prctl.h
 _PR_SET_NO_NEW_PRIVS = 38
 _M_MMAP_THRESHOLD = -3  # malloc.h of glibc
 _LARGE_BYTES = 1_048_576
-_FEWEST = 16  # connections, however few files there may be
+_FEWEST = 16  # connections that are tried, however few files there may be
 
 
 def harden() -> None:
@@ -68,4 +68,4 @@ def room_for_files(wanted: int, spare: int) -> int:
         soft = wanted + spare if hard == unlimited else min(wanted + spare, hard)
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return max(_FEWEST, wanted if soft == unlimited else min(wanted, soft - spare))
+    return wanted if soft == unlimited else min(wanted, max(_FEWEST, soft - spare))
