@@ -108,7 +108,7 @@ def replace_file(path: Path, content: bytes, looks: Looks = Looks()) -> bool:  #
 
 
 def _read_only(path: Path, max_bytes: int) -> bytes | None:
-    """Give what stands in a file of root's or mine on a read-only mount, through whatever links; else None."""
+    """Give what stands in a file on a read-only mount, through whatever links; None where it is on none."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
