@@ -1102,3 +1102,61 @@ def test_batch_waits_for_what_another_thread_asks_and_asks_for_the_rest(time):
     batch.join()
     assert texts(found) == ["eu", "x"]
     assert slow.calls.count(("read", REF)) == 1
+
+
+# --- over a server ---
+
+
+class Server(Backend):
+    """Has a cache of its own: what it gives is of some age, and fresh for some time."""
+
+    name, is_local = "server", False
+
+    def __init__(self, time, age=100, fresh_for=30):
+        self.time, self.age, self.fresh_for = time, age, fresh_for
+
+    def read(self, ref):
+        return Entry(
+            ref=ref,
+            secret=Secret("eu"),
+            backend="server",
+            version="1",
+            read_at=self.time.wall() - timedelta(seconds=self.age),
+            fresh_for=timedelta(seconds=self.fresh_for),
+        )
+
+
+def test_what_a_server_gave_is_as_old_as_it_is_there_and_fresh_as_long(time):
+    cache = cached(Server(time), time)
+    cache.read(REF)
+    assert cache.times(REF) == (100, 30)
+    assert cache.remembered(REF).age == timedelta(seconds=100)
+    time.seconds += 20
+    assert cache.times(REF) == (120, 10)
+    assert cache.ending(0.1, 15) == []
+    cache.read(REF)
+    assert cache.ending(0.1, 15) == [(REF, 10.0, True)]
+
+
+def test_what_a_server_says_anew_counts_though_the_entry_is_the_same(time):
+    server = Server(time)
+    cache = cached(server, time)
+    first = cache.read(REF)
+    server.age, server.fresh_for = 5, 295
+    assert cache.refresh(REF) is first
+    assert cache.times(REF) == (5, 295)
+
+
+def test_clock_of_a_server_that_is_off_makes_nothing_younger_or_older_than_can_be(time):
+    for age, told in ((-1000, 0), (1_000_000, 1200)):
+        cache = cached(Server(time, age=age), time)
+        cache.read(REF)
+        assert cache.times(REF)[0] == told
+
+
+def test_entry_that_is_past_its_time_is_known_still_and_not_given_out(cache, time):
+    cache.read(REF)
+    time.seconds += 301
+    assert text(cache.entry(REF)) == "eu"
+    assert cache.glance(REF) is None
+    assert cache.entry(OTHER) is None

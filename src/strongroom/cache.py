@@ -153,6 +153,7 @@ class _Row:
         "hits",
         "is_asked",
         "keep_until",
+        "older",
         "spared_at",
     )
 
@@ -169,6 +170,7 @@ class _Row:
         self.bytes = sys.getsizeof(entry.secret.reveal()) + _ENTRY_BYTES
         self.hits = 0
         self.is_asked = is_asked  # by a reader, not ahead of one
+        self.older = 0.0  # seconds that a server had it before it was asked
         self.spared_at = 0  # hits at the time it was last spared from eviction
 
 
@@ -289,7 +291,7 @@ class Cache(Backend):
             return Remembered(
                 backend=row.entry.backend,
                 version=row.entry.version,
-                age=timedelta(seconds=now - row.asked_at),
+                age=timedelta(seconds=now - row.asked_at + row.older),
                 is_fresh=row.fresh_until > now and not self._is_past_its_date(row),
             )
         absence = self._absences.get(ref)
@@ -298,12 +300,17 @@ class Cache(Backend):
         return Remembered(backend=None, version=None, age=timedelta(seconds=now - absence[0]), is_fresh=True)
 
     def times(self, key: Key) -> tuple[float, float] | None:
-        """Tell how many seconds ago what *key* gives was asked for, and for how many it is fresh still."""
+        """Tell how many seconds old what *key* gives is, the time at a server included, and how long fresh."""
         row = self._rows.get(key)
         if row is None:
             return None
         now = self._timer()
-        return now - row.asked_at, max(0.0, row.fresh_until - now)
+        return now - row.asked_at + row.older, max(0.0, row.fresh_until - now)
+
+    def entry(self, key: Key) -> Entry | None:
+        """Give the entry held under *key*, fresh or not: to know it, not to give it out."""
+        row = self._rows.get(key)
+        return None if row is None else row.entry
 
     def glance(self, key: Key) -> Entry | None:
         """Give the fresh entry remembered under *key*, counting no hit."""
@@ -539,34 +546,42 @@ class Cache(Backend):
             is_current = self._is_under_way(desk, ref, flight)
             if is_current:
                 before = self._rows.get(ref)
-                upstream = None if entry is None else entry.fresh_for
+                given = entry
                 if entry is not None and before is not None and _is_same(before.entry, entry):
                     entry = before.entry  # whoever has something at hand that belongs to it may go on
                 self._forget(ref)
-                if entry is None:
+                if entry is None or given is None:
                     self._keep_absence(ref, asked_at)
                 elif entry.is_stale:
                     self._keep_stale(ref, entry, asked_at, before)
                 else:
-                    self._keep_entry(ref, entry, asked_at, upstream, is_asked=is_asked)
+                    self._keep_entry(ref, entry, given, asked_at, is_asked=is_asked)
             self._pop_flight(desk, ref, flight)
         return entry, is_current
 
-    def _keep_entry(
-        self, ref: Ref, entry: Entry, asked_at: float, upstream: timedelta | None, *, is_asked: bool
-    ) -> None:
+    def _keep_entry(self, ref: Ref, entry: Entry, given: Entry, asked_at: float, *, is_asked: bool) -> None:
+        """Remember *entry*; *given* says the same and what the backend says of it now."""
         fresh = self.lifetimes.ttl.total_seconds() * self._jitter()
         keep = fresh + self._stale_seconds(ref, entry)
-        if upstream is not None:
+        if given.fresh_for is not None:
             # A cache behind asks anew by then: this one must not be the older of the two.
-            fresh = min(fresh, upstream.total_seconds())
+            fresh = min(fresh, given.fresh_for.total_seconds())
         if entry.lifetime is not None:
             # What the backend lends for a time is not kept longer, in an outage neither.
             lifetime = entry.lifetime.total_seconds()
             fresh, keep = min(fresh, lifetime), min(keep, lifetime)
         row = _Row(entry, asked_at, asked_at + fresh, asked_at + keep, is_asked=is_asked)
+        row.older = self._older(given, asked_at)
         if keep > 0:
             self._put(ref, row)
+
+    def _older(self, given: Entry, asked_at: float) -> float:
+        """Give how many seconds a server had *given* before it was asked; that machine's clock may be off."""
+        if given.fresh_for is None:
+            return 0.0
+        read_ago = (self._clock() - given.read_at).total_seconds()
+        most = self.lifetimes.ttl.total_seconds() + self.lifetimes.stale_if_error.total_seconds()
+        return min(max(0.0, read_ago - (self._timer() - asked_at)), most)
 
     def _keep_stale(self, ref: Ref, entry: Entry, asked_at: float, before: _Row | None) -> None:
         """
@@ -576,8 +591,10 @@ class Cache(Backend):
         pause = self._timer() + self.lifetimes.outage_pause.total_seconds()
         is_own = before is not None and before.entry.version == entry.version
         keep = max(pause, before.keep_until) if before is not None and is_own else pause
+        row = _Row(entry, asked_at, 0.0, keep)
+        row.older = self._older(entry, asked_at)
         self._stale[ref] = (entry, pause)
-        self._put(ref, _Row(entry, asked_at, 0.0, keep))
+        self._put(ref, row)
 
     def _stale_seconds(self, ref: Ref, entry: Entry) -> float:
         most = self.lifetimes.stale_if_error.total_seconds()
@@ -749,7 +766,12 @@ class Cache(Backend):
         """Give what is remembered and may be served, if only in an outage; oldest questions first."""
         now = self._timer()
         found = [
-            Held(cast("Ref", key), row.entry, timedelta(seconds=now - row.asked_at), row.fresh_until > now)
+            Held(
+                cast("Ref", key),
+                row.entry,
+                timedelta(seconds=now - row.asked_at + row.older),
+                row.fresh_until > now,
+            )
             for key, row in list(self._rows.items())
             if self._may_stand_in(row)
         ]

@@ -22,6 +22,7 @@ from strongroom.assembly.ways import Ways, now, settings_from
 from strongroom.audit.uses import Uses
 from strongroom.cache import Cache, boot_seconds, draw
 from strongroom.errors import NotRecordedError, SettingsError
+from strongroom.model.entry import STRICT
 from strongroom.service.changes import Feed, Watch
 from strongroom.service.freshness import Freshness
 from strongroom.service.host import Host, Served
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
     from strongroom.model.secret import Secret
     from strongroom.service.guard import Recorder
     from strongroom.settings import Settings
-
-_STRICT = "strict"  # the tag of an entry whose uses are strict
 
 
 def open_host(  # noqa: PLR0913 -- what comes from outside
@@ -155,7 +154,7 @@ class _Opening:
 
     def _is_strict_now(self, ref: Ref) -> bool:
         host = self._host
-        return host is not None and host.is_strict(ref, host.cache.glance(ref))
+        return host is not None and host.is_strict(ref, host.cache.entry(ref))
 
     def spool(self, settings: Settings) -> Spool:
         """Give the agent's own record, in its state folder."""
@@ -224,7 +223,7 @@ def _globs(names: tuple[str, ...]) -> re.Pattern[str] | None:
 def _is_strict(names: re.Pattern[str] | None, ref: Ref, entry: Entry | None) -> bool:
     if names is not None and names.match(ref.name):
         return True
-    return entry is not None and _STRICT in entry.metadata.tags
+    return entry is not None and STRICT in entry.metadata.tags
 
 
 def _ids(named: Iterable[int | str], find: Callable[[str], int], key: str) -> frozenset[int]:
