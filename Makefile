@@ -6,6 +6,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV ?= .venv
+FUZZ ?= 300
 KILLS ?= 10000
 FORKS ?= 10000
 SOAK ?= 600
@@ -41,9 +42,10 @@ bench: $(VENV)/.dev  ## Measure beside the peers, print a table, write bench/res
 	@$(BIN)/python -m compileall -q src $(VENV)/lib
 	@$(BIN)/python -m bench
 
-trials: $(VENV)/.dev  ## The long trials: kill writers 10,000 times (KILLS=n for another number), attack the audit log 1,000 times, ask the API 20,000 times, fork 10,000 times (FORKS=n), soak an agent for 10 minutes (SOAK=seconds) and kill it 50 times under load, bring each regression back
+trials: $(VENV)/.dev  ## The long trials: kill writers 10,000 times (KILLS=n for another number), attack the audit log 1,000 times, ask the API 20,000 times, fork 10,000 times (FORKS=n), soak an agent for 10 minutes (SOAK=seconds) and kill it 50 times under load, fuzz both ends of its socket (FUZZ=seconds each), bring each regression back
 	@scripts/system-packages
-	@scripts/make-peers $(BIN)/python
+	@scripts/make-peers $(BIN)/python trials
+	@STRONGROOM_FUZZ_SECONDS=$(FUZZ) $(BIN)/python -m pytest -rP tests/agent/test_fuzz.py $(ARGS)
 	@STRONGROOM_FORKS=$(FORKS) STRONGROOM_SOAK=$(SOAK) STRONGROOM_AGENT_KILLS=50 $(BIN)/python -m pytest -rP \
 		tests/agent/test_processes.py tests/agent/test_soak.py tests/agent/test_kills.py $(ARGS)
 	@STRONGROOM_KILLS=$(KILLS) STRONGROOM_ATTACKS=1000 STRONGROOM_FUZZ_CASES=20000 STRONGROOM_MUTANTS=1 \
