@@ -195,8 +195,9 @@ _BACKENDS = (
 @command(app, "status")
 def status(context: typer.Context) -> None:
     """
-    Show how the agent is: its backends and their circuits, the oldest stale entry, the spool, the last
-    notice, the top readers.
+    Show how the agent is.
+
+    Its backends and their circuits, the oldest stale entry, the spool, the last notice, the top readers.
 
     Example:
       $ strongroom agent status
@@ -267,7 +268,9 @@ def flush(
     ] = None,
 ) -> None:
     """
-    Forget what is remembered of NAME, so that the next read asks for it.
+    Forget what is remembered of NAME.
+
+    The next read asks for it. Names of a team are meant with --team; a global name is forgotten for all teams.
 
     Example:
       $ strongroom agent flush orders_db
@@ -307,9 +310,9 @@ def log_level(
 @command(app, "reload")
 def reload(context: typer.Context) -> None:
     """
-    Have the agent take its settings anew, keeping what it remembers; as SIGHUP does.
+    Have the agent take its settings anew.
 
-    Where they cannot be used, it says why and goes on with those it has.
+    It keeps what it remembers; SIGHUP does the same. Where they cannot be used, it says why and goes on with those it has.
 
     Example:
       $ strongroom agent reload
