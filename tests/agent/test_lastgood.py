@@ -12,13 +12,13 @@ import os
 import secrets
 import subprocess
 import time
-from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from parts.keyring import drop_keys
 from strongroom.agent.lastgood import FileAnchor, LastGood, Machine
 from strongroom.assembly import lastgood
 from strongroom.assembly.lastgood import KernelAnchor, open_parcels, this_host
@@ -28,7 +28,6 @@ from strongroom.model.entry import Metadata
 from strongroom.model.ref import Ref
 from strongroom.settings.agent import KeySettings
 from strongroom.testing.fakes import Flaky, frozen_clock
-from strongroom.vendors import keyctl
 from strongroom.vendors.keyctl import read_key, write_key
 
 REGION = Ref("variable", "region")
@@ -120,17 +119,7 @@ class World:
 @pytest.fixture
 def world(tmp_path):
     yield (made := World(tmp_path))
-    # The kernel keeps few keys for a user, and these would stay until the machine restarts.
-    for what in ("last-good", "generation"):
-        for deployment in ("prod", "staging"):
-            drop_key(lastgood._described(what, deployment, made.path))
-
-
-def drop_key(description: str) -> None:
-    with suppress(OSError):
-        keyring = keyctl._USER_KEYRING
-        number = keyctl._keyctl(keyctl._SEARCH, keyring, b"user", description.encode(), 0)
-        keyctl._keyctl(9, number, keyring)  # KEYCTL_UNLINK
+    drop_keys(made.path, "prod", "staging")
 
 
 # --- what it is for --------------------------------------------------------------------------------

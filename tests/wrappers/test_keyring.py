@@ -6,12 +6,11 @@ import os
 import secrets
 import subprocess
 import sys
-from contextlib import suppress
 
 import pytest
 
+from parts.keyring import drop_key
 from strongroom.errors import BackendConfigError, SealedError, TamperedError
-from strongroom.vendors import keyctl
 from strongroom.vendors.keyctl import read_key, write_key
 from strongroom.wrappers.keyring import KeyringWrapper, create
 
@@ -29,10 +28,7 @@ def description():
             raise
         pytest.skip(str(error))
     yield name
-    with suppress(OSError):
-        keyring = keyctl._USER_KEYRING
-        number = keyctl._keyctl(keyctl._SEARCH, keyring, b"user", name.encode(), 0)
-        keyctl._keyctl(9, number, keyring)  # KEYCTL_UNLINK: the kernel keeps few keys for a user
+    drop_key(name)
 
 
 def test_unwrap_undoes_wrap_in_another_process_too(description):
