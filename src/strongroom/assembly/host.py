@@ -21,6 +21,7 @@ from strongroom.assembly.store import barrier_of
 from strongroom.assembly.ways import Ways, now, settings_from
 from strongroom.audit.uses import Uses
 from strongroom.cache import Cache, boot_seconds, draw
+from strongroom.client.enrolled import find as find_enrolled
 from strongroom.errors import NotRecordedError, SettingsError
 from strongroom.model.entry import STRICT
 from strongroom.service.changes import Feed, Watch
@@ -126,6 +127,7 @@ class _Opening:
         Raises:
             As `open_host`.
         """
+        settings = _with_server(settings)
         lifetimes = _lifetimes(settings)
         deciding = deciding_by(settings, lifetimes, self._is_strict_now)
         uids, gids = _ids(settings.agent.users, _uid, "users"), _ids(settings.agent.groups, _gid, "groups")
@@ -144,6 +146,7 @@ class _Opening:
             lifetimes=lifetimes,
             current=deciding.current,
             decided_by=deciding.by,
+            kept=deciding.kept,
             uids=uids,
             gids=gids,
             is_strict=partial(_is_strict, _globs(settings.agent.strict)),
@@ -192,6 +195,13 @@ class _Opening:
 def _is_told_of(backend: Backend) -> bool:
     """Tell whether its changes are told by the store's bell, or there are none while this process runs."""
     return barrier_of(backend) is not None or type(backend).__module__.endswith(".backends.env")
+
+
+def _with_server(settings: Settings) -> Settings:
+    """Give the settings with a chain, where they name none and this agent is enrolled with a server."""
+    if settings.chain or find_enrolled(settings.agent.state) is None:
+        return settings
+    return replace(settings, chain=("remote",))
 
 
 def _lifetimes(settings: Settings) -> Lifetimes:

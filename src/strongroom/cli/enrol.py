@@ -85,7 +85,8 @@ def enrol(
         "state": str(settings.agent.state),
     }
     sentence(session, f"enrolled as agent {found.name} of {found.deployment} at {found.url}", facts)
-    terminal.note('name it in the chain: chain = ["remote"]; then start strongroom agent', session)
+    if settings.chain and "remote" not in {one.kind for one in settings.backend.values()}:
+        terminal.note('the chain of its settings does not name the server yet: chain = ["remote"]', session)
 
 
 def _address(url: str, deployment: str | None, ca: str | None, *, plain_http: bool) -> ServerAddress:
