@@ -17,6 +17,7 @@ from strongroom.cache import boot_seconds
 from strongroom.errors import InvalidInputError, SettingsError
 from strongroom.policy import HostPolicy
 from strongroom.service.decisions import Decisions
+from strongroom.service.kept import KeptDecisions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,12 +45,14 @@ class Deciding(NamedTuple):
         current: gives the policy that decides now.
         by: `server`, `file` or `owner`.
         start, close: what runs behind it does from here to there. Both may be called twice.
+        kept: what of it the last good copy keeps; None for nothing.
     """
 
     current: Callable[[], Policy]
     by: str
     start: Callable[[], None] = lambda: None
     close: Callable[[], None] = lambda: None
+    kept: KeptDecisions | None = None
 
 
 def deciding_by(settings: Settings, lifetimes: Lifetimes, is_strict: Callable[[Ref], bool]) -> Deciding:
@@ -64,18 +67,24 @@ def deciding_by(settings: Settings, lifetimes: Lifetimes, is_strict: Callable[[R
     Raises:
         As `server_of` and `local_policy`.
     """
-    client = server_of(settings)
+    # Who waits for a decision waits no longer than for a backend: a server that says nothing is trouble soon.
+    client = server_of(settings, timeout=timedelta(seconds=settings.lookup.timeout_seconds))
     if client is None:
         policy = local_policy(settings)
         return Deciding(lambda: policy, "owner" if settings.agent.policy is None else "file")
     revoke_bound = timedelta(seconds=settings.agent.revoke_bound)
     found = ServerPolicy(client, (revoke_bound, lifetimes.ttl + lifetimes.stale_if_error), is_strict)
-    return Deciding(found.decisions.current, "server", found.start, found.close)
+    kept = None if settings.agent.last_good is None else KeptDecisions(found.decisions)
+    return Deciding(found.decisions.current, "server", found.start, found.close, kept)
 
 
-def server_of(settings: Settings) -> Client | None:
+def server_of(settings: Settings, *, timeout: timedelta | None = None) -> Client | None:
     """
     Give what asks the server this agent is enrolled with, as the agent; None where it has none.
+
+    Args:
+        settings: of the agent.
+        timeout: as of `client_of`.
 
     Raises:
         SettingsError: a policy file is named beside the server.
@@ -97,7 +106,7 @@ def server_of(settings: Settings) -> Client | None:
     if agent.server is not None:
         server = agent.server
         address = ServerAddress(server.url, server.deployment, server.ca, setting="agent.server.url")
-    return enrolled.client_of(agent.state, address)
+    return enrolled.client_of(agent.state, address, timeout=timeout)
 
 
 class ServerPolicy:

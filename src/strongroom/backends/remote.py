@@ -82,6 +82,7 @@ class RemoteOptions:
         state: the folder in which the agent is enrolled.
         ca: a PEM file, or a folder of them, in place of the system's.
         allow_plain_http: http to another machine, where something else keeps the way safe.
+        timeout: for connecting and for each wait of an answer.
     """
 
     url: str | None = None
@@ -90,6 +91,7 @@ class RemoteOptions:
     state: Path | None = None
     ca: Path | None = None
     allow_plain_http: bool = False
+    timeout: timedelta = timedelta(seconds=3)
 
 
 class Remote(Backend):
@@ -112,6 +114,7 @@ class Remote(Backend):
 
     options_type = RemoteOptions
     needs_state = True
+    is_batched = True
 
     def __init__(
         self,
@@ -126,7 +129,7 @@ class Remote(Backend):
         self._as_stored = options.token is None
         try:
             address, credential = _who(name, options, options.state or state)
-            self.client = Client(address, credential)
+            self.client = Client(address, credential, timeout=options.timeout)
         except SettingsError as error:
             raise BackendConfigError(str(error), hint=error.hint) from None
         # Where a page ended: the server gives a cursor, and callers go on from a name.

@@ -53,9 +53,12 @@ class Client:
     Args:
         address: where.
         credential: who asks; None asks what needs no identity.
+        timeout: for connecting and for each wait of an answer.
     """
 
-    def __init__(self, address: ServerAddress, credential: Credential | None = None) -> None:
+    def __init__(
+        self, address: ServerAddress, credential: Credential | None = None, *, timeout: timedelta = _TIMEOUT
+    ) -> None:
         self.address = address
         self._credential = credential
         where = checked(address)
@@ -65,7 +68,7 @@ class Client:
             TransportOptions(
                 place=NAME,
                 url=address.url,
-                timeout=_TIMEOUT,
+                timeout=timeout,
                 total_timeout=_TOTAL,
                 ca=address.ca,
                 max_body_bytes=_MAX_BODY_BYTES,

@@ -32,6 +32,7 @@ from strongroom.wire.agents import AgentLogin, AgentSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
 
 __all__ = ["FILE", "AgentCredential", "Enrolled", "client_of", "credential_of", "find"]
 
@@ -226,7 +227,18 @@ def credential_of(folder: Path, address: ServerAddress | None = None) -> AgentCr
     return found
 
 
-def client_of(folder: Path, address: ServerAddress | None = None) -> Client:
-    """Give what asks the server as the agent enrolled in *folder*. Raises as `credential_of`."""
+def client_of(
+    folder: Path, address: ServerAddress | None = None, *, timeout: timedelta | None = None
+) -> Client:
+    """
+    Give what asks the server as the agent enrolled in *folder*. Raises as `credential_of`.
+
+    Args:
+        folder: as of `credential_of`.
+        address: as of `credential_of`.
+        timeout: for connecting and for each wait of an answer; as of `Client` if unsaid.
+    """
     credential = credential_of(folder, address)
-    return Client(credential.address, credential)
+    if timeout is None:
+        return Client(credential.address, credential)
+    return Client(credential.address, credential, timeout=timeout)
