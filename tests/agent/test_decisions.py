@@ -224,8 +224,18 @@ def test_what_is_public_about_an_entry_changed_so_it_is_asked_anew(decisions, se
     decisions.forget([ORDERS])
     assert not decisions.knows(local(), Action.READ, ORDERS)
     assert decisions.knows(local(), Action.READ, PCI)
+
+
+def test_where_changes_may_have_been_missed_it_is_asked_anew_if_somebody_answers(decisions, server, timer):
+    read(decisions)
+    timer.now += 1
     decisions.forget(None)
-    assert not decisions.knows(local(), Action.READ, PCI)
+    assert not decisions.knows(local(), Action.READ, ORDERS)
+    server.trouble = BackendUnavailableError("no answer", backend="server")
+    assert read(decisions).is_allowed
+    server.trouble, server.allowed = None, False
+    timer.now += 2
+    assert not read(decisions).is_allowed
 
 
 def test_a_decision_is_asked_anew_after_a_while_even_so(decisions, timer):

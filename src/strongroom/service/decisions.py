@@ -23,7 +23,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Overdue
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from strongroom.errors import (
     AccessDeniedError,
@@ -31,15 +31,18 @@ from strongroom.errors import (
     NotAuthenticatedError,
     StrongroomError,
 )
+from strongroom.model.ref import Ref
 from strongroom.policy import Decision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from strongroom.model.ref import Ref
+    from strongroom.model.ref import Kind
     from strongroom.policy import Action, Actor, Facts, Policy, Run
 
     _Key = tuple[str, Action, str | None]
+    # user, action, of what, for which run, whether for any, what was said
+    Remembered = tuple[str, Action, Ref, Run | None, bool, Decision]
 
 __all__ = ["Decider", "Decisions", "Question", "Ruling", "Rulings"]
 
@@ -49,7 +52,7 @@ PARTED_SECONDS = 8.0  # without a sign: parted
 _SHORTEST_SILENCE_SECONDS = 0.5
 _MAX_REMEMBERED = 50_000  # decisions, about 300 bytes each
 _MAX_AGE_SECONDS = 300.0  # then it is asked again: what is public about an entry may have changed unheard
-_PATIENCE_SECONDS = 15.0  # for one answer; the request itself ends before
+_PATIENCE_SECONDS = 5.0  # for one answer; a request that takes longer goes on by itself
 _END_SECONDS = 1.0  # a request under way may outlive it: the thread is a daemon
 _RETRY_SECONDS = 1.0  # after trouble: so long nobody is kept waiting for what will not come
 _MAX_TURNS = 3  # a question is asked anew where the policy changed while it was under way
@@ -216,11 +219,13 @@ class Decisions:
         self._known = _Known(self, "", {})
         self._heard = timer()
         self._until = self._heard + self._revoke_seconds
+        self._young_since = self._heard
         self._count = 0
         self._changes = 0
         self._asked: dict[Question, _Asked] = {}
         self._waiting: list[_Asked] = []
         self._retry_at = 0.0
+        self._asking_since: float | None = None
         self._trouble: StrongroomError | None = None
         self._thread: threading.Thread | None = None
         self._is_ended = False
@@ -263,7 +268,7 @@ class Decisions:
 
     def is_young(self, at: float) -> bool:
         """Tell whether what was asked at that time need not be asked again."""
-        return self._timer() - at < _MAX_AGE_SECONDS
+        return at >= self._young_since and self._timer() - at < _MAX_AGE_SECONDS
 
     # --- what is heard of the server ---------------------------------------------------------------
 
@@ -282,11 +287,13 @@ class Decisions:
                 self._until = self._heard + self._revoke_seconds
 
     def forget(self, refs: Sequence[Ref] | None) -> None:
-        """Forget what was said about *refs*, or all of it: what is public about them may have changed."""
+        """
+        Ask anew about *refs*: what is public about them has changed. Where *refs* is None, something may have
+        changed unheard: everything is asked anew, and is good without the server as before.
+        """
         with self._turn:
             if refs is None:
-                self._known.table.clear()
-                self._count = 0
+                self._young_since = self._timer()
             else:
                 for ref in refs:
                     self._known.table.pop((ref.kind, ref.name), None)
@@ -314,6 +321,54 @@ class Decisions:
             if known.denial is None and stage != known.stage:
                 self._use(_Known(self, known.revision, known.table, stage=stage))
             return self._known
+
+    # --- kept over a restart -----------------------------------------------------------------------
+
+    def mark(self) -> object:
+        """Give something that is another when `remembered` would be."""
+        return self._known.revision, self._count, self._known.denial is None
+
+    def remembered(self) -> tuple[str, float, list[Remembered]]:
+        """Give the revision, the seconds since a sign of the server, and what it said of no strict entry."""
+        with self._turn:
+            known, silent = self._known, self._timer() - self._heard
+            found = [
+                (
+                    user,
+                    action,
+                    ref,
+                    None if run is _ANY else cast("Run | None", run),
+                    run is _ANY,
+                    ruled.decision,
+                )
+                for (kind, name), rows in known.table.items()
+                for (user, action, team), runs in rows.items()
+                for ref in (Ref(cast("Kind", kind), name, team),)
+                for run, ruled in runs.items()
+            ]
+        is_nobody = known.denial is not None or known.stage > 1
+        return (
+            known.revision,
+            silent,
+            [] if is_nobody else [row for row in found if not self.is_strict(row[2])],
+        )
+
+    def bring_back(self, revision: str, rows: Sequence[Remembered], silent: float) -> None:
+        """
+        Take *rows* for what was said under *revision*, *silent* seconds after the server gave a sign. Each is
+        asked anew before it counts. Does nothing where the server has spoken already.
+        """
+        table: dict[tuple[str, str], dict[_Key, dict[object, _Ruled]]] = {}
+        for user, action, ref, run, is_any, decision in rows:
+            runs = table.setdefault((ref.kind, ref.name), {}).setdefault((user, action, ref.team), {})
+            runs[_ANY if is_any else run] = _Ruled(float("-inf"), decision)
+        with self._turn:
+            if self._known.revision or self._known.denial is not None:
+                return
+            self._use(_Known(self, revision, table))
+            self._count = len(rows)
+            self._heard = self._timer() - silent
+            self._until = 0.0  # how long ago that was is looked at first
 
     # --- asking ------------------------------------------------------------------------------------
 
@@ -351,7 +406,8 @@ class Decisions:
     def _put(self, questions: Sequence[Question]) -> list[_Asked]:
         with self._turn:
             now = self._timer()
-            if self._is_ended or now < self._retry_at:
+            hangs = self._asking_since is not None and now - self._asking_since > _PATIENCE_SECONDS
+            if self._is_ended or hangs or now < self._retry_at:
                 error = self._trouble or _no_answer()
                 return [_Asked.failed(question, error) for question in questions]
             self._begin()
@@ -385,6 +441,7 @@ class Decisions:
         return bool(self._known.table) or self._known.denial is not None
 
     def _request(self, batch: list[_Asked], changes: int) -> None:
+        self._asking_since = self._timer()
         try:
             found = self._decider.decide([asked.question for asked in batch])
             if len(found.rulings) != len(batch):
@@ -399,6 +456,8 @@ class Decisions:
         else:
             self._note(None)
             self._take(batch, found, changes)
+        finally:
+            self._asking_since = None
 
     def _take(self, batch: list[_Asked], found: Rulings, changes: int) -> None:
         with self._turn:
