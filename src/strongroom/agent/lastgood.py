@@ -128,6 +128,10 @@ class FileAnchor:
 class Other(Protocol):
     """Something beside values that is worth keeping, such as decisions: at most 8 MiB."""
 
+    def mark(self) -> object:
+        """Give something that is another when there is something else to keep."""
+        ...
+
     def keep(self) -> bytes:
         """Give it as bytes."""
         ...
@@ -238,7 +242,7 @@ class LastGood:
         is_strict: tells which entries are never kept.
         backends: gives the names of those that are asked now; what came from another is not brought back.
         machine: where and when this is.
-        others: what else is kept, by name.
+        others: gives what else is kept, by name.
         on_trouble: told what is wrong, once for each trouble: (what, error).
 
     Threads: may be used from several threads at once.
@@ -256,7 +260,7 @@ class LastGood:
         is_strict: Callable[[Ref, Entry], bool],
         backends: Callable[[], Iterable[str]],
         machine: Machine = Machine(),  # noqa: B008 -- immutable
-        others: Mapping[str, Other] | None = None,
+        others: Callable[[], Mapping[str, Other]] = dict,
         on_trouble: Callable[[str, StrongroomError], None] = lambda _what, _error: None,
         debounce: timedelta = _DEBOUNCE,
     ) -> None:
@@ -269,14 +273,14 @@ class LastGood:
         self._is_strict = is_strict
         self._backends = backends
         self._machine = machine
-        self._others = dict(others or {})
+        self._others = others
         self._on_trouble = on_trouble
         self._debounce = debounce.total_seconds()
         self._turn = threading.Lock()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self._renewal = min(_RENEWAL, max_age / _SHARES).total_seconds()
-        self._revision = cache.revision
+        self._revision: tuple[object, ...] = self._now()
         self._marks: frozenset[object] = frozenset()  # which objects are in the copy
         self._generation = self._restored = self._entries = 0
         self._written_at: datetime | None = None
@@ -306,7 +310,7 @@ class LastGood:
                 self._tell("the last good copy is not used", error)
                 return 0
             self._trouble = ""
-            self._revision = self._cache.revision
+            self._revision = self._now()
             self._marks = _marks(self._held())
             self._wrote = self._machine.timer()
             return self._restored
@@ -323,7 +327,7 @@ class LastGood:
         self._entries = len(content.rows)
         known = frozenset(self._backends())
         taken = sum(self._bring(row, since) for row in content.rows if row.backend in known)
-        for name, other in self._others.items():
+        for name, other in self._others().items():
             if name in content.others:
                 other.restore(content.others[name], timedelta(seconds=since))
         return taken
@@ -401,7 +405,7 @@ class LastGood:
     def keep(self) -> bool:
         """Write the copy if something changed since; tell whether it did. Trouble is told, not raised."""
         with self._turn:
-            revision = self._cache.revision
+            revision = self._now()
             if revision == self._revision:
                 return False
             held = self._held()
@@ -418,6 +422,10 @@ class LastGood:
             self._revision, self._marks, self._wrote = revision, marks, now
             self._trouble = ""
             return True
+
+    def _now(self) -> tuple[object, ...]:
+        """Give what is another when there is something else to keep, at no cost."""
+        return (self._cache.revision, *(other.mark() for other in self._others().values()))
 
     def _held(self) -> list[Held]:
         return [held for held in self._cache.held() if self._is_kept(held)]
@@ -446,7 +454,7 @@ class LastGood:
         )
 
     def _kept_of_others(self) -> dict[str, bytes]:
-        kept = {name: other.keep() for name, other in self._others.items()}
+        kept = {name: other.keep() for name, other in self._others().items()}
         return {name: content for name, content in kept.items() if 0 < len(content) <= _MAX_OTHER_BYTES}
 
     def _tell(self, what: str, error: StrongroomError) -> None:
@@ -468,7 +476,6 @@ def open_last_good(
     host: Host,
     *,
     environ: Mapping[str, str],
-    others: Mapping[str, Other] | None = None,
     on_trouble: Callable[[str, StrongroomError], None],
 ) -> LastGood | None:
     """
@@ -496,7 +503,7 @@ def open_last_good(
         is_strict=host.is_strict,
         backends=lambda: [link.name for link in host.chain.links],
         machine=Machine(host=this_host()),
-        others=others,
+        others=lambda: {} if host.kept is None else {"decisions": host.kept},
         on_trouble=on_trouble,
     )
 

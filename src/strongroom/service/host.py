@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from strongroom.service.freshness import Freshness
     from strongroom.service.guard import Recorder
     from strongroom.service.house import Mode
+    from strongroom.service.kept import KeptDecisions
     from strongroom.service.reading import Reader, Uses
     from strongroom.settings import Settings
 
@@ -70,6 +71,7 @@ class Served(NamedTuple):
         told_of: names of the backends whose changes are told without a watch of theirs, or that never change.
         heard: told of every notice of a backend, before what it tells of is forgotten: (name, notice).
         start, close: what belongs to it beside the chain runs from here to there. Both may be called twice.
+        kept: what of its decisions the last good copy keeps; None for nothing.
     """
 
     settings: Settings
@@ -84,6 +86,7 @@ class Served(NamedTuple):
     heard: Callable[[str, Watched], None] = lambda _name, _notice: None
     start: Callable[[], None] = lambda: None
     close: Callable[[], None] = lambda: None
+    kept: KeptDecisions | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +240,11 @@ class Host:
     def chain(self) -> Chain:
         """The backends in use."""
         return self._served.chain
+
+    @property
+    def kept(self) -> KeptDecisions | None:
+        """What of the decisions the last good copy keeps; None for nothing."""
+        return self._served.kept
 
     @property
     def deployment(self) -> str:
