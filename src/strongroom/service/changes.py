@@ -367,8 +367,8 @@ class Watch:
             feed.ring = self._rung.set
 
     def start(self) -> None:
-        """Begin to look. Safe to call twice."""
-        if self._thread is None:
+        """Begin to look, where there is anything to look at. Safe to call twice."""
+        if self._thread is None and self._feeds:
             self._thread = threading.Thread(target=self._look, name="strongroom-changes", daemon=True)
             self._thread.start()
 
