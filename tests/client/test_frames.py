@@ -216,11 +216,10 @@ def test_what_cannot_be_said_is_refused_before_it_is_sent():
         frames.pack_text(None, None, "\udfff")
 
 
-@pytest.mark.parametrize("vector", VECTORS["refused"], ids=lambda vector: vector["name"])
-def test_no_refusal_says_any_of_the_bytes(vector):
-    raw = bytes.fromhex(vector["hex"]).replace(b"a", b"canary-1")
+@pytest.mark.parametrize("kind", ["read", "hello", "answer", "error", "json"])
+def test_no_refusal_says_any_of_the_bytes(kind):
     with pytest.raises(BrokenFrameError) as caught:
-        PAYLOADS[vector["as"]](raw)
+        PAYLOADS[kind](b"\x00\xffcanary-1")
     assert "canary" not in str(caught.value)
 
 
