@@ -19,6 +19,7 @@ from __future__ import annotations
 import random
 import re
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -43,6 +44,7 @@ _MAX_EVENT_BYTES = 65_536
 _ID = re.compile(r"[A-Za-z0-9_=.-]{1,100}", re.ASCII)
 _SILENCE_SECONDS = 8.0  # of a server that gives a sign of life every 2 s
 _PATIENT_SECONDS = 25.0  # until it is known to: an older one gives one every 10 s
+_SOUND_SECONDS = 5.0  # a stream that lasted so long was one
 _FIRST_SECONDS, _MOST_SECONDS = 0.25, 5.0  # before the first new try, and before any
 _END_SECONDS = 5.0
 
@@ -134,7 +136,7 @@ class Hearing:
         path: where events are.
 
     Attributes:
-        trouble: why nothing is heard now; None where something is.
+        trouble: what ended the last stream; None where the server did, or none has ended.
     """
 
     def __init__(
@@ -177,39 +179,39 @@ class Hearing:
     def _hear(self) -> None:
         failures = 0
         while not self._ended.is_set():
-            self.trouble, heard = self._listen()
+            begun_at = time.monotonic()
+            self.trouble = self._listen()
+            is_sound = time.monotonic() - begun_at >= _SOUND_SECONDS
             # One that was sound and ended, as a drained server's or an old session's, goes on at once.
-            failures = 0 if heard else failures + 1
-            if self._ended.wait(self._pause(failures)):
-                return
-            if failures:
+            failures = (0 if is_sound else failures) + (not is_sound or self.trouble is not None)
+            if self.trouble is not None or failures > 1:
                 self._tell_lost()
+            self._ended.wait(self._pause(failures))
 
     def _pause(self, failures: int) -> float:
         most = min(_MOST_SECONDS, _FIRST_SECONDS * 2.0 ** min(failures, 10))
         return most * (0.5 + self._draw() / 2) if failures else most * self._draw()
 
-    def _listen(self) -> tuple[StrongroomError | None, bool]:
-        """Listen until that ends; give why, and whether anything was heard."""
-        heard = False
+    def _listen(self) -> StrongroomError | None:
+        """Listen until that ends, and give why; None where the server ended it."""
         try:
             listening = self._begun()
+        except InvalidInputError as error:
+            self._last = None  # it cannot go on from there
+            return error
         except StrongroomError as error:
-            if isinstance(error, InvalidInputError):
-                self._last = None  # it cannot go on from there
-            return error, heard
+            return error
         try:
             for notices in self._told(listening):
-                heard = True
                 for notice in notices:
                     self._tell(notice)
         except StrongroomError as error:
-            return error, heard
+            return error
         finally:
             with self._turn:
                 self._open = None
             listening.close()
-        return None, heard
+        return None
 
     def _begun(self) -> Listening:
         headers = {} if self._last is None else {"Last-Event-ID": self._last}
