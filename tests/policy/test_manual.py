@@ -38,6 +38,7 @@ def test_policy_of_the_beginning_may_be_written():
         *ROLES,
         "approved",
         "source",
+        "user",
         "deployment",
     ],
 )

@@ -367,6 +367,30 @@ EXAMPLES: Mapping[type, Any] = {
         "expires_at": "2026-11-21T12:15:00Z",
         "lifetime": 900.0,
     },
+    wire.AskAgent: {
+        "questions": [
+            {
+                "user": "local:50000",
+                "action": "read",
+                "kind": "connection",
+                "name": "orders",
+                "run": {"dag_id": "daily", "task_id": "load"},
+            }
+        ]
+    },
+    wire.AgentRulings: {
+        "revision": "6f1e2a9c04d7",
+        "rulings": [
+            {
+                "is_allowed": True,
+                "reason": "allowed by reader",
+                "policies": ["reader"],
+                "depends_on_run": False,
+            }
+        ],
+    },
+    wire.DeliverRecords: {"chain": "9c1d" * 4, "lines": []},
+    wire.RecordsDelivered: {"last": 4710},
     wire.Roles: {"roles": [{"name": "op", "members": [_MEMBER]}]},
     wire.Policies: {"revision": "6f1e2a9c04d7", "policies": [_POLICY]},
     wire.PolicyRow: _POLICY,

@@ -81,6 +81,8 @@ NEEDS = {
     ("POST", "/agents/invite"): ("administer", ROOM),
     ("POST", "/agents/enrol"): PUBLIC,
     ("POST", "/agents/login"): PUBLIC,
+    ("POST", "/agents/decide"): None,  # of agents alone: tests/agent/test_revocation.py
+    ("POST", "/agents/records"): None,
     ("DELETE", "/agents/{name}"): ("administer", ROOM),
     ("GET", "/roles"): ("administer", ROOM),
     ("PUT", "/roles/{role}/members/{actor}"): ("administer", ROOM),
