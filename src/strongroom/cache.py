@@ -300,7 +300,7 @@ class Cache(Backend):
         return Remembered(backend=None, version=None, age=timedelta(seconds=now - absence[0]), is_fresh=True)
 
     def times(self, key: Key) -> tuple[float, float] | None:
-        """Tell how many seconds old what *key* gives is, the time at a server included, and how long fresh."""
+        """Tell how many seconds old what *key* gives is, those at a server included, and how long fresh."""
         row = self._rows.get(key)
         if row is None:
             return None

@@ -209,7 +209,11 @@ class Client:
         said = {"Accept": _EVENTS, **(headers or {})}
         token = self._token()
         found = self._listened(path, said, token)
-        renewed = self._renewed(token) if found.status == _NOBODY else None
+        try:
+            renewed = self._renewed(token) if found.status == _NOBODY else None
+        except StrongroomError:
+            found.close()
+            raise
         if renewed is not None:
             found.close()
             found = self._listened(path, said, renewed)
