@@ -243,3 +243,125 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 def test_a_forked_child_follows_on_a_thread_of_its_own():
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], timeout=60, check=False)
     assert done.returncode == 0
+
+
+# --- where changes are told ------------------------------------------------------------------------------
+
+
+class Teller:
+    """Tells whoever listens when the test says so."""
+
+    def __init__(self):
+        self.wakes = []
+        self.begun = 0
+
+    def __call__(self, wake):
+        self.begun += 1
+        self.wakes.append(wake)
+        return lambda: self.wakes.remove(wake)
+
+    def tell(self):
+        for wake in list(self.wakes):
+            wake()
+
+
+@pytest.fixture
+def teller():
+    return Teller()
+
+
+def test_it_looks_when_it_is_told_and_not_before(backend, teller):
+    came, seen = threading.Event(), []
+
+    def on_change(entry):
+        seen.append(text(entry))
+        came.set()
+
+    with Follow(lambda: backend.read(REF), on_change, listen=teller) as follow:
+        backend.put(REF, "two")
+        assert text(follow.current) == "one"
+        assert len(backend.calls) == 1
+        teller.tell()
+        assert came.wait(10)
+        assert seen == ["two"]
+        assert text(follow.current) == "two"
+    assert teller.wakes == []
+
+
+def test_it_looks_seldom_by_itself_where_it_is_told(backend, teller, waiter):
+    with Follow(lambda: backend.read(REF), listen=teller, wait=waiter):
+        waiter.look()
+        assert set(waiter.intervals) == {60.0}
+
+
+def test_it_listens_before_it_reads(backend, teller):
+    order = []
+
+    def listen(wake):
+        order.append("listen")
+        return teller(wake)
+
+    def read():
+        order.append("read")
+        return backend.read(REF)
+
+    with Follow(read, listen=listen):
+        assert order[:2] == ["listen", "read"]
+
+
+def test_it_stops_listening_where_there_is_nothing_to_follow(teller):
+    with pytest.raises(NotFoundError):
+        Follow(lambda: None, listen=teller)
+    assert teller.wakes == []
+
+
+def test_what_is_told_while_it_looks_is_looked_at_again(backend, teller):
+    seen, came = [], threading.Semaphore(0)
+
+    def on_change(entry):
+        seen.append(text(entry))
+        if len(seen) == 1:
+            backend.put(REF, "three")
+            teller.tell()  # on the following thread, while it is not waiting
+        came.release()
+
+    with Follow(lambda: backend.read(REF), on_change, listen=teller):
+        backend.put(REF, "two")
+        teller.tell()
+        assert came.acquire(timeout=10)
+        assert came.acquire(timeout=10)
+    assert seen == ["two", "three"]
+
+
+def test_closing_wakes_the_one_that_waits_to_be_told(backend, teller):
+    follow = Follow(lambda: backend.read(REF), listen=teller)
+    (thread,) = [one for one in threading.enumerate() if one.name.startswith("strongroom follow")]
+    follow.close()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_child_after_a_fork_listens_itself_and_looks_at_once():
+    code = """
+import os, sys, threading
+from strongroom.live.follow import Follow
+from strongroom.model.ref import Ref
+from strongroom.testing.fakes import Memory
+
+REF = Ref("connection", "orders_db")
+backend, begun = Memory("m", {REF: "one"}), []
+seen = threading.Event()
+def listen(wake):
+    begun.append(os.getpid())
+    return lambda: None
+follow = Follow(lambda: backend.read(REF), lambda entry: seen.set(), listen=listen)
+child = os.fork()
+if child == 0:
+    backend.put(REF, "two")
+    follow.current
+    ok = seen.wait(10) and begun[-1] == os.getpid() and len(begun) == 2
+    os._exit(0 if ok else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False, timeout=60)
+    assert done.returncode == 0
