@@ -240,6 +240,8 @@ class Reading:
 
     Attributes:
         cache, uses, is_strict: as given.
+        aappend: records for a loop, where the recorder can.
+        strictly: the recorder, where it can be waited for.
     """
 
     def __init__(  # noqa: PLR0913 -- a service is made of the parts it joins
@@ -260,6 +262,10 @@ class Reading:
         self.facts = facts or (lambda _ref: None)
         self.dialect = dialect
         self.is_strict = is_strict or (lambda _ref, _entry: False)
+        # Asked once: telling what an object can do costs as much as recording by it.
+        recorder = guard.recorder
+        self.aappend = recorder.aappend if isinstance(recorder, AsyncRecorder) else None
+        self.strictly = recorder if isinstance(recorder, StrictRecorder) else None
         self._readers: dict[Actor, Reader] = {}
         self._known: weakref.WeakSet[Reader] = weakref.WeakSet()
         self._room_left = _MAX_AT_HAND
@@ -326,10 +332,7 @@ class Reader:
         self._cache = reading.cache
         self._guard = reading.guard
         self._uses = reading.uses
-        # Asked once: telling what an object can do costs as much as recording by it.
-        recorder = reading.guard.recorder
-        self._aappend = recorder.aappend if isinstance(recorder, AsyncRecorder) else None
-        self._strictly = recorder if isinstance(recorder, StrictRecorder) else None
+        self._aappend, self._strictly = reading.aappend, reading.strictly
         self._at_hand: dict[Key, AtHand] = {}
         self.tally = [0]
         self.peek = _peeking(
