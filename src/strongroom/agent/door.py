@@ -22,6 +22,8 @@ import socket
 import stat
 import struct
 from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from strongroom.agent.floor import Peer
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     import asyncio
     from asyncio import trsock
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from strongroom.agent.hygiene import Account
     from strongroom.settings import AgentSettings
@@ -48,6 +49,8 @@ _CONNECT_SECONDS = 1.0
 _AGGREGATE_SECONDS = 60.0
 _MAX_STRANGERS = 1000  # users whose refusals are counted
 _NO_USER = 65_534  # whom the kernel names where the peer's user does not exist in this namespace
+_NOBODY = 4_294_967_295  # what no user has
+_ALL = 4_294_967_294  # numbers of a namespace that knows everybody; the last one is no user
 
 
 class Lock:
@@ -357,10 +360,26 @@ def peer_of(connected: socket.socket | trsock.TransportSocket) -> tuple[int, int
     Give pid, uid, gid and all groups of whoever opened *connected*, as they were then.
 
     The groups are those its process had, not those the directory lists now: nothing is asked that could
-    block, and it is what decides on files, too.
+    block, and it is what decides on files, too. Of a user namespace that does not know everybody, all whom
+    it does not know have one number, which is then nobody's.
     """
     pid, uid, gid = _PEER.unpack(connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
-    return pid, uid, gid, [gid, *_groups(connected)]
+    gids = [gid, *_groups(connected)]
+    if not _knows_everybody("uid"):
+        uid = _NOBODY if uid == _NO_USER else uid
+    if not _knows_everybody("gid"):
+        gids = [each for each in gids if each != _NO_USER]
+    return pid, uid, gid, gids
+
+
+@lru_cache(maxsize=2)
+def _knows_everybody(what: str) -> bool:
+    """Tell whether every user (`uid`) or group (`gid`) of the machine has a number of its own in here."""
+    try:
+        told = Path(f"/proc/self/{what}_map").read_text(encoding="ascii").split()
+    except OSError:
+        return True  # a kernel without user namespaces
+    return sum(int(count) for count in told[2::3]) >= _ALL
 
 
 def _groups(connected: socket.socket | trsock.TransportSocket) -> Sequence[int]:
@@ -408,7 +427,7 @@ class Peers:
             return Peer(pid, uid, gid, is_admin=uid in (0, os.geteuid()))
         self._refuse(uid)
         hint = "its administrator adds a user by agent.users or agent.groups"
-        if uid == _NO_USER:
+        if uid in (_NO_USER, _NOBODY):
             hint = "it comes from another user namespace, where nobody here is known"
         raise AccessDeniedError(
             f"the user {uid} may not connect to this agent", reason="the agent's own rule", hint=hint
