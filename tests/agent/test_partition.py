@@ -17,8 +17,13 @@ import pytest
 from parts.agent import agent, until
 from parts.namespace import namespace
 from parts.openbao import bao
-from parts.oracle import READER, History, uses_in
+from parts.oracle import READER, History, uses_in, verdict
 from parts.proxy import Proxy
+from parts.server import serving
+from strongroom.client import frames
+from strongroom.model.ref import Ref
+from strongroom.model.secret import Secret
+from strongroom.service.entries import Change
 
 __all__ = ["bao"]
 
@@ -26,19 +31,22 @@ NAMES = ["v0", "v1", "v2"]
 TTL_SECONDS = 1
 STALE_SECONDS = 2
 HEAL_SECONDS = 10
-# What may be served: a lifetime with its jitter, the bound of an outage, the wait for a store that says
-# nothing, and what a busy machine adds.
-STALENESS_SECONDS = TTL_SECONDS * 1.1 + STALE_SECONDS + 1 + 1.5
+# Beside it what may be served is older by a lifetime with its jitter, by the wait for a store that says
+# nothing, and by what a busy machine adds.
+MORE_SECONDS = TTL_SECONDS * 1.1 + 1 + 1.5
+# A change that is heard of drops what is held: a name that changes all the time has nothing to serve.
+REMOTE_STALE_SECONDS, REMOTE_PAUSE_SECONDS = 4, 0.5
 
 
 class Site:
     """One agent in front of one store that can be cut off, readers, and what they saw."""
 
-    def __init__(self, one, put, folder):
+    def __init__(self, one, put, folder, *, stale=STALE_SECONDS, pause=0.1):
         self.one = one
         self.folder = folder
-        self.history = History(staleness_seconds=STALENESS_SECONDS)
+        self.history = History(staleness_seconds=stale + MORE_SECONDS)
         self._put = put
+        self._pause = pause
         self._numbers = dict.fromkeys(NAMES, -1)
         self._ended = threading.Event()
         for name in NAMES:
@@ -56,7 +64,7 @@ class Site:
 
         def write():
             count = 0
-            while not self._ended.wait(0.1):
+            while not self._ended.wait(self._pause):
                 self.write(NAMES[count % len(NAMES)])
                 count += 1
 
@@ -150,7 +158,7 @@ def ready(bao):
 # --- the store, behind a proxy ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", ["hang", "mute", "reset", "stall"])
+@pytest.mark.parametrize("mode", ["reset", "stall"])
 def test_a_store_that_is_cut_off_is_endured(mode, bao, tmp_path):
     mount, token = ready(bao)
     with (
@@ -180,3 +188,101 @@ def test_a_store_whose_packets_the_kernel_loses_is_endured(cut, bao, tmp_path):
     ):
         site = Site(one, lambda name, text: bao.put(mount, f"variables/{name}", {"value": text}), tmp_path)
         endure(site, lambda: CUTS[cut](network, proxy.port), network.heal)
+
+
+# --- the server -----------------------------------------------------------------------------------------
+
+ENROLLED = f"""
+chain = ["remote"]
+[cache]
+ttl = {TTL_SECONDS}
+stale_if_error = {REMOTE_STALE_SECONDS}
+[lookup]
+timeout_seconds = 1
+"""
+
+
+def write_to(server):
+    """Give what writes a variable on *server*, as its owner."""
+    entries = server.house.deployment().root.entries
+
+    def put(name, text):
+        entries.write(Change(ref=Ref("variable", name), secret=Secret(text)))
+
+    return put
+
+
+@contextmanager
+def enrolled(folder, settings=ENROLLED, *, network=None):
+    """Run a server, a proxy in front of it and an agent that is enrolled through that."""
+    (folder / "server").mkdir()
+    (folder / "host").mkdir()
+    made = {} if network is None else {"make_socket": network.socket}
+    with (
+        serving(folder / "server") as server,
+        Proxy("127.0.0.1", server.port, **made) as proxy,
+        agent(
+            folder / "host", settings, start=False, prefix=() if network is None else network.prefix
+        ) as one,
+    ):
+        one.enrol(server)
+        one.configure(f"""{settings}
+            [agent.server]
+            url = "{proxy.url()}"
+            [backend.remote]
+            url = "{proxy.url()}"
+        """)
+        one.start()
+        yield server, proxy, one
+
+
+@pytest.mark.parametrize("mode", ["hang", "reset", "stall"])
+def test_a_server_that_is_cut_off_is_endured(mode, tmp_path):
+    with enrolled(tmp_path) as (server, proxy, one):
+        site = Site(one, write_to(server), tmp_path, stale=REMOTE_STALE_SECONDS, pause=REMOTE_PAUSE_SECONDS)
+        endure(site, lambda: proxy.become(mode), lambda: proxy.become("pass"))
+
+
+def test_a_server_whose_answers_the_kernel_loses_is_endured(tmp_path):
+    with namespace() as network, enrolled(tmp_path, network=network) as (server, proxy, one):
+        site = Site(one, write_to(server), tmp_path, stale=REMOTE_STALE_SECONDS, pause=REMOTE_PAUSE_SECONDS)
+        endure(site, lambda: network.drop(of=proxy.port), network.heal)
+        until(lambda: one.status()["spool"]["waiting"] == 0, what="the delivery of records")
+    assert verdict(tmp_path / "host" / "agent" / "audit").is_ok
+
+
+REVOKED = """
+chain = ["remote"]
+[agent]
+strict = ["payments*"]
+revoke_bound = 2
+[lookup]
+timeout_seconds = 1
+"""
+# A stream that says nothing for so long is a partition; then the bound begins to count.
+SILENCE_SECONDS = 8
+
+
+def test_in_a_partition_a_strict_entry_is_refused_within_its_bound_and_others_are_not(tmp_path):
+    with enrolled(tmp_path, REVOKED) as (server, proxy, one):
+        put = write_to(server)
+        put("payments", "payments.0")
+        put("region", "region.0")
+        client = one.client()
+        assert (client.variable("payments"), client.variable("region")) == ("payments.0", "region.0")
+        proxy.become("hang")
+        cut = time.monotonic()
+        until(lambda: is_unavailable(client, "payments"), what="the strict entry to be refused")
+        assert time.monotonic() - cut < SILENCE_SECONDS + 2 + 2
+        answer = client.read("variable", "region")
+        assert answer.text == "region.0"
+        proxy.become("pass")
+        until(lambda: not is_unavailable(client, "payments"), what="the server", seconds=HEAL_SECONDS)
+        assert client.variable("payments") == "payments.0"
+        client.close()
+
+
+def is_unavailable(client, name):
+    answer = client.read("variable", name)
+    assert answer.outcome in (frames.FOUND, frames.UNAVAILABLE)
+    return answer.outcome == frames.UNAVAILABLE

@@ -89,6 +89,38 @@ class Agent:
             **self._given,
         }
 
+    def enrol(self, server, *, url=None, roles=("admin",), name="host", **invitation):
+        """
+        Enrol it with a server that a test runs (`parts.server.Running`), before it is started.
+
+        Args:
+            url: where the agent finds the server: a proxy in front of it; its own address if unsaid.
+            roles: of the agent.
+            invitation: more of what `access.agents.invite` takes.
+        """
+        from strongroom.policy import Role  # noqa: PLC0415 -- the harness alone needs it
+
+        access = server.house.deployment().root.access
+        invited = access.agents.invite(name, roles=[Role(role) for role in roles], **invitation)
+        self.command(
+            "agent", "enrol", "--url", url or server.address, "--code", "-", given=invited.code.reveal()
+        )
+
+    def command(self, *arguments, given=None):
+        """Run a command of ours as its user, and give what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "strongroom", *arguments],
+            env=self._own,
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=self.home,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     # --- its life ------------------------------------------------------------------------------------
 
     def start(self, *, wait=True):
