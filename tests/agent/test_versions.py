@@ -6,6 +6,7 @@ others that speak another major version, which are told so and nothing else.
 from __future__ import annotations
 
 import json
+import re
 import socket
 import struct
 import subprocess
@@ -17,11 +18,16 @@ from pathlib import Path
 
 import pytest
 
-from parts.agent import ROOT, agent
+from parts.agent import ROOT, agent, until
 from parts.oracle import records_in
+from parts.proxy import Proxy
+from parts.server import serving
 from strongroom.client import frames
 from strongroom.client.agent import AgentClient
 from strongroom.errors import BackendUnavailableError, StrongroomError
+from strongroom.model.ref import Ref
+from strongroom.model.secret import Secret
+from strongroom.service.entries import Change
 
 FROZEN = ROOT / "tests" / "vectors" / "client_1_0.py"
 ENVIRON = {
@@ -299,3 +305,44 @@ def test_what_does_not_speak_the_protocol_is_unavailable(folder):
         with pytest.raises(BackendUnavailableError):
             client.variable("region")
         client.close()
+
+
+# --- servers that this agent meets -----------------------------------------------------------------------
+
+
+class LaterServer(Proxy):
+    """A server whose every answer says more than this version knows."""
+
+    def _pass_back(self, connection, data):
+        head, split, body = data.partition(b"\r\n\r\n")
+        if split and b"application/json" in head and body.startswith(b"{"):
+            length = int(re.search(rb"content-length: (\d+)", head, re.IGNORECASE)[1])
+            if len(body) == length:  # else it came in pieces, and passes as it is
+                self.said += 1
+                body = b'{"of_a_later_version": {"a": [1, null]}, ' + body[1:]
+                head = re.sub(rb"(?i)content-length: \d+", b"content-length: %d" % len(body), head)
+                data = head + split + body
+        return super()._pass_back(connection, data)
+
+
+def test_a_server_that_says_more_than_the_agent_knows_serves_it(tmp_path):
+    (tmp_path / "server").mkdir()
+    (tmp_path / "host").mkdir()
+    with (
+        serving(tmp_path / "server") as server,
+        LaterServer("127.0.0.1", server.port) as proxy,
+        agent(tmp_path / "host", 'chain = ["remote"]\n', start=False) as host,
+    ):
+        proxy.said = 0
+        entries = server.house.deployment().root.entries
+        entries.write(Change(ref=Ref("variable", "region"), secret=Secret("eu")))
+        host.enrol(server, url=proxy.url())
+        host.start()
+        assert host.python("import strongroom; print(strongroom.variable('region'))") == "eu"
+        entries.write(Change(ref=Ref("variable", "region"), secret=Secret("us")))
+        client = host.client()
+        until(lambda: client.variable("region") == "us", what="the change to be heard of")
+        client.close()
+        until(lambda: host.status()["spool"]["waiting"] == 0, what="the delivery of records")
+        # Enrolled, logged in, decided, read and delivered.
+        assert proxy.said >= 5
