@@ -331,18 +331,16 @@ def test_LO07_nothing_that_was_read_stands_on_the_disk(tmp_path):
 
 def test_LO07_the_last_good_copy_is_sealed_and_its_owners_alone(tmp_path):
     key = tmp_path / "key"
-    key.touch(mode=0o600)
-    key.write_text("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n")
     settings, own = with_canary(tmp_path, f'[agent.last_good]\nkey = {{ file = "{key}" }}\n')
     with agent(tmp_path, settings) as one:
         read_everything(one)
-        until(lambda: one.status()["last_good"], what="the last good copy")
+        until(lambda: one.status()["last_good"]["written_at"], what="the last good copy")
         one.stop()
     copies = [file for file in files_under(tmp_path) if "good" in file.name.lower()]
     assert copies, files_under(tmp_path)
     for file in files_under(tmp_path):
         assert file in own or CANARY.encode() not in file.read_bytes(), file
-    for file in copies:
+    for file in [*copies, key]:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
