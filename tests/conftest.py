@@ -21,6 +21,7 @@ for _number in (signal.SIGHUP, signal.SIGQUIT):
 HAS_STORE = sys.version_info >= (3, 11)
 WITHOUT_STORE = "making a store needs Python 3.11"
 _IMPORT_A_STORE = (
+    "agent",  # its extra is for 3.11, too
     "airflow_api",
     "store",
     "faults/test_kill.py",
