@@ -171,7 +171,7 @@ _VARYING = (
     (re.compile(r"(?<=  )\d+\.\d(?=  |$)|(?<=milliseconds: )[\d.]+"), "<ms>"),
     (re.compile(r"(?<=age_seconds: )[\d.e-]+"), "<seconds>"),
     (re.compile(rf"local:{os.geteuid()}\b"), "local:<user>"),
-    (re.compile(r"\bsrm_[tsl]_[A-Za-z0-9_-]{49}\b"), "<token>"),
+    (re.compile(r"\bsrm_[tsle]_[A-Za-z0-9_-]{49}\b"), "<token>"),
 )
 
 

@@ -125,9 +125,9 @@ def revoke(
     yes: Yes = False,
 ) -> None:
     """
-    Take an agent away, with its roles and sessions, or the invitation for one.
+    Take an agent, or the invitation for one, away.
 
-    Within a second it is told nothing any more.
+    Its roles and sessions go with it; within a second it is told nothing any more.
 
     Example:
       $ strongroom access agents revoke host-1

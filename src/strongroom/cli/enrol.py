@@ -65,7 +65,8 @@ def enrol(
 
     Example:
       $ strongroom agent enrol --url https://strongroom.example.com
-      $ strongroom agent enrol --url https://strongroom.example.com --code - < code.txt
+      $ strongroom agent enrol --url https://strongroom.example.com \
+          --code - < code.txt
     """
     session: Session = context.obj
     if code not in (None, intake.STDIN):
