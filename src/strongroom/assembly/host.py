@@ -116,6 +116,7 @@ class _Opening:
                 on_trouble=self._on_trouble,
             )
         except BaseException:
+            served.close()
             served.chain.close()
             raise
         return self._host

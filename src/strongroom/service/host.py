@@ -326,6 +326,8 @@ class Host:
         """
         Use *settings* from now on, keeping what is remembered (rule 2).
 
+        What the record is and where it goes stays as it was opened.
+
         Raises:
             StrongroomError: chain or policy cannot be made of them; the old ones stay.
         """
