@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 
-from strongroom.errors import SettingsError
+from strongroom.errors import BackendUnavailableError, SettingsError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ __all__ = [
     "default_sockets",
     "elsewhere",
     "find",
+    "missing_agent",
     "require_library",
     "trusted_owners",
 ]
@@ -146,6 +147,15 @@ def require_library(environ: Mapping[str, str], *, what: str | None = None) -> N
         place = Place(AGENT, _AGENT)
     if place is not None:
         raise elsewhere(what or "this is done", setting=place.setting)
+
+
+def missing_agent() -> BackendUnavailableError:
+    """Give the error of a process that found no agent, where the settings forbid to do without one."""
+    return BackendUnavailableError(
+        "no agent is found on this machine, and agent.required forbids to ask the backends without one",
+        backend=AGENT,
+        hint="start it: strongroom agent; or name the settings to ask: --config FILE",
+    )
 
 
 def elsewhere(what: str, *, setting: str | None = None, kind: str = SERVER) -> SettingsError:

@@ -399,7 +399,8 @@ def test_RT22_no_command_shows_the_token_it_asks_with(server, tmp_path):
         ({"STRONGROOM_URL": "https://h", "STRONGROOM_CA": "/nowhere"}, "/nowhere"),
         ({"STRONGROOM_URL": "https://h", "STRONGROOM_TOKEN_FILE": "/nowhere"}, "/nowhere"),
         ({"STRONGROOM_URL": "https://h", "STRONGROOM_TOKEN": "two words"}, "STRONGROOM_TOKEN holds no token"),
-        ({"STRONGROOM_SOCKET": "/s", "STRONGROOM_URL": "https://h"}, "STRONGROOM_SOCKET names an agent"),
+        ({"STRONGROOM_AGENT": "maybe"}, "STRONGROOM_AGENT is none of required and off"),
+        ({"STRONGROOM_SOCKET": "s", "STRONGROOM_URL": "https://h"}, "the agent's socket is not absolute"),
     ],
 )
 def test_wrong_settings_are_told_and_nothing_else_is_asked(environ, words, tmp_path):

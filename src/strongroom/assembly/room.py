@@ -13,7 +13,7 @@ from strongroom.assembly.ways import Ways, local_owner, now, settings_from
 from strongroom.audit import AuditLog
 from strongroom.cache import Cache
 from strongroom.errors import StrongroomError
-from strongroom.place import require_library
+from strongroom.place import missing_agent, require_library
 from strongroom.policy import Action, OwnerPolicy
 from strongroom.service.guard import Guard, Guarded
 from strongroom.service.known import known_facts
@@ -55,11 +55,14 @@ def open_room(
 
     Raises:
         SettingsError: the settings are wrong, or an agent or server is named.
+        BackendUnavailableError: settings that were found, not given, require an agent.
         BackendConfigError: a backend will never work as configured, or its store is not there.
         SealedError: no wrapper opens the store.
     """
     require_library(environ)
     settings = settings_from(config, environ, cwd, deployment)
+    if config is None and settings.agent.required:
+        raise missing_agent()
     ways = Ways(environ=environ, clock=now, ask=passphrase)
     made: list[Backend] = []
     try:

@@ -124,6 +124,7 @@ class Session:
         Raises:
             SettingsError, BackendConfigError, SealedError: as their names say.
             InvalidInputError: the cache of a server should be bypassed.
+            BackendUnavailableError: the settings require an agent, and there is none.
         """
         where = self._place()
         if where.kind == place.SERVER:
@@ -140,8 +141,11 @@ class Session:
             )
         from strongroom import assembly  # noqa: PLC0415 -- it loads the store
 
+        settings = self.settings()
+        if self.config is None and settings.agent.required:
+            raise place.missing_agent()
         ask = ask_passphrase if asks else None
-        return assembly.open_room(self.settings(), environ=self.environ, passphrase=ask)
+        return assembly.open_room(settings, environ=self.environ, passphrase=ask)
 
     def audit(self) -> AuditTrail:
         """
