@@ -82,7 +82,7 @@ def test_beside_an_agent_on_the_same_state_it_is_refused(folder):
 
 
 def test_a_command_is_started_anew_when_the_agent_tells_of_a_change(folder):
-    script = "echo start $AIRFLOW_VAR_REGION; trap 'exit 3' TERM; while :; do sleep 0.05; done"
+    script = "trap 'exit 3' TERM; echo start $AIRFLOW_VAR_REGION; while :; do sleep 0.05; done"
     command = [sys.executable, "-m", "strongroom", "run", "--watch", "--variable", "region", "--"]
     with agent(folder, SETTINGS.format(folder)) as one:
         process = subprocess.Popen(

@@ -314,7 +314,7 @@ def test_a_service_is_started_anew_when_its_password_is_rotated(tmp_path):
         path.touch(mode=0o600)
         path.write_text(text)
     environ = {"PATH": os.environ["PATH"], "HOME": str(home), "STRONGROOM_HOME": str(home)}
-    script = f"echo start ${{AIRFLOW_VAR_TOKEN#{CANARY}}}; trap 'exit 3' TERM; while :; do sleep 0.05; done"
+    script = f"trap 'exit 3' TERM; echo start ${{AIRFLOW_VAR_TOKEN#{CANARY}}}; while :; do sleep 0.05; done"
     command = [sys.executable, "-m", "strongroom", "--config", str(config), "run", "--watch"]
     process = subprocess.Popen(
         [*command, "--variable", "token", "--", "sh", "-c", script],
