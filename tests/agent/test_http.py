@@ -10,10 +10,11 @@ import select
 import socket
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from parts.agent import until
+from parts.agent import ROOT, agent, until
 from parts.web import TOKEN, web
 from strongroom.agent.http import Bounds
 from strongroom.agent.line import MAX_BODY_BYTES
@@ -410,6 +411,46 @@ def test_loopbacks_own_names_are_answered_for(one, host):
 def test_a_name_of_the_settings_is_answered_for(tmp_path):
     with web(tmp_path, hosts=["agent.internal"]) as other:
         assert other.ask("GET", "/health/live", headers={"Host": "agent.internal:1"}, tcp=True).status == 200
+
+
+def test_a_policy_tells_the_loopback_address_from_users(tmp_path):
+    policy = tmp_path / "rules.cedar"
+    policy.write_text(
+        '@id("rules.read") permit(principal, action == Action::"read", resource is Entry);'
+        '@id("rules.known") forbid(principal, action, resource is Entry) when { context.assurance < 1 };'
+    )
+    with web(tmp_path, f'chain = ["env"]\n[agent]\npolicy = "{policy}"\n', environ=ENVIRON) as other:
+        assert other.read("region")[0]["value"] == "eu"
+        refs = [{"kind": "variable", "name": "region"}]
+        (refused,) = other.ask("POST", "/v1/read", {"refs": refs}, tcp=True).json()["results"]
+        assert (refused["outcome"], refused["error"]["code"]) == ("denied", "access_denied")
+
+
+def test_TL06_a_real_agent_answers_over_tcp_only_on_request_and_with_its_token(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    token = tmp_path / "token"
+    token.touch(mode=0o600)
+    token.write_text(TOKEN + "\n")
+    settings = f'chain = ["env"]\n[agent]\ntcp = "127.0.0.1:{port}"\ntcp_token = {{ file = "{token}" }}\n'
+    with agent(tmp_path, settings, environ=ENVIRON) as real:
+        assert real.status()["tcp"] == f"127.0.0.1:{port}"
+        for given, expected in ({}, 401), ({"X-Strongroom-Token": TOKEN}, 200):
+            client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+            client.request("GET", "/metrics", headers=given)
+            answer = client.getresponse()
+            assert answer.status == expected
+            told = answer.read().decode()
+            client.close()
+        assert "strongroom_agent_connections 0" in told
+        assert "strongroom_agent_http_connections 1" in told
+        assert TOKEN not in real.log()
+        assert TOKEN.encode() not in Path(f"/proc/{real.pid}/cmdline").read_bytes()
+    page = (ROOT / "docs" / "agent-http.md").read_text(encoding="utf-8")
+    for line in told.splitlines():
+        name = line.split()[2] if line.startswith("# TYPE") else ""
+        short = name.replace("strongroom_agent_cache", "")
+        assert not name or name in page or f"`{short}`" in page, f"{name} is not described"
 
 
 # --- slow, many, full ------------------------------------------------------------------------------------

@@ -230,6 +230,7 @@ class Agent:
             bounds=bounds._replace(most=min(most, bounds.most), most_of_one=min(most, bounds.most_of_one)),
             token=None if token is None else resolve(token, environ=self._environ),
             hosts=[host.lower() for host in settings.tcp_hosts],
+            figures=partial(_figures, self._floor, self._peers),
             on_trouble=self._floor.unexpected,
         )
 
@@ -455,6 +456,20 @@ def write_once(
         stack.callback(host.close)
         host.start()
         return write_files(host)
+
+
+def _figures(floor: Floor, peers: Peers) -> str:
+    """Give what is counted of the socket of frames, for `/metrics`."""
+    from strongroom.agent.http import figure  # noqa: PLC0415 -- only where HTTP is answered
+
+    reads = floor.served + sum(line.reads for line in floor.lines)
+    told = [
+        *figure("strongroom_agent_connections", "", {"": len(floor.lines)}),
+        *figure("strongroom_agent_reads_total", "", {"": reads}),
+        *figure("strongroom_agent_closed_total", "reason", floor.closed),
+        *figure("strongroom_agent_refused_total", "", {"": sum(peers.refused.values())}),
+    ]
+    return "".join(f"{line}\n" for line in told)
 
 
 def _trouble(journal: Journal, what: str, error: StrongroomError) -> None:
