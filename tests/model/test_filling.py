@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from configparser import RawConfigParser
 from xml.etree import ElementTree as ET
 
 import pytest
-import tomllib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
@@ -17,6 +17,11 @@ from strongroom.errors import InvalidInputError
 from strongroom.model.dotenv import parse_dotenv
 from strongroom.model.filling import Escape, escape_of, fill, quoted_for_env, references_in
 from strongroom.model.template import Reference
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 PASSWORD = "${connection.password/db}"
 NASTY = [
