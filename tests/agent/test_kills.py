@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ import pytest
 from parts.agent import agent, until
 from parts.openbao import bao
 from parts.oracle import READER, History, records_in, uses_in, verdict
+from strongroom.errors import BackendUnavailableError
 
 __all__ = ["bao"]
 
@@ -247,3 +249,30 @@ def test_an_agent_that_stands_still_is_unavailable_and_goes_on_when_it_does(upst
     history.check_trouble({"backend_unavailable"})
     history.check_records(uses_in(one.audit), version_of=version_of)
     history.recovered_within(BACK_SECONDS, since=back)
+
+
+def test_an_agent_with_few_descriptors_refuses_the_rest_and_goes_on(tmp_path):
+    limited = ("prlimit", "--nofile=64:64", "--")
+    with agent(tmp_path, 'chain = ["env"]\n', environ={"AIRFLOW_VAR_A": "x"}, prefix=limited) as one:
+        first = one.client()
+        assert first.variable("a") == "x"
+        crowd = [socket.socket(socket.AF_UNIX) for _ in range(120)]
+        for each in crowd:
+            each.connect(str(one.socket))
+        assert first.variable("a") == "x"  # who was there is served on
+        late = one.client()
+        with pytest.raises(BackendUnavailableError):
+            late.variable("a")
+        assert one.descriptors() < 64
+        for each in crowd:
+            each.close()
+        until(lambda: is_served(late), what="room for one more")
+        first.close()
+        late.close()
+
+
+def is_served(client):
+    try:
+        return client.variable("a") == "x"
+    except BackendUnavailableError:
+        return False
