@@ -66,7 +66,9 @@ def measure() -> list[dict[str, object]]:
             pushed, looked = _rounds(server.port, writer, listening, address, rendered)
     times = sorted(seconds * 1000 for each in pushed for seconds in each)
     theirs = sorted(seconds * 1000 for seconds in looked)
-    note = f"peer: OpenBao's agent renders a file, looking each second (as it comes: 5 min); {WRITES} writes"
+    note = (
+        f"peer: one OpenBao agent, rendering a file, looks each second (as it comes: 5 min); {WRITES} writes"
+    )
     return [
         _row("write → value, p50", _part(times, 0.5), median(theirs), "reported", note),
         _row("write → value, p99", _part(times, 0.99), _part(theirs, 0.99), "≤ 1,000 ms", note),
