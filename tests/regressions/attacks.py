@@ -1,4 +1,4 @@
-"""What the table of attacks tries: for each row that concerns the server the tests that prove it fails."""
+"""What the table of attacks tries: for each row on server and agent the tests that prove it fails."""
 
 from __future__ import annotations
 
@@ -227,17 +227,29 @@ ATTACKS = {
         "lengths that two readers read differently",
         "server/test_protocol.py::test_TL03_TL08_what_two_readers_could_read_differently_is_refused",
         "server/test_protocol.py::test_TL03_nothing_is_smuggled_behind_a_refused_request",
+        "agent/test_http.py::test_TL03_what_two_readers_could_read_differently_is_refused",
+        "agent/test_http.py::test_TL03_nothing_is_smuggled_behind_a_refused_request",
     ),
     "TL04": Row(
         "line breaks on the way into a header or a line of the log",
         "server/test_app.py::test_TL04_a_line_break_in_a_header_of_an_answer_is_a_fault_and_not_a_header",
         "server/test_logs.py::test_RT20_TL04_credentials_and_line_breaks_do_not_reach_the_log",
     ),
+    "TL06": Row(
+        "the agent over a loopback address",
+        "agent/test_http.py::test_TL06_what_went_through_another_program_or_a_browser_is_refused",
+        "agent/test_http.py::test_TL06_over_tcp_a_token_is_needed_and_proves_no_user",
+        "agent/test_http.py::test_TL06_without_the_right_token_nothing_is_told_but_health",
+        "agent/test_http.py::test_TL06_a_token_that_came_twice_is_refused",
+        "agent/test_http.py::test_TL06_a_name_that_is_none_of_ours_is_refused_over_tcp",
+        "agent/test_http.py::test_TL06_a_real_agent_answers_over_tcp_only_on_request_and_with_its_token",
+    ),
     "TL07": Row(
         "requests that never end",
         "server/test_protocol.py::test_TL07_a_slow_body_is_told_or_closed_while_it_drips",
         "server/test_protocol.py::test_TL07_two_thousand_half_open_requests_are_closed_and_the_honest_go_on",
         "server/test_serve.py::test_TL07_a_handshake_that_does_not_end_is_closed",
+        "agent/test_http.py::test_TL07_a_request_that_never_ends_is_refused_in_time_and_others_go_on",
     ),
     "CR02": Row(
         "an older sealed value put back in its own row",
@@ -319,18 +331,25 @@ ATTACKS = {
         "faults/test_audit.py::test_AU09_F03_a_kill_at_any_call_loses_nothing_acknowledged",
         "server/test_hot.py::test_AU09_a_first_use_is_on_record_before_it_is_answered_and_repeats_are_counted",
     ),
+    "DS01": Row(
+        "many cold clients at once",
+        "agent/test_attacks.py::test_DS01_two_hundred_cold_clients_ask_the_store_once_for_each_of_20_names",
+    ),
     "DS03": Row(
         "a flood of names that are not there",
         "server/test_limits.py::test_DS03_memory_is_bounded_and_the_oldest_goes_first",
         "test_cache.py::test_a_flood_of_absent_names_is_bounded_and_pushes_no_entry_out",
+        "agent/test_attacks.py::test_DS03_names_that_are_nowhere_fill_a_table_of_their_own_and_push_nothing_out",
     ),
     "DS04": Row(
         "asked for before it is there",
         "regressions/test_rows.py::test_DS04_what_was_asked_for_before_it_was_created_is_found_at_once",
+        "agent/test_attacks.py::test_DS04_what_was_asked_for_before_it_was_there_is_found_soon_after",
     ),
     "DS07": Row(
         "one slow backend",
         "server/test_hot.py::test_DS07_a_slow_backend_does_not_hold_up_what_others_answer",
+        "agent/test_attacks.py::test_DS07_one_slow_backend_holds_up_nobody_who_asks_another",
     ),
     "DS08": Row(
         "what costs much",
@@ -344,5 +363,53 @@ ATTACKS = {
         "connections and threads exhausted",
         "server/test_protocol.py::test_DS09_at_the_bound_who_asks_nothing_makes_room",
         "server/test_protocol.py::test_DS09_beyond_the_bound_is_503_and_recovers",
+        "agent/test_attacks.py::test_DS09_five_thousand_idle_connections_cost_little_and_hold_up_nobody",
+        "agent/test_attacks.py::test_DS09_out_of_descriptors_it_refuses_what_is_new_and_recovers",
+        "agent/test_http.py::test_DS09_connections_of_one_user_have_a_bound_and_places_come_back",
+    ),
+    "LK01": Row(
+        "a canary by every way there is",
+        "agent/test_attacks.py::test_LK01_a_secret_is_in_its_answers_and_nowhere_else",
+    ),
+    "LK03": Row(
+        "values that are wrong",
+        "agent/test_attacks.py::test_LK03_whatever_is_wrong_with_a_value_no_error_and_no_log_holds_any_of_it",
+    ),
+    "LK05": Row(
+        "a secret as an argument",
+        "agent/test_attacks.py::test_LK05_no_command_of_the_agent_takes_a_secret_as_an_argument",
+    ),
+    "LK07": Row(
+        "the memory of the agent",
+        "agent/test_attacks.py::test_LK07_no_core_of_it_is_written_and_nobody_of_its_user_looks_into_it",
+        "agent/test_attacks.py::test_LK07_another_process_of_its_own_user_reads_nothing_of_it",
+        "agent/test_hygiene.py::test_LK07_nobody_looks_into_its_memory_and_no_core_is_written",
+    ),
+    "LO02": Row(
+        "another user connects",
+        "agent/test_attacks.py::test_LO02_another_user_is_refused_on_both_sockets_and_it_is_on_record",
+        "agent/test_attacks.py::test_LO02_without_users_in_the_settings_nobody_else_reaches_the_sockets",
+    ),
+    "LO03": Row(
+        "a descriptor that went to another process",
+        "agent/test_attacks.py::test_LO03_identity_is_that_of_who_connected_whoever_has_the_descriptor_now",
+    ),
+    "LO04": Row(
+        "a user of another namespace",
+        "agent/test_attacks.py::test_LO04_who_comes_from_another_user_namespace_is_nobody_unless_he_is_known_here",
+    ),
+    "LO06": Row(
+        "an impostor in the agent's place",
+        "agent/test_attacks.py::test_LO06_whoever_put_himself_where_an_agent_should_be_is_told_nothing",
+        "agent/test_attacks.py::test_LO06_a_folder_that_others_may_change_is_not_trusted_whoever_answers_there",
+    ),
+    "LO07": Row(
+        "the cache on the disk",
+        "agent/test_attacks.py::test_LO07_nothing_that_was_read_stands_on_the_disk",
+        "agent/test_attacks.py::test_LO07_the_last_good_copy_is_sealed_and_its_owners_alone",
+    ),
+    "LO08": Row(
+        "files under an open umask",
+        "agent/test_attacks.py::test_LO08_under_an_open_umask_nothing_is_open_to_others",
     ),
 }
