@@ -197,7 +197,9 @@ class Feed:
         if not floor <= after <= last:
             return None
         start = bisect_right(kept, after, key=_sequence)
-        return kept[start : start + limit]
+        # The list may have grown since: what is told goes no further than the number told beside it.
+        end = bisect_right(kept, last, lo=start, key=_sequence)
+        return kept[start : min(end, start + limit)]
 
     def prune(self, keep: int = _KEEP) -> None:
         """
