@@ -9,6 +9,7 @@ from audit_parts import until
 from strongroom.errors import (
     AccessDeniedError,
     BackendUnavailableError,
+    InvalidInputError,
     NotAuthenticatedError,
     RateLimitedError,
 )
@@ -269,6 +270,22 @@ def test_trouble_asking_is_told_as_trouble_and_allows_nothing(decisions, server,
 def test_answers_that_are_not_as_many_as_the_questions_are_trouble(decisions, server):
     server.decide = lambda _questions: Rulings("r1", [])
     assert read(decisions).trouble is not None
+
+
+def test_a_question_that_the_server_cannot_read_spoils_no_other(decisions, server):
+    refs = [Ref("variable", f"v{number}") for number in range(20)]
+    decide = server.decide
+
+    def strict(questions):
+        if any(question.ref.name == "v7" for question in questions):
+            raise InvalidInputError("this is no question")
+        return decide(questions)
+
+    server.decide = strict
+    decisions.prepare(local(), Action.READ, refs)
+    assert [ref.name for ref in refs if not decisions.knows(local(), Action.READ, ref)] == ["v7"]
+    assert isinstance(read(decisions, refs[7]).trouble, BackendUnavailableError)
+    assert read(decisions, ORDERS).is_allowed  # nobody waits: nothing is wrong with the server
 
 
 def test_after_trouble_nobody_is_kept_waiting_for_a_moment(decisions, server, timer):

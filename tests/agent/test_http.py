@@ -85,6 +85,17 @@ def test_what_a_request_says_of_its_run_is_recorded_as_a_claim(one):
     assert found["value"] == "eu"
 
 
+@pytest.mark.parametrize(
+    "claim",
+    [{"dag_id": "d" * 251}, {"bundle": "b" * 100_000}, {"map_index": 2**31}, {"try_number": -(10**40)}],
+    ids=lambda claim: next(iter(claim)),
+)
+def test_a_claim_that_no_policy_and_no_record_could_take_is_refused(one, claim):
+    refs = [{"kind": "variable", "name": "region"}]
+    answer = one.ask("POST", "/v1/read", {"refs": refs, "run": claim})
+    assert (answer.status, answer.code) == (422, "invalid_field")
+
+
 def test_an_explanation_names_backends_and_holds_no_value(one):
     answer = one.ask("GET", "/v1/explain/connection/orders_db")
     assert answer.status == 200

@@ -32,6 +32,7 @@ from strongroom.errors import AccessDeniedError, InvalidInputError, StrongroomEr
 from strongroom.model.ref import Ref
 from strongroom.policy import Assurance, Run
 from strongroom.service.reading import Answer
+from strongroom.wire.shape import MAX_RUN_CHARACTERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -55,7 +56,6 @@ _HIGH_BYTES = 262_144  # waiting to be taken, then the connection is not read fr
 _LOW_BYTES = 65_536
 
 _PART_BYTES = 1_048_576  # of the answer to a batch in one frame
-_MAX_CLAIM = 250  # characters of what a run is called, as in the record
 
 # The hit is answered without a call of ours in between: each would cost it a tenth.
 _HEAD = Struct(">IBI").unpack_from
@@ -467,8 +467,10 @@ class Line(asyncio.Protocol):
     def _claim(self, number: int, payload: bytes) -> bytes:
         said = frames.read_claim(payload)
         for text in (said[0], said[1], said[2], said[5]):
-            if text is not None and len(text) > _MAX_CLAIM:
-                raise InvalidInputError(f"a claim has over {_MAX_CLAIM} characters", limit=_MAX_CLAIM)
+            if text is not None and len(text) > MAX_RUN_CHARACTERS:
+                raise InvalidInputError(
+                    f"a claim has over {MAX_RUN_CHARACTERS} characters", limit=MAX_RUN_CHARACTERS
+                )
         is_said = any(each is not None for each in said)
         self._run = Run(Assurance.CLAIMED, *said) if is_said else None
         self.renew()

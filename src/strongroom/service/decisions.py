@@ -13,7 +13,8 @@ Rules of this file:
    nothing it is asked every few seconds.
 4. Without a sign what was said stays good for a bounded time: on strict entries for `revoke_bound`, on others
    for as long as values may be served stale.
-5. What gathers while one request is under way is the next one; the same question is asked once.
+5. What gathers while one request is under way is the next one; the same question is asked once. One that the
+   server cannot read is told apart from those that came with it: nobody is refused for what another asked.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 from strongroom.errors import (
     AccessDeniedError,
     BackendUnavailableError,
+    InvalidInputError,
     NotAuthenticatedError,
     StrongroomError,
 )
@@ -108,6 +110,7 @@ class Decider(Protocol):
 
         Raises:
             NotAuthenticatedError: this agent is nobody, and asking again will not change it.
+            InvalidInputError: one of the questions, or how many these are, is not understood.
             AccessDeniedError: it is not one that may ask.
             StrongroomError: nobody answered.
         """
@@ -450,6 +453,13 @@ class Decisions:
             self.refuse()
             self._note(error)
             self._fail(batch, error)
+        except InvalidInputError as error:
+            # The server is well, so nobody else is kept waiting.
+            if len(batch) < 2:  # noqa: PLR2004 -- nothing to tell apart
+                self._fail(batch, error)
+                return
+            for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
+                self._request(half, changes)
         except StrongroomError as error:
             self._note(error)
             self._fail(batch, error)

@@ -12,6 +12,7 @@ from msgspec import Meta, field
 from strongroom.wire.shape import (
     MAX_BATCH,
     MAX_COMMENT_CHARACTERS,
+    MAX_RUN_CHARACTERS,
     UNSET,
     Asked,
     Given,
@@ -66,6 +67,8 @@ __all__ = [
 
 Outcome = Literal["found", "absent", "denied", "unavailable", "invalid"]
 Comment = Annotated[str, Meta(extra_json_schema={"maxLength": MAX_COMMENT_CHARACTERS})]
+RunText = Annotated[str, Meta(max_length=MAX_RUN_CHARACTERS)]
+RunNumber = Annotated[int, Meta(ge=-(2**31), lt=2**31)]
 
 
 # --- reading in programs -----------------------------------------------------------------------------
@@ -87,14 +90,18 @@ class Name(Asked, kw_only=True):
 
 
 class RunClaim(Asked, kw_only=True):
-    """What a request says of the run that asks. It is believed as far as a claim is (docs/policy.md)."""
+    """
+    What a request says of the run that asks. It is believed as far as a claim is (docs/policy.md).
 
-    dag_id: str | None = None
-    task_id: str | None = None
-    run_id: str | None = None
-    map_index: int | None = None
-    try_number: int | None = None
-    bundle: str | None = None
+    It is remembered with what is decided about it, and policies take no larger numbers.
+    """
+
+    dag_id: RunText | None = None
+    task_id: RunText | None = None
+    run_id: RunText | None = None
+    map_index: RunNumber | None = None
+    try_number: RunNumber | None = None
+    bundle: RunText | None = None
 
 
 class ReadRequest(Asked, kw_only=True):

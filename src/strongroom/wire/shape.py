@@ -22,6 +22,7 @@ __all__ = [
     "MAX_BATCH",
     "MAX_COMMENT_CHARACTERS",
     "MAX_PAGE",
+    "MAX_RUN_CHARACTERS",
     "SECRET_MEMBERS",
     "UNSET",
     "Asked",
@@ -42,6 +43,7 @@ Order = Literal["asc", "desc"]
 MAX_BATCH: Final = 1000  # Refs in one question
 MAX_PAGE: Final = 1000  # rows in one page
 MAX_COMMENT_CHARACTERS: Final = 500  # as long as the audit record keeps a reason
+MAX_RUN_CHARACTERS: Final = 250  # of each name in what is said of a run, as the audit record keeps them
 
 SECRET_MEMBERS: Final = frozenset({"value", "connection", "password", "token"})
 
