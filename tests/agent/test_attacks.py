@@ -873,6 +873,7 @@ def test_descriptors_that_come_along_are_closed_and_not_kept(shared):
     before = shared.descriptors()
     with connected(shared.socket) as one:
         read, write = os.pipe()
+        one.sendall(HELLO)
         rights = array.array("i", [read] * 64)
         for _ in range(20):
             one.sendmsg([PING], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
