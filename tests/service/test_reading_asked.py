@@ -159,6 +159,16 @@ def test_the_global_name_behind_a_teams_is_decided_beside_the_loop(scene):
     assert scene.read(OF_TEAM, B) == ["absent", "2"]  # held now, and decided anew all the same
 
 
+def test_where_nobody_could_decide_about_the_global_name_a_teams_is_unavailable_and_not_absent(scene):
+    scene.policy.known[OF_TEAM] = YES
+    scene.policy.trouble = BackendUnavailableError("no answer", backend="server")
+    assert scene.read(OF_TEAM) == ["unavailable"]
+    assert scene.read(OF_TEAM, B) == ["unavailable", "unavailable"]
+    assert ("a", "absent") not in scene.acts()
+    scene.policy.trouble = None
+    assert scene.read(OF_TEAM) == ["1"]
+
+
 def test_a_read_past_the_cache_asks_the_place(scene):
     scene.read(A, B)
     scene.backend.put(A, "new")

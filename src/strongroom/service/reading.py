@@ -515,8 +515,9 @@ class Reader:
             self.actor, Action.READ, cast("Entry", answer).ref
         ):
             return None
-        entry = self._behind(policy, ref, cast("Entry | None", answer))
-        return _told(self.actor, ref, decision, policy, entry)
+        return _told(
+            self.actor, ref, decision, policy, *self._behind(policy, ref, cast("Entry | None", answer))
+        )
 
     def _use(self, ref: Ref, *, anew: bool = False) -> Use:
         """Decide and answer *ref*, asking and waiting where need be. What is refused is told, not raised."""
@@ -527,25 +528,31 @@ class Reader:
         if not decision.is_allowed:
             return _refused(self.actor, ref, decision, policy)
         entry, error = self._ask(ref, anew=anew)
-        return _told(self.actor, ref, decision, policy, self._behind(policy, ref, entry), error)
+        return _told(self.actor, ref, decision, policy, *self._behind(policy, ref, entry, error))
 
     def _judged(
         self, policy: Policy, ref: Ref, entry: Entry | None, error: StrongroomError | None = None
     ) -> Use:
         """Decide knowing what is public about what was found; the same is done where nothing was."""
-        entry = self._behind(policy, ref, entry)
+        entry, error = self._behind(policy, ref, entry, error)
         facts = self._facts(ref, error) if entry is None else facts_of(entry.metadata)
         decision = policy.decide(self.actor, Action.READ, ref, facts)
         if not decision.is_allowed:
             return _refused(self.actor, ref, decision, policy)
         return _told(self.actor, ref, decision, policy, entry, error)
 
-    def _behind(self, policy: Policy, ref: Ref, entry: Entry | None) -> Entry | None:
-        """Give *entry*; None where it is of the global name and that may not be read (rule 6)."""
+    def _behind(
+        self, policy: Policy, ref: Ref, entry: Entry | None, error: StrongroomError | None = None
+    ) -> tuple[Entry | None, StrongroomError | None]:
+        """
+        Give *entry* and *error*; no entry where it is of the global name and that may not be read (rule 6),
+        and trouble where nobody could decide about that (rule 7).
+        """
         if entry is None or not _is_behind(ref, entry):
-            return entry
+            return entry, error
         facts = facts_of(entry.metadata) if policy.needs_facts else None
-        return entry if policy.decide(self.actor, Action.READ, entry.ref, facts).is_allowed else None
+        decision = policy.decide(self.actor, Action.READ, entry.ref, facts)
+        return (entry, error) if decision.is_allowed else (None, decision.trouble)
 
     def _ask(self, ref: Ref, *, anew: bool) -> tuple[Entry | None, StrongroomError | None]:
         try:
@@ -592,7 +599,7 @@ class Reader:
         entry, error = (None, answer) if isinstance(answer, StrongroomError) else (answer, None)
         if decision is None:
             return self._judged(policy, ref, entry, error)
-        return _told(self.actor, ref, decision, policy, self._behind(policy, ref, entry), error)
+        return _told(self.actor, ref, decision, policy, *self._behind(policy, ref, entry, error))
 
     # --- what is on record -------------------------------------------------------------------------
 
