@@ -110,9 +110,9 @@ class Connection:
         found = self._extra
         if type(found) is not Secret:
             return found  # type: ignore[return-value]  # Extra or None
-        from strongroom.model.connection_form import extra_of  # noqa: PLC0415 -- see the top
+        from strongroom.model.extra import parse_extra  # noqa: PLC0415 -- see the top
 
-        parsed = extra_of(found.reveal())
+        parsed = parse_extra(found.reveal())
         _put(self, "_extra", parsed)  # by whichever thread: they are equal
         return parsed
 

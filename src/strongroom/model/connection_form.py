@@ -42,7 +42,6 @@ __all__ = [
     "Dialect",
     "Form",
     "check",
-    "extra_of",
     "parse",
     "parse_fields",
     "revealed",
@@ -124,16 +123,6 @@ def parse_fields(fields: Mapping[str, object], dialect: Dialect) -> Connection:
         port=_port(fields.get("port")),
         extra=_extra(fields.get("extra")),
     )
-
-
-def extra_of(text: str) -> Extra:
-    """
-    Read the JSON text of an extra.
-
-    Raises:
-        InvalidInputError: it is no JSON object, or refused by R14 to R16.
-    """
-    return Extra(_object(text, "extra", _MAX_TEXT_DEPTH))
 
 
 def write(connection: Connection, form: Form) -> Secret[str]:

@@ -5,13 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from math import isfinite
-from typing import Any, NoReturn
 
 from strongroom.errors import InvalidInputError
-from strongroom.model.jsontext import MAX_DEPTH, is_unicode
+from strongroom.model.jsontext import MAX_DEPTH, decode, is_unicode
 from strongroom.model.secret import Secret
 
-__all__ = ["HIDDEN", "Extra", "Shows", "hidden_unless_plain", "path_of"]
+# A task process that looks into an extra loads this file, and typing would cost it as much as all the rest.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    _Fields = Mapping[str, Any]
+else:
+    _Fields = Mapping
+
+__all__ = ["HIDDEN", "Extra", "Shows", "hidden_unless_plain", "parse_extra", "path_of"]
 
 HIDDEN = "***"
 Shows = Callable[[tuple[str, ...], object], bool]
@@ -27,7 +35,7 @@ _MAX_DEPTH = MAX_DEPTH - 1  # the connection's own object is the outermost level
 _TOO_LARGE = 10**4300  # a whole number with more digits than Python converts
 
 
-class Extra(Mapping[str, Any]):
+class Extra(_Fields):
     """
     Hold a JSON object so that nothing in it prints.
 
@@ -99,6 +107,19 @@ class Extra(Mapping[str, Any]):
 
     def __setattr__(self, name: str, _value: object) -> None:
         raise AttributeError(f"an Extra is immutable; cannot set {name}")
+
+
+def parse_extra(text: str) -> Extra:
+    """
+    Read the JSON *text* of an extra.
+
+    Raises:
+        InvalidInputError: it is no JSON object (R20), or refused by R13 to R16.
+    """
+    found = decode(text, what="extra", max_depth=_MAX_DEPTH)
+    if not isinstance(found, dict):
+        raise InvalidInputError("extra is not a JSON object", rule="R20", hint='write it as {"key": "value"}')
+    return Extra(found)
 
 
 def _frozen(fields: Mapping[str, object], depth: int) -> dict[str, Any]:
