@@ -8,6 +8,7 @@ with a proxy in front of it.
 import asyncio
 import json
 import os
+import signal
 import time
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from parts.proxy import Proxy
 from parts.server import serving
 from strongroom.agent.enrol import enrol
 from strongroom.assembly import open_host
+from strongroom.audit import AuditLog
 from strongroom.audit.verify import verify_log
 from strongroom.client.address import ServerAddress
 from strongroom.errors import AccessDeniedError, BackendUnavailableError, SettingsError
@@ -286,6 +288,28 @@ def test_uses_of_an_outage_come_once_it_is_over(site):
     host.close()
     numbers = [record.agent["seq"] for record in site.records() if record.agent and "seq" in record.agent]
     assert sorted(numbers) == list(range(len(numbers)))
+
+
+def test_AU09_a_writer_that_is_killed_while_records_come_neither_loses_nor_doubles_one(site, server):
+    """The server's own process of the log, under a delivery that goes on."""
+    host = site.host()
+    writer = server.house.deployment().recorder._writer
+    for number in range(6):
+        for each in range(30):
+            host.recorder.append(event(f"{number}-{each}"))
+        host.recorder.append_strict(event(f"{number}"))
+        pid = writer.pid
+        os.kill(pid, signal.SIGKILL)
+        until(lambda pid=pid: writer.pid not in (None, pid))
+    until(lambda: host.recorder.status()["waiting"] == 0, seconds=60)
+    folder = server.house.deployment().root.audit.folder
+    numbers = [
+        record.agent["seq"]
+        for record in AuditLog(folder, deployment="prod", clock=None).tail(100_000)
+        if record.actor == f"agent:{site.name}" and record.agent and "seq" in record.agent
+    ]
+    assert numbers == list(range(host.recorder.durable))
+    assert verify_log(folder).is_ok
 
 
 def test_only_agents_may_ask_and_deliver(server):

@@ -40,7 +40,8 @@ __all__ = ["Delivery"]
 _BATCH = 500
 _BATCH_BYTES = 2_097_152  # 2 MiB, of what one request may hold
 _GATHER_SECONDS = 1.0  # between two requests, unless the spool is getting full
-_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.5, 30.0
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.5, 15.0
+_STEP_SECONDS = 0.1  # so soon the end is noticed
 _END_SECONDS = 5.0
 _MAX_FILE_BYTES = 4096
 
@@ -95,7 +96,8 @@ class Delivery:
 
     def ring(self) -> None:
         """Hear that there are more durable records."""
-        self._news.set()
+        if not self._news.is_set():
+            self._news.set()
 
     def close(self) -> None:
         """Send what there is, for a little while, and end. Safe to call twice."""
@@ -121,7 +123,8 @@ class Delivery:
     def _run(self) -> None:
         pause = _FIRST_WAIT_SECONDS
         while True:
-            self._news.wait(pause if self._trouble else None)
+            if not self._trouble:
+                self._news.wait()
             self._news.clear()
             is_last = self._is_ended
             try:
@@ -131,19 +134,20 @@ class Delivery:
                 if is_last:
                     return
                 # Not all hosts of a server at once when it is back.
-                self._wait(pause * random.uniform(0.75, 1.25))  # noqa: S311 -- no secret
+                self._rest(pause * random.uniform(0.75, 1.25))  # noqa: S311 -- no secret
                 pause = min(pause * 2, _LONGEST_WAIT_SECONDS)
                 continue
             self._note("")
             pause = _FIRST_WAIT_SECONDS
             if is_last:
                 return
-            self._wait(_GATHER_SECONDS)
+            if not self._spool.is_filling:
+                self._rest(_GATHER_SECONDS)
 
-    def _wait(self, seconds: float) -> None:
+    def _rest(self, seconds: float) -> None:
         until = time.monotonic() + seconds
-        while not self._is_ended and not self._spool.is_filling and (left := until - time.monotonic()) > 0:
-            time.sleep(min(left, 0.1))
+        while not self._is_ended and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _STEP_SECONDS))
 
     def carry(self) -> None:
         """

@@ -13,7 +13,7 @@ A log as `log.py` describes it, which this process alone appends to. Beside its 
 Rules of this file:
 
 1. `append` returns when the kernel has the records: they outlive the process. They are synced within
-   `SYNC_SECONDS` by a thread, and the head follows.
+   `SYNC_SECONDS` by a thread, and the head follows within as much again.
 2. `append_strict` returns when they are synced; so does `append` where everything is to be durable. What
    gathers while one sync is under way is the next one: no timer, no task.
 3. What is not on the disk yet of the server's is bounded. A spool that is full, or a disk that is, refuses
@@ -63,6 +63,7 @@ OWNER = "owner"
 SYNC_SECONDS = 0.05
 _GATHER_SECONDS = 0.04  # of these; the sync itself takes the rest
 _AGAIN_SECONDS = 0.5  # after trouble with the disk
+_CHECK_SECONDS = 0.25  # between two looks whether the files were removed under us
 _UNRECORDED = "unrecorded"
 _UNRECORDED_BYTES = 128
 _MAX_SEGMENT_BYTES = 4_194_304  # 4 MiB; the delivered part of the one in use cannot be let go
@@ -133,7 +134,9 @@ class Spool:
         self._segment: Segment | None = None
         self._is_named = True
         self._seq, self._hash = -1, ""
-        self._durable = -1
+        self._durable, self._durable_hash = -1, ""
+        self._stated, self._state_at = -1, 0.0
+        self._check_at = 0.0
         self._used = 0
         self._is_dirty = False
         self._waiting: list[_Waiter] = []
@@ -207,7 +210,7 @@ class Spool:
         segment = self._segment or self._open()
         if self._trouble and (segment.is_suspect or time.monotonic() < self._again):
             raise self._refusal(self._trouble)
-        if self.max_bytes is not None and self._used >= self.max_bytes:
+        if self._is_full():
             raise self._fail(_FULL)
         if self._dropped and not self._is_ended:
             self._tell_dropped(segment)
@@ -274,13 +277,27 @@ class Spool:
 
     def _run(self) -> None:
         while not self._is_ended:
-            is_anxious = bool(self._trouble or self._dropped)
-            self._bell.wait(_AGAIN_SECONDS if is_anxious else None)
+            if self._stated != self._durable:
+                is_rung = self._bell.wait(_GATHER_SECONDS)
+                self._state(is_last=not is_rung)
+                if not (is_rung or self._trouble or self._dropped):
+                    continue
+            else:
+                self._bell.wait(_AGAIN_SECONDS if self._trouble or self._dropped else None)
             if not self._is_urgent():
                 self._bell.wait(_GATHER_SECONDS)
             self._cycle()
         for _ in range(2):  # the second for what the first had to say of uses without a record
             self._cycle()
+        self._state(is_last=True)
+
+    def _state(self, *, is_last: bool) -> None:
+        """Say in the head file what is durable: now and then, as nobody's answer waits for it."""
+        files, now = self._files, time.monotonic()
+        if files is not None and (is_last or now >= self._state_at):
+            self._state_at = now + SYNC_SECONDS
+            if files.write_head(self._durable, self._durable_hash):
+                self._stated = self._durable
 
     def _is_urgent(self) -> bool:
         return bool(self._waiting or self._is_ended or self._news)
@@ -300,12 +317,11 @@ class Spool:
             return
         if waiting or seq != self._durable or not self._is_named:
             error = self._sync(segment, lines)
+            if error is None:
+                self._durable, self._durable_hash = seq, digest
             _land(waiting, error)
             if error is not None:
                 return
-            self._durable = seq
-            if self._files is not None:
-                self._files.write_head(seq, digest)
             self.on_durable()
         with suppress(OSError):
             self._look_after(segment)
@@ -332,11 +348,15 @@ class Spool:
         return None
 
     def _check_there(self, segment: Segment) -> None:
-        """See that the files are those that were opened: a log is not silently begun anew."""
+        """See now and then that the files are those that were opened: a log is not silently begun anew."""
+        now = time.monotonic()
+        if now < self._check_at:
+            return
         if self._files is not None:
             self._files.check()
         if os.stat(segment.name).st_ino != segment.number:  # noqa: PTH116 -- a Path costs five times as much
             raise OSError(errno.ENOENT, "the last segment was removed or replaced")
+        self._check_at = now + _CHECK_SECONDS
 
     def _look_after(self, segment: Segment) -> None:
         with self._turn:
@@ -482,8 +502,8 @@ class Spool:
         self._seq, self._hash = tail.seq, tail.hash
         # What another process left with the kernel counts as durable here, so it must be.
         os.fdatasync(file)
-        self._durable = tail.seq
-        files.write_head(tail.seq, tail.hash)
+        self._durable, self._durable_hash = tail.seq, tail.hash
+        self._state(is_last=True)
         self._used = sum(_size_of(self.folder / name) for name in segments_of(self.folder))
         if not self._dropped:
             self._dropped, self._since = files.counted(log.tail(1))
@@ -513,7 +533,10 @@ class Spool:
     # --- trouble -----------------------------------------------------------------------------------
 
     def _is_full(self) -> bool:
-        return self.max_bytes is not None and self._used >= self.max_bytes
+        if self.max_bytes is None or self._used < self.max_bytes:
+            return False
+        # A segment that was just begun takes one more: only behind it can the one before be let go.
+        return self._segment is None or self._segment.size > 0
 
     def _fail(self, what: str) -> NotRecordedError:
         self._note(what)
@@ -553,10 +576,12 @@ class _Bell:
             self._is_rung = True
             self._lock.release()
 
-    def wait(self, seconds: float | None) -> None:
-        if self._lock.acquire(timeout=-1 if seconds is None else seconds):
-            # What was done before a ring that comes just here is seen all the same: by the spool's lock.
-            self._is_rung = False
+    def wait(self, seconds: float | None) -> bool:
+        if not self._lock.acquire(timeout=-1 if seconds is None else seconds):
+            return False
+        # What was done before a ring that comes just here is seen all the same: by the spool's lock.
+        self._is_rung = False
+        return True
 
 
 class _Done:
@@ -618,14 +643,15 @@ class _Files:
         if found is None or found.st_ino != self._number:
             raise OSError(errno.ESTALE, "the audit folder was replaced")
 
-    def write_head(self, seq: int, digest: str) -> None:
-        """Say what is durable, unless somebody looks just now: then the next time."""
+    def write_head(self, seq: int, digest: str) -> bool:
+        """Say what is durable; False where somebody looks just now, so that it must be said later."""
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.pwrite(self._head, head_bytes(seq, digest), 0)
             fcntl.flock(self._lock, fcntl.LOCK_UN)
         except OSError:
-            return
+            return False
+        return True
 
     def count(self, number: int, since: str) -> None:
         """Say how many uses were served without a record."""
