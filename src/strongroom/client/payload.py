@@ -1,13 +1,13 @@
 """
 The payloads of frames that are not on the way of every read; rules and shapes as `frames.py`.
 
-Both ends use them through `frames`, which loads this file when one of its names is asked for.
+Both ends use them through `frames`, which loads this file when one of its names is asked for. A task
+process may need it, so it imports `struct` alone.
 """
 
 from __future__ import annotations
 
 from struct import Struct
-from typing import TYPE_CHECKING
 
 from strongroom.client.frames import (
     ANSWER,
@@ -35,6 +35,7 @@ from strongroom.client.frames import (
     short,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
