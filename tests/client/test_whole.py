@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,10 @@ from strongroom.client import readnow
 from strongroom.errors import SettingsError
 from strongroom.model.ref import Ref
 from strongroom.remote import host
+
+pytestmark = pytest.mark.skipif(
+    find_spec("uvloop") is None, reason="an agent needs strongroom[agent], Python 3.11"
+)
 
 SETTINGS = """
 chain = ["env", "files"]
