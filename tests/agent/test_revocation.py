@@ -99,8 +99,10 @@ def site(tmp_path, server, request):
         made = Site(tmp_path, server, proxy, name.replace("[", "-").replace("]", ""))
         hosts = []
 
-        def open_(more=""):
+        def open_(more="", *, is_heard=True):
             hosts.append(made.open(more))
+            # Until it listens, what it was told may be asked a second time.
+            until(lambda: not is_heard or hosts[-1].guard.current().revision)
             return hosts[-1]
 
         made.host = open_
@@ -258,7 +260,7 @@ def test_F17_parted_from_its_server_strict_entries_end_with_revoke_bound_and_oth
 
 def test_nothing_of_a_decision_is_made_up_where_the_server_was_never_reached(site):
     site.proxy.become("refuse")
-    host = site.host()
+    host = site.host(is_heard=False)
     with pytest.raises(BackendUnavailableError):
         value(host)
 
