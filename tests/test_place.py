@@ -21,15 +21,17 @@ from strongroom.place import (
     require_library,
     trusted_owners,
 )
+from strongroom.settings import load
 
 
-def test_nothing_named_means_the_library():
-    assert find({}).kind == LIBRARY
+def test_nothing_named_means_the_library(tmp_path):
+    assert find({"STRONGROOM_HOME": str(tmp_path)}).kind == LIBRARY
     require_library({})
 
 
-def test_an_empty_variable_counts_as_unset():
-    assert find({"STRONGROOM_SOCKET": "", "STRONGROOM_URL": ""}).kind == LIBRARY
+def test_an_empty_variable_counts_as_unset(tmp_path):
+    environ = {"STRONGROOM_SOCKET": "", "STRONGROOM_URL": "", "STRONGROOM_HOME": str(tmp_path)}
+    assert find(environ).kind == LIBRARY
 
 
 def test_a_socket_goes_before_a_server():
@@ -71,6 +73,16 @@ def test_an_agent_in_its_usual_place_is_found_behind_all_that_is_named(runtime):
     assert find(environ | {"STRONGROOM_URL": "https://h"}).kind == SERVER
     assert find(environ | {"STRONGROOM_AGENT": "off"}).kind == LIBRARY
     require_library(environ)
+
+
+def test_a_home_of_its_own_has_its_agent_in_it_and_no_other_is_looked_for(runtime, tmp_path):
+    environ, folder = runtime
+    environ |= {"STRONGROOM_HOME": str(tmp_path)}
+    assert default_sockets(environ) == (str(tmp_path / "run" / "agent.sock"),)
+    assert find(environ).kind == LIBRARY
+    assert load(environ=environ, cwd=tmp_path).agent.socket == tmp_path / "run" / "agent.sock"
+    folder.rename(tmp_path / "run")
+    assert find(environ).path == str(tmp_path / "run" / "agent.sock")
 
 
 def test_a_socket_that_others_could_have_put_there_is_not_taken_for_an_agents(runtime):

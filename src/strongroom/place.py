@@ -45,6 +45,7 @@ _KIND = 0o170000  # of the mode of a file: S_IFMT
 _IS_SOCKET = 0o140000
 _OTHERS_WRITE = 0o022
 _STICKY = 0o1000
+# Paths are taken apart by os.path throughout: pathlib costs as much as everything else here together.
 
 
 class Place:
@@ -87,7 +88,14 @@ def find(environ: Mapping[str, str]) -> Place:
 
 
 def default_sockets(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Give the paths where an agent listens by default, in the order they are looked at."""
+    """
+    Give the paths where an agent listens by default, in the order they are looked at.
+
+    With `STRONGROOM_HOME`, which names one folder for everything, only the one in there.
+    """
+    home = environ.get("STRONGROOM_HOME", "")
+    if home:
+        return (os.path.join(os.path.abspath(home), "run", "agent.sock"),)  # noqa: PTH100, PTH118 -- as said above
     mine = environ.get("XDG_RUNTIME_DIR", "")
     machine = "/run/strongroom/agent.sock"
     return (machine, f"{mine}/strongroom/agent.sock") if mine.startswith("/") else (machine,)
@@ -110,8 +118,8 @@ def trusted_owners(path: str) -> tuple[int, ...]:
             key=_SOCKET,
             hint="give it a short path such as /run/strongroom/agent.sock",
         )
-    folder = os.path.dirname(path)  # noqa: PTH120 -- pathlib costs as much as everything else here
-    found, around = os.lstat(path), os.stat(folder)  # noqa: PTH116 -- as above
+    folder = os.path.dirname(path)  # noqa: PTH120 -- as said above
+    found, around = os.lstat(path), os.stat(folder)  # noqa: PTH116 -- as said above
     if found.st_mode & _KIND != _IS_SOCKET:
         raise SettingsError(f"{path} is no socket", key=_SOCKET, hint="name the socket of the agent")
     mine = (0, os.geteuid())
@@ -120,7 +128,7 @@ def trusted_owners(path: str) -> tuple[int, ...]:
         return (*mine, found.st_uid)
     if around.st_uid in mine and around.st_mode & _STICKY:
         return mine
-    if not is_shared and around.st_uid == found.st_uid and _is_roots(os.path.join(folder, "..")):  # noqa: PTH118
+    if not is_shared and around.st_uid == found.st_uid and _is_roots(os.path.join(folder, "..")):  # noqa: PTH118 -- as said above
         return (*mine, found.st_uid)
     raise SettingsError(
         f"others than root and me may put a socket at {path}",
@@ -218,5 +226,5 @@ def _is_trusted(path: str) -> bool:
 
 
 def _is_roots(folder: str) -> bool:
-    above = os.stat(folder)  # noqa: PTH116 -- as above
+    above = os.stat(folder)  # noqa: PTH116 -- as said above
     return above.st_uid in (0, os.geteuid()) and not above.st_mode & _OTHERS_WRITE

@@ -351,10 +351,15 @@ def home_of(environ: Mapping[str, str], deployment: str, *, is_first: bool) -> H
 
 
 def _socket_of(environ: Mapping[str, str]) -> Path | None:
-    """Give where an agent answers: in systemd's folder for it, in my runtime folder, or in the system's."""
+    """
+    Give where an agent answers: in systemd's folder for it, in `STRONGROOM_HOME`, in my runtime folder, or in
+    the system's. Processes look for it there: `place.default_sockets`.
+    """
     given = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
     if given.startswith("/"):
         return Path(given) / _SOCKET
+    if environ.get("STRONGROOM_HOME"):
+        return Path(environ["STRONGROOM_HOME"]).absolute() / "run" / _SOCKET
     mine = environ.get("XDG_RUNTIME_DIR", "")
     if mine.startswith("/"):
         return Path(mine) / "strongroom" / _SOCKET
