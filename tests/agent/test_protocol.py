@@ -2,18 +2,22 @@
 
 import asyncio
 import json
+import os
 import struct
 import threading
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from parts.agent import until
 from parts.floor import floor
-from strongroom.agent.floor import Bounds
+from strongroom.agent.floor import Bounds, Peer
 from strongroom.agent.protocol import MAX_FOLLOWED, MAX_IN_FLIGHT
 from strongroom.client import frames
 from strongroom.errors import AccessDeniedError
+from strongroom.model.ref import Ref
+from strongroom.settings import load
 
 ENVIRON = {
     "AIRFLOW_VAR_REGION": "eu-west-1",
@@ -274,6 +278,87 @@ def test_whoever_goes_away_follows_nothing_any_more(one):
     until(lambda: one.host.freshness.followed == 0, what="the end of following")
 
 
+RULES = """
+@id("rules.public") permit(principal, action == Action::"read", resource is Entry)
+when {{ resource.name like "public*" {more} }};
+"""
+
+
+@pytest.fixture
+def ruled(tmp_path):
+    """Give a host of two variables whose policy allows what `allow` says, and all that is public."""
+    values, rules = tmp_path / "values.json", tmp_path / "rules.cedar"
+    values.touch(mode=0o600)
+    settings = f'chain = ["file"]\n[backend.file]\nvariables_file_path = "{values}"\n'
+    settings += f'[agent]\npolicy = "{rules}"\n'
+
+    def allow(one, more=""):
+        rules.write_text(RULES.format(more=more))
+        if one is not None:
+            one.host.reload(one.host.settings)
+            one.loop.call_soon_threadsafe(one.floor.renew)
+
+    def put(value):
+        values.write_text(json.dumps({"region": value, "public": value}))
+
+    put("eu")
+    allow(None)
+    with floor(tmp_path, settings) as one:
+        one.allow, one.put = partial(allow, one), put
+        yield one
+
+
+def follow(wire, name, team=None):
+    wire.send(frames.frame(frames.FOLLOW, 3, frames.pack_ref("variable", name, team)))
+    return wire.receive()
+
+
+def notices(one, wire, value):
+    """Have everything changed to *value*, and give the names that are told."""
+    one.put(value)
+    one.host.freshness.gap(None)
+    kept = [Ref("variable", "public"), *one.host.freshness._following.refs()]
+    until(
+        lambda: all((held := one.host.cache.glance(ref)) and held.secret.reveal() == value for ref in kept),
+        what="the new values",
+    )
+    told = []
+    while not told or told[-1] != "public":
+        type_, number, payload = wire.receive()
+        assert (type_, number) == (frames.NOTICE, 0)
+        told.append(frames.read_notice(payload)[1])
+    wire.send(frames.frame(frames.PING, 9))
+    while (found := wire.receive())[0] == frames.NOTICE:
+        told.append(frames.read_notice(found[2])[1])
+    return sorted(told)
+
+
+def test_nothing_is_looked_up_for_who_follows_what_he_may_not_read(ruled):
+    with ruled.connect() as wire:
+        assert follow(wire, "region")[0] == frames.ERROR
+        assert ruled.host.freshness.followed == 0
+        assert ruled.host.cache.statistics().misses == 0
+
+
+def test_nobody_is_told_of_what_he_may_not_read_any_more(ruled):
+    ruled.allow('|| resource.name == "region"')
+    with ruled.connect() as wire:
+        for name in ("region", "public"):
+            assert follow(wire, name)[0] == frames.FOLLOW | frames.ANSWER
+        assert notices(ruled, wire, "us") == ["public", "region"]
+        ruled.allow()
+        assert notices(ruled, wire, "ap") == ["public"]
+
+
+def test_nobody_is_told_of_a_global_name_behind_his_teams_that_he_may_not_read(ruled):
+    ruled.allow('|| resource.team == "data"')
+    with ruled.connect() as wire:
+        type_, _, payload = follow(wire, "region", "data")
+        assert (type_, frames.read_version(payload)) == (frames.FOLLOW | frames.ANSWER, None)
+        follow(wire, "public")
+        assert notices(ruled, wire, "us") == ["public"]
+
+
 def test_a_connection_follows_so_many_entries_and_no_more(wire):
     for number in range(MAX_FOLLOWED):
         wire.send(frames.frame(frames.FOLLOW, number, frames.pack_ref("variable", f"v{number}")))
@@ -509,3 +594,22 @@ def test_no_connection_is_kept_by_what_it_left_behind(one):
         with one.connect() as wire:
             wire.send(frames.pack_read(5, "variable", "region", None, frames.BYPASS_CACHE))
     until(lambda: len(one.floor.lines) == before, what="all of them to be gone")
+
+
+def test_who_is_named_no_more_is_dismissed_when_the_settings_are_taken_anew(tmp_path):
+    other = os.getuid() + 1
+
+    def settings(users):
+        file = tmp_path / "strongroom.toml"
+        file.write_text(f'chain = ["env"]\n[agent]\nusers = {users}\n')
+        return file
+
+    with floor(tmp_path, settings([other]).read_text(), environ={"AIRFLOW_VAR_REGION": "eu"}) as one:
+        one.floor.admit = lambda _transport: Peer(1, other, other, is_admin=False)
+        with one.connect() as wire:
+            assert wire.ask("variable", "region").text == "eu"
+            one.host.reload(load(settings([]), environ={"STRONGROOM_HOME": str(tmp_path)}))
+            one.loop.call_soon_threadsafe(one.floor.renew)
+            assert wire.error()[1].code == "access_denied"
+            assert wire.is_ended()
+        assert one.floor.closed == {"unwelcome": 1}

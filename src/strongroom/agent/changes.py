@@ -26,7 +26,6 @@ import msgspec
 
 from strongroom.errors import InvalidInputError, RateLimitedError, StrongroomError
 from strongroom.model.ref import Ref
-from strongroom.policy import Action
 from strongroom.wire.place import ChangeRow, FollowQuery
 from strongroom.wire.strict import read_query
 
@@ -244,19 +243,19 @@ class Changes:
         if not news:
             return []
         refs = {one.ref for one in news if one.ref is not None}
+        host = self._host
         try:
-            may = await self._host.reading.bridge().run(lambda: self._readable(actor, refs))
+            may = await host.reading.bridge().run(lambda: {ref: host.may_hear(actor, ref) for ref in refs})
         except StrongroomError:
             return [self._gap(news[-1].number)]
-        return [
-            self._gap(one.number) if one.ref is None else self._change(one.number, one.ref, one.version)
-            for one in news
-            if one.ref is None or one.ref in may
-        ]
-
-    def _readable(self, actor: Actor, refs: set[Ref]) -> set[Ref]:
-        guard = self._host.guard
-        return {ref for ref in refs if guard.can(actor, Action.READ, ref).is_allowed}
+        told = []
+        for number, ref, version in news:
+            is_heard = None if ref is None else may[ref]
+            if ref is None or is_heard is None:
+                told.append(self._gap(number))
+            elif is_heard:
+                told.append(self._change(number, ref, version))
+        return told
 
     # --- as it is sent -----------------------------------------------------------------------------
 

@@ -424,7 +424,7 @@ class Peers:
         """
         pid, uid, gid, gids = peer_of(transport.get_extra_info("socket"))
         if self._may(uid, gids):
-            return Peer(pid, uid, gid, is_admin=uid in (0, os.geteuid()))
+            return Peer(pid, uid, gid, is_admin=uid in (0, os.geteuid()), gids=tuple(gids))
         self._refuse(uid)
         hint = "its administrator adds a user by agent.users or agent.groups"
         if uid in (_NO_USER, _NOBODY):

@@ -43,12 +43,14 @@ class Peer(NamedTuple):
     Args:
         pid: only a hint: it may be another process by now.
         is_admin: the agent's own user, or root.
+        gids: all groups the process had.
     """
 
     pid: int
     uid: int
     gid: int
     is_admin: bool
+    gids: tuple[int, ...] = ()
 
 
 class Bounds(NamedTuple):
@@ -163,10 +165,14 @@ class Floor:
         self.closed[reason] = self.closed.get(reason, 0) + 1
 
     def renew(self) -> None:
-        """Have every connection read by the readers that the host has now."""
+        """Have every connection read by the readers the host has now, and end that of who may not connect."""
         self.answers.remembered.forget()
         for line in list(self.lines):
-            line.renew()
+            if self.host.may_connect(line.peer.uid, line.peer.gids):
+                line.renew()
+            else:
+                self.count("unwelcome")
+                line.dismiss()
 
     # --- time ----------------------------------------------------------------------------------------
 

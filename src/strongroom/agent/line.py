@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 
 import httptools
 
-from strongroom.agent.door import peer_of
 from strongroom.agent.web import Asked, Caller, Reply
 from strongroom.errors import AccessDeniedError, InvalidInputError, StrongroomError
 from strongroom.wire.failure import (
@@ -129,10 +128,9 @@ class Line(asyncio.Protocol):
     def _identify(self, transport: asyncio.Transport) -> None:
         web = self._web
         if not self._is_tcp:
-            uid = web.peers.admit(transport).uid
-            groups = peer_of(transport.get_extra_info("socket"))[3]
-            self._peer, self._who = (uid, groups), uid
-            self._caller = web.known(uid, groups)
+            peer = web.peers.admit(transport)
+            self._peer, self._who = (peer.uid, peer.gids), peer.uid
+            self._caller = web.known(*self._peer)
         if web.is_draining or not web.admit(self, self._who):
             raise OverloadError("the agent has no connection left", retry_after=_RETRY)
 

@@ -14,6 +14,7 @@ Rules of this file:
 4. A frame that cannot be understood is answered by one ERROR. The connection goes on where the next frame
    can be found, and ends where it cannot.
 5. What a connection may ask is decided by who opened it, as the kernel said then.
+6. Nothing is followed for who may not read it, and nobody is told of what he may not read any more.
 """
 
 from __future__ import annotations
@@ -101,6 +102,7 @@ class Line(asyncio.Protocol):
         "_remembered",
         "_room",
         "_run",
+        "_telling",
         "_times",
         "_transport",
         "ends_at",
@@ -129,6 +131,7 @@ class Line(asyncio.Protocol):
         self._room: asyncio.Future[None] | None = None
         self._followed: dict[Ref, Callable[[], None]] = {}
         self._notices: dict[Ref, str | None] = {}
+        self._telling: asyncio.Task[None] | None = None
         self.peer = _NOBODY
         self.seen = self.ends_at = 0.0
         self.reads = 0
@@ -164,7 +167,7 @@ class Line(asyncio.Protocol):
         for end in self._followed.values():
             end()
         self._followed.clear()
-        for task in list(self.tasks):
+        for task in [*self.tasks, *([] if self._telling is None else [self._telling])]:
             task.cancel()  # the question goes on where others wait for it
 
     def renew(self) -> None:
@@ -209,6 +212,15 @@ class Line(asyncio.Protocol):
         self._is_plain = False
         self._floor.leave(self)
         self._transport.abort()
+
+    def dismiss(self) -> None:
+        """Close, because who opened it may not connect any more."""
+        self._turn_away(
+            AccessDeniedError(
+                f"the user {self.peer.uid} may not connect to this agent any more",
+                reason="the agent's own rule",
+            )
+        )
 
     def expire(self) -> None:
         """Close what is past its time; who was in the middle of a frame is told."""
@@ -489,23 +501,32 @@ class Line(asyncio.Protocol):
         return None
 
     async def _begin(self, number: int, ref: Ref) -> None:
-        """Follow, and only then look: what changes between the two is told."""
+        """Follow what may be read, and only then look: what changes between the two is told."""
         loop, noticed = self._floor.loop, self._noticed
 
         def wake(_ref: Ref, version: str | None) -> None:
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(noticed, ref, version)
 
+        if ref not in self._followed:
+            await self._looked(ref)  # what is followed is looked up, so that it may be is decided before
         is_new = ref not in self._followed
         if is_new:
             self._followed[ref] = self._floor.host.follow(ref, wake)
-        (answer,) = await self._answers((ref,), 0)
-        if answer.error is not None:
+        try:
+            entry = await self._looked(ref)
+        except StrongroomError:
             if is_new:
                 self._end_following(ref)
-            raise answer.error
-        version = None if answer.entry is None else answer.entry.version
+            raise
+        version = None if entry is None else entry.version
         self.write(frames.frame(frames.FOLLOW | frames.ANSWER, number, frames.pack_version(version)))
+
+    async def _looked(self, ref: Ref) -> Entry | None:
+        (answer,) = await self._answers((ref,), 0)
+        if answer.error is not None:
+            raise answer.error
+        return answer.entry
 
     def _unfollow(self, number: int, payload: bytes) -> bytes:
         self._end_following(_ref(payload))
@@ -517,12 +538,36 @@ class Line(asyncio.Protocol):
             end()
 
     def _noticed(self, ref: Ref, version: str | None) -> None:
-        if ref not in self._followed or self._is_stopped:
-            return
-        if self._is_paused:
+        if ref in self._followed and not self._is_stopped:
             self._notices[ref] = version  # of several only the last matters
-            return
-        self.write(frames.frame(frames.NOTICE, 0, frames.pack_notice(ref.kind, ref.name, ref.team, version)))
+            self._tell_notices()
+
+    def _tell_notices(self) -> None:
+        if self._notices and not self._is_paused and self._telling is None:
+            self._telling = self._floor.loop.create_task(self._notify())
+            self._telling.add_done_callback(self._told)
+
+    def _told(self, _task: asyncio.Task[None]) -> None:
+        self._telling = None
+        if not self._is_stopped:
+            self._tell_notices()
+
+    async def _notify(self) -> None:
+        """Tell of what changed, as far as it may be read now."""
+        notices, self._notices = self._notices, {}
+        host, actor = self._floor.host, cast("Reader", self._reader).actor
+        try:
+            may = await host.reading.bridge().run(lambda: [host.may_hear(actor, ref) for ref in notices])
+        except StrongroomError:
+            may = [None]
+        told = [
+            frames.pack_notice(ref.kind, ref.name, ref.team, version)
+            for (ref, version), is_heard in zip(notices.items(), may, strict=False)
+            if is_heard and ref in self._followed
+        ]
+        if None in may:  # it may be anything that is followed: that says nothing
+            told.append(frames.pack_gap())
+        self.write(b"".join(frames.frame(frames.NOTICE, 0, payload) for payload in told))
 
     def _explain(self, number: int, payload: bytes) -> bytes | None:
         self._spawn(number, partial(self._tell, number, _ref(payload)))
@@ -593,9 +638,7 @@ class Line(asyncio.Protocol):
         if self._room is not None:
             self._room.set_result(None)
             self._room = None
-        notices, self._notices = self._notices, {}
-        for ref, version in notices.items():
-            self._noticed(ref, version)
+        self._tell_notices()
         self._go_on()
 
     async def _has_room(self) -> None:

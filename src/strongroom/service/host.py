@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from strongroom.cache import Statistics
 from strongroom.errors import StrongroomError
-from strongroom.policy import Actor, Assurance
+from strongroom.policy import Action, Actor, Assurance
 from strongroom.service.guard import Guard
 from strongroom.service.known import known_facts
 from strongroom.service.reading import Reading
@@ -319,6 +319,18 @@ class Host:
         to read, not that its reader may.
         """
         return self.freshness.follow(ref, wake)
+
+    def may_hear(self, actor: Actor, ref: Ref) -> bool | None:
+        """
+        Tell whether *actor* may be told that something changed for *ref*: he may read it, and what stands
+        behind a team's name if that is what is given for it. None where nobody can decide. Waits.
+        """
+        entry = None if ref.team is None else self.cache.glance(ref)
+        for each in {ref, ref if entry is None else entry.ref}:
+            decision = self.guard.can(actor, Action.READ, each)
+            if not decision.is_allowed:
+                return None if decision.trouble is not None else False
+        return True
 
     # --- settings ----------------------------------------------------------------------------------
 
