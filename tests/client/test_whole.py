@@ -59,6 +59,13 @@ def write(home, name, found):
     new.rename(home / name)
 
 
+def run(program, line, environ):
+    done = subprocess.run(
+        [*program, *line.split()], env=environ, capture_output=True, check=False, stdin=subprocess.DEVNULL
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
 # --- the public face -------------------------------------------------------------------------------------
 
 
@@ -160,6 +167,24 @@ def test_the_cache_is_bypassed_where_that_is_asked_for(one):
         assert cached.lookup.entry(ref).secret.reveal() == "new"
 
 
+def command(line, environ):
+    return run([sys.executable, "-m", "strongroom"], line, environ | {"LC_ALL": "C.UTF-8"})
+
+
+def test_the_commands_that_read_ask_the_agent_and_the_others_say_where_they_work(one):
+    code, out, _ = command("explain variable region --output json", one.environ)
+    told = json.loads(out)
+    assert (code, told["backend"], told["outcome"]) == (0, "env", "found")
+    assert "eu-west-1" not in out.decode()
+    code, out, err = command("run --variable region --connection orders_db -- env", one.environ)
+    assert code == 0, err
+    assert {b"AIRFLOW_VAR_REGION=***", b"AIRFLOW_VAR_REGION=eu-west-1"} & set(out.splitlines())
+    for line in ("variables list", "connections get orders_db", "backends list"):
+        code, _, err = command(line, one.environ)
+        assert code == 7
+        assert b"STRONGROOM_SOCKET names an agent" in err
+
+
 def test_an_agent_that_is_down_is_unavailable_and_nothing_else_is_asked(tmp_path):
     with agent(tmp_path, SETTINGS, environ=ENVIRON, start=False) as never:
         said = never.python(
@@ -216,13 +241,6 @@ def test_strongroom_read_and_its_short_form_answer_alike(one, line, capfdbinary)
     short = readnow.main(line.split(), one.environ), *capfdbinary.readouterr()
     whole = cli.main(["read", *line.split()], one.environ), *capfdbinary.readouterr()
     assert short == whole
-
-
-def run(program, line, environ):
-    done = subprocess.run(
-        [*program, *line.split()], env=environ, capture_output=True, check=False, stdin=subprocess.DEVNULL
-    )
-    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.mark.parametrize("line", ELSE)
