@@ -120,6 +120,9 @@ def test_AA11_a_stream_ends_with_its_session(api):
 def test_who_may_list_nothing_hears_nothing(api):
     token = api.server.token("deaf", "nobody")
     assert api.ask("GET", "/changes", token=token).status == 403
+    with listening(api) as stream:
+        last = stream.event()["id"]
+    assert api.ask("GET", "/changes", token=token, headers={"Last-Event-ID": last}).status == 403
 
 
 def test_one_actor_listens_a_bounded_number_of_times_and_a_stream_that_ended_counts_no_more():
