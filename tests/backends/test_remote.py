@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 
 import msgspec
@@ -13,6 +15,8 @@ from parts.server import serving
 from strongroom.backend import load
 from strongroom.backends.remote import Remote, RemoteOptions
 from strongroom.cache import Cache, Lifetimes
+from strongroom.client import ServerAddress
+from strongroom.client.enrolled import client_of
 from strongroom.errors import (
     AccessDeniedError,
     BackendConfigError,
@@ -314,6 +318,27 @@ def test_settings_name_the_options_and_no_token(tmp_path):
         tmp_path / "ca.pem",
     )
     assert "srm_t_x" not in repr(found)
+
+
+def test_a_server_that_fails_is_not_asked_for_a_while_and_that_is_told(held):
+    with closing(socket.create_server(("127.0.0.1", 0))) as nobody:
+        port = nobody.getsockname()[1]
+    options = RemoteOptions(url=f"http://127.0.0.1:{port}", token=Secret("srm_s_" + "a" * 43))
+    with closing(Remote("server", options, clock)) as remote:
+        assert not remote.is_circuit_open
+        for _ in range(20):
+            with pytest.raises(BackendUnavailableError):
+                remote.read(variable("region"))
+        assert remote.is_circuit_open
+
+
+def test_one_agent_is_one_asker_whatever_setting_named_its_server(held, remote):
+    address = ServerAddress(held.server.address, setting="agent.server.url")
+    other = client_of(held.folder / "agent", address)
+    assert remote.client.is_as(other)
+    assert other.address.setting == "agent.server.url"
+    stranger = client_of(held.folder / "agent", ServerAddress(held.server.address, "prod"))
+    assert not remote.client.is_as(stranger)
 
 
 def test_a_list_that_lacks_a_backend_of_the_server_is_none(held):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 
 import pytest
 
@@ -15,6 +16,7 @@ from strongroom.errors import AccessDeniedError
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.service.entries import Change
+from strongroom.service.policies import Draft
 from strongroom.settings import load
 
 ME = os.geteuid()
@@ -54,6 +56,14 @@ def text(host, ref=REGION, uid=ME):
     return None if entry is None else entry.secret.reveal()
 
 
+def is_denied(host):
+    try:
+        text(host)
+    except AccessDeniedError:
+        return True
+    return False
+
+
 def test_the_server_decides_for_an_agent_that_is_enrolled(host):
     assert text(host) == "eu"
     assert host.status().decided_by == "server"
@@ -76,6 +86,20 @@ def test_followers_hear_of_a_write_on_the_server(host, server):
     assert woken == [(REGION, host.cache.glance(REGION).version)]
     write(server, Change(ref=REGION, secret=Secret("eu")))
     until(lambda: len(woken) == 2, seconds=5)
+
+
+def test_an_agent_listens_to_its_server_once_for_what_changed_and_for_who_may(host, server):
+    assert [thread.name for thread in threading.enumerate()].count("strongroom-hearing") == 1
+    (backend,) = host.status().backends
+    assert (backend.watched, backend.circuit) == ("live", "closed")
+    assert text(host) == "eu"
+    forbid = 'forbid (principal is Agent, action == Action::"read", resource is Entry);'
+    policies = server.house.deployment().root.policies
+    policies.put(Draft(text=forbid, id="no-agents"))
+    try:
+        until(lambda: is_denied(host), seconds=3)  # sooner than it would ask by itself
+    finally:
+        policies.delete("no-agents")
 
 
 def asked(server, path):
@@ -102,12 +126,4 @@ def test_reload_that_changes_nothing_asks_for_nothing_anew(host, tmp_path):
 def test_agent_that_is_revoked_is_denied_what_it_holds(host, server):
     assert text(host) == "eu"
     server.house.deployment().root.access.agents.revoke(host.name)
-
-    def is_denied():
-        try:
-            text(host)
-        except AccessDeniedError:
-            return True
-        return False
-
-    until(is_denied, seconds=10)
+    until(lambda: is_denied(host), seconds=10)

@@ -1,8 +1,8 @@
 """
 Who decides for an agent: its server; without one a Cedar file, or the operating system.
 
-What the server decides about, and tells of, comes by a stream of its own: the backends of the chain may be
-others, or ask as somebody else.
+What the server tells of comes once: with the changes of the backend that asks it as this agent; by a stream
+of its own only where no backend does.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from strongroom.backend import Watched
     from strongroom.cache import Lifetimes
+    from strongroom.chain import Chain
     from strongroom.client.client import Client
     from strongroom.client.stream import Hearing
     from strongroom.model.ref import Ref
@@ -44,14 +45,17 @@ class Deciding(NamedTuple):
     Args:
         current: gives the policy that decides now.
         by: `server`, `file` or `owner`.
-        start, close: what runs behind it does from here to there. Both may be called twice.
+        start: begins what runs behind it, beside the chain it decides for; may be called twice.
+        close: ends that; may be called twice.
+        heard: hears what a backend of the chain tells of: (name, notice).
         kept: what of it the last good copy keeps; None for nothing.
     """
 
     current: Callable[[], Policy]
     by: str
-    start: Callable[[], None] = lambda: None
+    start: Callable[[Chain], None] = lambda _chain: None
     close: Callable[[], None] = lambda: None
+    heard: Callable[[str, Watched], None] = lambda _name, _notice: None
     kept: KeptDecisions | None = None
 
 
@@ -75,7 +79,7 @@ def deciding_by(settings: Settings, lifetimes: Lifetimes, is_strict: Callable[[R
     revoke_bound = timedelta(seconds=settings.agent.revoke_bound)
     found = ServerPolicy(client, (revoke_bound, lifetimes.ttl + lifetimes.stale_if_error), is_strict)
     kept = None if settings.agent.last_good is None else KeptDecisions(found.decisions)
-    return Deciding(found.decisions.current, "server", found.start, found.close, kept)
+    return Deciding(found.decisions.current, "server", found.start, found.close, found.heard, kept)
 
 
 def server_of(settings: Settings, *, timeout: timedelta | None = None) -> Client | None:
@@ -123,6 +127,7 @@ class ServerPolicy:
         self, client: Client, bounds: tuple[timedelta, timedelta], is_strict: Callable[[Ref], bool]
     ) -> None:
         self._client = client
+        self._teller = ""
         self._hearing: Hearing | None = None
         self.decisions = Decisions(
             ServerDecider(client),
@@ -132,12 +137,17 @@ class ServerPolicy:
             stale_bound=bounds[1],
         )
 
-    def start(self) -> None:
-        """Begin to listen to the server. Safe to call twice."""
-        from strongroom.client.stream import Hearing  # noqa: PLC0415 -- only who has a server
+    def start(self, chain: Chain) -> None:
+        """Begin to hear of the server, by the backend of *chain* that does anyway. Safe to call twice."""
+        from strongroom.backends.remote import Remote  # noqa: PLC0415 -- only who has a server
+        from strongroom.client.stream import Hearing  # noqa: PLC0415 -- as above
 
+        self.decisions.start()
+        for link in chain.links:
+            if isinstance(link.backend, Remote) and link.backend.client.is_as(self._client):
+                self._teller = link.name
+                return
         if self._hearing is None:
-            self.decisions.start()
             self._hearing = Hearing(self._client, self._heard)
 
     def close(self) -> None:
@@ -146,6 +156,11 @@ class ServerPolicy:
             self._hearing.end()
         self.decisions.close()
         self._client.close()
+
+    def heard(self, name: str, notice: Watched) -> None:
+        """Hear what the backend called *name* tells of, which is the server's word where it asks as we do."""
+        if name == self._teller:
+            self._heard(notice)
 
     def _heard(self, notice: Watched) -> None:
         if notice.is_gap:

@@ -152,7 +152,8 @@ class _Opening:
             gids=gids,
             is_strict=partial(_is_strict, _globs(settings.agent.strict)),
             told_of=frozenset(link.name for link in chain.links if _is_told_of(link.backend)),
-            start=partial(_each, watch.start, deciding.start),
+            heard=deciding.heard,
+            start=partial(_each, watch.start, partial(deciding.start, chain)),
             close=partial(_each, watch.close, deciding.close),
         )
 

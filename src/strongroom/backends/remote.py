@@ -144,6 +144,11 @@ class Remote(Backend):
             hearing.close()
         self.client.close()
 
+    @property
+    def is_circuit_open(self) -> bool:
+        """Whether the server is not asked for a while, because it failed."""
+        return self.client.is_circuit_open
+
     # --- reading -----------------------------------------------------------------------------------
 
     def read(self, ref: Ref) -> Entry | None:

@@ -232,6 +232,19 @@ class Client:
             failure = self._told(error)
         raise failure
 
+    def is_as(self, other: Client) -> bool:
+        """Tell whether *other* asks the same deployment of the same server, with the same credential."""
+        return (self._authority, self._prefix, self._credential) == (
+            other._authority,
+            other._prefix,
+            other._credential,
+        )
+
+    @property
+    def is_circuit_open(self) -> bool:
+        """Whether the server is not asked for a while, because it failed."""
+        return self._transport.is_circuit_open
+
     @property
     def certificate_ends(self) -> datetime | None:
         """When the certificate of the server ends (UTC), where one was seen and checked."""

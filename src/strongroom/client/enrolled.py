@@ -196,6 +196,7 @@ class AgentCredential(Credential):
         )
 
 
+# By folder and address, whatever setting named that: one agent has one session.
 _credentials: dict[tuple[str, ServerAddress], AgentCredential] = {}
 _making = threading.Lock()
 
@@ -219,11 +220,12 @@ def credential_of(folder: Path, address: ServerAddress | None = None) -> AgentCr
             hint="strongroom agent enrol --url https://…, with a code of strongroom access agents invite",
         )
     where = enrolled.address if address is None else address
+    key = (str(folder), where._replace(setting=""))
     with _making:
-        found = _credentials.get((str(folder), where))
+        found = _credentials.get(key)
         if found is None or found.enrolled != enrolled:
             found = AgentCredential(enrolled, lambda: HostKey.of(folder), address=where)
-            _credentials[str(folder), where] = found
+            _credentials[key] = found
     return found
 
 
@@ -239,6 +241,5 @@ def client_of(
         timeout: for connecting and for each wait of an answer; as of `Client` if unsaid.
     """
     credential = credential_of(folder, address)
-    if timeout is None:
-        return Client(credential.address, credential)
-    return Client(credential.address, credential, timeout=timeout)
+    where = credential.address if address is None else address
+    return Client(where, credential) if timeout is None else Client(where, credential, timeout=timeout)
