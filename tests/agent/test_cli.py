@@ -76,7 +76,35 @@ def test_the_agent_is_found_by_option_by_environment_and_by_settings(one, tell):
 
 def test_where_no_agent_runs_that_is_said(one, tell):
     environ = one.environ | {"STRONGROOM_SOCKET": str(one.home / "nobody.sock")}
-    assert "no agent answers" in tell("status", environ=environ, fails=6)
+    told = tell("status", environ=environ, fails=6)
+    assert "no agent answers" in told
+    assert "hint: start it: strongroom agent" in told
+
+
+def test_an_agent_in_its_usual_place_is_asked_where_settings_are_broken(one, tell):
+    home = one.socket.parent.parent
+    usual = home / "strongroom"
+    usual.mkdir(mode=0o700, exist_ok=True)
+    (usual / "agent.sock").unlink(missing_ok=True)
+    os.link(one.socket, usual / "agent.sock")
+    one.configure("this is no TOML")
+    environ = one.environ | {"XDG_RUNTIME_DIR": str(home), "STRONGROOM_CONFIG": str(one.settings)}
+    environ.pop("STRONGROOM_SOCKET", None)
+    try:
+        assert str(one.pid) in tell("status", environ=environ)
+        assert "is not TOML" in tell("reload", environ=environ, fails=7)
+        assert "not taken anew  settings: " in tell("status", environ=environ)
+        assert "is not TOML" in tell("status", "--deployment", "other", environ=environ, fails=7)
+    finally:
+        one.configure('chain = ["env"]\n')
+        tell("reload")
+
+
+def test_the_status_says_in_words_how_the_record_stands(one, tell):
+    one.python(READ)
+    text = tell("status")
+    assert " records, " in text
+    assert "None" not in text
 
 
 def test_one_name_is_forgotten_or_everything(one, tell):

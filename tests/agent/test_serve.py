@@ -123,6 +123,7 @@ def test_settings_that_cannot_be_used_change_nothing_and_the_status_says_why(tmp
         until(
             lambda: events_of(one).count("the settings were not taken anew") == 2, what="the second refusal"
         )
+        assert "is not TOML" in one.status()["reload_trouble"]
         assert one.python(READ) == "eu-west-1"
 
 

@@ -123,8 +123,8 @@ class Admin:
             "connections_ended": dict(floor.closed),
             "reads": floor.served + sum(line.reads for line in list(floor.lines)),
             "answers_kept": len(floor.answers.remembered),
-            **{name: tell() for name, tell in self._more.items()},
             **cast("Mapping[str, object]", msgspec.to_builtins(floor.host.status())),
+            **{name: tell() for name, tell in self._more.items()},
         }
         return cast("Mapping[str, object]", json.loads(msgspec.json.encode(told)))
 

@@ -167,6 +167,7 @@ class Agent:
         self._floor: Floor
         self._peers: Peers
         self._reloading: asyncio.Task[None] | None = None
+        self._reload_trouble = ""
         self._is_told = False
         self._admin = Admin(
             lambda: self._floor,
@@ -181,6 +182,9 @@ class Agent:
             reload=self.reload,
             more={
                 "refused_users": lambda: {str(uid): n for uid, n in self._peers.refused.items()},
+                # Beside what the host tells of settings it could not use: those that could not even be read.
+                "reload_trouble": lambda: self._reload_trouble,
+                "server": lambda: _server_of(self.host) or None,
                 **self._more,
             },
         )
@@ -239,7 +243,8 @@ class Agent:
         # What was made so far lives as long as the process: never looked through again.
         gc.collect()
         gc.freeze()
-        self.journal.say("serving", deployment=self.host.deployment, socket=self.doors.main.name)
+        server = _server_of(self.host)
+        self.journal.say("serving", deployment=self.host.deployment, socket=self.doors.main.name, **server)
         self.manager.ready(f"serving {self.host.deployment}")
         self._beat()
         if self._on_ready is not None:
@@ -288,11 +293,11 @@ class Agent:
         try:
             await asyncio.get_running_loop().run_in_executor(None, self._take)
         except StrongroomError as error:
-            self.journal.say(
-                "the settings were not taken anew", level="error", code=error.code, why=str(error)
-            )
+            self._reload_trouble = f"{error.code}: {error}"
+            _trouble(self.journal, "the settings were not taken anew", error, level="error")
             raise
         else:
+            self._reload_trouble = ""
             after = self.host.settings.agent
             self.journal.level = self.host.mode.log_level = after.log_level
             late = [key for key in _AT_START if getattr(before, key) != getattr(after, key)]
@@ -405,7 +410,9 @@ def serve(
         stack.callback(host.close)
         copy = open_last_good(host, environ=environ, on_trouble=partial(_trouble, journal))
         if copy is not None:
-            journal.say("the last good copy was read", entries=copy.restore())
+            restored = copy.restore()
+            if restored:
+                journal.say("the last good copy was read", entries=restored)
             copy.start()
             stack.callback(copy.close)
         outputs = Outputs(host, environ=environ, say=journal.say)
@@ -472,5 +479,23 @@ def _figures(floor: Floor, peers: Peers) -> str:
     return "".join(f"{line}\n" for line in told)
 
 
-def _trouble(journal: Journal, what: str, error: StrongroomError) -> None:
-    journal.say(what, level="warning", code=error.code, why=str(error))
+def _server_of(host: Host) -> dict[str, str]:
+    """Tell which server decides for *host*, and what it calls this agent; nothing where none does."""
+    if host.status().decided_by != "server":
+        return {}
+    from strongroom.client import enrolled  # noqa: PLC0415 -- only who has a server
+
+    settings = host.settings.agent
+    with suppress(StrongroomError):
+        found = enrolled.find(settings.state)
+        if found is not None:
+            return {
+                "server": found.url if settings.server is None else settings.server.url,
+                "agent": found.name,
+            }
+    return {}
+
+
+def _trouble(journal: Journal, what: str, error: StrongroomError, *, level: str = "warning") -> None:
+    hint = {"hint": error.hint} if error.hint else {}
+    journal.say(what, level=level, code=error.code, why=str(error), **hint)

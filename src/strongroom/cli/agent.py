@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
+from strongroom import place
 from strongroom.cli import enrol
 from strongroom.cli.app import Group, command
 from strongroom.cli.output import Column, sentence, show_record, show_rows, write
 from strongroom.cli.session import Session, ask_passphrase
 from strongroom.cli.terminal import warn
-from strongroom.errors import InvalidInputError, SettingsError, StrongroomError
+from strongroom.errors import BackendUnavailableError, InvalidInputError, SettingsError, StrongroomError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -140,19 +141,33 @@ def _ask(context: typer.Context, order: Mapping[str, object]) -> dict[str, Any]:
     client = AgentClient(_where(context))
     try:
         return cast("dict[str, Any]", client.admin(dict(order)))
+    except BackendUnavailableError as error:
+        # Everybody else is sent to `agent status`: who asks that must be sent on.
+        error.hint = "start it: strongroom agent; or say where it is: strongroom agent --socket PATH …"
+        raise
     finally:
         client.close()
 
 
 def _where(context: typer.Context) -> str:
-    """Give the socket of the agent that is meant: said, in the environment, in the settings."""
+    """
+    Give the socket of the agent that is meant: said, in the environment, in the settings.
+
+    Where settings cannot be used it is the one in its usual place, which tells why it took them neither.
+    """
     session: Session = context.obj
     said = context.meta.get("socket")
     if said is not None:
         return str(_path(said))
     if session.environ.get("STRONGROOM_SOCKET"):
         return session.environ["STRONGROOM_SOCKET"]
-    found = _settings(session, None).agent.socket
+    try:
+        found = _settings(session, None).agent.socket
+    except SettingsError:
+        usual = place.find({**session.environ, "STRONGROOM_URL": "", "STRONGROOM_PROFILE": ""})
+        if session.deployment is not None or usual.kind != place.AGENT:
+            raise
+        return str(usual.path)
     if found is None:
         raise InvalidInputError(
             "nothing says where the agent is", hint="strongroom agent --socket PATH status"
@@ -168,14 +183,14 @@ _LABELS = {
     "version": "version",
     "protocol": "protocol",
     "up": "up",
-    "decided_by": "decided by",
+    "decided": "decided by",
     "connections": "connections",
     "reads": "reads",
     "entries": "entries",
     "oldest_stale": "oldest stale",
-    "last_notice": "last notice",
+    "heard": "last notice",
     "reload_trouble": "not taken anew",
-    "spool": "spool",
+    "record": "record",
     "last_good": "last good copy",
     "files": "files",
     "refused_users": "refused users",
@@ -188,7 +203,7 @@ _BACKENDS = (
     Column("circuit", "CIRCUIT", styles={"open": "red"}),
     Column("watched", "WATCHED", styles={"lost": "yellow"}),
     Column("entries", "ENTRIES", is_number=True),
-    Column("last_notice", "LAST NOTICE", 2),
+    Column("last_notice", "LAST NOTICE", 2, show=lambda row: _time(row["last_notice"])),
 )
 
 
@@ -217,6 +232,9 @@ def _summary(told: Mapping[str, Any]) -> dict[str, object]:
     stale, cache = told["oldest_stale"], told["cache"]
     readers = [f"{who}{f' ({dag})' if dag else ''}: {reads}" for who, dag, reads in told["top_readers"]]
     return {
+        "decided": _decided(told),
+        "heard": _time(told["last_notice"]),
+        "record": _record(told["spool"]),
         "up": _span(told["uptime_seconds"]),
         "entries": f"{cache['entries']}, {cache['absences']} absences",
         "oldest_stale": None if stale is None else _span(stale),
@@ -226,14 +244,36 @@ def _summary(told: Mapping[str, Any]) -> dict[str, object]:
     }
 
 
+def _decided(told: Mapping[str, Any]) -> str:
+    server = told.get("server")
+    return str(told["decided_by"]) if server is None else f"{server['server']}, as agent {server['agent']}"
+
+
+def _record(told: Mapping[str, Any]) -> str:
+    """Tell of the agent's own record: how much, how safe, and how much of it the server does not have yet."""
+    parts = [f"{told['records']} records, {told['bytes'] / 1024:.0f} KiB"]
+    if told["mode"] == "durable":
+        parts.append("on the disk before each answer")
+    if told["unrecorded"]:
+        parts.append(f"{told['unrecorded']} not on record")
+    if told.get("waiting"):
+        parts.append(f"{told['waiting']} not delivered yet, the oldest for {_span(told['oldest_seconds'])}")
+    elif "waiting" in told:
+        parts.append("all delivered")
+    return "\n".join([", ".join(parts), *filter(None, (told["trouble"], told.get("delivery")))])
+
+
+def _time(told: object) -> str | None:
+    return f"{told[:10]} {told[11:19]}Z" if isinstance(told, str) else None
+
+
 def _copy(told: Mapping[str, Any] | None) -> str | None:
     if told is None:
         return None
     if told["trouble"]:
         return str(told["trouble"])
-    return (
-        f"{told['entries']} entries, generation {told['generation']}, written {told['written_at'] or 'never'}"
-    )
+    written = _time(told["written_at"]) or "never"
+    return f"{told['entries']} entries, generation {told['generation']}, written {written}"
 
 
 def _files(told: Sequence[Mapping[str, Any]]) -> str | None:
@@ -270,7 +310,8 @@ def flush(
     """
     Forget what is remembered of NAME.
 
-    The next read asks for it. Names of a team are meant with --team; a global name is forgotten for all teams.
+    The next read asks for it. Names of a team are meant with --team; a global name is forgotten for all
+    teams.
 
     Example:
       $ strongroom agent flush orders_db
@@ -312,7 +353,8 @@ def reload(context: typer.Context) -> None:
     """
     Have the agent take its settings anew.
 
-    It keeps what it remembers; SIGHUP does the same. Where they cannot be used, it says why and goes on with those it has.
+    It keeps what it remembers; SIGHUP does the same. Where they cannot be used, it says why and goes on
+    with those it has.
 
     Example:
       $ strongroom agent reload
