@@ -63,6 +63,7 @@ class World:
         self.deployment = "prod"
         self.backends = ["store"]
         self.told: list[str] = []
+        self.hints: list[str | None] = []
 
     def clock(self):
         return frozen_clock() + self.wall
@@ -81,6 +82,10 @@ class World:
     @property
     def path(self) -> Path:
         return self.state / "last-good"
+
+    def hear(self, what, error):
+        self.told.append(f"{what}: {error}")
+        self.hints.append(error.hint)
 
     def agent(self) -> tuple[Cache, LastGood]:
         """Start an agent: its cache is empty, and whatever the copy gives is brought back."""
@@ -103,7 +108,7 @@ class World:
             is_strict=lambda ref, entry: ref.name.startswith("pci/") or "strict" in entry.metadata.tags,
             backends=lambda: self.backends,
             machine=Machine(host=self.host, boot_id=self.boot_id, clock=self.clock, timer=self.timer),
-            on_trouble=lambda what, error: self.told.append(f"{what}: {error}"),
+            on_trouble=self.hear,
         )
         copy.restore()
         return cache, copy
@@ -441,6 +446,7 @@ def test_a_wrong_key_is_told_and_the_copy_stays_until_there_is_something_newer(w
     world.store.fail()
     _, copy = world.agent()
     assert "its key is not to be had" in world.told.pop()
+    assert f"remove {world.path}" in world.hints.pop()
     copy.close()
     assert world.path.read_bytes() == data
     world.key = right

@@ -336,11 +336,16 @@ class LastGood:
         try:
             return self._sealer.open(sealed, context=context)
         except SealedError as error:
-            raise RefusedError(f"its key is not to be had: {error}", hint=error.hint) from None
+            raise RefusedError(f"its key is not to be had: {error}", hint=self._remedy()) from None
         except TamperedError:
             raise RefusedError(
                 "it is damaged, or was changed", hint="it is replaced by the next; nothing needs to be done"
             ) from None
+
+    def _remedy(self) -> str:
+        return (
+            f"bring its key back; or, to begin with another one, remove {self._path} and start the agent anew"
+        )
 
     def _since(self, header: _Header, newest: int) -> float:
         """Check that the copy is this agent's newest, and give the seconds since it was written."""
@@ -415,6 +420,7 @@ class LastGood:
             try:
                 self._write(held)
             except StrongroomError as error:
+                error.hint = self._remedy() if isinstance(error, SealedError) else error.hint
                 self._tell("the last good copy is not written", error)
                 return False
             finally:
