@@ -103,7 +103,7 @@ def _explain(session: Session, kind: Kind, name: str) -> None:
             write(line)
     if explanation.policies:
         write("")
-        write(f"may be read by policy {', '.join(explanation.policies)}")
+        write(f"whether it may be read is decided by policy {', '.join(explanation.policies)}")
 
 
 def _verdict(explanation: Explanation) -> str:

@@ -17,11 +17,13 @@ from strongroom.errors import InvalidInputError, NotFoundError, StrongroomError
 if TYPE_CHECKING:
     from strongroom.cli.session import Session
     from strongroom.model.connection import Connection
+    from strongroom.model.entry import Entry
     from strongroom.model.ref import Kind, Ref
     from strongroom.service.room import Room
 
 __all__ = ["Request", "answer", "parse"]
 
+_SAY_KIND = "say --variable or --connection to ask for one kind only"
 _FIELDS = ("conn_type", "host", "login", "password", "schema", "port", "description")
 _WITH_VALUE = {f"--{name}": name for name in ("field", "config", "profile", "deployment", "team")}
 _FLAGS: dict[str, Kind] = {"--connection": "connection", "--variable": "variable"}
@@ -112,10 +114,13 @@ def _text(room: Room, session: Session, request: Request, kind: Kind | None) -> 
 def _kind(room: Room, session: Session, name: str) -> Kind:
     """Tell which kind *name* is; a variable where nothing else is known."""
     variable, connection = session.ref("variable", name), session.ref("connection", name)
+    found: list[Entry | None] = []
     try:
-        found = room.lookup.find(variable), room.lookup.find(connection)
+        found += [room.lookup.find(variable)]
+        found += [room.lookup.find(connection)]
     except StrongroomError as error:
-        error.hint = error.hint or "say --variable or --connection to ask for one kind only"
+        # Where the other kind is to be had, to ask for that one alone is what helps.
+        error.hint = _SAY_KIND if any(found) else error.hint or _SAY_KIND
         raise
     if all(found):
         raise InvalidInputError(

@@ -46,7 +46,7 @@ def checked(address: ServerAddress) -> Address:
             "on the way",
             key=address.setting,
             hint="say https; where something else keeps the way safe, STRONGROOM_ALLOW_PLAIN_HTTP=1 "
-            "or --plain-http of strongroom login",
+            "or --plain-http of strongroom login and strongroom agent enrol",
         )
     if address.ca is not None and not address.ca.exists():
         raise SettingsError(

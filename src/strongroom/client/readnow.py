@@ -155,12 +155,14 @@ def _either(question: Question, agent: AgentClient) -> tuple[str, frames.Answer]
     name, team = question.name, question.team
     kinds = ("variable", "connection")
     answers = agent.read_many([(kind, name, team) for kind in kinds], flags=question.flags)
-    for kind, answer in zip(kinds, answers):  # noqa: B905 -- as many as were asked for
+    found = [pair for pair in zip(kinds, answers) if pair[1].outcome == frames.FOUND]  # noqa: B905 -- as many
+    for kind, answer in zip(kinds, answers):  # noqa: B905 -- as above
         if answer.outcome not in (frames.FOUND, frames.ABSENT):
             error = outcome_error(answer, kind, name, team)
-            error.hint = error.hint or (None if error.code == "invalid_input" else _SAY_KIND)
+            # Where the other kind is to be had, to ask for that one alone is what helps.
+            if found or not (error.hint or error.code == "invalid_input"):
+                error.hint = _SAY_KIND
             raise error
-    found = [pair for pair in zip(kinds, answers) if pair[1].outcome == frames.FOUND]  # noqa: B905 -- as above
     if len(found) > 1:
         raise InvalidInputError(
             f"there are a variable and a connection named {name}", hint="say --variable or --connection"
