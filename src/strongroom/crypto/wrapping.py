@@ -14,6 +14,7 @@ from strongroom.crypto import _primitives
 from strongroom.errors import SealedError, TamperedError
 
 __all__ = [
+    "LoadedWrapper",
     "Wrapper",
     "draw_key",
     "draw_salt",
@@ -27,6 +28,7 @@ __all__ = [
 
 _FORMAT = b"SRW\x01"
 _NONCE = _primitives.NONCE_BYTES
+_LABEL_BYTES = 8
 _WRAPPED_BYTES = _NONCE + _primitives.KEY_BYTES + _primitives.TAG_BYTES
 
 
@@ -69,6 +71,36 @@ class Wrapper(ABC):
         """
 
 
+class LoadedWrapper(Wrapper):
+    """
+    Wrap with an outer key that comes here as bytes, loaded anew for each call. Its author writes where it is
+    loaded from, and what to say of another one.
+
+    A blob holds, in its frame: label of the outer key (8) ‖ what `wrap_under` gives.
+    """
+
+    def wrap(self, key: bytes, *, context: bytes) -> bytes:
+        outer = self._load()
+        mark = label(outer)
+        return frame(self.kind, mark + wrap_under(outer, key, context=mark + context))
+
+    def unwrap(self, blob: bytes, *, context: bytes) -> bytes:
+        body = unframe(blob, self.kind)
+        outer = self._load()
+        mark = label(outer)
+        if body[:_LABEL_BYTES] != mark:
+            raise self._another(body[:_LABEL_BYTES].hex())
+        return unwrap_under(outer, body[_LABEL_BYTES:], context=mark + context)
+
+    @abstractmethod
+    def _load(self) -> bytes:
+        """Give the outer key, 32 bytes. Raises as `wrap`."""
+
+    @abstractmethod
+    def _another(self, mark: str) -> SealedError:
+        """Give the error of a blob that another outer key made: that with the label *mark*, in hex."""
+
+
 def draw_key() -> bytes:
     """Draw a new key of 32 bytes."""
     return _primitives.new_key()
@@ -81,7 +113,7 @@ def draw_salt() -> bytes:
 
 def label(outer_key: bytes) -> bytes:
     """Give the 8 public bytes that tell one outer key from another."""
-    return _primitives.expand(outer_key, b"srm/v1/outer-key-id")[:8]
+    return _primitives.expand(outer_key, b"srm/v1/outer-key-id")[:_LABEL_BYTES]
 
 
 def stretch(passphrase: bytes, salt: bytes, *, memory_kib: int, iterations: int, lanes: int) -> bytes:

@@ -21,19 +21,17 @@ import os
 import stat
 from pathlib import Path
 
-from strongroom.crypto import wrapping
-from strongroom.crypto.wrapping import Wrapper
+from strongroom.crypto.wrapping import LoadedWrapper
 from strongroom.errors import BackendConfigError, SealedError
 
 __all__ = ["CredentialWrapper"]
 
 _KEY_BYTES = 32
-_LABEL_BYTES = 8
 _MAX_BYTES = 4096
 _LINE_PARTS = 3  # mark, label, key: wrappers/file.py
 
 
-class CredentialWrapper(Wrapper):
+class CredentialWrapper(LoadedWrapper):
     """
     Wrap with the credential *name* below *folder*, read anew for each call.
 
@@ -50,21 +48,11 @@ class CredentialWrapper(Wrapper):
         self.name = name
         self._path = Path(folder) / name if folder else None
 
-    def wrap(self, key: bytes, *, context: bytes) -> bytes:
-        outer = self._load()
-        label = wrapping.label(outer)
-        return wrapping.frame(self.kind, label + wrapping.wrap_under(outer, key, context=label + context))
-
-    def unwrap(self, blob: bytes, *, context: bytes) -> bytes:
-        body = wrapping.unframe(blob, self.kind)
-        outer = self._load()
-        label = wrapping.label(outer)
-        if body[:_LABEL_BYTES] != label:
-            raise SealedError(
-                f'the credential "{self.name}" is another key than the one this was sealed with',
-                hint=f"bring back the key {body[:_LABEL_BYTES].hex()}",
-            )
-        return wrapping.unwrap_under(outer, body[_LABEL_BYTES:], context=label + context)
+    def _another(self, mark: str) -> SealedError:
+        return SealedError(
+            f'the credential "{self.name}" is another key than the one this was sealed with',
+            hint=f"bring back the key {mark}",
+        )
 
     def _load(self) -> bytes:
         if self._path is None:

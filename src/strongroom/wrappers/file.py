@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from strongroom.crypto import wrapping
-from strongroom.crypto.wrapping import Wrapper
+from strongroom.crypto.wrapping import LoadedWrapper
 from strongroom.errors import BackendConfigError, ConflictError, SealedError
 
 if TYPE_CHECKING:
@@ -37,10 +37,9 @@ __all__ = ["FileWrapper", "create"]
 _MARK = "strongroom-key-v1"
 _MAX_BYTES = 4096  # a line is 97; what is longer is some other file
 _KEY_BYTES = 32
-_LABEL_BYTES = 8
 
 
-class FileWrapper(Wrapper):
+class FileWrapper(LoadedWrapper):
     """
     Wrap with the key in the file at *path*, read anew and judged anew for each call.
 
@@ -53,22 +52,14 @@ class FileWrapper(Wrapper):
         self._path = Path(path).absolute()
         self.name = str(self._path)
 
-    def wrap(self, key: bytes, *, context: bytes) -> bytes:
-        outer = _load(self._path)
-        label = wrapping.label(outer)
-        wrapped = wrapping.wrap_under(outer, key, context=label + context)
-        return wrapping.frame(self.kind, label + wrapped)
+    def _load(self) -> bytes:
+        return _load(self._path)
 
-    def unwrap(self, blob: bytes, *, context: bytes) -> bytes:
-        body = wrapping.unframe(blob, self.kind)
-        outer = _load(self._path)
-        label = wrapping.label(outer)
-        if body[:_LABEL_BYTES] != label:
-            raise SealedError(
-                f'the key file "{self._path}" holds another key than the one this store was sealed with',
-                hint=f"bring back the key {body[:_LABEL_BYTES].hex()}, or name the file that holds it",
-            )
-        return wrapping.unwrap_under(outer, body[_LABEL_BYTES:], context=label + context)
+    def _another(self, mark: str) -> SealedError:
+        return SealedError(
+            f'the key file "{self._path}" holds another key than the one this store was sealed with',
+            hint=f"bring back the key {mark}, or name the file that holds it",
+        )
 
 
 def create(path: str | os.PathLike[str]) -> FileWrapper:

@@ -12,17 +12,16 @@ Rules of this file:
 from __future__ import annotations
 
 from strongroom.crypto import wrapping
-from strongroom.crypto.wrapping import Wrapper
+from strongroom.crypto.wrapping import LoadedWrapper
 from strongroom.errors import SealedError
 from strongroom.vendors.keyctl import read_key, write_key
 
 __all__ = ["KeyringWrapper", "create"]
 
 _KEY_BYTES = 32
-_LABEL_BYTES = 8
 
 
-class KeyringWrapper(Wrapper):
+class KeyringWrapper(LoadedWrapper):
     """
     Wrap with the key that the user's keyring holds under *description*, read anew for each call.
 
@@ -34,21 +33,11 @@ class KeyringWrapper(Wrapper):
     def __init__(self, description: str) -> None:
         self.name = description
 
-    def wrap(self, key: bytes, *, context: bytes) -> bytes:
-        outer = self._load()
-        label = wrapping.label(outer)
-        return wrapping.frame(self.kind, label + wrapping.wrap_under(outer, key, context=label + context))
-
-    def unwrap(self, blob: bytes, *, context: bytes) -> bytes:
-        body = wrapping.unframe(blob, self.kind)
-        outer = self._load()
-        label = wrapping.label(outer)
-        if body[:_LABEL_BYTES] != label:
-            raise SealedError(
-                "the kernel's keyring holds another key than the one this was sealed with",
-                hint="it was sealed before the machine restarted; the key went with that",
-            )
-        return wrapping.unwrap_under(outer, body[_LABEL_BYTES:], context=label + context)
+    def _another(self, mark: str) -> SealedError:  # noqa: ARG002 -- nobody can bring it back
+        return SealedError(
+            "the kernel's keyring holds another key than the one this was sealed with",
+            hint="it was sealed before the machine restarted; the key went with that",
+        )
 
     def _load(self) -> bytes:
         found = read_key(self.name)
