@@ -20,8 +20,8 @@ import json
 import threading
 import time
 from contextlib import contextmanager
-from typing import NamedTuple
 
+from parts.http import Answer
 from strongroom import assembly
 from strongroom.policy import Role
 from strongroom.server.app import make_app
@@ -30,20 +30,6 @@ from strongroom.server.serve import Server, recorders, uses_of
 from strongroom.settings import load
 
 START_SECONDS = 20
-
-
-class Answer(NamedTuple):
-    status: int
-    headers: http.client.HTTPMessage
-    body: bytes
-
-    def json(self):
-        return json.loads(self.body)
-
-    @property
-    def code(self):
-        """The code of an error of ours."""
-        return self.json()["error"]["code"]
 
 
 class Running:

@@ -18,10 +18,10 @@ import json
 import socket
 import threading
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import uvloop
 
+from parts.http import Answer, exchange
 from strongroom import assembly
 from strongroom.agent.door import Peers
 from strongroom.agent.http import Bounds, Web
@@ -29,19 +29,6 @@ from strongroom.model.secret import Secret
 
 START_SECONDS = 20
 TOKEN = "token-of-the-loopback-address"
-
-
-class Answer(NamedTuple):
-    status: int
-    headers: http.client.HTTPMessage
-    body: bytes
-
-    def json(self):
-        return json.loads(self.body)
-
-    @property
-    def code(self):
-        return self.json()["error"]["code"]
 
 
 class Running:
@@ -73,13 +60,7 @@ class Running:
     def send(self, data, *, tcp=False, shut=False):
         """Send bytes on a connection of their own and give all that comes back until it is closed."""
         with self.connect(tcp=tcp) as connection:
-            connection.sendall(data)
-            if shut:
-                connection.shutdown(socket.SHUT_WR)
-            found = b""
-            while part := connection.recv(65536):
-                found += part
-            return found
+            return exchange(connection, data, shut=shut)
 
     def ask(self, method, path, body=None, *, headers=None, tcp=False):
         """Send one request on a connection of its own. A body that is no bytes is sent as JSON."""
