@@ -19,10 +19,10 @@ from strongroom.audit.adopted import chain_of, read
 from strongroom.audit.delivery import Delivery
 from strongroom.audit.intake import Intake
 from strongroom.audit.line import spell_quickly
-from strongroom.audit.record import read_line
+from strongroom.audit.record import ZERO, RefUse, read_line
 from strongroom.audit.spool import DROPPED, Spool
 from strongroom.audit.verify import verify_log
-from strongroom.errors import BackendUnavailableError, ConflictError, NotRecordedError
+from strongroom.errors import BackendUnavailableError, ConflictError, InvalidInputError, NotRecordedError
 
 AGENT = "agent:host-1"
 MIB = 1_048_576
@@ -668,6 +668,30 @@ def test_a_line_that_was_changed_is_refused_and_nothing_of_it_told(server, chain
             server.intake.take(AGENT, name, [wrong])
         assert "x0" not in str(caught.value)
     assert server.last(name) == -1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"actor": "local:" + "9" * 250},
+        {"at": "2" * 251},
+        {"deployment": "d" * 251},
+        {"assurance": 2**63},
+        {"count": 10**30},
+        {"run": {"map_index": 2**64}},
+        {"refs": (RefUse("variable", "n", uses=10**20),)},
+    ],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_a_line_that_the_log_could_not_hold_whole_is_refused_and_the_log_verifies(server, wrong):
+    beside = {"at": "2026-01-31T12:00:00.000000Z", "deployment": "d"}
+    said = {name: value for name, value in wrong.items() if name not in beside}
+    beside |= {name: value for name, value in wrong.items() if name in beside}
+    line, digest = spell_quickly(event("n", **said), seq=0, prev=ZERO, **beside)
+    with pytest.raises(InvalidInputError, match="no record of an agent"):
+        server.intake.take(AGENT, chain_of(digest), [line[:-1]])
+    server.log.append(event("after"))
+    assert verify_log(server.folder).is_ok
 
 
 def test_lines_out_of_order_are_refused(server, chain):

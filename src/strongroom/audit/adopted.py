@@ -14,16 +14,19 @@ from msgspec import UNSET
 
 from strongroom.audit.channel import Sent
 from strongroom.audit.line import BROKEN, decode, spell_quickly
-from strongroom.audit.record import MAX_LINE_BYTES, ZERO, RefUse
+from strongroom.audit.record import MAX_LINE_BYTES, MAX_TEXT_CHARACTERS, ZERO, RefUse
 from strongroom.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from strongroom.audit.line import Line
     from strongroom.audit.record import Event
 
 __all__ = ["CHAIN_CHARACTERS", "MARK", "Chains", "Delivered", "chain_of", "original", "read"]
 
 CHAIN_CHARACTERS = 16  # of the hash of its first record: they name a chain
+_NUMBERS = range(-(2**63), 2**63)  # what the way to the server's log carries
 MARK = b'"agent":{'  # stands in the line of such a record and, as quotes are escaped in texts, in no other
 
 
@@ -64,7 +67,8 @@ def read(line: bytes, *, agent: str, chain: str) -> Delivered:
             pass
         else:
             # Equal to the byte: nothing of it is cut, unknown or in another order.
-            if found.agent is UNSET and spelled == line + b"\n" and digest == found.hash:
+            is_same = spelled == line + b"\n" and digest == found.hash
+            if found.agent is UNSET and is_same and _fits(found):
                 part: dict[str, str | int] = {
                     "at": found.at,
                     "chain": chain,
@@ -77,6 +81,23 @@ def read(line: bytes, *, agent: str, chain: str) -> Delivered:
                 event = msgspec.structs.replace(sent, actor=agent, agent=part)
                 return Delivered(found.seq, found.prev, digest, cast("Event", event))
     raise InvalidInputError("this line is no record of an agent", hint="it was changed on its way, or before")
+
+
+def _fits(found: Line) -> bool:
+    """Tell whether all of a record fits into the server's: cut there, its chain would prove it no more."""
+    texts = (found.actor, found.at, found.deployment)
+    return all(len(text) <= MAX_TEXT_CHARACTERS for text in texts) and all(
+        number in _NUMBERS for number in _numbers(found)
+    )
+
+
+def _numbers(found: Line) -> Iterator[int]:
+    yield from (found.seq, found.assurance, 0 if found.count is UNSET else found.count)
+    if found.run is not UNSET:
+        said = msgspec.to_builtins(found.run)
+        yield from (value for value in said.values() if isinstance(value, int))
+    if found.refs is not UNSET:
+        yield from (ref[6] for ref in found.refs)
 
 
 def original(record: Line) -> tuple[bytes, str]:
