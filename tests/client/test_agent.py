@@ -91,6 +91,16 @@ def test_many_come_in_one_exchange_and_in_parts(peer):
     assert [answer.text for answer in client.read_many(refs[:2])] == ["a", None]
 
 
+def test_an_answer_in_more_parts_than_there_are_names_is_no_agents(peer):
+    part = frames.pack_results(0, [], has_more=True)
+    peer.answer = instead(
+        frames.READ_MANY,
+        lambda number: frames.frame(frames.READ_MANY | frames.ANSWER, number, part) * 10,
+    )
+    with pytest.raises(errors.BackendUnavailableError, match="does not speak as an agent"):
+        AgentClient(peer.path).read_many([("variable", "a", None), ("variable", "b", None)])
+
+
 def test_a_batch_that_is_not_whole_is_no_answer(peer):
     one = frames.pack_result(frames.FOUND, frames.pack_text(None, None, "a"))
     for payload in (frames.pack_results(0, [one]), frames.pack_results(1, [one, one]), b"\x00"):

@@ -178,7 +178,7 @@ class AgentClient:
 
     def _batch(self, refs: Sequence[frames.Key], flags: int) -> list[frames.Answer]:
         asking = frames.frame(frames.READ_MANY, ASKED, said(lambda: frames.pack_read_many(refs, flags)))
-        parts = self._retried(lambda channel: channel.ask_parts(asking))
+        parts = self._retried(lambda channel: channel.ask_parts(asking, len(refs)))
         return answers_in(parts, len(refs), self.path)
 
     def absent(self, kind: str, name: str, team: str | None = None) -> StrongroomError:

@@ -121,15 +121,16 @@ class Channel:
         self._held += data
         return self._answer(wants, monotonic() + self.timeout)
 
-    def ask_parts(self, question: bytes) -> list[bytes]:
-        """Give the payloads that answer a READ_MANY. Raises as `ask`."""
+    def ask_parts(self, question: bytes, most: int) -> list[bytes]:
+        """Give the payloads that answer a READ_MANY for *most* names, at most one each. Raises as `ask`."""
         self.send(question)
         parts: list[bytes] = []
-        while True:
+        while len(parts) < most:
             part = self._answer(frames.READ_MANY | frames.ANSWER, monotonic() + self.timeout)
             parts.append(part)
             if not part[:1] or not part[0] & 1:
                 return parts
+        raise no_answer(self._path)
 
     def send(self, data: bytes) -> None:
         """Send *data*, the greeting ahead of the first. Raises as `ask`."""
