@@ -7,6 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No test is a timed test: a busy machine must not fail one.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 # A job that a shell starts in the background, or under nohup, is born with these ignored, and so are its
 # children: a test that sends Ctrl-C would wait for ever. Tests of signals start from what a terminal gives.
