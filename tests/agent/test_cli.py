@@ -103,7 +103,7 @@ def test_an_agent_in_its_usual_place_is_asked_where_settings_are_broken(one, tel
 def test_the_status_says_in_words_how_the_record_stands(one, tell):
     one.python(READ)
     text = tell("status")
-    assert " records, " in text
+    assert " KiB" in text
     assert "None" not in text
 
 

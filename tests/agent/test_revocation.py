@@ -146,6 +146,7 @@ def test_the_server_decides_and_the_host_says_so(site):
     host = site.host()
     assert host.status().decided_by == "server"
     assert value(host) == "eu"
+    assert host.status().decisions["state"] == "connected"
     decided = host.guard.current().decide(host.actor(1000), *_read(REGION))
     assert decided.policies == ("reader",)
 
@@ -230,6 +231,8 @@ def test_an_agent_that_is_revoked_is_denied_everything_within_the_bound(site):
     )
     with pytest.raises(AccessDeniedError):
         value(host, PCI)
+    told = host.status().decisions
+    assert (told["state"], "no agent is known" in told["trouble"]) == ("refused", True)
 
 
 @pytest.mark.parametrize("mode", ["refuse", "drop", "reset", "hang", "mute"])

@@ -40,6 +40,8 @@ ENVIRON = {
     "AIRFLOW_CONN_LAKE": '{"conn_type": "aws", "port": "0", "extra": {"region": {"name": "eu"}, "n": 5}}',
     "AIRFLOW_CONN_BARE": json.dumps({"conn_type": "http", "extra": "{}"}),
     "AIRFLOW_CONN_BROKEN": "no connection at all",
+    "AIRFLOW_VAR_HALF": "a variable",
+    "AIRFLOW_CONN_HALF": "no connection at all",
 }
 
 
@@ -224,6 +226,8 @@ LINES = [
     "bare --field extra",
     "bare --field extra.a",
     "broken",
+    "half",
+    "half --variable",
     "both",
     "both --variable",
     "none",
@@ -241,6 +245,11 @@ def test_strongroom_read_and_its_short_form_answer_alike(one, line, capfdbinary)
     short = readnow.main(line.split(), one.environ), *capfdbinary.readouterr()
     whole = cli.main(["read", *line.split()], one.environ), *capfdbinary.readouterr()
     assert short == whole
+
+
+def test_where_only_the_other_kind_is_in_trouble_it_is_said_how_to_ask_for_this_one(one, capfdbinary):
+    assert readnow.main(["half"], one.environ) == 9
+    assert b"hint: say --variable or --connection" in capfdbinary.readouterr().err
 
 
 @pytest.mark.parametrize("line", ELSE)

@@ -20,7 +20,7 @@ from strongroom.service.decisions import Decisions
 from strongroom.service.kept import KeptDecisions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from strongroom.backend import Watched
@@ -49,6 +49,7 @@ class Deciding(NamedTuple):
         close: ends that; may be called twice.
         heard: hears what a backend of the chain tells of: (name, notice).
         kept: what of it the last good copy keeps; None for nothing.
+        status: tells how it stands with the server; None where none decides.
     """
 
     current: Callable[[], Policy]
@@ -57,9 +58,15 @@ class Deciding(NamedTuple):
     close: Callable[[], None] = lambda: None
     heard: Callable[[str, Watched], None] = lambda _name, _notice: None
     kept: KeptDecisions | None = None
+    status: Callable[[], Mapping[str, object]] | None = None
 
 
-def deciding_by(settings: Settings, lifetimes: Lifetimes, is_strict: Callable[[Ref], bool]) -> Deciding:
+def deciding_by(
+    settings: Settings,
+    lifetimes: Lifetimes,
+    is_strict: Callable[[Ref], bool],
+    on_trouble: Callable[[str], None] = lambda _text: None,
+) -> Deciding:
     """
     Give who decides by *settings*.
 
@@ -67,6 +74,7 @@ def deciding_by(settings: Settings, lifetimes: Lifetimes, is_strict: Callable[[R
         settings: of the agent.
         lifetimes: how long values are served without the server; so long its decisions are good.
         is_strict: whether an entry is strict.
+        on_trouble: told in one sentence when the server decides nothing, and when that is over.
 
     Raises:
         As `server_of` and `local_policy`.
@@ -77,9 +85,11 @@ def deciding_by(settings: Settings, lifetimes: Lifetimes, is_strict: Callable[[R
         policy = local_policy(settings)
         return Deciding(lambda: policy, "owner" if settings.agent.policy is None else "file")
     revoke_bound = timedelta(seconds=settings.agent.revoke_bound)
-    found = ServerPolicy(client, (revoke_bound, lifetimes.ttl + lifetimes.stale_if_error), is_strict)
-    kept = None if settings.agent.last_good is None else KeptDecisions(found.decisions)
-    return Deciding(found.decisions.current, "server", found.start, found.close, found.heard, kept)
+    bounds = (revoke_bound, lifetimes.ttl + lifetimes.stale_if_error)
+    found = ServerPolicy(client, bounds, is_strict, on_trouble)
+    asked = found.decisions
+    kept = None if settings.agent.last_good is None else KeptDecisions(asked)
+    return Deciding(asked.current, "server", found.start, found.close, found.heard, kept, asked.status)
 
 
 def server_of(settings: Settings, *, timeout: timedelta | None = None) -> Client | None:
@@ -121,10 +131,15 @@ class ServerPolicy:
         client: asks the server as the agent.
         bounds: how long decisions are good without a sign of it: on strict entries, on others.
         is_strict: whether an entry is strict.
+        on_trouble: as of `deciding_by`.
     """
 
     def __init__(
-        self, client: Client, bounds: tuple[timedelta, timedelta], is_strict: Callable[[Ref], bool]
+        self,
+        client: Client,
+        bounds: tuple[timedelta, timedelta],
+        is_strict: Callable[[Ref], bool],
+        on_trouble: Callable[[str], None],
     ) -> None:
         self._client = client
         self._teller = ""
@@ -135,6 +150,7 @@ class ServerPolicy:
             is_strict=is_strict,
             revoke_bound=bounds[0],
             stale_bound=bounds[1],
+            on_trouble=on_trouble,
         )
 
     def start(self, chain: Chain) -> None:

@@ -22,7 +22,7 @@ from strongroom.assembly.ways import Ways, now, settings_from
 from strongroom.audit.uses import Uses
 from strongroom.cache import Cache, boot_seconds, draw
 from strongroom.client.enrolled import find as find_enrolled
-from strongroom.errors import NotRecordedError, SettingsError
+from strongroom.errors import BackendUnavailableError, NotRecordedError, SettingsError
 from strongroom.model.entry import STRICT
 from strongroom.service.changes import Feed, Watch
 from strongroom.service.freshness import Freshness
@@ -130,7 +130,7 @@ class _Opening:
         """
         settings = _with_server(settings)
         lifetimes = _lifetimes(settings)
-        deciding = deciding_by(settings, lifetimes, self._is_strict_now)
+        deciding = deciding_by(settings, lifetimes, self._is_strict_now, self._undecided)
         uids, gids = _ids(settings.agent.users, _uid, "users"), _ids(settings.agent.groups, _gid, "groups")
         made: list[Backend] = []
         try:
@@ -148,6 +148,7 @@ class _Opening:
             current=deciding.current,
             decided_by=deciding.by,
             kept=deciding.kept,
+            decisions=deciding.status,
             uids=uids,
             gids=gids,
             is_strict=partial(_is_strict, _globs(settings.agent.strict)),
@@ -160,6 +161,9 @@ class _Opening:
     def _is_strict_now(self, ref: Ref) -> bool:
         host = self._host
         return host is not None and host.is_strict(ref, host.cache.entry(ref))
+
+    def _undecided(self, text: str) -> None:
+        self._on_trouble("the decisions", BackendUnavailableError(text, backend="server"))
 
     def spool(self, settings: Settings) -> Spool:
         """Give the agent's own record, in its state folder."""

@@ -245,13 +245,18 @@ def _summary(told: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _decided(told: Mapping[str, Any]) -> str:
-    server = told.get("server")
-    return str(told["decided_by"]) if server is None else f"{server['server']}, as agent {server['agent']}"
+    server, how = told.get("server"), told.get("decisions")
+    by = told["decided_by"] if server is None else f"{server['server']}, as agent {server['agent']}"
+    if how is None or how["state"] == "connected":
+        return str(by)
+    state = "refused" if how["state"] == "refused" else f"not heard of for {_span(how['heard_seconds'])}"
+    return f"{by}; {state}" + (f": {how['trouble']}" if how["trouble"] else "")
 
 
 def _record(told: Mapping[str, Any]) -> str:
     """Tell of the agent's own record: how much, how safe, and how much of it the server does not have yet."""
-    parts = [f"{told['records']} records, {told['bytes'] / 1024:.0f} KiB"]
+    count = told["records"]
+    parts = [f"{count} {'record' if count == 1 else 'records'}, {-(-told['bytes'] // 1024)} KiB"]
     if told["mode"] == "durable":
         parts.append("on the disk before each answer")
     if told["unrecorded"]:
@@ -260,7 +265,7 @@ def _record(told: Mapping[str, Any]) -> str:
         parts.append(f"{told['waiting']} not delivered yet, the oldest for {_span(told['oldest_seconds'])}")
     elif "waiting" in told:
         parts.append("all delivered")
-    return "\n".join([", ".join(parts), *filter(None, (told["trouble"], told.get("delivery")))])
+    return "; ".join([", ".join(parts), *filter(None, (told["trouble"], told.get("delivery")))])
 
 
 def _time(told: object) -> str | None:

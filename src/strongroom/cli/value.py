@@ -12,18 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from strongroom.errors import InvalidInputError, NotFoundError, StrongroomError
+from strongroom.errors import BackendUnavailableError, InvalidInputError, NotFoundError, StrongroomError
 
 if TYPE_CHECKING:
     from strongroom.cli.session import Session
     from strongroom.model.connection import Connection
-    from strongroom.model.entry import Entry
     from strongroom.model.ref import Kind, Ref
     from strongroom.service.room import Room
 
 __all__ = ["Request", "answer", "parse"]
 
 _SAY_KIND = "say --variable or --connection to ask for one kind only"
+_FOR_BOTH = ("access_denied", "invalid_input", "not_authenticated")  # the other kind is no way out
 _FIELDS = ("conn_type", "host", "login", "password", "schema", "port", "description")
 _WITH_VALUE = {f"--{name}": name for name in ("field", "config", "profile", "deployment", "team")}
 _FLAGS: dict[str, Kind] = {"--connection": "connection", "--variable": "variable"}
@@ -114,23 +114,34 @@ def _text(room: Room, session: Session, request: Request, kind: Kind | None) -> 
 def _kind(room: Room, session: Session, name: str) -> Kind:
     """Tell which kind *name* is; a variable where nothing else is known."""
     variable, connection = session.ref("variable", name), session.ref("connection", name)
-    found: list[Entry | None] = []
-    try:
-        found += [room.lookup.find(variable)]
-        found += [room.lookup.find(connection)]
-    except StrongroomError as error:
+    found, trouble = _both(room, variable, connection)
+    if trouble is not None:
         # Where the other kind is to be had, to ask for that one alone is what helps.
-        error.hint = _SAY_KIND if any(found) else error.hint or _SAY_KIND
-        raise
-    if all(found):
+        if found or not (trouble.hint or trouble.code in _FOR_BOTH):
+            trouble.hint = _SAY_KIND
+        raise trouble
+    if len(found) > 1:
         raise InvalidInputError(
             f"there are a variable and a connection named {name}", hint="say --variable or --connection"
         )
-    if found[1] is not None:
-        return "connection"
-    if found[0] is None:
+    if not found:
         raise _absent(room, variable)
-    return "variable"
+    return found[0]
+
+
+def _both(room: Room, *refs: Ref) -> tuple[list[Kind], StrongroomError | None]:
+    """Give the kinds that are found, and the first trouble with the others."""
+    found: list[Kind] = []
+    trouble: StrongroomError | None = None
+    for ref in refs:
+        try:
+            if room.lookup.find(ref) is not None:
+                found.append(ref.kind)
+        except StrongroomError as error:
+            trouble = trouble or error
+            if isinstance(error, BackendUnavailableError):
+                break  # nobody waits twice for a place that gives no answer
+    return found, trouble
 
 
 def _absent(room: Room, ref: Ref) -> NotFoundError:

@@ -25,7 +25,12 @@ from strongroom.client.client import Client
 from strongroom.client.credential import Credential
 from strongroom.client.hostkey import HostKey, private_bytes
 from strongroom.client.request import spelled
-from strongroom.errors import BackendConfigError, BackendUnavailableError, RateLimitedError
+from strongroom.errors import (
+    BackendConfigError,
+    BackendUnavailableError,
+    NotAuthenticatedError,
+    RateLimitedError,
+)
 from strongroom.model.enrolment import NONCE_BYTES, Claim
 from strongroom.model.secret import Secret
 from strongroom.wire.agents import AgentLogin, AgentSession
@@ -40,7 +45,9 @@ FILE = "server.json"
 _MAX_BYTES = 65_536
 _RENEW = 2 / 3  # of a session's time
 _AGAIN_SECONDS = 5.0  # after a renewal that failed while the session was good still
-_REMEDY = "strongroom access agents list tells whether it is revoked; strongroom agent enrol enrols it again"
+_REMEDY = (
+    "strongroom access agents list tells whether it is revoked; strongroom agent enrol --again enrols it anew"
+)
 
 
 class Enrolled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -179,6 +186,9 @@ class AgentCredential(Credential):
         client = Client(self.address)
         try:
             given = client.post("/agents/login", AgentSession, spelled(self._said(claim, key)))
+        except NotAuthenticatedError as error:
+            error.hint = error.hint or self.remedy
+            raise
         finally:
             client.close()
         self._session = Secret(given.token)

@@ -47,6 +47,7 @@ _INTERRUPTED = 130  # 128 + SIGINT
 _CLOSED_PIPE = 141  # 128 + SIGPIPE
 _FIELDS = ("conn_type", "host", "login", "password", "schema", "port", "description")
 _SAY_KIND = "say --variable or --connection to ask for one kind only"
+_FOR_BOTH = ("access_denied", "invalid_input", "not_authenticated")  # the other kind is no way out
 
 
 class Question:
@@ -160,7 +161,7 @@ def _either(question: Question, agent: AgentClient) -> tuple[str, frames.Answer]
         if answer.outcome not in (frames.FOUND, frames.ABSENT):
             error = outcome_error(answer, kind, name, team)
             # Where the other kind is to be had, to ask for that one alone is what helps.
-            if found or not (error.hint or error.code == "invalid_input"):
+            if found or not (error.hint or error.code in _FOR_BOTH):
                 error.hint = _SAY_KIND
             raise error
     if len(found) > 1:

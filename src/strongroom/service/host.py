@@ -72,6 +72,7 @@ class Served(NamedTuple):
         heard: told of every notice of a backend, before what it tells of is forgotten: (name, notice).
         start, close: what belongs to it beside the chain runs from here to there. Both may be called twice.
         kept: what of its decisions the last good copy keeps; None for nothing.
+        decisions: tells how it stands with the server that decides; None where none does.
     """
 
     settings: Settings
@@ -87,6 +88,7 @@ class Served(NamedTuple):
     start: Callable[[], None] = lambda: None
     close: Callable[[], None] = lambda: None
     kept: KeptDecisions | None = None
+    decisions: Callable[[], Mapping[str, object]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +118,8 @@ class HostStatus:
 
     Args:
         decided_by: `server`, `file` or `owner`.
+        decisions: of the server: `state` (`connected`, `parted` or `refused`), how many are remembered, when
+            it was heard last, and what is wrong; None where no server decides.
         oldest_stale: seconds since the oldest entry that would only be served in an outage was asked for.
         followed: entries that processes follow.
         top_readers: (who, for which DAG, reads), most first.
@@ -136,6 +140,7 @@ class HostStatus:
     renewed: int
     top_readers: tuple[tuple[str, str | None, int], ...]
     spool: Mapping[str, object] = field(default_factory=dict)
+    decisions: Mapping[str, object] | None = None
 
 
 @runtime_checkable
@@ -391,6 +396,7 @@ class Host:
             renewed=self.freshness.renewed,
             top_readers=self._top_readers(),
             spool=self.recorder.status() if isinstance(self.recorder, _Telling) else {},
+            decisions=None if served.decisions is None else served.decisions(),
         )
 
     def _backend_status(self, link: Link, held: Sequence[Held]) -> BackendStatus:
