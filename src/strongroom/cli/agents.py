@@ -8,16 +8,15 @@ import typer
 
 from strongroom.cli import terminal
 from strongroom.cli.app import command, noun
-from strongroom.cli.entry import Yes, public_text
+from strongroom.cli.entry import Purpose, Yes
 from strongroom.cli.output import Column, sentence, show_rows, write
 from strongroom.cli.people import RoleOption, roles_in, told
+from strongroom.cli.scope import ScopeOption, scope_facts, scope_in, scope_text
 from strongroom.cli.session import Session
-from strongroom.cli.tokens import scope_in, scope_text
 from strongroom.errors import NotFoundError
 from strongroom.model.principal import canonical
 
 if TYPE_CHECKING:
-    from strongroom.policy import Scope
     from strongroom.service.access import AgentRow, InvitationRow
 
 __all__ = ["attach"]
@@ -59,16 +58,8 @@ def invite(
         typer.Argument(metavar="NAME", help="Of the agent; policies call it agent:NAME.", show_default=False),
     ],
     role: RoleOption = None,
-    scope: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="WHAT=WORDS",
-            help="What it is good for at most: actions, kinds, names or teams, as names=prod/*; repeatable.",
-        ),
-    ] = None,
-    comment: Annotated[
-        str, typer.Option(metavar="TEXT", callback=public_text, help="What it is for; public.")
-    ] = "",
+    scope: ScopeOption = None,
+    comment: Purpose = "",
 ) -> None:
     """
     Invite an agent, and print the code that enrols it once.
@@ -151,7 +142,7 @@ def _agent(row: AgentRow) -> dict[str, object]:
         "state": "enrolled",
         "actor": row.actor,
         "roles": [role._asdict() for role in row.roles],
-        "scope": _scope(row.scope),
+        "scope": scope_facts(row.scope),
         "comment": row.comment,
         "fingerprint": row.fingerprint,
         "enrolled_at": row.created_at,
@@ -169,7 +160,7 @@ def _invitation(row: InvitationRow) -> dict[str, object]:
         "state": "invited",
         "actor": f"agent:{row.name}",
         "roles": [role._asdict() for role in row.roles],
-        "scope": _scope(row.scope),
+        "scope": scope_facts(row.scope),
         "comment": row.comment,
         "fingerprint": "",
         "enrolled_at": None,
@@ -179,7 +170,3 @@ def _invitation(row: InvitationRow) -> dict[str, object]:
         "source": "",
         "expires": row.expires,
     }
-
-
-def _scope(scope: Scope | None) -> dict[str, list[str]] | None:
-    return None if scope is None else {key: list(value) for key, value in scope._asdict().items()}

@@ -10,6 +10,7 @@ import typer
 
 from strongroom.cli import intake, terminal
 from strongroom.cli.app import command
+from strongroom.cli.entry import Ca, PlainHttp
 from strongroom.cli.output import sentence
 from strongroom.cli.session import Session
 from strongroom.errors import InvalidInputError
@@ -45,15 +46,8 @@ def enrol(
             "--server-deployment", metavar="NAME", help="Which of the server's; its first if unsaid."
         ),
     ] = None,
-    ca: Annotated[
-        str | None, typer.Option("--ca", metavar="FILE", help="PEM file of the authority that signed it.")
-    ] = None,
-    plain_http: Annotated[
-        bool,
-        typer.Option(
-            "--plain-http", help="Speak http to another machine: something else keeps the way safe."
-        ),
-    ] = False,
+    ca: Ca = None,
+    plain_http: PlainHttp = False,
     again: Annotated[bool, typer.Option("--again", help="Instead of what is enrolled here.")] = False,
 ) -> None:
     r"""

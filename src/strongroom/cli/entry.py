@@ -26,12 +26,15 @@ if TYPE_CHECKING:
 __all__ = [
     "ROW_COLUMNS",
     "At",
+    "Ca",
     "Comment",
     "ExpectedVersion",
     "ExpiresIn",
     "Force",
     "NotAfter",
     "Owner",
+    "PlainHttp",
+    "Purpose",
     "References",
     "RemindAt",
     "Said",
@@ -116,6 +119,14 @@ ExpectedVersion = Annotated[
     str | None, typer.Option(metavar="VERSION", help="Only if this version stands; else nothing is changed.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Write even where a higher backend hides it.")]
+Purpose = Annotated[str, typer.Option(metavar="TEXT", callback=public_text, help="What it is for; public.")]
+Ca = Annotated[
+    str | None, typer.Option("--ca", metavar="FILE", help="PEM file of the authority that signed it.")
+]
+PlainHttp = Annotated[
+    bool,
+    typer.Option("--plain-http", help="Speak http to another machine: something else keeps the way safe."),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 

@@ -12,6 +12,7 @@ import typer
 from strongroom import remote
 from strongroom.cli import intake, terminal
 from strongroom.cli.app import command, single
+from strongroom.cli.entry import Ca, PlainHttp
 from strongroom.cli.output import sentence
 from strongroom.cli.session import Session
 from strongroom.errors import InvalidInputError
@@ -45,15 +46,8 @@ def login(
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from stdin.")
     ] = False,
-    ca: Annotated[
-        str | None, typer.Option("--ca", metavar="FILE", help="PEM file of the authority that signed it.")
-    ] = None,
-    plain_http: Annotated[
-        bool,
-        typer.Option(
-            "--plain-http", help="Speak http to another machine: something else keeps the way safe."
-        ),
-    ] = False,
+    ca: Ca = None,
+    plain_http: PlainHttp = False,
     token: Annotated[str | None, typer.Option(hidden=True)] = None,
     password: Annotated[str | None, typer.Option(hidden=True)] = None,
     code: Annotated[str | None, typer.Option(hidden=True)] = None,

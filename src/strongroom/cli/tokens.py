@@ -10,19 +10,17 @@ import typer
 
 from strongroom.cli import terminal
 from strongroom.cli.app import command, noun
-from strongroom.cli.entry import Yes, public_text
+from strongroom.cli.entry import Purpose, Yes
 from strongroom.cli.output import Column, sentence, show_rows, write
 from strongroom.cli.people import RoleOption, roles_in, told
+from strongroom.cli.scope import ScopeOption, scope_facts, scope_in, scope_text
 from strongroom.cli.session import Session
 from strongroom.errors import InvalidInputError, NotFoundError
-from strongroom.policy import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from strongroom.service.access import TokenRow
 
-__all__ = ["attach", "scope_in", "scope_text"]
+__all__ = ["attach"]
 
 app = noun(
     "tokens",
@@ -64,16 +62,8 @@ def issue(
     name: Annotated[str, typer.Option(metavar="NAME", help="The service; policies call it service:NAME.")],
     role: RoleOption = None,
     expires: Annotated[str, typer.Option(metavar="SPAN", help="As 90d, 12h, 30m, or never.")] = "90d",
-    scope: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="WHAT=WORDS",
-            help="What it is good for at most: actions, kinds, names or teams, as names=prod/*; repeatable.",
-        ),
-    ] = None,
-    comment: Annotated[
-        str, typer.Option(metavar="TEXT", callback=public_text, help="What it is for; public.")
-    ] = "",
+    scope: ScopeOption = None,
+    comment: Purpose = "",
 ) -> None:
     """
     Issue a token for a service, and print it once.
@@ -112,46 +102,13 @@ def _lifetime(text: str) -> timedelta | None:
     return timedelta(**{_UNITS[span[2]]: int(span[1])})
 
 
-def scope_in(parts: Sequence[str] | None) -> Scope | None:
-    """
-    Read `actions=read,list` and the like.
-
-    Raises:
-        InvalidInputError: one of them says nothing.
-    """
-    found: dict[str, tuple[str, ...]] = {}
-    for part in parts or ():
-        what, mark, words = part.partition("=")
-        if not mark or what not in Scope._fields:
-            raise InvalidInputError(
-                "--scope names what it bounds", hint=f"one of {', '.join(Scope._fields)}, as in names=prod/*"
-            )
-        # A team may be "": the global names. Nothing else is empty.
-        said_now = tuple(word for word in words.split(",") if word or what == "teams")
-        if not said_now:
-            raise InvalidInputError(
-                f"--scope {what}= says nothing", hint="leave it out, or say at least one word"
-            )
-        found[what] = (*found.get(what, ()), *said_now)
-    return Scope(**found) if found else None
-
-
-def scope_text(scope: object) -> str:
-    """Say the bounds of a credential as they are typed."""
-    if not isinstance(scope, dict):
-        return ""
-    return " ".join(f"{what}={','.join(words)}" for what, words in scope.items() if words)
-
-
 def _facts(row: TokenRow) -> dict[str, object]:
     return {
         "id": row.id,
         "name": row.name,
         "actor": row.actor,
         "roles": [role._asdict() for role in row.roles],
-        "scope": None
-        if row.scope is None
-        else {key: list(value) for key, value in row.scope._asdict().items()},
+        "scope": scope_facts(row.scope),
         "comment": row.comment,
         "created_at": row.created_at,
         "created_by": row.created_by,
