@@ -125,6 +125,34 @@ def test_a_real_shell_reads_exactly_the_value(quote):
     assert done.stderr == b""
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        'a="$(echo %s)"',
+        'a="`echo %s`"',
+        "a=$((%s))",
+        "((%s)); true",
+        "a=$[%s]",
+        'a="$(\n  echo %s\n)"',
+        "a=`\necho %s`",
+        'a="$(echo ")" %s)"',
+    ],
+)
+def test_what_a_shell_would_evaluate_once_more_is_refused(script):
+    for value in ("a&&touch pwned", "$(touch pwned)", '" ; touch pwned ; "', "a", "5"):
+        assert filled(f"{script}\n" % PASSWORD, "shell", value) is None
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["# what a `tick\na='%s'", 'now=$(date)\na="%s"', "n=$((1 + (2)))\na=%s", "f() { (cd /); }\na=%s"],
+)
+def test_behind_what_a_shell_has_evaluated_a_value_stands_as_ever(script):
+    text = filled(f'{script}\nprintf %s "$a"\n'.replace("%s", PASSWORD, 1), "shell", "it's $(id)")
+    done = subprocess.run(["sh", "-c", text], capture_output=True, check=True, text=True)
+    assert done.stdout == "it's $(id)"
+
+
 def test_a_port_that_stands_bare_is_a_number_and_a_password_of_digits_is_none():
     port, password = "${connection.port/db}", PASSWORD
     for escape, text, read in (

@@ -50,6 +50,9 @@ _ENDINGS: Mapping[str, Escape] = {
 _PLAIN = re.compile(r"[A-Za-z0-9_./@+-]+", re.ASCII)
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _LINE_BREAK = re.compile("[\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029]")
+_COMMENT_LINE = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
+_SUBSTITUTION = re.compile(r"\$[(\[]|\(\(|`")
+_BRACKETS = re.compile(r"\$?\(\(|\$\(|[()]")
 _TAKEN_IN_DOUBLE = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _ODD = frozenset(
     "\x7f\x85\xa0\u2028\u2029\ufeff"
@@ -57,6 +60,8 @@ _ODD = frozenset(
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _XML = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;", "\n": "&#10;", "\r": "&#13;"}
 _XML |= {"\t": "&#9;"}
+
+_HINTS = {"ini": "it has a line break", "shell": "have it in a variable first, in a line of its own: x=${…}"}
 
 Quote = Literal["", '"', "'"]
 
@@ -69,11 +74,13 @@ class _Spot(NamedTuple):
         quote: inside which quotes.
         is_whole: bare, it is all of its value.
         field: of the connection; None of a variable.
+        is_evaluated: what stands there is read by a shell once more, with quotes of its own.
     """
 
     quote: Quote
     is_whole: bool
     field: str | None
+    is_evaluated: bool = False
 
 
 def escape_of(filename: str) -> Escape:
@@ -148,7 +155,7 @@ def _called(reference: Reference) -> str:
 
 
 def _misplaced(what: str, escape: Escape) -> InvalidInputError:
-    hint = "put double quotes around the reference" if escape != "ini" else "it has a line break"
+    hint = _HINTS.get(escape, "put double quotes around the reference")
     return InvalidInputError(f"{what} cannot stand where the template puts it, as {escape}", hint=hint)
 
 
@@ -168,7 +175,8 @@ def _spots(parts: Sequence[str | Reference], words: Sequence[str], escape: Escap
         word = next(remaining)
         end = at + len(word)
         before, after = whole[:at].rpartition("\n")[2], whole[end:].partition("\n")[0]
-        yield _Spot(scan.quote, _is_whole(before, after), part.field)
+        is_evaluated = escape == "shell" and _may_be_evaluated(whole[:at])
+        yield _Spot(scan.quote, _is_whole(before, after), part.field, is_evaluated)
         scan.take(word)
         at = end
 
@@ -177,6 +185,23 @@ def _is_whole(before: str, after: str) -> bool:
     """Tell whether what stands bare between these is all of a value, so that quotes may be put around it."""
     begins = re.search(r"(?:[:=\[{,][ \t]*|-[ \t]+|^[ \t]*)$", before)
     return begins is not None and re.match(r"[ \t]*(?:$|[,\]}#]|\r$)", after) is not None
+
+
+def _may_be_evaluated(before: str) -> bool:
+    """
+    Tell whether a substitution or a calculation of a shell may be open behind *before*.
+
+    Rather yes than no: it looks at no quotes, which begin anew inside of one, and in the same line any counts
+    as open.
+    """
+    text = _COMMENT_LINE.sub("", before)
+    if _SUBSTITUTION.search(text.rpartition("\n")[2]) or text.count("`") % 2:
+        return True
+    depth = 0
+    for found in _BRACKETS.finditer(text):
+        if depth or len(found[0]) > 1:
+            depth += -1 if found[0] == ")" else found[0].count("(")
+    return depth > 0
 
 
 class _Scan:
@@ -308,6 +333,8 @@ def _within_double_env(value: str) -> str:
 
 
 def _in_shell(value: str, spot: _Spot) -> str | None:
+    if spot.is_evaluated:
+        return None
     if spot.quote == "'":
         return value.replace("'", "'\\''")
     if spot.quote:
