@@ -247,9 +247,13 @@ def test_strongroom_read_and_its_short_form_answer_alike(one, line, capfdbinary)
     assert short == whole
 
 
-def test_where_only_the_other_kind_is_in_trouble_it_is_said_how_to_ask_for_this_one(one, capfdbinary):
-    assert readnow.main(["half"], one.environ) == 9
-    assert b"hint: say --variable or --connection" in capfdbinary.readouterr().err
+def test_where_only_the_other_kind_is_in_trouble_it_is_said_how_to_ask_for_this_one(tmp_path, capfdbinary):
+    settings = SETTINGS + 'kinds = ["connection"]\n'
+    with agent(tmp_path, settings, environ=ENVIRON) as one:  # with no files: they are unavailable
+        for ask in (readnow.main, lambda words, environ: cli.main(["read", *words], environ)):
+            assert ask(["region"], one.environ) == 6
+            assert b"hint: say --variable or --connection" in capfdbinary.readouterr().err
+            assert ask(["region", "--variable"], one.environ) == 0
 
 
 @pytest.mark.parametrize("line", ELSE)

@@ -157,6 +157,11 @@ def _either(question: Question, agent: AgentClient) -> tuple[str, frames.Answer]
     kinds = ("variable", "connection")
     answers = agent.read_many([(kind, name, team) for kind in kinds], flags=question.flags)
     found = [pair for pair in zip(kinds, answers) if pair[1].outcome == frames.FOUND]  # noqa: B905 -- as many
+    # A connection that cannot be parsed is there all the same.
+    if len(found) > 1 or (found and answers[1].outcome == frames.INVALID):
+        raise InvalidInputError(
+            f"there are a variable and a connection named {name}", hint="say --variable or --connection"
+        )
     for kind, answer in zip(kinds, answers):  # noqa: B905 -- as above
         if answer.outcome not in (frames.FOUND, frames.ABSENT):
             error = outcome_error(answer, kind, name, team)
@@ -164,10 +169,6 @@ def _either(question: Question, agent: AgentClient) -> tuple[str, frames.Answer]
             if found or not (error.hint or error.code in _FOR_BOTH):
                 error.hint = _SAY_KIND
             raise error
-    if len(found) > 1:
-        raise InvalidInputError(
-            f"there are a variable and a connection named {name}", hint="say --variable or --connection"
-        )
     if found:
         return found[0]
     hint = outcome_error(answers[0], "variable", name, team).hint
