@@ -1,65 +1,38 @@
 """
 Files for those who cannot ask: written at the start, and again whenever what stands in them changes.
 
-Not for replacing a file safely (`folder.py`) nor for how a template takes values (`model/filling.py`).
+Not for what stands in them (`content.py`), who is told of a change (`telling.py`), nor for replacing a file
+safely (`folder.py`).
 
 Rules of this file:
 
-1. A file is read for the user whom it belongs to: policy decides about him, and his uses are on record.
-2. A failure keeps the last good file, is told in the log and the status, and is tried again. A stale value
-   never replaces a file that is there: what stands in it is at least as new.
-3. Nothing is written, and nobody is told, where nothing changed: not after a restart either.
-4. Who is told of a change, a program without a shell or a process by a signal, is given no secret: not in its
-   arguments, not in its environment, not by what it inherits.
-5. A signal reaches only a process of the user who wrote its id down, or whom root or the agent wrote down.
+1. A failure keeps the last good file, is told in the log and the status, and is tried again.
+2. Nobody is told where nothing changed: not after a restart either. Who could not be told is told later.
 """
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import threading
-from contextlib import suppress
 from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from strongroom.agent.folder import Looks, read_file, replace_file
+from strongroom.agent.content import write_file
+from strongroom.agent.telling import NOTICE_SECONDS, notify
 from strongroom.cache import boot_seconds
-from strongroom.errors import (
-    BackendConfigError,
-    BackendUnavailableError,
-    InvalidInputError,
-    NotFoundError,
-    StrongroomError,
-)
-from strongroom.model.entry import MAX_VALUE_BYTES
-from strongroom.model.filling import escape_of, fill, quoted_for_env, references_in
-from strongroom.model.ref import Ref
-from strongroom.model.template import field_of
-from strongroom.service.lookup import parse_stored
+from strongroom.errors import BackendConfigError, StrongroomError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from strongroom.model.connection import Connection
-    from strongroom.model.entry import Entry
-    from strongroom.model.template import Reference
+    from strongroom.model.ref import Ref
     from strongroom.service.host import Host
-    from strongroom.service.reading import Reader
     from strongroom.settings.agent import FileSettings
 
 __all__ = ["FileStatus", "Outputs", "write_files"]
 
-_MAX_TEMPLATE_BYTES = MAX_VALUE_BYTES
 _GATHER_SECONDS = 0.2  # after a change, for others that belong to it
 _RETRY_SECONDS = (2.0, 5.0, 15.0, 60.0)  # after trouble; the last one from then on
-_NOTICE_SECONDS = 30  # that a program which is told of a change may take
-_INHERITED = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TZ", "USER", "XDG_RUNTIME_DIR")
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_PID_BYTES = 32
-_FIELDS = ("conn_type", "host", "login", "password", "schema", "port", "extra")
 
 
 class FileStatus(NamedTuple):
@@ -172,7 +145,7 @@ class Outputs:
             self._is_ended = True
             self._changed.notify_all()
         if self._thread is not None:
-            self._thread.join(_NOTICE_SECONDS + 1)
+            self._thread.join(NOTICE_SECONDS + 1)
         for file in self._files.values():
             file.let_go()
 
@@ -214,7 +187,7 @@ class Outputs:
 
     def _write(self, file: _File) -> None:
         try:
-            has_changed = _written(self._host, file.settings, follow=partial(self._follow, file))
+            has_changed = write_file(self._host, file.settings, follow=partial(self._follow, file))
         except StrongroomError as error:
             self._failed(file, error)
             return
@@ -254,7 +227,7 @@ class Outputs:
         if not file.is_owed or file.state != "written":
             return
         try:
-            _notify(file.name, file.settings, self._environ)
+            notify(file.name, file.settings, self._environ)
         except StrongroomError as error:
             self._failed(file, error, "nobody was told that a file changed")
         else:
@@ -268,239 +241,7 @@ def write_files(host: Host) -> list[tuple[str, StrongroomError | None]]:
 
 def _tried(host: Host, file: FileSettings) -> StrongroomError | None:
     try:
-        _written(host, file)
+        write_file(host, file)
     except StrongroomError as error:
         return error
     return None
-
-
-# --- what stands in a file -------------------------------------------------------------------------
-
-
-def _written(
-    host: Host, file: FileSettings, follow: Callable[[Iterable[Ref]], None] = lambda _refs: None
-) -> bool:
-    """
-    Make *file* as it should be; tell whether it was not.
-
-    Raises:
-        BackendUnavailableError: what should stand in it cannot be had now.
-        As `Reader.read`, `model.filling.fill` and `folder.replace_file`.
-    """
-    looks = Looks(file.mode_bits, _uid(file.owner), _gid(file.group), file.shared)
-    inside = _Inside(host, file, host.reader(os.geteuid() if looks.uid is None else looks.uid))
-    template = inside.template()
-    follow(inside.refs(template))  # before it is read: what changes in between is told
-    content = inside.content(template).encode()
-    if inside.is_stale and os.path.lexists(file.path):
-        raise BackendUnavailableError(
-            "what should stand in it is only known from before an outage", backend="agent"
-        )
-    return replace_file(file.path, content, looks)
-
-
-class _Inside:
-    """Reads what stands in one file: each entry once."""
-
-    def __init__(self, host: Host, file: FileSettings, reader: Reader) -> None:
-        self._dialect = host.settings.lookup.dialect
-        self._file = file
-        self._reader = reader
-        self._entries: dict[Ref, Entry] = {}
-        self._connections: dict[Ref, Connection] = {}
-        self.is_stale = False
-
-    def template(self) -> str:
-        """Give the text of the template; "" where there is none."""
-        path = self._file.template
-        if path is None:
-            return ""
-        found = read_file(path, max_bytes=_MAX_TEMPLATE_BYTES, is_private=False)
-        if found is None:
-            raise BackendConfigError(f'the template "{path}" is not there', hint="or name another")
-        try:
-            return found.decode()
-        except UnicodeDecodeError:
-            raise BackendConfigError(f'the template "{path}" is not UTF-8') from None
-
-    def refs(self, template: str) -> list[Ref]:
-        """Give what the file is made of."""
-        file = self._file
-        if file.variable is not None:
-            return [Ref("variable", file.variable, file.team)]
-        if file.connection is not None:
-            return [Ref("connection", file.connection, file.team)]
-        return [Ref(each.kind, each.name, file.team) for each in references_in(template)]
-
-    def content(self, template: str) -> str:
-        """Give what stands in the file."""
-        file = self._file
-        if file.variable is not None:
-            return self._entry(Ref("variable", file.variable, file.team)).secret.reveal()
-        if file.connection is None:
-            return fill(template, file.escape or escape_of(file.path.name), self._value)
-        connection = self._connection(Ref("connection", file.connection, file.team))
-        return _formatted(file.connection, connection, file.format)
-
-    def _entry(self, ref: Ref) -> Entry:
-        if ref not in self._entries:
-            found = self._reader.read(ref)
-            if found is None:
-                raise NotFoundError(f"{ref} is in no backend")
-            self._entries[ref] = self._reader.resolved(found)
-            self.is_stale = self.is_stale or self._entries[ref].is_stale
-        return self._entries[ref]
-
-    def _connection(self, ref: Ref) -> Connection:
-        if ref not in self._connections:
-            self._connections[ref] = parse_stored(self._entry(ref), self._dialect)
-        return self._connections[ref]
-
-    def _value(self, reference: Reference) -> str:
-        ref = Ref(reference.kind, reference.name, self._file.team)
-        if reference.field is None:
-            return self._entry(ref).secret.reveal()
-        found = field_of(self._connection(ref), reference.field)
-        if found is None:
-            raise InvalidInputError(f"{ref} has no {reference.field}")
-        return found
-
-
-def _formatted(name: str, connection: Connection, form: str) -> str:
-    if form == "json":
-        return connection.format("json").reveal()
-    if form == "uri":
-        return connection.format("uri").reveal()
-    prefix = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in name.upper())
-    if form == "env":
-        if prefix != name.upper():
-            raise InvalidInputError(
-                "the name of the connection is none that a variable of an environment can have",
-                hint="have it written as fields, json or uri",
-            )
-        return f"AIRFLOW_CONN_{prefix}={quoted_for_env(connection.format('json').reveal())}\n"
-    found = ((field, field_of(connection, field)) for field in _FIELDS if field != "extra")
-    lines = [
-        f"{prefix}_{field.upper()}={quoted_for_env(text)}\n" for field, text in found if text is not None
-    ]
-    if connection.extra is not None:
-        extra = connection.to_dict(reveal=True)["extra"]
-        lines.append(f"{prefix}_EXTRA={quoted_for_env(_json(extra))}\n")
-    return "".join(lines)
-
-
-def _json(value: object) -> str:
-    import json  # noqa: PLC0415 -- only one format needs it
-
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _uid(owner: str | None) -> int | None:
-    import pwd  # noqa: PLC0415 -- few files belong to somebody else
-
-    if owner is None or owner.isdigit():
-        return None if owner is None else int(owner)
-    with suppress(KeyError):
-        return pwd.getpwnam(owner).pw_uid
-    raise BackendConfigError("its owner is nobody whom this machine knows", hint="or give the number")
-
-
-def _gid(group: str | None) -> int | None:
-    import grp  # noqa: PLC0415 -- as above
-
-    if group is None or group.isdigit():
-        return None if group is None else int(group)
-    with suppress(KeyError):
-        return grp.getgrnam(group).gr_gid
-    raise BackendConfigError("its group is none that this machine knows", hint="or give the number")
-
-
-# --- telling of a change ---------------------------------------------------------------------------
-
-
-def _notify(name: str, file: FileSettings, environ: Mapping[str, str]) -> None:
-    """
-    Tell whoever wants to know that *file* changed.
-
-    Raises:
-        BackendConfigError: nobody could be told.
-    """
-    if file.on_change:
-        _run(name, file, environ)
-    if file.signal is not None and file.pid_file is not None:
-        number = signal.Signals[f"SIG{file.signal.removeprefix('SIG')}"]
-        _send(number, str(file.pid_file))
-
-
-def _run(name: str, file: FileSettings, environ: Mapping[str, str]) -> None:
-    # What this process was given to log in with is nothing for a program of somebody else's.
-    handed = {key: environ[key] for key in _INHERITED if key in environ}
-    handed = {"PATH": _PATH} | handed | {"STRONGROOM_FILE": name, "STRONGROOM_FILE_PATH": str(file.path)}
-    quiet = subprocess.DEVNULL  # what it prints may quote what it read
-    try:
-        process = subprocess.Popen(  # noqa: S603 -- a list from the settings, no shell
-            file.on_change,
-            env=handed,
-            cwd="/",
-            stdin=quiet,
-            stdout=quiet,
-            stderr=quiet,
-            start_new_session=True,
-        )
-    except OSError as error:
-        why = os.strerror(error.errno or 0).lower()
-        raise BackendConfigError(f"the program of on_change cannot be run: {why}") from None
-    try:
-        code = process.wait(_NOTICE_SECONDS)
-    except subprocess.TimeoutExpired:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        raise BackendConfigError(
-            f"the program of on_change took more than {_NOTICE_SECONDS} s and was ended",
-            hint="have it tell and return, as systemctl --no-block does",
-        ) from None
-    if code:
-        raise BackendConfigError(f"the program of on_change ended with {code}")
-
-
-def _send(number: signal.Signals, path: str) -> None:
-    try:
-        pid, writer = _pid_in(path)
-        process = os.pidfd_open(pid)
-    except (OSError, ValueError, OverflowError):
-        raise BackendConfigError(
-            f'"{path}" holds the id of no process', hint="is the service running?"
-        ) from None
-    try:
-        # Whoever may write the file must not have others' processes signalled by an agent that root started.
-        if writer not in (0, os.geteuid()) and writer != _user_of(pid):
-            raise BackendConfigError(f'"{path}" names a process of another user than its writer')
-        signal.pidfd_send_signal(process, number)
-    except OSError as error:
-        why = os.strerror(error.errno or 0).lower()
-        raise BackendConfigError(f'the process in "{path}" cannot be signalled: {why}') from None
-    finally:
-        os.close(process)
-
-
-def _pid_in(path: str) -> tuple[int, int]:
-    """Give the id of the process in *path*, and who wrote it."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        found = os.fstat(descriptor)
-        pid = int(os.read(descriptor, _PID_BYTES))
-    finally:
-        os.close(descriptor)
-    if pid <= 1 or pid == os.getpid() or found.st_mode & 0o002:
-        raise ValueError(pid)
-    return pid, found.st_uid
-
-
-def _user_of(pid: int) -> int:
-    # The folder of a process that is not dumpable is root's whoever it runs as; its status tells.
-    with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as lines:  # noqa: PTH123 -- no path
-        for line in lines:
-            if line.startswith("Uid:"):
-                return int(line.split()[1])
-    return -1
