@@ -2,7 +2,8 @@
 The last good copy: what the agent remembers, sealed on disk, so that tasks go on through an outage and a
 restart of the agent, and of the machine where the key outlives that.
 
-Not for what seals it (`assembly.open_last_good`), nor for what is served from memory (`cache.py`).
+Not for what seals it (`assembly/lastgood.py`), how it is written down (`lastgood_form.py`), nor for what is
+served from memory (`cache.py`).
 
 Rules of this file:
 
@@ -20,32 +21,40 @@ Against whom the generation protects: docs/agent.md, "The last good copy".
 
 from __future__ import annotations
 
-import struct
 import threading
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
-
-import msgspec
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from strongroom.agent.folder import read_file, replace_file
+from strongroom.agent.lastgood_form import (
+    Content,
+    Header,
+    RefusedError,
+    Row,
+    context_of,
+    date_of,
+    decoded,
+    encoded,
+    entry_of,
+    row_of,
+    split,
+)
 from strongroom.cache import boot_seconds
 from strongroom.errors import (
     BackendConfigError,
-    InvalidInputError,
     SealedError,
     StrongroomError,
     TamperedError,
 )
-from strongroom.model.entry import Entry, Metadata
 from strongroom.model.ref import Ref
-from strongroom.model.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from strongroom.cache import Cache, Held
+    from strongroom.model.entry import Entry
     from strongroom.service.host import Host
 
 __all__ = [
@@ -54,16 +63,11 @@ __all__ = [
     "LastGood",
     "LastGoodStatus",
     "Machine",
-    "RefusedError",
     "Sealer",
     "open_last_good",
 ]
 
-_MAGIC = b"SRLG"
-_VERSION = 1
-_START = struct.Struct(">4sBI")  # magic, version, length of the header
 _MAX_BYTES = 1_073_741_824  # 1 GiB
-_MAX_HEADER_BYTES = 65_536
 _MAX_NUMBER_BYTES = 20
 _MAX_OTHER_BYTES = 8_388_608  # 8 MiB, of what others keep in it
 _DEBOUNCE = timedelta(seconds=2)
@@ -71,10 +75,6 @@ _RENEWAL = timedelta(minutes=5)  # at most so often, where values were confirmed
 _SHARES = 20  # of max_age: a short one is renewed as often as that
 _MOST_OF_THE_TIME = 20  # times what the last writing took: then at most 5 % of a core go to it
 _CLOCK_SLACK = 1.0  # seconds a clock may be set back by NTP without the copy being from the future
-
-
-class RefusedError(InvalidInputError):
-    """A last good copy is not to be used."""
 
 
 class Sealer(Protocol):
@@ -183,51 +183,6 @@ class LastGoodStatus(NamedTuple):
     trouble: str
 
 
-class _Header(msgspec.Struct, frozen=True):
-    """What stands before the sealed part, and is bound to it."""
-
-    deployment: str
-    host: str
-    generation: int
-    written_at: float  # seconds since 1970 UTC
-    boot: str
-    booted: float  # seconds since the machine started
-
-
-class _Row(msgspec.Struct, array_like=True):
-    """One entry; times in seconds, dates since 1970 UTC."""
-
-    kind: Literal["connection", "variable", "config"]
-    name: str
-    team: str | None
-    held_as: tuple[str, str | None]  # name and team under which its backend holds it
-    text: str
-    backend: str
-    version: str | None
-    read_at: float
-    lifetime: float | None
-    age: float  # when the copy was written
-    about: _About
-
-
-class _About(msgspec.Struct, array_like=True):
-    """Its metadata."""
-
-    description: str | None
-    tags: tuple[str, ...]
-    owner: str | None
-    conn_type: str | None
-    remind_at: float | None
-    not_after: float | None
-    expires_at: float | None
-    references: bool
-
-
-class _Content(msgspec.Struct):
-    rows: list[_Row]
-    others: dict[str, bytes]
-
-
 class LastGood:
     """
     Keep a sealed copy of *cache* at *path*, and bring it back at the next start.
@@ -316,14 +271,14 @@ class LastGood:
             return self._restored
 
     def _take(self, data: bytes) -> int:
-        header, context, sealed = _split(data)
+        header, context, sealed = split(data)
         # Whatever became of the copy, the next one must be newer than all there ever were.
         newest = self._anchor.read()
         self._generation = max(self._generation, newest)
-        content = _decoded(self._opened(sealed, context))
+        content = decoded(self._opened(sealed, context))
         since = self._since(header, newest)
         self._generation = max(self._generation, header.generation)
-        self._written_at = _date(header.written_at)
+        self._written_at = date_of(header.written_at)
         self._entries = len(content.rows)
         known = frozenset(self._backends())
         taken = sum(self._bring(row, since) for row in content.rows if row.backend in known)
@@ -347,7 +302,7 @@ class LastGood:
             f"bring its key back; or, to begin with another one, remove {self._path} and start the agent anew"
         )
 
-    def _since(self, header: _Header, newest: int) -> float:
+    def _since(self, header: Header, newest: int) -> float:
         """Check that the copy is this agent's newest, and give the seconds since it was written."""
         if header.deployment != self._deployment:
             raise RefusedError("it is of another deployment", hint="each agent has a state folder of its own")
@@ -376,11 +331,11 @@ class LastGood:
             raise RefusedError(f"it is older than {most}, the max_age it may have")
         return max(0.0, since)
 
-    def _bring(self, row: _Row, since: float) -> bool:
+    def _bring(self, row: Row, since: float) -> bool:
         age, keep = timedelta(seconds=row.age + since), self._max_age
         if row.lifetime is not None:
             keep = min(keep, timedelta(seconds=row.lifetime))
-        entry = _entry(row)
+        entry = entry_of(row)
         ref = Ref(entry.ref.kind, row.name, row.team)
         if age >= keep or self._is_strict(ref, entry):
             return False
@@ -444,18 +399,18 @@ class LastGood:
 
     def _write(self, held: list[Held]) -> None:
         header = self._header()
-        context = _context(header)
-        content = msgspec.msgpack.encode(_Content([_row(each) for each in held], self._kept_of_others()))
+        context = context_of(header)
+        content = encoded(Content([row_of(each) for each in held], self._kept_of_others()))
         replace_file(self._path, context + self._sealer.seal(content, context=context))
         # After the copy: a crash in between leaves a copy that is newer than its anchor, which is no harm.
         self._generation, self._entries = header.generation, len(held)
-        self._written_at = _date(header.written_at)
+        self._written_at = date_of(header.written_at)
         self._anchor.write(header.generation)
 
-    def _header(self) -> _Header:
+    def _header(self) -> Header:
         machine = self._machine
         now = machine.clock().timestamp()
-        return _Header(
+        return Header(
             self._deployment, machine.host, self._generation + 1, now, machine.boot(), machine.timer()
         )
 
@@ -514,111 +469,11 @@ def open_last_good(
     )
 
 
-def _unexpected(error: Exception) -> StrongroomError:
-    return BackendConfigError(f"unexpected {type(error).__name__}")
-
-
-# --- bytes ---------------------------------------------------------------------------------------
-
-
-def _context(header: _Header) -> bytes:
-    """
-    Give what stands before the sealed part and is bound to it.
-
-    Returns:
-        `SRLG` ‖ version (1) ‖ length of the header (4, big-endian) ‖ the header in JSON.
-    """
-    text = msgspec.json.encode(header)
-    return _START.pack(_MAGIC, _VERSION, len(text)) + text
-
-
-def _split(data: bytes) -> tuple[_Header, bytes, bytes]:
-    """Give the header, the bytes that are bound, and the sealed part."""
-    if len(data) < _START.size or not data.startswith(_MAGIC):
-        raise RefusedError("it is no last good copy", hint="it is replaced by the next")
-    _, version, length = _START.unpack_from(data)
-    if version != _VERSION:
-        raise RefusedError(f"it is of format {version}, and this release reads format {_VERSION}")
-    end = _START.size + length
-    if length > _MAX_HEADER_BYTES or len(data) < end:
-        raise RefusedError("it is cut short", hint="it is replaced by the next")
-    try:
-        header = msgspec.json.decode(data[_START.size : end], type=_Header)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        raise RefusedError("its header is damaged", hint="it is replaced by the next") from None
-    return header, data[:end], data[end:]
-
-
-def _decoded(content: bytes) -> _Content:
-    try:
-        return msgspec.msgpack.decode(content, type=_Content)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        raise RefusedError("what it holds is in another form than this release writes") from None
-
-
 def _marks(held: Iterable[Held]) -> frozenset[object]:
     # The cache leaves the very object in its place where an answer says the same; one that took the address
     # of another was read at another time.
     return frozenset((each.ref, id(each.entry), each.entry.read_at) for each in held)
 
 
-def _row(held: Held) -> _Row:
-    (kind, name, team), entry = held.ref, held.entry
-    about = entry.metadata
-    return _Row(
-        kind=kind,
-        name=name,
-        team=team,
-        held_as=(entry.ref.name, entry.ref.team),
-        text=entry.secret.reveal(),
-        backend=entry.backend,
-        version=entry.version,
-        read_at=entry.read_at.timestamp(),
-        lifetime=None if entry.lifetime is None else entry.lifetime.total_seconds(),
-        age=held.age.total_seconds(),
-        about=_About(
-            about.description,
-            about.tags,
-            about.owner,
-            about.conn_type,
-            _seconds(about.remind_at),
-            _seconds(about.not_after),
-            _seconds(about.expires_at),
-            about.references,
-        ),
-    )
-
-
-def _entry(row: _Row) -> Entry:
-    name, team = row.held_as
-    about = row.about
-    return Entry(
-        ref=Ref(row.kind, name, team),
-        secret=Secret(row.text),
-        backend=row.backend,
-        version=row.version,
-        read_at=_date(row.read_at),
-        lifetime=None if row.lifetime is None else timedelta(seconds=row.lifetime),
-        metadata=Metadata(
-            description=about.description,
-            tags=about.tags,
-            owner=about.owner,
-            conn_type=about.conn_type,
-            remind_at=_date_or_none(about.remind_at),
-            not_after=_date_or_none(about.not_after),
-            expires_at=_date_or_none(about.expires_at),
-            references=about.references,
-        ),
-    )
-
-
-def _seconds(date: datetime | None) -> float | None:
-    return None if date is None else date.timestamp()
-
-
-def _date(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, timezone.utc)
-
-
-def _date_or_none(seconds: float | None) -> datetime | None:
-    return None if seconds is None else _date(seconds)
+def _unexpected(error: Exception) -> StrongroomError:
+    return BackendConfigError(f"unexpected {type(error).__name__}")
