@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.cli.child import private_folder
+from strongroom.cli.folder import private_folder
 from strongroom.errors import InvalidInputError
 from strongroom.model.secret import Secret
 

@@ -13,7 +13,8 @@ Rules of this file:
 5. Where what it was given changes, it is started anew, or told by a signal. One that ended by itself, or was
    told to end by somebody else, is not started again.
 
-Not for deciding what the command is given (`run.py`).
+Not for deciding what the command is given (`run.py`), for its files (`folder.py`), nor how signals are taken
+(`signals.py`).
 """
 
 from __future__ import annotations
@@ -21,18 +22,17 @@ from __future__ import annotations
 import errno
 import os
 import select
-import shutil
 import signal
-import stat
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 
+from strongroom.cli.folder import private_folder, replace_file
+from strongroom.cli.signals import ENDING, next_signal, next_signal_within, signals_held, wake_up
 from strongroom.errors import InvalidInputError
 from strongroom.model.masking import BytesMaskingStream, Masker
 
@@ -47,8 +47,6 @@ __all__ = [
     "Given",
     "Watch",
     "become",
-    "place_in_memory",
-    "private_folder",
     "supervise",
 ]
 
@@ -58,23 +56,9 @@ FILES = "STRONGROOM_FILES"
 NOT_FOUND = 127  # POSIX.1-2024, Shell & Utilities §2.8.2, as for the next one
 CANNOT_EXECUTE = 126
 
-_FORWARDED = frozenset(
-    {
-        signal.SIGHUP,
-        signal.SIGINT,
-        signal.SIGQUIT,
-        signal.SIGTERM,
-        signal.SIGUSR1,
-        signal.SIGUSR2,
-        signal.SIGWINCH,
-    }
-)
-_ENDING = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM})
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)  # a command expects them as the shell leaves them
-_SI_KERNEL = 128  # sigaction(2): sent by the kernel, as a terminal does to its whole foreground group
 _CHUNK_BYTES = 65_536  # what a pipe holds on Linux; the masker is fastest at this size
 _STDOUT, _STDERR = 1, 2
-_LOOK_SECONDS = 0.05  # between two looks for a signal, where no call waits for so long
 _GRACE_SECONDS = 10.0  # for a command that is told to end because it is started anew
 
 
@@ -171,13 +155,13 @@ def supervise(
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    with _signals_held() as before, _folder(files, environ) as folder:
+    with signals_held() as before, _folder(files, environ) as folder:
         run = _Run(command, before, folder)
         run.start(Given(environ, files, masker))
         if watch is None:
             return run.wait()
         # Its threads inherit that signals are held: none of them can take one from us.
-        watch.begin(_wake)
+        watch.begin(wake_up)
         try:
             return run.wait_and_renew(watch)
         finally:
@@ -234,7 +218,7 @@ class _Run:
                 return code
         if self._folder is not None and given.files is not None:
             for name, text in given.files.items():
-                _replace_file(self._folder / name, text)
+                replace_file(self._folder / name, text)
         if number is None:
             self.start(given)
         else:
@@ -271,7 +255,7 @@ class _Child:
             for _, write, _ in pipes:
                 os.close(write)
         if self._masker is not None:
-            self._pumps = [_Pump(read, sink, self._masker, _wake) for read, _, sink in pipes]
+            self._pumps = [_Pump(read, sink, self._masker, wake_up) for read, _, sink in pipes]
             for pump in self._pumps:
                 pump.start()
 
@@ -283,14 +267,14 @@ class _Child:
         What it left running may hold its output open; then an ending signal ends the wait.
         """
         while self._code is None or not all(pump.is_done for pump in self._pumps):
-            number, is_from_terminal = _next_signal()
+            number, is_from_terminal = next_signal()
             if number == signal.SIGCHLD:
                 self._reap()
                 if self._code is None and look():
                     return None
             elif self._code is None and not is_from_terminal:
                 os.kill(self._process, number)
-            elif self._code is not None and number in _ENDING:
+            elif self._code is not None and number in ENDING:
                 break
         return self._shown_code(self._code)
 
@@ -303,14 +287,14 @@ class _Child:
         until = time.monotonic() + _GRACE_SECONDS
         was_told = False
         while self._code is None:
-            found = _next_signal_within(until - time.monotonic())
+            found = next_signal_within(until - time.monotonic())
             if found is None:
                 os.kill(self._process, signal.SIGKILL)
                 until += _GRACE_SECONDS
             elif found[0] == signal.SIGCHLD:
                 self._reap()
             else:
-                was_told = was_told or found[0] in _ENDING
+                was_told = was_told or found[0] in ENDING
                 if not found[1]:
                     os.kill(self._process, found[0])
         return self._shown_code(self._code) if was_told else None
@@ -386,116 +370,7 @@ def _why_not(error: OSError, program: str) -> CannotStartError:
     return CannotStartError(f"{program}: cannot be executed: {why}", exit_code=CANNOT_EXECUTE)
 
 
-# --- signals -------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _signals_held() -> Iterator[set[int]]:
-    """Keep signals for `_next_signal`; gives the mask that stood before, for the child."""
-    # What is ignored by default may not be kept waiting (POSIX.1-2024, §2.4.1), unless there is a handler.
-    handlers = {number: signal.signal(number, _ignore) for number in (signal.SIGCHLD, signal.SIGWINCH)}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*_FORWARDED, signal.SIGCHLD})
-    try:
-        yield set(before)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-
-
-def _ignore(_number: int, _frame: object) -> None:
-    pass
-
-
-def _wake() -> None:
-    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGCHLD)
-
-
-def _next_signal() -> tuple[int, bool]:
-    """Wait for a signal; tell also whether a terminal sent it, and so to the command as well."""
-    wanted = {*_FORWARDED, signal.SIGCHLD}
-    if hasattr(signal, "sigwaitinfo"):
-        found = signal.sigwaitinfo(wanted)
-        return found.si_signo, found.si_code == _SI_KERNEL
-    # macOS cannot tell who sent it: these three come from the terminal where there is one.
-    number = signal.sigwait(wanted)
-    return number, sys.stdin.isatty() and number in (signal.SIGINT, signal.SIGQUIT, signal.SIGWINCH)
-
-
-def _next_signal_within(seconds: float) -> tuple[int, bool] | None:
-    """Do what `_next_signal` does, for so long; None where there was none."""
-    wanted = {*_FORWARDED, signal.SIGCHLD}
-    if hasattr(signal, "sigtimedwait"):
-        found = signal.sigtimedwait(wanted, max(0.0, seconds))
-        return None if found is None else (found.si_signo, found.si_code == _SI_KERNEL)
-    # macOS has no such call: look again and again.
-    until = time.monotonic() + seconds
-    while not signal.sigpending() & wanted:
-        if time.monotonic() > until:
-            return None
-        time.sleep(_LOOK_SECONDS)
-    return _next_signal()
-
-
-# --- files ---------------------------------------------------------------------------------------
-
-
 def _folder(
     files: Mapping[str, Secret[str]] | None, environ: Mapping[str, str]
 ) -> AbstractContextManager[Path | None]:
     return nullcontext() if files is None else private_folder(files, environ)
-
-
-@contextmanager
-def private_folder(files: Mapping[str, Secret[str]], environ: Mapping[str, str]) -> Iterator[Path]:
-    """
-    Write *files* into a new folder that only this user may enter, and remove it afterwards.
-
-    It stands in memory where the system has such a place: `XDG_RUNTIME_DIR`, else `/dev/shm`; else in
-    the folder for temporary files.
-
-    Raises:
-        InvalidInputError: a file could not be written; nothing is left behind.
-    """
-    folder = Path(tempfile.mkdtemp(prefix="strongroom-", dir=place_in_memory(environ)))  # 0700
-    try:
-        for name, text in files.items():
-            _write_file(folder / name, text)
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if folder.exists():
-            sys.stderr.write(f"strongroom: warning: remove {folder} yourself: it could not be removed\n")
-
-
-def _write_file(path: Path, text: Secret[str]) -> None:
-    try:
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(handle, "wb") as file:  # noqa: PTH123 -- a descriptor, opened with its mode
-            file.write(text.reveal().encode())
-    except OSError as error:
-        why = os.strerror(error.errno or 0).lower()
-        raise InvalidInputError(f"the file {path.name} cannot be written: {why}") from None
-
-
-def _replace_file(path: Path, text: Secret[str]) -> None:
-    """Write *path* anew, as a whole: whoever reads it meanwhile reads the old or the new."""
-    draft = path.with_name(f".{path.name}.new"[-255:])
-    with suppress(FileNotFoundError):
-        draft.unlink()
-    _write_file(draft, text)
-    draft.rename(path)
-
-
-def place_in_memory(environ: Mapping[str, str]) -> str | None:
-    """Give a folder that is never written to a disk, or None for the usual place of such files."""
-    runtime = environ.get("XDG_RUNTIME_DIR", "")
-    # XDG Base Directory Specification: owned by the user, mode 0700, else not to be used.
-    with suppress(OSError):
-        found = Path(runtime).stat()
-        is_private = stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077
-        if runtime.startswith("/") and is_private and found.st_uid == os.geteuid():
-            return runtime
-    shared = "/dev/shm"  # noqa: S108 -- mkdtemp makes a folder of our own in it
-    return shared if os.access(shared, os.W_OK | os.X_OK) else None

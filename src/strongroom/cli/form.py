@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from strongroom.cli import terminal
-from strongroom.cli.child import place_in_memory
+from strongroom.cli.folder import place_in_memory
 from strongroom.cli.output import format_yaml, plain
 from strongroom.cli.session import Session
 from strongroom.errors import InvalidInputError
