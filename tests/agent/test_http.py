@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import select
 import socket
 import threading
@@ -582,7 +583,7 @@ def test_who_comes_back_hears_what_was_said_meanwhile_or_of_a_gap(one):
     until(lambda: not one.web.routes.changes._kept)
     with Stream(one, f"/v1/changes?after={last}") as late:
         assert late.event()["event"] == "gap", "nobody listened meanwhile"
-    with Stream(one, f"/v1/changes?after={'0' * 12}-1") as other:
+    with Stream(one, f"/v1/changes?after={'0' * 12}-{'1' * 32}") as other:
         assert other.event()["event"] == "gap", "it is the id of another agent's life"
 
 
@@ -611,6 +612,29 @@ def test_nobody_is_told_of_what_he_may_not_read(tmp_path):
             assert json.loads(stream.event()["data"])["name"] == "public"
         (refused,) = other.read("hidden")
         assert (refused["outcome"], refused["error"]["code"]) == ("denied", "access_denied")
+
+
+def test_nobody_sees_by_an_id_how_much_changed_that_he_may_not_read(tmp_path):
+    with web(tmp_path) as other, Stream(other) as stream:
+        for name in ("one", "two", "three"):
+            change(other, Ref("variable", name))
+        ids = [stream.event()["id"].rpartition("-")[2] for _ in range(3)]
+        assert all(re.fullmatch("[0-9a-f]{32}", each) for each in ids)
+        assert len({each[16:28] for each in ids}) == 3, "the upper digits of small numbers would be the same"
+
+
+def test_what_he_may_not_read_is_not_followed_for_anybody_until_he_may(tmp_path):
+    policy = tmp_path / "rules.cedar"
+    rule = '@id("rules.all") permit(principal, action == Action::"read", resource is Entry) when {{ {} }};'
+    policy.write_text(rule.format("false"))
+    with web(tmp_path, f'chain = ["env"]\n[agent]\npolicy = "{policy}"\n', environ=ENVIRON) as other:
+        with Stream(other, "/v1/changes?ref=variable/region"):
+            assert other.host.freshness.followed == 0
+            assert other.host.cache.statistics().misses == 0
+            policy.write_text(rule.format("true"))
+            other.host.reload(other.host.settings)
+            until(lambda: other.host.freshness.followed == 1)
+        until(lambda: other.host.freshness.followed == 0)
 
 
 def test_one_user_has_so_many_streams(one):

@@ -7,6 +7,7 @@ tells of each whenever another entry is served for it, wherever that comes from.
 Rules of this file:
 
 1. Nobody is told of what he may not read; who cannot be asked about is told of a gap, which says nothing.
+   Neither do ids: where one is left out nobody sees it. What he may not read is not followed for him either.
 2. Nothing is gathered for a listener but one bounded line for all. Who comes back too late hears of a gap.
 3. A stream ends when its reader goes, when he is not welcome any more, and with the agent.
 
@@ -20,6 +21,7 @@ import re
 import secrets
 from collections import Counter, deque
 from datetime import timedelta
+from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -30,7 +32,7 @@ from strongroom.wire.place import ChangeRow, FollowQuery
 from strongroom.wire.strict import read_query
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
     from strongroom.policy import Actor
     from strongroom.service.host import Host
@@ -43,7 +45,8 @@ _LOOK_SECONDS = 1.0  # between two looks whether the reader is welcome still
 _MAX_KEPT = 1024  # changes that a stream may come back to
 _MAX_OF_ONE_ACTOR = 20
 _MAX_NAMES = 100  # followed by one stream
-_ID = re.compile(r"([0-9a-f]{12})-([0-9]{1,18})", re.ASCII)
+_NONCE_BYTES = _NUMBER_BYTES = 8
+_ID = re.compile(r"([0-9a-f]{12})-([0-9a-f]{16})([0-9a-f]{16})", re.ASCII)
 
 
 class Following(NamedTuple):
@@ -102,6 +105,7 @@ class Changes:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._begun = secrets.token_hex(6)
+        self._key = secrets.token_bytes(32)
         self._number = 0
         self._kept: deque[_News] = deque(maxlen=_MAX_KEPT)
         self._waiting: set[asyncio.Event] = set()
@@ -189,33 +193,20 @@ class Changes:
         self, actor: Actor, following: Following, is_welcome: Callable[[], bool]
     ) -> AsyncIterator[bytes]:
         changed = asyncio.Event()
-        news: dict[Ref, str | None] = {}
-        loop = asyncio.get_running_loop()
-
-        def keep(ref: Ref, version: str | None) -> None:
-            news[ref] = version
-            changed.set()
-
-        def wake(ref: Ref, version: str | None) -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(keep, ref, version)
-
-        with _Listening(self._waiting, self._counts, changed, actor.id):
-            ends = [self._host.follow(ref, wake) for ref in following.refs]
-            try:
-                yield self._hello(self._number)
-                if following.after is not None:  # what changed meanwhile nobody followed
-                    yield self._gap(self._number)
-                async for silent in self._looks(changed, is_welcome):
-                    found = [_News(self._number, ref, version) for ref, version in news.items()]
-                    news.clear()
-                    for part in await self._told(actor, found):
-                        yield part
-                    if not found and silent == _HEARTBEAT_SECONDS:
-                        yield b": still here\n\n"
-            finally:
-                for end in ends:
-                    end()
+        names = _Names(self._host, following.refs, changed)
+        with _Listening(self._waiting, self._counts, changed, actor.id), names:
+            names.follow(await self._may_hear(actor, names.hidden))
+            yield self._hello(self._number)
+            if following.after is not None:  # what changed meanwhile nobody followed
+                yield self._gap(self._number)
+            async for silent in self._looks(changed, is_welcome):
+                if names.hidden and silent:
+                    names.follow(await self._may_hear(actor, names.hidden))
+                found = [_News(self._number, ref, version) for ref, version in names.take()]
+                for part in await self._told(actor, found):
+                    yield part
+                if not found and silent == _HEARTBEAT_SECONDS:
+                    yield b": still here\n\n"
 
     async def _looks(self, changed: asyncio.Event, is_welcome: Callable[[], bool]) -> AsyncIterator[int]:
         """Give a look for every change, and one a second without: how many of these it is."""
@@ -234,7 +225,7 @@ class Changes:
         found = None if after is None else _ID.fullmatch(after)
         if found is None:
             return self._number, after is not None
-        number = int(found[2])
+        number = self._masked(bytes.fromhex(found[2]), int(found[3], 16))
         oldest = self._kept[0].number if self._kept else self._number + 1
         is_known = found[1] == self._begun and oldest - 1 <= number <= self._number
         return (number, False) if is_known else (self._number, True)
@@ -242,12 +233,7 @@ class Changes:
     async def _told(self, actor: Actor, news: Sequence[_News]) -> list[bytes]:
         if not news:
             return []
-        refs = {one.ref for one in news if one.ref is not None}
-        host = self._host
-        try:
-            may = await host.reading.bridge().run(lambda: {ref: host.may_hear(actor, ref) for ref in refs})
-        except StrongroomError:
-            return [self._gap(news[-1].number)]
+        may = await self._may_hear(actor, {one.ref for one in news if one.ref is not None})
         told = []
         for number, ref, version in news:
             is_heard = None if ref is None else may[ref]
@@ -257,10 +243,24 @@ class Changes:
                 told.append(self._change(number, ref, version))
         return told
 
+    async def _may_hear(self, actor: Actor, refs: Collection[Ref]) -> Mapping[Ref, bool | None]:
+        """Tell of each whether *actor* may be told of it; None where nobody can decide."""
+        host, asked = self._host, tuple(refs)
+        try:
+            return await host.reading.bridge().run(lambda: {ref: host.may_hear(actor, ref) for ref in asked})
+        except StrongroomError:
+            return dict.fromkeys(asked)
+
     # --- as it is sent -----------------------------------------------------------------------------
 
     def _id(self, number: int) -> bytes:
-        return f"{self._begun}-{number}".encode()
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        masked = self._masked(nonce, number).to_bytes(_NUMBER_BYTES, "big")
+        return f"{self._begun}-{nonce.hex()}{masked.hex()}".encode()
+
+    def _masked(self, nonce: bytes, number: int) -> int:
+        mask = blake2b(nonce, key=self._key, digest_size=_NUMBER_BYTES).digest()
+        return number ^ int.from_bytes(mask, "big")
 
     def _hello(self, number: int) -> bytes:
         # The first event says where to go on from, before anything has changed.
@@ -295,3 +295,46 @@ class _Listening:
         self._counts[self._who] -= 1
         if not self._counts[self._who]:
             del self._counts[self._who]
+
+
+class _Names:
+    """
+    The names one stream follows. What is followed is looked up, so whether it may be read is decided before.
+
+    Attributes:
+        hidden: what is not followed, as its reader may not read it yet.
+    """
+
+    def __init__(self, host: Host, refs: Sequence[Ref], changed: asyncio.Event) -> None:
+        self._host = host
+        self._changed = changed
+        self._loop = asyncio.get_running_loop()
+        self._news: dict[Ref, str | None] = {}
+        self._ends: list[Callable[[], None]] = []
+        self.hidden = set(refs)
+
+    def follow(self, may: Mapping[Ref, bool | None]) -> None:
+        """Follow what *may* be told of."""
+        for ref in [ref for ref in self.hidden if may[ref]]:
+            self.hidden.discard(ref)
+            self._ends.append(self._host.follow(ref, self._wake))
+
+    def take(self) -> list[tuple[Ref, str | None]]:
+        """Give what changed since it was last taken."""
+        news, self._news = self._news, {}
+        return list(news.items())
+
+    def _wake(self, ref: Ref, version: str | None) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._keep, ref, version)
+
+    def _keep(self, ref: Ref, version: str | None) -> None:
+        self._news[ref] = version
+        self._changed.set()
+
+    def __enter__(self) -> _Names:
+        return self
+
+    def __exit__(self, *_details: object) -> None:
+        for end in self._ends:
+            end()
