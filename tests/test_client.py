@@ -700,6 +700,14 @@ def test_a_certificate_that_cannot_be_checked_says_which_setting_names_its_autho
         assert caught.value.hint == (
             "set STRONGROOM_CA, or --ca of strongroom login, to the PEM file of the authority that signed it"
         )
+        for setting, words in (
+            ("--url", "set --ca to the PEM file"),
+            ("agent.server.url", "set agent.server.ca to the PEM file"),
+            ("the enrolment of this agent", "set --ca of strongroom agent enrol --again to the PEM file"),
+        ):
+            with pytest.raises(BackendUnavailableError) as caught:
+                Client(ServerAddress(server.url("https"), setting=setting)).get("/whoami", WhoAmI)
+            assert caught.value.hint.startswith(words)
         with strongroom.open_room(environ=environ | {"STRONGROOM_CA": str(authority.file)}) as room:
             assert room.access.whoami().actor == "service:ci"
         with (

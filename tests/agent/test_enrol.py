@@ -62,6 +62,13 @@ def test_a_code_that_was_used_enrols_no_second_host(server, tmp_path):
     assert left(tmp_path / "b") == []
 
 
+def test_where_a_deployment_is_named_that_may_be_what_is_wrong(server, tmp_path):
+    address = at(server)._replace(deployment="nowhere")
+    with pytest.raises(NotAuthenticatedError, match="for a deployment nowhere") as caught:
+        enrol(tmp_path, address, invited(server, "lost"))
+    assert "--server-deployment" in caught.value.hint
+
+
 def test_blanks_and_line_ends_around_a_code_are_passed_over(server, tmp_path):
     code = invited(server, "blank").reveal()
     assert enrol(tmp_path, at(server), Secret(f"  {code[:20]} {code[20:]}\n")).name == "blank"

@@ -108,13 +108,21 @@ def _asked(address: ServerAddress, key: HostKey, code: str) -> AgentEnrolled:
     try:
         return client.post("/agents/enrol", AgentEnrolled, spelled(question), may_be_absent=False)
     except (NotAuthenticatedError, InvalidInputError) as error:
-        refusal = NotAuthenticatedError(
-            str(error),
-            hint="ask for another: strongroom access agents invite NAME; it is good for 10 minutes, once",
-        )
+        refusal = _refused(str(error), address.deployment)
     finally:
         client.close()
     raise refusal
+
+
+def _refused(why: str, deployment: str | None) -> NotAuthenticatedError:
+    hint = "ask for another: strongroom access agents invite NAME; it is good for 10 minutes, once"
+    if deployment is None:
+        return NotAuthenticatedError(why, hint=hint)
+    # A server tells no stranger which deployments it has, so the name may be as wrong as the code.
+    return NotAuthenticatedError(
+        f"the server takes no such code for a deployment {deployment}",
+        hint=f"check --server-deployment; or {hint}",
+    )
 
 
 def _enrolled(address: ServerAddress, given: AgentEnrolled) -> Enrolled:

@@ -41,6 +41,11 @@ _EVENTS = "text/event-stream"
 _MAX_REFUSAL_BYTES = 65_536
 _NOBODY = 401  # RFC 9110 §15.5.2
 _CA = "set STRONGROOM_CA, or --ca of strongroom login,"
+_CAS = {  # by what names the server, where that is not a login's
+    "--url": "set --ca",
+    "agent.server.url": "set agent.server.ca",
+    "the enrolment of this agent": "set --ca of strongroom agent enrol --again",
+}
 
 
 class Client:
@@ -316,8 +321,9 @@ class Client:
         """Name our own settings where the transport names those of a backend."""
         if hint is None:
             return None
-        own = hint.partition("; verify =")[0].replace("set ca to", f"{_CA} to")
-        return own.replace("url", self.address.setting).replace("raise timeout", "ask again")
+        ca = _CAS.get(self.address.setting, _CA)
+        own = hint.partition("; verify =")[0].replace("url", self.address.setting)
+        return own.replace("set ca to", f"{ca} to").replace("raise timeout", "ask again")
 
     def _decoded(self, reply: Reply, gives: type[T]) -> T:
         try:
