@@ -179,6 +179,8 @@ _LABELS = {
     "deployment": "deployment",
     "socket": "socket",
     "http": "http",
+    "tcp": "tcp",
+    "user": "user",
     "pid": "pid",
     "version": "version",
     "protocol": "protocol",
