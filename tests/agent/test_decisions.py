@@ -285,7 +285,9 @@ def test_a_question_that_the_server_cannot_read_spoils_no_other(decisions, serve
     decisions.prepare(local(), Action.READ, refs)
     assert [ref.name for ref in refs if not decisions.knows(local(), Action.READ, ref)] == ["v7"]
     assert isinstance(read(decisions, refs[7]).trouble, BackendUnavailableError)
+    assert "this is no question" in decisions.status()["trouble"]
     assert read(decisions, ORDERS).is_allowed  # nobody waits: nothing is wrong with the server
+    assert decisions.status()["trouble"] == ""
 
 
 def test_after_trouble_nobody_is_kept_waiting_for_a_moment(decisions, server, timer):

@@ -346,3 +346,74 @@ def test_a_server_that_says_more_than_the_agent_knows_serves_it(tmp_path):
         until(lambda: host.status()["spool"]["waiting"] == 0, what="the delivery of records")
         # Enrolled, logged in, decided, read and delivered.
         assert proxy.said >= 5
+
+
+class LaterAgent(Proxy):
+    """Stands for an agent that says more than this server knows, to what ends with one of `paths`."""
+
+    paths = ()
+
+    def _pass_on(self, connection, behind, request):
+        head, split, body = request.partition(b"\r\n\r\n")
+        if body.startswith(b"{") and head.split(b" ")[1].decode().endswith(self.paths or "?"):
+            body = b'{"of_a_later_version": 1, ' + body[1:]
+            head = re.sub(rb"(?i)content-length: \d+", b"content-length: %d" % len(body), head)
+            request = head + split + body
+        return super()._pass_on(connection, behind, request)
+
+
+@contextmanager
+def before_an_older_server(folder):
+    """Run a server, what makes it older than the agent, and that agent."""
+    (folder / "server").mkdir()
+    (folder / "host").mkdir()
+    with (
+        serving(folder / "server") as server,
+        LaterAgent("127.0.0.1", server.port) as proxy,
+        agent(folder / "host", 'chain = ["remote"]\n', start=False) as host,
+    ):
+        entries = server.house.deployment().root.entries
+        entries.write_many(
+            [Change(ref=Ref("variable", name), secret=Secret(name)) for name in ("a", "b", "c")]
+        )
+        host.enrol(server, url=proxy.url())
+        yield server, proxy, host
+
+
+UNREAD = "there is a field that is not known here"
+
+
+def test_what_an_older_server_cannot_read_is_told_and_nothing_else_is_hurt(tmp_path):
+    with before_an_older_server(tmp_path) as (server, proxy, host):
+        proxy.paths = ("/records",)
+        client = host.start().client()
+        assert client.variable("a") == "a"
+        until(lambda: UNREAD in host.status()["spool"]["delivery"], what="the refusal of the record")
+        assert host.status()["spool"]["waiting"] == 1
+        proxy.paths = ("/v1/read",)
+        answer = client.read("variable", "b")
+        assert (answer.outcome, answer.refusal.message) == (frames.INVALID, UNREAD)
+        assert client.variable("a") == "a"
+        proxy.paths = ("/decide",)
+        assert client.read("variable", "c").outcome == frames.UNAVAILABLE
+        assert UNREAD in host.status()["decisions"]["trouble"]
+        assert host.log().count("the server cannot read what it is asked") == 1
+        assert client.variable("a") == "a"
+        proxy.paths = ()  # the server is upgraded
+        assert client.variable("c") == "c"
+        until(lambda: host.status()["decisions"]["trouble"] == "", what="the end of the trouble")
+        until(lambda: host.status()["spool"]["waiting"] == 0, what="the records that waited")
+        client.close()
+        trail = [one for one in server.house.deployment().root.audit.tail(1000) if one.agent]
+        assert {"a", "c"} <= {one.name for one in trail}
+
+
+def test_an_older_server_that_cannot_read_a_login_is_named_by_the_status(tmp_path):
+    with before_an_older_server(tmp_path) as (_server, proxy, host):
+        proxy.paths = ("/login",)
+        client = host.start().client()
+        assert client.read("variable", "a").outcome == frames.UNAVAILABLE
+        assert UNREAD in host.status()["decisions"]["trouble"]
+        proxy.paths = ()
+        until(lambda: client.read("variable", "a").text == "a", what="the login")
+        client.close()

@@ -230,6 +230,8 @@ class Decisions:
         self._retry_at = 0.0
         self._asking_since: float | None = None
         self._trouble: StrongroomError | None = None
+        self._not_read = ""  # what is wrong with the question that was asked last
+        self._told_not_read = ""
         self._thread: threading.Thread | None = None
         self._is_ended = False
 
@@ -398,7 +400,7 @@ class Decisions:
             "revision": self._known.revision,
             "remembered": self._count,
             "heard_seconds": round(silent, 1),
-            "trouble": "" if self._trouble is None else str(self._trouble),
+            "trouble": self._not_read if self._trouble is None else str(self._trouble),
         }
 
     def _begin(self) -> None:
@@ -456,6 +458,7 @@ class Decisions:
         except InvalidInputError as error:
             # The server is well, so nobody else is kept waiting.
             if len(batch) < 2:  # noqa: PLR2004 -- nothing to tell apart
+                self._unread(error)
                 self._fail(batch, error)
                 return
             for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
@@ -511,9 +514,17 @@ class Decisions:
         for asked, decision in zip(batch, decisions, strict=True):
             asked.future.set_result(decision)
 
+    def _unread(self, error: InvalidInputError) -> None:
+        """Tell once that the server cannot read a question: it may be older than this agent."""
+        self._not_read = text = f"the server cannot read what it is asked: {error}"
+        if text != self._told_not_read:
+            self._told_not_read = text
+            self._tell(f"{text}; it may be older than this agent")
+
     def _note(self, error: StrongroomError | None) -> None:
         with self._turn:
             before, self._trouble = self._trouble, error
+            self._not_read = self._not_read if error else ""
             self._retry_at = 0.0 if error is None else self._timer() + _RETRY_SECONDS
         if error is not None and (before is None or before.code != error.code):
             self._tell(f"the server decides nothing: {error}")
