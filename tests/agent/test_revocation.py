@@ -266,6 +266,10 @@ def test_nothing_of_a_decision_is_made_up_where_the_server_was_never_reached(sit
     host = site.host(is_heard=False)
     with pytest.raises(BackendUnavailableError):
         value(host)
+    with pytest.raises(BackendUnavailableError):
+        host.explain(1000, None, REGION)
+    log = AuditLog(site.state / "audit", deployment="prod", clock=None)
+    assert "denied" not in {record.outcome for record in log.tail(100)}
 
 
 def test_uses_come_to_the_server_and_its_log_verifies_with_the_agents_chain(site, server):

@@ -11,7 +11,7 @@ from strongroom.errors import (
     NotRecordedError,
 )
 from strongroom.model.ref import Ref
-from strongroom.policy import Action, Actor, Assurance, OwnerPolicy
+from strongroom.policy import Action, Actor, Assurance, Decision, OwnerPolicy
 from strongroom.service.entries import Written
 from strongroom.service.guard import Guard, Guarded
 from strongroom.testing.fakes import Memory
@@ -60,6 +60,22 @@ def test_a_denied_act_is_not_done_and_is_recorded(guard, notebook, action):
     (event,) = notebook.events
     assert (event.actor, event.action, event.outcome) == ("local:1001", action.value, "denied")
     assert event.reason == "not the local owner"
+
+
+class Silent(OwnerPolicy):
+    """Cannot ask whoever decides."""
+
+    def decide(self, actor, action, ref, facts=None):
+        trouble = BackendUnavailableError("no answer", backend="server")
+        return Decision(is_allowed=False, reason=trouble.code, trouble=trouble)
+
+
+@pytest.mark.parametrize("action", list(Action))
+def test_where_nobody_could_decide_nothing_is_done_and_nobody_denied(notebook, action):
+    done = []
+    with pytest.raises(BackendUnavailableError, match="no answer"):
+        Guard(Silent(OWNER), notebook).act(OWNER, action, REF, lambda: done.append(1))
+    assert (done, notebook.events) == ([], [])
 
 
 def test_a_denial_about_the_room_says_so(guard):

@@ -12,11 +12,17 @@ Rules of this file:
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from strongroom.chain import outcome_of
-from strongroom.errors import AccessDeniedError, InvalidInputError, StrongroomError
+from strongroom.errors import (
+    AccessDeniedError,
+    BackendUnavailableError,
+    InvalidInputError,
+    StrongroomError,
+)
 from strongroom.model import template
 from strongroom.model.explanation import Explanation, Outcome
 from strongroom.model.ref import Ref
@@ -29,7 +35,7 @@ if TYPE_CHECKING:
     from strongroom.model.connection import Dialect
     from strongroom.model.entry import Entry
     from strongroom.model.explanation import Step
-    from strongroom.policy import Actor
+    from strongroom.policy import Actor, Decision
     from strongroom.service.guard import Guard
     from strongroom.service.reading import Reader
 
@@ -56,6 +62,7 @@ class Explaining:
 
         Raises:
             AccessDeniedError: the actor may not even be told what there is.
+            BackendUnavailableError: nobody could decide about that.
         """
         explanation = self._guard.act(
             self._actor,
@@ -63,17 +70,20 @@ class Explaining:
             ref,
             lambda: self._asked(ref),
         )
-        decision = self._guard.can(self._actor, Action.READ, ref)
+        decision = self._may(Action.READ, ref)
         return replace(self._judged(explanation, above), policies=decision.policies)
 
     def _asked(self, ref: Ref) -> Explanation:
+        is_whole = ref.team is None or self._may(Action.DESCRIBE, Ref(ref.kind, ref.name)).is_allowed
         found = self._chain.explain(ref, self._cache.remembered(ref))
-        if (
-            ref.team is None
-            or self._guard.can(self._actor, Action.DESCRIBE, Ref(ref.kind, ref.name)).is_allowed
-        ):
-            return found
-        return _of_team(found)
+        return found if is_whole else _of_team(found)
+
+    def _may(self, action: Action, ref: Ref) -> Decision:
+        """Decide. Raises what kept whoever decides from deciding."""
+        decision = self._guard.can(self._actor, action, ref)
+        if decision.trouble is not None:
+            raise copy(decision.trouble)
+        return decision
 
     def _judged(self, explanation: Explanation, above: tuple[Ref, ...]) -> Explanation:
         """Turn what was found and cannot be used into what a reader meets."""
@@ -123,6 +133,8 @@ class Explaining:
             self._check(ref)
         except AccessDeniedError as error:
             return Explanation(ref=ref, outcome=Outcome.DENIED, backend=None, reason=error.reason)
+        except BackendUnavailableError as error:  # nobody could decide
+            return Explanation(ref=ref, outcome=Outcome.UNAVAILABLE, backend=None, reason=str(error))
         return explanation
 
     # --- reading as the reader would ------------------------------------------------------------------
@@ -132,7 +144,7 @@ class Explaining:
         return self._read(ref)
 
     def _check(self, ref: Ref) -> None:
-        decision = self._guard.can(self._actor, Action.READ, ref)
+        decision = self._may(Action.READ, ref)
         if not decision.is_allowed:
             raise AccessDeniedError(f"{self._actor.id} may not read {ref}", reason=decision.reason)
 

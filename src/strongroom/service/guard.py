@@ -12,11 +12,14 @@ Rules of this file:
 4. A batch is allowed as a whole or not at all.
 5. Where policy asks for what is public about an entry, it is decided on what stands, on what would stand
    after a change, and on what is given out; of a name that is nowhere it is decided without.
-6. What is listed is filtered name by name, unless its reader may see every name there is.
+6. Where nobody could decide, that is told as the trouble it is: nothing is done, nobody is denied, and there
+   is nothing to record.
+7. What is listed is filtered name by name, unless its reader may see every name there is.
 """
 
 from __future__ import annotations
 
+from copy import copy
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
@@ -272,6 +275,8 @@ class Guard:
 
     def _require(self, deed: _Deed, ref: Ref | None, decision: Decision) -> None:
         deed.policies[ref] = decision.policies
+        if decision.trouble is not None:
+            raise copy(decision.trouble)
         if not decision.is_allowed:
             self.recorder.append(deed.event(ref, "denied", reason=decision.reason))
             raise _denied(deed.actor, deed.action, ref, decision)
