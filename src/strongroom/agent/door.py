@@ -428,7 +428,7 @@ class Peers:
         self._refuse(uid)
         hint = "its administrator adds a user by agent.users or agent.groups"
         if uid in (_NO_USER, _NOBODY):
-            hint = "so comes whoever is of another user namespace, too; nobody in agent.users lets all of them in"
+            hint = "so comes whoever is of another user namespace; nobody in agent.users lets all of them in"
         raise AccessDeniedError(
             f"the user {uid} may not connect to this agent", reason="the agent's own rule", hint=hint
         )
