@@ -21,6 +21,7 @@ from parts.oracle import READER, History, uses_in, verdict
 from parts.proxy import Proxy
 from parts.server import serving
 from strongroom.client import frames
+from strongroom.model.entry import Metadata
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.service.entries import Change
@@ -206,8 +207,9 @@ def write_to(server):
     """Give what writes a variable on *server*, as its owner."""
     entries = server.house.deployment().root.entries
 
-    def put(name, text):
-        entries.write(Change(ref=Ref("variable", name), secret=Secret(text)))
+    def put(name, text, *tags):
+        change = Change(ref=Ref("variable", name), secret=Secret(text), metadata=Metadata(tags=tags))
+        entries.write(change)
 
     return put
 
@@ -254,7 +256,7 @@ def test_a_server_whose_answers_the_kernel_loses_is_endured(tmp_path):
 REVOKED = """
 chain = ["remote"]
 [agent]
-strict = ["payments*"]
+{more}
 revoke_bound = 2
 [lookup]
 timeout_seconds = 1
@@ -263,13 +265,15 @@ timeout_seconds = 1
 SILENCE_SECONDS = 8
 
 
-def test_in_a_partition_a_strict_entry_is_refused_within_its_bound_and_others_are_not(tmp_path):
-    with enrolled(tmp_path, REVOKED) as (server, proxy, one):
+@pytest.mark.parametrize(("more", "tags"), [('strict = ["payments*"]', ()), ("", ("strict",))])
+def test_in_a_partition_a_strict_entry_is_refused_within_its_bound_and_others_are_not(tmp_path, more, tags):
+    with enrolled(tmp_path, REVOKED.format(more=more)) as (server, proxy, one):
         put = write_to(server)
-        put("payments", "payments.0")
+        put("payments", "payments.0", *tags)
         put("region", "region.0")
         client = one.client()
         assert (client.variable("payments"), client.variable("region")) == ("payments.0", "region.0")
+        assert client.read("variable", "payments").flags & frames.STRICT
         proxy.become("hang")
         cut = time.monotonic()
         until(lambda: is_unavailable(client, "payments"), what="the strict entry to be refused")
