@@ -15,10 +15,10 @@ import pytest
 from parts.server import serving
 from strongroom import errors
 from strongroom.errors import StrongroomError
-from strongroom.wire import failure as server_errors
 from strongroom.server.app import Api
 from strongroom.server.auth import cookie_name, expired_cookie, session_cookie
 from strongroom.server.endpoint import Answer, Endpoint
+from strongroom.wire import failure as server_errors
 from strongroom.wire.failure import STATUS, answer_of
 
 CANARY = "canary-5d1f"
