@@ -340,6 +340,15 @@ def test_nothing_is_looked_up_for_who_follows_what_he_may_not_read(ruled):
         assert ruled.host.cache.statistics().misses == 0
 
 
+def test_what_is_ended_before_it_began_is_not_followed(ruled):
+    with ruled.connect() as wire:
+        question = frames.pack_ref("variable", "public")
+        wire.send(frames.frame(frames.FOLLOW, 3, question) + frames.frame(frames.UNFOLLOW, 4, question))
+        answered = {wire.receive()[0], wire.receive()[0]}
+        assert answered == {frames.FOLLOW | frames.ANSWER, frames.UNFOLLOW | frames.ANSWER}
+        assert ruled.host.freshness.followed == 0
+
+
 def test_nobody_is_told_of_what_he_may_not_read_any_more(ruled):
     ruled.allow('|| resource.name == "region"')
     with ruled.connect() as wire:

@@ -493,10 +493,12 @@ class Line(asyncio.Protocol):
 
     def _follow(self, number: int, payload: bytes) -> bytes | None:
         ref = _ref(payload)
-        if ref not in self._followed and len(self._followed) >= MAX_FOLLOWED:
-            raise InvalidInputError(
-                f"a connection follows at most {MAX_FOLLOWED} entries", limit=MAX_FOLLOWED
-            )
+        if ref not in self._followed:
+            if len(self._followed) >= MAX_FOLLOWED:
+                raise InvalidInputError(
+                    f"a connection follows at most {MAX_FOLLOWED} entries", limit=MAX_FOLLOWED
+                )
+            self._followed[ref] = _not_yet
         self._spawn(number, partial(self._begin, number, ref))
         return None
 
@@ -508,12 +510,12 @@ class Line(asyncio.Protocol):
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(noticed, ref, version)
 
-        if ref not in self._followed:
-            await self._looked(ref)  # what is followed is looked up, so that it may be is decided before
-        is_new = ref not in self._followed
-        if is_new:
-            self._followed[ref] = self._floor.host.follow(ref, wake)
+        is_new = self._followed.get(ref) is _not_yet
         try:
+            if is_new:
+                await self._looked(ref)  # what is followed is looked up, so that it may be is decided before
+            if self._followed.get(ref) is _not_yet:  # nobody has ended it meanwhile
+                self._followed[ref] = self._floor.host.follow(ref, wake)
             entry = await self._looked(ref)
         except StrongroomError:
             if is_new:
@@ -644,6 +646,10 @@ class Line(asyncio.Protocol):
     async def _has_room(self) -> None:
         while self._room is not None and not self._transport.is_closing():
             await asyncio.shield(self._room)
+
+
+def _not_yet() -> None:
+    """End what is to be followed once it is known that it may be read."""
 
 
 class _Refused(NamedTuple):
