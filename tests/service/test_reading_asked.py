@@ -72,6 +72,31 @@ def in_loop():
     return True
 
 
+class Parted(Asked):
+    """Has heard nothing for so long that what it knows counts for entries that are not strict only."""
+
+    def __init__(self, cache):
+        super().__init__()
+        self.cache = cache
+        self.answer = Decision(is_allowed=False, reason="x", trouble=OUT)
+
+    def knows(self, actor, action, ref):
+        return super().knows(actor, action, ref) and not self._is_strict(ref)
+
+    def decide(self, actor, action, ref, facts=None):
+        return self.answer if self._is_strict(ref) else super().decide(actor, action, ref, facts)
+
+    def _is_strict(self, ref):
+        return is_strict(ref, self.cache.entry(ref))
+
+
+OUT = BackendUnavailableError("no answer", backend="server")
+
+
+def is_strict(_ref, entry):
+    return entry is not None and "strict" in entry.metadata.tags
+
+
 class Notes:
     def __init__(self):
         self.events = []
@@ -206,3 +231,22 @@ def test_many_readers_at_once_ask_for_each_name_once():
     assert asked.count(A) <= 1
     assert asked.count(B) <= 1
     scene.bridge.close()
+
+
+@pytest.mark.parametrize("is_many", [True, False])
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [(Decision(is_allowed=False, reason="x", trouble=OUT), "unavailable"), (NO, "denied"), (YES, "1")],
+)
+def test_F17_what_turns_out_to_be_strict_is_decided_anew(is_many, answer, told):
+    made = Scene(Bell("server", {B: "2", C: "3"}, is_many=is_many))
+    made.backend.put(A, "1", Metadata(tags=("strict",)))
+    policy = Parted(made.cache)
+    policy.known, policy.answer = {A: YES, B: YES, C: YES}, answer
+    reading = Reading(made.cache, Guard(policy, made.notes), lambda: made.bridge, is_strict=is_strict)
+    made.reader = reading.reader(ME)
+    assert made.read(A, B, C) == [told, "2", "3"]
+    assert made.read(A) == [told]
+    assert made.acts()[0] == ("a", {"1": "found"}.get(told, told))
+    made.bridge.close()
+    made.cache.close()

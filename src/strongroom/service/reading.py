@@ -19,6 +19,8 @@ Rules of this file:
 7. A policy that would have to ask somebody (`Policy.knows`) is not asked on a loop. Where nobody could
    decide, that is told as the trouble it is: nothing is given out, and nobody is denied.
 8. The uses of strict entries wait for the disk, whatever else is only handed to the kernel.
+9. Who may is remembered for a shorter time of strict entries. Whether one is strict may be known only once it
+   is found; then it is decided anew.
 """
 
 from __future__ import annotations
@@ -511,13 +513,13 @@ class Reader:
         answer = self._cache.recall(ref)
         if answer is UNKNOWN:
             return None
-        if _is_behind(ref, cast("Entry | None", answer)) and not policy.knows(
-            self.actor, Action.READ, cast("Entry", answer).ref
+        entry = cast("Entry | None", answer)
+        if entry is not None and (
+            self._is_open(policy, ref, entry)
+            or (_is_behind(ref, entry) and not policy.knows(self.actor, Action.READ, entry.ref))
         ):
             return None
-        return _told(
-            self.actor, ref, decision, policy, *self._behind(policy, ref, cast("Entry | None", answer))
-        )
+        return _told(self.actor, ref, decision, policy, *self._behind(policy, ref, entry))
 
     def _use(self, ref: Ref, *, anew: bool = False) -> Use:
         """Decide and answer *ref*, asking and waiting where need be. What is refused is told, not raised."""
@@ -548,11 +550,20 @@ class Reader:
         Give *entry* and *error*; no entry where it is of the global name and that may not be read (rule 6),
         and trouble where nobody could decide about that (rule 7).
         """
+        if self._is_open(policy, ref, entry):
+            decision = policy.decide(self.actor, Action.READ, ref)
+            if not decision.is_allowed:
+                return None, _refusal(_refused(self.actor, ref, decision, policy))
         if entry is None or not _is_behind(ref, entry):
             return entry, error
         facts = facts_of(entry.metadata) if policy.needs_facts else None
         decision = policy.decide(self.actor, Action.READ, entry.ref, facts)
         return (entry, error) if decision.is_allowed else (None, decision.trouble)
+
+    def _is_open(self, policy: Policy, ref: Ref, entry: Entry | None) -> bool:
+        """Tell whether what was decided about *ref* counts no more, now that *entry* is known (rule 9)."""
+        is_strict = entry is not None and self._reading.is_strict(ref, entry)
+        return is_strict and not policy.knows(self.actor, Action.READ, ref)
 
     def _ask(self, ref: Ref, *, anew: bool) -> tuple[Entry | None, StrongroomError | None]:
         try:
