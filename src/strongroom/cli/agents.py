@@ -40,6 +40,7 @@ _COLUMNS = (
     Column("fingerprint", "HOST", 1),
     Column("last_login_at", "LAST LOGIN", 1),
     Column("source", "FROM", 3),
+    Column("expires", "UNTIL", 2),
     Column("invited_by", "BY", 3),
 )
 

@@ -36,10 +36,11 @@ def read(
     Exactly its bytes; only on a terminal a line end follows. A connection is printed as Airflow's JSON,
     one field of it with --field: conn_type, host, login, password, schema, port, description, extra,
     extra.KEY, or uri. NAME is a variable or a connection, whichever there is; where both are, it must be
-    said which, and then only that kind is asked for. Ends with 3 where there is none.
+    said which, and then only that kind is asked for. Say it in scripts: where either kind cannot be asked
+    for, as in an outage, neither is printed. Ends with 3 where there is none.
 
     Example:
-      $ region=$(strongroom read region)
+      $ region=$(strongroom read region --variable)
       $ PGPASSWORD=$(strongroom read orders_db --field password) psql
       $ strongroom read lake --field extra.region_name
     """
