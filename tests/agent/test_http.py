@@ -628,12 +628,13 @@ def test_what_he_may_not_read_is_not_followed_for_anybody_until_he_may(tmp_path)
     rule = '@id("rules.all") permit(principal, action == Action::"read", resource is Entry) when {{ {} }};'
     policy.write_text(rule.format("false"))
     with web(tmp_path, f'chain = ["env"]\n[agent]\npolicy = "{policy}"\n', environ=ENVIRON) as other:
-        with Stream(other, "/v1/changes?ref=variable/region"):
+        with Stream(other, "/v1/changes?ref=variable/region") as stream:
             assert other.host.freshness.followed == 0
             assert other.host.cache.statistics().misses == 0
             policy.write_text(rule.format("true"))
             other.host.reload(other.host.settings)
-            until(lambda: other.host.freshness.followed == 1)
+            assert stream.event()["event"] == "gap"
+            assert other.host.freshness.followed == 1
         until(lambda: other.host.freshness.followed == 0)
 
 

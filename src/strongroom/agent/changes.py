@@ -200,8 +200,8 @@ class Changes:
             if following.after is not None:  # what changed meanwhile nobody followed
                 yield self._gap(self._number)
             async for silent in self._looks(changed, is_welcome):
-                if names.hidden and silent:
-                    names.follow(await self._may_hear(actor, names.hidden))
+                if names.hidden and silent and names.follow(await self._may_hear(actor, names.hidden)):
+                    yield self._gap(self._number)  # he may read it now, and may have looked before
                 found = [_News(self._number, ref, version) for ref, version in names.take()]
                 for part in await self._told(actor, found):
                     yield part
@@ -313,11 +313,12 @@ class _Names:
         self._ends: list[Callable[[], None]] = []
         self.hidden = set(refs)
 
-    def follow(self, may: Mapping[Ref, bool | None]) -> None:
-        """Follow what *may* be told of."""
-        for ref in [ref for ref in self.hidden if may[ref]]:
-            self.hidden.discard(ref)
-            self._ends.append(self._host.follow(ref, self._wake))
+    def follow(self, may: Mapping[Ref, bool | None]) -> bool:
+        """Follow what *may* be told of; tell whether there is any."""
+        found = [ref for ref in self.hidden if may[ref]]
+        self.hidden.difference_update(found)
+        self._ends += [self._host.follow(ref, self._wake) for ref in found]
+        return bool(found)
 
     def take(self) -> list[tuple[Ref, str | None]]:
         """Give what changed since it was last taken."""
