@@ -1,8 +1,8 @@
 """
 Remember answers: for how long, what may stand in during an outage, and one question at a time.
 
-Not for deciding or recording: whoever must see every fill stands between cache and chain. Not for what is held
-for how long, and what goes where there is no room: `holding.py`.
+Not for deciding or recording: whoever must see every fill stands between cache and chain. Not for what is
+held, for how long, and what goes where there is no room: `holding.py`.
 
 Rules of this file:
 

@@ -16,27 +16,26 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import Counter
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
-from strongroom.cache import Statistics
 from strongroom.errors import StrongroomError
 from strongroom.policy import Action, Actor, Assurance
 from strongroom.service.guard import Guard
+from strongroom.service.host_status import HostStatus, backend_status, top_readers
 from strongroom.service.known import known_facts
 from strongroom.service.reading import Reading
+from strongroom.service.windows import Windows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from strongroom.asynchronous import Bridge
     from strongroom.backend import Watched
-    from strongroom.cache import Cache, Held, Lifetimes
-    from strongroom.chain import Chain, Link
+    from strongroom.cache import Cache, Lifetimes
+    from strongroom.chain import Chain
     from strongroom.model.entry import Entry
     from strongroom.model.explanation import Explanation
     from strongroom.model.ref import Ref
@@ -48,11 +47,9 @@ if TYPE_CHECKING:
     from strongroom.service.reading import Reader, Uses
     from strongroom.settings import Settings
 
-__all__ = ["BackendStatus", "Host", "HostStatus", "Served"]
+__all__ = ["Host", "Served"]
 
-_TICK_SECONDS = 1.0  # between two looks for windows of uses that ended
 _MAX_READERS = 4096  # as `reading.py` remembers them
-_TOP = 10  # readers named in the status
 _NO_USER = 4_294_967_295  # what the kernel says of a peer it cannot tell: nobody
 
 
@@ -91,58 +88,6 @@ class Served(NamedTuple):
     decisions: Callable[[], Mapping[str, object]] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackendStatus:
-    """
-    How one backend of the chain is, as far as that is known without asking it.
-
-    Args:
-        circuit: `closed`, `open`, or "" where it has none.
-        watched: `live`, `lost`, or "" where it tells of nothing by itself.
-        last_notice: when it last gave a sign of life (UTC).
-        entries: remembered of it.
-    """
-
-    name: str
-    kind: str
-    circuit: str = ""
-    watched: str = ""
-    last_notice: datetime | None = None
-    entries: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostStatus:
-    """
-    How a host is; no value and no name of an entry but in `oldest_stale`.
-
-    Args:
-        decided_by: `server`, `file` or `owner`.
-        decisions: of the server: `state` (`connected`, `parted` or `refused`), how many are remembered, when
-            it was heard last, and what is wrong; None where no server decides.
-        oldest_stale: seconds since the oldest entry that would only be served in an outage was asked for.
-        followed: entries that processes follow.
-        top_readers: (who, for which DAG, reads), most first.
-        spool: what the recorder tells of itself.
-        reload_trouble: why the settings taken last are not those in use; "" where they are.
-    """
-
-    deployment: str
-    decided_by: str
-    started_at: datetime
-    reloaded_at: datetime | None
-    reload_trouble: str
-    backends: tuple[BackendStatus, ...]
-    cache: Statistics
-    oldest_stale: float | None
-    last_notice: datetime | None
-    followed: int
-    renewed: int
-    top_readers: tuple[tuple[str, str | None, int], ...]
-    spool: Mapping[str, object] = field(default_factory=dict)
-    decisions: Mapping[str, object] | None = None
-
-
 @runtime_checkable
 class _Closing(Protocol):
     def close(self) -> None: ...
@@ -151,14 +96,6 @@ class _Closing(Protocol):
 @runtime_checkable
 class _Starting(Protocol):
     def start(self) -> None: ...
-
-
-@runtime_checkable
-class _Circuited(Protocol):
-    """A backend that does not ask a place that fails."""
-
-    @property
-    def is_circuit_open(self) -> bool: ...
 
 
 @runtime_checkable
@@ -230,8 +167,8 @@ class Host:
         self._readers: dict[tuple[int, Run | None], Reader] = {}
         self._made_bridge: Bridge | None = None
         self._turn = threading.Lock()
-        self._ended = threading.Event()
-        self._ticker: threading.Thread | None = None
+        self._windows = Windows([self.reading], partial(self._on_trouble, "counted uses are not on record"))
+        self._is_started = False
         self._started_at = clock()
         self._reloaded_at: datetime | None = None
         self._reload_trouble = ""
@@ -379,7 +316,10 @@ class Host:
         """Tell how it is, asking nobody."""
         served = self._served
         held = self.cache.held()
-        backends = tuple(self._backend_status(link, held) for link in served.chain.links)
+        backends = tuple(
+            backend_status(link, _kind(served.settings, link.name), self.freshness.hearing(link.name), held)
+            for link in served.chain.links
+        )
         notices = [one.last_notice for one in backends if one.last_notice is not None]
         stale = [one.age.total_seconds() for one in held if not one.is_fresh]
         return HostStatus(
@@ -394,37 +334,18 @@ class Host:
             last_notice=max(notices, default=None),
             followed=self.freshness.followed,
             renewed=self.freshness.renewed,
-            top_readers=self._top_readers(),
+            top_readers=top_readers(self.reading),
             spool=self.recorder.status() if isinstance(self.recorder, _Telling) else {},
             decisions=None if served.decisions is None else served.decisions(),
         )
-
-    def _backend_status(self, link: Link, held: Sequence[Held]) -> BackendStatus:
-        hearing = self.freshness.hearing(link.name)
-        known = self._served.settings.backend.get(link.name)
-        is_open = link.backend.is_circuit_open if isinstance(link.backend, _Circuited) else None
-        return BackendStatus(
-            name=link.name,
-            kind=link.name if known is None else known.kind,
-            circuit="" if is_open is None else "open" if is_open else "closed",
-            watched="" if hearing is None else "live" if hearing.is_live else "lost",
-            last_notice=None if hearing is None else hearing.at,
-            entries=sum(one.entry.backend == link.name for one in held),
-        )
-
-    def _top_readers(self) -> tuple[tuple[str, str | None, int], ...]:
-        counts: Counter[tuple[str, str | None]] = Counter()
-        for reader in self.reading.readers():
-            run = reader.actor.run
-            counts[reader.actor.id, None if run is None else run.dag_id] += reader.tally[0]
-        return tuple((who, dag, reads) for (who, dag), reads in counts.most_common(_TOP) if reads)
 
     # --- what runs on behind -----------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to hear of changes, to look again, and to record windows that ended. Safe to call twice."""
-        if self._ticker is not None:
+        if self._is_started:
             return
+        self._is_started = True
         if isinstance(self.recorder, _Starting):
             try:
                 self.recorder.start()
@@ -433,19 +354,7 @@ class Host:
         self._served.start()
         self.freshness.use(self._served.chain, self._served.heard, told_of=self._served.told_of)
         self.freshness.start()
-        self._ticker = threading.Thread(target=self._tick, name="strongroom-uses", daemon=True)
-        self._ticker.start()
-
-    def _tick(self) -> None:
-        while not self._ended.wait(_TICK_SECONDS):
-            self._close_windows(is_last=False)
-
-    def _close_windows(self, *, is_last: bool) -> None:
-        # A count that cannot be recorded now is one that its first use already stands for.
-        try:
-            self.reading.close_windows(is_last=is_last)
-        except StrongroomError as error:
-            self._on_trouble("counted uses are not on record", error)
+        self._windows.start()
 
     def drain(self) -> None:
         """Begin nothing ahead of readers any more; who reads is still answered. Safe to call twice."""
@@ -454,11 +363,8 @@ class Host:
     def close(self) -> None:
         """Let go of everything; what was counted is recorded before. Safe to call twice."""
         with self._turn:
-            self._ended.set()
             self.freshness.close()
-            if self._ticker is not None:
-                self._ticker.join()
-            self._close_windows(is_last=True)
+            self._windows.close()
             self._served.close()
             if self._made_bridge is not None:
                 self._made_bridge.close()
@@ -495,6 +401,11 @@ def _calling(cell: list[Callable[[], Policy]]) -> Callable[[], Policy]:
         return cell[0]()
 
     return current
+
+
+def _kind(settings: Settings, backend: str) -> str:
+    known = settings.backend.get(backend)
+    return backend if known is None else known.kind
 
 
 def _other_backends(before: Settings, after: Settings) -> frozenset[str]:

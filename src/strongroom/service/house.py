@@ -14,12 +14,12 @@ Rules of this file:
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from strongroom.errors import InvalidInputError, NotFoundError, StrongroomError
 from strongroom.policy import Action
+from strongroom.service.windows import Windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["LOG_LEVELS", "Deployment", "House", "Mode"]
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
-_TICK_SECONDS = 1.0  # between two looks for windows of uses that ended
 
 
 @runtime_checkable
@@ -176,8 +175,7 @@ class House:
         self.mode = mode
         self.troubles = dict(troubles or {})
         self._watches = tuple(watches)
-        self._ended = threading.Event()
-        self._ticker: threading.Thread | None = None
+        self._windows = Windows([deployment.reading for deployment in deployments])
 
     def deployment(self, name: str | None = None) -> Deployment:
         """
@@ -232,28 +230,13 @@ class House:
             watch.start()
         for deployment in self._deployments.values():
             deployment.registry.watch(partial(_stir, deployment.feed))
-        if self._ticker is None:
-            self._ticker = threading.Thread(target=self._tick, name="strongroom-uses", daemon=True)
-            self._ticker.start()
-
-    def _tick(self) -> None:
-        while not self._ended.wait(_TICK_SECONDS):
-            self._close_windows(is_last=False)
-
-    def _close_windows(self, *, is_last: bool) -> None:
-        for deployment in self._deployments.values():
-            # A count that cannot be recorded now is one that its first use already stands for.
-            with suppress(StrongroomError):
-                deployment.reading.close_windows(is_last=is_last)
+        self._windows.start()
 
     def close(self) -> None:
         """Let go of everything; what was counted is recorded before. Safe to call twice."""
-        self._ended.set()
         for watch in self._watches:
             watch.close()
-        if self._ticker is not None:
-            self._ticker.join()
-        self._close_windows(is_last=True)
+        self._windows.close()
         for deployment in self._deployments.values():
             deployment.registry.close()
             deployment.root.close()
