@@ -121,10 +121,20 @@ def test_a_kind_without_a_name_is_refused(tell):
     assert "--kind is of a name" in tell("flush", "--kind", "variable", fails=2)
 
 
+def lines_of(one):
+    return [json.loads(line) for line in one.log().splitlines() if line.startswith("{")]
+
+
 def test_the_log_level_is_changed_while_it_runs(one, tell):
     assert tell("log-level") == "the agent logs info\n"
     assert tell("log-level", "debug") == "the agent logs debug\n"
     assert one.status()["log_level"] == "debug"
+    one.python(READ)
+    ended = until(
+        lambda: [line for line in lines_of(one) if line["event"] == "ended a connection" and line["reads"]],
+        what="the end of a connection",
+    )
+    assert ended[-1]["user"] == os.getuid()
     tell("log-level", "info")
     tell("log-level", "loud", fails=2)
 

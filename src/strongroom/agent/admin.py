@@ -96,6 +96,7 @@ class Admin:
             if level not in LOG_LEVELS:
                 raise InvalidInputError("there is no such log level", hint=f"one of {', '.join(LOG_LEVELS)}")
             await self._record(peer, f"agent log_level={level}")
+            floor.journal.say("the log level was changed", log_level=level, user=peer.uid)
             floor.host.mode.log_level = str(level)
             floor.journal.level = str(level)
         return {"log_level": floor.journal.level}

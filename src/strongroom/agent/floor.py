@@ -133,6 +133,7 @@ class Floor:
             return _full(f"this agent has {self.bounds.most} connections", "agent.max_connections")
         self.lines[line] = None
         self.of_user[peer.uid] = self.of_user.get(peer.uid, 0) + 1
+        self.journal.say("connected", level="debug", user=peer.uid, pid=peer.pid)
         return None
 
     def _make_room(self, uid: int | None) -> bool:
@@ -159,6 +160,10 @@ class Floor:
             else:
                 del self.of_user[line.peer.uid]
             self.served += line.reads
+            peer = line.peer
+            self.journal.say(
+                "ended a connection", level="debug", user=peer.uid, pid=peer.pid, reads=line.reads
+            )
 
     def count(self, reason: str) -> None:
         """Count a connection that is ended from this side."""
