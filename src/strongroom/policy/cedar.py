@@ -261,7 +261,7 @@ class CedarPolicy:
         return alone.weigh(actor, action, _ANY).is_allowed
 
     def looks_at(self, actor: Actor, action: Action, ref: Ref | None) -> frozenset[str]:
-        """Give what such decisions look at beside who asks for what: `source`, `user`, `run.dag_id` and the like."""
+        """Give what such decisions look at beside who asks for what: `source`, `user`, or of the run."""
         kind = "Room" if ref is None else "Entry"
         who = self._who(actor, None if ref is None else ref.team)
         found = self._slice(who, action, kind, has_facts=True)
