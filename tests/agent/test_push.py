@@ -1,0 +1,94 @@
+"""
+A value that is written anywhere reaches whoever follows it on a host: a callback, a rendered file, a command.
+
+Nothing is asked for, flushed or restarted meanwhile, and lifetimes are too long to be the reason.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+
+from parts.agent import agent, until
+from parts.server import serving
+from strongroom.assembly import create_room
+from strongroom.model.ref import Ref
+from strongroom.model.secret import Secret
+from strongroom.service.entries import Change
+
+REGION = Ref("variable", "region")
+SETTINGS = """
+chain = ["{chain}"]
+[cache]
+ttl = 3600
+[agent.file.region]
+path = "{folder}/region"
+variable = "region"
+"""
+# Says what it has, and each value it is called with.
+FOLLOWER = """
+import datetime, strongroom, time
+def told(entry):
+    print(entry.secret.reveal(), flush=True)
+with strongroom.follow("region", told, kind="variable", interval=datetime.timedelta(hours=1)) as follow:
+    told(follow.current)
+    time.sleep(60)
+"""
+COMMAND = "trap 'exit 3' TERM; echo $AIRFLOW_VAR_REGION; while :; do sleep 0.05; done"
+
+
+@contextmanager
+def of_store(folder):
+    """Run an agent on a store of ours; give it and what writes to the store, as another process would."""
+    one_settings = SETTINGS.format(chain="native", folder=folder)
+    with agent(folder, one_settings, start=False) as one:
+        environ = {"HOME": str(folder), "STRONGROOM_HOME": str(folder)}
+        with create_room(one.settings, environ=environ) as room:
+            yield one, room.entries.write
+
+
+@contextmanager
+def of_server(folder):
+    """The same of an agent that is enrolled with a server."""
+    (folder / "server").mkdir()
+    with (
+        serving(folder / "server") as server,
+        agent(folder, SETTINGS.format(chain="remote", folder=folder), start=False) as one,
+    ):
+        one.enrol(server)
+        yield one, server.house.deployment().root.entries.write
+
+
+@contextmanager
+def process(one, *command):
+    """Run *command* as a process that asks the agent, and give what reads its lines."""
+    running = subprocess.Popen(
+        [sys.executable, *command], env=one.environ, stdout=subprocess.PIPE, text=True, cwd=one.home
+    )
+    try:
+        yield lambda: running.stdout.readline().strip()
+    finally:
+        running.terminate()
+        running.wait(20)
+        running.stdout.close()
+
+
+@pytest.mark.parametrize("place", [of_store, of_server])
+def test_what_is_written_reaches_who_follows_files_and_commands(tmp_path, place):
+    tmp_path.chmod(0o700)
+    with place(tmp_path) as (one, write):
+        write(Change(ref=REGION, secret=Secret("eu")))
+        one.start()
+        file = tmp_path / "region"
+        until(lambda: file.exists() and file.read_text() == "eu", what="the file", told=one.log)
+        run = ("-m", "strongroom", "run", "--watch", "--variable", "region", "--", "sh", "-c", COMMAND)
+        with process(one, "-c", FOLLOWER) as follower, process(one, *run) as command:
+            assert (follower(), command()) == ("eu", "eu")
+            until(lambda: one.status()["followed"] == 1, what="the followers")
+            write(Change(ref=REGION, secret=Secret("us")))
+            assert (follower(), command()) == ("us", "us")
+            until(lambda: file.read_text() == "us", what="the file")
+            assert file.stat().st_mode & 0o777 == 0o600
