@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from parts.agent import agent, until
+from parts.proxy import Proxy
 from parts.server import serving
 from strongroom.assembly import create_room
 from strongroom.model.ref import Ref
@@ -92,3 +93,29 @@ def test_what_is_written_reaches_who_follows_files_and_commands(tmp_path, place)
             assert (follower(), command()) == ("us", "us")
             until(lambda: file.read_text() == "us", what="the file")
             assert file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("fault", ["refuse", "hang"])
+def test_what_was_written_while_nobody_could_tell_is_served_once_that_is_over(tmp_path, fault):
+    (tmp_path / "server").mkdir()
+    with (
+        serving(tmp_path / "server") as server,
+        Proxy("127.0.0.1", server.port) as proxy,
+        agent(tmp_path, SETTINGS.format(chain="remote", folder=tmp_path), start=False) as one,
+    ):
+        one.enrol(server, url=proxy.url())
+        write = server.house.deployment().root.entries.write
+        write(Change(ref=REGION, secret=Secret("eu")))
+        client = one.start().client()
+        until(lambda: one.status()["backends"][0]["watched"] == "live", what="the agent to listen")
+        assert client.variable("region") == "eu"
+        proxy.become(fault)
+        proxy.cut()
+        until(lambda: one.status()["backends"][0]["watched"] != "live", what="the agent to hear nothing")
+        write(Change(ref=REGION, secret=Secret("us")))
+        answer = client.read("variable", "region")
+        assert (answer.text, answer.backend, answer.version) == ("eu", "remote", "1")
+        proxy.become("pass")
+        proxy.cut()
+        until(lambda: client.variable("region") == "us", what="the change")
+        client.close()
