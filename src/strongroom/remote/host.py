@@ -25,19 +25,19 @@ from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.place import AGENT, elsewhere
 from strongroom.policy import Actor, Assurance
+from strongroom.remote.answered import AnsweredLookup
 from strongroom.remote.reads import explanation_of
-from strongroom.service.lookup import Lookup, shell_word
 from strongroom.service.room import Room
 from strongroom.wire.entry import Explained
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from strongroom.errors import NotFoundError
     from strongroom.live.follow import Follow
     from strongroom.model.connection import Connection, Dialect
     from strongroom.model.explanation import Explanation
     from strongroom.place import Place
+    from strongroom.service.lookup import Lookup
 
 __all__ = ["HostLookup", "HostRoom", "open_room"]
 
@@ -109,7 +109,7 @@ class HostRoom(Room):
         raise elsewhere("one acts as another", kind=AGENT)
 
 
-class HostLookup(Lookup):
+class HostLookup(AnsweredLookup):
     """
     Read as whoever the agent takes this process to be of.
 
@@ -124,21 +124,16 @@ class HostLookup(Lookup):
     def __init__(
         self, agent: AgentClient, dialect: Dialect | None = None, *, bypasses_cache: bool = False
     ) -> None:
-        # Nothing of a chain or cache is here, so the parts of the local one are not made.
+        super().__init__()
         self._agent = agent
         self._said = dialect
         self._flags = frames.BYPASS_CACHE if bypasses_cache else 0
-        self.peek = _nothing
 
     # --- reading -----------------------------------------------------------------------------------
 
     def find(self, ref: Ref) -> Entry | None:
         """Give the entry of *ref*, references resolved by the agent; None where it is nowhere."""
         return _entry(self._agent.read(*ref, flags=self._flags | frames.RAW), ref)
-
-    def find_variable(self, name: str, team: str | None = None) -> Entry | None:
-        """Give the entry of a variable, or None where no backend of the agent has it."""
-        return self.find(Ref("variable", name, team))
 
     def connection(self, name: str, team: str | None = None, **values: str | int) -> Connection:
         """Give a connection. Arguments and errors as `Lookup.connection`."""
@@ -147,21 +142,6 @@ class HostLookup(Lookup):
         if found is None:
             raise self.absent(ref)
         return found
-
-    def resolved(self, entry: Entry) -> Entry:
-        """Give *entry*: the agent has resolved it."""
-        return entry
-
-    def referenced(self, ref: Ref) -> tuple[Secret[str], ...]:  # noqa: ARG002 -- the promise of Lookup
-        """Give (): the agent hands out the whole, and does not tell of what it was put together."""
-        return ()
-
-    def absent(self, ref: Ref) -> NotFoundError:
-        """Give the error of a lookup that found nothing, and what to type next."""
-        from strongroom.errors import NotFoundError  # noqa: PLC0415 -- a name for types above
-
-        explain = f"strongroom explain {ref.kind} {shell_word(ref.name)}"
-        return NotFoundError(f"{ref} is in no backend", hint=f"{explain} shows who was asked")
 
     # --- why ---------------------------------------------------------------------------------------
 
@@ -301,7 +281,3 @@ def _entry(answer: frames.Answer, ref: Ref) -> Entry | None:
 
 def _dialect_flag(dialect: Dialect | None) -> int:
     return frames.SDK if dialect == "sdk" else 0
-
-
-def _nothing(_key: object) -> Entry | None:
-    return None

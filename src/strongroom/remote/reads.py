@@ -15,13 +15,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from strongroom.client import NAME, broken, error_of, path_of, ref_in, spelled
-from strongroom.errors import AccessDeniedError, BackendUnavailableError, MalformedEntryError, NotFoundError
+from strongroom.errors import AccessDeniedError, BackendUnavailableError, MalformedEntryError
 from strongroom.model.entry import Entry
 from strongroom.model.explanation import Explanation, Outcome, Remembered, Step
 from strongroom.model.pattern import fill
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
-from strongroom.service.lookup import Lookup, parse_stored, shell_word
+from strongroom.remote.answered import AnsweredLookup
+from strongroom.service.lookup import parse_stored
 from strongroom.wire.entry import EntryView, Explained, Name, ReadAnswer, ReadRequest
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ _MAX_DEPTH = 16  # of references in an explanation; a server resolves them 8 dee
 _MAX_SECONDS = 1e9  # of an age or a lifetime; more is no answer of a server's
 
 
-class RemoteLookup(Lookup):
+class RemoteLookup(AnsweredLookup):
     """
     Read as whoever the server takes the token to be of.
 
@@ -48,10 +49,9 @@ class RemoteLookup(Lookup):
     """
 
     def __init__(self, client: Client, dialect: Dialect = "core") -> None:
-        # Nothing of a chain or cache is here, so the parts of the local one are not made.
+        super().__init__()
         self._client = client
         self._dialect = dialect
-        self.peek = _nothing
 
     # --- reading -----------------------------------------------------------------------------------
 
@@ -86,27 +86,10 @@ class RemoteLookup(Lookup):
             is_stale=result.is_stale,
         )
 
-    def find_variable(self, name: str, team: str | None = None) -> Entry | None:
-        """Give the entry of a variable, or None where no backend of the server has it."""
-        return self.find(Ref("variable", name, team))
-
     def connection(self, name: str, team: str | None = None, **values: str | int) -> Connection:
         """Give a connection. Arguments and errors as `Lookup.connection`."""
         ref = Ref("connection", fill(name, values) if values else name, team)
         return parse_stored(self.entry(ref), self._dialect)
-
-    def resolved(self, entry: Entry) -> Entry:
-        """Give *entry*: the server has resolved it."""
-        return entry
-
-    def referenced(self, ref: Ref) -> tuple[Secret[str], ...]:  # noqa: ARG002 -- the promise of Lookup
-        """Give (): the server hands out the whole, and does not tell of what it was put together."""
-        return ()
-
-    def absent(self, ref: Ref) -> NotFoundError:
-        """Give the error of a lookup that found nothing, and what to type next."""
-        explain = f"strongroom explain {ref.kind} {shell_word(ref.name)}"
-        return NotFoundError(f"{ref} is in no backend", hint=f"{explain} shows who was asked")
 
     # --- why ---------------------------------------------------------------------------------------
 
@@ -181,10 +164,6 @@ class _Following:
             return None
         # What it refers to may change under the same version.
         return None if seen.references else seen.version
-
-
-def _nothing(_key: object) -> Entry | None:
-    return None
 
 
 def _no_answer(ref: Ref) -> BackendUnavailableError:
