@@ -30,6 +30,8 @@ PUBLIC = {
     "GET /login",
     "POST /v1/login",
     "POST /v1/login/code",
+    "POST /v1/agents/enrol",  # by a code that is good once
+    "POST /v1/agents/login",  # by a signature
     "GET /api/v2/version",
     "GET /api/v2/monitor/health",
     "GET /api/v1/version",
