@@ -15,7 +15,8 @@ from strongroom.errors import (
 )
 from strongroom.model.ref import Ref
 from strongroom.policy import Action, Actor, Assurance, Decision, Run
-from strongroom.service.decisions import MAX_BATCH, Decisions, Ruling, Rulings
+from strongroom.service.decisions import MAX_BATCH, Decisions
+from strongroom.service.ruling import Ruling, Rulings
 
 BOUND = timedelta(seconds=60)
 STALE = timedelta(seconds=900)

@@ -9,8 +9,9 @@ import pytest
 from strongroom.errors import BackendUnavailableError, InvalidInputError, NotAuthenticatedError
 from strongroom.model.ref import Ref
 from strongroom.policy import Action, Actor, Assurance, Decision, Run
-from strongroom.service.decisions import Decisions, Ruling, Rulings
+from strongroom.service.decisions import Decisions
 from strongroom.service.kept import KeptDecisions
+from strongroom.service.ruling import Ruling, Rulings
 
 ORDERS = Ref("connection", "orders_db")
 TEAM = Ref("variable", "region", "data")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from strongroom.client.request import spelled
 from strongroom.errors import ConflictError
 from strongroom.policy import Decision
-from strongroom.service.decisions import Ruling, Rulings
+from strongroom.service.ruling import Ruling, Rulings
 from strongroom.wire.agents import AgentQuestion, AgentRulings, AskAgent, DeliverRecords, RecordsDelivered
 from strongroom.wire.entry import RunClaim
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from strongroom.client.client import Client
     from strongroom.policy import Run
-    from strongroom.service.decisions import Question
+    from strongroom.service.ruling import Question
 
 __all__ = ["ServerDecider", "deliverer"]
 

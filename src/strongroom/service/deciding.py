@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from strongroom.cache import Cache
     from strongroom.model.ref import Ref
     from strongroom.policy import Actor, Decision, Facts
-    from strongroom.service.decisions import Question
     from strongroom.service.guard import Guard
+    from strongroom.service.ruling import Question
 
 __all__ = ["Deciding", "check_agent"]
 

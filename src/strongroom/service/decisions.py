@@ -1,8 +1,8 @@
 """
 May they? As somebody else decides: a server, asked in batches, whose answers are remembered.
 
-Not for rules (`policy/`), nor for how the server is asked (`assembly/upstream.py`); the other side of the
-question is `service/deciding.py`.
+Not for rules (`policy/`), for the questions themselves (`ruling.py`), nor for how the server is asked
+(`assembly/upstream.py`); the other side of the question is `service/deciding.py`.
 
 Rules of this file:
 
@@ -20,33 +20,31 @@ Rules of this file:
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as Overdue
-from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from strongroom.errors import (
     AccessDeniedError,
-    BackendUnavailableError,
     InvalidInputError,
     NotAuthenticatedError,
     StrongroomError,
 )
 from strongroom.model.ref import Ref
 from strongroom.policy import Decision
+from strongroom.service.ruling import PATIENCE_SECONDS, Asked, Question, no_answer, question_of, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from strongroom.model.ref import Kind
     from strongroom.policy import Action, Actor, Facts, Policy, Run
+    from strongroom.service.ruling import Decider, Ruling, Rulings
 
     _Key = tuple[str, Action, str | None]
     # user, action, of what, for which run, whether for any, what was said
     Remembered = tuple[str, Action, Ref, Run | None, bool, Decision]
 
-__all__ = ["Decider", "Decisions", "Question", "Ruling", "Rulings"]
+__all__ = ["Decisions"]
 
 MAX_BATCH = 1000  # questions in one request
 SILENCE_SECONDS = 4.0  # then the server is asked whether anything changed
@@ -54,67 +52,10 @@ PARTED_SECONDS = 8.0  # without a sign: parted
 _SHORTEST_SILENCE_SECONDS = 0.5
 _MAX_REMEMBERED = 50_000  # decisions, about 300 bytes each
 _MAX_AGE_SECONDS = 300.0  # then it is asked again: what is public about an entry may have changed unheard
-_PATIENCE_SECONDS = 5.0  # for one answer; a request that takes longer goes on by itself
 _END_SECONDS = 1.0  # a request under way may outlive it: the thread is a daemon
 _RETRY_SECONDS = 1.0  # after trouble: so long nobody is kept waiting for what will not come
-_MAX_TURNS = 3  # a question is asked anew where the policy changed while it was under way
 _ANY = object()  # run: the answer is the same for each
 _GONE = "this agent is not known to its server any more"
-
-
-class Question(NamedTuple):
-    """
-    What is asked.
-
-    Args:
-        user: `local:1000`, as this host's kernel says.
-        run: what the process says of itself.
-    """
-
-    user: str
-    run: Run | None
-    action: Action
-    ref: Ref
-
-
-class Ruling(NamedTuple):
-    """
-    What was decided.
-
-    Args:
-        depends_on_run: another run might be answered differently.
-    """
-
-    decision: Decision
-    depends_on_run: bool = False
-
-
-class Rulings(NamedTuple):
-    """
-    The answers to one batch, in its order.
-
-    Args:
-        revision: of all that decided: the policies, and what the agent is.
-    """
-
-    revision: str
-    rulings: Sequence[Ruling]
-
-
-class Decider(Protocol):
-    """Whoever decides. Threads: asked by one at a time."""
-
-    def decide(self, questions: Sequence[Question]) -> Rulings:
-        """
-        Decide about *questions*; none of them only asks for the revision.
-
-        Raises:
-            NotAuthenticatedError: this agent is nobody, and asking again will not change it.
-            InvalidInputError: one of the questions, or how many these are, is not understood.
-            AccessDeniedError: it is not one that may ask.
-            StrongroomError: nobody answered.
-        """
-        ...
 
 
 class _Ruled(NamedTuple):
@@ -225,8 +166,8 @@ class Decisions:
         self._young_since = self._heard
         self._count = 0
         self._changes = 0
-        self._asked: dict[Question, _Asked] = {}
-        self._waiting: list[_Asked] = []
+        self._asked: dict[Question, Asked] = {}
+        self._waiting: list[Asked] = []
         self._retry_at = 0.0
         self._asking_since: float | None = None
         self._trouble: StrongroomError | None = None
@@ -255,12 +196,12 @@ class Decisions:
         """Ask about those of *refs* that are not remembered, all at once, and wait."""
         policy = self.current()
         unknown = [ref for ref in refs if not policy.knows(actor, action, ref)]
-        for asked in self._put([_question(actor, action, ref) for ref in unknown]):
+        for asked in self._put([question_of(actor, action, ref) for ref in unknown]):
             asked.wait()
 
     def ask(self, actor: Actor, action: Action, ref: Ref) -> Decision:
         """Ask, and wait; where nobody answers, what was said before is given for as long as it is good."""
-        (asked,) = self._put([_question(actor, action, ref)])
+        (asked,) = self._put([question_of(actor, action, ref)])
         found = asked.wait()
         if found.trouble is None:
             return found
@@ -408,22 +349,22 @@ class Decisions:
             self._thread = threading.Thread(target=self._run, name="strongroom-decisions", daemon=True)
             self._thread.start()
 
-    def _put(self, questions: Sequence[Question]) -> list[_Asked]:
+    def _put(self, questions: Sequence[Question]) -> list[Asked]:
         with self._turn:
             now = self._timer()
-            hangs = self._asking_since is not None and now - self._asking_since > _PATIENCE_SECONDS
+            hangs = self._asking_since is not None and now - self._asking_since > PATIENCE_SECONDS
             if self._is_ended or hangs or now < self._retry_at:
-                error = self._trouble or _no_answer()
-                return [_Asked.failed(question, error) for question in questions]
+                error = self._trouble or no_answer()
+                return [Asked.failed(question, error) for question in questions]
             self._begin()
             found = [self._one(question) for question in questions]
             self._turn.notify_all()
         return found
 
-    def _one(self, question: Question) -> _Asked:
+    def _one(self, question: Question) -> Asked:
         found = self._asked.get(question)
         if found is None:
-            found = self._asked[question] = _Asked(question)
+            found = self._asked[question] = Asked(question)
             self._waiting.append(found)
         return found
 
@@ -436,7 +377,7 @@ class Decisions:
                 is_silent = self._timer() - self._heard >= self._silence and self._timer() >= self._retry_at
                 changes, is_ended = self._changes, self._is_ended
             if is_ended:
-                self._fail([*batch, *self._waiting], _no_answer())
+                self._fail([*batch, *self._waiting], no_answer())
                 return
             if batch or (is_silent and self._has_to_know()):
                 self._request(batch, changes)
@@ -445,12 +386,12 @@ class Decisions:
         """Tell whether anything said by the server may still be used, or everything is denied by it."""
         return bool(self._known.table) or self._known.denial is not None
 
-    def _request(self, batch: list[_Asked], changes: int) -> None:
+    def _request(self, batch: list[Asked], changes: int) -> None:
         self._asking_since = self._timer()
         try:
             found = self._decider.decide([asked.question for asked in batch])
             if len(found.rulings) != len(batch):
-                raise _no_answer()
+                raise no_answer()
         except (NotAuthenticatedError, AccessDeniedError) as error:
             self.refuse()
             self._note(error)
@@ -472,7 +413,7 @@ class Decisions:
         finally:
             self._asking_since = None
 
-    def _take(self, batch: list[_Asked], found: Rulings, changes: int) -> None:
+    def _take(self, batch: list[Asked], found: Rulings, changes: int) -> None:
         with self._turn:
             is_overtaken = changes != self._changes and found.revision != self._known.revision
             if is_overtaken:
@@ -482,7 +423,7 @@ class Decisions:
             else:
                 again = []
         if is_overtaken:
-            self._fail([asked for asked in batch if asked not in again], _no_answer())
+            self._fail([asked for asked in batch if asked not in again], no_answer())
             return
         self.heard(found.revision)
         for asked, ruling in zip(batch, found.rulings, strict=True):
@@ -503,11 +444,11 @@ class Decisions:
             runs[question.run if ruling.depends_on_run else _ANY] = _Ruled(self._timer(), ruling.decision)
             self._count += 1
 
-    def _fail(self, batch: Sequence[_Asked], error: StrongroomError) -> None:
-        trouble = _unavailable(error)
+    def _fail(self, batch: Sequence[Asked], error: StrongroomError) -> None:
+        trouble = unavailable(error)
         self._land(batch, [Decision(is_allowed=False, reason=trouble.code, trouble=trouble) for _ in batch])
 
-    def _land(self, batch: Sequence[_Asked], decisions: Sequence[Decision]) -> None:
+    def _land(self, batch: Sequence[Asked], decisions: Sequence[Decision]) -> None:
         with self._turn:
             for asked in batch:
                 self._asked.pop(asked.question, None)
@@ -530,49 +471,3 @@ class Decisions:
             self._tell(f"the server decides nothing: {error}")
         elif error is None and before is not None:
             self._tell("the server decides again")
-
-
-class _Asked:
-    """One question under way."""
-
-    def __init__(self, question: Question) -> None:
-        self.question = question
-        self.future: Future[Decision] = Future()
-        self._turns = 0
-
-    @classmethod
-    def failed(cls, question: Question, error: StrongroomError) -> _Asked:
-        """Give one that has its answer already: nobody decides now."""
-        found = cls(question)
-        trouble = _unavailable(error)
-        found.future.set_result(Decision(is_allowed=False, reason=trouble.code, trouble=trouble))
-        return found
-
-    def is_asked_again(self) -> bool:
-        """Count one turn more; tell whether there is one left."""
-        self._turns += 1
-        return self._turns < _MAX_TURNS
-
-    def wait(self) -> Decision:
-        """Wait for the answer."""
-        with suppress(Overdue):
-            return self.future.result(_PATIENCE_SECONDS)
-        trouble = _no_answer()
-        return Decision(is_allowed=False, reason=trouble.code, trouble=trouble)
-
-
-def _question(actor: Actor, action: Action, ref: Ref) -> Question:
-    return Question(actor.id, actor.run, action, ref)
-
-
-def _no_answer() -> BackendUnavailableError:
-    return BackendUnavailableError(
-        "the server that decides who may gave no answer",
-        backend="server",
-        hint="strongroom agent status says more",
-    )
-
-
-def _unavailable(error: StrongroomError) -> StrongroomError:
-    """Give what is told whoever asked: that nobody decided, never what was wrong with the agent."""
-    return error if isinstance(error, BackendUnavailableError) else _no_answer()

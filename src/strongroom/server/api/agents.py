@@ -21,7 +21,7 @@ from strongroom.server.api.actors import scope_in
 from strongroom.server.api.sessions import roles_of, scope_of
 from strongroom.server.endpoint import Answer, Endpoint
 from strongroom.service.deciding import Deciding, check_agent
-from strongroom.service.decisions import Question
+from strongroom.service.ruling import Question
 from strongroom.wire.agents import (
     MAX_LINES,
     MAX_QUESTIONS,
