@@ -125,7 +125,7 @@ class Row:
         self.spared_at = 0  # hits at the time it was last spared from eviction
 
 
-def peeking(
+def _peeking(
     rows: dict[Key, Row], timer: Callable[[], float], clock: Callable[[], datetime]
 ) -> Callable[[Key], Entry | None]:
     # A closure, not a method: every warm read of a process ends here, and `self` would cost it a sixth.
@@ -185,7 +185,7 @@ class Holding:
         self.absences: dict[Key, tuple[float, float]] = {}
         self.stale: dict[Key, tuple[Entry, float]] = {}
         self.bytes = self.hits = self.evictions = self.revision = 0
-        self.peek = peeking(self.rows, timer, clock)
+        self.peek = _peeking(self.rows, timer, clock)
 
     # --- what is held ---
 

@@ -353,37 +353,40 @@ class Remote(Backend):
 
 def _who(name: str, options: RemoteOptions, state: Path | None) -> tuple[ServerAddress, Credential]:
     """Give where the server is and who asks, as the options or the enrolment say."""
+    if options.token is None:
+        return _enrolled(name, options, state)
     setting = f"backend.{name}.url"
-    if options.token is not None:
-        if options.url is None:
-            raise BackendConfigError(f"{setting} is missing", hint='url = "https://host"')
-        token = options.token
-        said = ServerAddress(
-            options.url,
-            options.deployment,
-            options.ca,
-            allows_plain_http=options.allow_plain_http,
-            setting=setting,
-        )
-        return said, _Fetched(token) if callable(token) else Credential(
-            token, setting=f"backend.{name}.token"
-        )
-    enrolled = None if state is None else find_enrolled(state)
-    if enrolled is None or state is None:
+    if options.url is None:
+        raise BackendConfigError(f"{setting} is missing", hint='url = "https://host"')
+    address = ServerAddress(
+        options.url,
+        options.deployment,
+        options.ca,
+        allows_plain_http=options.allow_plain_http,
+        setting=setting,
+    )
+    token = options.token
+    if callable(token):
+        return address, _Fetched(token)
+    return address, Credential(token, setting=f"backend.{name}.token")
+
+
+def _enrolled(name: str, options: RemoteOptions, state: Path | None) -> tuple[ServerAddress, Credential]:
+    known = None if state is None else find_enrolled(state)
+    if known is None or state is None:
         raise BackendConfigError(
             f"the backend {name} has no token, and no agent is enrolled here",
             hint="set token; or enrol this machine: strongroom agent enrol --url https://…",
         )
+    where = known.address
     if options.url is None and options.deployment is None and options.ca is None:
-        credential = credential_of(state)
-        return credential.address, credential
-    known = enrolled.address
+        return where, credential_of(state)
     said = ServerAddress(
-        options.url or known.url,
-        options.deployment or known.deployment,
-        options.ca or known.ca,
-        allows_plain_http=options.allow_plain_http or known.allows_plain_http,
-        setting=setting,
+        options.url or where.url,
+        options.deployment or where.deployment,
+        options.ca or where.ca,
+        allows_plain_http=options.allow_plain_http or where.allows_plain_http,
+        setting=f"backend.{name}.url",
     )
     return said, credential_of(state, said)
 
