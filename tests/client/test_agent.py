@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
+import pprint
 import signal
 import subprocess
 import sys
@@ -12,6 +15,7 @@ import traceback
 from pathlib import Path
 
 import pytest
+from rich.pretty import pretty_repr
 
 import strongroom
 from parts.peer import Peer, error, refused, text, usual
@@ -20,6 +24,7 @@ from strongroom.client import frames
 from strongroom.client.agent import AgentClient, run_in
 
 SOURCE = str(Path(strongroom.__file__).parent.parent)
+CANARY = "canary-17-of-an-answer"
 QUICK = {"patience": 0.05, "timeout": 0.3}
 
 
@@ -72,6 +77,16 @@ def test_an_answer_tells_age_source_version_and_outcome(peer):
     answer = AgentClient(peer.path).read("variable", "x")
     assert (answer.backend, answer.version, answer.age_ms, answer.ttl_ms) == ("fake", "1", 0, 1000)
     assert (answer.outcome, answer.flags) == (frames.FOUND, frames.STALE | frames.CACHED)
+
+
+@pytest.mark.parametrize("serialise", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_LK02_an_answer_shows_nothing_and_is_not_written_down(serialise):
+    answer = frames.Answer(frames.FOUND)
+    answer.text, answer.fields = CANARY, ("postgres", None, None, None, CANARY, None, None, None)
+    shown = (repr(answer), str(answer), f"{answer}", pprint.pformat([answer]), pretty_repr({"a": answer}))
+    assert not any(CANARY in text for text in shown)
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        serialise(answer)
 
 
 def test_many_come_in_one_exchange_and_in_parts(peer):

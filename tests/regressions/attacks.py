@@ -321,6 +321,12 @@ ATTACKS = {
         "service/test_access_throttle.py::test_AU06_flood_of_refusals_is_one_record_a_minute_with_a_count",
         "service/test_access_throttle.py::test_AU06_many_sources_are_counted_together_and_nothing_is_lost_at_the_end",
     ),
+    "AU07": Row(
+        "the records of an agent: replayed, cut, forked",
+        "agent/test_spool.py::test_AU07_a_gap_is_refused_and_an_alarm_recorded_once",
+        "agent/test_spool.py::test_AU07_a_fork_is_refused_and_an_alarm_recorded",
+        "agent/test_spool.py::test_an_answer_that_is_lost_doubles_nothing",
+    ),
     "AU08": Row(
         "a path of a sink from a request",
         "audit/test_duties.py::test_AU08_no_request_can_name_where_records_go",
@@ -345,6 +351,11 @@ ATTACKS = {
         "asked for before it is there",
         "regressions/test_rows.py::test_DS04_what_was_asked_for_before_it_was_created_is_found_at_once",
         "agent/test_attacks.py::test_DS04_what_was_asked_for_before_it_was_there_is_found_soon_after",
+    ),
+    "DS05": Row(
+        "memory over a long time",
+        "agent/test_soak.py::test_everything_at_once_leaves_memory_and_descriptors_flat",
+        "agent/test_attacks.py::test_five_hundred_who_come_and_go_leave_nothing_behind",
     ),
     "DS07": Row(
         "one slow backend",
@@ -371,6 +382,12 @@ ATTACKS = {
         "a canary by every way there is",
         "agent/test_attacks.py::test_LK01_a_secret_is_in_its_answers_and_nowhere_else",
     ),
+    "LK02": Row(
+        "every way to show or serialise it",
+        "model/test_secret.py::test_no_way_of_showing_it_shows_the_value",
+        "model/test_secret.py::test_every_way_of_serialising_it_fails_without_telling",
+        "client/test_agent.py::test_LK02_an_answer_shows_nothing_and_is_not_written_down",
+    ),
     "LK03": Row(
         "values that are wrong",
         "agent/test_attacks.py::test_LK03_whatever_is_wrong_with_a_value_no_error_and_no_log_holds_any_of_it",
@@ -384,6 +401,11 @@ ATTACKS = {
         "agent/test_attacks.py::test_LK07_no_core_of_it_is_written_and_nobody_of_its_user_looks_into_it",
         "agent/test_attacks.py::test_LK07_another_process_of_its_own_user_reads_nothing_of_it",
         "agent/test_hygiene.py::test_LK07_nobody_looks_into_its_memory_and_no_core_is_written",
+    ),
+    "LK10": Row(
+        "names and values as labels of figures",
+        "agent/test_http.py::test_health_and_figures_are_told",
+        "server/test_metrics.py::test_every_figure_is_described_with_its_labels",
     ),
     "LO02": Row(
         "another user connects",

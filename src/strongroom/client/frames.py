@@ -17,7 +17,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypeAlias
+    from typing import NoReturn, TypeAlias
 
     from strongroom.client.payload import (
         Hello,
@@ -253,6 +253,9 @@ class Answer:
         self.text: str | None = None
         self.fields: Fields | None = None
         self.refusal: Refusal | None = None
+
+    def __reduce_ex__(self, _protocol: object) -> NoReturn:
+        raise TypeError("an answer holds plaintext and cannot be pickled or copied")
 
 
 # --- frames ------------------------------------------------------------------------------------------
