@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from parts.agent import ROOT, agent, until
+from parts.agent import ROOT, agent, missing, until
 from strongroom.client import frames
 
 OTHER = 54_321
@@ -221,16 +222,35 @@ def open_folder():
         yield Path(folder)
 
 
-def is_open(folder):
-    """Tell whether other users get to *folder*."""
-    return all(each.stat().st_mode & 0o001 for each in (folder, *folder.parents))
+def first_closed(path):
+    """Give the uppermost folder on the way to *path* that other users do not get through, or None."""
+    return next((each for each in reversed((path, *path.parents)) if not each.stat().st_mode & 0o001), None)
+
+
+def where_others_reach_python(folder):
+    """Give a command that runs another where other users get to this interpreter and to these sources."""
+    closed = {path: first_closed(path) for path in (Path(sys.base_prefix), ROOT)}
+    closed = {path: above for path, above in closed.items() if above is not None}
+    if not closed:
+        return ()
+    if subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode:
+        missing("other users cannot reach this interpreter, and mounts of its own are refused")
+    kept = {path: folder / f"kept-{number}" for number, path in enumerate(closed)}
+    for keep in kept.values():
+        keep.mkdir()
+    mounts = [["mount", "--bind", path, keep] for path, keep in kept.items()]
+    mounts += [["mount", "-t", "tmpfs", "-o", "mode=0755", "none", above] for above in set(closed.values())]
+    for path, keep in kept.items():
+        mounts += [["mkdir", "-p", path], ["mount", "--bind", keep, path]]
+    script = "; ".join(shlex.join(map(str, command)) for command in mounts)
+    return ("unshare", "-m", "sh", "-ec", f'{script}; exec "$@"', "sh")
 
 
 @only_root
-@pytest.mark.skipif(not is_open(Path(sys.base_prefix)), reason="other users cannot reach this interpreter")
 def test_it_becomes_the_user_it_was_told_to_once_its_socket_is_there(open_folder):
     settings = SETTINGS + '[agent]\nuser = "nobody"\nstate = "state"\n'
-    with agent(open_folder, settings, environ=ENVIRON) as one:
+    prefix = where_others_reach_python(open_folder)
+    with agent(open_folder, settings, environ=ENVIRON, prefix=prefix) as one:
         status = Path(f"/proc/{one.pid}/status").read_text()
         uid = one.socket.lstat().st_uid
         assert f"Uid:\t{uid}\t{uid}\t{uid}\t{uid}" in status
