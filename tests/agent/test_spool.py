@@ -112,6 +112,33 @@ def test_a_record_for_the_kernel_needs_no_turn_of_the_loop(tmp_path, opened):
     assert asyncio.run(one()) == []
 
 
+def test_a_loop_is_told_by_a_call_once_its_record_is_on_the_disk(tmp_path, opened):
+    spool = opened(tmp_path / "audit", is_durable=True)
+
+    async def one():
+        told = asyncio.get_running_loop().create_future()
+        spool.record([event()], lambda error: told.set_result((error, spool.folder, threading.get_ident())))
+        assert not told.done()
+        return await told
+
+    assert asyncio.run(one()) == (None, tmp_path / "audit", threading.get_ident())
+    assert names(tmp_path / "audit") == [event().name]
+
+
+def test_a_loop_is_told_at_once_where_nothing_is_waited_for_or_nothing_can_be_recorded(tmp_path, opened):
+    spool, told = opened(tmp_path / "audit"), []
+
+    async def both():
+        spool.record([event("a")], told.append)
+        assert told == [None]
+        spool.close()
+        spool.record([event("b")], told.append, is_strict=True)
+
+    asyncio.run(both())
+    assert isinstance(told[1], NotRecordedError)
+    assert names(tmp_path / "audit") == ["a"]
+
+
 def test_threads_and_loops_write_one_chain(tmp_path, opened):
     spool = opened(tmp_path / "audit")
 

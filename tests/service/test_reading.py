@@ -137,6 +137,49 @@ def test_a_repeat_in_an_open_window_needs_no_record(opened):
     assert values(read(house, ANNA, A)) == ["value of a"]
 
 
+class Prompt(Notebook):
+    """Records for a loop by a call, when it is told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.waiting = []
+
+    def record(self, events, done, *, is_strict=False):
+        self.waiting.append((events, done))
+
+
+def test_an_answer_from_memory_may_leave_once_its_use_is_on_record(opened):
+    _, site, *_ = opened
+    site.notebooks["prod"] = notebook = Prompt()
+    with site.house(uses=lambda _settings: Windows()) as another:
+        reader, told = another.deployment().reading.reader(ANNA), []
+        assert reader.prompt(A, told.append) is None  # somebody must be asked
+        asyncio.run(another.deployment().reading.reader(ADMIN).aread_many([A]))
+        answer = reader.prompt(A, told.append)
+        assert values([answer]) == ["value of a"]
+        assert (told, reader.peek(A)) == ([], None)
+        ((events, done),) = notebook.waiting
+        assert [event.name for event in events] == ["a"]
+        done(None)
+        assert told == [None]
+        assert reader.peek(A) is answer.entry
+        reader.prompt(A, told.append)
+        assert (told, len(notebook.waiting)) == ([None, None], 1)  # a repeat, in its window
+
+
+def test_a_use_that_was_not_recorded_opens_no_window(opened):
+    _, site, *_ = opened
+    site.notebooks["prod"] = notebook = Prompt()
+    with site.house(uses=lambda _settings: Windows()) as another:
+        asyncio.run(another.deployment().reading.reader(ADMIN).aread_many([A]))
+        reader, told = another.deployment().reading.reader(ANNA), []
+        reader.prompt(A, told.append)
+        refused = NotRecordedError("full", folder="")
+        notebook.waiting[0][1](refused)
+        assert told == [refused]
+        assert reader.peek(A) is None
+
+
 # --- at hand -------------------------------------------------------------------------------------------
 
 

@@ -7,31 +7,33 @@ Rules of this file:
 
 1. The bytes of an entry are made once and kept beside it. They are given out only while the reader still
    has that very entry at hand (`service/reading.py`), so that nothing is answered from here alone.
-2. All of it is let go of every minute, and on `forget`: no secret stays here longer than elsewhere.
-3. An error is told as over HTTP: what `wire/failure.py` says of it, with no path of this machine.
+2. What is made before its use is on record stays here until it is (`KeptBack`), and an error leaves
+   instead of it where it cannot be recorded.
+3. All of it is let go of every minute, and on `forget`: no secret stays here longer than elsewhere.
+4. An error is told as over HTTP: what `wire/failure.py` says of it, with no path of this machine.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from strongroom.client import frames
 from strongroom.errors import StrongroomError
 from strongroom.service.lookup import parse_stored
+from strongroom.service.reading import Answer
 from strongroom.wire.failure import members_of
 
 if TYPE_CHECKING:
     from strongroom.model.connection import Connection, Dialect
     from strongroom.model.entry import Entry
-    from strongroom.model.ref import Kind
+    from strongroom.model.ref import Kind, Ref
     from strongroom.service.host import Host
-    from strongroom.service.reading import Answer
 
     Key = tuple[Kind, str, str | None]
-    Held = tuple[Key, Entry, bytes, int]
+    Held = tuple[Ref, Entry, bytes, int]
 
-__all__ = ["Answers", "Remembered", "refusal_of"]
+__all__ = ["Answers", "KeptBack", "Remembered", "refusal_of"]
 
 _OUTCOMES = {outcome: number for number, outcome in enumerate(frames.OUTCOMES)}
 _MAX_BYTES = 16_777_216  # 16 MiB of answers kept beside their entries
@@ -44,7 +46,7 @@ class Remembered:
     Answers beside their entries, by the question as it came.
 
     Attributes:
-        held: (key, entry, body, flags) by the payload of a READ; always the same dict.
+        held: (ref, entry, body, flags) by the payload of a READ; always the same dict.
     """
 
     def __init__(self) -> None:
@@ -70,6 +72,51 @@ class Remembered:
         self._bytes = 0
 
 
+class _Leaving(Protocol):
+    """The connection of a question, as far as its answer needs it (`protocol.py`)."""
+
+    def write(self, data: bytes) -> None: ...
+    def keep_back(self, more: int) -> None: ...
+    def unanswered(self, number: int, answer: Answer) -> bytes: ...
+
+
+class KeptBack:
+    """
+    The answer to one READ: made while its use is being recorded, and kept back until it is.
+
+    Args:
+        line: whose question it is.
+        number: of the question.
+        ref: what was asked for.
+    """
+
+    __slots__ = ("_answer", "_is_settled", "_line", "_number", "_ref")
+
+    def __init__(self, line: _Leaving, number: int, ref: Ref) -> None:
+        self._line = line
+        self._number = number
+        self._ref = ref
+        self._answer = b""
+        self._is_settled = False
+
+    def fill(self, answer: bytes) -> bytes | None:
+        """Take the *answer*; give what leaves now, None where that is later."""
+        if self._is_settled:
+            return self._answer or answer
+        self._answer = answer
+        self._line.keep_back(1)
+        return None
+
+    def settle(self, error: StrongroomError | None) -> None:
+        """Let it leave, or the *error* instead of it."""
+        self._is_settled, is_filled = True, bool(self._answer)
+        if error is not None:
+            self._answer = self._line.unanswered(self._number, Answer(self._ref, error=error))
+        if is_filled:
+            self._line.write(self._answer)
+            self._line.keep_back(-1)
+
+
 class Answers:
     """
     Makes the answers of one host.
@@ -83,20 +130,33 @@ class Answers:
         self.times = host.cache.times
         self.remembered = Remembered()
 
-    def at_hand(self, number: int, question: bytes, key: Key, flags: int, entry: Entry) -> bytes:
+    def at_hand(self, number: int, question: bytes, ref: Ref, flags: int, entry: Entry) -> bytes:
         """Give the whole frame that answers *question*, whose *entry* is at hand, and keep it."""
         try:
-            body = self._body(entry, key[0], flags)
+            body = self._body(entry, ref.kind, flags)
         except StrongroomError as error:
             return self.refused(number, error, "invalid")
-        state = self._state(entry) | frames.CACHED
-        self.remembered.keep(question, (key, entry, body, state))
-        return frames.pack_answer(number, frames.FOUND, body, state, *self._milliseconds(key))
+        held = (ref, entry, body, self._state(entry) | frames.CACHED)
+        self.remembered.keep(question, held)
+        return self.again(number, held)
+
+    def from_memory(self, number: int, question: bytes, flags: int, answer: Answer) -> bytes:
+        """Give the whole frame that answers *question* by an *answer* for which nobody had to be asked."""
+        entry = answer.entry
+        if entry is None or entry.is_stale:
+            return self.frame(number, answer.ref.kind, flags, answer, asked_ago=-1.0)
+        held = self.remembered.held.get(question)
+        if held is not None and held[1] is entry:
+            return self.again(number, held)
+        return self.at_hand(number, question, answer.ref, flags, entry)
 
     def again(self, number: int, held: Held) -> bytes:
         """Give the frame that answers *number* with what is kept."""
-        key, _, body, state = held
-        return frames.pack_answer(number, frames.FOUND, body, state, *self._milliseconds(key))
+        ref, _, body, state = held
+        made = frames.pack_answer(number, frames.FOUND, body, state, *self._milliseconds(ref))
+        if len(made) <= frames.MAX_ANSWER_BYTES:
+            return made
+        return frames.pack_answer(number, frames.INVALID, frames.pack_refused(_too_large()))
 
     def refused(self, number: int, error: StrongroomError, outcome: str = "invalid") -> bytes:
         """Give the whole frame of a READ that *error* ended before anything was looked up."""
@@ -115,7 +175,8 @@ class Answers:
             kind: of what was asked for.
             flags: of the question.
             answer: what became of it.
-            asked_ago: seconds since the question came; what is older than that was remembered.
+            asked_ago: seconds since the question came; what is older than that was remembered. Below zero:
+                all of it was.
         """
         outcome, body, state, age, ttl = self._told(kind, flags, answer, asked_ago)
         made = frames.pack_answer(number, outcome, body, state, age, ttl)

@@ -243,6 +243,9 @@ class Floor:
         tasks = [task for line in lines for task in line.tasks]
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
+        until = self.clock() + seconds
+        while any(line.is_busy for line in lines) and self.clock() < until:  # noqa: ASYNC110 -- as below
+            await asyncio.sleep(0.01)
         for line in lines:
             line.finish()
         until = self.clock() + min(1.0, seconds)

@@ -5,8 +5,9 @@ Not for what is answered (`answers.py`) nor for who may connect (`door.py`). The
 
 Rules of this file:
 
-1. A read whose answer is at hand is answered where its frame is parsed: no task, no future, no lock. What
-   must be waited for is a task, and is answered under its id whenever it is done.
+1. A read whose answer is at hand is answered where its frame is parsed: no task, no future, no lock. One
+   that only waits for its record is answered by a call. What else must be waited for is a task, and all are
+   answered under their id whenever they are done.
 2. Nothing a client does holds up another one: it has so many frames a turn, so many questions under way and
    so many bytes waiting for it; beyond that it is not read from until there is room.
 3. A frame that began arrives whole within `receipt_seconds`, and so does the first one; an answer is taken
@@ -26,7 +27,7 @@ from functools import partial
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from strongroom.agent.answers import refusal_of
+from strongroom.agent.answers import KeptBack, refusal_of
 from strongroom.agent.floor import Peer
 from strongroom.client import frames
 from strongroom.errors import AccessDeniedError, InvalidInputError, StrongroomError
@@ -105,6 +106,7 @@ class Line(asyncio.Protocol):
         "_telling",
         "_times",
         "_transport",
+        "_unrecorded",
         "ends_at",
         "peer",
         "reads",
@@ -117,6 +119,7 @@ class Line(asyncio.Protocol):
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._held = bytearray()
         self._needed = 0
+        self._unrecorded = 0  # reads that wait for their record
         self._is_blocked = False
         self._is_due = False
         self._is_greeted = False
@@ -177,12 +180,17 @@ class Line(asyncio.Protocol):
 
     def is_quiet(self, before: float) -> bool:
         """Tell whether nothing came since *before*, nothing is under way and nothing is followed."""
-        return self.seen < before and not self.tasks and not self._followed and not self._is_paused
+        return self.seen < before and not self.is_busy and not self._followed and not self._is_paused
 
     @property
     def run(self) -> Run | None:
         """What it says of its run."""
         return self._run
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything it asked is under way."""
+        return bool(self.tasks or self._unrecorded)
 
     @property
     def followed(self) -> int:
@@ -312,7 +320,7 @@ class Line(asyncio.Protocol):
             self._hold(data[at:] if at < end else b"", is_turn_over=not turns)
 
     def _is_full(self) -> bool:
-        return self._is_paused or len(self.tasks) >= MAX_IN_FLIGHT
+        return self._is_paused or len(self.tasks) + self._unrecorded >= MAX_IN_FLIGHT
 
     def _hold(self, rest: bytes, *, is_turn_over: bool) -> None:
         """Keep what could not be answered yet: its turn is over, there is no room, or it is not all there."""
@@ -374,26 +382,46 @@ class Line(asyncio.Protocol):
             entry: what is at hand, if that was looked for already: its use is counted.
         """
         answers = self._floor.answers
-        if entry is None and (held := self._remembered.get(question)) is not None:
-            entry = self._peek(held[0])
+        held = self._remembered.get(question)
+        if held is not None:
+            # Asked before: who asks now may be another, but what the bytes say is known.
+            ref, flags = held[0], question[1]
+            entry = entry or self._peek(ref)
             if entry is held[1]:
                 self.reads += 1
                 return answers.again(number, held)
-        try:
-            kind, name, team, flags = frames.read_read(question)
-            ref = Ref(cast("Kind", kind), name, team)
-        except frames.BrokenFrameError as error:
-            return _error(number, _Refused(error.code, str(error)))
-        except InvalidInputError as error:
-            return answers.refused(number, error)
+        else:
+            try:
+                kind, name, team, flags = frames.read_read(question)
+                ref = Ref(cast("Kind", kind), name, team)
+            except frames.BrokenFrameError as error:
+                return _error(number, _Refused(error.code, str(error)))
+            except InvalidInputError as error:
+                return answers.refused(number, error)
         if not flags & frames.BYPASS_CACHE:
             entry = entry or self._peek(ref)
             if entry is not None:
                 self.reads += 1
                 self._floor.keep_turning()
                 return answers.at_hand(number, question, ref, flags, entry)
+            kept = KeptBack(self, number, ref)
+            answer = cast("Reader", self._reader).prompt(ref, kept.settle)
+            if answer is not None:
+                self.reads += 1
+                self._floor.keep_turning()
+                return kept.fill(answers.from_memory(number, question, flags, answer))
         self._spawn(number, partial(self._ask, number, ref, flags))
         return None
+
+    def keep_back(self, more: int) -> None:
+        """Count answers that wait for their record; read on where there are fewer."""
+        self._unrecorded += more
+        if self._is_blocked and more < 0:
+            self._go_on()
+
+    def unanswered(self, number: int, answer: Answer) -> bytes:
+        """Give the frame of an *answer* without a value."""
+        return self._floor.answers.frame(number, answer.ref.kind, 0, answer, asked_ago=0.0)
 
     async def _ask(self, number: int, ref: Ref, flags: int) -> None:
         asked_at = self._floor.clock()

@@ -303,4 +303,4 @@ def members() -> list[Field[Any]]:
 
 def stamp(now: datetime) -> str:
     """Give *now* as records tell it: UTC, with microseconds."""
-    return now.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{now.astimezone(timezone.utc).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"

@@ -28,10 +28,12 @@ import errno
 import fcntl
 import json
 import os
+import select
 import threading
 import time
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -64,6 +66,7 @@ SYNC_SECONDS = 0.05
 _GATHER_SECONDS = 0.04  # of these; the sync itself takes the rest
 _AGAIN_SECONDS = 0.5  # after trouble with the disk
 _CHECK_SECONDS = 0.25  # between two looks whether the files were removed under us
+_RINGS = 4096  # bytes, of a bell that was rung so often at once
 _UNRECORDED = "unrecorded"
 _UNRECORDED_BYTES = 128
 _MAX_SEGMENT_BYTES = 4_194_304  # 4 MiB; the delivered part of the one in use cannot be let go
@@ -168,7 +171,7 @@ class Spool:
         """
         if events:
             future: Future[None] = Future()
-            self._record(events, _Waiter(None, future))
+            self._record(events, _Waiter(None, partial(_settle, future)))
             future.result()
 
     def aappend(self, *events: Event) -> Awaitable[None]:
@@ -185,8 +188,34 @@ class Spool:
             return _DONE
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
-        self._record(events, _Waiter(loop, future))
+        self._record(events, _Waiter(loop, partial(_settle, future)))
         return future
+
+    def record(
+        self,
+        events: Sequence[Event],
+        done: Callable[[NotRecordedError | None], object],
+        *,
+        is_strict: bool = False,
+    ) -> None:
+        """
+        Do what `aappend` does, or `aappend_strict`, with no future: *done* is told on the running loop.
+
+        Args:
+            events: as there.
+            done: called once, with why they are not on record or None; at once where that is known.
+            is_strict: they are to be durable.
+        """
+        error = None
+        try:
+            if events and (is_strict or self.is_durable):
+                self._record(events, _Waiter(asyncio.get_running_loop(), done))
+                return
+            if events:
+                self._record(events, None)
+        except NotRecordedError as refused:
+            error = refused
+        done(error)
 
     def _record(self, events: Sequence[Event], waiter: _Waiter | None) -> None:
         with self._turn:
@@ -199,11 +228,12 @@ class Spool:
                 return
             if waiter is not None:
                 self._waiting.append(waiter)
-                if len(self._waiting) == 1:
-                    self._bell.ring()
-            elif not self._is_dirty:
-                self._bell.ring()
+                is_news = len(self._waiting) == 1
+            else:
+                is_news = not self._is_dirty
             self._is_dirty = True
+        if is_news:
+            self._bell.ring()
 
     def _write(self, events: Sequence[Event]) -> None:
         """Hand *events* to the kernel. Raises NotRecordedError."""
@@ -557,28 +587,42 @@ class Spool:
 
 
 class _Waiter(NamedTuple):
-    """Who waits for a sync: a future of *loop*, or of threads where that is None."""
+    """Who waits for a sync: told on *loop*, or on the thread that syncs where that is None."""
 
     loop: asyncio.AbstractEventLoop | None
-    future: Any
+    done: Callable[[NotRecordedError | None], object]
 
 
 class _Bell:
-    """Wakes one thread. `ring` is called under one lock; rung twice before it is heard, it wakes once."""
+    """
+    Wakes one thread.
+
+    A pipe and not a lock: whoever rings lets go of the interpreter while he does, so that the thread he wakes
+    begins its sync at once, instead of waking only to wait until he is done.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lock.acquire()
+        self._heard, self._rope = os.pipe()
+        os.set_blocking(self._rope, False)
+        self._poll = select.poll()
+        self._poll.register(self._heard, select.POLLIN)
         self._is_rung = False
+
+    def __del__(self) -> None:
+        # Not before: somebody may ring when the other thread has ended already.
+        os.close(self._heard)
+        os.close(self._rope)
 
     def ring(self) -> None:
         if not self._is_rung:
             self._is_rung = True
-            self._lock.release()
+            with suppress(BlockingIOError):  # it was rung often enough
+                os.write(self._rope, b"!")
 
     def wait(self, seconds: float | None) -> bool:
-        if not self._lock.acquire(timeout=-1 if seconds is None else seconds):
+        if seconds is not None and not self._poll.poll(seconds * 1000):
             return False
+        os.read(self._heard, _RINGS)
         # What was done before a ring that comes just here is seen all the same: by the spool's lock.
         self._is_rung = False
         return True
@@ -706,23 +750,29 @@ def _uses_of(event: Event) -> int:
 
 def _land(waiting: Sequence[_Waiter], error: NotRecordedError | None) -> None:
     """Tell who waits that the records are durable, or why not."""
-    of_loops: dict[asyncio.AbstractEventLoop, list[Any]] = {}
-    for loop, future in waiting:
+    of_loops: dict[asyncio.AbstractEventLoop, list[Callable[[NotRecordedError | None], object]]] = {}
+    for loop, done in waiting:
         if loop is None:
-            _settle([future], error)
+            _tell([done], error)
         else:
-            of_loops.setdefault(loop, []).append(future)
-    for loop, futures in of_loops.items():
+            of_loops.setdefault(loop, []).append(done)
+    for loop, several in of_loops.items():
         with suppress(RuntimeError):  # the loop ended: nobody waits any more
-            loop.call_soon_threadsafe(_settle, futures, error)
+            loop.call_soon_threadsafe(_tell, several, error)
 
 
-def _settle(futures: Sequence[Any], error: NotRecordedError | None) -> None:
-    for future in futures:
-        if future.done():
-            continue
-        if error is None:
-            future.set_result(None)
-        else:
-            # Each its own: a traceback is put together on the error.
-            future.set_exception(NotRecordedError(str(error), folder=error.folder, hint=error.hint))
+def _tell(
+    several: Sequence[Callable[[NotRecordedError | None], object]], error: NotRecordedError | None
+) -> None:
+    for done in several:
+        # Each its own: a traceback is put together on the error.
+        done(error and NotRecordedError(str(error), folder=error.folder, hint=error.hint))
+
+
+def _settle(future: Any, error: NotRecordedError | None) -> None:  # noqa: ANN401 -- of a loop, or of threads
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)

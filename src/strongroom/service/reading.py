@@ -59,6 +59,7 @@ __all__ = [
     "AsyncRecorder",
     "EachUse",
     "Preparing",
+    "PromptRecorder",
     "Reader",
     "Reading",
     "StrictRecorder",
@@ -203,6 +204,24 @@ class StrictRecorder(Protocol):
 
 
 @runtime_checkable
+class PromptRecorder(Protocol):
+    """A recorder that tells a loop by a call, with no future and no task for a record."""
+
+    def record(
+        self,
+        events: Sequence[Event],
+        done: Callable[[StrongroomError | None], object],
+        *,
+        is_strict: bool = False,
+    ) -> None:
+        """
+        Do what `aappend` does, or `aappend_strict`; *done* is called once, on the running loop, with why they
+        are not on record or None: before this returns where that is known.
+        """
+        ...
+
+
+@runtime_checkable
 class Preparing(Protocol):
     """A policy that asks somebody, and can ask about many at once."""
 
@@ -244,6 +263,7 @@ class Reading:
         cache, uses, is_strict: as given.
         aappend: records for a loop, where the recorder can.
         strictly: the recorder, where it can be waited for.
+        record: records for a loop by a call, where the recorder can.
     """
 
     def __init__(  # noqa: PLR0913 -- a service is made of the parts it joins
@@ -268,6 +288,7 @@ class Reading:
         recorder = guard.recorder
         self.aappend = recorder.aappend if isinstance(recorder, AsyncRecorder) else None
         self.strictly = recorder if isinstance(recorder, StrictRecorder) else None
+        self.record = recorder.record if isinstance(recorder, PromptRecorder) else None
         self._readers: dict[Actor, Reader] = {}
         self._known: weakref.WeakSet[Reader] = weakref.WeakSet()
         self._room_left = _MAX_AT_HAND
@@ -334,7 +355,7 @@ class Reader:
         self._cache = reading.cache
         self._guard = reading.guard
         self._uses = reading.uses
-        self._aappend, self._strictly = reading.aappend, reading.strictly
+        self._aappend, self._strictly, self._recorded = reading.aappend, reading.strictly, reading.record
         self._at_hand: dict[Key, AtHand] = {}
         self.tally = [0]
         self.peek = _peeking(
@@ -380,6 +401,44 @@ class Reader:
         return _unless_refused(use)
 
     # --- on a loop ---------------------------------------------------------------------------------
+
+    def prompt(self, ref: Ref, done: Callable[[StrongroomError | None], object]) -> Answer | None:
+        """
+        Answer *ref* with no task where nobody must be asked; None where somebody must, and nothing was done.
+
+        Args:
+            ref: what to read.
+            done: called once, on this loop and perhaps before this returns: the answer may leave, as its
+                use is on record; or it may not, and why.
+
+        Returns:
+            what `aread_many` would give. Whoever has it keeps it to himself until *done* was told.
+        """
+        record = self._recorded
+        use = None if record is None else self._quick(ref)
+        if record is None or use is None or (use.answer is not None and use.answer.metadata.references):
+            return None
+        self.tally[0] += 1
+        first = self._first((use,))
+        if first:
+            record(
+                self._uses.to_record(first),
+                partial(self._settled, first, done),
+                is_strict=self._reading.is_strict(ref, use.answer),
+            )
+        else:
+            done(None)
+        return Answer(ref, use.answer, _refusal(use))
+
+    def _settled(
+        self,
+        first: Sequence[Use],
+        done: Callable[[StrongroomError | None], object],
+        error: StrongroomError | None,
+    ) -> None:
+        if error is None:
+            self._keep(first)
+        done(error)
 
     async def aread(self, ref: Ref) -> Entry | None:
         """Give what `read` gives without blocking the loop."""
