@@ -126,6 +126,17 @@ def test_every_use_of_a_run_is_of_that_run(wire, one):
     assert ("pay", "load") in {(run.dag_id, run.task_id) for run in runs}
 
 
+def test_what_was_asked_before_a_claim_is_not_of_its_run(wire, one):
+    claim = frames.frame(frames.CLAIM, 4, frames.pack_claim(("late", None, None, None, None, None)))
+    # Past the cache each must be waited for, so that the claim comes in between.
+    wire.send(frames.pack_read(3, "variable", "region", None, frames.BYPASS_CACHE) + claim)
+    assert {wire.receive()[0] for _ in range(2)} == {
+        kind | frames.ANSWER for kind in (frames.READ, frames.CLAIM)
+    }
+    late = [each for each in one.host.reading.readers() if each.actor.run and each.actor.run.dag_id == "late"]
+    assert sum(each.tally[0] for each in late) == 0
+
+
 def test_a_claim_of_any_length_is_refused_and_the_connection_goes_on(wire):
     wire.send(frames.frame(frames.CLAIM, 3, frames.pack_claim(("x" * 300, None, None, None, None, None))))
     number, refusal = wire.error()
@@ -314,7 +325,7 @@ def follow(wire, name, team=None):
 
 
 def notices(one, wire, value):
-    """Have everything changed to *value*, and give the names that are told."""
+    """Have everything changed to *value*, and give the names that are told; twice is as good as once."""
     one.put(value)
     one.host.freshness.gap(None)
     kept = [Ref("variable", "public"), *one.host.freshness._following.refs()]
@@ -330,7 +341,7 @@ def notices(one, wire, value):
     wire.send(frames.frame(frames.PING, 9))
     while (found := wire.receive())[0] == frames.NOTICE:
         told.append(frames.read_notice(found[2])[1])
-    return sorted(told)
+    return sorted({*told})
 
 
 def test_nothing_is_looked_up_for_who_follows_what_he_may_not_read(ruled):

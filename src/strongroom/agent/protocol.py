@@ -410,7 +410,7 @@ class Line(asyncio.Protocol):
                 self.reads += 1
                 self._floor.keep_turning()
                 return kept.fill(answers.from_memory(number, question, flags, answer))
-        self._spawn(number, partial(self._ask, number, ref, flags))
+        self._spawn(number, partial(self._ask, cast("Reader", self._reader), number, ref, flags))
         return None
 
     def keep_back(self, more: int) -> None:
@@ -423,15 +423,14 @@ class Line(asyncio.Protocol):
         """Give the frame of an *answer* without a value."""
         return self._floor.answers.frame(number, answer.ref.kind, 0, answer, asked_ago=0.0)
 
-    async def _ask(self, number: int, ref: Ref, flags: int) -> None:
+    async def _ask(self, reader: Reader, number: int, ref: Ref, flags: int) -> None:
         asked_at = self._floor.clock()
-        (answer,) = await self._answers((ref,), flags)
+        (answer,) = await self._answers(reader, (ref,), flags)
         self.reads += 1
         ago = self._floor.clock() - asked_at
         self.write(self._floor.answers.frame(number, ref.kind, flags, answer, asked_ago=ago))
 
-    async def _answers(self, refs: Sequence[Ref], flags: int) -> list[Answer]:
-        reader = cast("Reader", self._reader)
+    async def _answers(self, reader: Reader, refs: Sequence[Ref], flags: int) -> list[Answer]:
         try:
             if not flags & frames.BYPASS_CACHE:
                 return await reader.aread_many(refs)
@@ -442,13 +441,13 @@ class Line(asyncio.Protocol):
 
     def _read_many(self, number: int, payload: bytes) -> bytes | None:
         keys, flags = frames.read_read_many(payload)
-        self._spawn(number, partial(self._ask_many, number, keys, flags))
+        self._spawn(number, partial(self._ask_many, cast("Reader", self._reader), number, keys, flags))
         return None
 
-    async def _ask_many(self, number: int, keys: Sequence[frames.Key], flags: int) -> None:
+    async def _ask_many(self, reader: Reader, number: int, keys: Sequence[frames.Key], flags: int) -> None:
         asked_at, answers = self._floor.clock(), self._floor.answers
         refs: list[Ref | StrongroomError] = [_ref_or_error(key) for key in keys]
-        given = iter(await self._answers([ref for ref in refs if isinstance(ref, Ref)], flags))
+        given = iter(await self._answers(reader, [ref for ref in refs if isinstance(ref, Ref)], flags))
         ago = self._floor.clock() - asked_at
         part: list[bytes] = []
         size = first = 0
@@ -527,10 +526,10 @@ class Line(asyncio.Protocol):
                     f"a connection follows at most {MAX_FOLLOWED} entries", limit=MAX_FOLLOWED
                 )
             self._followed[ref] = _not_yet
-        self._spawn(number, partial(self._begin, number, ref))
+        self._spawn(number, partial(self._begin, cast("Reader", self._reader), number, ref))
         return None
 
-    async def _begin(self, number: int, ref: Ref) -> None:
+    async def _begin(self, reader: Reader, number: int, ref: Ref) -> None:
         """Follow what may be read, and only then look: what changes between the two is told."""
         loop, noticed = self._floor.loop, self._noticed
 
@@ -541,10 +540,12 @@ class Line(asyncio.Protocol):
         is_new = self._followed.get(ref) is _not_yet
         try:
             if is_new:
-                await self._looked(ref)  # what is followed is looked up, so that it may be is decided before
+                await self._looked(
+                    reader, ref
+                )  # what is followed is looked up, so that it may be is decided before
             if self._followed.get(ref) is _not_yet:  # nobody has ended it meanwhile
                 self._followed[ref] = self._floor.host.follow(ref, wake)
-            entry = await self._looked(ref)
+            entry = await self._looked(reader, ref)
         except StrongroomError:
             if is_new:
                 self._end_following(ref)
@@ -552,8 +553,8 @@ class Line(asyncio.Protocol):
         version = None if entry is None else entry.version
         self.write(frames.frame(frames.FOLLOW | frames.ANSWER, number, frames.pack_version(version)))
 
-    async def _looked(self, ref: Ref) -> Entry | None:
-        (answer,) = await self._answers((ref,), 0)
+    async def _looked(self, reader: Reader, ref: Ref) -> Entry | None:
+        (answer,) = await self._answers(reader, (ref,), 0)
         if answer.error is not None:
             raise answer.error
         return answer.entry
@@ -600,12 +601,12 @@ class Line(asyncio.Protocol):
         self.write(b"".join(frames.frame(frames.NOTICE, 0, payload) for payload in told))
 
     def _explain(self, number: int, payload: bytes) -> bytes | None:
-        self._spawn(number, partial(self._tell, number, _ref(payload)))
+        self._spawn(number, partial(self._tell, self._run, number, _ref(payload)))
         return None
 
-    async def _tell(self, number: int, ref: Ref) -> None:
+    async def _tell(self, run: Run | None, number: int, ref: Ref) -> None:
         host = self._floor.host
-        told = await host.reading.bridge().run(partial(_explanation, host, self.peer.uid, self._run, ref))
+        told = await host.reading.bridge().run(partial(_explanation, host, self.peer.uid, run, ref))
         self.write(frames.frame(frames.EXPLAIN | frames.ANSWER, number, frames.pack_json(told)))
 
     def _admin(self, number: int, payload: bytes) -> bytes | None:
