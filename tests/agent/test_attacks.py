@@ -65,8 +65,16 @@ def speak(path, data, *, seconds=20):
 def connected(path, seconds=20):
     found = socket.socket(socket.AF_UNIX)
     found.settimeout(seconds)
-    found.connect(str(path))
+    until(lambda: _is_let_in(found, path), what="room in the queue")
     return found
+
+
+def _is_let_in(connection, path):
+    # A full queue is told at once to whoever has a timeout.
+    with contextlib.suppress(BlockingIOError):
+        connection.connect(str(path))
+        return True
+    return False
 
 
 def rest_of(connection):
