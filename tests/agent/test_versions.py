@@ -387,6 +387,8 @@ def test_what_an_older_server_cannot_read_is_told_and_nothing_else_is_hurt(tmp_p
     with before_an_older_server(tmp_path) as (server, proxy, host):
         proxy.paths = ("/records",)
         client = host.start().client()
+        # What is read before the agent listens is asked for once more as soon as it does.
+        until(lambda: host.status()["backends"][0]["watched"] == "live", what="the agent to listen")
         assert client.variable("a") == "a"
         until(lambda: UNREAD in host.status()["spool"]["delivery"], what="the refusal of the record")
         assert host.status()["spool"]["waiting"] == 1

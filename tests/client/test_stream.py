@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -46,19 +46,22 @@ class Script:
                 connection, _ = self._listening.accept()
             except OSError:
                 return
-            self.requests.append(self._head_of(connection))
-            scene = self.scenes.pop(0) if len(self.scenes) > 1 else self.scenes[0]
-            for part in scene:
-                if part == "hang":
-                    self._open.append(connection)
-                    break
-                if part == "close":
-                    connection.close()
-                    break
-                connection.sendall(part)
-            else:
-                connection.sendall(b"0\r\n\r\n")
-                connection.close()
+            self._open.append(connection)
+            with suppress(OSError):  # the client went first
+                self._play(connection)
+
+    def _play(self, connection):
+        self.requests.append(self._head_of(connection))
+        scene = self.scenes.pop(0) if len(self.scenes) > 1 else self.scenes[0]
+        for part in scene:
+            if part == "hang":
+                return
+            if part == "close":
+                break
+            connection.sendall(part)
+        else:
+            connection.sendall(b"0\r\n\r\n")
+        connection.close()
 
     @staticmethod
     def _head_of(connection):
@@ -71,6 +74,8 @@ class Script:
         return data.decode()
 
     def close(self):
+        self._listening.shutdown(socket.SHUT_RDWR)  # closing alone wakes nobody who waits for a connection
+        self._thread.join(PATIENCE)
         self._listening.close()
         for connection in self._open:
             connection.close()
