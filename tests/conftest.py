@@ -27,6 +27,7 @@ HAS_STORE = sys.version_info >= (3, 11)
 WITHOUT_STORE = "making a store needs Python 3.11"
 _IMPORT_A_STORE = (
     "agent",  # its extra is for 3.11, too
+    "backends/test_remote.py",
     "airflow_api",
     "store",
     "faults/test_kill.py",
