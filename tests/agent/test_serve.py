@@ -251,13 +251,13 @@ def test_it_becomes_the_user_it_was_told_to_once_its_socket_is_there(open_folder
     settings = SETTINGS + '[agent]\nuser = "nobody"\nstate = "state"\n'
     prefix = where_others_reach_python(open_folder)
     with agent(open_folder, settings, environ=ENVIRON, prefix=prefix) as one:
+        assert one.python(READ) == "eu-west-1"  # the socket is there first, who answers has become the user
         status = Path(f"/proc/{one.pid}/status").read_text()
         uid = one.socket.lstat().st_uid
         assert f"Uid:\t{uid}\t{uid}\t{uid}\t{uid}" in status
         assert "NoNewPrivs:\t1" in status
         assert one.socket.parent.lstat().st_uid == 0
         assert (open_folder / "state").lstat().st_uid == uid != 0
-        assert one.python(READ) == "eu-west-1"
 
 
 KNOCK = """
