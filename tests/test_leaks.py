@@ -27,13 +27,17 @@ import pytest
 
 import strongroom
 from strongroom import settings
+from strongroom.agent.lastgood_form import Content as LastGood
+from strongroom.agent.lastgood_form import Row
 from strongroom.assembly import create_room, open_room, room_of
 from strongroom.audit import AuditLog, Event
 from strongroom.backend import Fetched, Naming, PathBackend
 from strongroom.chain import Link
+from strongroom.cli.child import Given
 from strongroom.cli.main import main
+from strongroom.cli.session import Session
 from strongroom.errors import StrongroomError
-from strongroom.model import document, template
+from strongroom.model import connection_form, document, template
 from strongroom.model.connection import Connection
 from strongroom.model.entry import MUST_BE_ABSENT, Metadata
 from strongroom.model.ref import Ref
@@ -42,6 +46,8 @@ from strongroom.model.variable import Variable
 from strongroom.service.entries import Change, merge_hidden
 from strongroom.service.transfer import ImportOptions
 from strongroom.testing.fakes import frozen_clock
+from strongroom.vendors import transport
+from strongroom.vendors.http1 import Begun
 
 CANARY = "c4nary+Zq/7fe1=leak"
 DB = Ref("connection", "orders_db")
@@ -601,3 +607,22 @@ def test_no_command_line_of_a_child_holds_a_secret(home, tmp_path):
         cwd=tmp_path,
     )
     check("a command line", done.stdout + done.stderr)
+
+
+HOLDERS = {
+    "a line of a last good copy": lambda: Row(
+        "variable", "a", None, ("a", None), CANARY, "env", None, 0, None, 0, None
+    ),
+    "a last good copy": lambda: LastGood([], {"answers": CANARY.encode()}),
+    "what a command is given": lambda: Given({"TOKEN": CANARY}),
+    "the options of a command": lambda: Session(environ={"TOKEN": CANARY}),
+    "where a URI leads": lambda: connection_form._Place("reader", CANARY, "db", "5432", 0),
+    "a connection that is referred to": lambda: template._Parsed(Connection.parse(URI), {"password": CANARY}),
+    "an answer that has begun": lambda: Begun(200, {"set-cookie": CANARY}, None),
+    "a question": lambda: transport._Question("GET", CANARY.encode(), True, None),
+}
+
+
+@pytest.mark.parametrize("make", HOLDERS.values(), ids=HOLDERS)
+def test_what_holds_plaintext_prints_its_kind_alone(make):
+    check("a repr", repr(make()))

@@ -56,7 +56,17 @@ class Header(msgspec.Struct, frozen=True):
     booted: float  # seconds since the machine started
 
 
-class Row(msgspec.Struct, array_like=True):
+class _Quiet(msgspec.Struct):
+    """What holds plaintext: a traceback's locals and a debugger print its class alone."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(…)"
+
+    def __rich_repr__(self) -> list[tuple[str, str]]:
+        return []
+
+
+class Row(_Quiet, array_like=True):
     """One entry; times in seconds, dates since 1970 UTC."""
 
     kind: Literal["connection", "variable", "config"]
@@ -85,7 +95,7 @@ class About(msgspec.Struct, array_like=True):
     references: bool
 
 
-class Content(msgspec.Struct):
+class Content(_Quiet):
     """What is sealed: entries, and what others keep, by name."""
 
     rows: list[Row]

@@ -76,6 +76,10 @@ class Given(NamedTuple):
     files: Mapping[str, Secret[str]] | None = None
     masker: Masker | None = None
 
+    def __repr__(self) -> str:
+        # The environment holds the values in the clear.
+        return f"Given({len(self.environ)} variables, {len(self.files or {})} files)"
+
 
 class Watch(Protocol):
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from strongroom import place
@@ -42,7 +42,7 @@ class Session:
         is_debug: show where an unexpected failure came from.
     """
 
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)  # it may hold a token or a value
     config: str | None = None
     profile: str | None = None
     deployment: str | None = None

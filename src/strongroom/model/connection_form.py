@@ -320,6 +320,9 @@ class _Place(NamedTuple):
     port: str
     start: int
 
+    def __repr__(self) -> str:
+        return f"_Place(…, start={self.start})"
+
 
 def _from_uri(text: str, dialect: Dialect, base: int) -> Connection:
     _check_lines(text, base)

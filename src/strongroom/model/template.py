@@ -317,6 +317,9 @@ class _Parsed(NamedTuple):
     connection: Connection
     fields: Mapping[str, object]
 
+    def __repr__(self) -> str:
+        return f"_Parsed({self.connection!r}, …)"
+
 
 class _Filling:
     """

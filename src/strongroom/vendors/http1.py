@@ -210,6 +210,9 @@ class Begun(NamedTuple):
     headers: Mapping[str, str]
     body: Body
 
+    def __repr__(self) -> str:
+        return f"Begun({self.status}, …)"
+
 
 def begin_answer(receive: Callable[[], bytes], *, max_header_bytes: int) -> Begun:
     """

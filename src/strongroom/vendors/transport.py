@@ -115,6 +115,10 @@ class _Question(NamedTuple):
     is_repeatable: bool
     deadline: Deadline
 
+    def __repr__(self) -> str:
+        # Its bytes hold a token: a debugger and a traceback's locals print it.
+        return f"_Question({self.method!r}, …)"
+
 
 class _Side:
     """What one process has: its connections at rest, and what it has learnt of the place."""
