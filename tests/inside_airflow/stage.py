@@ -1,0 +1,97 @@
+"""
+Run a scenario inside real Airflow: `python stage.py script.py told.json` with that Airflow's own Python.
+
+The script finds `tell(**facts)`, `caught(call, …)`, `run_dag(dag_id, …)`, `bag()` and `HOME`. What it told is
+written as JSON when it ends, also when it fails. It goes to a file and not to the output, which is looked
+through for leaks.
+"""
+
+# ruff: noqa: PLC0415 -- Airflow is imported when a scenario asks for it
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+HOME = Path(os.environ["AIRFLOW_HOME"])
+_told = {}
+_bags = {}
+
+
+def tell(**facts):
+    """Keep *facts* for the tests; they become JSON."""
+    _told.update(facts)
+
+
+def caught(call, *arguments, **options):
+    """Give {"value"} of a call, or {"error", "bases", "text"} of what it raised; BaseException, too."""
+    try:
+        return {"value": call(*arguments, **options)}
+    except BaseException as error:  # noqa: BLE001 -- what stops a task in 2 is one
+        bases = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__]
+        return {"error": type(error).__name__, "bases": bases, "text": str(error)}
+
+
+def bag():
+    """Parse the Dag folder, once; gives the DagBag (`.dags`, `.import_errors`)."""
+    if "bag" not in _bags:
+        try:
+            from airflow.dag_processing.dagbag import DagBag
+        except ImportError:
+            from airflow.models.dagbag import DagBag
+        _bags["bag"] = DagBag(os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
+    return _bags["bag"]
+
+
+def run_dag(dag_id, conf=None, **options):
+    """
+    Run a Dag of the folder with `dag.test()`, as `airflow dags test` does.
+
+    Returns:
+        state of the run; tasks: states by task id, `id[index]` for mapped ones; xcoms: what they returned,
+        likewise; run_id.
+    """
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+
+    dag = bag().dags.get(dag_id)
+    if dag is None:
+        raise LookupError(f"no Dag {dag_id}: {bag().import_errors}")
+    run = dag.test(run_conf=conf, **options)
+    tasks, xcoms = {}, {}
+    with create_session() as session:
+        asked = session.query(TaskInstance).filter(
+            TaskInstance.dag_id == dag_id, TaskInstance.run_id == run.run_id
+        )
+        for ti in asked:
+            name = ti.task_id if ti.map_index < 0 else f"{ti.task_id}[{ti.map_index}]"
+            tasks[name] = str(getattr(ti.state, "value", ti.state))
+            value = ti.xcom_pull(task_ids=ti.task_id, map_indexes=ti.map_index, session=session)
+            if value is not None:
+                xcoms[name] = value
+    state = str(getattr(run.state, "value", run.state))
+    return {"state": state, "tasks": tasks, "xcoms": xcoms, "run_id": run.run_id}
+
+
+def main(script, told):
+    """Run the file *script* and write what it told to the file *told*."""
+    stands = {
+        "__name__": "scenario",
+        "__file__": str(script),
+        "HOME": HOME,
+        "tell": tell,
+        "caught": caught,
+        "bag": bag,
+        "run_dag": run_dag,
+    }
+    try:
+        exec(compile(script.read_text(), str(script), "exec"), stands)
+    finally:
+        told.write_text(json.dumps(_told, default=repr))
+
+
+if __name__ == "__main__":
+    sys.path.pop(0)  # this folder holds no modules for scenarios
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
