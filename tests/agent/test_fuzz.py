@@ -98,7 +98,8 @@ def test_a_question_is_read_as_it_was_packed(kind, name, team, flags):
 @tries(100)
 @given(st.tuples(*[st.none() | TEXTS] * 3, *[st.none() | st.integers(-1, 2**31 - 1)] * 2, st.none() | TEXTS))
 def test_a_claim_is_read_as_it_was_packed(run):
-    assert frames.read_claim(frames.pack_claim(run)) == run
+    unsaid = (None, None, None, None)
+    assert frames.read_claim(frames.pack_claim(run)) == (*run, *unsaid)
 
 
 # --- the agent's end -------------------------------------------------------------------------------------

@@ -445,7 +445,7 @@ def test_what_the_environment_says_of_the_run_goes_along_as_a_claim(peer):
     }
     AgentClient(peer.path, environ=environ).variable("x")
     (claim,) = [payload for type_, _, payload in peer.seen if type_ == frames.CLAIM]
-    assert frames.read_claim(claim) == ("etl", "load", "manual__1", None, 2, None)
+    assert frames.read_claim(claim) == ("etl", "load", "manual__1", None, 2, None, None, None, None, "task")
     assert run_in({}) is None
     assert run_in({"AIRFLOW_CTX_DAG_ID": "etl", "AIRFLOW_CTX_TRY_NUMBER": "two"})[4] is None
 

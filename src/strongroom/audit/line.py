@@ -47,12 +47,17 @@ class Agent(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, kw_o
 class Run(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
     """What was said of a run. The members stand in the order of the line."""
 
+    announced: bool | UnsetType = UNSET
     assurance: int | UnsetType = UNSET
     bundle: str | UnsetType = UNSET
+    bundle_version: str | UnsetType = UNSET
     dag_id: str | UnsetType = UNSET
     map_index: int | UnsetType = UNSET
     run_id: str | UnsetType = UNSET
+    source: str | UnsetType = UNSET
     task_id: str | UnsetType = UNSET
+    team: str | UnsetType = UNSET
+    ti_id: str | UnsetType = UNSET
     try_number: int | UnsetType = UNSET
 
 

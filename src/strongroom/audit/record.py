@@ -57,7 +57,22 @@ _HASH_MEMBER_BYTES = len(_HASH_MEMBER) + 64 + 1
 _AFTER_HASH = b',"kind":'  # `hash` sorts right before `kind`
 _TEXTS = ("action", "actor", "backend", "kind", "name", "outcome", "reason", "team", "version")
 _AGENT_MEMBERS = frozenset({"at", "chain", "deployment", "digest", "prev", "seq", "user"})
-_RUN_MEMBERS = frozenset({"assurance", "bundle", "dag_id", "map_index", "run_id", "task_id", "try_number"})
+_RUN_MEMBERS = frozenset(
+    {
+        "announced",
+        "assurance",
+        "bundle",
+        "bundle_version",
+        "dag_id",
+        "map_index",
+        "run_id",
+        "source",
+        "task_id",
+        "team",
+        "ti_id",
+        "try_number",
+    }
+)
 
 
 class RefUse(NamedTuple):

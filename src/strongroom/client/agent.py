@@ -316,7 +316,8 @@ def run_in(environ: Mapping[str, str] | None) -> frames.Run | None:
     )
     tried = environ.get("AIRFLOW_CTX_TRY_NUMBER", "")
     number = int(tried) if tried.isascii() and tried.isdigit() and len(tried) < 9 else None  # noqa: PLR2004
-    return dag_id, task_id, run_id, None, number, None
+    team = environ.get("AIRFLOW_CTX_TEAM_NAME") or None
+    return dag_id, task_id, run_id, None, number, None, None, None, team, "task"
 
 
 # --- what an answer says -----------------------------------------------------------------------------

@@ -48,7 +48,18 @@ if TYPE_CHECKING:
     )
 
     Key: TypeAlias = tuple[str, str, "str | None"]
-    Run: TypeAlias = tuple["str | None", "str | None", "str | None", "int | None", "int | None", "str | None"]
+    Run: TypeAlias = tuple[
+        "str | None",
+        "str | None",
+        "str | None",
+        "int | None",
+        "int | None",
+        "str | None",
+        "str | None",
+        "str | None",
+        "str | None",
+        "str | None",
+    ]
     Fields: TypeAlias = tuple[
         "str | None",
         "str | None",
@@ -309,11 +320,14 @@ def pack_claim(run: Run) -> bytes:
     Give the payload of a CLAIM.
 
     Args:
-        run: dag_id, task_id, run_id, map_index, try_number, bundle; None where unsaid.
+        run: dag_id, task_id, run_id, map_index, try_number, bundle, and since minor version 1 ti_id,
+            bundle_version, team, source; None where unsaid. It may end after the bundle.
     """
-    dag_id, task_id, run_id, map_index, try_number, bundle = run
+    dag_id, task_id, run_id, map_index, try_number, bundle, *later = run
     texts = maybe_short(dag_id) + maybe_short(task_id) + maybe_short(run_id)
-    return texts + _signed(map_index) + _signed(try_number) + maybe_short(bundle)
+    first = texts + _signed(map_index) + _signed(try_number) + maybe_short(bundle)
+    # What says nothing more is what it was in minor version 0.
+    return first + b"".join([maybe_short(text) for text in later]) if any(later) else first
 
 
 # --- a read --------------------------------------------------------------------------------------------

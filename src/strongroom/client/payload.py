@@ -121,7 +121,7 @@ def read_hello(payload: bytes) -> Hello:
 
 def read_claim(payload: bytes) -> Run:
     """
-    Give what a CLAIM says of the run.
+    Give what a CLAIM says of the run; one of minor version 0 ends after the bundle.
 
     Raises:
         BrokenFrameError: it is none.
@@ -130,8 +130,15 @@ def read_claim(payload: bytes) -> Run:
     task_id, at = read_maybe_short(payload, at)
     run_id, at = read_maybe_short(payload, at)
     map_index, try_number = _read_signed(payload, at), _read_signed(payload, at + 4)
-    bundle, _ = read_maybe_short(payload, at + 8)
-    return dag_id, task_id, run_id, map_index, try_number, bundle
+    bundle, at = read_maybe_short(payload, at + 8)
+    first = dag_id, task_id, run_id, map_index, try_number, bundle
+    if at == len(payload):
+        return *first, None, None, None, None
+    ti_id, at = read_maybe_short(payload, at)
+    bundle_version, at = read_maybe_short(payload, at)
+    team, at = read_maybe_short(payload, at)
+    source, _ = read_maybe_short(payload, at)
+    return *first, ti_id, bundle_version, team, source
 
 
 def pack_refusal(refusal: Refusal) -> bytes:

@@ -81,6 +81,11 @@ class Run(NamedTuple):
         assurance: how *that* was proven; a request's own word is `CLAIMED`, whoever brings it.
         map_index, try_number: as Airflow counts them.
         bundle: the bundle the DAG came from.
+        ti_id: Airflow's id of the task instance.
+        bundle_version: which state of the bundle.
+        team: whose run it is, as Airflow says.
+        source: what kind of process asks: `task`, `parse`, `trigger`, `server` or `cli`.
+        announced: the agent was told of it by its supervisor, and not by whoever asks.
     """
 
     assurance: Assurance
@@ -90,6 +95,11 @@ class Run(NamedTuple):
     map_index: int | None = None
     try_number: int | None = None
     bundle: str | None = None
+    ti_id: str | None = None
+    bundle_version: str | None = None
+    team: str | None = None
+    source: str | None = None
+    announced: bool | None = None
 
 
 class Scope(NamedTuple):
