@@ -194,7 +194,7 @@ MUTANTS = (
     ),
     Mutant(
         "RT24",
-        "model/masking.py",
+        "model/encoding.py",
         '    forms += [padded, padded.rstrip("=")]\n    for shift in range(3):',
         "    for shift in range(0):",
         "model/test_masking.py::test_every_secret_of_the_corpus_is_masked_whole_in_every_claimed_class",

@@ -17,11 +17,11 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from strongroom.errors import InvalidInputError
+from strongroom.model.encoding import texts_of_json
 from strongroom.model.extra import Extra
 from strongroom.model.ref import Kind, Ref
 from strongroom.model.secret import Secret
@@ -243,12 +243,12 @@ def read_values(gifts: Iterable[Gift], lookup: _Lookup) -> Values:
             secrets += map(Secret, connection.secrets())
         else:
             texts[gift.place] = main[gift.ref] = entry.secret
-            secrets += map(Secret, _texts_of_json(entry.secret.reveal()))
+            secrets += map(Secret, texts_of_json(entry.secret.reveal()))
         if gift.field[:1] not in _PLAIN_FIELDS:
             secrets.append(texts[gift.place])
         for part in lookup.referenced(gift.ref):
             # A program may print what was put in alone.
-            secrets += [part, *map(Secret, _texts_of_json(part.reveal()))]
+            secrets += [part, *map(Secret, texts_of_json(part.reveal()))]
         if "\0" in texts[gift.place].reveal():
             raise InvalidInputError(f"{_called(gift)} holds a NUL character, which no environment can")
     return Values(texts=texts, secrets=tuple(secrets), main=main)
@@ -292,18 +292,3 @@ def _plain_text(found: object) -> str | None:
     if found is None or isinstance(found, str):
         return found
     return json.dumps(found)
-
-
-def _texts_of_json(text: str) -> Iterator[str]:
-    """Give the texts inside a variable that is a JSON object or array: programs log them one by one."""
-    if text.lstrip()[:1] in ("{", "["):
-        with suppress(ValueError, RecursionError):
-            yield from _texts(json.loads(text))
-
-
-def _texts(found: object) -> Iterator[str]:
-    if isinstance(found, str):
-        yield found
-    elif isinstance(found, (dict, list)):
-        for item in found.values() if isinstance(found, dict) else found:
-            yield from _texts(item)
