@@ -34,6 +34,7 @@ T = TypeVar("T")
 
 PERSONAL_FOLDER = ".strongroom"
 _MAX_NUMBER = 1_000_000_000  # of seconds, about 31 years: clocks and locks cannot count much further
+_SOURCES = frozenset({"file", "env", "command"})
 _IN_ENVIRONMENT = 'lists as a,b or ["a", "b"], tables as { key = "value" }'
 _FETCHED_FROM = 'write { file = "/path" }, { env = "NAME" } or { command = ["program", "argument"] }'
 
@@ -124,6 +125,8 @@ class Converter:
             (inner_hint, *_) = get_args(hint) or (object,)
             made = (self.convert(item, inner_hint) for item in self._items(value))
             return list(made) if origin is list else tuple(made)
+        if origin in (dict, Mapping) and any(get_origin(inner) is Secret for inner in _choices(hint)):
+            return self._fetched(self._mapping(value))
         read = self._READERS.get(origin)
         return value if read is None else read(self, value)
 
@@ -164,6 +167,18 @@ class Converter:
         if not isinstance(value, dict):
             raise self._wrong("a table")
         return value
+
+    def _fetched(self, value: Mapping[str, Any]) -> dict[str, Any]:
+        """Give a stranger's table with its secrets fetched, at any depth; the rest as it is written."""
+        made: dict[str, Any] = {}
+        for key, item in value.items():
+            inner = Converter(f"{self._key}.{key}", self._folder, self._environ)
+            is_named = isinstance(item, dict) and len(item) == 1 and not _SOURCES.isdisjoint(item)
+            if is_named or isinstance(item, SecretSource):
+                made[key] = inner._secret(item)
+            else:
+                made[key] = inner._fetched(item) if isinstance(item, dict) else item
+        return made
 
     def _toml(self, text: str) -> object:
         try:
@@ -269,6 +284,11 @@ class Converter:
         dict: _mapping,
         Mapping: _mapping,
     }
+
+
+def _choices(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401 -- as `Converter.convert`
+    """Give what the values of a mapping may be."""
+    return get_args(get_args(hint)[-1]) if get_args(hint) else ()
 
 
 class Text(str):
