@@ -125,7 +125,7 @@ class Converter:
             (inner_hint, *_) = get_args(hint) or (object,)
             made = (self.convert(item, inner_hint) for item in self._items(value))
             return list(made) if origin is list else tuple(made)
-        if origin in (dict, Mapping) and any(get_origin(inner) is Secret for inner in _choices(hint)):
+        if origin in (dict, Mapping) and Secret in _choices(hint):
             return self._fetched(self._mapping(value))
         read = self._READERS.get(origin)
         return value if read is None else read(self, value)
