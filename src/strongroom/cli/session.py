@@ -162,10 +162,15 @@ class Session:
 
     def doctor(self) -> Doctor:
         """Open what there is to look at, whatever is wrong with it; use it as a context manager."""
-        if self.is_remote:
+        where = self._place()
+        if where.kind == place.SERVER:
             from strongroom import remote  # noqa: PLC0415 -- only where a server is named
 
             return remote.open_doctor(environ=self.environ, deployment=self.deployment)
+        if where.kind == place.AGENT:
+            from strongroom.remote import examined_host  # noqa: PLC0415 -- only where an agent is asked
+
+            return examined_host.examiner(where, self.environ)
         from strongroom import assembly  # noqa: PLC0415 -- it loads the store
 
         return assembly.open_doctor(

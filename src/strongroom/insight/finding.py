@@ -22,7 +22,7 @@ LEVELS: tuple[Level, ...] = ("error", "warning", "note", "ok")
 """Worst first."""
 
 NAMES = (
-    "audit-log", "backend-trouble", "check-failed", "clash", "connection-lint", "empty-fernet-key",
+    "agent-trouble", "audit-log", "backend-trouble", "check-failed", "clash", "connection-lint", "empty-fernet-key",
     "ending-certificate", "ending-token", "expired-entry", "expiring-entry", "falls-through",
     "follows-links", "key-beside-store", "literal-in-dag", "literal-in-image", "local-owner",
     "long-absent-ttl", "long-stale", "long-ttl", "missing-extra", "no-store", "not-listable",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.client import Client
 from strongroom.errors import StrongroomError
-from strongroom.insight.finding import Finding
+from strongroom.insight.finding import LEVELS, Finding
 from strongroom.service.doctor import Case, Doctor
 from strongroom.wire.access import WhoAmI
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from strongroom.service.room import Room
 
-__all__ = ["RemoteDoctor", "doctor_of", "examiner"]
+__all__ = ["RemoteDoctor", "chosen", "doctor_of", "examiner", "rank"]
 
 _SOON = timedelta(days=7)
 _OWNER = "local-owner"  # says who the library lets in; a server has policies instead
@@ -54,9 +54,10 @@ class RemoteDoctor(Doctor):
         except StrongroomError as error:
             closed = Finding(name="room-closed", level="error", what=str(error), fix=error.hint or _FIX)
             return [closed] if not only or closed.name in only else []
-        own = [finding for finding in self._of(seen) if not only or finding.name in only]
         found = super().run(is_deep=is_deep, only=only)
-        return sorted([*own, *(one for one in found if one.name != _OWNER)], key=_rank)
+        return sorted(
+            [*chosen(self._of(seen), only), *(one for one in found if one.name != _OWNER)], key=rank
+        )
 
     def _of(self, seen: WhoAmI) -> Iterator[Finding]:
         what = f"the server {self._client.authority} answers, and takes us for {seen.actor}"
@@ -71,11 +72,16 @@ class RemoteDoctor(Doctor):
 
 
 _FIX = "docs/remote.md tells how a server is named"
-_LEVELS = ("error", "warning", "note", "ok")
 
 
-def _rank(finding: Finding) -> int:
-    return _LEVELS.index(finding.level)
+def chosen(found: Iterator[Finding], only: Sequence[str]) -> list[Finding]:
+    """Give those of *found* that are asked for; () asks for all."""
+    return [finding for finding in found if not only or finding.name in only]
+
+
+def rank(finding: Finding) -> int:
+    """Give its place among others: worst first."""
+    return LEVELS.index(finding.level)
 
 
 def _now() -> datetime:
