@@ -42,10 +42,11 @@ bench: $(VENV)/.dev  ## Measure beside the peers, print a table, write bench/res
 	@$(BIN)/python -m compileall -q src $(VENV)/lib
 	@$(BIN)/python -m bench
 
-trials: $(VENV)/.dev  ## The long trials: kill writers 10,000 times (KILLS=n for another number), attack the audit log 1,000 times, ask the API 20,000 times, fork 10,000 times (FORKS=n), soak an agent for 10 minutes (SOAK=seconds) and kill it 50 times under load, fuzz both ends of its socket (FUZZ=seconds each), bring each regression back
+trials: $(VENV)/.dev  ## The long trials: kill writers 10,000 times (KILLS=n for another number), attack the audit log 1,000 times, ask the API 20,000 times, fork 10,000 times (FORKS=n), soak an agent for 10 minutes (SOAK=seconds) and kill it 50 times under load, fuzz both ends of its socket (FUZZ=seconds each), run a whole Airflow 3 and 2, bring each regression back
 	@scripts/system-packages
 	@scripts/make-peers $(BIN)/python trials
 	@STRONGROOM_FUZZ_SECONDS=$(FUZZ) $(BIN)/python -m pytest -rP tests/agent/test_fuzz.py $(ARGS)
+	@STRONGROOM_AIRFLOW_TRIALS=1 $(BIN)/python -m pytest -rP tests/inside_airflow/test_trials.py $(ARGS)
 	@STRONGROOM_FORKS=$(FORKS) STRONGROOM_SOAK=$(SOAK) STRONGROOM_AGENT_KILLS=50 $(BIN)/python -m pytest -rP \
 		tests/agent/test_processes.py tests/agent/test_soak.py tests/agent/test_kills.py $(ARGS)
 	@STRONGROOM_KILLS=$(KILLS) STRONGROOM_ATTACKS=1000 STRONGROOM_FUZZ_CASES=20000 STRONGROOM_MUTANTS=1 \
@@ -61,7 +62,9 @@ lock: $(VENV)/.venv  ## Resolve the dependencies anew into requirements*.lock
 	$(PIP) install --quiet uv
 	$(COMPILE) --group build pyproject.toml -o requirements.lock $(LOCK_ARGS)
 	$(COMPILE) --group build --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock $(LOCK_ARGS)
-	$(subst --extra server,,$(COMPILE)) bench/peers.in -o bench/peers.lock $(LOCK_ARGS)
+	$(subst --extra server,,$(COMPILE)) tests/inside_airflow/airflow3.in -o tests/inside_airflow/airflow3.lock $(LOCK_ARGS)
+	$(subst --extra server,,$(COMPILE)) tests/inside_airflow/airflow2.in -o tests/inside_airflow/airflow2.lock $(LOCK_ARGS)
+	$(subst --extra server,--no-deps,$(COMPILE)) tests/inside_airflow/google.in -o tests/inside_airflow/google.lock $(LOCK_ARGS)
 	$(subst --extra server,,$(COMPILE)) tests/clients/airflow3.in -o tests/clients/airflow3.lock $(LOCK_ARGS)
 	$(subst --extra server,,$(COMPILE)) tests/clients/airflow2.in -o tests/clients/airflow2.lock $(LOCK_ARGS)
 	$(subst --extra server,,$(COMPILE)) tests/clients/workers.in -o tests/clients/workers.lock $(LOCK_ARGS)

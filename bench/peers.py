@@ -1,7 +1,7 @@
 """
 The peers, run for real: an OpenBao development server, hvac, and Airflow's own VaultBackend.
 
-They live in `.venv-peers`, which `scripts/make-peers` makes on first use. A peer that measures warm reads
+They live in `.venv-airflow3`, which `scripts/make-peers` makes on first use. A peer that measures warm reads
 runs in a child process that does one round per line of input, so that rounds interleave with ours.
 """
 
@@ -21,7 +21,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-VENV = ROOT / ".venv-peers"
+VENV = ROOT / ".venv-airflow3"
 TOKEN = "bench-root"
 READS = 200
 

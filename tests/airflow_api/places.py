@@ -176,7 +176,7 @@ class Airflow:
     """A real Airflow 3 api-server over SQLite, with one person for each role."""
 
     def __init__(self, home):
-        programs = require(".venv-peers", "real Airflow")
+        programs = require(".venv-airflow3", "real Airflow")
         self.port = _free_port()
         self.home = home
         self._environ = {

@@ -1,7 +1,7 @@
 """
 Real Airflow, asked by the tests: a process of its own environment that stays up and answers.
 
-The environment is `.venv-peers`, made by `scripts/make-peers`. Where it is missing a test skips with
+The environment is `.venv-airflow3`, made by `scripts/make-peers`. Where it is missing a test skips with
 the reason, and fails where `CI` is set.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-VENV = ROOT / ".venv-peers"
+VENV = ROOT / ".venv-airflow3"
 PYTHON = VENV / "bin" / "python"
 MISSING = "real Airflow is not here: run scripts/make-peers"
 
