@@ -17,7 +17,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["MINIMUM_CHARACTERS", "TRIVIAL_VALUES", "is_maskable", "patterns_of", "texts_of_json"]
+__all__ = [
+    "MINIMUM_CHARACTERS",
+    "TRIVIAL_VALUES",
+    "common_forms",
+    "is_maskable",
+    "patterns_of",
+    "texts_of_json",
+]
 
 MINIMUM_CHARACTERS = 5  # Airflow's `[logging] min_length_masked_secret`: what it masks, we mask
 TRIVIAL_VALUES = frozenset(
@@ -51,6 +58,13 @@ _HTML_NUMERIC = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&#3
 def is_maskable(value: str, minimum: int) -> bool:
     """Tell whether *value* is worth masking: long enough, no trivial word and no port."""
     return not (len(value) < minimum or value.lower() in TRIVIAL_VALUES or _PORT.fullmatch(value))
+
+
+def common_forms(value: str) -> tuple[str, ...]:
+    """Give what logs hold most: *value* itself, percent, base64, JSON and repr; equal ones once."""
+    raw = value.encode("utf-8", _ENCODING_ERRORS)
+    quoted, encoded = urllib.parse.quote(raw, safe=""), base64.b64encode(raw).decode()
+    return tuple(dict.fromkeys((value, quoted, encoded, json.dumps(value)[1:-1], repr(value)[1:-1])))
 
 
 def patterns_of(values: Iterable[str], minimum: int) -> set[bytes]:
