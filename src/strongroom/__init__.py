@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from typing import Any
 
+    from strongroom.airflow.source import Source
     from strongroom.client.agent import AgentClient
     from strongroom.live.follow import Follow
     from strongroom.model.connection import Connection
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from strongroom.model.ref import Kind
     from strongroom.model.secret import Secret
     from strongroom.model.variable import Variable
+    from strongroom.service.entries import Written
     from strongroom.service.room import Room
+    from strongroom.service.writing import Writer
     from strongroom.settings import Settings
 
 __version__ = "0.1.0"
@@ -41,12 +44,15 @@ __all__ = [
     "Variable",
     "aconnection",
     "avariable",
+    "awrite",
     "connection",
     "errors",
     "follow",
     "open_room",
+    "update",
     "use_room",
     "variable",
+    "write",
 ]
 
 _LAZY = {
@@ -216,6 +222,100 @@ def follow(
     return HostLookup(agent).follow(ref, on_change, interval=interval)
 
 
+def write(  # noqa: PLR0913 -- what may be said of a write
+    name: str,
+    value: str | Secret[str] | Connection,
+    *,
+    kind: Kind = "variable",
+    team: str | None = None,
+    expected_version: str | None = None,
+    expires_in: timedelta | float | None = None,
+    description: str | None = None,
+    comment: str = "",
+) -> Written:
+    """
+    Write a variable or a connection: where it is now if that place can be written, else to `write_to`.
+
+    Args:
+        name: which one.
+        value: its text (a connection's as JSON or URI), or a `Connection`.
+        kind: `variable` or `connection`; a `Connection` is one whatever is said.
+        team: whose it is.
+        expected_version: write only over this version; `absent`: only if there is nothing.
+        expires_in: seconds or a timedelta; then it is gone. Unsaid, what was said before stays.
+        description: public. Unsaid, what was said before stays.
+        comment: why; kept in the history and in the record.
+
+    Returns:
+        the `backend` that took it and the `version` that stands now.
+
+    Raises:
+        ConflictError: another version stands.
+        ReadOnlyError: no place takes it, or one that cannot compare versions.
+        InvalidInputError, AccessDeniedError, BackendUnavailableError, …: as `connection`.
+    """
+    from strongroom.service.writing import wanted  # noqa: PLC0415 -- most processes only read
+
+    asked = wanted(
+        name,
+        value,
+        kind=kind,
+        team=team,
+        expected_version=expected_version,
+        expires_in=expires_in,
+        description=description,
+        comment=comment,
+    )
+    return _writer().write(asked)
+
+
+async def awrite(name: str, value: str | Secret[str] | Connection, **said: Any) -> Written:  # noqa: ANN401 -- as write
+    """Do what `write` does without blocking the loop."""
+    from asyncio import to_thread  # noqa: PLC0415 -- who calls this has it loaded
+
+    return await to_thread(write, name, value, **said)
+
+
+def update(  # noqa: PLR0913 -- as write
+    name: str,
+    change: Callable[[str | None], str | Secret[str] | Connection | None],
+    *,
+    kind: Kind = "variable",
+    team: str | None = None,
+    expires_in: timedelta | float | None = None,
+    description: str | None = None,
+    comment: str = "",
+) -> str | None:
+    """
+    Change a value that others may change at the same time, losing nothing of theirs.
+
+    *change* is given the text that stands, or None, and gives the new one; None leaves all as it is. Where
+    another has written meanwhile it is called again with what stands then, so let it do nothing else.
+
+    Args:
+        name: which one.
+        change: gives the new text; what it raises ends the update.
+        kind: `variable` or `connection`.
+        team: whose it is.
+        expires_in: as `write`.
+        description: as `write`.
+        comment: as `write`.
+
+    Returns:
+        the text that stands now.
+
+    Raises:
+        ConflictError: others wrote it 100 times between reading and writing.
+        ReadOnlyError: the place keeps no versions to compare.
+        As `write`.
+    """
+    from strongroom.model.ref import Ref  # noqa: PLC0415 -- as above
+    from strongroom.service import writing  # noqa: PLC0415 -- as above
+
+    said = {"expires_in": expires_in, "description": description, "comment": comment}
+    return writing.update(_writer(), Ref(kind, name, team), change, **said)  # type: ignore[arg-type]  # as above
+
+
 def open_room(
     config: Settings | str | os.PathLike[str] | None = None,
     *,
@@ -284,6 +384,13 @@ _lock = allocate_lock()
 _room: Room | None = None
 _agent: AgentClient | None = None
 _is_given = False
+_configured: Callable[[], Source] | None = None
+
+
+def _ask_through(configured: Callable[[], Source] | None) -> None:
+    """Have this process ask where *configured* says, unless it has asked before. Airflow's backend does."""
+    global _configured  # noqa: PLW0603 -- where this process asks is its state
+    _configured = configured
 
 
 def _filled(pattern: str, values: Mapping[str, str | int]) -> str:
@@ -315,7 +422,9 @@ def _find_agent() -> AgentClient | None:
     from strongroom import place  # noqa: PLC0415 -- who brings a room of their own never ask where
 
     with _lock:
-        if _room is None and _agent is None:
+        if _room is None and _agent is None and _configured is not None:
+            _agent = _configured().client
+        elif _room is None and _agent is None:
             where = place.find(os.environ)
             if where.kind == place.AGENT:
                 from strongroom.client.agent import AgentClient  # noqa: PLC0415 -- only where there is one
@@ -328,7 +437,7 @@ def _opened() -> Room:
     with _lock:
         if _room is not None:
             return _room
-        room = open_room()
+        room = open_room() if _configured is None else _configured().room()
         _use(room)
         return room
 
@@ -338,6 +447,19 @@ async def _aopened() -> Room:
 
     # A passphrase or a command of the settings takes its time, and the loop goes on meanwhile.
     return await to_thread(_opened)
+
+
+def _writer() -> Writer:
+    agent = _agent_asked() if _room is None else None
+    if agent is not None:
+        from strongroom.remote.host import HostWriter  # noqa: PLC0415 -- most processes only read
+
+        return HostWriter(agent)
+    from datetime import datetime, timezone  # noqa: PLC0415 -- as above
+
+    from strongroom.service.writing import RoomWriter  # noqa: PLC0415 -- as above
+
+    return RoomWriter(_room or _opened(), lambda: datetime.now(timezone.utc))
 
 
 def _forget_after_fork() -> None:

@@ -17,7 +17,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from strongroom.settings.agent import AgentSettings
-from strongroom.settings.find import FILE_NAME, choose, find, home_of, override, working_folder
+from strongroom.settings.find import (
+    COPIES_FOLDER,
+    FILE_NAME,
+    choose,
+    find,
+    home_of,
+    override,
+    working_folder,
+)
 from strongroom.settings.server import LimitSettings, ServerSettings, check_reach
 from strongroom.settings.shape import (
     AuditSettings,
@@ -39,6 +47,7 @@ if TYPE_CHECKING:
     from strongroom.consent import Consent
 
 __all__ = [
+    "COPIES_FOLDER",
     "FILE_NAME",
     "PERSONAL_FOLDER",
     "AgentSettings",
@@ -72,6 +81,7 @@ def load(
     cwd: Path | None = None,
     deployment: str | None = None,
     tables: Mapping[str, Any] | None = None,
+    with_copies: bool = True,
 ) -> Settings:
     """
     Find the settings and read them.
@@ -79,7 +89,8 @@ def load(
     The first of: *config*; `STRONGROOM_CONFIG`; `./strongroom.toml`; with `STRONGROOM_HOME` that
     folder's `strongroom.toml`, otherwise the user's and the system's configuration folders; nothing,
     which works too. Over it is laid what is only mine: `.strongroom/strongroom.toml` beside the file
-    that was named, otherwise in *cwd*. `STRONGROOM__SECTION__KEY` overrides single values.
+    that was named, otherwise in *cwd*; and over that what names the copies of `strongroom dev`.
+    `STRONGROOM__SECTION__KEY` overrides single values.
 
     Args:
         config: a file to read instead of looking for one.
@@ -88,12 +99,13 @@ def load(
         deployment: which of the file's deployments; `STRONGROOM_DEPLOYMENT`, then the first if unsaid.
         tables: laid over the files, as they would be parsed; a `SecretSource` may stand where a secret
             belongs. Paths in it are relative to *cwd*.
+        with_copies: False leaves out what `strongroom dev` laid over them, to ask where it copies from.
 
     Raises:
         SettingsError: a file, key or value that cannot be right; `key` names it.
     """
     folder = cwd.absolute() if cwd else working_folder()
-    found = find(config, environ, folder)
+    found = find(config, environ, folder, with_copies=with_copies)
     found.check_consent(environ)
     source = found.source
     read = found.laid_under(tables or {}, folder)
@@ -102,19 +114,30 @@ def load(
     override(table, environ)
     home = home_of(environ, name, is_first=name not in read.get("deployments", {}))
     made = complete(Table(table, "", source.parent if source else folder), name, home, source, others)
-    return replace(made, personal=found.personal)
+    return replace(made, personal=found.personal, copies=found.copies)
 
 
-def without_file(environ: Mapping[str, str] = os.environ) -> Settings:
+def without_file(
+    environ: Mapping[str, str] = os.environ,
+    *,
+    deployment: str | None = None,
+    tables: Mapping[str, Any] | None = None,
+) -> Settings:
     """
-    Give the settings that hold where no file counts: what is said in the environment, over the defaults.
+    Give the settings that hold where no file counts: *tables*, and what is said in the environment, over the
+    defaults.
+
+    Args:
+        environ: the environment.
+        deployment: its name; `default` if unsaid.
+        tables: as `load`.
 
     Raises:
-        SettingsError: a value of the environment that cannot be right.
+        SettingsError: a value that cannot be right.
     """
-    table: dict[str, Any] = {}
+    table = dict(tables or {})
     override(table, environ)
-    name, _, _ = choose({}, None, has_file=False)
+    name, _, _ = choose({}, deployment, has_file=False)
     return complete(Table(table, "", working_folder()), name, home_of(environ, name, is_first=True), None, ())
 
 

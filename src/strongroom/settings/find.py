@@ -9,6 +9,8 @@ Rules of this file:
    everything else replaced. It counts only where it belongs to me and is closed to others.
 2. What a file in the working directory would run, fetch or send counts only once somebody agreed to it
    (`consent.py`) or named the file.
+3. Over both lies what names the copies that `strongroom dev` made, `.strongroom/dev/strongroom.toml`, on
+   the same terms.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import os
 import stat
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,9 +30,10 @@ from strongroom.settings.shape import Home
 from strongroom.settings.source import reason, shell_word
 from strongroom.settings.table import PERSONAL_FOLDER, Placed, Text, parse, unknown
 
-__all__ = ["FILE_NAME", "Found", "choose", "find", "home_of", "override", "working_folder"]
+__all__ = ["COPIES_FOLDER", "FILE_NAME", "Found", "choose", "find", "home_of", "override", "working_folder"]
 
 FILE_NAME = "strongroom.toml"
+COPIES_FOLDER = f"{PERSONAL_FOLDER}/dev"
 _MAX_FILE_BYTES = 1_048_576  # 1 MiB of settings
 _PREFIX = "STRONGROOM__"
 _XDG = {
@@ -67,6 +70,7 @@ class Found:
         source: the settings file, and *tables*, what it holds.
         personal: the file of what is only mine, and *mine*, what it holds.
         folder: where they were only come across; None where the user named them.
+        copies: the file that names copies made for local work, and *copied*, what it holds.
     """
 
     source: Path | None
@@ -74,12 +78,16 @@ class Found:
     folder: Path | None
     tables: dict[str, Any]
     mine: dict[str, Any]
+    copies: Path | None = None
+    copied: dict[str, Any] = field(default_factory=dict)
 
     def laid_under(self, tables: Mapping[str, Any], cwd: Path) -> dict[str, Any]:
         """Give what the files say with *tables* over it; paths in *tables* are relative to *cwd*."""
         read = self.tables
         if self.personal is not None:
             read = _laid_over(read, _placed(self.mine, self.personal.parent))
+        if self.copies is not None:
+            read = _laid_over(read, _placed(self.copied, self.copies.parent))
         return _laid_over(read, _placed(tables, cwd))
 
     def consent(self, environ: Mapping[str, str]) -> Consent | None:
@@ -87,10 +95,10 @@ class Found:
         if self.folder is None:
             return None
         is_here = self.source is not None and self.source.parent == self.folder
-        parts = reach(_laid_over(self.tables if is_here else {}, self.mine))
+        parts = reach(_laid_over(_laid_over(self.tables if is_here else {}, self.mine), self.copied))
         named = environ.get("STRONGROOM_HOME")
         home = Path(named).absolute() if named else _user_folder(environ, "config") / "strongroom"
-        file = self.source if is_here else self.personal
+        file = self.source if is_here else self.personal or self.copies
         # A file in the user's own folder was put there by him, wherever he stands.
         if file is None or not parts or self.folder == home:
             return None
@@ -114,9 +122,15 @@ class Found:
         )
 
 
-def find(config: str | os.PathLike[str] | None, environ: Mapping[str, str], cwd: Path) -> Found:
+def find(
+    config: str | os.PathLike[str] | None,
+    environ: Mapping[str, str],
+    cwd: Path,
+    *,
+    with_copies: bool = True,
+) -> Found:
     """
-    Find the settings file and the file of what is only mine, and read both. The arguments are those of
+    Find the settings file and the files of what is only mine, and read them. The arguments are those of
     `strongroom.settings.load`.
 
     Raises:
@@ -124,13 +138,18 @@ def find(config: str | os.PathLike[str] | None, environ: Mapping[str, str], cwd:
     """
     source = _find_file(config, environ, cwd)
     is_named = bool(config or environ.get("STRONGROOM_CONFIG"))
-    personal = _find_personal(source.parent if source is not None and is_named else cwd)
+    folder = source.parent if source is not None and is_named else cwd
+    personal = _find_personal(folder, PERSONAL_FOLDER)
+    has_copies = with_copies and (folder / PERSONAL_FOLDER).is_dir()
+    copies = _find_personal(folder, PERSONAL_FOLDER, COPIES_FOLDER) if has_copies else None
     return Found(
         source=source,
         personal=personal,
         folder=None if is_named else cwd,
         tables={} if source is None else _read(source),
         mine={} if personal is None else _read(personal),
+        copies=copies,
+        copied={} if copies is None else _read(copies),
     )
 
 
@@ -171,16 +190,19 @@ def _is_file(path: Path, *, must_be_ours: bool) -> bool:
     return stat.S_ISREG(found.st_mode)
 
 
-def _find_personal(folder: Path) -> Path | None:
+def _find_personal(folder: Path, *inner: str) -> Path | None:
     """
-    Find the file of what is only mine in *folder*, if it is there and mine.
+    Find the file of what is only mine in the last of the folders *inner*, if it is there and mine.
 
     Somebody else's is passed over: in a folder that several work in, each has his own.
     """
-    inner = folder / PERSONAL_FOLDER
-    path = inner / FILE_NAME
-    # Others may see that the folder is there, but change nothing in it; the file names secrets.
-    for each, is_kind, closed in ((inner, stat.S_ISDIR, 0o022), (path, stat.S_ISREG, 0o077)):
+    folders = [folder / name for name in inner]
+    path = folders[-1] / FILE_NAME
+    # Others may see that a folder is there, but change nothing in it; the file names secrets.
+    for each, is_kind, closed in (
+        *((one, stat.S_ISDIR, 0o022) for one in folders),
+        (path, stat.S_ISREG, 0o077),
+    ):
         try:
             found = each.lstat()
         except OSError:
@@ -189,11 +211,11 @@ def _find_personal(folder: Path) -> Path | None:
             return None
         if not is_kind(found.st_mode):
             raise SettingsError(
-                f"the personal settings {each} are no plain {'folder' if each is inner else 'file'}",
+                f"the personal settings {each} are no plain {'folder' if each in folders else 'file'}",
                 hint="move them there: a link could lead to somebody else's",
             )
         if found.st_mode & closed:
-            mode = "700" if each is inner else "600"
+            mode = "700" if each in folders else "600"
             raise SettingsError(
                 f"the personal settings {each} are open to others", hint=f"chmod {mode} {shell_word(each)}"
             )

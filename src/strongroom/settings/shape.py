@@ -158,6 +158,7 @@ class Settings:
         source: the file they came from, or None.
         others: the other deployments that the file knows.
         personal: the file of what is only mine that was laid over it, or None.
+        copies: the file that names the copies of `strongroom dev`, laid over both, or None.
         agent: how `strongroom agent` serves this deployment to the processes of one machine.
         server: how the file's deployments are served; of the first one's table.
     """
@@ -174,6 +175,7 @@ class Settings:
     source: Path | None = None
     others: tuple[str, ...] = ()
     personal: Path | None = None
+    copies: Path | None = None
     server: ServerSettings = field(default_factory=ServerSettings)
 
 
