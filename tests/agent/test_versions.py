@@ -113,7 +113,7 @@ def test_the_frozen_client_of_1_0_is_served(one):
 def test_a_client_of_the_next_minor_version_is_served(one):
     with wire(one) as client:
         client.send(frames.HELLO, 1, frames.pack_hello("9.9.9", 0xFFFFFFFF, minor=NEXT) + LATER)
-        client.send(frames.CLAIM, 2, frames.pack_claim(("later", None, None, None, None, None)) + LATER)
+        client.send(frames.CLAIM, 2, frames.pack_claim(("later", *[None] * 8, "task")) + LATER)
         client.send(frames.READ, 3, frames.pack_ref("variable", "REGION", None, 0) + LATER)
         client.send(0x3F, 4, LATER)  # a question that only it knows
         client.send(frames.READ_MANY, 5, frames.pack_read_many([("variable", "REGION", None)]) + LATER)

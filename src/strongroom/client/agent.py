@@ -12,7 +12,9 @@ Rules of this file:
 4. A forked child begins anew: it closes its copies of the connections, and the parent's go on.
 5. What broke off is asked again, because asking changes nothing: while the agent is away for `patience`
    seconds, and so often at most. What came too late is not.
-6. It imports `_socket`, and of ours `errors`, `place`, `channel` and `frames`; everything else
+6. For which run is asked may change from question to question: it is said ahead of a question, in the same
+   piece, where it is another than was said last on that connection.
+7. It imports `_socket`, and of ours `errors`, `place`, `channel` and `frames`; everything else
    when it is needed: a refusal, a connection.
 """
 
@@ -42,6 +44,7 @@ __all__ = [
     "AgentClient",
     "answer_in",
     "answers_in",
+    "claim_frame",
     "connection_in",
     "json_in",
     "outcome_error",
@@ -55,6 +58,7 @@ _TIMEOUT = 15.0  # seconds; above `deadline_seconds` (10), within which an agent
 _PATIENCE = 2.0  # seconds for which an agent may be away
 _MOST_BROKEN = 5  # times a question that was sent is sent again
 _MOST_IDLE = 16  # connections kept, of as many threads
+_NO_RUN = (None,) * 10
 
 
 class AgentClient:
@@ -68,8 +72,13 @@ class AgentClient:
         path: of the socket.
         version: of strongroom, which the agent is told.
         environ: what an orchestrator says there of the run is passed on as a claim.
+        claims: gives for which run the code that asks is running, or None; called for each question, on
+            the thread or in the coroutine that asks. It goes before *environ*.
         patience: seconds for which the agent may be away.
         timeout: seconds that an answer may take.
+
+    Attributes:
+        claims: as given, or what stands for it.
     """
 
     def __init__(
@@ -78,10 +87,12 @@ class AgentClient:
         *,
         version: str = "",
         environ: Mapping[str, str] | None = None,
+        claims: Callable[[], frames.Run | None] | None = None,
         patience: float = _PATIENCE,
         timeout: float = _TIMEOUT,
     ) -> None:
         self.path = path
+        self.claims = claims
         self._version = version
         self._environ = environ
         self._patience = patience
@@ -150,7 +161,7 @@ class AgentClient:
             kind: `connection`, `variable` or `config`.
             name: as it is; the agent checks it.
             team: whose; None for the global one.
-            flags: `frames.BYPASS_CACHE`, `RAW`, `SDK`.
+            flags: `frames.BYPASS_CACHE`, `RAW`, `SDK`, `PARSE`.
 
         Raises:
             InvalidInputError: name or team cannot be said.
@@ -192,18 +203,40 @@ class AgentClient:
         if self._native is None:
             from strongroom.client.loop import LoopClient  # noqa: PLC0415 -- asyncio, which its caller has
 
-            self._native = LoopClient(self.path, self.greeting, patience=self._patience, timeout=self.timeout)
+            self._native = LoopClient(self, patience=self._patience, timeout=self.timeout)
         return self._native
 
     def claim(self, run: frames.Run | None) -> None:
-        """Say for which run is asked from now on; None: what the environment says."""
+        """Say for which run is asked from now on, whoever asks; None: what is known of each question."""
         self._claim = run
         self._idle = []  # those had another said on them
         self._native = None
 
+    def announce(self, run: frames.Run | None) -> None:
+        """
+        Say that this process and all below it ask for *run* from now on, whatever they claim; None ends that.
+
+        Raises:
+            AccessDeniedError: this process is below one that was announced itself.
+            BackendUnavailableError: the agent is of minor version 0, and knows no such thing.
+            As `read`.
+        """
+        asking = frames.frame(frames.ANNOUNCE, ASKED, frames.pack_claim(run or _NO_RUN))
+        self._asked(asking, frames.ANNOUNCE | frames.ANSWER)
+
     def explain(self, kind: str, name: str, team: str | None = None) -> str:
         """Give as JSON text who answers and why; never the value. Raises as `read`."""
         return self._json(frames.EXPLAIN, said(lambda: frames.pack_ref(kind, name, team)))
+
+    def inventory(self, question: str) -> str:
+        """
+        Ask what there is, without values; question and answer are JSON text (docs/protocol.md).
+
+        Raises:
+            InvalidInputError: it is no such question.
+            As `read`.
+        """
+        return self._json(frames.INVENTORY, frames.pack_json(question))
 
     def admin(self, order: Mapping[str, object]) -> dict[str, object]:
         """
@@ -235,20 +268,41 @@ class AgentClient:
         if self._notices is None:
             from strongroom.client.notices import Notices  # noqa: PLC0415 -- threads; most follow nothing
 
-            self._notices = Notices(lambda seconds: Channel(self.path, self.greeting(), seconds))
+            self._notices = Notices(lambda seconds: Channel(self.path, self.greeting(self.run), seconds))
         return self._notices.listen(key, wake)
 
-    def greeting(self) -> bytes:
-        """Give the frames that begin a connection: who speaks, and for which run."""
+    @property
+    def run(self) -> frames.Run | None:
+        """For which run the calling code asks."""
+        if self._claim is not None:
+            return self._claim
+        return run_in(self._environ) if self.claims is None else self.claims()
+
+    def greeting(self, run: frames.Run | None) -> bytes:
+        """Give the frames that begin a connection: who speaks, and for which *run*."""
         hello = frames.frame(frames.HELLO, HELLO_ID, frames.pack_hello(self._version))
-        run = self._claim or run_in(self._environ)
-        return hello if run is None else hello + frames.frame(frames.CLAIM, CLAIM_ID, frames.pack_claim(run))
+        return hello if run is None else hello + claim_frame(run)
 
     def close(self) -> None:
         """Close what is idle; it may be used again."""
         self._idle = []
 
     # --- one question --------------------------------------------------------------------------------
+
+    def asked_once(self, asking: bytes, wants: int) -> bytes:
+        """
+        Give the payload that answers what changes something: asked again only where it cannot have arrived.
+
+        Args:
+            asking: a frame with the id `ASKED`.
+            wants: the type of the answer.
+
+        Raises:
+            BackendUnavailableError: no answer; it may have been done all the same.
+            As the agent says.
+        """
+        # On a connection of its own: one that was idle may have ended without our knowing.
+        return self._retried(lambda channel: channel.ask_once(asking, wants))
 
     def _json(self, type_: int, payload: bytes) -> str:
         answer = self._asked(frames.frame(type_, ASKED, payload), type_ | frames.ANSWER)
@@ -265,7 +319,8 @@ class AgentClient:
         except IndexError:
             return self._retried(lambda channel: channel.ask(asking, wants))
         try:
-            payload = channel.ask(asking, wants)
+            claim = b"" if self.claims is None else self._claim_on(channel)
+            payload = channel.ask(claim + asking, wants)
         except Broken:
             del idle[:]  # the others broke off with it
         else:
@@ -273,13 +328,23 @@ class AgentClient:
             return payload
         return self._retried(lambda channel: channel.ask(asking, wants))
 
+    def _claim_on(self, channel: Channel) -> bytes:
+        """Give what says for which run is asked, where *channel* was told of another."""
+        run = self.run
+        if run == channel.claimed:
+            return b""
+        channel.claimed = run
+        return claim_frame(run)
+
     def _retried(self, ask: Callable[[Channel], T]) -> T:
         """Ask on a new connection, again and again while the agent is away and patience lasts."""
         pause, times = 0.005, 0
         while True:
             idle = self._idle
+            run = self.run
             try:
-                channel = Channel(self.path, self.greeting(), self.timeout)
+                channel = Channel(self.path, self.greeting(run), self.timeout)
+                channel.claimed = run
                 answer = ask(channel)
             except Broken as broken:
                 now = monotonic()
@@ -320,6 +385,15 @@ def run_in(environ: Mapping[str, str] | None) -> frames.Run | None:
     return dag_id, task_id, run_id, None, number, None, None, None, team, "task"
 
 
+def claim_frame(run: frames.Run | None) -> bytes:
+    """Give the frame that says: the next questions are for *run*, or for none. What cannot be said is not."""
+    try:
+        payload = frames.pack_claim(run or _NO_RUN)
+    except (frames.BrokenFrameError, AttributeError, OverflowError, TypeError, ValueError):
+        payload = frames.pack_claim(_NO_RUN)
+    return frames.frame(frames.CLAIM, CLAIM_ID, payload)
+
+
 # --- what an answer says -----------------------------------------------------------------------------
 
 
@@ -334,7 +408,7 @@ def question(number: int, kind: str, name: str, team: str | None, flags: int) ->
         return frames.pack_read(number, kind, name, team, flags)
     except (frames.BrokenFrameError, AttributeError, KeyError):
         pass
-    from strongroom.client.refusal import unsayable  # noqa: PLC0415 -- see rule 6
+    from strongroom.client.refusal import unsayable  # noqa: PLC0415 -- see rule 7
 
     raise unsayable(kind, name, team)
 
@@ -395,7 +469,7 @@ def connection_in(answer: frames.Answer, name: str, team: str | None) -> Connect
     """
     if answer.fields is None:
         raise outcome_error(answer, "connection", name, team)
-    from strongroom.model.connection import Connection  # noqa: PLC0415 -- see rule 6
+    from strongroom.model.connection import Connection  # noqa: PLC0415 -- see rule 7
 
     return Connection.received(answer.fields)
 
@@ -410,8 +484,8 @@ def json_in(answer: frames.Answer, name: str, team: str | None) -> object:
     """
     if answer.text is None:
         raise outcome_error(answer, "variable", name, team)
-    from strongroom.client.refusal import not_json  # noqa: PLC0415 -- see rule 6
-    from strongroom.model.jsontext import decode  # noqa: PLC0415 -- see rule 6
+    from strongroom.client.refusal import not_json  # noqa: PLC0415 -- see rule 7
+    from strongroom.model.jsontext import decode  # noqa: PLC0415 -- see rule 7
 
     try:
         return decode(answer.text, what="the variable's value")
@@ -421,7 +495,7 @@ def json_in(answer: frames.Answer, name: str, team: str | None) -> object:
 
 def outcome_error(answer: frames.Answer, kind: str, name: str, team: str | None) -> StrongroomError:
     """Give the error of an *answer* that holds no value."""
-    from strongroom.client.refusal import outcome_error as made  # noqa: PLC0415 -- see rule 6
+    from strongroom.client.refusal import outcome_error as made  # noqa: PLC0415 -- see rule 7
 
     return made(answer, kind, name, team)
 

@@ -77,12 +77,15 @@ class Channel:
         greeting: frames that go ahead of the first question; their answers are not waited for.
         timeout: seconds that an answer may take.
 
+    Attributes:
+        claimed: the run that was last said on it; kept by who asks.
+
     Raises:
         Broken: nobody listens there.
         AccessDeniedError, SettingsError: as `AgentClient.read`.
     """
 
-    __slots__ = ("_greeting", "_held", "_path", "_socket", "timeout")
+    __slots__ = ("_greeting", "_held", "_path", "_socket", "claimed", "timeout")
 
     def __init__(self, path: str, greeting: bytes, timeout: float) -> None:
         self._socket: _socket.socket | None = None
@@ -90,6 +93,7 @@ class Channel:
         self._path = path
         self._greeting = greeting
         self._held = bytearray()
+        self.claimed: frames.Run | None = None
         self.timeout = timeout
 
     def __del__(self) -> None:
@@ -120,6 +124,25 @@ class Channel:
                 return data[frames.HEAD_BYTES :]
         self._held += data
         return self._answer(wants, monotonic() + self.timeout)
+
+    def ask_once(self, question: bytes, wants: int) -> bytes:
+        """
+        Do what `ask` does, of what must not be asked twice.
+
+        Raises:
+            BackendUnavailableError: it was sent, and no answer came.
+            As `ask`.
+        """
+        try:
+            return self.ask(question, wants)
+        except Broken as broken:
+            if not broken.was_sent:
+                raise
+        raise BackendUnavailableError(
+            f"the agent at {self._path} ended before it said what became of it",
+            backend=NAME,
+            hint="it may have been done: look before doing it again",
+        )
 
     def ask_parts(self, question: bytes, most: int) -> list[bytes]:
         """Give the payloads that answer a READ_MANY for *most* names, at most one each. Raises as `ask`."""

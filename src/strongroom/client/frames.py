@@ -74,6 +74,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ABSENT",
     "ADMIN",
+    "ANNOUNCE",
     "ANSWER",
     "BYPASS_CACHE",
     "CACHED",
@@ -90,6 +91,7 @@ __all__ = [
     "HEAD_BYTES",
     "HELLO",
     "INVALID",
+    "INVENTORY",
     "KINDS",
     "MAGIC",
     "MAJOR",
@@ -100,6 +102,7 @@ __all__ = [
     "NOTHING",
     "NOTICE",
     "OUTCOMES",
+    "PARSE",
     "PING",
     "RAW",
     "READ",
@@ -111,6 +114,7 @@ __all__ = [
     "TEXT",
     "UNAVAILABLE",
     "UNFOLLOW",
+    "WRITE",
     "Answer",
     "BrokenFrameError",
     "Hello",
@@ -149,7 +153,7 @@ __all__ = [
 
 MAGIC = b"SRM"
 MAJOR = 1
-MINOR = 0
+MINOR = 1
 
 MAX_REQUEST_BYTES = 262_144
 """Most bytes after the length of a frame that a client sends: 256 KiB."""
@@ -168,6 +172,9 @@ UNFOLLOW = 0x06
 EXPLAIN = 0x07
 ADMIN = 0x08
 PING = 0x09
+ANNOUNCE = 0x0A
+WRITE = 0x0B
+INVENTORY = 0x0C
 ANSWER = 0x80
 NOTICE = 0xA0
 ERROR = 0xFF
@@ -180,6 +187,8 @@ RAW = 0x02
 """Give a connection as its stored text and not field by field."""
 SDK = 0x04
 """Read a stored connection as Airflow's tasks do (the dialect `sdk`)."""
+PARSE = 0x08
+"""Answer from the snapshot that all who parse DAG files share. An agent of minor version 0 ignores it."""
 
 # Outcomes of a read, and flags of its answer.
 FOUND = 0

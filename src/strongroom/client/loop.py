@@ -9,6 +9,8 @@ Rules of this file:
    with it.
 3. A task that is cancelled forgets its question. The answer to it, which comes all the same, is dropped.
 4. Whose process answers is looked at, and what broke off is asked again, as in `agent.py`.
+5. For which run is asked is looked at in the task that asks, and said in one piece with its question: the
+   tasks of a loop may be of many runs.
 """
 
 from __future__ import annotations
@@ -19,7 +21,16 @@ from typing import TYPE_CHECKING, cast
 from weakref import WeakKeyDictionary, ref
 
 from strongroom.client import frames
-from strongroom.client.agent import answer_in, answers_in, connection_in, json_in, question, said, text_in
+from strongroom.client.agent import (
+    answer_in,
+    answers_in,
+    claim_frame,
+    connection_in,
+    json_in,
+    question,
+    said,
+    text_in,
+)
 from strongroom.client.channel import (
     ASKED,
     NO_SIGNAL,
@@ -36,6 +47,7 @@ if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable, Sequence
 
+    from strongroom.client.agent import AgentClient
     from strongroom.model.connection import Connection
 
 __all__ = ["LoopClient"]
@@ -54,14 +66,15 @@ class LoopClient:
     Threads: may be used from several loops in several threads, and after a fork.
 
     Args:
-        path: of the socket.
-        greeting: gives the frames that begin a connection.
+        client: whose socket, whose word at the beginning, and whose claims these are.
         patience, timeout: as `AgentClient`.
     """
 
-    def __init__(self, path: str, greeting: Callable[[], bytes], *, patience: float, timeout: float) -> None:
-        self.path = path
-        self._greeting = greeting
+    def __init__(self, client: AgentClient, *, patience: float, timeout: float) -> None:
+        self.path = client.path
+        self._greeting = client.greeting
+        self._client = client
+        self._is_claiming = client.claims is not None
         self._patience = patience
         self._timeout = timeout
         self._away_since: float | None = None
@@ -114,7 +127,7 @@ class LoopClient:
         pause, times = 0.005, 0
         while True:
             try:
-                answer = await self._line().ask(make, wants)
+                answer = await self._answer(make, wants)
             except Broken as broken:
                 now = monotonic()
                 since = self._away_since
@@ -129,14 +142,21 @@ class LoopClient:
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.1)
 
-    def _line(self) -> _Line:
+    def _run(self) -> frames.Run | None:
+        return self._client.run
+
+    async def _answer(self, make: Callable[[int], bytes], wants: int) -> list[bytes]:
         loop = asyncio.get_running_loop()
         known = self._lines.get(loop)
         line = None if known is None else known()
         if line is None or line.is_closed:
-            line = _Line(self.path, self._greeting(), self._timeout)
+            run = self._client.run
+            line = _Line(self.path, self._greeting(run), self._timeout)
+            line.claimed = run
             self._lines[loop] = ref(line)
-        return line
+        elif self._is_claiming:
+            return await line.ask(make, wants, for_run=self._run)
+        return await line.ask(make, wants)
 
 
 class _Asked:
@@ -168,6 +188,7 @@ class _Line:
         self._is_waiting = False  # for room to send
         self._number = ASKED
         self._asked: dict[int, _Asked] = {}
+        self.claimed: frames.Run | None = None
         self.is_closed = False
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._readable)
 
@@ -176,9 +197,20 @@ class _Line:
         if self._socket is not None:
             self._socket.close()
 
-    async def ask(self, make: Callable[[int], bytes], wants: int) -> list[bytes]:
+    async def ask(
+        self,
+        make: Callable[[int], bytes],
+        wants: int,
+        *,
+        for_run: Callable[[], frames.Run | None] | None = None,
+    ) -> list[bytes]:
         """
         Give the payloads that answer what *make* makes for an id.
+
+        Args:
+            make: gives the question.
+            wants: the type of the answer.
+            for_run: gives for which run it is, where that may be another than before.
 
         Raises:
             Broken: the connection ended on the way. Any error of ours: what the agent says.
@@ -190,11 +222,17 @@ class _Line:
         self._asked[number] = asked
         timer = loop.call_later(self._timeout, self._expire, asked)
         try:
-            self._send(data)
+            self._send(data if for_run is None else self._claim(for_run()) + data)
             return await asked.future
         finally:
             timer.cancel()
             self._asked.pop(number, None)
+
+    def _claim(self, run: frames.Run | None) -> bytes:
+        if run == self.claimed:
+            return b""
+        self.claimed = run
+        return claim_frame(run)
 
     def _next_id(self) -> int:
         number = self._number
