@@ -611,6 +611,15 @@ class Line(asyncio.Protocol):
 
     def _admin(self, number: int, payload: bytes) -> bytes | None:
         if not self.peer.is_admin:
+    def _inventory(self, number: int, payload: bytes) -> bytes | None:
+        self._spawn(number, partial(self._list, self._run, number, frames.read_json(payload)))
+        return None
+
+    async def _list(self, run: Run | None, number: int, question: str) -> None:
+        host = self._floor.host
+        told = await host.reading.bridge().run(partial(_listed, host, self.peer.uid, run, question))
+        self.write(frames.frame(frames.INVENTORY | frames.ANSWER, number, frames.pack_json(told)))
+
             raise AccessDeniedError(
                 "only root and the agent's own user administer it", reason="the agent's own rule"
             )
@@ -737,3 +746,10 @@ _HANDLERS: dict[int, Callable[[Line, int, bytes], bytes | None]] = {
     frames.PING: Line._ping,  # noqa: SLF001
 }
 _NOBODY = Peer(0, -1, -1, is_admin=False)
+def _listed(host: Host, uid: int, run: Run | None, question: str) -> str:
+    from strongroom.agent.inventory import listed  # noqa: PLC0415 -- only people and pages ask what there is
+
+    return listed(host.inventory(uid, run), question)
+
+
+    frames.INVENTORY: Line._inventory,  # noqa: SLF001

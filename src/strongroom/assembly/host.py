@@ -19,7 +19,6 @@ from strongroom.assembly.deciding import deciding_by
 from strongroom.assembly.record import open_record
 from strongroom.assembly.store import barrier_of
 from strongroom.assembly.ways import Ways, now, settings_from
-from strongroom.audit.uses import Uses
 from strongroom.cache import Cache, boot_seconds, draw
 from strongroom.client.enrolled import find as find_enrolled
 from strongroom.errors import BackendUnavailableError, NotRecordedError, SettingsError
@@ -27,6 +26,7 @@ from strongroom.model.entry import STRICT
 from strongroom.service.changes import Feed, Watch
 from strongroom.service.freshness import Freshness
 from strongroom.service.host import Host, Served
+from strongroom.service.host_inventory import LastReads
 from strongroom.service.house import Mode
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class _Opening:
                 make=self.served,
                 cache=cache,
                 recorder=recorder(settings),
-                uses=Uses(timer=boot_seconds, clock=now),
+                uses=LastReads(timer=boot_seconds, clock=now),
                 freshness=Freshness(
                     cache, timer=boot_seconds, clock=now, draw=draw, is_revalidating=settings.agent.revalidate
                 ),

@@ -133,6 +133,11 @@ class HostLookup(AnsweredLookup):
 
     def find(self, ref: Ref) -> Entry | None:
         """Give the entry of *ref*, references resolved by the agent; None where it is nowhere."""
+    @property
+    def agent(self) -> AgentClient:
+        """What asks it."""
+        return self._agent
+
         return _entry(self._agent.read(*ref, flags=self._flags | frames.RAW), ref)
 
     def connection(self, name: str, team: str | None = None, **values: str | int) -> Connection:
@@ -223,8 +228,10 @@ class _Parts:
     def entries(self, room: Room) -> NoReturn:  # noqa: ARG002 -- as Parts
         self._refuse("entries are described and changed")
 
-    def inventory(self, room: Room) -> NoReturn:  # noqa: ARG002 -- as Parts
-        self._refuse("entries are listed")
+    def inventory(self, room: Room) -> Inventory:  # noqa: ARG002 -- as Parts
+        from strongroom.remote.host_listed import HostListed  # noqa: PLC0415 -- reads do without
+
+        return HostListed(self._lookup.agent, self._setting)
 
     def transfer(self, room: Room) -> NoReturn:  # noqa: ARG002 -- as Parts
         self._refuse("entries are imported and exported")

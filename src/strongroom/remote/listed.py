@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from itertools import chain, groupby, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from strongroom.client import broken, error_of, ref_in
 from strongroom.model.entry import EntryState
@@ -13,11 +13,12 @@ from strongroom.policy import Action
 from strongroom.remote.kept import metadata_of
 from strongroom.service.inventory import Choice, Clash, Counts, Inventory, Row, Tally
 from strongroom.wire.entry import Clashes, Counted, EntryPage, Name
+from strongroom.wire.listed import HostRow
+from strongroom.wire.place import Backends as BackendsTold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from strongroom.client import Client
     from strongroom.errors import StrongroomError
     from strongroom.model.ref import Kind, Ref
     from strongroom.service.ordered import Ordered
@@ -26,12 +27,22 @@ if TYPE_CHECKING:
 
     OnTrouble = Callable[[str, StrongroomError], None]
 
-__all__ = ["RemoteInventory"]
+__all__ = ["Asking", "RemoteInventory"]
+
+T = TypeVar("T")
 
 _PAGE = 500  # names in one answer, so that long descriptions stay inside its bound
 _MAX_EMPTY = 10_000  # pages in a row without a name: each looks at hundreds
 _MAX_PLACES = 64  # ends of pages that are remembered
 _STATES = {state.value: state for state in EntryState}
+
+
+class Asking(Protocol):
+    """What is needed of whoever asks: a client of a server, or of an agent."""
+
+    def get(self, path: str, type_: type[T], query: Mapping[str, Any] | None = None) -> T:
+        """Give what is answered at *path*."""
+        ...
 
 
 class RemoteInventory(Inventory):
@@ -41,7 +52,7 @@ class RemoteInventory(Inventory):
     Threads: may be used from several threads at once, and after a fork.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Asking) -> None:
         # Nothing of a chain is here, so the parts of the local one are not made.
         self._client = client
         self._not_listable: tuple[str, ...] | None = None
@@ -192,6 +203,11 @@ class RemoteInventory(Inventory):
         return [Clash(one.backend, tuple(_refs(one)), one.spelling) for one in told.clashes]
 
     @property
+    def places(self) -> tuple[str, ...]:
+        """Names of the backends, in the order they are asked."""
+        return tuple(row.name for row in self._client.get("/backends", BackendsTold).backends)
+
+    @property
     def not_listable(self) -> tuple[str, ...]:
         """Names of the backends that cannot tell what they hold."""
         if self._not_listable is None:
@@ -261,4 +277,5 @@ def _row(row: EntryRow) -> Row:
         metadata=metadata_of(row),
         state=_STATES.get(row.state, EntryState.UNKNOWN),
         problem=row.problem,
+        read_at=row.read_at if isinstance(row, HostRow) else None,
     )

@@ -244,6 +244,45 @@ class Host:
     def flush(self, ref: Ref | None) -> int:
         """Forget *ref*, or everything where it is None; give how many entries that were."""
         before = len(self.cache)
+    def inventory(self, uid: int, run: Run | None = None) -> Inventory:
+        """Give what *uid* may see of what the backends hold: no values."""
+        from strongroom.service.host_inventory import LastReads, host_inventory  # noqa: PLC0415 -- as above
+
+        uses = self.reading.uses
+        read_at = uses.last_read if isinstance(uses, LastReads) else None
+        actor = self.actor(uid, run)
+        return host_inventory(self._served.chain, self.guard, actor, clock=self._clock, read_at=read_at)
+
+    def write(self, actor: Actor, asked: Wanted) -> Written:
+        """
+        Write as *actor* what he asks for: where it is now if that backend writes, else to `write_to`. Waits.
+
+        Raises:
+            AccessDeniedError: he may not.
+            ReadOnlyError: no backend of this agent takes it; names what would.
+            As `Entries.write`.
+        """
+        from strongroom.service.entries import Entries  # noqa: PLC0415 -- most agents are never written through
+        from strongroom.service.inventory import Inventory  # noqa: PLC0415 -- as above
+        from strongroom.service.lookup import Lookup  # noqa: PLC0415 -- as above
+        from strongroom.service.writing import change_of  # noqa: PLC0415 -- as above
+
+        chain, dialect = self._served.chain, self._served.settings.lookup.dialect
+        reader = self.reading.reader(actor)
+        entries = Entries(
+            lookup=Lookup(reader, chain, self.guard, actor, dialect=dialect, bridge=self._bridge),
+            inventory=Inventory(chain, self.guard, actor, clock=self._clock),
+            cache=self.cache,
+            chain=chain,
+            guard=self.guard,
+            actor=actor,
+            clock=self._clock,
+            dialect=dialect,
+            # Own writes are seen at once, by who follows too: nobody waits for the bell of the store.
+            on_change=lambda _place, refs: self.freshness.drop(*refs),
+        )
+        return entries.write(change_of(asked, self._clock()), comment=asked.comment)
+
         if ref is None:
             self.cache.clear()
         else:

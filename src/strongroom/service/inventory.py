@@ -15,7 +15,7 @@ from functools import partial
 from heapq import merge
 from itertools import chain as chained
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from strongroom.backend import Folding, Recoverable
 from strongroom.errors import InvalidInputError, StrongroomError
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Choice", "Clash", "Counts", "Inventory", "Row", "Tally"]
 
+T = TypeVar("T")
+
 _PLAIN = Metadata()
 _READABLE = frozenset({EntryState.OK, EntryState.UNKNOWN, EntryState.PLAIN_TEXT})
 _PAGE = 1000
@@ -55,6 +57,7 @@ class Row:
         shadowed_by: the backend that answers instead of this entry, None where it answers itself.
         state: what is known of the value; `UNKNOWN` where nobody looked.
         problem: the state in words, "" where it needs none; holds no value.
+        read_at: when it was last read, as far as whoever lists it knows; None where he does not.
     """
 
     ref: Ref
@@ -66,6 +69,7 @@ class Row:
     metadata: Metadata = _PLAIN
     state: EntryState = EntryState.UNKNOWN
     problem: str = ""
+    read_at: datetime | None = None
 
     @property
     def is_readable(self) -> bool:
@@ -249,11 +253,14 @@ class Inventory:
     Args:
         clock: wall clock, UTC, against which `not_after` is judged.
         orders: gives the lists that all actors share; without it there is one order, that of names.
+        prepare: told of names before each is decided on; raises where nobody could decide. With it only names
+            are decided on, and not whether there may be a listing at all.
+        read_at: tells when a name was last read; None where nobody knows.
 
     Threads: may be used from several threads at once.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- a service is made of the parts it joins
         self,
         chain: Chain,
         guard: Guard,
@@ -261,8 +268,12 @@ class Inventory:
         *,
         clock: Callable[[], datetime],
         orders: Callable[[], Orders] | None = None,
+        prepare: Callable[[Sequence[Ref]], None] | None = None,
+        read_at: Callable[[Ref], datetime | None] | None = None,
     ) -> None:
         self._orders = orders
+        self._prepare = prepare
+        self._read_at = read_at
         self._chain = chain
         self._guard = guard
         self._actor = actor
@@ -271,7 +282,7 @@ class Inventory:
             link.name: link.backend.spell for link in chain.links if isinstance(link.backend, Folding)
         }
 
-    def page(
+    def page(  # noqa: PLR0913 -- each narrows the page
         self,
         kind: Kind | None = None,
         *,
@@ -279,6 +290,7 @@ class Inventory:
         prefix: str = "",
         after: Ref | None = None,
         limit: int = _PAGE,
+        with_shadowed: bool = False,
         on_trouble: Callable[[str, StrongroomError], None] | None = None,
     ) -> list[Row]:
         """
@@ -289,7 +301,8 @@ class Inventory:
             team: exactly this team's names, or the global ones.
             prefix: only names that begin so.
             after: only what comes after this one.
-            limit: rows at most.
+            limit: names at most.
+            with_shadowed: hidden entries too, each a row after the one that hides it.
             on_trouble: told the name of a backend that could not be listed, and why; the others are
                 listed all the same. Unsaid, trouble is raised.
 
@@ -297,7 +310,7 @@ class Inventory:
             AccessDeniedError: the actor may not list anything here.
             BackendUnavailableError: a backend that can list gave no answer, and nobody is told instead.
         """
-        choice = Choice(prefix=prefix)
+        choice = Choice(prefix=prefix, with_shadowed=with_shadowed)
         pages = self.pages(
             kind, team=team, choice=choice, after=after, size=limit, limit=limit, on_trouble=on_trouble
         )
@@ -363,7 +376,7 @@ class Inventory:
             lines = self._listing(kind, wanted, set(), _PAGE).these(names)
             return list(chained.from_iterable(self._chosen(lines, wanted)))
 
-        return self._guard.act(self._actor, Action.LIST, None, work)
+        return self._allowed(work)
 
     def ordered(
         self,
@@ -409,8 +422,7 @@ class Inventory:
         wanted = _Wanted(
             (kind,) if kind else KINDS, team, Choice(prefix=prefix), after, on_trouble, None, limit
         )
-        work = lambda: list(islice(self._deleted(wanted), limit))  # noqa: E731 -- one line, called once
-        return self._guard.act(self._actor, Action.LIST, None, work)
+        return self._allowed(lambda: list(islice(self._deleted(wanted), limit)))
 
     def _deleted(self, wanted: _Wanted) -> Iterator[Row]:
         now, sight = self._clock(), self._guard.sight(self._actor)
@@ -481,6 +493,11 @@ class Inventory:
         return list(self._tallied(team, _pass_over).clashes)
 
     @property
+    def places(self) -> tuple[str, ...]:
+        """Names of the backends, in the order they are asked."""
+        return tuple(link.name for link in self._chain.links)
+
+    @property
     def not_listable(self) -> tuple[str, ...]:
         """Names of the backends that cannot tell what they hold."""
         return not_listable(self._chain)
@@ -497,8 +514,14 @@ class Inventory:
         def work() -> list[Row]:
             return list(chained.from_iterable(islice(groups, size)))
 
-        while page := self._guard.act(self._actor, Action.LIST, None, work):
+        while page := self._allowed(work):
             yield page
+
+    def _allowed(self, work: Callable[[], T]) -> T:
+        """Do *work* if the actor may list here at all; what he sees of it is decided name by name."""
+        if self._prepare is not None:
+            return work()
+        return self._guard.act(self._actor, Action.LIST, None, work)
 
     def _tallied(self, team: str | None, on_trouble: Callable[[str, StrongroomError], None] | None) -> Tally:
         tally = self.tally()
@@ -539,14 +562,24 @@ class Inventory:
         self, lines: Iterator[Line], wanted: _Wanted, sight: Sight | None = None
     ) -> Iterator[list[Row]]:
         now, sight = self._clock(), sight or self._guard.sight(self._actor)
-        for line in lines:
+        for line in lines if sight.is_whole else self._prepared(lines, wanted.ahead):
             rows = _visible(_rows(line, now), sight)
             if not rows:
                 continue
+            if self._read_at is not None:
+                rows[0] = replace(rows[0], read_at=self._read_at(line.ref))
             if wanted.tally is not None:
                 wanted.tally.add(rows[0])
             if chosen := [row for row in rows if wanted.choice.fits(row)]:
                 yield chosen
+
+    def _prepared(self, lines: Iterator[Line], ahead: int) -> Iterator[Line]:
+        if self._prepare is None:
+            yield from lines
+            return
+        while batch := list(islice(lines, min(ahead, _LEAST))):
+            self._prepare([line.ref for line in batch])
+            yield from batch
 
     def _listing(self, kind: Kind, wanted: _Wanted, silent: set[str], page: int) -> Listing:
         return Listing(

@@ -12,7 +12,7 @@ Rules of this file:
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -33,6 +33,7 @@ from strongroom.errors import (
     StrongroomError,
     TamperedError,
 )
+from strongroom.wire.shape import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,6 +54,7 @@ __all__ = [
     "TooLargeError",
     "answer_of",
     "hides_path",
+    "problem_of",
     "refusal_of",
     "without_paths",
 ]
@@ -231,6 +233,12 @@ def without_paths(text: str) -> str:
 
 
 def hides_path(error: StrongroomError) -> bool:
+def problem_of(error: StrongroomError) -> Problem:
+    """Give *error* as it stands inside an answer that is none."""
+    members: dict[str, Any] = members_of(error)
+    return Problem(**members)
+
+
     """Tell whether the answer of *error* leaves a path out that its message has."""
     return isinstance(error, _OURS) and without_paths(str(error)) != str(error)
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.errors import BackendUnavailableError, ConflictError, InvalidInputError, NotFoundError
 from strongroom.model.entry import MUST_BE_ABSENT
 from strongroom.model.ref import Ref, check_team
-from strongroom.wire.failure import FieldError, PreconditionError, members_of
-from strongroom.wire.shape import MAX_COMMENT_CHARACTERS, Problem, Trouble
+from strongroom.wire.failure import FieldError, PreconditionError, problem_of
+from strongroom.wire.listed import Troubles
+from strongroom.wire.shape import MAX_COMMENT_CHARACTERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
-    from strongroom.errors import StrongroomError
     from strongroom.server.endpoint import Call
 
     T = TypeVar("T")
@@ -69,24 +69,6 @@ def reason_of(text: str) -> str:
     if not reason:
         raise FieldError("a reason is needed", field="$.reason", hint="say why, as in: checking the port")
     return reason
-
-
-def problem_of(error: StrongroomError) -> Problem:
-    """Give *error* as it stands inside an answer that is none."""
-    members: dict[str, Any] = members_of(error)
-    return Problem(**members)
-
-
-class Troubles:
-    """Gathers the backends that are missing from an answer; call it with each."""
-
-    def __init__(self) -> None:
-        self.found: list[Trouble] = []
-
-    def __call__(self, backend: str, error: StrongroomError) -> None:
-        """Note that *backend* gave no answer; once is enough."""
-        if all(one.backend != backend for one in self.found):
-            self.found.append(Trouble(backend=backend, error=problem_of(error)))
 
 
 class Condition(NamedTuple):

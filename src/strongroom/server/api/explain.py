@@ -12,7 +12,6 @@ from strongroom.server.endpoint import Endpoint
 from strongroom.service.inventory import Choice
 from strongroom.wire.entry import (
     Clashes,
-    ClashRow,
     Counted,
     EntryPage,
     Explained,
@@ -20,10 +19,10 @@ from strongroom.wire.entry import (
     TeamQuery,
 )
 from strongroom.wire.explain import explained
+from strongroom.wire.listed import clashes_of, counted
 
 if TYPE_CHECKING:
     from strongroom.server.endpoint import Call
-    from strongroom.service.inventory import Clash
 
 __all__ = ["ENDPOINTS"]
 
@@ -56,33 +55,13 @@ def counts(call: Call) -> Counted:
     """Give the inventory in numbers."""
     troubles = Troubles()
     found = call.room.inventory.counts(team=known_team(call.asked(TeamQuery).team), on_trouble=troubles)
-    return Counted(
-        connections=found.connections,
-        variables=found.variables,
-        places=found.places,
-        shadowed=found.shadowed,
-        unreadable=found.unreadable,
-        clashes=found.clashes,
-        troubles=troubles.found,
-    )
+    return counted(found, troubles.found)
 
 
 def clashes(call: Call) -> Clashes:
     """Give the names that cannot be kept apart."""
     found = call.room.inventory.clashes(team=known_team(call.asked(TeamQuery).team))
-    return Clashes(clashes=[_clash(one) for one in found])
-
-
-def _clash(clash: Clash) -> ClashRow:
-    first = clash.refs[0]
-    return ClashRow(
-        backend=clash.backend,
-        kind=first.kind,
-        team=first.team,
-        names=[ref.name for ref in clash.refs],
-        spelling=clash.spelling,
-        problem=clash.problem,
-    )
+    return clashes_of(found)
 
 
 ENDPOINTS = (

@@ -9,20 +9,19 @@ from strongroom.model.connection import Connection
 from strongroom.service.entries import shown
 from strongroom.wire.entry import (
     Difference,
-    EntryRow,
     EntryView,
     EntryWritten,
     FieldDifference,
     Revealed,
     Version,
 )
+from strongroom.wire.listed import facts_of, row_of
 
 if TYPE_CHECKING:
-    from strongroom.model.entry import Entry, Metadata, VersionInfo
+    from strongroom.model.entry import Entry, VersionInfo
     from strongroom.model.ref import Ref
     from strongroom.service.difference import Diff
     from strongroom.service.entries import Described, Written
-    from strongroom.service.inventory import Row
 
 __all__ = [
     "difference_of",
@@ -33,38 +32,6 @@ __all__ = [
     "view_of",
     "written_of",
 ]
-
-
-def facts_of(metadata: Metadata) -> dict[str, Any]:
-    """Give what is public beside a value."""
-    return {
-        "description": metadata.description,
-        "tags": list(metadata.tags),
-        "owner": metadata.owner,
-        "conn_type": metadata.conn_type,
-        "remind_at": metadata.remind_at,
-        "not_after": metadata.not_after,
-        "expires_at": metadata.expires_at,
-        "references": metadata.references,
-    }
-
-
-def row_of(row: Row, *, is_deleted: bool = False) -> EntryRow:
-    """Give one line of a list."""
-    return EntryRow(
-        kind=row.ref.kind,
-        name=row.ref.name,
-        team=row.ref.team,
-        backend=row.backend,
-        shadowed=list(row.shadowed),
-        shadowed_by=row.shadowed_by,
-        version=row.version,
-        changed_at=row.changed_at,
-        is_deleted=is_deleted,
-        state=row.state.value,
-        problem=row.problem,
-        **facts_of(row.metadata),
-    )
 
 
 def view_of(found: Described) -> EntryView:
