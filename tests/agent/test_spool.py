@@ -47,6 +47,12 @@ def opened():
         spool.close()
 
 
+def fill(spool):
+    """Append for three users in turn, of whom none has half of it."""
+    for user in range(3):
+        spool.append(event(actor=f"local:{user}"))
+
+
 def log_of(folder):
     return AuditLog(folder, deployment="prod", clock=now, speller=spell_quickly)
 
@@ -227,7 +233,7 @@ def test_a_full_spool_refuses_what_is_strict_and_counts_the_rest(tmp_path, opene
     told = []
     spool = opened(tmp_path / "audit", max_bytes=100_000, on_trouble=told.append)
     while spool.status()["bytes"] < 130_000 and not spool.status()["unrecorded"]:
-        spool.append(event())
+        fill(spool)
     until(lambda: is_refused(spool))
     spool.append(event(), event(count=5))
     before = spool.status()["unrecorded"]
@@ -244,10 +250,35 @@ def test_a_full_spool_refuses_what_is_strict_and_counts_the_rest(tmp_path, opene
     until(lambda: told[-1] == "records are written again")
 
 
+def test_DS08_one_user_alone_cannot_fill_it_and_others_are_recorded(tmp_path, opened, server):
+    spool = opened(tmp_path / "audit", max_bytes=100_000)
+    server.mood = "down"
+    carried(spool, server)
+    flood, other = event(actor="local:1001"), event("orders_db", actor="local:1002")
+    while not spool.status()["unrecorded"]:
+        spool.append(flood)
+    assert 70_000 < spool.status()["bytes"] < 80_000
+    with pytest.raises(NotRecordedError, match="the last quarter"):
+        spool.append_strict(flood)
+    for _ in range(40):
+        spool.append_strict(other)
+    assert spool.status()["trouble"] == ""
+    server.mood = "well"
+    until(lambda: spool.status()["bytes"] < 50_000)
+    spool.append_strict(flood)
+    spool.close()
+    (dropped, *_) = [record for record in records(tmp_path / "audit") if record.action == DROPPED] or [
+        record for record in records(server.folder) if record.action == DROPPED
+    ]
+    assert "one user" in dropped.reason
+
+
 def test_where_everything_is_durable_a_full_spool_refuses_everything(tmp_path, opened):
     spool = opened(tmp_path / "audit", max_bytes=50_000, is_durable=True)
+    user = 0
     while spool.status()["bytes"] < 50_000:
-        spool.append(event())
+        spool.append(event(actor=f"local:{user % 3}"))
+        user += 1
     with pytest.raises(NotRecordedError, match="full"):
         spool.append(event())
     assert spool.status()["unrecorded"] == 0
@@ -480,7 +511,7 @@ def test_a_full_spool_goes_on_once_the_server_is_back(tmp_path, opened, server):
     server.mood = "down"
     carried(spool, server)
     while not spool.status()["unrecorded"]:
-        spool.append(event())
+        fill(spool)
     server.mood = "well"
     until(lambda: spool.status()["unrecorded"] == 0)
     until(lambda: not is_refused(spool))

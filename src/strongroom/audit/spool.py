@@ -48,6 +48,7 @@ from strongroom.audit.log import (
 )
 from strongroom.audit.record import Event, spell, stamp
 from strongroom.audit.segment import Segment, begin
+from strongroom.audit.share import Shares
 from strongroom.errors import NotRecordedError
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ _SEGMENTS = 16  # of a full spool
 _ROOM_BYTES = 262_144  # 256 KiB behind the lines: about 600 records
 _TRIES_TO_BEGIN = 5  # before a segment is begun with a sync under the lock
 _FULL = "the spool is full of records that the server does not have"
+_SHARE = "one user's records fill all but the last quarter of the spool, which is kept for the others"
 _RESUMED = Event(
     actor="strongroom",
     assurance=0,
@@ -141,10 +143,11 @@ class Spool:
         self._stated, self._state_at = -1, 0.0
         self._check_at = 0.0
         self._used = 0
+        self._shares = None if max_bytes is None else Shares(max_bytes)
         self._is_dirty = False
         self._waiting: list[_Waiter] = []
         self._dropped, self._since = 0, ""
-        self._trouble, self._again = "", 0.0
+        self._trouble, self._again, self._tell_at = "", 0.0, 0.0
         self._news: list[str] = []
         self._carrier: Carrier | None = None
 
@@ -242,7 +245,10 @@ class Spool:
             raise self._refusal(self._trouble)
         if self._is_full():
             raise self._fail(_FULL)
-        if self._dropped and not self._is_ended:
+        shares = self._shares
+        if shares is not None and shares.is_over(events[0].actor, self._used):
+            raise self._refusal(_SHARE)
+        if self._dropped and not self._is_ended and time.monotonic() >= self._tell_at:
             self._tell_dropped(segment)
         self._put(segment, events)
         if self._trouble:
@@ -264,6 +270,8 @@ class Spool:
             raise self._fail(why(error)) from None
         self._seq, self._hash = seq, digest
         self._used += len(data)
+        if self._shares is not None:
+            self._shares.take(events[0].actor, len(data))
 
     # --- what was not recorded ---------------------------------------------------------------------
 
@@ -281,7 +289,7 @@ class Spool:
             assurance=0,
             action=DROPPED,
             outcome="failed",
-            reason=f"served without a record: {self._trouble or 'it could not be written'}",
+            reason=f"served without a record: {self._trouble or _SHARE}",
             count=self._dropped,
             since=self._since,
             until=stamp(self._clock()),
@@ -289,6 +297,8 @@ class Spool:
         self._put(segment, (event,))
         self._is_dirty = True
         self._dropped = 0
+        # Of a flood that goes on, one such record a second tells enough.
+        self._tell_at = time.monotonic() + _AGAIN_SECONDS
         if self._files is not None:
             self._files.count(0, "")
 
@@ -391,7 +401,7 @@ class Spool:
     def _look_after(self, segment: Segment) -> None:
         with self._turn:
             is_clear = not self._is_full() and not segment.is_suspect and time.monotonic() >= self._again
-            if self._dropped and is_clear:
+            if self._dropped and is_clear and time.monotonic() >= self._tell_at:
                 with suppress(NotRecordedError):
                     self._tell_dropped(segment)
                     self._note("")
@@ -464,6 +474,8 @@ class Spool:
             size = _size_of(self.folder / name)
             (self.folder / name).unlink()
             with self._turn:
+                if self._shares is not None:
+                    self._shares.give_back(self._used, self._used - size)
                 self._used -= size
         if going:
             sync_folder(self.folder)
