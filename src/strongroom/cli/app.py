@@ -37,7 +37,7 @@ __all__ = ["COMMANDS", "Command", "Group", "command", "invoke", "noun", "tree"]
 CommandT = TypeVar("CommandT", bound=Callable[..., object])
 
 COMMANDS: dict[str, tuple[str, ...]] = {
-    "Start": ("up", "init", "serve", "doctor"),
+    "Start": ("up", "init", "dev", "serve", "doctor"),
     "Keep": ("connections", "variables", "inventory"),
     "Use": ("read", "run", "explain"),
     "Serve a machine": ("agent",),

@@ -28,17 +28,20 @@ Source: astronomer/astro-cli, settings/settings.go and settings/types.go.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from strongroom.errors import InvalidInputError
-from strongroom.model.dotenv import check_twice
+from strongroom.model.dotenv import check_twice, listed, shown
+from strongroom.model.yamlscalar import format_scalar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from strongroom.model.connection import Connection
     from strongroom.model.ref import Kind
 
-__all__ = ["is_settings", "settings_entries"]
+__all__ = ["format_settings", "is_settings", "settings_entries"]
 
 _LISTS = {"connection": "connections", "variable": "variables"}
 _NAMES = {"connection": "conn_id", "variable": "variable_name"}
@@ -92,6 +95,52 @@ def settings_entries(found: Mapping[str, object], kind: Kind) -> dict[str, objec
     ]
     check_twice([name for name, _ in named])
     return dict(named)
+
+
+def format_settings(connections: Mapping[str, Connection], variables: Mapping[str, str]) -> str:
+    """
+    Write connections and variables, by name, as the text of such a file, with their secrets.
+
+    Raises:
+        InvalidInputError: F15, an empty variable, which Astro does not make; the message names it.
+    """
+    empty = [shown(name) for name, value in sorted(variables.items()) if not value]
+    if empty:
+        raise InvalidInputError(
+            f"airflow_settings.yaml cannot hold the empty variables {listed(empty)}",
+            rule="F15",
+            hint="leave them out with --only",
+        )
+    lines = ["airflow:"]
+    for part, items in (
+        ("connections", (_written(name, one) for name, one in sorted(connections.items()))),
+        (
+            "variables",
+            ([("variable_name", name), ("variable_value", variables[name])] for name in sorted(variables)),
+        ),
+    ):
+        told = [line for item in items for line in _item(item)]
+        lines += [f"  {part}:", *told] if told else [f"  {part}: []"]
+    return "\n".join(lines) + "\n"
+
+
+def _item(pairs: Sequence[tuple[str, object]]) -> Iterator[str]:
+    for number, (key, value) in enumerate(pairs):
+        text = format_scalar(value) if not isinstance(value, str) or key == "conn_type" else _quoted(value)
+        yield f"    {'  ' if number else '- '}{key}: {text}"
+
+
+def _quoted(text: str) -> str:
+    found = format_scalar(text)
+    return found if found.startswith('"') else f'"{found}"'
+
+
+def _written(name: str, connection: Connection) -> list[tuple[str, object]]:
+    fields = connection.to_dict(reveal=True)
+    extra = fields["extra"]
+    fields["extra"] = None if extra is None else json.dumps(extra)
+    told = [(key, fields[field]) for key, field in _FIELDS.items() if fields.get(field) not in _NOTHING]
+    return [("conn_id", name), *told]
 
 
 def _given(item: object, number: int, kind: Kind) -> dict[str, object]:
