@@ -364,6 +364,7 @@ ATTACKS = {
     ),
     "DS08": Row(
         "what costs much",
+        "agent/test_spool.py::test_DS08_one_user_alone_cannot_fill_it_and_others_are_recorded",
         "server/api/test_audit.py::test_DS08_one_verification_runs_at_a_time",
         "server/api/test_changes.py::test_DS08_a_listener_that_goes_away_is_forgotten",
         "service/test_order.py::test_more_names_than_are_kept_are_refused",
