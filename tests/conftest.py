@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -90,6 +92,23 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.path in wanting:
             item.add_marker(pytest.mark.skip(reason=WITHOUT_STORE))
+
+
+# What CI may leave out: what a backend has not, what a trial is for, what only root or another Python does.
+# Anything else that skips there is a program or a right of the machine that is missing, and a failure.
+_MAY_SKIP = re.compile(
+    r"this backend|\btrial|another test proves|\broot\b|another user|Python 3\.1|refuses to"
+)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    report = (yield).get_result()
+    if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if not _MAY_SKIP.search(reason):
+            report.outcome = "failed"
+            report.longrepr = f"{item.nodeid} may not skip where CI is set: {reason}"
 
 
 def pytest_sessionfinish():
