@@ -196,7 +196,7 @@ class _Question:
         self._ref = self._named(claim)
         if asking.shadow is not None and not asking.shadow.is_canary(claim[0] if claim else None):
             return False
-        self._is_parse = guard(asking.options, claim)
+        self._is_parse = guard(asking.options, claim) and asking.options.at_parse != "through"
         return True
 
     def _named(self, claim: Run | None) -> Ref | None:

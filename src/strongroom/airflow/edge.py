@@ -48,6 +48,8 @@ _INVALID = (
     errors.SettingsError,
     errors.InvalidInputError,
 )
+_ASKING = (Process.TASK, Process.TASK_PARSE, Process.PARSE, Process.TRIGGER)
+"""Processes that ask a server and are none themselves; the others may be one, `dags test` its own."""
 _LONGEST = 600  # characters of a text; a log line, not a page
 
 _made: dict[tuple[str, int, bool], type[BaseException]] = {}
@@ -93,7 +95,7 @@ def edge_error(error: BaseException, process: Process, *, asked: str = "", place
 def edge_class(outcome: str, process: Process) -> type[BaseException]:
     """Give the class for *outcome* in *process*: the same one each time it is asked for."""
     version = major()
-    is_answering = version != 2 and process is Process.SERVER and "starlette.exceptions" in sys.modules  # noqa: PLR2004
+    is_answering = version == 3 and process not in _ASKING and "starlette.exceptions" in sys.modules  # noqa: PLR2004
     key = (outcome, version, is_answering)
     if key not in _made:
         name, status = OUTCOMES[outcome]

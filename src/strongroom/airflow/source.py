@@ -91,13 +91,14 @@ class AgentSource(Source):
     client: AgentClient
 
     def __init__(self, path: str, *, setting: str | None = None) -> None:
-        from strongroom.client import frames  # noqa: PLC0415 -- with the first lookup
+        from strongroom.airflow.context import run_now  # noqa: PLC0415 -- with the first lookup
+        from strongroom.client import frames  # noqa: PLC0415 -- as above
         from strongroom.client.agent import AgentClient  # noqa: PLC0415 -- as above
 
         self.place = f"agent {path}"
-        self.client = AgentClient(path, version=strongroom.__version__, environ=os.environ)
+        self.client = AgentClient(path, version=strongroom.__version__, claims=run_now)
         self._raw = frames.RAW
-        self._parse = frames.RAW | getattr(frames, "PARSE", 0)
+        self._parse = frames.RAW | frames.PARSE
         self._setting = setting
         self._room: Room | None = None
 
