@@ -30,6 +30,7 @@ WITHOUT_STORE = "making a store needs Python 3.11"
 _IMPORT_A_STORE = (
     "agent",  # its extra is for 3.11, too
     "audit/test_duties.py",
+    "inside_airflow",
     "backends/test_remote.py",
     "docs",
     "policy",

@@ -31,8 +31,13 @@ whole session, for all xdist workers: a scenario runs once, however many tests a
 
 `airflow(3)` and `airflow(2)` (the fixture `airflow`) give one version's `Place`: `place.version`,
 `place.python` (its interpreter), `place.command(folder, "connections", "get", "x", environ=…)` (an `airflow`
-command line). A script finds `tell`, `caught`, `run_dag`, `bag` (stage.py) and `HOME`, the AIRFLOW_HOME. Each
-run has an AIRFLOW_HOME of its own, copied from a template whose SQLite database was migrated once in the
+command line). A script finds `tell`, `caught`, `run_dag`, `bag`, `please`, `until` (inside/stage.py) and
+`HOME`, the AIRFLOW_HOME. `please("cut")` has the test do what it handed to the run as
+`orders={"cut": proxy.cut}`, in the middle of a task if need be. `run_dag(…, is_supervised=True)`, with
+`environ=inside.supervised`, has a real supervisor run each task as a process of its own, with its log file and
+the copy of that on standard output.
+
+Each run has an AIRFLOW_HOME of its own, copied from a template whose SQLite database was migrated once in the
 session; the user's home is never touched. Every process of a run stands in a group of its own, and the group
 is ended with the run.
 
@@ -51,6 +56,7 @@ import signal
 import sqlite3
 import subprocess
 import textwrap
+import time
 import zlib
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -59,7 +65,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-STAGE = Path(__file__).with_name("stage.py")
+STAGE = Path(__file__).with_name("inside") / "stage.py"
 VERSIONS = (3, 2)
 FERNET_KEY = base64.urlsafe_b64encode(b"strongroom-tests-inside-airflow!").decode()
 BACKEND = "strongroom.airflow.StrongroomBackend"
@@ -172,9 +178,25 @@ class Place:
             "AIRFLOW__SECRETS__BACKEND_KWARGS": json.dumps(given),
         }
 
+    @property
+    def supervised(self):
+        """Give the environment in which `run_dag(…, is_supervised=True)` works."""
+        if self.version == 2:
+            # A fork of a fork for each task, as in production; SQLite bears the few that run here.
+            return {
+                "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+                "AIRFLOW__CORE__PARALLELISM": "1",
+                "_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK": "1",
+            }
+        return {
+            "AIRFLOW__CORE__EXECUTOR": "supervised.Supervised",
+            "AIRFLOW__API_AUTH__JWT_SECRET": "of the tests " * 6,
+            "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",  # for which a supervisor stays after its task
+        }
+
     # --- runs --------------------------------------------------------------------------------------------
 
-    def run(self, folder, script, *, environ=None, dags=None, home=None, seconds=180):
+    def run(self, folder, script, *, environ=None, dags=None, home=None, orders=None, seconds=180):
         """
         Run *script* in one process of this Airflow, and give what it told.
 
@@ -184,6 +206,7 @@ class Place:
             environ: of the process beside what Airflow needs here.
             dags: texts of Dag files by name, for a new home.
             home: an AIRFLOW_HOME made before, by `home()`; a new one if unsaid.
+            orders: what the script may have done by `please(name)`: a function by name; gives JSON.
             seconds: after which the run has failed.
         """
         folder = Path(folder)
@@ -191,7 +214,7 @@ class Place:
         file = folder / "script.py"
         file.write_text(textwrap.dedent(script))
         command = [self.python, STAGE, file, folder / "told.json"]
-        ran = self._start(folder, command, self.environ(home) | (environ or {}), seconds)
+        ran = self._start(folder, command, self.environ(home) | (environ or {}), seconds, orders)
         assert ran.status == 0, ran.told_of_itself()
         return ran
 
@@ -206,7 +229,9 @@ class Place:
     def _airflow(self):
         return [self.python, "-m", "airflow"]
 
-    def _start(self, folder, command, environ, seconds):
+    def _start(self, folder, command, environ, seconds, orders=None):
+        wanted = folder / "orders"
+        wanted.mkdir(exist_ok=True)
         (folder / "ran").write_text(json.dumps({"home": environ["AIRFLOW_HOME"], "status": None}))
         with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
             process = subprocess.Popen(
@@ -219,9 +244,7 @@ class Place:
                 start_new_session=True,
             )
             try:
-                status = process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                status = None
+                status = _waited(process, seconds, wanted, orders or {})
             finally:
                 end_group(process)
         (folder / "ran").write_text(json.dumps({"home": environ["AIRFLOW_HOME"], "status": status}))
@@ -349,6 +372,24 @@ def end_group(process):
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(20)
+
+
+def _waited(process, seconds, wanted, orders):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not orders:
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(deadline - time.monotonic())
+            return None
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(0.02)
+        for order in wanted.glob("*.order"):
+            done = order.with_suffix(".done")
+            if not done.exists():
+                answer = json.dumps(orders[order.read_text()]())
+                done.with_suffix(".answer").write_text(answer)
+                done.with_suffix(".answer").rename(done)
+    return None
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """
 Run a scenario inside real Airflow: `python stage.py script.py told.json` with that Airflow's own Python.
 
-The script finds `tell(**facts)`, `caught(call, …)`, `run_dag(dag_id, …)`, `bag()` and `HOME`. What it told is
-written as JSON when it ends, also when it fails. It goes to a file and not to the output, which is looked
-through for leaks.
+The script finds `tell(**facts)`, `caught(call, …)`, `run_dag(dag_id, …)`, `bag()`, `please(order)`, `until` and
+`HOME`; a Dag file imports them from `stage`. What it told is written as JSON when it ends, also when it fails.
+It goes to a file and not to the output, which is looked through for leaks.
 """
 
 # ruff: noqa: PLC0415 -- Airflow is imported when a scenario asks for it
@@ -13,9 +13,12 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 HOME = Path(os.environ["AIRFLOW_HOME"])
+ORDERS = HOME.parent / "orders"
+PATIENCE_SECONDS = 60
 _told = {}
 _bags = {}
 
@@ -34,6 +37,30 @@ def caught(call, *arguments, **options):
         return {"error": type(error).__name__, "bases": bases, "text": str(error)}
 
 
+def please(order):
+    """Let the test do what it knows by the name *order*, and give what that gave when it is done."""
+    number = len(list(ORDERS.glob("*.order")))
+    asked, answered = ORDERS / f"{number}.order", ORDERS / f"{number}.done"
+    asked.with_suffix(".new").write_text(order)
+    asked.with_suffix(".new").rename(asked)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not answered.exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"nobody did {order}")
+        time.sleep(0.01)
+    return json.loads(answered.read_text())
+
+
+def until(is_so, seconds=PATIENCE_SECONDS):
+    """Give what *is_so* gives as soon as it is true."""
+    deadline = time.monotonic() + seconds
+    while not (found := is_so()):
+        if time.monotonic() > deadline:
+            raise TimeoutError("it never was so")
+        time.sleep(0.02)
+    return found
+
+
 def bag():
     """Parse the Dag folder, once; gives the DagBag (`.dags`, `.import_errors`)."""
     if "bag" not in _bags:
@@ -45,9 +72,13 @@ def bag():
     return _bags["bag"]
 
 
-def run_dag(dag_id, conf=None, **options):
+def run_dag(dag_id, conf=None, *, is_supervised=False, **options):
     """
     Run a Dag of the folder with `dag.test()`, as `airflow dags test` does.
+
+    Args:
+        is_supervised: each task in a process of its own below a supervisor, with a log file; needs
+            `environ=inside.supervised` of the run.
 
     Returns:
         state of the run; tasks: states by task id, `id[index]` for mapped ones; xcoms: what they returned,
@@ -59,7 +90,7 @@ def run_dag(dag_id, conf=None, **options):
     dag = bag().dags.get(dag_id)
     if dag is None:
         raise LookupError(f"no Dag {dag_id}: {bag().import_errors}")
-    run = dag.test(run_conf=conf, **options)
+    run = dag.test(run_conf=conf, use_executor=is_supervised, **options)
     tasks, xcoms = {}, {}
     with create_session() as session:
         asked = session.query(TaskInstance).filter(
@@ -85,6 +116,8 @@ def main(script, told):
         "caught": caught,
         "bag": bag,
         "run_dag": run_dag,
+        "please": please,
+        "until": until,
     }
     try:
         exec(compile(script.read_text(), str(script), "exec"), stands)
@@ -93,5 +126,5 @@ def main(script, told):
 
 
 if __name__ == "__main__":
-    sys.path.pop(0)  # this folder holds no modules for scenarios
+    sys.modules["stage"] = sys.modules["__main__"]  # for Dag files
     main(Path(sys.argv[1]), Path(sys.argv[2]))
