@@ -30,12 +30,12 @@ whole session, for all xdist workers: a scenario runs once, however many tests a
         assert reading.kept["status"]
 
 `airflow(3)` and `airflow(2)` (the fixture `airflow`) give one version's `Place`: `place.version`,
-`place.python` (its interpreter), `place.command(folder, "connections", "get", "x", environ=…)` (an `airflow`
-command line). A script finds `tell`, `caught`, `run_dag`, `bag`, `please`, `until` (inside/stage.py) and
-`HOME`, the AIRFLOW_HOME. `please("cut")` has the test do what it handed to the run as
+`place.python` (its interpreter), `place.command(folder, "connections", "get", "x", environ=…)` (an
+`airflow` command line). A script finds `tell`, `caught`, `run_dag`, `bag`, `please`, `until`
+(inside/stage.py) and `HOME`, the AIRFLOW_HOME. `please("cut")` has the test do what it handed to the run as
 `orders={"cut": proxy.cut}`, in the middle of a task if need be. `run_dag(…, is_supervised=True)`, with
-`environ=inside.supervised`, has a real supervisor run each task as a process of its own, with its log file and
-the copy of that on standard output.
+`environ=inside.supervised`, has a real supervisor run each task as a process of its own, with its log file
+and the copy of that on standard output.
 
 Each run has an AIRFLOW_HOME of its own, copied from a template whose SQLite database was migrated once in the
 session; the user's home is never touched. Every process of a run stands in a group of its own, and the group

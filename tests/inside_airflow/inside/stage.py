@@ -1,9 +1,9 @@
 """
 Run a scenario inside real Airflow: `python stage.py script.py told.json` with that Airflow's own Python.
 
-The script finds `tell(**facts)`, `caught(call, …)`, `run_dag(dag_id, …)`, `bag()`, `please(order)`, `until` and
-`HOME`; a Dag file imports them from `stage`. What it told is written as JSON when it ends, also when it fails.
-It goes to a file and not to the output, which is looked through for leaks.
+The script finds `tell(**facts)`, `caught(call, …)`, `run_dag(dag_id, …)`, `bag()`, `please(order)`, `until`
+and `HOME`; a Dag file imports them from `stage`. What it told is written as JSON when it ends, also when it
+fails. It goes to a file and not to the output, which is looked through for leaks.
 """
 
 # ruff: noqa: PLC0415 -- Airflow is imported when a scenario asks for it

@@ -1,8 +1,8 @@
 """
 An executor for `run_dag(…, is_supervised=True)` in Airflow 3: what LocalExecutor does, without a server.
 
-Every task gets its real supervisor, which starts the real task process and writes its log file and the copy of
-it on its own output; the execution API it talks to is Airflow's, inside this process.
+Every task gets its real supervisor, which starts the real task process and writes its log file and the copy
+of it on its own output; the execution API it talks to is Airflow's, inside this process.
 """
 
 from __future__ import annotations
