@@ -137,7 +137,8 @@ class Answers:
         except StrongroomError as error:
             return self.refused(number, error, "invalid")
         held = (ref, entry, body, self._state(entry) | frames.CACHED)
-        self.remembered.keep(question, held)
+        if self._host.cache.entry(ref) is entry:
+            self.remembered.keep(question, held)
         return self.again(number, held)
 
     def from_memory(self, number: int, question: bytes, flags: int, answer: Answer) -> bytes:
@@ -153,7 +154,7 @@ class Answers:
     def again(self, number: int, held: Held) -> bytes:
         """Give the frame that answers *number* with what is kept."""
         ref, _, body, state = held
-        made = frames.pack_answer(number, frames.FOUND, body, state, *self._milliseconds(ref))
+        made = frames.pack_answer(number, frames.FOUND, body, state, *self._milliseconds(ref, held[1]))
         if len(made) <= frames.MAX_ANSWER_BYTES:
             return made
         return frames.pack_answer(number, frames.INVALID, frames.pack_refused(_too_large()))
@@ -199,7 +200,7 @@ class Answers:
             except StrongroomError as trouble:
                 outcome, error = "invalid", trouble
             else:
-                age, ttl = self._milliseconds(answer.ref)
+                age, ttl = self._milliseconds(answer.ref, entry)
                 state = self._state(entry)
                 if age is not None and age > asked_ago * 1000:
                     state |= frames.CACHED
@@ -213,7 +214,10 @@ class Answers:
         state = frames.STALE if entry.is_stale else 0
         return state | (frames.STRICT if self._host.is_strict(entry.ref, entry) else 0)
 
-    def _milliseconds(self, key: Key) -> tuple[int | None, int | None]:
+    def _milliseconds(self, key: Key, entry: Entry) -> tuple[int | None, int | None]:
+        if not entry.is_stale and self._host.cache.entry(key) is not entry:
+            # Of the parsers' snapshot, of a run's pins, or made of several: the cache's times are another's.
+            return int(self._host.age_of(entry) * 1000), None
         times = self.times(key)
         return (None, None) if times is None else (int(times[0] * 1000), int(times[1] * 1000))
 

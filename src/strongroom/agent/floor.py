@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
+from strongroom.agent.announced import Announced
 from strongroom.client import frames
 from strongroom.service.journal import where
 from strongroom.wire.failure import OverloadError
@@ -86,6 +87,7 @@ class Floor:
     Attributes:
         clock: of the loop.
         lines: every open connection.
+        announced: which runs their supervisors announced.
         is_draining: nothing new is taken.
     """
 
@@ -109,6 +111,7 @@ class Floor:
         self.loop = asyncio.get_running_loop()
         self.clock = self.loop.time
         self.hello = frames.pack_hello(version)
+        self.announced = Announced()
         self.lines: dict[Line, None] = {}
         self.of_user: dict[int, int] = {}
         self.served = 0

@@ -15,20 +15,19 @@ Rules of this file:
 4. A frame that cannot be understood is answered by one ERROR. The connection goes on where the next frame
    can be found, and ends where it cannot.
 5. What a connection may ask is decided by who opened it, as the kernel said then.
-6. Nothing is followed for who may not read it, and nobody is told of what he may not read any more.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import suppress
 from functools import partial
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from strongroom.agent.answers import KeptBack, refusal_of
 from strongroom.agent.floor import Peer
+from strongroom.agent.following import MAX_FOLLOWED, Following
 from strongroom.client import frames
 from strongroom.errors import AccessDeniedError, InvalidInputError, StrongroomError
 from strongroom.model.ref import Ref
@@ -39,11 +38,14 @@ from strongroom.wire.shape import MAX_RUN_CHARACTERS
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
+    from strongroom.agent.announced import Process
     from strongroom.agent.floor import Floor
     from strongroom.model.entry import Entry
     from strongroom.model.ref import Kind
+    from strongroom.policy import Actor
     from strongroom.service.host import Host
     from strongroom.service.reading import Reader
+    from strongroom.service.writing import Wanted
 
     Key = tuple[Kind, str, str | None]
 
@@ -51,8 +53,6 @@ __all__ = ["MAX_FOLLOWED", "MAX_IN_FLIGHT", "Line"]
 
 MAX_IN_FLIGHT = 64
 """Most questions of one connection that are waited for at once."""
-MAX_FOLLOWED = 1000
-"""Most entries that one connection follows."""
 _MAX_A_TURN = 256  # frames of one connection, then others have theirs
 _HIGH_BYTES = 262_144  # waiting to be taken, then the connection is not read from
 _LOW_BYTES = 65_536
@@ -79,6 +79,7 @@ class Line(asyncio.Protocol):
 
     Attributes:
         peer: who opened it.
+        announcer: the process above it that announced a run, or None.
         seen: when it last sent something, by the loop's clock.
         ends_at: when it is ended unless something happens.
         reads: answered so far.
@@ -88,7 +89,7 @@ class Line(asyncio.Protocol):
     __slots__ = (
         "_clock",
         "_floor",
-        "_followed",
+        "_following",
         "_held",
         "_is_blocked",
         "_is_due",
@@ -97,16 +98,16 @@ class Line(asyncio.Protocol):
         "_is_plain",
         "_is_stopped",
         "_needed",
-        "_notices",
+        "_parser",
         "_peek",
         "_reader",
         "_remembered",
         "_room",
         "_run",
-        "_telling",
         "_times",
         "_transport",
         "_unrecorded",
+        "announcer",
         "ends_at",
         "peer",
         "reads",
@@ -131,10 +132,10 @@ class Line(asyncio.Protocol):
         self._times = floor.answers.times
         self._run: Run | None = None
         self._reader: Reader | None = None
+        self._parser: Reader | None = None  # made with the first question of a parser
         self._room: asyncio.Future[None] | None = None
-        self._followed: dict[Ref, Callable[[], None]] = {}
-        self._notices: dict[Ref, str | None] = {}
-        self._telling: asyncio.Task[None] | None = None
+        self._following = Following(self, floor)
+        self.announcer: Process | None = None
         self.peer = _NOBODY
         self.seen = self.ends_at = 0.0
         self.reads = 0
@@ -156,6 +157,7 @@ class Line(asyncio.Protocol):
             self._turn_away(refused)
             return
         self.peer = peer
+        self.announcer = floor.announced.above(peer.pid)
         self._is_stopped = False
         self._transport.set_write_buffer_limits(_HIGH_BYTES, _LOW_BYTES)
         self.seen = self._clock()
@@ -167,25 +169,43 @@ class Line(asyncio.Protocol):
         self._is_plain = False
         self._held = bytearray()
         self._floor.leave(self)
-        for end in self._followed.values():
-            end()
-        self._followed.clear()
-        for task in [*self.tasks, *([] if self._telling is None else [self._telling])]:
+        self._following.end()
+        for task in self.tasks:
             task.cancel()  # the question goes on where others wait for it
 
     def renew(self) -> None:
         """Read by the reader that the host has for this peer now."""
-        self._reader = self._floor.host.reader(self.peer.uid, self._run)
+        host, run = self._floor.host, self.run
+        self._reader = host.reader(self.peer.uid, run)
+        self._parser = None
         self._peek = self._reader.peek
+        # What runs are given may be another entry than the others', and so its answer another, too.
+        is_pinned = host.settings.cache.pin != "off" and run is not None
+        self._remembered = {} if is_pinned else self._floor.answers.remembered.held
 
     def is_quiet(self, before: float) -> bool:
         """Tell whether nothing came since *before*, nothing is under way and nothing is followed."""
-        return self.seen < before and not self.is_busy and not self._followed and not self._is_paused
+        return self.seen < before and not self.is_busy and not self.followed and not self._is_paused
 
     @property
     def run(self) -> Run | None:
-        """What it says of its run."""
-        return self._run
+        """For which run it asks: the announced one, else what it says."""
+        return self._floor.announced.run_of(self.announcer) or self._run
+
+    @property
+    def reader(self) -> Reader:
+        """The reads of who asks."""
+        return cast("Reader", self._reader)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether nothing more is taken."""
+        return self._is_stopped
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether answers are not taken as fast as they come."""
+        return self._is_paused
 
     @property
     def is_busy(self) -> bool:
@@ -195,7 +215,7 @@ class Line(asyncio.Protocol):
     @property
     def followed(self) -> int:
         """Entries it follows."""
-        return len(self._followed)
+        return len(self._following)
 
     @property
     def waiting_bytes(self) -> int:
@@ -398,20 +418,29 @@ class Line(asyncio.Protocol):
                 return _error(number, _Refused(error.code, str(error)))
             except InvalidInputError as error:
                 return answers.refused(number, error)
+        reader = self._reader_for(flags)
         if not flags & frames.BYPASS_CACHE:
-            entry = entry or self._peek(ref)
+            entry = entry or reader.peek(ref)
             if entry is not None:
                 self.reads += 1
                 self._floor.keep_turning()
                 return answers.at_hand(number, question, ref, flags, entry)
             kept = KeptBack(self, number, ref)
-            answer = cast("Reader", self._reader).prompt(ref, kept.settle)
+            answer = reader.prompt(ref, kept.settle)
             if answer is not None:
                 self.reads += 1
                 self._floor.keep_turning()
                 return kept.fill(answers.from_memory(number, question, flags, answer))
-        self._spawn(number, partial(self._ask, cast("Reader", self._reader), number, ref, flags))
+        self.spawn(number, partial(self._ask, reader, number, ref, flags))
         return None
+
+    def _reader_for(self, flags: int) -> Reader:
+        """Give the reads of who asks, as a parser's where the question says that it is one."""
+        if not flags & frames.PARSE or flags & frames.BYPASS_CACHE:
+            return self.reader
+        if self._parser is None:
+            self._parser = self._floor.host.parser(self.peer.uid, self.run)
+        return self._parser
 
     def keep_back(self, more: int) -> None:
         """Count answers that wait for their record; read on where there are fewer."""
@@ -425,12 +454,13 @@ class Line(asyncio.Protocol):
 
     async def _ask(self, reader: Reader, number: int, ref: Ref, flags: int) -> None:
         asked_at = self._floor.clock()
-        (answer,) = await self._answers(reader, (ref,), flags)
+        (answer,) = await self.answers(reader, (ref,), flags)
         self.reads += 1
         ago = self._floor.clock() - asked_at
         self.write(self._floor.answers.frame(number, ref.kind, flags, answer, asked_ago=ago))
 
-    async def _answers(self, reader: Reader, refs: Sequence[Ref], flags: int) -> list[Answer]:
+    async def answers(self, reader: Reader, refs: Sequence[Ref], flags: int) -> list[Answer]:
+        """Give what became of *refs*; what is refused is told."""
         try:
             if not flags & frames.BYPASS_CACHE:
                 return await reader.aread_many(refs)
@@ -441,13 +471,13 @@ class Line(asyncio.Protocol):
 
     def _read_many(self, number: int, payload: bytes) -> bytes | None:
         keys, flags = frames.read_read_many(payload)
-        self._spawn(number, partial(self._ask_many, cast("Reader", self._reader), number, keys, flags))
+        self.spawn(number, partial(self._ask_many, self._reader_for(flags), number, keys, flags))
         return None
 
     async def _ask_many(self, reader: Reader, number: int, keys: Sequence[frames.Key], flags: int) -> None:
         asked_at, answers = self._floor.clock(), self._floor.answers
         refs: list[Ref | StrongroomError] = [_ref_or_error(key) for key in keys]
-        given = iter(await self._answers(reader, [ref for ref in refs if isinstance(ref, Ref)], flags))
+        given = iter(await self.answers(reader, [ref for ref in refs if isinstance(ref, Ref)], flags))
         ago = self._floor.clock() - asked_at
         part: list[bytes] = []
         size = first = 0
@@ -504,104 +534,45 @@ class Line(asyncio.Protocol):
         return frames.frame(frames.HELLO | frames.ANSWER, number, self._floor.hello)
 
     def _claim(self, number: int, payload: bytes) -> bytes:
+        self._run = self._said(payload)
+        self.renew()
+        return frames.frame(frames.CLAIM | frames.ANSWER, number)
+
+    def _announce(self, number: int, payload: bytes) -> bytes:
+        run = self._said(payload)
+        if run is not None:
+            run = run._replace(announced=True)
+        floor = self._floor
+        process = floor.announced.announce(self.peer.pid, run)
+        self.announcer = process
+        for line in list(floor.lines):
+            if line.announcer == process:
+                line.renew()
+        return frames.frame(frames.ANNOUNCE | frames.ANSWER, number)
+
+    def _said(self, payload: bytes) -> Run | None:
         said = frames.read_claim(payload)
-        for text in (said[0], said[1], said[2], said[5]):
-            if text is not None and len(text) > MAX_RUN_CHARACTERS:
+        for text in said:
+            if isinstance(text, str) and len(text) > MAX_RUN_CHARACTERS:
                 raise InvalidInputError(
                     f"a claim has over {MAX_RUN_CHARACTERS} characters", limit=MAX_RUN_CHARACTERS
                 )
         is_said = any(each is not None for each in said)
-        self._run = Run(Assurance.CLAIMED, *said) if is_said else None
-        self.renew()
-        return frames.frame(frames.CLAIM | frames.ANSWER, number)
+        return Run(Assurance.CLAIMED, *said) if is_said else None
 
     def _ping(self, number: int, payload: bytes) -> bytes:
         return frames.frame(frames.PING | frames.ANSWER, number, payload)
 
     def _follow(self, number: int, payload: bytes) -> bytes | None:
-        ref = _ref(payload)
-        if ref not in self._followed:
-            if len(self._followed) >= MAX_FOLLOWED:
-                raise InvalidInputError(
-                    f"a connection follows at most {MAX_FOLLOWED} entries", limit=MAX_FOLLOWED
-                )
-            self._followed[ref] = _not_yet
-        self._spawn(number, partial(self._begin, cast("Reader", self._reader), number, ref))
+        self._following.begin(number, _ref(payload))
         return None
 
-    async def _begin(self, reader: Reader, number: int, ref: Ref) -> None:
-        """Follow what may be read, and only then look: what changes between the two is told."""
-        loop, noticed = self._floor.loop, self._noticed
-
-        def wake(_ref: Ref, version: str | None) -> None:
-            with suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(noticed, ref, version)
-
-        is_new = self._followed.get(ref) is _not_yet
-        try:
-            if is_new:
-                await self._looked(
-                    reader, ref
-                )  # what is followed is looked up, so that it may be is decided before
-            if self._followed.get(ref) is _not_yet:  # nobody has ended it meanwhile
-                self._followed[ref] = self._floor.host.follow(ref, wake)
-            entry = await self._looked(reader, ref)
-        except StrongroomError:
-            if is_new:
-                self._end_following(ref)
-            raise
-        version = None if entry is None else entry.version
-        self.write(frames.frame(frames.FOLLOW | frames.ANSWER, number, frames.pack_version(version)))
-
-    async def _looked(self, reader: Reader, ref: Ref) -> Entry | None:
-        (answer,) = await self._answers(reader, (ref,), 0)
-        if answer.error is not None:
-            raise answer.error
-        return answer.entry
-
     def _unfollow(self, number: int, payload: bytes) -> bytes:
-        self._end_following(_ref(payload))
+        self._following.leave(_ref(payload))
         return frames.frame(frames.UNFOLLOW | frames.ANSWER, number)
 
-    def _end_following(self, ref: Ref) -> None:
-        end = self._followed.pop(ref, None)
-        if end is not None:
-            end()
-
-    def _noticed(self, ref: Ref, version: str | None) -> None:
-        if ref in self._followed and not self._is_stopped:
-            self._notices[ref] = version  # of several only the last matters
-            self._tell_notices()
-
-    def _tell_notices(self) -> None:
-        if self._notices and not self._is_paused and self._telling is None:
-            self._telling = self._floor.loop.create_task(self._notify())
-            self._telling.add_done_callback(self._told)
-
-    def _told(self, _task: asyncio.Task[None]) -> None:
-        self._telling = None
-        if not self._is_stopped:
-            self._tell_notices()
-
-    async def _notify(self) -> None:
-        """Tell of what changed, as far as it may be read now."""
-        notices, self._notices = self._notices, {}
-        host, actor = self._floor.host, cast("Reader", self._reader).actor
-        try:
-            may = await host.reading.bridge().run(lambda: [host.may_hear(actor, ref) for ref in notices])
-        except StrongroomError:
-            may = [None]
-        told = [
-            frames.pack_notice(ref.kind, ref.name, ref.team, version)
-            for (ref, version), is_heard in zip(notices.items(), may, strict=False)
-            if is_heard and ref in self._followed
-        ]
-        if None in may:  # it may be anything that is followed: that says nothing
-            told.append(frames.pack_gap())
-        self.write(b"".join(frames.frame(frames.NOTICE, 0, payload) for payload in told))
-
     def _explain(self, number: int, payload: bytes) -> bytes | None:
-        self._spawn(number, partial(self._tell, self._run, number, _ref(payload)))
+        self.spawn(number, partial(self._tell, self.run, number, _ref(payload)))
         return None
 
     async def _tell(self, run: Run | None, number: int, ref: Ref) -> None:
@@ -609,10 +580,8 @@ class Line(asyncio.Protocol):
         told = await host.reading.bridge().run(partial(_explanation, host, self.peer.uid, run, ref))
         self.write(frames.frame(frames.EXPLAIN | frames.ANSWER, number, frames.pack_json(told)))
 
-    def _admin(self, number: int, payload: bytes) -> bytes | None:
-        if not self.peer.is_admin:
     def _inventory(self, number: int, payload: bytes) -> bytes | None:
-        self._spawn(number, partial(self._list, self._run, number, frames.read_json(payload)))
+        self.spawn(number, partial(self._list, self.run, number, frames.read_json(payload)))
         return None
 
     async def _list(self, run: Run | None, number: int, question: str) -> None:
@@ -620,6 +589,8 @@ class Line(asyncio.Protocol):
         told = await host.reading.bridge().run(partial(_listed, host, self.peer.uid, run, question))
         self.write(frames.frame(frames.INVENTORY | frames.ANSWER, number, frames.pack_json(told)))
 
+    def _admin(self, number: int, payload: bytes) -> bytes | None:
+        if not self.peer.is_admin:
             raise AccessDeniedError(
                 "only root and the agent's own user administer it", reason="the agent's own rule"
             )
@@ -629,12 +600,26 @@ class Line(asyncio.Protocol):
             order = None
         if not isinstance(order, dict):
             raise InvalidInputError("an order is a JSON object")
-        self._spawn(number, partial(self._order, number, order))
+        self.spawn(number, partial(self._order, number, order))
         return None
 
     async def _order(self, number: int, order: Mapping[str, object]) -> None:
         told = json.dumps(await self._floor.admin(self.peer, order))
         self.write(frames.frame(frames.ADMIN | frames.ANSWER, number, frames.pack_json(told)))
+
+    def _write(self, number: int, payload: bytes) -> bytes | None:
+        from strongroom.agent.writes import asked_in  # noqa: PLC0415 -- most agents are never written through
+
+        asked = asked_in(frames.read_json(payload))
+        self.spawn(number, partial(self._written, cast("Reader", self._reader).actor, number, asked))
+        return None
+
+    async def _written(self, actor: Actor, number: int, asked: Wanted) -> None:
+        from strongroom.agent.writes import told  # noqa: PLC0415 -- as above
+
+        host = self._floor.host
+        written = await host.reading.bridge().run(partial(host.write, actor, asked))
+        self.write(frames.frame(frames.WRITE | frames.ANSWER, number, frames.pack_json(told(written))))
 
     # --- answers out ---------------------------------------------------------------------------------
 
@@ -643,7 +628,8 @@ class Line(asyncio.Protocol):
         if not self._transport.is_closing():
             self._transport.write(data)
 
-    def _spawn(self, number: int, work: Callable[[], Coroutine[None, None, None]]) -> None:
+    def spawn(self, number: int, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Do *work* beside, and tell what goes wrong under *number*."""
         task = self._floor.loop.create_task(self._tried(number, work))
         self.tasks.add(task)
         task.add_done_callback(self._done)
@@ -678,16 +664,12 @@ class Line(asyncio.Protocol):
         if self._room is not None:
             self._room.set_result(None)
             self._room = None
-        self._tell_notices()
+        self._following.tell()
         self._go_on()
 
     async def _has_room(self) -> None:
         while self._room is not None and not self._transport.is_closing():
             await asyncio.shield(self._room)
-
-
-def _not_yet() -> None:
-    """End what is to be followed once it is known that it may be read."""
 
 
 class _Refused(NamedTuple):
@@ -734,6 +716,12 @@ def _explanation(host: Host, uid: int, run: Run | None, ref: Ref) -> str:
     return msgspec.json.encode(explained(host.explain(uid, run, ref))).decode()
 
 
+def _listed(host: Host, uid: int, run: Run | None, question: str) -> str:
+    from strongroom.agent.inventory import listed  # noqa: PLC0415 -- only people and pages ask what there is
+
+    return listed(host.inventory(uid, run), question)
+
+
 _HANDLERS: dict[int, Callable[[Line, int, bytes], bytes | None]] = {
     frames.HELLO: Line._hello,  # noqa: SLF001 -- the table of this file
     frames.READ: Line._read,  # noqa: SLF001
@@ -743,13 +731,9 @@ _HANDLERS: dict[int, Callable[[Line, int, bytes], bytes | None]] = {
     frames.UNFOLLOW: Line._unfollow,  # noqa: SLF001
     frames.EXPLAIN: Line._explain,  # noqa: SLF001
     frames.ADMIN: Line._admin,  # noqa: SLF001
+    frames.INVENTORY: Line._inventory,  # noqa: SLF001
+    frames.ANNOUNCE: Line._announce,  # noqa: SLF001
     frames.PING: Line._ping,  # noqa: SLF001
+    frames.WRITE: Line._write,  # noqa: SLF001
 }
 _NOBODY = Peer(0, -1, -1, is_admin=False)
-def _listed(host: Host, uid: int, run: Run | None, question: str) -> str:
-    from strongroom.agent.inventory import listed  # noqa: PLC0415 -- only people and pages ask what there is
-
-    return listed(host.inventory(uid, run), question)
-
-
-    frames.INVENTORY: Line._inventory,  # noqa: SLF001

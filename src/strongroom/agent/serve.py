@@ -38,6 +38,7 @@ from strongroom.client import frames
 from strongroom.errors import SettingsError, StrongroomError
 from strongroom.policy import Action
 from strongroom.service.guard import event_of
+from strongroom.service.host_status import parse_status
 from strongroom.service.journal import Journal
 from strongroom.settings import resolve
 
@@ -470,9 +471,13 @@ def _figures(floor: Floor, peers: Peers) -> str:
     from strongroom.agent.http import figure  # noqa: PLC0415 -- only where HTTP is answered
 
     reads = floor.served + sum(line.reads for line in floor.lines)
+    parsed = parse_status(floor.host.parsing)
     told = [
         *figure("strongroom_agent_connections", "", {"": len(floor.lines)}),
         *figure("strongroom_agent_reads_total", "", {"": reads}),
+        *figure("strongroom_agent_parse_reads_total", "", {"": parsed.reads}),
+        *figure("strongroom_agent_parse_asked_total", "", {"": parsed.asked}),
+        *figure("strongroom_agent_announced", "", {"": len(floor.announced)}),
         *figure("strongroom_agent_closed_total", "reason", floor.closed),
         *figure("strongroom_agent_refused_total", "", {"": sum(peers.refused.values())}),
     ]

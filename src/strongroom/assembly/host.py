@@ -23,6 +23,7 @@ from strongroom.cache import Cache, boot_seconds, draw
 from strongroom.client.enrolled import find as find_enrolled
 from strongroom.errors import BackendUnavailableError, NotRecordedError, SettingsError
 from strongroom.model.entry import STRICT
+from strongroom.policy.announced import announced_only
 from strongroom.service.changes import Feed, Watch
 from strongroom.service.freshness import Freshness
 from strongroom.service.host import Host, Served
@@ -145,7 +146,9 @@ class _Opening:
             settings=settings,
             chain=chain,
             lifetimes=lifetimes,
-            current=deciding.current,
+            current=announced_only(deciding.current)
+            if settings.agent.announced == "required"
+            else deciding.current,
             decided_by=deciding.by,
             kept=deciding.kept,
             decisions=deciding.status,

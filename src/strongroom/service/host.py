@@ -22,11 +22,13 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from strongroom.errors import StrongroomError
-from strongroom.policy import Action, Actor, Assurance
+from strongroom.policy import Action, Actor, Assurance, Run
 from strongroom.service.guard import Guard
-from strongroom.service.host_status import HostStatus, backend_status, top_readers
+from strongroom.service.host_status import HostStatus, backend_status, parse_status, top_readers
 from strongroom.service.known import known_facts
+from strongroom.service.pins import Pins
 from strongroom.service.reading import Reading
+from strongroom.service.snapshot import renew, snapshot_of
 from strongroom.service.windows import Windows
 
 if TYPE_CHECKING:
@@ -39,17 +41,22 @@ if TYPE_CHECKING:
     from strongroom.model.entry import Entry
     from strongroom.model.explanation import Explanation
     from strongroom.model.ref import Ref
-    from strongroom.policy import Facts, Policy, Run
+    from strongroom.policy import Facts, Policy
+    from strongroom.service.entries import Written
     from strongroom.service.freshness import Freshness
     from strongroom.service.guard import Recorder
     from strongroom.service.house import Mode
+    from strongroom.service.inventory import Inventory
     from strongroom.service.kept import KeptDecisions
     from strongroom.service.reading import Reader, Uses
+    from strongroom.service.writing import Wanted
     from strongroom.settings import Settings
 
 __all__ = ["Host", "Served"]
 
 _MAX_READERS = 4096  # as `reading.py` remembers them
+_PARSE = "parse"
+_NO_RUN = Run(Assurance.CLAIMED)
 _NO_USER = 4_294_967_295  # what the kernel says of a peer it cannot tell: nobody
 
 
@@ -127,6 +134,8 @@ class Host:
         cache, recorder, freshness, mode: as given.
         guard: decides and records what is no read.
         reading: the reads of all actors.
+        snapshot: what those who parse DAG files are given, and `parsing` their reads.
+        pins: what runs were given first, where that is what they are to be given again.
     """
 
     def __init__(  # noqa: PLR0913 -- a service is made of the parts it joins
@@ -155,15 +164,21 @@ class Host:
         # Readers keep hold of this function for good, so it is the one thing that looks for who decides now.
         self._deciding = [served.current]
         self.guard = Guard(served.current(), recorder, current=_calling(self._deciding), facts=self._facts)
-        self.reading = Reading(
-            cache,
-            self.guard,
-            self._bridge,
+        self.pins = Pins(cache, _max_age(served.settings), is_strict=self.is_strict, clock=clock)
+        self.snapshot = snapshot_of(
+            cache, _parse_lifetime(served.settings), is_strict=self.is_strict, clock=clock
+        )
+        reading = partial(
+            Reading,
+            guard=self.guard,
+            bridge=self._bridge,
             uses=uses,
             facts=self._facts,
             dialect=served.settings.lookup.dialect,
             is_strict=self.is_strict,
         )
+        self.reading: Reading = reading(cache, seen_by=self._seen_by)
+        self.parsing: Reading = reading(self.snapshot)
         self._readers: dict[tuple[int, Run | None], Reader] = {}
         self._made_bridge: Bridge | None = None
         self._turn = threading.Lock()
@@ -218,6 +233,14 @@ class Host:
             self._readers[key] = found
         return found
 
+    def parser(self, uid: int, run: Run | None = None) -> Reader:
+        """Give the reads of *uid* at the top level of DAG files, which one snapshot answers."""
+        return self.parsing.reader(self.actor(uid, (run or _NO_RUN)._replace(source=_PARSE)))
+
+    def age_of(self, entry: Entry) -> float:
+        """Tell how many seconds ago *entry* was read from its store, by the clock on the wall."""
+        return max(0.0, (self._clock() - entry.read_at).total_seconds())
+
     def is_strict(self, ref: Ref, entry: Entry | None = None) -> bool:
         """Tell whether the uses of *ref* are strict, as the settings say or its *entry*."""
         return self._served.is_strict(ref, entry)
@@ -241,9 +264,6 @@ class Host:
         explaining = Explaining(self.cache, served.chain, self.guard, actor, served.settings.lookup.dialect)
         return explaining.explain(ref)
 
-    def flush(self, ref: Ref | None) -> int:
-        """Forget *ref*, or everything where it is None; give how many entries that were."""
-        before = len(self.cache)
     def inventory(self, uid: int, run: Run | None = None) -> Inventory:
         """Give what *uid* may see of what the backends hold: no values."""
         from strongroom.service.host_inventory import LastReads, host_inventory  # noqa: PLC0415 -- as above
@@ -279,14 +299,25 @@ class Host:
             clock=self._clock,
             dialect=dialect,
             # Own writes are seen at once, by who follows too: nobody waits for the bell of the store.
-            on_change=lambda _place, refs: self.freshness.drop(*refs),
+            on_change=lambda _place, refs: self._changed(actor, refs),
         )
         return entries.write(change_of(asked, self._clock()), comment=asked.comment)
 
-        if ref is None:
-            self.cache.clear()
-        else:
-            self.cache.drop(ref)
+    def _changed(self, actor: Actor, refs: Sequence[Ref]) -> None:
+        """Hear that *actor* wrote *refs*: his own run is given what it wrote, and others their pins."""
+        self.freshness.drop(*refs)
+        self.snapshot.drop(*refs)
+        if actor.run is not None and actor.run.dag_id and actor.run.run_id:
+            self.pins.drop(*refs, run=actor.run)
+
+    def flush(self, ref: Ref | None) -> int:
+        """Forget *ref*, or everything where it is None; give how many entries that were."""
+        before = len(self.cache)
+        for held in (self.cache, self.snapshot, self.pins):
+            if ref is None:
+                held.clear()
+            else:
+                held.drop(ref)
         count = max(0, before - len(self.cache))
         self.freshness.look_again(ref)
         return count
@@ -341,6 +372,13 @@ class Host:
         served.start()
         self.cache.use(served.chain, served.lifetimes)
         self.cache.drop_from(_other_backends(before.settings, served.settings))
+        self.pins.drop_from(_other_backends(before.settings, served.settings))
+        self.pins.max_age = _max_age(served.settings).total_seconds()
+        if before.settings.cache.pin != served.settings.cache.pin:
+            self.pins.clear()
+            self._readers.clear()
+            self.reading.forget_readers()
+        renew(self.snapshot, self.cache, _parse_lifetime(served.settings), is_strict=self.is_strict)
         self.freshness.is_revalidating = served.settings.agent.revalidate
         self.freshness.use(served.chain, served.heard, told_of=served.told_of)
         if _asks_otherwise(before.settings, served.settings):
@@ -374,6 +412,8 @@ class Host:
             followed=self.freshness.followed,
             renewed=self.freshness.renewed,
             top_readers=top_readers(self.reading),
+            parsing=parse_status(self.parsing),
+            pins=len(self.pins),
             spool=self.recorder.status() if isinstance(self.recorder, _Telling) else {},
             decisions=None if served.decisions is None else served.decisions(),
         )
@@ -419,6 +459,9 @@ class Host:
 
     # --- parts -------------------------------------------------------------------------------------
 
+    def _seen_by(self, actor: Actor) -> Cache:
+        return self.pins.view(actor) if self._served.settings.cache.pin == "run" else self.cache
+
     def _facts(self, ref: Ref) -> Facts | None:
         return known_facts(self._served.chain)(ref)
 
@@ -440,6 +483,14 @@ def _calling(cell: list[Callable[[], Policy]]) -> Callable[[], Policy]:
         return cell[0]()
 
     return current
+
+
+def _parse_lifetime(settings: Settings) -> timedelta:
+    return timedelta(seconds=settings.agent.parse_ttl)
+
+
+def _max_age(settings: Settings) -> timedelta:
+    return timedelta(seconds=settings.cache.pin_max_age)
 
 
 def _kind(settings: Settings, backend: str) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from strongroom.service.freshness import Hearing
     from strongroom.service.reading import Reading
 
-__all__ = ["BackendStatus", "HostStatus", "backend_status", "top_readers"]
+__all__ = ["BackendStatus", "HostStatus", "ParseStatus", "backend_status", "parse_status", "top_readers"]
 
 _TOP = 10  # readers that are named
 
@@ -44,6 +44,23 @@ class BackendStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ParseStatus:
+    """
+    How the snapshot for those who parse DAG files is.
+
+    Args:
+        reads: answered at parse time.
+        asked: questions that went behind the snapshot.
+        entries, absences: held now.
+    """
+
+    reads: int
+    asked: int
+    entries: int
+    absences: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostStatus:
     """
     How a host is; no value and no name of an entry but in `oldest_stale`.
@@ -55,6 +72,8 @@ class HostStatus:
         oldest_stale: seconds since the oldest entry that would only be served in an outage was asked for.
         followed: entries that processes follow.
         top_readers: (who, for which DAG, reads), most first.
+        parsing: what was read at the top level of DAG files.
+        pins: entries that runs are given again (`cache.pin`).
         spool: what the recorder tells of itself.
         reload_trouble: why the settings taken last are not those in use; "" where they are.
     """
@@ -71,6 +90,8 @@ class HostStatus:
     followed: int
     renewed: int
     top_readers: tuple[tuple[str, str | None, int], ...]
+    parsing: ParseStatus | None = None
+    pins: int = 0
     spool: Mapping[str, object] = field(default_factory=dict)
     decisions: Mapping[str, object] | None = None
 
@@ -101,6 +122,17 @@ def backend_status(link: Link, kind: str, hearing: Hearing | None, held: Sequenc
         watched="" if hearing is None else "live" if hearing.is_live else "lost",
         last_notice=None if hearing is None else hearing.at,
         entries=sum(one.entry.backend == link.name for one in held),
+    )
+
+
+def parse_status(parsing: Reading) -> ParseStatus:
+    """Tell how the snapshot for parsers is."""
+    counted = parsing.cache.statistics()
+    return ParseStatus(
+        reads=sum(reader.tally[0] for reader in parsing.readers()),
+        asked=counted.misses,
+        entries=counted.entries,
+        absences=counted.absences,
     )
 
 

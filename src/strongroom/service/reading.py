@@ -256,6 +256,7 @@ class Reading:
         uses: which uses are on record.
         facts: as of `Guard`.
         is_strict: whether the uses of a Ref wait for the disk; told its entry where there is one.
+        seen_by: gives the cache as an actor sees it, where that is another for some.
 
     Threads: may be used from several threads and loops at once.
 
@@ -276,8 +277,10 @@ class Reading:
         facts: Callable[[Ref], Facts | None] | None = None,
         dialect: Dialect = "core",
         is_strict: Callable[[Ref, Entry | None], bool] | None = None,
+        seen_by: Callable[[Actor], Cache] | None = None,
     ) -> None:
         self.cache = cache
+        self._seen_by = seen_by
         self.guard = guard
         self.bridge = bridge
         self.uses: Uses = EachUse() if uses is None else uses  # one without windows is false
@@ -299,12 +302,16 @@ class Reading:
         """Give the reader of *actor*, the same one each time while it is remembered."""
         found = self._readers.get(actor)
         if found is None:
-            found = Reader(self, actor)
+            found = Reader(self, actor, self.cache if self._seen_by is None else self._seen_by(actor))
             while len(self._readers) >= _MAX_READERS:
                 self._readers.pop(next(iter(self._readers)), None)
             self._readers[actor] = found
             self._known.add(found)
         return found
+
+    def forget_readers(self) -> None:
+        """Make each reader anew: its actor sees another cache now."""
+        self._readers.clear()
 
     def readers(self) -> list[Reader]:
         """Give those that are remembered."""
@@ -349,18 +356,16 @@ class Reader:
         tally: holds how many reads there were, a few short where threads count at once.
     """
 
-    def __init__(self, reading: Reading, actor: Actor) -> None:
+    def __init__(self, reading: Reading, actor: Actor, cache: Cache) -> None:
         self.actor = actor
         self._reading = reading
-        self._cache = reading.cache
+        self._cache = cache
         self._guard = reading.guard
         self._uses = reading.uses
         self._aappend, self._strictly, self._recorded = reading.aappend, reading.strictly, reading.record
         self._at_hand: dict[Key, AtHand] = {}
         self.tally = [0]
-        self.peek = _peeking(
-            self._at_hand, reading.cache.peek, reading.guard.current, reading.uses.timer, self.tally
-        )
+        self.peek = _peeking(self._at_hand, cache.peek, reading.guard.current, reading.uses.timer, self.tally)
 
     # --- as a cache does ---------------------------------------------------------------------------
 

@@ -147,6 +147,8 @@ class AgentSettings:
         policy: a Cedar file that decides, where no server does.
         audit: whether a use waits until its record is on the disk (`durable`) or with the kernel.
         spool_bytes: records kept at most until the server has them.
+        announced: whether only runs that a supervisor announced may read (`required`).
+        parse_ttl: seconds for which reads at the top level of DAG files share one snapshot.
         strict: patterns of names whose uses are always durable and never served past `revoke_bound`.
         revoke_bound: seconds a decision on a strict entry is good without the server.
         server: the server it is enrolled with.
@@ -172,6 +174,8 @@ class AgentSettings:
     policy: Path | None = None
     audit: Literal["spooled", "durable"] = "spooled"
     spool_bytes: int = 67_108_864  # 64 MiB
+    announced: Literal["off", "required"] = "off"
+    parse_ttl: float = 300.0
     strict: tuple[str, ...] = ()
     revoke_bound: float = 60.0
     server: AgentServerSettings | None = None
@@ -232,6 +236,7 @@ def _check_numbers(found: AgentSettings, prefix: str) -> None:
     for key, least, most in (
         ("spool_bytes", _MIN_SPOOL_BYTES, 2**40),
         ("revoke_bound", 1, 86_400),
+        ("parse_ttl", 0, 86_400),
         ("max_connections", 1, 1_000_000),
         ("most_of_one_user", 1, 1_000_000),
         ("drain_seconds", 0, 3600),

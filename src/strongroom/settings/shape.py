@@ -91,12 +91,16 @@ class CacheSettings:
         stale_if_error: seconds after that in which it still answers while its backend is down.
         absent_ttl: seconds an absence is remembered.
         max_entries: values kept at most; and as many absences.
+        pin: what a run was given first it is given again (`run`), by the agent; or never (`off`).
+        pin_max_age: seconds after its last read for which a run is remembered.
     """
 
     ttl: float = 300.0
     stale_if_error: float = 900.0
     absent_ttl: float = 10.0
     max_entries: int = 10_000
+    pin: Literal["off", "run"] = "off"
+    pin_max_age: float = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,7 +277,7 @@ def _backend(name: str, table: Table) -> BackendSettings:
 
 def _cache(table: Table) -> CacheSettings:
     found = table.build(CacheSettings)
-    for key in ("ttl", "stale_if_error", "absent_ttl"):
+    for key in ("ttl", "stale_if_error", "absent_ttl", "pin_max_age"):
         _check_least(getattr(found, key), 0, table.prefix + key)
     _check_least(found.max_entries, 1, f"{table.prefix}max_entries")
     return found
