@@ -22,7 +22,6 @@ import logging
 import os
 import re
 import sys
-from bisect import insort
 from copy import copy
 from importlib import import_module
 
@@ -119,25 +118,24 @@ def _registered(kind: str, name: str, text: str, connection: Connection | None) 
         found = _encodings(values, minimum)
         for one in quick:
             one.take(found)
-        common = _common(values) if slow or not _is_parent_quick(quick) else found
+        if slow or not _is_parent_quick(quick):
+            found = _common(values)
         for masker in slow:
-            masker.add_mask(common)
+            masker.add_mask(found)
     except Exception as error:  # noqa: BLE001 -- Airflow's insides; a value is handed out all the same
         _warn(f'{kind} "{name}"', type(error).__name__)
         return []
     known.add(text)
-    return common
+    return found
 
 
 def _values(kind: str, text: str, connection: Connection | None) -> list[str]:
     """Give the plaintexts worth hiding, each once."""
     from strongroom.model import encoding  # noqa: PLC0415 -- with the first secret
 
-    if kind == "connection":
-        within = _secrets_of(text, connection)
-        found = [text, *within] if within else []  # one without secrets is shown
-    else:
-        found = [text, *encoding.texts_of_json(text)]
+    # Of a connection tasks get the parts, never the text.
+    is_whole = kind != "connection"
+    found = [text, *encoding.texts_of_json(text)] if is_whole else _secrets_of(text, connection)
     stripped = dict.fromkeys(value.strip() for value in found)
     return [value for value in stripped if encoding.is_maskable(value, 1)]
 
@@ -225,7 +223,7 @@ def _quick_one(masker: Any, module: Any) -> _Quick | None:  # noqa: ANN401 -- Ai
     one = getattr(vars(masker).get("add_mask"), "__self__", None)
     if isinstance(one, _Quick) and one.masker is masker:
         return one
-    if id(masker) in _unfit or not _Quick.fits(masker):
+    if id(masker) in _unfit or not _Quick.fits(masker, module):
         _unfit.add(id(masker))
         return None
     one = _Quick(masker, module)
@@ -250,9 +248,14 @@ class _Quick:
     Threads: as Airflow's own; what is added while a text is searched may be missed in that text.
     """
 
-    __slots__ = ("_escape", "_heads", "_odd", "_odd_expression", "_patterns", "masker", "process")
+    __slots__ = (
+        "_compiled", "_escape", "_heads", "_odd", "_odd_expression", "_patterns", "masker", "process",
+    )  # fmt: skip
 
-    def __init__(self, masker: Any, module: Any = None) -> None:  # noqa: ANN401 -- as above
+    _compiled: int
+    _odd_expression: re.Pattern[str] | None
+
+    def __init__(self, masker: Any, module: Any) -> None:  # noqa: ANN401 -- as above
         self.masker = masker
         self.process = os.getpid()  # which made it quick; in a child, its parent
         # 2.11 compiles with re2, which escapes otherwise.
@@ -260,7 +263,7 @@ class _Quick:
         self._begin()
 
     @staticmethod
-    def fits(masker: Any) -> bool:  # noqa: ANN401 -- as above
+    def fits(masker: Any, module: Any) -> bool:  # noqa: ANN401 -- as above
         """Tell whether *masker* works inside as was tested: a copy of it is tried out."""
         probe, text = "strongroom'probe", "a strongroom'probe here"
         try:
@@ -268,7 +271,7 @@ class _Quick:
             type(masker).add_mask(tried, probe)
             if type(tried.patterns) is not set or not tried.patterns or tried.replacer is None:
                 return False
-            tried.replacer = _Quick(tried)
+            tried.replacer = _Quick(tried, module)
             return bool(
                 tried.redact(text) == "a *** here" and tried.redact([{"k": text}]) == [{"k": "a *** here"}]
             )
@@ -310,34 +313,57 @@ class _Quick:
 
     def take(self, texts: Iterable[str]) -> None:
         """Hide *texts* as they are."""
-        self._take(set(map(self._escape, texts)))
-
-    def _take(self, patterns: set[str]) -> None:
         if self.was_reset():
             self._begin()
-        fresh = patterns - self._patterns
-        self._patterns |= fresh
-        self._keep(fresh)
+        for text in texts:
+            pattern = self._escape(text)
+            if pattern not in self._patterns:
+                self._patterns.add(pattern)
+                self._keep(text, pattern)
+        self._stand_in()
+
+    def _take(self, patterns: set[str]) -> None:
+        """Hide what Airflow has made into *patterns*."""
+        if self.was_reset():
+            self._begin()
+        for pattern in patterns - self._patterns:
+            self._patterns.add(pattern)
+            self._read(pattern)
+        self._stand_in()
+
+    def _stand_in(self) -> None:
+        self._compile()
         if self._patterns:
             self.masker.replacer = self
 
+    def _compile(self) -> None:
+        if len(self._odd) > self._compiled:
+            self._odd_expression = re.compile("|".join(sorted(self._odd, key=len, reverse=True)))
+            self._compiled = len(self._odd)
+
     def _begin(self) -> None:
         self._patterns: set[str] = self.masker.patterns
-        self._heads: dict[str, list[str]] = {}  # by the first characters: what is hidden, longest first
+        self._heads: dict[str, list[str]] = {}  # by the first characters: what is hidden
         self._odd: set[str] = set()  # patterns that are too short for that, or that we cannot read back
-        self._odd_expression: re.Pattern[str] | None = None
-        self._keep(self._patterns)
+        self._odd_expression = None
+        self._compiled = 0
+        for pattern in self._patterns:
+            self._read(pattern)
+        self._compile()
 
-    def _keep(self, patterns: Iterable[str]) -> None:
-        odd = len(self._odd)
-        for pattern in patterns:
-            text = _ESCAPED.sub(r"\1", pattern)
-            if len(text) < _HEAD or self._escape(text) != pattern:
-                self._odd.add(pattern)
-            else:
-                insort(self._heads.setdefault(text[:_HEAD], []), text, key=_longest_first)
-        if len(self._odd) > odd:
-            self._odd_expression = re.compile("|".join(sorted(self._odd, key=_longest_first)))
+    def _read(self, pattern: str) -> None:
+        text = _ESCAPED.sub(r"\1", pattern)
+        self._keep(text if self._escape(text) == pattern else "", pattern)
+
+    def _keep(self, text: str, pattern: str) -> None:
+        if len(text) < _HEAD:
+            self._odd.add(pattern)
+            return
+        found = self._heads.get(text[:_HEAD])
+        if found is None:
+            self._heads[text[:_HEAD]] = [text]
+        else:
+            found.append(text)
 
     def sub(self, replacement: str, text: str) -> str:
         """Give *text* with each stretch that something hidden covers replaced by one *replacement*."""
@@ -356,22 +382,18 @@ class _Quick:
 
     def _spans(self, text: str) -> list[tuple[int, int]]:
         heads = self._heads
-        spans: list[tuple[int, int]] = []
-        for start in [at for at in range(len(text) - _HEAD + 1) if text[at : at + _HEAD] in heads]:
-            for hidden in heads[text[start : start + _HEAD]]:
-                if text.startswith(hidden, start):  # the longest at this place covers the others
-                    spans.append((start, start + len(hidden)))
-                    break
+        spans = [
+            (start, start + len(hidden))
+            for start in [at for at in range(len(text) - _HEAD + 1) if text[at : at + _HEAD] in heads]
+            for hidden in heads[text[start : start + _HEAD]]
+            if text.startswith(hidden, start)
+        ]
         if self._odd_expression is not None:
             spans += [found.span() for found in self._odd_expression.finditer(text)]
         return spans
 
 
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
-
-
-def _longest_first(text: str) -> int:
-    return -len(text)
 
 
 def _emptied(masker: Any) -> Any:  # noqa: ANN401 -- as above
