@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
@@ -190,7 +190,7 @@ class _Copying:
     def run(self) -> None:
         # What is asked here later, with nothing of another place said.
         here = _settings_here(self._session, self._folder)
-        source = _source(self._session, here)
+        source = _source(self._session, self._tell)
         with source.room:
             if self._asked.is_dry:
                 self._show_wanted(source)
@@ -310,6 +310,7 @@ class _Copying:
             expires=expires,
             since=since,
             comment=f"copied from {source.said}",
+            is_whole=not self._troubles,
         )
 
     def _check_any(self, lines: Sequence[Line]) -> None:
@@ -325,7 +326,7 @@ class _Copying:
     def _tell(self, name: str, error: StrongroomError) -> None:
         if name not in self._troubles:
             self._troubles[name] = error
-            terminal.warn(f"the names of {name} are missing: {error}", self._session, hint=error.hint)
+            terminal.warn(f"what {name} holds is missing: {error}", self._session, hint=error.hint)
 
     # --- showing ---------------------------------------------------------------------------------
 
@@ -403,9 +404,9 @@ def _chain(here: Settings) -> tuple[str, ...]:
     return (*staying, _NATIVE)
 
 
-def _source(session: Session, here: Settings) -> _Source:
+def _source(session: Session, tell: Callable[[str, StrongroomError], None]) -> _Source:
     """
-    Open what is copied from.
+    Open what is copied from; *tell* is told of a backend of the settings that cannot be made here.
 
     Raises:
         InvalidInputError: nothing is named that would hold more than this machine has already.
@@ -418,10 +419,10 @@ def _source(session: Session, here: Settings) -> _Source:
         said = session.environ.get("STRONGROOM_PROFILE") or ""
         named = f"the profile {said}" if said else "the server of STRONGROOM_URL"
         return _Source(room=session.room(), said=named + deployment)
-    return _settled(session, here)
+    return _settled(session, tell)
 
 
-def _settled(session: Session, here: Settings) -> _Source:
+def _settled(session: Session, tell: Callable[[str, StrongroomError], None]) -> _Source:
     from strongroom import assembly, settings  # noqa: PLC0415 -- `--help` does without
 
     wanted = settings.load(
@@ -436,8 +437,7 @@ def _settled(session: Session, here: Settings) -> _Source:
             "no deployment is named that could be copied from",
             hint="strongroom login URL, then: strongroom --profile NAME dev; or --deployment NAME",
         )
-    del here
-    room = assembly.open_room(wanted, environ=session.environ, passphrase=ask_passphrase)
+    room = assembly.open_room(wanted, environ=session.environ, passphrase=ask_passphrase, on_trouble=tell)
     file = f" of {wanted.source.name}" if wanted.source else ""
     return _Source(
         room=room, said=f"the deployment {wanted.deployment}{file}", passed_over=frozenset(staying)

@@ -80,6 +80,7 @@ class Pull:
         expires: until when the copies are good (UTC).
         since: when a pull of the same began that did not end; what it copied is not revealed again.
         comment: kept with every copy.
+        is_whole: False says that a backend of the place is not asked: then nothing is taken away here.
         progress: called with (done, total).
         pause: waits so many seconds.
     """
@@ -93,6 +94,7 @@ class Pull:
     expires: datetime
     since: datetime | None = None
     comment: str = "copied for local work"
+    is_whole: bool = True
     progress: Callable[[int, int], None] = field(default=lambda _done, _total: None, repr=False)
     pause: Callable[[float], None] = field(default=time.sleep, repr=False)
 
@@ -197,7 +199,7 @@ def _found(room: Room, asked: Pull, on_trouble: Callable[[str, StrongroomError],
     return _Found(
         rows=(*rows, *guessed),
         guessed=frozenset(row.ref for row in guessed),
-        is_whole=not troubles,
+        is_whole=asked.is_whole and not troubles,
     )
 
 
