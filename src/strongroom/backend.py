@@ -77,10 +77,13 @@ class Backend(ABC):
         name: its name in the settings, unique in a chain.
         is_local: True when reads never leave this machine; such a backend is called on the
             caller's thread, every other one on a pool of its own (the bulkhead).
+        hands_on: True when its other end decides about a write itself and lays it over what stands there, so
+            that nothing is read for it on this side (`Draft.over`).
     """
 
     name: str
     is_local: bool = False
+    hands_on: bool = False
 
     @abstractmethod
     def read(self, ref: Ref) -> Entry | None:

@@ -507,7 +507,8 @@ class Chain(Backend):
         writable = [link for link in self.links if isinstance(link.backend, Writable)]
         fitting = [link for link in writable if link.why_not(ref) is None]
         if not fitting:
-            raise ReadOnlyError(f"no backend of the chain that is asked for {ref} can be written")
+            names = ", ".join(link.name for link in self.links)
+            raise ReadOnlyError(f"no backend of the chain that is asked for {ref} can be written: {names}")
         if len(fitting) > 1:
             raise SettingsError(
                 f"several backends can be written: {', '.join(link.name for link in fitting)}",

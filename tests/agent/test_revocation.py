@@ -325,6 +325,7 @@ def test_only_agents_may_ask_and_deliver(server):
     for path, body in (
         ("/v1/agents/decide", {"questions": []}),
         ("/v1/agents/records", {"chain": "0" * 16, "lines": []}),
+        ("/v1/agents/write", {"user": "local:1000", "changes": []}),
     ):
         answer = server.ask("POST", path, body, token=server.admin)
         assert (answer.status, answer.code) == (403, "access_denied")

@@ -23,6 +23,7 @@ from strongroom.errors import (
     BackendUnavailableError,
     InvalidInputError,
     NotFoundError,
+    ReadOnlyError,
 )
 from strongroom.model.entry import Draft, Metadata
 from strongroom.model.ref import KINDS, Ref
@@ -80,8 +81,8 @@ class Held:
 
     def allow(self, actor):
         """Let *actor* read, whatever a test took from it."""
-        for team in (None,):
-            self.access.roles.grant("reader", actor, team=team)
+        for role in ("reader", "op"):
+            self.access.roles.grant(role, actor, team=None)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +121,15 @@ class TestRemoteAsAgent(OfServer):
         return Remote("server", options, clock)
 
     def deny(self, backend, ref):
-        self.held.access.roles.revoke("reader", AGENT)
+        for role in ("reader", "op"):
+            self.held.access.roles.revoke(role, AGENT)
+
+    def test_delete_tells_whether_there_was_anything(self, backend):
+        with pytest.raises(ReadOnlyError, match="an agent deletes nothing"):
+            backend.delete(Ref("variable", "brief"), author="local:1000")
+
+    def test_delete_with_a_stale_version_conflicts(self, backend):
+        pytest.skip("an agent deletes nothing, which another test proves")
 
 
 class TestRemoteWithToken(OfServer):
@@ -128,11 +137,12 @@ class TestRemoteWithToken(OfServer):
         tokens = self.held.access.tokens
         if any(row.name == "contract" for row in tokens.list()):
             tokens.revoke("contract")
-        token = tokens.issue("contract", roles=[Role("reader")]).token
+        token = tokens.issue("contract", roles=[Role("reader"), Role("op")]).token
         return Remote("server", RemoteOptions(url=self.proxy.url(), token=token), clock)
 
     def deny(self, backend, ref):
-        self.held.access.roles.revoke("reader", "service:contract")
+        for role in ("reader", "op"):
+            self.held.access.roles.revoke(role, "service:contract")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ of its own only where no backend does.
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import timedelta
 from hashlib import sha256
@@ -189,7 +190,8 @@ class ServerPolicy:
 
 def local_policy(settings: Settings) -> Policy:
     """
-    Give the policy of an agent without a server: that of `agent.policy`, else whoever may connect may read.
+    Give the policy of an agent without a server: that of `agent.policy`, else whoever may connect may read,
+    and root and its own user may write.
 
     The file is one document, named by the file: `pay.cedar` is `pay`, and an `@id` in it begins with that.
     Nothing is allowed that nothing in it allows.
@@ -199,7 +201,7 @@ def local_policy(settings: Settings) -> Policy:
     """
     path = settings.agent.policy
     if path is None:
-        return HostPolicy()
+        return HostPolicy(frozenset({"local:0", f"local:{os.geteuid()}"}))
     text = _read(path)
     from strongroom.policy.cedar import CedarPolicy, parse, validate  # noqa: PLC0415 -- an engine of 15 MB
 

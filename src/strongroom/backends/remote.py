@@ -6,6 +6,8 @@ A server as a backend: the end of the chain of an agent, or of a library that ha
 | `read` | one `POST /v1/read` |
 | `read_many` | one for up to 1,000 names |
 | `list` | pages of `GET /v1/entries` |
+| `write` | as an agent `POST /v1/agents/write`, for who writes; with a token one `POST /v1/entries` |
+| `delete` | with a token `DELETE /v1/entries/…`; an agent deletes nothing |
 | `watch` | `GET /v1/changes`, for as long as somebody listens |
 
 Rules of this file:
@@ -14,7 +16,9 @@ Rules of this file:
    *unavailable*; who is not let in is *denied*, so that nothing old is served to him either.
 2. An agent is given what is stored, and resolves references for each of its readers itself. With a token
    the server resolves them, as whoever the token is of.
-3. What a team's name is answered with may stand under the global one, as the chain of the server has it.
+3. A write is handed on as it was asked for: the server decides about it, lays it over what stands and
+   compares versions. As an agent it says for which user of its host and for which run; both are recorded.
+4. What a team's name is answered with may stand under the global one, as the chain of the server has it.
 
 Every option: docs/backends/remote.md.
 """
@@ -30,7 +34,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from strongroom.backend import Backend, Health, Watched, check_size
-from strongroom.client import Client, Credential, ServerAddress, broken, error_of, ref_in, spelled
+from strongroom.client import (
+    Client,
+    Credential,
+    ServerAddress,
+    broken,
+    error_of,
+    path_of,
+    ref_in,
+    spelled,
+)
 from strongroom.client.enrolled import credential_of
 from strongroom.client.enrolled import find as find_enrolled
 from strongroom.client.stream import Hearing
@@ -43,19 +56,35 @@ from strongroom.errors import (
     NotAuthenticatedError,
     NotFoundError,
     RateLimitedError,
+    ReadOnlyError,
     SettingsError,
     StrongroomError,
 )
-from strongroom.model.entry import STRICT, Entry, EntryState, Metadata, Summary
+from strongroom.model.entry import STRICT, Entry, EntryState, Metadata, Summary, check_value
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.wire.access import WhoAmI
-from strongroom.wire.entry import EntryPage, HeldFacts, Name, ReadAnswer, ReadRequest
-from strongroom.wire.shape import MAX_BATCH, MAX_PAGE
+from strongroom.wire.agents import WriteAsAgent
+from strongroom.wire.entry import (
+    BatchWritten,
+    EntryFacts,
+    EntryPage,
+    EntryWritten,
+    FactsOver,
+    HeldFacts,
+    Name,
+    NewValue,
+    ReadAnswer,
+    ReadRequest,
+    RunClaim,
+    WriteBatch,
+)
+from strongroom.wire.shape import MAX_BATCH, MAX_PAGE, UNSET
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from strongroom.model.entry import Draft
     from strongroom.model.ref import Kind
     from strongroom.wire.entry import EntryRow, ReadResult
 
@@ -115,6 +144,7 @@ class Remote(Backend):
     options_type = RemoteOptions
     needs_state = True
     is_batched = True
+    hands_on = True
 
     def __init__(
         self,
@@ -232,8 +262,8 @@ class Remote(Backend):
             )
         return self._broken(f"none about {ref}")
 
-    def _asked(self, ask: Callable[[], Any]) -> Any:  # noqa: ANN401 -- whatever is asked for
-        """Ask, and tell trouble as of this backend."""
+    def _asked(self, ask: Callable[[], Any], *, is_write: bool = False) -> Any:  # noqa: ANN401 -- whatever is asked for
+        """Ask, and tell trouble as of this backend; what a write got wrong is its writer's."""
         trouble: StrongroomError
         try:
             return ask()
@@ -245,12 +275,64 @@ class Remote(Backend):
                 str(error), backend=self.name, retry_after=error.retry_after, hint=error.hint
             )
         except (SettingsError, InvalidInputError, NotFoundError) as error:
+            if is_write and not isinstance(error, SettingsError):
+                raise
             trouble = BackendConfigError(str(error), hint=error.hint)
         raise trouble
 
     def _broken(self, what: str) -> BackendUnavailableError:
         error = broken(what)
         return BackendUnavailableError(str(error), backend=self.name, hint=error.hint)
+
+    # --- writing -----------------------------------------------------------------------------------
+
+    def write(self, draft: Draft) -> str | None:
+        """Hand one write on; as `Writable.write`. Raises AccessDeniedError: the server does not allow it."""
+        (version,) = self.write_many([draft])
+        return version
+
+    def write_many(self, drafts: Sequence[Draft]) -> list[str | None]:
+        """Hand writes on, all of them or none. As an agent all are of one author."""
+        for draft in drafts:
+            check_value(draft.secret.reveal(), f"the value for {draft.ref}")
+        if not drafts:
+            return []
+        path, body = self._write(drafts)
+        told: BatchWritten = self._asked(
+            lambda: self.client.post(path, BatchWritten, spelled(body), is_change=True), is_write=True
+        )
+        if len(told.written) != len(drafts):
+            raise self._broken("other entries than were written")
+        return [one.version for one in told.written]
+
+    def _write(self, drafts: Sequence[Draft]) -> tuple[str, WriteBatch | WriteAsAgent]:
+        changes, first = [_new_value(draft) for draft in drafts], drafts[0]
+        if not self._as_stored:
+            return "/entries", WriteBatch(changes=changes, comment=first.comment)
+        run = None if first.run is None else _claim(first.run)
+        return "/agents/write", WriteAsAgent(
+            user=first.author, run=run, changes=changes, comment=first.comment
+        )
+
+    def delete(self, ref: Ref, *, expected_version: str | None = None, author: str) -> bool:  # noqa: ARG002 -- the server knows who
+        if self._as_stored:
+            raise ReadOnlyError(
+                f"an agent deletes nothing at its server: {ref} stays", hint="delete it at the server"
+            )
+        try:
+            self._asked(
+                lambda: self.client.change(
+                    "DELETE",
+                    path_of("/entries", ref),
+                    EntryWritten,
+                    query={"team": ref.team},
+                    expected_version=expected_version,
+                ),
+                is_write=True,
+            )
+        except NotFoundError:
+            return False
+        return True
 
     # --- listing -----------------------------------------------------------------------------------
 
@@ -419,6 +501,34 @@ def _metadata(result: ReadResult, told: HeldFacts) -> Metadata:
         expires_at=told.expires_at,
         references=told.references,
     )
+
+
+def _new_value(draft: Draft) -> NewValue:
+    beside = draft.metadata
+    whole = EntryFacts(
+        description=beside.description,
+        tags=list(beside.tags),
+        owner=beside.owner,
+        remind_at=beside.remind_at,
+        not_after=beside.not_after,
+        expires_at=beside.expires_at,
+        references=beside.references,
+    )
+    return NewValue(
+        kind=draft.ref.kind,
+        name=draft.ref.name,
+        team=draft.ref.team,
+        value=draft.secret.reveal(),
+        is_literal=True,
+        facts=whole if draft.over is None else None,
+        over=FactsOver(**draft.over) if draft.over else UNSET,  # type: ignore[arg-type]  # by their names
+        expected_version=draft.expected_version,
+    )
+
+
+def _claim(run: Mapping[str, object]) -> RunClaim:
+    # The server takes it for a claim, whatever we say of how it was proven.
+    return RunClaim(**{name: value for name, value in run.items() if name in RunClaim.__struct_fields__})  # type: ignore[arg-type]  # by their names
 
 
 def _span(seconds: float | None) -> timedelta | None:

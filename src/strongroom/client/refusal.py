@@ -128,6 +128,11 @@ def _denied(message: str, _problem: _Refusing, hint: str | None, _ref: Ref | Non
     return AccessDeniedError(message, reason=message, hint=hint)
 
 
+def _conflict(message: str, problem: _Refusing, hint: str | None, _ref: Ref | None) -> StrongroomError:
+    current = getattr(problem, "current_version", None)  # an agent does not tell it
+    return ConflictError(message, current_version=None if current is None else _clean(current), hint=hint)
+
+
 def _unavailable(message: str, problem: _Refusing, hint: str | None, _ref: Ref | None) -> StrongroomError:
     return BackendUnavailableError(message, backend=NAME, retry_after=_wait(problem), hint=hint)
 
@@ -157,8 +162,8 @@ _ERRORS: dict[str, _Making] = {
     "cross_site": _denied,
     "read_only": _plain(ReadOnlyError),
     "not_found": _plain(NotFoundError),
-    "conflict": _plain(ConflictError),
-    "precondition_failed": _plain(ConflictError),
+    "conflict": _conflict,
+    "precondition_failed": _conflict,
     "backend_unavailable": _unavailable,
     "overloaded": _unavailable,
     "rate_limited": _limited,
@@ -176,8 +181,8 @@ _BY_STATUS: dict[int, _Making] = {
     400: _plain(InvalidInputError),
     401: _plain(NotAuthenticatedError),
     403: _denied,
-    409: _plain(ConflictError),
-    412: _plain(ConflictError),
+    409: _conflict,
+    412: _conflict,
     413: _plain(InvalidInputError),
     415: _plain(InvalidInputError),
     422: _plain(InvalidInputError),

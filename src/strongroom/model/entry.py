@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
@@ -183,6 +184,9 @@ class Draft:
             there; None: whatever is there.
         author: the actor's id, kept in the history.
         comment: why, kept in the history.
+        over: for a backend that hands writes on: members of the metadata to lay over what stands at its other
+            end; None: *metadata* is the whole.
+        run: as `over`: what the author says of his run, by the names of `policy.Run`.
     """
 
     ref: Ref
@@ -191,6 +195,8 @@ class Draft:
     expected_version: str | None = None
     author: str
     comment: str = ""
+    over: Mapping[str, object] | None = None
+    run: Mapping[str, object] | None = None
 
 
 def check_value(text: str, what: str) -> None:

@@ -243,19 +243,35 @@ _ON_HOST = frozenset({Action.LIST, Action.DESCRIBE, Action.READ})
 _MAY_CONNECT = Decision(
     is_allowed=True, reason="whoever may connect to this agent may read", policies=("host-user",)
 )
-_MAY_NOT = Decision(is_allowed=False, reason="an agent only reads", policies=("host-user",))
+_IS_OWNER = Decision(
+    is_allowed=True,
+    reason="root and the agent's own user may write what the agent can",
+    policies=("host-user",),
+)
+_MAY_NOT_WRITE = Decision(
+    is_allowed=False,
+    reason="only root and the agent's own user may write; agent.policy or a server allows it to others",
+    policies=("host-user",),
+)
+_MAY_NOT = Decision(is_allowed=False, reason="an agent reads and writes only", policies=("host-user",))
 _STRANGER = Decision(is_allowed=False, reason="not a user of this host", policies=("host-user",))
 
 
+@dataclass(frozen=True, slots=True)
 class HostPolicy:
     """
     The policy of an agent that has none from a server or a file: who may connect may read.
 
     The operating system decides: the agent's socket is answered to its own user, to root and to those named
     in the settings, and nobody else has an identity here. Who sets `agent.tcp` lets in whoever knows its
-    token. It allows reading and what reading tells anyhow.
+    token. It allows reading and what reading tells anyhow; writing only to those who could write past the
+    agent, too.
+
+    Args:
+        owners: root and the agent's own user, as `local:0`.
     """
 
+    owners: frozenset[str] = frozenset()
     needs_facts: ClassVar[bool] = False
 
     def decide(self, actor: Actor, action: Action, ref: Ref | None, facts: Facts | None = None) -> Decision:  # noqa: ARG002 -- the promise of Policy
@@ -263,6 +279,8 @@ class HostPolicy:
         is_user = actor.assurance >= Assurance.HOST_USER and actor.id.startswith("local:")
         if not is_user and actor.id != OVER_TCP:
             return _STRANGER
+        if action is Action.WRITE:
+            return _IS_OWNER if is_user and actor.id in self.owners else _MAY_NOT_WRITE
         return _MAY_CONNECT if action in _ON_HOST else _MAY_NOT
 
     def knows(self, actor: Actor, action: Action, ref: Ref | None) -> bool:  # noqa: ARG002 -- as above

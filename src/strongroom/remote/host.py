@@ -1,5 +1,6 @@
 """
-The room of an agent: it is read, explained and followed; everything else is done where the store is.
+The room of an agent: it is read, explained, listed and followed, and programs write through it
+(`HostWriter`); everything else is done where the store is.
 
 Rules of this file:
 
@@ -37,9 +38,12 @@ if TYPE_CHECKING:
     from strongroom.model.connection import Connection, Dialect
     from strongroom.model.explanation import Explanation
     from strongroom.place import Place
+    from strongroom.service.entries import Written
+    from strongroom.service.inventory import Inventory
     from strongroom.service.lookup import Lookup
+    from strongroom.service.writing import Wanted
 
-__all__ = ["HostLookup", "HostRoom", "open_room"]
+__all__ = ["HostLookup", "HostRoom", "HostWriter", "open_room"]
 
 
 def open_room(
@@ -129,15 +133,15 @@ class HostLookup(AnsweredLookup):
         self._said = dialect
         self._flags = frames.BYPASS_CACHE if bypasses_cache else 0
 
-    # --- reading -----------------------------------------------------------------------------------
-
-    def find(self, ref: Ref) -> Entry | None:
-        """Give the entry of *ref*, references resolved by the agent; None where it is nowhere."""
     @property
     def agent(self) -> AgentClient:
         """What asks it."""
         return self._agent
 
+    # --- reading -----------------------------------------------------------------------------------
+
+    def find(self, ref: Ref) -> Entry | None:
+        """Give the entry of *ref*, references resolved by the agent; None where it is nowhere."""
         return _entry(self._agent.read(*ref, flags=self._flags | frames.RAW), ref)
 
     def connection(self, name: str, team: str | None = None, **values: str | int) -> Connection:
@@ -213,6 +217,40 @@ class HostLookup(AnsweredLookup):
     def close(self) -> None:
         """Close the connections that nobody uses."""
         self._agent.close()
+
+
+class HostWriter:
+    """
+    Writes through an agent, as whoever it takes this process to be of; a `Writer` (`service/writing.py`).
+
+    Args:
+        agent: asks it.
+    """
+
+    def __init__(self, agent: AgentClient) -> None:
+        self._agent = agent
+        self._lookup = HostLookup(agent, bypasses_cache=True)
+
+    def write(self, asked: Wanted) -> Written:
+        """Write; as `Writer.write`."""
+        from strongroom.client.writes import write  # noqa: PLC0415 -- most processes only read
+        from strongroom.service.entries import Written  # noqa: PLC0415 -- as above
+
+        order: dict[str, object] = {
+            "kind": asked.ref.kind,
+            "name": asked.ref.name,
+            "team": asked.ref.team,
+            "value": asked.secret.reveal(),
+            "expected_version": asked.expected_version,
+            "expires_in": None if asked.expires_in is None else asked.expires_in.total_seconds(),
+            "description": asked.description,
+            "comment": asked.comment,
+        }
+        return Written(*write(self._agent, order))
+
+    def read(self, ref: Ref) -> Entry | None:
+        """Give what stands; as `Writer.read`."""
+        return self._lookup.find(ref)
 
 
 class _Parts:

@@ -31,6 +31,7 @@ from strongroom.wire.entry import (
     EntryFacts,
     EntryView,
     EntryWritten,
+    FactsOver,
     History,
     NewValue,
     Revealed,
@@ -43,7 +44,7 @@ from strongroom.wire.entry import (
     Difference as Differing,
 )
 from strongroom.wire.policy import ApprovalRow
-from strongroom.wire.shape import MAX_BATCH
+from strongroom.wire.shape import MAX_BATCH, UNSET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -276,8 +277,7 @@ def _body(change: Change, *, comment: str, keeps: bool) -> Secret[bytes]:
         said["unchanged"] = True
     else:
         said |= {"value": change.secret.reveal(), "is_literal": not keeps}
-    if change.metadata is not None:
-        said |= _facts(change.metadata)
+    said |= change.over if change.metadata is None else _facts(change.metadata)
     return spelled(WriteEntry(**said))
 
 
@@ -327,6 +327,7 @@ def _new_value(change: Change) -> NewValue:
         team=change.ref.team,
         value=None if change.secret is None else change.secret.reveal(),
         facts=None if beside is None else EntryFacts(**_facts(beside)),
+        over=FactsOver(**change.over) if beside is None and change.over else UNSET,  # type: ignore[arg-type]  # by their names
         expected_version=change.expected_version,
     )
 

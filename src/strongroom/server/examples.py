@@ -389,6 +389,21 @@ EXAMPLES: Mapping[type, Any] = {
             }
         ],
     },
+    wire.WriteAsAgent: {
+        "user": "local:50000",
+        "changes": [
+            {
+                "kind": "variable",
+                "name": "token",
+                "value": "…",
+                "is_literal": True,
+                "expected_version": "3",
+                "over": {"expires_at": "2026-11-21T13:00:00Z"},
+            }
+        ],
+        "run": {"dag_id": "daily", "task_id": "load"},
+        "comment": "renewed",
+    },
     wire.DeliverRecords: {"chain": "9c1d" * 4, "lines": []},
     wire.RecordsDelivered: {"last": 4710},
     wire.Roles: {"roles": [{"name": "op", "members": [_MEMBER]}]},

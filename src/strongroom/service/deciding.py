@@ -110,7 +110,7 @@ class Deciding:
         return self._guard.facts(ref) if entry is None else facts_of(entry.metadata)
 
     def _denial(self, question: Question, decision: Decision) -> Event:
-        event = event_of(
+        return event_of(
             self._asking(question),
             question.action,
             question.ref,
@@ -118,4 +118,3 @@ class Deciding:
             reason=decision.reason,
             policies=decision.policies,
         )
-        return replace(event, agent={"user": question.user})

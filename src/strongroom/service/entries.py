@@ -95,12 +95,14 @@ class Change:
         secret: a variable's text, or a connection in an Airflow form (JSON or URI); None keeps the one that
             stands where this is written, and then a change made meanwhile is a conflict.
         metadata: None keeps what stands, and then a change made meanwhile is a conflict.
+        over: without *metadata*: members of it that are other than what stands.
         expected_version: write only over this version; `MUST_BE_ABSENT`: only if there is nothing.
     """
 
     ref: Ref
     secret: Secret[str] | None
     metadata: Metadata | None = None
+    over: Mapping[str, object] = field(default_factory=dict)
     expected_version: str | None = None
 
 
@@ -346,7 +348,7 @@ class Entries:
 
     def _facts_to_be(self, change: Change) -> Facts:
         """Give what would be public about an entry that is not there yet, as far as it can be told now."""
-        facts = facts_of(change.metadata or _PLAIN)
+        facts = facts_of(change.metadata or laid_over(_PLAIN, change.over))
         if change.ref.kind != "connection" or change.secret is None:
             return facts
         try:
@@ -382,6 +384,8 @@ class Entries:
     ) -> tuple[Backend, Draft, Metadata | None]:
         """Give where *change* goes, how, and what is public about what stands there, where that counts."""
         place = self._place(change.ref, to=to, force=force)
+        if place.hands_on and change.secret is not None:
+            return place, self._handed_on(change, change.secret, comment), None
         metadata, expected = change.metadata, change.expected_version
         stood: Metadata | None = None
         if metadata is None or self._guard.needs_facts:
@@ -390,7 +394,7 @@ class Entries:
             # that was decided on what stood before.
             expected = read if expected is None else expected
         if metadata is None:
-            metadata = (stood or _PLAIN).renewed(self._clock())
+            metadata = laid_over((stood or _PLAIN).renewed(self._clock()), change.over)
         secret = change.secret
         if secret is None:
             kept = self._kept(place, change.ref)
@@ -404,6 +408,22 @@ class Entries:
             comment=comment,
         )
         return place, self._checked(draft, place), stood
+
+    def _handed_on(self, change: Change, secret: Secret[str], comment: str) -> Draft:
+        """Give what the other end of a backend lays over what stands there, and decides about."""
+        if change.ref.kind == "connection":
+            Connection.parse(secret.reveal(), self._dialect)
+        run = self._actor.run
+        return Draft(
+            ref=change.ref,
+            secret=secret,
+            metadata=change.metadata or laid_over(_PLAIN, change.over),
+            over=dict(change.over) if change.metadata is None else None,
+            expected_version=change.expected_version,
+            author=self._actor.id,
+            comment=comment,
+            run=None if run is None else run._asdict(),
+        )
 
     def _kept(self, place: Backend, ref: Ref) -> Entry:
         """Give the entry whose value is to stay: only where it is written to, so that none is copied."""
@@ -666,6 +686,11 @@ def _own_part(entry: Entry) -> tuple[Entry, dict[str, object]]:
     except InvalidInputError:
         return entry, {}  # parsing it will tell what is wrong
     return replace(entry, secret=Secret(text)), rest
+
+
+def laid_over(metadata: Metadata, over: Mapping[str, object]) -> Metadata:
+    """Give *metadata* with the members in *over*."""
+    return replace(metadata, **over) if over else metadata  # type: ignore[arg-type]  # by their names
 
 
 def _check_text(change: Change) -> None:

@@ -379,6 +379,7 @@ def event_of(  # noqa: PLR0913 -- what a record tells
         source=actor.source or None,
         run=run_of(actor.run),
         policies=policies,
+        agent={"user": actor.user} if actor.user else None,
     )
 
 

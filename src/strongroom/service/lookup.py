@@ -98,6 +98,11 @@ class Lookup:
             raise self.absent(ref)
         return found
 
+    def anew(self, ref: Ref) -> Entry | None:
+        """Give what `find` gives, past everything remembered."""
+        found = self._cache.refresh(ref)
+        return None if found is None else self.resolved(found)
+
     def connection(self, name: str, team: str | None = None, **values: str | int) -> Connection:
         """
         Give a connection, parsed once per cached entry.

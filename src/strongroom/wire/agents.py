@@ -11,8 +11,8 @@ from msgspec import Meta
 
 from strongroom.model.ref import Kind  # noqa: TC001 -- as above
 from strongroom.wire.access import RoleName, ScopeShape  # noqa: TC001 -- as above
-from strongroom.wire.entry import RunClaim  # noqa: TC001 -- as above
-from strongroom.wire.shape import Asked, Given
+from strongroom.wire.entry import Comment, NewValue, RunClaim  # noqa: TC001 -- as above
+from strongroom.wire.shape import MAX_BATCH, Asked, Given
 
 __all__ = [
     "AgentEnrolled",
@@ -30,6 +30,7 @@ __all__ = [
     "InvitationRow",
     "InviteAgent",
     "RecordsDelivered",
+    "WriteAsAgent",
 ]
 
 MAX_QUESTIONS = 1000
@@ -177,7 +178,7 @@ class AgentQuestion(Asked, kw_only=True):
     """
 
     user: str
-    action: Literal["list", "describe", "read"]
+    action: Literal["list", "describe", "read", "write"]
     kind: Kind
     name: str
     team: str | None = None
@@ -214,6 +215,23 @@ class AgentRulings(Given, kw_only=True):
 
     revision: str
     rulings: list[AgentRuling]
+
+
+class WriteAsAgent(Asked, kw_only=True):
+    """
+    Entries to write for a process of the agent's host; decided here, whatever the agent said of it.
+
+    Args:
+        user: as of `AgentQuestion`.
+        run: as of `AgentQuestion`.
+        changes: as of `WriteBatch`: all or none of those that go to one backend.
+        comment: why; kept in the history and in the record.
+    """
+
+    user: str
+    changes: Annotated[list[NewValue], Meta(extra_json_schema={"maxItems": MAX_BATCH})]
+    run: RunClaim | None = None
+    comment: Comment = ""
 
 
 class DeliverRecords(Asked, kw_only=True):

@@ -39,6 +39,7 @@ __all__ = [
     "EntryView",
     "EntryWritten",
     "Explained",
+    "FactsOver",
     "FieldDifference",
     "HeldFacts",
     "HeldInMemory",
@@ -454,6 +455,18 @@ class EntryFacts(Asked, kw_only=True):
     references: bool = False
 
 
+class FactsOver(Asked, kw_only=True):
+    """What is public beside a value and is other than what stands: what is left out stays as it is."""
+
+    description: str | UnsetType | None = UNSET
+    tags: list[str] | UnsetType = UNSET
+    owner: str | UnsetType | None = UNSET
+    remind_at: datetime | UnsetType | None = UNSET
+    not_after: datetime | UnsetType | None = UNSET
+    expires_at: datetime | UnsetType | None = UNSET
+    references: bool | UnsetType = UNSET
+
+
 class NewValue(Asked, kw_only=True):
     """
     One entry of a batch.
@@ -463,6 +476,7 @@ class NewValue(Asked, kw_only=True):
             shown, is refused unless `is_literal`: nothing is kept in part here.
         is_literal: `***` is no mask here.
         facts: null keeps what stands.
+        over: where `facts` is null: what of them is other than what stands.
         expected_version: write only over this version; the empty text: only if there is nothing.
     """
 
@@ -472,6 +486,7 @@ class NewValue(Asked, kw_only=True):
     value: str | None = None
     is_literal: bool = False
     facts: EntryFacts | None = None
+    over: FactsOver | UnsetType = UNSET
     expected_version: str | None = None
 
 

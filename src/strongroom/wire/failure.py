@@ -206,7 +206,10 @@ def status_of(error: StrongroomError) -> int:
 
 
 def members_of(error: StrongroomError) -> dict[str, object]:
-    """Give `code`, `message` and, where there are any, `hint`, `field` and `retry_after` in seconds."""
+    """
+    Give `code`, `message` and, where there are any, `hint`, `field`, `retry_after` in seconds and
+    `current_version`.
+    """
     if isinstance(error, NotRecordedError):
         # It names the folder, which is for who runs the process and reads its log.
         told = "the audit record cannot be written, so nothing is answered"
@@ -221,10 +224,19 @@ def members_of(error: StrongroomError) -> dict[str, object]:
     field = getattr(error, "field", None)
     if field:
         members["field"] = field
+    current = getattr(error, "current_version", None)
+    if isinstance(current, str) and current:
+        members["current_version"] = current
     seconds = retry_seconds(error)
     if seconds is not None:
         members["retry_after"] = seconds
     return members
+
+
+def problem_of(error: StrongroomError) -> Problem:
+    """Give *error* as it stands inside an answer that is none."""
+    members: dict[str, Any] = members_of(error)
+    return Problem(**members)
 
 
 def without_paths(text: str) -> str:
@@ -233,12 +245,6 @@ def without_paths(text: str) -> str:
 
 
 def hides_path(error: StrongroomError) -> bool:
-def problem_of(error: StrongroomError) -> Problem:
-    """Give *error* as it stands inside an answer that is none."""
-    members: dict[str, Any] = members_of(error)
-    return Problem(**members)
-
-
     """Tell whether the answer of *error* leaves a path out that its message has."""
     return isinstance(error, _OURS) and without_paths(str(error)) != str(error)
 

@@ -93,6 +93,7 @@ class Problem(Given, kw_only=True, omit_defaults=True):
         hint: what to change or try next.
         retry_after: seconds to wait before asking again.
         field: which member or parameter is meant.
+        current_version: of a conflict: the version that stands, where that is known.
     """
 
     code: str
@@ -100,6 +101,7 @@ class Problem(Given, kw_only=True, omit_defaults=True):
     hint: str | None = None
     retry_after: float | None = None
     field: str | None = None
+    current_version: str | None = None
 
 
 class Failure(Given, kw_only=True):

@@ -82,6 +82,7 @@ NEEDS = {
     ("POST", "/agents/enrol"): PUBLIC,
     ("POST", "/agents/login"): PUBLIC,
     ("POST", "/agents/decide"): None,  # of agents alone: tests/agent/test_revocation.py
+    ("POST", "/agents/write"): None,
     ("POST", "/agents/records"): None,
     ("DELETE", "/agents/{name}"): ("administer", ROOM),
     ("GET", "/roles"): ("administer", ROOM),

@@ -4,11 +4,13 @@
 Enrolling and logging in need no identity: a code and a key prove one, a signature the other
 (`service/access/enrolment.py`). Revoking is possible in read-only mode too; the service decides that.
 
-What agents alone ask: who may (`/agents/decide`), and to take their records (`/agents/records`).
+What agents alone ask: who may (`/agents/decide`), to write for a process of their host (`/agents/write`), and
+to take their records (`/agents/records`).
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,10 @@ from strongroom.model.enrolment import NONCE_BYTES, Claim
 from strongroom.model.ref import Ref
 from strongroom.policy import Action, Assurance, Role, Run
 from strongroom.server.api.actors import scope_in
+from strongroom.server.api.asked import bounded
+from strongroom.server.api.batch import changes_in
 from strongroom.server.api.sessions import roles_of, scope_of
+from strongroom.server.api.shape import written_of
 from strongroom.server.endpoint import Answer, Endpoint
 from strongroom.service.deciding import Deciding, check_agent
 from strongroom.service.ruling import Question
@@ -39,7 +44,9 @@ from strongroom.wire.agents import (
     InvitationRow,
     InviteAgent,
     RecordsDelivered,
+    WriteAsAgent,
 )
+from strongroom.wire.entry import BatchWritten
 from strongroom.wire.failure import FieldError, TooLargeError
 
 if TYPE_CHECKING:
@@ -52,6 +59,7 @@ __all__ = ["ENDPOINTS"]
 
 _AGENT = "agent:"
 _MAX_MICROSECONDS = 2**63 - 1
+_MAX_USER = 250  # characters, as the record keeps of a text
 _UNSEEN = {"cache-control": "no-store"}
 
 
@@ -151,6 +159,19 @@ def _claimed(run: RunClaim | None) -> Run | None:
     return None if run is None else Run(Assurance.CLAIMED, **msgspec.structs.asdict(run))
 
 
+def write(call: Call) -> BatchWritten:
+    """Write entries for a process of the agent's host: as the agent, for that user and run."""
+    body, actor = call.take(WriteAsAgent), call.identity.actor
+    check_agent(actor, call.place.guard)
+    user, comment = bounded(body.user, field="user", most=_MAX_USER), bounded(body.comment, field="comment")
+    changes = changes_in(body.changes)
+    entries = call.place.root.as_actor(replace(actor, user=user, run=_claimed(body.run))).entries
+    written = entries.write_many(changes, comment=comment) if changes else []
+    return BatchWritten(
+        written=[written_of(change.ref, one) for change, one in zip(changes, written, strict=True)]
+    )
+
+
 def records(call: Call) -> RecordsDelivered:
     """Take records of the agent's own log into this one, each once and in order."""
     body, actor, place = call.take(DeliverRecords), call.identity.actor, call.place
@@ -236,6 +257,17 @@ ENDPOINTS = (
         takes=AskAgent,
         gives=AgentRulings,
         errors=(503,),
+    ),
+    Endpoint(
+        "POST",
+        "/agents/write",
+        write,
+        "Write for a process of an agent's host",
+        "agents",
+        takes=WriteAsAgent,
+        gives=BatchWritten,
+        errors=(404, 405, 409, 413, 415, 422, 502, 503),
+        is_change=True,
     ),
     Endpoint(
         "POST",

@@ -15,24 +15,23 @@ from strongroom.server.endpoint import MAX_BATCH, Endpoint
 from strongroom.service.entries import Change
 from strongroom.wire.entry import BatchQuery, BatchWritten, WriteBatch
 from strongroom.wire.failure import FieldError, TooLargeError
+from strongroom.wire.shape import UNSET
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from strongroom.server.endpoint import Call
     from strongroom.wire.entry import NewValue
 
-__all__ = ["ENDPOINTS"]
+__all__ = ["ENDPOINTS", "changes_in"]
 
 
 def write_many(call: Call) -> BatchWritten:
     """Write all of them, decided and recorded as one act; with `is_trial` nothing."""
     asked, body = call.asked(BatchQuery), call.take(WriteBatch)
-    if len(body.changes) > MAX_BATCH:
-        raise TooLargeError(f"a batch has at most {MAX_BATCH} entries", limit=MAX_BATCH)
-    comment = bounded(body.comment, field="comment")
-    changes = [_change(one, index) for index, one in enumerate(body.changes)]
+    changes = changes_in(body.changes)
     refs = [change.ref for change in changes]
-    if len(set(refs)) < len(refs):
-        raise FieldError("an entry stands twice in the batch", field="$.changes")
+    comment = bounded(body.comment, field="comment")
     entries = call.room.entries
     if not changes:
         return BatchWritten(written=[])
@@ -44,8 +43,22 @@ def write_many(call: Call) -> BatchWritten:
     return BatchWritten(written=[written_of(ref, one) for ref, one in zip(refs, written, strict=True)])
 
 
-def _change(one: NewValue, index: int) -> Change:
-    field = f"$.changes[{index}]"
+def changes_in(said: Sequence[NewValue]) -> list[Change]:
+    """
+    Give the changes that `changes` of a body asks for.
+
+    Raises:
+        TooLargeError, FieldError, InvalidInputError: they are none that could be made together.
+    """
+    if len(said) > MAX_BATCH:
+        raise TooLargeError(f"a batch has at most {MAX_BATCH} entries", limit=MAX_BATCH)
+    changes = [_change(one, f"$.changes[{index}]") for index, one in enumerate(said)]
+    if len({change.ref for change in changes}) < len(changes):
+        raise FieldError("an entry stands twice in the batch", field="$.changes")
+    return changes
+
+
+def _change(one: NewValue, field: str) -> Change:
     refusal: InvalidInputError
     try:
         ref = Ref(one.kind, one.name, one.team)
@@ -62,7 +75,13 @@ def _change(one: NewValue, index: int) -> Change:
             )
         facts = None if one.facts is None else Metadata(**facts_in(one.facts))
         secret = None if one.value is None else Secret(one.value)
-        return Change(ref=ref, secret=secret, metadata=facts, expected_version=one.expected_version)
+        return Change(
+            ref=ref,
+            secret=secret,
+            metadata=facts,
+            over={} if one.over is UNSET else facts_in(one.over),
+            expected_version=one.expected_version,
+        )
     raise refusal
 
 

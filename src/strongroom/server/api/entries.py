@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from strongroom.server.endpoint import Call
     from strongroom.service.entries import Described, Entries, Written
     from strongroom.service.inventory import Row
-    from strongroom.wire.entry import EntryFacts, InventoryQuery
+    from strongroom.wire.entry import EntryFacts, FactsOver, InventoryQuery
 
 __all__ = ["ENDPOINTS", "HIDDEN", "facts_in", "holds_mask", "page_of"]
 
@@ -411,7 +411,7 @@ def _hidden_in(value: object, path: str = "") -> list[str]:
     return []
 
 
-def facts_in(body: WriteEntry | EntryFacts) -> dict[str, Any]:
+def facts_in(body: WriteEntry | EntryFacts | FactsOver) -> dict[str, Any]:
     """Give the public members that were said, checked."""
     said: dict[str, Any] = {
         name: value
