@@ -342,7 +342,8 @@ class _Question:
                 line = edge.text_of(trouble, self._shown, place)
                 _log.warning('%s; Airflow asks its next backend (on_unavailable = "next")', line)
             return None
-        raise edge.edge_error(trouble, which(), asked=self._shown, place=place)
+        worded = str if self._asking is None else self._asking.source.worded
+        raise edge.edge_error(trouble, which(), asked=self._shown, place=place, worded=worded)
 
 
 def _is_first(*what: str) -> bool:

@@ -78,7 +78,14 @@ def text_of(error: BaseException, asked: str, place: str) -> str:
     return " ".join(line.split())[:_LONGEST]
 
 
-def edge_error(error: BaseException, process: Process, *, asked: str = "", place: str = "") -> BaseException:
+def edge_error(
+    error: BaseException,
+    process: Process,
+    *,
+    asked: str = "",
+    place: str = "",
+    worded: Callable[[str], str] = str,
+) -> BaseException:
     """
     Give what Airflow is to see of *error* in *process*: an exception at which it asks nobody else.
 
@@ -87,9 +94,10 @@ def edge_error(error: BaseException, process: Process, *, asked: str = "", place
         process: in which it did.
         asked: the entry, as people read it; what the text begins with.
         place: where it was asked for.
+        worded: puts a text into the words of the place.
     """
     made = edge_class(outcome_of(error), process)
-    return made(text_of(error, asked, place))
+    return made(worded(text_of(error, asked, place)))
 
 
 def edge_class(outcome: str, process: Process) -> type[BaseException]:

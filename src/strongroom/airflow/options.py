@@ -28,6 +28,7 @@ __all__ = ["Options", "options_of"]
 _MODES = ("on", "shadow")
 _AT_PARSE = ("snapshot", "refuse", "through")
 _ON_UNAVAILABLE = ("stop", "next")
+_LONGEST_SHOWN = 64  # characters of a keyword that there is not
 _PLACES = {
     "socket": ("socket",),
     "url": ("url", "token", "token_file", "ca"),
@@ -143,7 +144,7 @@ def _tables(key: str, value: object) -> dict[str, dict[str, Any]]:
 
 def _list(key: str, value: object) -> list[Any]:
     if isinstance(value, str):
-        if not value.lstrip().startswith("["):
+        if not value.lstrip().startswith(("[", "{")):
             return [part.strip() for part in value.split(",")]  # as `STRONGROOM__CHAIN=env,native` is written
         value = _json(key, value)
     if not isinstance(value, (list, tuple)) or not value:
@@ -287,8 +288,9 @@ def _unknown(key: str) -> SettingsError:
     import difflib  # noqa: PLC0415 -- only for who mistyped
 
     near = difflib.get_close_matches(key, sorted(_READERS), 1)
+    shown = key if key.isidentifier() and len(key) < _LONGEST_SHOWN else "of such a name"
     return SettingsError(
-        f"the secrets backend has no option {key}",
+        f"the secrets backend has no option {shown}",
         key=key,
         hint=f"did you mean {near[0]}?" if near else f"there are {', '.join(_READERS)}",
     )

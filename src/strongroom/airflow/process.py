@@ -39,11 +39,10 @@ class Process(str, Enum):
 
 def major() -> int:
     """Give 2 or 3, and 0 where Airflow is not loaded."""
-    for name in ("airflow", "airflow.sdk"):
-        version = getattr(sys.modules.get(name), "__version__", None)
-        if isinstance(version, str) and version[:1].isdigit():
-            return int(version.partition(".")[0])
-    return 3 if "airflow.sdk" in sys.modules else 0
+    if "airflow.sdk" in sys.modules:  # versions of its own, and there is none beside 2
+        return 3
+    version = getattr(sys.modules.get("airflow"), "__version__", "")
+    return int(version.partition(".")[0]) if isinstance(version, str) and version[:1].isdigit() else 0
 
 
 def which() -> Process:

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 
 import strongroom
 from strongroom import place
+from strongroom.errors import BackendUnavailableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["AgentSource", "RoomSource", "Source", "source_of"]
 
 _NAMED_PLACES = ("STRONGROOM_SOCKET", "STRONGROOM_URL", "STRONGROOM_PROFILE")
+_SAID_BESIDE_A_URL = ("STRONGROOM_TOKEN_FILE", "STRONGROOM_TOKEN", "STRONGROOM_URL", "STRONGROOM_CA")
 _OF_A_SERVER = ("STRONGROOM_TOKEN", "STRONGROOM_TOKEN_FILE", "STRONGROOM_CA", "STRONGROOM_DEPLOYMENT")
 
 
@@ -83,6 +85,10 @@ class Source:
         """Give a room of the same place, for all else that can be done there."""
         raise NotImplementedError
 
+    def worded(self, text: str) -> str:
+        """Give a *text* for people with the names of variables of the environment as they were said here."""
+        return text
+
 
 class AgentSource(Source):
     """The agent of this machine."""
@@ -131,7 +137,10 @@ def _text_in(answer: Answer, ref: Ref) -> str | None:
 
     if answer.outcome == frames.ABSENT:
         return None
-    raise outcome_error(answer, *ref)
+    error = outcome_error(answer, *ref)
+    if isinstance(error, BackendUnavailableError) and error.backend == place.AGENT:
+        error.backend = "a backend of the agent"  # which itself is there, and can tell why
+    raise error
 
 
 class RoomSource(Source):
@@ -166,6 +175,12 @@ class RoomSource(Source):
             await to_thread(self.room)
         found = await self.room().lookup.afind(ref)
         return None if found is None else found.secret.reveal()
+
+    def worded(self, text: str) -> str:
+        for variable in _SAID_BESIDE_A_URL if self._options.url else ():
+            if variable not in self._environ or variable not in os.environ:
+                text = text.replace(variable, f"the option {variable[11:].lower()}")
+        return text
 
     def explain(self, ref: Ref) -> str:
         return _line_of(self.room().lookup.explain(ref).to_dict())
