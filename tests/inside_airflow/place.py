@@ -163,7 +163,7 @@ class Place:
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
             "AIRFLOW__CORE__FERNET_KEY": FERNET_KEY,
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
             "AIRFLOW__LOGGING__BASE_LOG_FOLDER": f"{home}/logs",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
             "PYTHONUTF8": "1",
@@ -181,13 +181,6 @@ class Place:
     @property
     def supervised(self):
         """Give the environment in which `run_dag(…, is_supervised=True)` works."""
-        if self.version == 2:
-            # A fork of a fork for each task, as in production; SQLite bears the few that run here.
-            return {
-                "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-                "AIRFLOW__CORE__PARALLELISM": "1",
-                "_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK": "1",
-            }
         return {
             "AIRFLOW__CORE__EXECUTOR": "supervised.Supervised",
             "AIRFLOW__API_AUTH__JWT_SECRET": "of the tests " * 6,
@@ -358,7 +351,8 @@ def forms(secret):
         "json": escaped,
         "json in json": json.dumps(escaped)[1:-1],
         "repr": repr(secret)[1:-1],
-        **{f"line {number}": line for number, line in enumerate(secret.splitlines(), 1)},
+        # The fences of a PEM are in every PEM.
+        **{f"line {n}": line for n, line in enumerate(secret.splitlines(), 1) if line[:5] != "-----"},
     }
     found = {}
     for name, look in looks.items():

@@ -44,14 +44,14 @@ _running = {}  # by class: the server and how many fixtures use it
 @pytest.fixture(scope="session")
 def bao():
     """A server in dev mode, unsealed, with the root token `root`."""
-    with _shared(Dev) as server:
+    with shared(Dev) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def bao_raft():
     """A server as one would run it: Raft, TLS, an audit log."""
-    with _shared(Raft) as server:
+    with shared(Raft) as server:
         yield server
 
 
@@ -65,7 +65,7 @@ def binary():
 
 
 @contextmanager
-def _shared(kind):
+def shared(kind):
     # Each module that imports a fixture has one of its own; the server behind them is one.
     server, users = _running.get(kind) or (kind(), 0)
     _running[kind] = (server, users + 1)

@@ -68,7 +68,10 @@ def bag():
             from airflow.dag_processing.dagbag import DagBag
         except ImportError:
             from airflow.models.dagbag import DagBag
-        _bags["bag"] = DagBag(os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
+        folder = os.environ["AIRFLOW__CORE__DAGS_FOLDER"]
+        if folder not in sys.path:
+            sys.path.append(folder)  # as Airflow's own commands do
+        _bags["bag"] = DagBag(folder)
     return _bags["bag"]
 
 
@@ -82,17 +85,25 @@ def run_dag(dag_id, conf=None, *, is_supervised=False, **options):
 
     Returns:
         state of the run; tasks: states by task id, `id[index]` for mapped ones; xcoms: what they returned,
-        likewise; run_id.
+        likewise; run_id; stopped: the name of what ended the command itself.
     """
+    from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
 
     dag = bag().dags.get(dag_id)
     if dag is None:
         raise LookupError(f"no Dag {dag_id}: {bag().import_errors}")
-    run = dag.test(run_conf=conf, use_executor=is_supervised, **options)
+    stopped = None
+    try:
+        dag.test(run_conf=conf, use_executor=is_supervised, **options)
+    except BaseException as error:
+        if is_supervised:
+            raise
+        stopped = type(error).__name__  # in 2 it ends the command, and the task has failed before
     tasks, xcoms = {}, {}
     with create_session() as session:
+        run = session.query(DagRun).filter(DagRun.dag_id == dag_id).order_by(DagRun.id.desc()).first()
         asked = session.query(TaskInstance).filter(
             TaskInstance.dag_id == dag_id, TaskInstance.run_id == run.run_id
         )
@@ -102,8 +113,8 @@ def run_dag(dag_id, conf=None, *, is_supervised=False, **options):
             value = ti.xcom_pull(task_ids=ti.task_id, map_indexes=ti.map_index, session=session)
             if value is not None:
                 xcoms[name] = value
-    state = str(getattr(run.state, "value", run.state))
-    return {"state": state, "tasks": tasks, "xcoms": xcoms, "run_id": run.run_id}
+        state, run_id = str(getattr(run.state, "value", run.state)), run.run_id
+    return {"state": state, "tasks": tasks, "xcoms": xcoms, "run_id": run_id, "stopped": stopped}
 
 
 def main(script, told):

@@ -1,20 +1,29 @@
 """
-An executor for `run_dag(…, is_supervised=True)` in Airflow 3: what LocalExecutor does, without a server.
+An executor for `run_dag(…, is_supervised=True)`: what LocalExecutor does, one task after another, in 3 without
+a server.
 
-Every task gets its real supervisor, which starts the real task process and writes its log file and the copy
-of it on its own output; the execution API it talks to is Airflow's, inside this process.
+Every task gets its real supervisor, which starts the real task process and writes its log file; in 3 also the
+copy of that on its own output. The execution API that it talks to in 3 is Airflow's, inside this process.
 """
 
 from __future__ import annotations
 
+import os
+
 from airflow.executors.base_executor import BaseExecutor
-from airflow.sdk.execution_time.supervisor import InProcessTestSupervisor, supervise_task
+
+try:
+    from airflow.sdk.execution_time.supervisor import InProcessTestSupervisor, supervise_task
+except ImportError:  # Airflow 2
+    supervise_task = None
+    from airflow.executors.local_executor import LocalWorkerBase
 
 
 class Supervised(BaseExecutor):
-    """Runs one task after another."""
+    """Runs a task as soon as it is queued."""
 
     is_local = True
+    is_single_threaded = True  # or 2 refuses SQLite
     serve_logs = False
 
     def _process_workloads(self, workloads):
@@ -31,6 +40,18 @@ class Supervised(BaseExecutor):
                 subprocess_logs_to_stdout=True,  # as LocalExecutor does, always
             )
             (self.fail if status else self.success)(workload.ti.key)
+
+    def execute_async(self, key, command, queue=None, executor_config=None):
+        """Run a task of Airflow 2 as LocalExecutor's worker does: its supervisor is a fork of that."""
+        worker = os.fork()
+        if worker == 0:
+            ended = 1
+            try:
+                ended = LocalWorkerBase._execute_work_in_fork(LocalWorkerBase(None), command) != "success"
+            finally:
+                os._exit(int(ended))
+        _, status = os.waitpid(worker, 0)
+        (self.fail if status else self.success)(key)
 
     def sync(self):
         """Everything has ended by the time it is started."""
