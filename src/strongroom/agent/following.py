@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from strongroom.agent.protocol import Line
     from strongroom.model.entry import Entry
     from strongroom.model.ref import Ref
+    from strongroom.policy import Actor
     from strongroom.service.reading import Reader
 
 __all__ = ["MAX_FOLLOWED", "Following"]
@@ -44,12 +45,13 @@ class Following:
         floor: what all connections share.
     """
 
-    __slots__ = ("_floor", "_followed", "_line", "_notices", "_telling")
+    __slots__ = ("_actors", "_floor", "_followed", "_line", "_notices", "_telling")
 
     def __init__(self, line: Line, floor: Floor) -> None:
         self._line = line
         self._floor = floor
         self._followed: dict[Ref, Callable[[], None]] = {}
+        self._actors: dict[Ref, Actor] = {}  # who asked to follow, with the run he was in
         self._notices: dict[Ref, str | None] = {}
         self._telling: asyncio.Task[None] | None = None
 
@@ -69,6 +71,7 @@ class Following:
                     f"a connection follows at most {MAX_FOLLOWED} entries", limit=MAX_FOLLOWED
                 )
             self._followed[ref] = _not_yet
+            self._actors[ref] = self._line.reader.actor
         self._line.spawn(number, partial(self._begin, self._line.reader, number, ref))
 
     async def _begin(self, reader: Reader, number: int, ref: Ref) -> None:
@@ -102,6 +105,7 @@ class Following:
 
     def leave(self, ref: Ref) -> None:
         """Follow *ref* no more."""
+        self._actors.pop(ref, None)
         end = self._followed.pop(ref, None)
         if end is not None:
             end()
@@ -135,9 +139,12 @@ class Following:
     async def _notify(self) -> None:
         """Tell of what changed, as far as it may be read now."""
         notices, self._notices = self._notices, {}
-        host, actor = self._floor.host, self._line.reader.actor
+        notices = {ref: version for ref, version in notices.items() if ref in self._actors}
+        host, actors = self._floor.host, [self._actors[ref] for ref in notices]
         try:
-            may = await host.reading.bridge().run(lambda: [host.may_hear(actor, ref) for ref in notices])
+            may = await host.reading.bridge().run(
+                lambda: [host.may_hear(actor, ref) for actor, ref in zip(actors, notices, strict=True)]
+            )
         except StrongroomError:
             may = [None]
         told = [

@@ -73,10 +73,15 @@ def parse_frame() -> Frame | None:
         if frame is None:
             return None
         code = frame.f_code
-        if code.co_name == "<module>" and _is_users(code.co_filename):
+        if code.co_name == "<module>" and _is_users(code.co_filename) and not _is_program(frame):
             return Frame(code.co_filename, frame.f_lineno)
         frame = frame.f_back
     return None
+
+
+def _is_program(frame: FrameType) -> bool:
+    # A script of somebody's own that uses Airflow is run once, and means the value as it is now.
+    return frame.f_globals.get("__name__") in ("__main__", "__mp_main__")
 
 
 def _is_users(file: str) -> bool:

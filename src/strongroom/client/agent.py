@@ -218,7 +218,7 @@ class AgentClient:
 
         Raises:
             AccessDeniedError: this process is below one that was announced itself.
-            BackendUnavailableError: the agent is of minor version 0, and knows no such thing.
+            BackendConfigError: the agent is of minor version 0, and knows no such thing.
             As `read`.
         """
         asking = frames.frame(frames.ANNOUNCE, ASKED, frames.pack_claim(run or _NO_RUN))
@@ -268,7 +268,11 @@ class AgentClient:
         if self._notices is None:
             from strongroom.client.notices import Notices  # noqa: PLC0415 -- threads; most follow nothing
 
-            self._notices = Notices(lambda seconds: Channel(self.path, self.greeting(self.run), seconds))
+            self._notices = Notices(
+                lambda seconds: Channel(self.path, self.greeting(None), seconds),
+                lambda: self.run,
+                claim_frame,
+            )
         return self._notices.listen(key, wake)
 
     @property

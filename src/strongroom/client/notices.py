@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from strongroom.client.channel import Channel
-    from strongroom.client.frames import Key
+    from strongroom.client.frames import Key, Run
 
 __all__ = ["Notices"]
 
@@ -38,10 +38,20 @@ class Notices:
 
     Args:
         connect: gives a connection of our own, whose quiet lasts so many seconds at most.
+        run: gives for which run the code that follows is running, or None.
+        claim: gives the frame that says so.
     """
 
-    def __init__(self, connect: Callable[[float], Channel]) -> None:
+    def __init__(
+        self,
+        connect: Callable[[float], Channel],
+        run: Callable[[], Run | None],
+        claim: Callable[[Run | None], bytes],
+    ) -> None:
         self._connect = connect
+        self._run_now = run
+        self._claim = claim
+        self._runs: dict[Key, Run | None] = {}
         self._turn = threading.Lock()
         self._followed: dict[Key, list[Callable[[], None]]] = {}
         self._asked: dict[int, Key] = {}
@@ -61,6 +71,8 @@ class Notices:
         """
         with self._turn:
             is_new = key not in self._followed
+            if is_new:
+                self._runs[key] = self._run_now()
             self._followed.setdefault(key, []).append(wake)
             if not self._is_running:
                 self._is_running = True
@@ -77,6 +89,7 @@ class Notices:
             if wakes or key not in self._followed:
                 return
             del self._followed[key]
+            self._runs.pop(key, None)
             self._untold.discard(key)
             if self._channel is None:
                 pass
@@ -158,11 +171,14 @@ class Notices:
     def _follow(self, channel: Channel, keys: Iterable[Key]) -> None:
         for key in keys:
             self._untold.add(key)
-            self._say(channel, frames.FOLLOW, key)
+            run = self._runs.get(key)
+            is_said = run == channel.claimed
+            channel.claimed = run
+            self._say(channel, frames.FOLLOW, key, ahead=b"" if is_said else self._claim(run))
 
-    def _say(self, channel: Channel, type_: int, key: Key) -> None:
+    def _say(self, channel: Channel, type_: int, key: Key, *, ahead: bytes = b"") -> None:
         self._number += 1
         if type_ == frames.FOLLOW:
             self._asked[self._number] = key
         with suppress(Broken, StrongroomError):  # the thread finds the connection ended
-            channel.send(frames.frame(type_, self._number, frames.pack_ref(*key)))
+            channel.send(ahead + frames.frame(type_, self._number, frames.pack_ref(*key)))

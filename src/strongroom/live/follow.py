@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -172,9 +173,10 @@ class Follow:
         self._process = os.getpid()
         self._closing = threading.Event()
         self._changed = threading.Condition()
+        # What tells for which run is asked belongs to who follows, and threads begin without it.
         threading.Thread(
-            target=self._follow,
-            args=(self._closing, self._woken),
+            target=copy_context().run,
+            args=(self._follow, self._closing, self._woken),
             name=f"strongroom follow {self._current.ref}",
             daemon=True,
         ).start()
