@@ -25,7 +25,7 @@ from strongroom.insight.literals import scan_image, scan_python
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Scan", "Spot", "scan_tree", "text_of"]
+__all__ = ["Scan", "Spot", "python_texts", "scan_tree", "text_of"]
 
 MAX_FILE_BYTES = 1_048_576  # 1 MiB
 MAX_FILES = 2_000
@@ -107,6 +107,21 @@ def scan_tree(folder: Path, scan: Scan, *, is_project: bool = False) -> None:
             continue
         scan.files += 1
         scan.spots.extend(Spot(path, line, rule) for line, rule in look(text))
+
+
+def python_texts(folder: Path, scan: Scan) -> Iterator[str]:
+    """Give the text of each Python file below *folder*, within the bounds of *scan*, which counts them."""
+    for path in _files(folder, scan, is_deep=True):
+        if not _is_python(path.name):
+            continue
+        if not scan.goes_on():
+            return
+        text = text_of(path)
+        if text is None:
+            scan.skipped += 1
+        else:
+            scan.files += 1
+            yield text
 
 
 def _is_python(name: str) -> bool:

@@ -230,6 +230,11 @@ class AirflowConfig:
                 return found
         return self._secrets_backend("secrets", "backend", may_run=may_run)
 
+    def single_kwargs(self, section: str, option: str) -> list[str]:
+        """Give the variables that set one argument each of a secrets backend: `…_KWARG__KEY`."""
+        head = f"{_variable(section, option)}_KWARG__"
+        return sorted(name for name in self._environ if name.startswith(head) and len(name) > len(head))
+
     def __repr__(self) -> str:
         return f"AirflowConfig(home={str(self.home)!r}, file={str(self.file) if self.file else None!r})"
 
@@ -241,12 +246,8 @@ class AirflowConfig:
             return None
         kwargs, problems = self._kwargs(section, f"{key}_kwargs", may_run=may_run)
         # A raw text by key wins over the JSON (Airflow 3.1).
-        head = f"{_variable(section, key)}_KWARG__"
-        kwargs |= {
-            name[len(head) :].lower(): text
-            for name, text in self._environ.items()
-            if name.startswith(head) and len(name) > len(head)
-        }
+        for name in self.single_kwargs(section, key):
+            kwargs[name.partition("_KWARG__")[2].lower()] = self._environ[name]
         return SecretsBackend(
             class_path=named.reveal().strip(), kwargs=kwargs, section=section, problems=problems
         )

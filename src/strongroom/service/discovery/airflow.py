@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from strongroom.service.discovery.place import Surroundings
     from strongroom.vendors.airflow import SecretsBackend
 
-__all__ = ["places"]
+__all__ = ["place_of", "places"]
 
 _TITLE = "Airflow's secrets backend"
 _DATABASE_TITLE = "Airflow's metadata database"
@@ -114,6 +114,11 @@ def _backends(found: _Found, around: Surroundings) -> Iterator[Place]:
         place = _custom(backend, _named_by(found, options[0]), around)
         is_ours = place.kind == "file" or found.is_ours(*options)
         yield place if is_ours or place.table is None else replace(place, table=None, reason=_UNNAMED)
+
+
+def place_of(backend: SecretsBackend, around: Surroundings) -> Place:
+    """Give the place that *backend* asks; it has no table where no kind of ours can ask it."""
+    return _custom(backend, "", around)
 
 
 def _custom(found: SecretsBackend, where: str, around: Surroundings) -> Place:

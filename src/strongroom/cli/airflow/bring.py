@@ -1,5 +1,5 @@
 """
-`strongroom airflow`: what an Airflow keeps, brought here.
+`strongroom airflow import`: what an Airflow keeps, brought here.
 
 Not for Airflow's files: `connections import` and `variables import` read those.
 """
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from strongroom.cli import intake, terminal
-from strongroom.cli.app import command, noun
+from strongroom.cli.airflow.root import app
+from strongroom.cli.app import command
 from strongroom.cli.entry import Comment, Force, To, Yes
 from strongroom.cli.lint import linter_of
 from strongroom.cli.output import Column, sentence, show_rows, write
@@ -38,18 +39,6 @@ if TYPE_CHECKING:
     from strongroom.service.transfer import ImportOptions
     from strongroom.settings import Settings
     from strongroom.transfer.plan import Line, Outcome, Report
-
-__all__ = ["app"]
-
-app = noun(
-    "airflow",
-    """
-    Work with an installed Airflow.
-
-    Example:
-      $ strongroom airflow import --dry-run
-    """,
-)
 
 _KIND = "airflow_metastore"
 _SECONDS = 30  # for one question: an import may wait longer than a task
@@ -124,7 +113,7 @@ def import_(
     yes: Yes = False,
 ) -> None:
     """
-    Import the connections and variables of Airflow's own database.
+    Import what Airflow's own database holds.
 
     The database and its Fernet keys are those of the Airflow found here, unless options name others; it is
     only read. All of it is imported, or nothing. Teams and descriptions are kept; --team is for what has
