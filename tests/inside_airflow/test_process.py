@@ -87,15 +87,15 @@ def test_processes_of_airflow_3(process, lines):
             "parse",
             [
                 argv("/bin/airflow", "scheduler"),
-                'loaded("multiprocessing.process",'
-                ' current_process=lambda: types.SimpleNamespace(name="DagFileProcessor7-Process"))',
+                'child = types.SimpleNamespace(name="DagFileProcessor7-Process")',
+                'loaded("multiprocessing.process", current_process=lambda: child)',
             ],
         ),
         (
             "trigger",
             [
-                'loaded("airflow.utils.log.trigger_handler",'
-                " ctx_task_instance=types.SimpleNamespace(get=lambda _: 1))"
+                "held = types.SimpleNamespace(get=lambda _: 1)",
+                'loaded("airflow.utils.log.trigger_handler", ctx_task_instance=held)',
             ],
         ),
         ("unknown", []),

@@ -26,6 +26,7 @@ except ImportError:  # a worker with the Task SDK alone
     from airflow.sdk.bases.secrets_backend import BaseSecretsBackend
 
 import strongroom
+from strongroom.airflow.masks import quicken_before_forks
 from strongroom.airflow.process import has_portal, major, which
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class StrongroomBackend(BaseSecretsBackend):
         # 2.11 reads a URI as the Task SDK of 3 does.
         self._dialect: Dialect = "sdk" if major() == 2 else "core"  # noqa: PLR2004 -- the major version
         _note(self, self._dialect)
+        quicken_before_forks()
 
     def _set_connection_class(self, conn_class: type) -> None:
         super()._set_connection_class(conn_class)
