@@ -139,7 +139,8 @@ def test_what_is_no_json_is_refused(wire):
 def test_a_backend_that_gives_no_answer_is_told_and_the_others_are_listed(tmp_path):
     database = tmp_path / "airflow.db"
     sqlite3.connect(database).close()  # no tables
-    text = f'chain = ["meta", "env"]\n[backend.meta]\nkind = "airflow_metastore"\nsql_alchemy_conn = {{ env = "META" }}\n'
+    text = 'chain = ["meta", "env"]\n[backend.meta]\nkind = "airflow_metastore"\n'
+    text += 'sql_alchemy_conn = { env = "META" }\n'
     environ = ENVIRON | {"META": f"sqlite:///{database}"}
     with floor(tmp_path, text, environ=environ) as running, running.connect() as wire:
         page = ask(wire)
