@@ -251,6 +251,12 @@ def test_secrets_of_its_arguments_are_fetched_at_any_depth(tmp_path):
     assert held == {"token": CANARY, "deep": {"inner": "in the environment", "n": 1}, "plain": "p"}
 
 
+def test_argument_that_is_none_is_handed_over_as_such():
+    options = AirflowClassOptions(path=f"{__name__}.Echo", kwargs={"a": 1}, none=("b",))
+    held = AirflowClass("old", options, clock).read(Ref("variable", "all"))
+    assert json.loads(held.secret.reveal()) == {"a": 1, "b": None}
+
+
 def test_options_do_not_print_their_secrets():
     assert CANARY not in repr(AirflowClassOptions(path="a.B", kwargs={"token": Secret(CANARY)}))
 

@@ -49,10 +49,12 @@ class AirflowClassOptions:
         path: dotted path, as in `[secrets] backend` of Airflow.
         kwargs: its keyword arguments, as in `backend_kwargs`; a table of one `file`, `env` or `command` is
             a secret that is fetched from there, at any depth.
+        none: keyword arguments that are None, which a settings file cannot write.
     """
 
     path: str
     kwargs: Mapping[str, Secret[str] | object] = field(default_factory=dict)
+    none: tuple[str, ...] = ()
 
 
 class AirflowClass(Backend):
@@ -139,7 +141,9 @@ class AirflowClass(Backend):
         # `setdefault` is atomic; the lock keeps several first readers from logging in at once.
         with self._locks.setdefault(process, threading.Lock()):
             if process not in self._made:
-                self._made[process] = instance_of(self.options.path, self.options.kwargs)
+                self._made[process] = instance_of(
+                    self.options.path, {**self.options.kwargs, **dict.fromkeys(self.options.none)}
+                )
             return self._made[process]
 
     def _trouble(self, error: Exception, ref: Ref) -> StrongroomError:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from strongroom import settings
 from strongroom.cli import terminal
 from strongroom.cli.airflow.root import Home, app, config_of
 from strongroom.cli.app import command
@@ -15,9 +17,11 @@ from strongroom.cli.entry import Yes
 from strongroom.cli.output import sentence, write
 from strongroom.cli.session import Session
 from strongroom.cli.terminal import clean
+from strongroom.errors import ConflictError
 
 if TYPE_CHECKING:
     from strongroom.service.airflow.adopt import Adopted
+    from strongroom.service.proposal import NewFile
 
 __all__ = ["import_settings"]
 
@@ -62,15 +66,16 @@ def import_settings(
         Surroundings(environ=session.environ, cwd=Path.cwd()),
         file=file.expanduser().absolute(),
         deployment=session.deployment or "default",
-        has_store=session.settings().store.path.exists(),
+        has_store=settings.without_file(session.environ).store.path.exists(),
     )
-    files = [*(adopted.secrets if with_secrets else ()), adopted.settings]
+    files = _new(adopted, with_secrets=with_secrets)
     if session.output == "table":
         _show(session, adopted, file, with_secrets=with_secrets)
     shown = ", ".join(os.path.relpath(one.path) for one in files)
     if not dry_run:
         terminal.confirm(f"write {shown}", is_agreed=yes)
         write_files(files)
+        _consent(session, adopted.settings.path)
     has_files = with_secrets and not dry_run
     facts = {
         "file": str(adopted.settings.path),
@@ -84,6 +89,32 @@ def import_settings(
     }
     done = "nothing was written" if dry_run else f"wrote {shown}; strongroom backends check tries it"
     sentence(session, done, facts)
+
+
+def _new(adopted: Adopted, *, with_secrets: bool) -> list[NewFile]:
+    """
+    Give the files to write, the settings last.
+
+    Raises:
+        ConflictError: one of them is there already.
+    """
+    files = [*(adopted.secrets if with_secrets else ()), adopted.settings]
+    new = [one for one in files if one.path.name != ".gitignore" or not os.path.lexists(one.path)]
+    for one in new:
+        if os.path.lexists(one.path):
+            shown = os.path.relpath(one.path)
+            raise ConflictError(f"{shown} exists already", hint="name another file with --to")
+    return new
+
+
+def _consent(session: Session, path: Path) -> None:
+    """Keep the yes to a file that commands find by themselves: he was shown it."""
+    if path != Path.cwd() / settings.FILE_NAME:
+        return
+    needed = settings.consent(None, environ=session.environ)
+    if needed is not None:
+        with suppress(OSError):  # then `strongroom up` asks for it
+            needed.give()
 
 
 def _show(session: Session, adopted: Adopted, file: Path, *, with_secrets: bool) -> None:

@@ -91,6 +91,12 @@ def enable(
     planned = switch.plan(config, wanted)
     if session.output == "table":
         _show(config, planned)
+    if not wanted.kwargs:
+        terminal.warn(
+            "no place is named, so each Airflow process looks for settings as this command does",
+            session,
+            hint="name one: --config FILE, --socket PATH, or --url URL with --token-file",
+        )
     terminal.confirm(f"write this to {config.file or 'airflow.cfg'}", is_agreed=yes)
     copy = switch.enable(config, planned)
     facts = {**_facts(planned), "file": str(config.file), "copy": str(copy)}

@@ -149,6 +149,9 @@ def _table(
         return _free(place.name, taken), {**kind, **place.table}
     arguments = {key: value for key, value in backend.kwargs.items() if value is not None}
     table: dict[str, Any] = {"kind": "airflow_class", "path": backend.class_path}
+    nothing = [key for key, value in backend.kwargs.items() if value is None]
+    if nothing:
+        table["none"] = nothing
     if arguments:
         table["kwargs"] = _marked(arguments)
     return _free(_called(backend.class_path), taken), table
