@@ -178,6 +178,15 @@ class Place:
             "AIRFLOW__SECRETS__BACKEND_KWARGS": json.dumps(given),
         }
 
+    @staticmethod
+    def coordinated(**options):
+        """Give the third setting, of Airflow 3: our coordinator for every task, with *options*."""
+        ours = {"classpath": "strongroom.airflow.StrongroomCoordinator", "kwargs": options}
+        return {
+            "AIRFLOW__SDK__COORDINATORS": json.dumps({"strongroom": ours}),
+            "AIRFLOW__SDK__QUEUE_TO_COORDINATOR": json.dumps({"default": "strongroom"}),
+        }
+
     @property
     def supervised(self):
         """Give the environment in which `run_dag(…, is_supervised=True)` works."""

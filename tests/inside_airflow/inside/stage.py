@@ -61,9 +61,9 @@ def until(is_so, seconds=PATIENCE_SECONDS):
     return found
 
 
-def bag():
-    """Parse the Dag folder, once; gives the DagBag (`.dags`, `.import_errors`)."""
-    if "bag" not in _bags:
+def bag(*, is_fresh=False):
+    """Parse the Dag folder, once unless *is_fresh*; gives the DagBag (`.dags`, `.import_errors`)."""
+    if is_fresh or "bag" not in _bags:
         try:
             from airflow.dag_processing.dagbag import DagBag
         except ImportError:

@@ -1,6 +1,5 @@
 """
-An executor for `run_dag(…, is_supervised=True)`: what LocalExecutor does, one task after another, in 3 without
-a server.
+An executor for `run_dag(…, is_supervised=True)`: what LocalExecutor does, one task after another.
 
 Every task gets its real supervisor, which starts the real task process and writes its log file; in 3 also the
 copy of that on its own output. The execution API that it talks to in 3 is Airflow's, inside this process.
