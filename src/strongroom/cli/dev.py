@@ -315,6 +315,8 @@ class _Copying:
 
     def _check_any(self, lines: Sequence[Line]) -> None:
         count = Counter(line.outcome for line in lines)
+        if not lines and self._troubles:
+            raise next(reversed(self._troubles.values()))
         if count["denied"] and not count["copied"] and not count["kept"]:
             first = next(line for line in lines if line.outcome == "denied")
             raise AccessDeniedError(
@@ -437,6 +439,7 @@ def _settled(session: Session, tell: Callable[[str, StrongroomError], None]) -> 
             "no deployment is named that could be copied from",
             hint="strongroom login URL, then: strongroom --profile NAME dev; or --deployment NAME",
         )
+    wanted = replace(wanted, write_to=None)  # nothing is written there
     room = assembly.open_room(wanted, environ=session.environ, passphrase=ask_passphrase, on_trouble=tell)
     file = f" of {wanted.source.name}" if wanted.source else ""
     return _Source(
