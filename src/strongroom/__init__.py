@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from strongroom.model.variable import Variable
     from strongroom.service.entries import Written
     from strongroom.service.room import Room
-    from strongroom.service.writing import Writer
+    from strongroom.service.writing import Writing
     from strongroom.settings import Settings
 
 __version__ = "0.1.0"
@@ -254,9 +254,7 @@ def write(  # noqa: PLR0913 -- what may be said of a write
         ReadOnlyError: no place takes it, or one that cannot compare versions.
         InvalidInputError, AccessDeniedError, BackendUnavailableError, …: as `connection`.
     """
-    from strongroom.service.writing import wanted  # noqa: PLC0415 -- most processes only read
-
-    asked = wanted(
+    return _writing(_agent_asked() if _room is None else None).write(
         name,
         value,
         kind=kind,
@@ -266,7 +264,6 @@ def write(  # noqa: PLR0913 -- what may be said of a write
         description=description,
         comment=comment,
     )
-    return _writer().write(asked)
 
 
 async def awrite(name: str, value: str | Secret[str] | Connection, **said: Any) -> Written:  # noqa: ANN401 -- as write
@@ -309,11 +306,11 @@ def update(  # noqa: PLR0913 -- as write
         ReadOnlyError: the place keeps no versions to compare.
         As `write`.
     """
-    from strongroom.model.ref import Ref  # noqa: PLC0415 -- as above
-    from strongroom.service import writing  # noqa: PLC0415 -- as above
+    from strongroom.model.ref import Ref  # noqa: PLC0415 -- most processes only read
 
-    said = {"expires_in": expires_in, "description": description, "comment": comment}
-    return writing.update(_writer(), Ref(kind, name, team), change, **said)  # type: ignore[arg-type]  # as above
+    return _writing(_agent_asked() if _room is None else None).update(
+        Ref(kind, name, team), change, expires_in=expires_in, description=description, comment=comment
+    )
 
 
 def open_room(
@@ -449,17 +446,17 @@ async def _aopened() -> Room:
     return await to_thread(_opened)
 
 
-def _writer() -> Writer:
-    agent = _agent_asked() if _room is None else None
-    if agent is not None:
-        from strongroom.remote.host import HostWriter  # noqa: PLC0415 -- most processes only read
+def _writing(agent: AgentClient | None, room: Room | None = None) -> Writing:
+    """Give what writes through *agent*; without one in *room*, or that of this process."""
+    from strongroom.service.writing import RoomWriter, Writing  # noqa: PLC0415 -- most processes only read
 
-        return HostWriter(agent)
+    if agent is not None:
+        from strongroom.remote.host import HostWriter  # noqa: PLC0415 -- as above
+
+        return Writing(HostWriter(agent))
     from datetime import datetime, timezone  # noqa: PLC0415 -- as above
 
-    from strongroom.service.writing import RoomWriter  # noqa: PLC0415 -- as above
-
-    return RoomWriter(_room or _opened(), lambda: datetime.now(timezone.utc))
+    return Writing(RoomWriter(room or _room or _opened(), lambda: datetime.now(timezone.utc)))
 
 
 def _forget_after_fork() -> None:

@@ -235,8 +235,8 @@ def test_a_place_that_is_only_read_refuses_and_says_which(tmp_path):
 
 def test_a_policy_file_says_who_may_write_what(tmp_path):
     policy = """
-@id("p-read") permit (principal, action == Action::"read", resource is Entry);
-@id("p-renew") permit (principal, action == Action::"write", resource in Folder::"tokens");
+@id("p.read") permit (principal, action == Action::"read", resource is Entry);
+@id("p.renew") permit (principal, action == Action::"write", resource in Folder::"tokens");
 """
     settings = 'chain = ["native"]\n[agent]\npolicy = "p.cedar"\n'
     (tmp_path / "p.cedar").write_text(policy)

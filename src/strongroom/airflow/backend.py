@@ -26,6 +26,7 @@ except ImportError:  # a worker with the Task SDK alone
     from airflow.sdk.bases.secrets_backend import BaseSecretsBackend
 
 import strongroom
+from strongroom.airflow.conflict import is_write_check, warn
 from strongroom.airflow.masks import quicken_before_forks
 from strongroom.airflow.process import has_portal, major, which
 
@@ -81,7 +82,9 @@ class StrongroomBackend(BaseSecretsBackend):
         return self._text("connection", conn_id, team_name)
 
     def get_variable(self, key: str, team_name: str | None = None) -> str | None:
-        """Give the text of a variable, or None."""
+        """Give the text of a variable, or None; None without a look where Airflow is about to write it."""
+        if is_write_check():
+            return self._warned(key, team_name)
         return self._text("variable", key, team_name)
 
     def get_config(self, key: str) -> str | None:
@@ -95,6 +98,16 @@ class StrongroomBackend(BaseSecretsBackend):
             # Airflow would look there next, in one thread for all triggers, where slow ones queue.
             text = _in_environment("connection", conn_id)
         return self.deserialize_connection(conn_id, text) if text else None
+
+    def _warned(self, key: str, team: str | None) -> str | None:
+        try:
+            asking = self._now()
+        except Exception:  # noqa: BLE001 -- the next lookup says what is wrong with the settings
+            return None
+        if asking.shadow is not None:
+            return self._text("variable", key, team)
+        warn(asking.source, key, team or asking.options.team)
+        return None
 
     # --- one lookup ----------------------------------------------------------------------------------
 

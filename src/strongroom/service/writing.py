@@ -16,9 +16,9 @@ from __future__ import annotations
 import random
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from strongroom.errors import ConflictError, InvalidInputError
+from strongroom.errors import ConflictError, InvalidInputError, ReadOnlyError
 from strongroom.model.connection import Connection
 from strongroom.model.entry import MUST_BE_ABSENT
 from strongroom.model.ref import Ref
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from strongroom.service.entries import Written
     from strongroom.service.room import Room
 
-__all__ = ["ABSENT", "MAX_ATTEMPTS", "RoomWriter", "Wanted", "Writer", "change_of", "update", "wanted"]
+__all__ = ["ABSENT", "MAX_ATTEMPTS", "RoomWriter", "Wanted", "Writer", "Writing", "change_of", "wanted"]
 
 ABSENT = "absent"
 """As `expected_version`: only if there is nothing yet."""
@@ -162,79 +162,64 @@ def change_of(asked: Wanted, now: datetime) -> Change:
     return Change(ref=asked.ref, secret=asked.secret, over=over, expected_version=asked.expected_version)
 
 
-def update(
-    writer: Writer,
-    ref: Ref,
-    change: Callable[[str | None], str | Secret[str] | Connection | None],
-    *,
-    expires_in: timedelta | float | None = None,
-    description: str | None = None,
-    comment: str = "",
-) -> str | None:
+class Writing:
     """
-    Read *ref*, have *change* give the new text, and write it only over what was read; again where it changed
-    meanwhile.
+    Write and update through one *writer*. Arguments and errors: `strongroom.write` and `strongroom.update`.
 
-    Args:
-        writer: whoever takes it.
-        ref: the entry.
-        change: given the text that stands, or None for nothing; what it gives is written, None leaves all as
-            it is. Called once an attempt.
-        expires_in: as `Wanted`.
-        description: as `Wanted`.
-        comment: as `Wanted`.
-
-    Returns:
-        the text that stands now; None for nothing.
-
-    Raises:
-        ConflictError: others wrote it between reading and writing, `MAX_ATTEMPTS` times.
-        ReadOnlyError: the place cannot compare versions.
-        Whatever *change* raises.
+    Threads: as *writer*.
     """
-    refused: ConflictError | None = None
-    before: str | None = None
-    for attempt in range(MAX_ATTEMPTS):
-        if attempt:
-            time.sleep(random.uniform(0, _LONGEST_PAUSE))  # noqa: S311 -- to be apart from others, no secret
-        entry = writer.read(ref)
-        text = None if entry is None else entry.secret.reveal()
-        new = change(text)
-        if new is None:
-            return text
-        # What is read for a team may be the global entry, which stands where this one is not: found out by a
-        # conflict about the very version that stands.
-        is_elsewhere = refused is not None and entry is not None and entry.version == before
-        before = None if entry is None or is_elsewhere else entry.version
-        expected = ABSENT if entry is None or is_elsewhere else _version(entry)
-        asked = wanted(
-            ref.name,
-            new,
-            kind=ref.kind,
-            team=ref.team,
-            expected_version=expected,
-            expires_in=expires_in,
-            description=description,
-            comment=comment,
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    def write(self, name: str, value: str | Secret[str] | Connection, **said: Any) -> Written:  # noqa: ANN401 -- as `wanted`
+        """Write one entry."""
+        return self._writer.write(wanted(name, value, **said))
+
+    def update(
+        self,
+        ref: Ref,
+        change: Callable[[str | None], str | Secret[str] | Connection | None],
+        **said: Any,  # noqa: ANN401 -- as `wanted`
+    ) -> str | None:
+        """Write the text that *change* gives, only over the one it was given; again on a conflict."""
+        refused: ConflictError | None = None
+        expected: str | None = None
+        for attempt in range(MAX_ATTEMPTS):
+            if attempt:
+                time.sleep(random.uniform(0, _LONGEST_PAUSE))  # noqa: S311 -- to be apart from others, no secret
+            entry = self._writer.read(ref)
+            text = None if entry is None else entry.secret.reveal()
+            new = change(text)
+            if new is None:
+                return text
+            expected = _expected(entry, expected, is_again=refused is not None)
+            asked = wanted(ref.name, new, kind=ref.kind, team=ref.team, expected_version=expected, **said)
+            try:
+                self._writer.write(asked)
+            except ConflictError as error:
+                refused = error
+            else:
+                return asked.secret.reveal()
+        raise ConflictError(
+            f"{ref} was changed by others {MAX_ATTEMPTS} times between reading and writing it",
+            current_version=None if refused is None else refused.current_version,
+            hint="let fewer tasks write it",
         )
-        try:
-            writer.write(asked)
-        except ConflictError as error:
-            refused = error
-        else:
-            return asked.secret.reveal()
-    raise ConflictError(
-        f"{ref} was changed by others {MAX_ATTEMPTS} times between reading and writing it",
-        current_version=None if refused is None else refused.current_version,
-        hint="let fewer tasks write it",
-    )
+
+
+def _expected(entry: Entry | None, before: str | None, *, is_again: bool) -> str:
+    """Give the version to write over, having read *entry*; *before* was expected the last time."""
+    if entry is None:
+        return ABSENT
+    # What is read for a team may be the global entry, which stands where this one is not: found out by a
+    # conflict about the very version that stands.
+    return ABSENT if is_again and entry.version == before else _version(entry)
 
 
 def _version(entry: Entry) -> str:
     if entry.version is not None:
         return entry.version
-    from strongroom.errors import ReadOnlyError  # noqa: PLC0415 -- seldom
-
     raise ReadOnlyError(
         f"the backend {entry.backend} keeps no versions, so that {entry.ref} cannot be updated safely",
         hint="keep it in a store that does, such as native; or use write",
