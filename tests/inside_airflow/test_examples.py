@@ -1,6 +1,6 @@
 """
-The Dags of examples/airflow in real Airflow: in production, from an OpenBao through the agent of the host; and
-on a laptop, from the environment and from what `strongroom dev` copied.
+The Dags of examples/airflow in real Airflow: in production, from an OpenBao through the agent of the host;
+and on a laptop, from the environment and from what `strongroom dev` copied.
 """
 
 from __future__ import annotations
@@ -271,11 +271,3 @@ def test_the_copies_are_mine_alone_and_hold_nothing_in_clear(laptop):
     assert WAREHOUSE.encode() not in held
     assert laptop.leaks(PASSWORD, WAREHOUSE) == []
     assert WAREHOUSE not in laptop.kept["told"]
-
-
-# --- the project of an Astro ---------------------------------------------------------------------------
-
-
-def test_an_astro_project_has_the_same_dags():
-    inside_astro = EXAMPLES / "astro" / "dags"
-    assert {file.name: file.read_text() for file in inside_astro.glob("*.py")} == DAGS
