@@ -8,7 +8,9 @@ Rules of this file:
 
 1. It imports nothing of Airflow and nothing of ours: it looks at what this process has loaded already, so it
    costs microseconds, and it never raises. What a release of Airflow has moved is a claim less.
-2. The variables of the running context come first: in a triggerer all triggers share one process, and only
+2. What Airflow puts into the environment of a task counts where it was inherited, by what a task has started:
+   in the process of the task itself it stays behind after the task, and the next one is another's.
+3. The variables of the running context come first: in a triggerer all triggers share one process, and only
    they tell one from another.
 """
 
@@ -31,18 +33,15 @@ _MAX_CHARACTERS = 250  # of one text: what the agent and the server take
 _CONTEXTS = ("airflow.sdk.definitions._internal.contextmanager", "airflow.models.taskinstance")
 
 
-def run_now(environ: Mapping[str, str] | None = None) -> Run | None:
+def run_now() -> Run | None:
     """
     Give what is known of the run for which the calling code works, None where there is none.
-
-    Args:
-        environ: where a task of Airflow 2 and what a task starts find theirs; this process's, where unsaid.
 
     Returns:
         dag_id, task_id, run_id, map_index, try_number, bundle, ti_id, bundle_version, team, source.
     """
     try:
-        return _of_trigger() or _of_log() or _of_stack() or _of_environment(environ or os.environ)
+        return _of_trigger() or _of_log() or _of_stack() or _of_parent()
     except Exception:  # noqa: BLE001 -- rule 1: Airflow's insides, and a lookup must not fail for a claim
         return None
 
@@ -83,8 +82,27 @@ def _of_stack() -> Run | None:
     return _run(_said(instance), "task", bundle, version, team)
 
 
+def _of_parent() -> Run | None:
+    """What the task said that started this process, or one above it."""
+    if not _parent:
+        _parent.append(_of_environment(_inherited()))
+    return _parent[0]
+
+
+_parent: list[Run | None] = []
+
+
+def _inherited() -> dict[str, str]:
+    """Give the environment that this program was started with; a fork has that of its parent."""
+    try:
+        with open("/proc/self/environ", "rb") as file:  # noqa: PTH123 -- no path is needed
+            pairs = [pair.partition(b"=") for pair in file.read().split(b"\0")]
+    except OSError:
+        return dict(os.environ)  # another kernel: it may be behind by a task, in `dags test`
+    return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
+
+
 def _of_environment(environ: Mapping[str, str]) -> Run | None:
-    """What Airflow sets while a task executes, and what the task's own children inherit."""
     if "AIRFLOW_CTX_DAG_ID" not in environ:
         return None
     tried = environ.get("AIRFLOW_CTX_TRY_NUMBER", "")

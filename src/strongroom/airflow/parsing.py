@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Frame", "guard", "parse_frame"]
 
 _MAX_FRAMES = 1000
+_IS_FUNCTION = 0x01  # CO_OPTIMIZED: of functions, not of modules and the bodies of classes
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 
@@ -69,12 +70,17 @@ def guard(options: Options, claim: Run | None) -> bool:
 def parse_frame() -> Frame | None:
     """Give the innermost place at the top level of a file of the user's on this thread's stack, or None."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 -- the stack has no other door
+    inner: Frame | None = None  # in the body of a class, which is run where it stands
     for _ in range(_MAX_FRAMES):
         if frame is None:
             return None
         code = frame.f_code
+        if code.co_flags & _IS_FUNCTION:
+            inner = None
+        elif inner is None:
+            inner = Frame(code.co_filename, frame.f_lineno)
         if code.co_name == "<module>" and _is_users(code.co_filename) and not _is_program(frame):
-            return Frame(code.co_filename, frame.f_lineno)
+            return inner
         frame = frame.f_back
     return None
 
