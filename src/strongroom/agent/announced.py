@@ -57,10 +57,12 @@ class Announced:
 
     Args:
         proc: where the kernel shows processes.
+        most: live processes that have announced.
     """
 
-    def __init__(self, proc: str = "/proc") -> None:
+    def __init__(self, proc: str = "/proc", most: int = _MAX_ANNOUNCED) -> None:
         self._proc = proc
+        self._most = most
         self._runs: dict[Process, Run] = {}
 
     def __len__(self) -> int:
@@ -89,7 +91,7 @@ class Announced:
         if run is None:
             self._runs.pop(process, None)
             return process
-        if process not in self._runs and len(self._runs) >= _MAX_ANNOUNCED:
+        if process not in self._runs and len(self._runs) >= self._most:
             self._sweep()
         self._runs[process] = run
         return process
@@ -114,8 +116,8 @@ class Announced:
     def _sweep(self) -> None:
         for process in [each for each in self._runs if next(ancestors(each.pid, self._proc), None) != each]:
             del self._runs[process]
-        if len(self._runs) >= _MAX_ANNOUNCED:
-            raise OverloadError(f"{_MAX_ANNOUNCED} live processes have announced runs to this agent")
+        if len(self._runs) >= self._most:
+            raise OverloadError(f"{self._most} live processes have announced runs to this agent")
 
 
 def ancestors(pid: int, proc: str = "/proc") -> Iterator[Process]:
