@@ -33,8 +33,6 @@ from strongroom.airflow.backend import StrongroomBackend
 from strongroom.errors import StrongroomError
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
-
     from strongroom.client.agent import AgentClient
     from strongroom.client.frames import Run
 
@@ -45,7 +43,6 @@ _log = logging.getLogger("strongroom.airflow")
 _TESTED = ("1.3.",)  # Task SDK; that of Airflow 3.3
 _PATIENCE_SECONDS = 1.0  # that an agent may be away: the task waits meanwhile
 _ANSWER_SECONDS = 5.0
-_DEPTH = 64  # of containers in a log line; Airflow's masker stops at 5, where a group of exceptions begins
 _MAX_CHARACTERS = 250  # of one text of a claim: what the agent takes
 _warned: set[str] = set()
 
@@ -71,7 +68,7 @@ class StrongroomCoordinator(BaseCoordinator):
         """Run the task *what*, and give what Airflow's own coordinator gives."""
         if not _is_tested():
             return _plain().execute_task(what=what, **rest)
-        rest["logger"] = _masked(rest.get("logger"))
+        _mask_copy()
         is_announced = self._announce(what, rest.get("bundle_info"))
         try:
             return _plain().execute_task(what=what, **rest)
@@ -178,36 +175,16 @@ def _warn_once(text: str) -> None:
 # --- masking -----------------------------------------------------------------------------------------
 
 
-def _masked(logger: Any) -> Any:  # noqa: ANN401 -- structlog's
-    """
-    Have everything masked that this process writes: its standard output, and *logger*, the task's log file.
-
-    Airflow masks the file alone, and leaves out what stands deeper in a line than 5 containers.
-    """
+def _mask_copy() -> None:
+    """Have masked what this process writes to its standard output, the copy of its tasks' log included."""
     try:
         masks.quicken()
         import structlog  # noqa: PLC0415 -- loaded in a supervisor
+        from airflow.sdk.log import mask_logs  # noqa: PLC0415 -- likewise
 
         # In place: a logger that has written before keeps the list it found then.
         processors = structlog.get_config()["processors"]
-        if _hide not in processors:
-            processors.insert(len(processors) - 1, _hide)
-        own = getattr(logger, "_processors", None)
-        if not own or _hide in own:
-            return logger
-        return structlog.wrap_logger(
-            logger._logger,  # noqa: SLF001 -- as Airflow itself does in `reconfigure_logger`
-            processors=[*own[:-1], _hide, own[-1]],
-            **getattr(logger, "_context", {}),
-        )
+        if mask_logs not in processors:
+            processors.insert(len(processors) - 1, mask_logs)  # the last one makes text of the line
     except Exception as error:  # noqa: BLE001 -- rule 1
         _warn_once(f"the copy of a task's log on standard output is not masked: {type(error).__name__}")
-        return logger
-
-
-def _hide(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Mask one line, before the processor that makes it text."""
-    from airflow.sdk._shared.secrets_masker import redact  # noqa: PLC0415 -- loaded in a supervisor
-
-    hidden: MutableMapping[str, Any] = redact(event, max_depth=_DEPTH)
-    return hidden

@@ -47,7 +47,9 @@ _RUNNER = "airflow.sdk.execution_time.task_runner"
 _SUPERVISOR = "airflow.sdk.execution_time.supervisor"
 _MINIMUM = 5  # characters, where Airflow does not say: its own default
 _HEAD = 5  # characters by which the table is kept
+_DEPTH = 64  # of containers in a log line; Airflow reads texts to 5, where the errors of a group begin
 _ERRORS = "surrogatepass"
+_OF_EXCEPTIONS = "_redact_exception_with_context_or_cause"  # the masker's method
 
 
 def mask(kind: str, name: str, text: str, connection: Connection | None = None) -> None:
@@ -228,6 +230,9 @@ def _quick_one(masker: Any, module: Any) -> _Quick | None:  # noqa: ANN401 -- Ai
         return None
     one = _Quick(masker, module)
     masker.add_mask = one.add
+    setattr(masker, _OF_EXCEPTIONS, one.redact_exception)
+    if module.__name__ in _MODULES:  # 2.11 ends its walk through a list that holds itself by the depth alone
+        masker.MAX_RECURSION_DEPTH = _DEPTH
     return one
 
 
@@ -249,7 +254,8 @@ class _Quick:
     """
 
     __slots__ = (
-        "_compiled", "_escape", "_heads", "_odd", "_odd_expression", "_patterns", "masker", "process",
+        "_compiled", "_escape", "_groups", "_heads", "_odd", "_odd_expression", "_patterns",
+        "masker", "process",
     )  # fmt: skip
 
     _compiled: int
@@ -260,6 +266,7 @@ class _Quick:
         self.process = os.getpid()  # which made it quick; in a child, its parent
         # 2.11 compiles with re2, which escapes otherwise.
         self._escape: Any = getattr(module, "re2", re).escape
+        self._groups: set[int] = set()  # of exceptions that are being masked
         self._begin()
 
     @staticmethod
@@ -270,6 +277,8 @@ class _Quick:
             tried = _emptied(masker)
             type(masker).add_mask(tried, probe)
             if type(tried.patterns) is not set or not tried.patterns or tried.replacer is None:
+                return False
+            if getattr(type(masker), _OF_EXCEPTIONS)(tried, ValueError(probe)).args != ("***",):
                 return False
             tried.replacer = _Quick(tried, module)
             return bool(
@@ -310,6 +319,25 @@ class _Quick:
             self.masker, "_mask_adapter", None
         )
         return told is None or told is secret_mask_adapter
+
+    def redact_exception(self, error: BaseException, visited: set[int] | None = None) -> BaseException:
+        """Do as the masker's own method of that kind, and mask notes and the errors of a group as well."""
+        masker: Any = self.masker
+        redacted: BaseException = getattr(type(masker), _OF_EXCEPTIONS)(masker, error, visited)
+        notes = getattr(redacted, "__notes__", None)
+        if isinstance(notes, list):
+            notes[:] = [masker.redact(note) for note in notes]
+        within = getattr(redacted, "exceptions", None)
+        # The context of an error in a group may be the group.
+        if isinstance(within, tuple) and id(redacted) not in self._groups:
+            self._groups.add(id(redacted))
+            try:
+                for one in within:
+                    if isinstance(one, BaseException):
+                        self.redact_exception(one)
+            finally:
+                self._groups.discard(id(redacted))
+        return redacted
 
     def take(self, texts: Iterable[str]) -> None:
         """Hide *texts* as they are."""
@@ -398,7 +426,8 @@ _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 def _emptied(masker: Any) -> Any:  # noqa: ANN401 -- as above
     apart = copy(masker)
-    vars(apart).pop("add_mask", None)
+    for replaced in ("add_mask", _OF_EXCEPTIONS):
+        vars(apart).pop(replaced, None)
     apart.patterns = set()
     apart.replacer = None
     return apart
