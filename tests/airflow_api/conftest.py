@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_api.places import PASSWORD, Airflow, Client, Strongroom
+from inside_airflow.place import place_in
 
 ROLES = ("admin", "op", "user", "viewer", "reader")
 
@@ -52,6 +53,6 @@ def client2(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def airflow(tmp_path_factory):
-    place = Airflow(tmp_path_factory.mktemp("airflow"))
+    place = Airflow(place_in(tmp_path_factory, 3).home(tmp_path_factory.mktemp("airflow")))
     yield place
     place.close()

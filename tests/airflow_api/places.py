@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import pytest
 
+from inside_airflow.place import FERNET_KEY, end_group
+
 ROOT = Path(__file__).parent.parent.parent
 START_SECONDS = 60
 FRESH = "fresh"
@@ -173,7 +175,12 @@ class Client:
 
 
 class Airflow:
-    """A real Airflow 3 api-server over SQLite, with one person for each role."""
+    """
+    A real Airflow 3 api-server over SQLite, with one person for each role.
+
+    Args:
+        home: an AIRFLOW_HOME with a migrated database (`inside_airflow.place`).
+    """
 
     def __init__(self, home):
         programs = require(".venv-airflow3", "real Airflow")
@@ -185,6 +192,7 @@ class Airflow:
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+            "AIRFLOW__CORE__FERNET_KEY": FERNET_KEY,
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,op:op,user:user,viewer:viewer",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
@@ -193,10 +201,9 @@ class Airflow:
         roles = ("admin", "op", "user", "viewer")
         (home / "passwords.json").write_text(json.dumps(dict.fromkeys(roles, PASSWORD)))
         self._log = (home / "airflow.log").open("wb")
-        airflow = str(programs / "airflow")
-        self._do(airflow, "db", "migrate")
+        server = [str(programs / "airflow"), "api-server", "--host", "127.0.0.1", "--apps", "core"]
         self._process = subprocess.Popen(
-            [airflow, "api-server", "--host", "127.0.0.1", "--port", str(self.port), "--apps", "core"],
+            [*server, "--port", str(self.port)],
             env=self._environ,
             stdout=self._log,
             stderr=self._log,
@@ -208,11 +215,6 @@ class Airflow:
         except BaseException:
             self.close()
             raise
-
-    def _do(self, *command):
-        subprocess.run(
-            command, env=self._environ, stdout=self._log, stderr=self._log, check=True, timeout=120
-        )
 
     def _wait(self):
         end = time.monotonic() + START_SECONDS
@@ -234,13 +236,8 @@ class Airflow:
         return ask(self.port, method, path, body, **more)
 
     def close(self):
-        # Its workers are processes of its own; they end with the group it leads.
-        os.killpg(self._process.pid, 15)
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, 9)
-            self._process.wait()
+        # Its workers are processes of its own; they end with the group it leads, and nothing of it is kept.
+        end_group(self._process)
         self._log.close()
         shutil.rmtree(self.home / "logs", ignore_errors=True)
 

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
-from inside_airflow.place import VERSIONS, Place
+from inside_airflow.place import VERSIONS, place_in
 
 
 @pytest.fixture(scope="session")
 def airflow(tmp_path_factory):
     """Give a function from 3 or 2 to that version's `Place`."""
-    base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent  # which all workers share
     places = {}
 
     def place(version):
         if version not in places:
-            places[version] = Place(version, base / "inside-airflow")
+            places[version] = place_in(tmp_path_factory, version)
         return places[version]
 
     return place

@@ -83,6 +83,14 @@ def environment(version):
     pytest.skip(why)
 
 
+def place_in(tmp_path_factory, version):
+    """Give the `Place` of Airflow *version* in this session of pytest."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # which all workers share
+    return Place(version, base / "inside-airflow")
+
+
 class Place:
     """
     One version of Airflow in this session.

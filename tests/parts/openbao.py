@@ -149,14 +149,10 @@ class Server:
         until(lambda: self.health() is not None, what="the server to answer", alive=self._process)
 
     def stop(self):
-        """End the process by its id and remove what it kept."""
+        """End the process by its id, at once for nothing of it is kept, and remove what it wrote."""
         if self._process is not None and self._process.poll() is None:
-            os.kill(self._process.pid, signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(5)
-            if self._process.poll() is None:
-                os.kill(self._process.pid, signal.SIGKILL)
-                self._process.wait()
+            os.kill(self._process.pid, signal.SIGKILL)
+            self._process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     # --- asking ---
