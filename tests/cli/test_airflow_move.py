@@ -230,7 +230,7 @@ def test_python_without_airflow_is_told(shell):
     result = shell(f"airflow check --python {sys.executable} --output json")
     told = json.loads(result.out)
     assert result.code == 7
-    assert {"airflow-does-not-start", "token-in-backend-kwargs"} <= {one["name"] for one in told["notices"]}
+    assert {"no-airflow", "token-in-backend-kwargs"} <= {one["name"] for one in told["notices"]}
     assert CANARY not in said(result)
 
 

@@ -205,11 +205,12 @@ def _no_answer(python: Path, what: str) -> BackendConfigError:
 
 
 def _of_probe(told: Mapping[str, Any], paths: list[str]) -> Iterator[Notice]:
-    if told.get("fatal") == "ModuleNotFoundError" and told.get("airflow") is None and not paths:
+    # A class that cannot be imported Airflow tells by an error of its own.
+    if told.get("fatal") == "ModuleNotFoundError":
         yield Notice(
             name="no-airflow",
             level="error",
-            what="Airflow is not installed in that Python",
+            what="Airflow, or something it needs, is not installed in that Python",
             fix="name the Python of Airflow's environment with --python",
         )
     elif told.get("fatal"):
