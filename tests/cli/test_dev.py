@@ -182,6 +182,37 @@ def test_names_are_copied_from_an_agent(shell, tmp_path_factory):
     assert python(shell, READ) == "eu Secret(…)"
 
 
+def test_what_an_agent_lists_is_copied_and_what_it_denies_is_told(shell, tmp_path_factory):
+    home = tmp_path_factory.mktemp("agent")
+    (home / "held.env").write_text(
+        f"AIRFLOW_VAR_REGION=eu\nAIRFLOW_VAR_TOKEN={CANARY}\nAIRFLOW_CONN_ORDERS_DB=a://h\n"
+    )
+    (home / "held.env").chmod(0o600)
+    (home / "rules.cedar").write_text(
+        "permit (principal, action, resource);\n"
+        'forbid (principal, action == Action::"read", resource == Entry::"variable:token");\n'
+    )
+    settings = (
+        'chain = ["held"]\n[backend.held]\nkind = "file"\nenvironment = "held.env"\n'
+        '[agent]\npolicy = "rules.cedar"\n'
+    )
+    with agent(home, settings) as one:
+        told = dev(shell, STRONGROOM_SOCKET=str(one.socket))
+    assert told["copied"] == 2
+    assert [(one["name"], one["is_denied"]) for one in told["missing"]] == [("token", True)]
+
+
+def test_a_slow_server_is_waited_for(shell, tmp_path_factory):
+    # With its usual limits: more than may be revealed at once.
+    with native(
+        tmp_path_factory.mktemp("slow"), 'deployment = "prod"\n[server.limits]\nidentity_burst = 10\n'
+    ) as busy:
+        entries = busy.house.deployment().root.entries
+        for number in range(5):
+            entries.write(Change(ref=Ref("variable", f"n{number}"), secret=Secret("x")))
+        assert dev(shell, **asking(shell, busy))["copied"] == 5
+
+
 # --- beside a team's settings --------------------------------------------------------------------------
 
 
