@@ -88,12 +88,13 @@ def check(
         _report(session, config)
         return
     from strongroom.service.airflow import check as service  # noqa: PLC0415 -- `--help` does without
-    from strongroom.service.airflow.switch import record_of  # noqa: PLC0415
+    from strongroom.service.airflow.switch import is_ours, record_of  # noqa: PLC0415
 
     asked = service.Asked(
         python=service.find_python(session.environ, python),
         ids=_ids(session, config),
-        kwargs=our_kwargs(session, socket, url, token_file),
+        # Where we are configured already, that is what counts.
+        kwargs={} if is_ours(config) else our_kwargs(session, socket, url, token_file),
         record=record_of(config),
     )
     environ = dict(session.environ)

@@ -29,7 +29,20 @@ from strongroom.vendors.airflow import AirflowConfig
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["BACKEND", "Plan", "Setting", "Wanted", "disable", "enable", "find_config", "plan", "record_of"]
+    from strongroom.vendors.airflow import SecretsBackend
+
+__all__ = [
+    "BACKEND",
+    "Plan",
+    "Setting",
+    "Wanted",
+    "disable",
+    "enable",
+    "find_config",
+    "is_ours",
+    "plan",
+    "record_of",
+]
 
 BACKEND = "strongroom.airflow.StrongroomBackend"
 _COORDINATOR = "strongroom.airflow.StrongroomCoordinator"
@@ -129,7 +142,7 @@ def plan(config: AirflowConfig | None, wanted: Wanted) -> Plan:
         found = None if config is None else config.secrets_backend(is_worker=section == "workers")
         if section == "workers" and (found is None or found.section != "workers"):
             continue  # tasks ask what [secrets] says
-        if found is not None and found.class_path.startswith("strongroom."):
+        if found is not None and _is_ours(found):
             raise ConflictError(
                 f"[{section}] {option} is Strongroom's already",
                 hint="strongroom airflow disable goes back first",
@@ -145,6 +158,16 @@ def plan(config: AirflowConfig | None, wanted: Wanted) -> Plan:
     if wanted.is_verified:
         settings += _verified(config, wanted)
     return Plan(settings=tuple(settings), was=was)
+
+
+def is_ours(config: AirflowConfig) -> bool:
+    """Tell whether the secrets backend of *config* is ours already."""
+    found = config.secrets_backend(may_run=False)
+    return found is not None and _is_ours(found)
+
+
+def _is_ours(backend: SecretsBackend) -> bool:
+    return backend.class_path.startswith("strongroom.")
 
 
 def _ours(
