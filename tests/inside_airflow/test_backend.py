@@ -77,11 +77,25 @@ def watch(event, arguments):
     if is_watching and event.startswith(FORBIDDEN):
         seen.append(event)
 
+class Looking:
+    "Notes what we are the first to import."
+    found = []
+
+    def find_spec(self, name, path=None, target=None):
+        frame = sys._getframe(1)
+        while frame is not None and not name.startswith("strongroom"):
+            if "/strongroom/" in frame.f_code.co_filename:
+                self.found.append(name)
+                break
+            frame = frame.f_back
+
+sys.meta_path.insert(0, Looking())
 import airflow
 from airflow.configuration import conf, ensure_secrets_loaded
 ours = ensure_secrets_loaded()[0]
 tell(first=type(ours).__module__ + "." + type(ours).__name__)
-tell(loaded=sorted(name for name in sys.modules if name.startswith("strongroom")))
+tell(loaded=sorted(name for name in sys.modules if name.startswith("strongroom")), caused=Looking.found)
+del sys.meta_path[0]
 IS_3 = airflow.__version__.startswith("3")
 
 sys.addaudithook(watch)
@@ -149,6 +163,47 @@ tell(wrong={name: apart(StrongroomBackend(**kwargs).get_variable, "good") for na
 tell(names={name: apart(ours.get_variable, name) for name in ("../up", "a\\\\b", "x" * 251)})
 tell(next=apart(StrongroomBackend(**given["library"], on_unavailable="next").get_variable, "down_x"))
 tell(next_denied=apart(StrongroomBackend(**given["library"], on_unavailable="next").get_variable, "denied_x"))
+
+def held_by(call):
+    "Give the text of every local variable of every frame of what *call* raised."
+    told = []
+    try:
+        call()
+    except BaseException as error:
+        one = error
+        while one is not None:
+            frame = one.__traceback__
+            while frame is not None:
+                told += [f"{name}={value!r}" for name, value in frame.tb_frame.f_locals.items()]
+                frame = frame.tb_next
+            told += [f"{one.__cause__!r}", f"{vars(one)!r}"]
+            one = one.__context__
+    return [line for line in told if "of-a-broken-one" in line or "secret-of-mine" in line]
+
+library = StrongroomBackend(**given["library"])
+stranger = StrongroomBackend(url=given["server"]["url"], token="srm_t_secret-of-mine")
+tell(held=[held_by(lambda: library.get_connection("broken")), held_by(lambda: stranger.get_variable("x"))])
+
+async def in_triggers():
+    async def asks(name):
+        return ours.get_variable(name)
+    tasks = [asyncio.create_task(asks(name)) for name in ("good", "denied_x", "down_x", "good")]
+    await asyncio.wait(tasks)
+    return [type(one.exception()).__name__ if one.exception() else one.result() for one in tasks]
+
+tell(triggers=caught(asyncio.run, in_triggers()))
+os.environ["AIRFLOW_VAR__DATA___OF_TEAM"] = "of the team"
+environment, of_team = StrongroomBackend(chain="env"), StrongroomBackend(chain="env", team="data")
+tell(team=[
+    environment.get_variable("of_team", team_name="data"),
+    environment.get_variable("of_team"),
+    of_team.get_variable("of_team"),
+    of_team.get_variable("of_team", team_name="other"),
+])
+unsaid = StrongroomBackend()
+home = os.environ.pop("STRONGROOM_HOME")
+tell(unsaid=[apart(unsaid.get_variable, "absent_x"), apart(unsaid.get_variable, "absent_y")])
+os.environ["STRONGROOM_HOME"] = home
 
 # --- one client a process ------------------------------------------------------------------------------
 reader, writer = os.pipe()
@@ -398,6 +453,10 @@ def test_classes_of_airflow_stand_in_a_chain_with_their_keywords(looked):
     assert told["variables"]["denied_x"] == {"value": "planted"}
 
 
+def test_a_teams_entry_is_given_to_the_team_that_airflow_or_the_option_names(looked):
+    assert looked.told["team"] == ["of the team", None, "of the team", None]
+
+
 def test_absent_everywhere_is_none_and_the_default_of_airflow(looked):
     assert looked.told["library"]["connections"]["absent_x"] == {"value": None}
     assert looked.told["core"]["defaults"]["absent_x"] == {"value": "DEFAULT"}
@@ -502,6 +561,15 @@ def test_wrong_settings_are_told_at_the_first_lookup_in_one_line(looked, what):
     assert "\n" not in told["text"]
 
 
+def test_what_is_raised_holds_no_value_in_any_of_its_frames(looked):
+    assert looked.told["held"] == [[], []]
+
+
+def test_one_warning_where_nothing_says_where_to_ask(looked):
+    assert looked.told["unsaid"] == [{"value": None}, {"value": None}]
+    assert (looked.out + looked.err).count("strongroom has no options (backend_kwargs is empty") == 1
+
+
 def test_names_that_are_refused_are_absent_with_one_warning(looked):
     assert set(map(str, looked.told["names"].values())) == {"{'value': None}"}
     assert (looked.out + looked.err).count("strongroom is not asked for the variable '../up'") == 1
@@ -528,15 +596,24 @@ def test_airflow_has_it_as_its_first_backend(looked):
     assert looked.told["first"] == "strongroom.airflow.backend.StrongroomBackend"
 
 
-def test_loading_airflow_loads_next_to_nothing_of_it(looked):
-    assert looked.told["loaded"] == [
+def test_loading_airflow_loads_next_to_nothing_for_it(looked):
+    assert set(looked.told["loaded"]) <= {
         "strongroom",
         "strongroom.airflow",
         "strongroom.airflow.backend",
+        "strongroom.airflow.conflict",
         "strongroom.airflow.masks",
         "strongroom.airflow.process",
+        "strongroom.airflow.provider",  # Airflow itself loads it, with all providers
         "strongroom.errors",
-    ]
+    }
+    assert looked.told["caused"] == []
+
+
+def test_a_broken_setting_breaks_no_command_that_asks_for_nothing(inside, tmp_path):
+    ran = inside.command(tmp_path, "version", environ=inside.backend(chain="{", what="1"))
+    assert ran.status == 0, ran.told_of_itself()
+    assert ran.out.strip().startswith(str(inside.version))
 
 
 def test_making_one_does_nothing_however_wrong_its_settings_are(looked):
@@ -558,6 +635,11 @@ def test_the_public_face_asks_where_the_backend_asks(looked):
 
 
 # --- triggers ------------------------------------------------------------------------------------------
+
+
+def test_trouble_ends_the_trigger_that_asked_and_no_other(looked):
+    good = VARIABLES["good"]
+    assert looked.told["triggers"] == {"value": [good, "DeniedError", "UnavailableError", good]}
 
 
 def test_asynchronous_reads_of_one_loop_are_under_way_together(looked3):

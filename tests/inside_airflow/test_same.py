@@ -98,7 +98,9 @@ for name in [name for name in os.environ if name.startswith(("AIRFLOW_CONN_", "A
 paths = {"connections_file_path": f"{HOME}/connections.json", "variables_file_path": f"{HOME}/variables.json"}
 # One that is none is the end of the whole file in Airflow (B8), and JSON as text is read as a URI (B7).
 objects = {name: one for name, one in given["objects"].items() if rule(one, "core") is None}
-for path, entries in zip(paths.values(), (objects, given["variables"])):
+# It makes every connection of the file twice for each that is asked for.
+few = dict(list(objects.items())[:40])
+for path, entries in zip(paths.values(), (few, given["variables"])):
     with open(path, "w") as out:
         json.dump(entries, out)
     os.chmod(path, 0o600)
@@ -109,7 +111,7 @@ compare(
     "file",
     LocalFilesystemBackend(**paths),
     StrongroomBackend(chain=[{"kind": "file", **paths}]),
-    objects,
+    few,
     given["variables"],
 )
 

@@ -45,7 +45,15 @@ _warned: set[tuple[str, ...]] = set()
 _MOST_WARNED = 1000  # warnings that a process remembers to have given
 _read_before: set[tuple[str, str]] = set()  # as the masker holds them, too
 _MOST_READ = 2000
-_ENVIRONMENT = {"connection": "AIRFLOW_CONN_", "variable": "AIRFLOW_VAR_"}
+_SAYING = (
+    "STRONGROOM_SOCKET",
+    "STRONGROOM_URL",
+    "STRONGROOM_PROFILE",
+    "STRONGROOM_AGENT",
+    "STRONGROOM_CONFIG",
+    "STRONGROOM_HOME",
+)
+"""Variables of the environment that say where to ask, where options do not."""
 
 
 class StrongroomBackend(BaseSecretsBackend):
@@ -96,7 +104,7 @@ class StrongroomBackend(BaseSecretsBackend):
         text = await self._atext("connection", conn_id, None)
         if text is None:
             # Airflow would look there next, in one thread for all triggers, where slow ones queue.
-            text = _in_environment("connection", conn_id)
+            text = _in_environment(conn_id, self.options().team)
         return self.deserialize_connection(conn_id, text) if text else None
 
     def _warned(self, key: str, team: str | None) -> str | None:
@@ -123,7 +131,7 @@ class StrongroomBackend(BaseSecretsBackend):
             if is_ours:
                 return question.answered()
         except Exception as error:  # noqa: BLE001 -- Airflow takes any exception for "not here"
-            question.trouble = error
+            question.trouble = error.with_traceback(None)  # whose frames hold what was read
         return question.shadowed() if question.trouble is None else question.failed()
 
     async def _atext(self, kind: Kind, name: str, team: str | None) -> str | None:
@@ -133,7 +141,7 @@ class StrongroomBackend(BaseSecretsBackend):
             if is_ours:
                 return await question.aanswered()
         except Exception as error:  # noqa: BLE001 -- as above
-            question.trouble = error
+            question.trouble = error.with_traceback(None)
         return await (question.ashadowed() if question.trouble is None else question.afailed())
 
     def _now(self) -> _Asking:
@@ -142,6 +150,8 @@ class StrongroomBackend(BaseSecretsBackend):
         process = os.getpid()
         if held is None or held[0] != process:
             held = self._asking = (process, _Asking(self.options()))
+            if not self._kwargs:
+                _warn_of_no_options(held[1].source)
         return held[1]
 
     def options(self) -> Options:
@@ -361,6 +371,15 @@ class _Question:
         raise edge.edge_error(trouble, which(), asked=self._shown, place=place, worded=worded)
 
 
+def _warn_of_no_options(source: Source) -> None:
+    """Warn where neither options nor environment say where to ask: Airflow drops options it cannot parse."""
+    if not any(os.environ.get(name) for name in _SAYING) and _is_first("no options"):
+        place = source.place
+        _log.warning(
+            "strongroom has no options (backend_kwargs is empty or no JSON object); it asks: %s", place
+        )
+
+
 def _is_first(*what: str) -> bool:
     """Tell whether *what* is said for the first time in this process, and may still be said."""
     if what in _warned or len(_warned) >= _MOST_WARNED:
@@ -369,14 +388,15 @@ def _is_first(*what: str) -> bool:
     return True
 
 
-def _in_environment(kind: str, name: str, team: str | None = None) -> str | None:
-    """Give what Airflow's own backend for the environment would."""
-    prefix = _ENVIRONMENT[kind]
-    if team is not None:
-        found = os.environ.get(f"{prefix}_{team.upper()}___{name.upper()}")
-        if found is not None:
-            return found
-    return os.environ.get(f"{prefix}{name.upper()}")
+def _in_environment(conn_id: str, team: str | None) -> str | None:
+    """Give what Airflow's own backend for the environment would, of the run's team or *team* first."""
+    from strongroom.airflow.context import run_now  # noqa: PLC0415 -- loaded by then
+
+    claim = run_now()
+    team = team or (claim[8] if claim else None)
+    names = [f"_{team}___{conn_id}", conn_id] if team else [conn_id]
+    found = (os.environ.get(f"AIRFLOW_CONN_{name.upper()}") for name in names)
+    return next((text for text in found if text), None)
 
 
 # --- the public face ---------------------------------------------------------------------------------
