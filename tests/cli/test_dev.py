@@ -143,6 +143,15 @@ def test_an_interrupted_copy_goes_on(shell, server):
     assert not [one for one in after[before:] if one.action == "reveal"]
 
 
+def test_a_job_elsewhere_names_the_copies(shell, server, tmp_path_factory):
+    (shell.folder / "strongroom.toml").write_text('deployment = "laptop"\nchain = ["env"]\n')
+    dev(shell, **asking(shell, server))
+    named = {"STRONGROOM_CONFIG": str(shell.folder / ".strongroom/dev/strongroom.toml")}
+    away = Shell(tmp_path_factory.mktemp("away"))
+    away.environ = dict(shell.environ)
+    assert python(away, READ, **named) == "eu Secret(…)"
+
+
 def test_another_source_needs_a_clean_folder(shell, server):
     dev(shell, **asking(shell, server))
     result = shell("dev --deployment prod", **asking(shell, server))

@@ -294,7 +294,7 @@ def test_what_somebody_else_wrote_there_is_refused(folder, text):
 def test_the_folder_is_mine_alone_and_out_of_git(folder, there, here):
     run(there, here)
     folder.note(state())
-    folder.lay(("env", "native"))
+    folder.lay(("env", "native"), "default")
     assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
     assert (folder.project / ".strongroom" / ".gitignore").read_text() == "*\n"
     modes = {stat.S_IMODE(file.stat().st_mode) for file in folder.path.rglob("*") if file.is_file()}
@@ -304,7 +304,7 @@ def test_the_folder_is_mine_alone_and_out_of_git(folder, there, here):
 def test_nothing_is_left_after_removing(folder, there, here):
     run(there, here)
     folder.note(state())
-    folder.lay(("env", "native"))
+    folder.lay(("env", "native"), "default")
     here.close()
     assert folder.remove() == ()
     assert list(folder.project.iterdir()) == []

@@ -279,7 +279,7 @@ class _Copying:
                 )
                 state = replace(state, files=(name,))
         if self._asked.into == "store":
-            self._folder.lay(_chain(here))
+            self._folder.lay(_chain(here), here.deployment)
         else:
             self._folder.forget_store()
         state = replace(
@@ -418,10 +418,16 @@ def _source(session: Session, tell: Callable[[str, StrongroomError], None]) -> _
     if where.kind == place.AGENT:
         return _Source(room=session.room(), said=f"the agent at {where.path}", is_agent=True)
     if where.kind == place.SERVER:
-        said = session.environ.get("STRONGROOM_PROFILE") or ""
-        named = f"the profile {said}" if said else "the server of STRONGROOM_URL"
-        return _Source(room=session.room(), said=named + deployment)
+        return _Source(room=session.room(), said=_server(session) + deployment)
     return _settled(session, tell)
+
+
+def _server(session: Session) -> str:
+    from strongroom.remote.profile import whereabouts  # noqa: PLC0415 -- only where a server is asked
+
+    address, _ = whereabouts(session.environ, deployment=session.deployment)
+    profile = session.environ.get("STRONGROOM_PROFILE")
+    return f"the profile {profile} ({address.url})" if profile else f"the server {address.url}"
 
 
 def _settled(session: Session, tell: Callable[[str, StrongroomError], None]) -> _Source:

@@ -46,6 +46,7 @@ _BLOCK = 65_536  # bytes overwritten at once
 _MAX_STATE_BYTES = 16_777_216  # 16 MiB: a line for each of 100,000 names
 _SETTINGS = """\
 # Copies that `strongroom dev` made, laid over your other settings: `strongroom dev clean` removes them.
+deployment = {deployment}
 chain = {chain}
 write_to = "native"
 
@@ -215,9 +216,10 @@ class Folder:
         }
         put(self.path / _STATE, json.dumps({"version": 1, **told}, indent=1) + "\n")
 
-    def lay(self, chain: tuple[str, ...]) -> None:
-        """Let the copies count from now on: *chain* is what is asked."""
-        put(self.settings, _SETTINGS.format(chain=json.dumps(list(chain))))
+    def lay(self, chain: tuple[str, ...], deployment: str) -> None:
+        """Let the copies count from now on: *chain* is what is asked, for the settings' first deployment."""
+        text = _SETTINGS.format(chain=json.dumps(list(chain)), deployment=json.dumps(deployment))
+        put(self.settings, text)
 
     # --- removing --------------------------------------------------------------------------------
 
