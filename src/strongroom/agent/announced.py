@@ -109,6 +109,10 @@ class Announced:
             younger = process.start
         return None
 
+    def of(self, pid: int) -> Run | None:
+        """Give what was announced for *pid*, by it or by the nearest above it; None for nothing."""
+        return self.run_of(self.above(pid))
+
     def run_of(self, process: Process | None) -> Run | None:
         """Give what *process* announced, if that still counts."""
         return None if process is None else self._runs.get(process)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from strongroom.agent.door import Peers
     from strongroom.model.secret import Secret
+    from strongroom.policy import Run
     from strongroom.service.host import Host
 
 __all__ = ["TCP_ACTOR", "Bounds", "Web", "figure"]
@@ -73,6 +74,7 @@ class Web:
         hosts: names in `Host` that TCP answers for, beside loopback's own; in lower case.
         is_ready: whether to send requests.
         figures: more lines for `/metrics`.
+        announced: gives the run that was announced for a process, by its id, or None.
         on_trouble: told of what nobody expected.
 
     Attributes:
@@ -91,6 +93,7 @@ class Web:
         hosts: Iterable[str] = (),
         is_ready: Callable[[], bool] = lambda: True,
         figures: Callable[[], str] = lambda: "",
+        announced: Callable[[int], Run | None] = lambda _pid: None,
         on_trouble: Callable[[Exception], None] = lambda _error: None,
     ) -> None:
         self.host = host
@@ -105,6 +108,7 @@ class Web:
         self._hosts = _OURS | frozenset(hosts)
         self._is_ready = is_ready
         self._more = figures
+        self._announced = announced
         self._of_one: Counter[object] = Counter()
         self._sweep: asyncio.TimerHandle | None = None
         self._date = (0, b"")
@@ -187,10 +191,12 @@ class Web:
 
     # --- who asks ----------------------------------------------------------------------------------
 
-    def known(self, uid: int, gids: Sequence[int]) -> Caller:
-        """Give the user *uid* of this machine, who is in *gids*."""
-        may = self.host.may_connect
-        return Caller(self.host.actor(uid), "user", uid, lambda: not self.is_draining and may(uid, gids))
+    def known(self, uid: int, gids: Sequence[int], pid: int = 0) -> Caller:
+        """Give the user *uid* of this machine, who is in *gids* and asks from the process *pid*."""
+        may, run = self.host.may_connect, self._announced(pid)
+        return Caller(
+            self.host.actor(uid, run), "user", uid, lambda: not self.is_draining and may(uid, gids), run
+        )
 
     def claimed(self, given: bytes | None) -> Caller | None:
         """Give who sent the token *given* over TCP; None for nobody."""

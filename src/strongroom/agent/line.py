@@ -130,7 +130,7 @@ class Line(asyncio.Protocol):
         if not self._is_tcp:
             peer = web.peers.admit(transport)
             self._peer, self._who = (peer.uid, peer.gids), peer.uid
-            self._caller = web.known(*self._peer)
+            self._caller = web.known(*self._peer, peer.pid)
         if web.is_draining or not web.admit(self, self._who):
             raise OverloadError("the agent has no connection left", retry_after=_RETRY)
 

@@ -32,7 +32,7 @@ from strongroom.wire.strict import check_media, read_json, read_query
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
-    from strongroom.policy import Actor
+    from strongroom.policy import Actor, Run
     from strongroom.service.host import Host
     from strongroom.service.reading import Reader
     from strongroom.wire.entry import Name, RunClaim
@@ -58,12 +58,14 @@ class Caller(NamedTuple):
         how: the kernel told the `user`, or a `token` was sent.
         uid: the user; None where nobody told.
         is_welcome: whether he may still be answered.
+        run: what was announced for him; it goes before what a request says.
     """
 
     actor: Actor
     how: Literal["user", "token"]
     uid: int | None
     is_welcome: Callable[[], bool]
+    run: Run | None = None
 
 
 class Asked(NamedTuple):
@@ -239,7 +241,7 @@ class Routes:
 
     def _reader(self, caller: Caller, run: RunClaim | None) -> Reader:
         if caller.uid is not None:
-            return self._host.reader(caller.uid, None if run is None else run_of(run))
+            return self._host.reader(caller.uid, caller.run or (None if run is None else run_of(run)))
         return self._host.reading.reader(caller.actor if run is None else as_run(caller.actor, run))
 
     # --- why ---------------------------------------------------------------------------------------
