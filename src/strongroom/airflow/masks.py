@@ -120,7 +120,8 @@ def _registered(kind: str, name: str, text: str, connection: Connection | None) 
         found = _encodings(values, minimum)
         for one in quick:
             one.take(found)
-        if slow or not _is_parent_quick(quick):
+        has_supervisor = _comms() is not None
+        if slow or (has_supervisor and not _is_parent_quick(quick)):
             found = _common(values)
         for masker in slow:
             masker.add_mask(found)
@@ -128,7 +129,7 @@ def _registered(kind: str, name: str, text: str, connection: Connection | None) 
         _warn(f'{kind} "{name}"', type(error).__name__)
         return []
     known.add(text)
-    return found
+    return found if has_supervisor else []
 
 
 def _values(kind: str, text: str, connection: Connection | None) -> list[str]:
@@ -254,7 +255,7 @@ class _Quick:
     """
 
     __slots__ = (
-        "_compiled", "_escape", "_groups", "_heads", "_odd", "_odd_expression", "_patterns",
+        "_compiled", "_escape", "_groups", "_heads", "_odd", "_odd_expression", "_patterns", "_texts",
         "masker", "process",
     )  # fmt: skip
 
@@ -371,7 +372,8 @@ class _Quick:
 
     def _begin(self) -> None:
         self._patterns: set[str] = self.masker.patterns
-        self._heads: dict[str, list[str]] = {}  # by the first characters: what is hidden
+        self._texts: set[str] = set()  # what is hidden
+        self._heads: dict[str, tuple[int, ...]] = {}  # by its first characters: how long it is, longest first
         self._odd: set[str] = set()  # patterns that are too short for that, or that we cannot read back
         self._odd_expression = None
         self._compiled = 0
@@ -387,11 +389,11 @@ class _Quick:
         if len(text) < _HEAD:
             self._odd.add(pattern)
             return
-        found = self._heads.get(text[:_HEAD])
-        if found is None:
-            self._heads[text[:_HEAD]] = [text]
-        else:
-            found.append(text)
+        self._texts.add(text)
+        head = text[:_HEAD]
+        lengths = self._heads.get(head, ())
+        if len(text) not in lengths:  # a new one, as another thread may be reading it
+            self._heads[head] = tuple(sorted((*lengths, len(text)), reverse=True))
 
     def sub(self, replacement: str, text: str) -> str:
         """Give *text* with each stretch that something hidden covers replaced by one *replacement*."""
@@ -410,12 +412,12 @@ class _Quick:
 
     def _spans(self, text: str) -> list[tuple[int, int]]:
         heads = self._heads
-        spans = [
-            (start, start + len(hidden))
-            for start in [at for at in range(len(text) - _HEAD + 1) if text[at : at + _HEAD] in heads]
-            for hidden in heads[text[start : start + _HEAD]]
-            if text.startswith(hidden, start)
-        ]
+        spans: list[tuple[int, int]] = []
+        for start in [at for at in range(len(text) - _HEAD + 1) if text[at : at + _HEAD] in heads]:
+            for length in heads[text[start : start + _HEAD]]:
+                if text[start : start + length] in self._texts:
+                    spans.append((start, start + length))
+                    break  # the longest at this place covers the others
         if self._odd_expression is not None:
             spans += [found.span() for found in self._odd_expression.finditer(text)]
         return spans
@@ -455,11 +457,8 @@ def _message(forms: list[str]) -> Any:  # noqa: ANN401 -- Airflow's
 
 
 def _tell(forms: list[str]) -> None:
-    comms = _comms()
-    if comms is None:
-        return
     try:
-        comms.send(_message(forms))
+        _comms().send(_message(forms))
     except Exception as error:  # noqa: BLE001 -- the loop we are on holds the channel
         if not _is_told_later(forms):
             _warn("a value", f"the supervisor cannot be told ({type(error).__name__})")
@@ -482,10 +481,7 @@ _telling: set[Any] = set()  # the loop itself keeps no task alive
 
 
 async def _atell(forms: list[str]) -> None:
-    comms = _comms()
-    if comms is None:
-        return
     try:
-        await comms.asend(_message(forms))
+        await _comms().asend(_message(forms))
     except Exception as error:  # noqa: BLE001 -- Airflow's channel; a value is handed out all the same
         _warn("a value", f"the supervisor cannot be told ({type(error).__name__})")
