@@ -1033,3 +1033,14 @@ def test_a_secret_written_out_in_tables_is_refused(tmp_path, environ):
     with pytest.raises(SettingsError, match="not written out") as caught:
         options(found.backend["a"], Placed, environ=environ)
     assert CANARY not in f"{caught.value} {caught.value.hint}"
+
+
+def test_the_name_of_a_deployment_is_plain_text_wherever_it_stands(tmp_path):
+    folder = tmp_path / ".strongroom"
+    folder.mkdir(mode=0o700)
+    file = folder / "strongroom.toml"
+    file.touch(mode=0o600)
+    file.write_text('deployment = "mine"\n[deployments.other]\nchain = ["env"]\n')
+    for wanted in (None, "other"):
+        found = load(environ={"HOME": str(tmp_path)}, cwd=tmp_path, deployment=wanted)
+        assert {type(name) for name in (found.deployment, *found.others)} == {str}

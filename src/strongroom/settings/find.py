@@ -310,7 +310,7 @@ def choose(
 
 def _deployment(name: str, key: str) -> str:
     try:
-        return check_deployment(name)
+        return str(check_deployment(name))  # a plain one: it goes into rows, which know no other text
     except InvalidInputError as error:
         raise SettingsError(str(error), key=key) from None
 
