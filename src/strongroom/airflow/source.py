@@ -159,7 +159,10 @@ class RoomSource(Source):
         if room is None:
             with self._lock:
                 if self._room is None:
+                    from strongroom.airflow.context import claimed  # noqa: PLC0415 -- with the first lookup
+
                     self._room = _open(self._options, self._environ)
+                    self._room.lookup.claim_by(claimed)
                 room = self._room
         return room
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from strongroom.client.request import spelled
 from strongroom.errors import ConflictError
 from strongroom.policy import Decision
+from strongroom.policy.schema import RUN
 from strongroom.service.ruling import Ruling, Rulings
 from strongroom.wire.agents import AgentQuestion, AgentRulings, AskAgent, DeliverRecords, RecordsDelivered
 from strongroom.wire.entry import RunClaim
@@ -64,9 +65,8 @@ def _asked(question: Question) -> AgentQuestion:
 
 
 def _claim(run: Run) -> RunClaim:
-    said = run._asdict()
-    del said["assurance"]  # the server takes it for a claim, whatever we say
-    return RunClaim(**said)
+    # What rules look at, and no more: a server may be older, and it takes it for a claim whatever we say.
+    return RunClaim(**{name: getattr(run, name) for name in RUN if name != "assurance"})
 
 
 def deliverer(client: Client) -> Callable[[str, Sequence[bytes]], int]:

@@ -23,7 +23,7 @@ from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.remote.answered import AnsweredLookup
 from strongroom.service.lookup import parse_stored
-from strongroom.wire.entry import EntryView, Explained, Name, ReadAnswer, ReadRequest
+from strongroom.wire.entry import EntryView, Explained, Name, ReadAnswer, ReadRequest, RunClaim
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,10 +32,12 @@ if TYPE_CHECKING:
     from strongroom.client import Client
     from strongroom.live.follow import Follow
     from strongroom.model.connection import Connection, Dialect
+    from strongroom.policy import Run
     from strongroom.wire.entry import HeldInMemory, ReadResult, StepRow
 
 __all__ = ["RemoteLookup", "explanation_of"]
 
+_RUN = RunClaim.__struct_fields__
 _PATIENCE = timedelta(seconds=60)  # no longer than one request may take
 _MAX_DEPTH = 16  # of references in an explanation; a server resolves them 8 deep
 _MAX_SECONDS = 1e9  # of an age or a lifetime; more is no answer of a server's
@@ -52,6 +54,11 @@ class RemoteLookup(AnsweredLookup):
         super().__init__()
         self._client = client
         self._dialect = dialect
+        self._claims: Callable[[], Run | None] = _of_no_run
+
+    def claim_by(self, claims: Callable[[], Run | None]) -> None:
+        """Tell the server with each read for which run it is; it takes that for a claim."""
+        self._claims = claims
 
     # --- reading -----------------------------------------------------------------------------------
 
@@ -60,7 +67,11 @@ class RemoteLookup(AnsweredLookup):
         return self._answer(self._result(ref), ref)
 
     def _result(self, ref: Ref) -> ReadResult:
-        question = ReadRequest(refs=[Name(kind=ref.kind, name=ref.name, team=ref.team)])
+        said = self._claims()
+        question = ReadRequest(
+            refs=[Name(kind=ref.kind, name=ref.name, team=ref.team)],
+            run=None if said is None else RunClaim(**{name: getattr(said, name) for name in _RUN}),
+        )
         results = self._client.post(
             "/read", ReadAnswer, spelled(question), is_repeatable=True, may_be_absent=False
         ).results
@@ -232,3 +243,7 @@ def _remembered(held: HeldInMemory | None) -> Remembered | None:
         return None
     age = _span(held.age_seconds) or timedelta(0)
     return Remembered(backend=held.backend, version=held.version, age=age, is_fresh=held.fresh)
+
+
+def _of_no_run() -> None:
+    """Say of no run that it asks."""

@@ -155,6 +155,10 @@ def run_of(claim: RunClaim) -> Run:
         claim.map_index,
         claim.try_number,
         claim.bundle,
+        claim.ti_id,
+        claim.bundle_version,
+        claim.team,
+        claim.source,
     )
 
 

@@ -20,6 +20,7 @@ Rules of this file:
 from __future__ import annotations
 
 from copy import copy
+from dataclasses import replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from strongroom.model.entry import Entry
     from strongroom.model.ref import Ref
-    from strongroom.policy import Actor, Decision, Policy
+    from strongroom.policy import Actor, Decision, Policy, Run
 
 __all__ = ["Covering", "Guard", "Guarded", "Recorder", "Sight", "event_of", "facts_of"]
 
@@ -121,6 +122,8 @@ class Guard:
     Attributes:
         current: gives the policy that decides now.
         recorder: where records go.
+        claims: gives for which run the code that reads is running; None where nobody tells. Of reads of a room's
+            owner alone (`Guarded`).
     """
 
     def __init__(
@@ -134,6 +137,7 @@ class Guard:
     ) -> None:
         self.current: Callable[[], Policy] = current or (lambda: policy)
         self.recorder = recorder
+        self.claims: Callable[[], Run | None] | None = None
         self._facts = facts or _no_facts
         self._is_read_only = is_read_only or (lambda: False)
 
@@ -418,7 +422,11 @@ class Guarded(Backend):
         self._actor = actor
 
     def read(self, ref: Ref) -> Entry | None:
-        return self._guard.act(self._actor, Action.READ, ref, lambda: self._inner.read(ref))
+        return self._guard.act(self._claimed(), Action.READ, ref, lambda: self._inner.read(ref))
+
+    def _claimed(self) -> Actor:
+        run = None if self._guard.claims is None else self._guard.claims()
+        return self._actor if run is None else replace(self._actor, run=run)
 
     def close(self) -> None:
         self._inner.close()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from strongroom.model.explanation import Explanation
     from strongroom.model.ref import Kind
     from strongroom.model.secret import Secret
-    from strongroom.policy import Actor
+    from strongroom.policy import Actor, Run
     from strongroom.service.guard import Guard
     from strongroom.service.reading import Reader
 
@@ -77,6 +77,10 @@ class Lookup:
         # Parsed once per cached entry: good for as long as the cache gives out this very entry.
         self._parsed: dict[Key, tuple[Entry, Connection]] = {}
         self.peek = cache.peek
+
+    def claim_by(self, claims: Callable[[], Run | None]) -> None:
+        """Have the record of each read say for which run it was, as *claims* tells of the code that reads."""
+        self._guard.claims = claims
 
     def find(self, ref: Ref) -> Entry | None:
         """Give what `entry` gives, or None where every backend was asked and had nothing."""

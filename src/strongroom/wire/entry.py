@@ -103,6 +103,10 @@ class RunClaim(Asked, kw_only=True):
     map_index: RunNumber | None = None
     try_number: RunNumber | None = None
     bundle: RunText | None = None
+    ti_id: RunText | None = None
+    bundle_version: RunText | None = None
+    team: RunText | None = None
+    source: RunText | None = None
 
 
 class ReadRequest(Asked, kw_only=True):
