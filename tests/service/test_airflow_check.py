@@ -66,6 +66,7 @@ def test_nothing_is_said_where_nothing_is_wrong(checked, tmp_path):
             "error",
         ),
         ("[secrets]\nbackend = a.B\n", {"broken": ["a.B"]}, {}, "wrong-class-path", "error"),
+        ("", {"unmade": {"a.B": "TypeError"}}, {}, "backend-not-made", "error"),
         ("", {"strongroom": None}, {}, "strongroom-missing", "error"),
         (f"[secrets]\nbackend = a.B\nbackend_kwargs = {{{CANARY}\n", {}, {}, "bad-backend-kwargs", "error"),
         ("[secrets]\nbackend = a.B\nbackend_kwargs = []\n", {}, {}, "bad-backend-kwargs", "error"),

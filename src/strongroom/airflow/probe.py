@@ -38,6 +38,7 @@ _SHADOW = ("mode", "shadow_backend", "shadow_backend_kwargs", "canary")
 _FOUND = re.compile(r"(\S+) found")
 _MOST_IDS = 20_000
 _KEY = secrets.token_bytes(32)
+_unmade: dict[str, str] = {}
 
 
 class _Answer:
@@ -69,8 +70,8 @@ def main(asked: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         `airflow`, `python`, `strongroom` (versions; None where missing), `today` and `ours` (names of the
         places in order), `fatal` (why Airflow does not start), `broken` (those of `classes` that cannot be
-        imported) and `ids`, a list of kind, name, outcome, detail (names of fields), today and ours (which
-        place answered) and why.
+        imported), `unmade` (classes that cannot be made with their arguments, and why) and `ids`, a list of
+        kind, name, outcome, detail (names of fields), today and ours (which place answered) and why.
     """
     told: dict[str, Any] = {"python": sys.version.split()[0], "airflow": None, "strongroom": _strongroom()}
     try:
@@ -87,6 +88,7 @@ def main(asked: Mapping[str, Any]) -> dict[str, Any]:
     told["today"] = [_name(place) for place in before]
     told["ours"] = [_name(place) for place in after]
     ids = _ids(asked.get("ids") or {}, before)
+    told["unmade"] = dict(_unmade)
     told["broken"] = [path for path in asked.get("classes", ()) if not _imports(path)]
     told["ids"] = [_compared(kind, name, before, after) for kind, name in ids] if after else []
     return told
@@ -150,7 +152,8 @@ def _made(path: str | None, kwargs: Any) -> Any:  # noqa: ANN401 -- as above
     try:
         package, _, name = path.rpartition(".")
         return getattr(import_module(package), name)(**given)
-    except Exception:  # noqa: BLE001 -- it cannot be asked then; the list of places shows it
+    except Exception as error:  # noqa: BLE001 -- it cannot be asked then, which is told
+        _unmade[path] = type(error).__name__
         return None
 
 
@@ -241,10 +244,15 @@ def _resolved(kind: str, name: str, places: list[Any]) -> _Answer:
                 return _Answer(_name(place), _fingerprints(kind, found), trouble)
         except BaseException as error:  # noqa: BLE001 -- in 2.11 what Airflow stops at is no `Exception`
             if _name(place) == "StrongroomBackend":
-                # Our own text, which holds no value: which entry, which outcome, which place, what to do.
-                return _Answer(_name(place), None, trouble, str(error))
+                return _Answer(_name(place), None, trouble, _said(error))
             trouble = f"{_name(place)} failed with {type(error).__name__}"
     return _Answer(None, None, trouble)
+
+
+def _said(error: BaseException) -> str:
+    """Give our own text, which holds no value; Airflow's parsers quote what they stumble over."""
+    kind = type(error)
+    return str(error) if kind.__module__.startswith("strongroom.") else f"failed with {kind.__name__}"
 
 
 def _fingerprints(kind: str, found: Any) -> dict[str, bytes]:  # noqa: ANN401 -- an object of Airflow's

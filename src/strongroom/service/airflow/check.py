@@ -228,6 +228,13 @@ def _of_probe(told: Mapping[str, Any], paths: list[str]) -> Iterator[Notice]:
             what=f"the class {path} cannot be imported: Airflow stops at it",
             fix="mend the path, or install what it is part of",
         )
+    for path, kind in (told.get("unmade") or {}).items():
+        yield Notice(
+            name="backend-not-made",
+            level="error",
+            what=f"the class {path} cannot be made with its arguments ({kind}), so it was not asked",
+            fix="mend its arguments, or install what it needs, and check again",
+        )
     if told.get("strongroom") is None:
         yield Notice(
             name="strongroom-missing",
