@@ -75,12 +75,12 @@ def parse_frame() -> Frame | None:
         if frame is None:
             return None
         code = frame.f_code
-        if code.co_flags & _IS_FUNCTION:
+        if code.co_flags & _IS_FUNCTION:  # nearly all
             inner = None
-        elif inner is None:
-            inner = Frame(code.co_filename, frame.f_lineno)
-        if code.co_name == "<module>" and _is_users(code.co_filename) and not _is_program(frame):
-            return inner
+        else:
+            inner = inner or Frame(code.co_filename, frame.f_lineno)
+            if code.co_name == "<module>" and _is_users(code.co_filename) and not _is_program(frame):
+                return inner
         frame = frame.f_back
     return None
 
