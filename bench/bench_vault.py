@@ -194,13 +194,15 @@ def _hvac(address: str) -> Iterator[subprocess.Popen[str]]:
 
 
 class _Counter:
-    """Pass bytes on to a server and count the requests among them."""
+    """Pass bytes on to a server and count the requests among them; its answers come `late_seconds` late."""
 
     def __init__(self, address: str) -> None:
         self._behind = ("127.0.0.1", int(address.rsplit(":", 1)[1]))
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.address = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         self.count = 0
+        self.reads = 0  # of secrets, among them
+        self.late_seconds = 0.0
 
     def __enter__(self) -> _Counter:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -224,6 +226,9 @@ class _Counter:
             try:
                 while data := one.recv(65536):
                     self.count += data.count(mark) if mark else 0
+                    self.reads += data.count(b"GET /v1/secret/") if mark else 0
+                    if self.late_seconds and mark is None:
+                        time.sleep(self.late_seconds)
                     other.sendall(data)
             except OSError:
                 return
