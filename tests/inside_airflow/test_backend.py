@@ -249,9 +249,9 @@ IN_TASKS_OF_3 = """
 # --- the API server, as a worker sees it ---------------------------------------------------------------
 os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
 import httpx
-from airflow.api_fastapi.execution_api.app import InProcessExecutionAPI
 from airflow.sdk.api.client import Client
-transport = InProcessExecutionAPI().transport
+from airflow.sdk.execution_time.supervisor import in_process_api_server
+transport = in_process_api_server().transport
 raw = httpx.Client(transport=transport, base_url="http://in-process.invalid")
 answers = {}
 for name in ("good", "denied_x", "down_x", "broken", "absent_x"):

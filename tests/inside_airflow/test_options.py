@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -178,3 +180,21 @@ def test_a_refusal_never_holds_what_was_said(key):
 def test_options_print_the_names_of_what_was_said_alone():
     options = options_of({"url": "https://s", "token": "of-the-secret"})
     assert repr(options) == "Options(url, token, mode, on_unavailable)"
+
+
+# --- the manual ------------------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parent.parent.parent / "docs" / "airflow.md").read_text(encoding="utf-8")
+
+
+def test_the_page_tells_of_every_option_and_of_no_other():
+    section = PAGE.partition("\n## Options\n")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(Options.__dataclass_fields__)
+
+
+def test_the_chains_of_the_page_are_read():
+    examples = re.findall(r"```json\n(\{\"chain\".*?)```", PAGE, re.DOTALL)
+    assert examples
+    for example in examples:
+        assert options_of(json.loads(example)).chain

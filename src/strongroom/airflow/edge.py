@@ -126,17 +126,22 @@ def edge_class(outcome: str, process: Process) -> type[BaseException]:
 
 
 def _bases(version: int, *, is_answering: bool) -> tuple[type[BaseException], ...]:
-    if version == 2:  # noqa: PLR2004 -- the major version
+    if version == 0:
+        return (PermissionError,)  # without Airflow, as in tests of ours
+    stops = _denial() if version != 2 else None  # noqa: PLR2004 -- the major version
+    if stops is None:
         from airflow.exceptions import AirflowTaskTimeout  # noqa: PLC0415 -- loaded by then
 
         return (AirflowTaskTimeout,)
-    if version == 0:
-        return (PermissionError,)  # without Airflow, as in tests of ours
-    from airflow.sdk.exceptions import AirflowSecretsBackendAccessDenied  # noqa: PLC0415 -- as above
+    return (stops, sys.modules["starlette.exceptions"].HTTPException) if is_answering else (stops,)
 
-    if not is_answering:
-        return (AirflowSecretsBackendAccessDenied,)
-    return (AirflowSecretsBackendAccessDenied, sys.modules["starlette.exceptions"].HTTPException)
+
+def _denial() -> type[BaseException] | None:
+    """Give the exception at which Airflow 3 stops; None before Task SDK 1.2.2, which stops as 2 does."""
+    from airflow.sdk import exceptions  # noqa: PLC0415 -- loaded by then
+
+    found: type[BaseException] | None = getattr(exceptions, "AirflowSecretsBackendAccessDenied", None)
+    return found
 
 
 def _plain(self: Any, text: str) -> None:  # noqa: ANN401 -- a class that is made above
