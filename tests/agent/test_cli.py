@@ -8,6 +8,8 @@ import sys
 import pytest
 
 from parts.agent import agent, until
+from strongroom.client import frames
+from strongroom.client.agent import AgentClient
 
 ENVIRON = {"AIRFLOW_VAR_REGION": "eu-west-1", "AIRFLOW_CONN_REGION": "postgres://h"}
 READ = "import strongroom; print(strongroom.variable('region'))"
@@ -44,6 +46,14 @@ def test_the_status_says_how_the_agent_is(one, tell):
         assert word in text
     assert "BACKEND" in text
     assert "env" in text
+
+
+def test_the_status_tells_of_parsers_once_there_was_one(one, tell):
+    assert "of DAG files" not in tell("status")
+    client = AgentClient(str(one.socket))
+    for _ in range(3):
+        client.read("variable", "nowhere_at_all", flags=frames.PARSE)
+    assert "3 reads at the top of DAG files, 1 asked for" in tell("status")
 
 
 def test_the_status_is_the_same_in_json_and_yaml_and_holds_no_value(one, tell):

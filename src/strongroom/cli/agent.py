@@ -190,6 +190,7 @@ _LABELS = {
     "reads": "reads",
     "entries": "entries",
     "oldest_stale": "oldest stale",
+    "parsed": "parsed",
     "heard": "last notice",
     "reload_trouble": "not taken anew",
     "record": "record",
@@ -240,10 +241,17 @@ def _summary(told: Mapping[str, Any]) -> dict[str, object]:
         "up": _span(told["uptime_seconds"]),
         "entries": f"{cache['entries']}, {cache['absences']} absences",
         "oldest_stale": None if stale is None else _span(stale),
+        "parsed": _parsed(told.get("parsing")),
         "top": ", ".join(readers),
         "last_good": _copy(told.get("last_good")),
         "files": _files(told.get("files") or []),
     }
+
+
+def _parsed(told: Mapping[str, int] | None) -> str | None:
+    if not told or not told["reads"]:
+        return None
+    return f"{told['reads']} reads at the top of DAG files, {told['asked']} asked for"
 
 
 def _decided(told: Mapping[str, Any]) -> str:
