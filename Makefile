@@ -14,8 +14,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --extra server --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
-# One worker a core, and never fewer than two: some tests wait on processes of their own.
-WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ "$$n" -lt 2 ] && echo 2 || echo "$$n")
+# Three workers for two cores, and never fewer: half of the suite's time is waiting for processes of its own.
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); n=$$(((n * 3 + 1) / 2)); [ "$$n" -lt 3 ] && echo 3 || echo "$$n")
 
 .PHONY: help up test check bench trials lock format clean
 
@@ -28,7 +28,7 @@ up: $(VENV)/.runtime  ## Install Strongroom into .venv, make a store and a key, 
 test: $(VENV)/.dev  ## Install what the tests need and run them all
 	@scripts/system-packages
 	@scripts/make-peers $(BIN)/python
-	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 	@WORKERS=$(WORKERS) scripts/test-other-pythons
 
 check: $(VENV)/.dev  ## Lint, types, import contracts, docs

@@ -17,7 +17,8 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 from cli_manual import commands, manual  # noqa: E402 -- a script of this repository
 
-PATHS = [path for path, _ in commands()]
+FOUND = dict(commands())
+PATHS = list(FOUND)
 
 
 @pytest.mark.parametrize("path", [(), *PATHS], ids=" ".join)
@@ -31,8 +32,7 @@ def test_help_of_every_command_has_an_example_and_fits_80_columns(path, tmp_path
 
 @pytest.mark.parametrize("path", PATHS, ids=" ".join)
 def test_every_option_says_what_it_does(path):
-    found = dict(commands())[path]
-    for parameter in found.params:
+    for parameter in FOUND[path].params:
         if not getattr(parameter, "hidden", False):
             assert parameter.help, parameter.name
             assert parameter.help.endswith("."), parameter.help
