@@ -84,6 +84,8 @@ READERS = {
     frames.EXPLAIN: _read,
     frames.EXPLAIN | frames.ANSWER: lambda payload: {"json": frames.read_json(payload)},
     frames.ADMIN: lambda payload: {"json": frames.read_json(payload)},
+    frames.INVENTORY: lambda payload: {"json": frames.read_json(payload)},
+    frames.INVENTORY | frames.ANSWER: lambda payload: {"json": frames.read_json(payload)},
     frames.PING: lambda payload: {"payload": payload.hex()},
     frames.PING | frames.ANSWER: lambda payload: {"payload": payload.hex()},
     frames.ERROR: lambda payload: {"refusal": _refusal(frames.read_refusal(payload))},
@@ -152,6 +154,8 @@ WRITERS = {
     frames.EXPLAIN: _packed_ref,
     frames.EXPLAIN | frames.ANSWER: lambda says: frames.pack_json(says["json"]),
     frames.ADMIN: lambda says: frames.pack_json(says["json"]),
+    frames.INVENTORY: lambda says: frames.pack_json(says["json"]),
+    frames.INVENTORY | frames.ANSWER: lambda says: frames.pack_json(says["json"]),
     frames.ERROR: lambda says: frames.pack_refusal(frames.Refusal(*says["refusal"])),
 }
 

@@ -12,9 +12,10 @@ from parts.bell import until
 from parts.enrolled import enrolled_in
 from parts.server import serving
 from strongroom.assembly import open_host
-from strongroom.errors import AccessDeniedError
+from strongroom.errors import AccessDeniedError, BackendUnavailableError
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
+from strongroom.policy import Decision
 from strongroom.service.entries import Change
 from strongroom.service.policies import Draft
 from strongroom.settings import load
@@ -112,6 +113,52 @@ def test_a_batch_is_one_question_of_who_may_and_one_of_what_is_there(host, serve
     assert [one.entry.secret.reveal() for one in answers] == [ref.name for ref in NAMES]
     until(lambda: asked(server, "/v1/read") > before[1])
     assert [asked(server, "/agents/decide"), asked(server, "/v1/read")] == [one + 1 for one in before]
+
+
+def listed(host):
+    return [row.ref for page in host.inventory(ME).pages() for row in page]
+
+
+def test_what_there_is_is_listed_with_one_question_of_who_may_see_it(host, server):
+    before = asked(server, "/agents/decide")
+    assert listed(host) == sorted([REGION, *NAMES], key=lambda ref: ref.name)
+    assert asked(server, "/agents/decide") == before + 1
+
+
+def test_a_name_that_may_not_be_listed_is_left_out_and_nobody_is_on_record_as_denied(host, server):
+    root = server.house.deployment().root
+    forbid = 'forbid (principal is Agent, action == Action::"list", resource is Entry)'
+    forbid += ' when { context has user && resource.name like "v1*" };'
+    root.policies.put(Draft(text=forbid, id="no-ones"))
+    try:
+        until(lambda: not any(ref.name.startswith("v1") for ref in listed(host)), seconds=5)
+        assert REGION in listed(host)
+    finally:
+        root.policies.delete("no-ones")
+    denied = [record for record in root.audit.tail(200) if record.outcome == "denied"]
+    assert [record for record in denied if record.action == "list"] == []
+
+
+def test_where_nobody_can_decide_who_sees_it_that_is_told_and_no_list_is_short(host):
+    asking = host.inventory(ME)
+    trouble = BackendUnavailableError("nobody decides", backend="server")
+    undecided = Decision(is_allowed=False, reason="", trouble=trouble)
+    host.guard.current = lambda: Undecided(undecided)
+    with pytest.raises(BackendUnavailableError, match="nobody decides"):
+        list(asking.pages())
+
+
+class Undecided:
+    needs_facts = False
+
+    def __init__(self, decision):
+        self._decision = decision
+
+    def prepare(self, actor, action, refs):
+        pass
+
+    def decide(self, actor, action, ref, facts=None):
+        return self._decision
 
 
 def test_reload_that_changes_nothing_asks_for_nothing_anew(host, tmp_path):

@@ -114,7 +114,8 @@ def refusal(status: int, *, is_page: bool) -> Reply:
     text = _REFUSED.get(status, "Airflow refused this.")
     if not is_page:
         return _error(status, "not_authenticated" if status == 401 else "access_denied", text)  # noqa: PLR2004 -- HTTP's
-    return Reply(status, _headers("text/plain; charset=utf-8", "default-src 'none'"), text.encode())
+    policy = "default-src 'none'; frame-ancestors 'self'"
+    return Reply(status, _headers("text/plain; charset=utf-8", policy), text.encode())
 
 
 _REFUSED = {

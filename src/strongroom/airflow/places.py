@@ -44,7 +44,7 @@ _KEPT_SECONDS = 5.0
 _PREFIXES = {"connection": "AIRFLOW_CONN_", "variable": "AIRFLOW_VAR_"}
 _TEAM_ENDS = "___"  # AIRFLOW_CONN__<TEAM>___<ID>, where there are teams
 _RECORDS = 1000  # of reads, the newest, among which the last read of a name is looked for
-_LABELS = {ENVIRONMENT: "environment", METADATA: "metadata database"}
+_LABELS = {ENVIRONMENT: "Airflow environment", METADATA: "Airflow database"}
 _CHECK = "strongroom airflow check tells why"
 
 
@@ -113,7 +113,7 @@ def take(environ: Mapping[str, str]) -> Taken:
 
 
 def _said(error: StrongroomError) -> str:
-    return without_paths(str(error))
+    return without_paths(str(error)).replace(" at [path]", "")
 
 
 # --- ours --------------------------------------------------------------------------------------------
@@ -149,9 +149,8 @@ def _take_ours(source: Source, options: Options, found: _Found) -> None:
         lines = list(_listed(room, options, found, troubles))
         silent = room.inventory.not_listable
     except StrongroomError as error:
-        found.notes.append(
-            Note("bad", f"What Strongroom holds cannot be listed: {_said(error)}.", error.hint or "")
-        )
+        what = f"What Strongroom holds cannot be listed: {_said(error)}. It may answer or hide names below."
+        found.notes.append(Note("bad", what, error.hint or ""))
         found.places.append(Place(id=_OURS, label="strongroom", order=1, trouble=_said(error)))
         return
     found.lines += lines

@@ -6,7 +6,8 @@ The agent itself is the principal; the user of its host and the run are its word
 Rules of this file:
 
 1. What is public about an entry is looked up only where a policy asks for it, as for the server's own reads.
-2. A denial is on record before it is told. What was allowed is recorded where it is used: by the agent.
+2. A denial is on record before it is told, but of a name that is left out of a list, as in every list. What
+   was allowed is recorded where it is used: by the agent.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class Deciding:
         denied = [
             self._denial(question, decision)
             for question, (decision, _) in zip(questions, found, strict=True)
-            if not decision.is_allowed
+            if not decision.is_allowed and question.action is not Action.LIST
         ]
         if denied:
             self._guard.recorder.append(*denied)
