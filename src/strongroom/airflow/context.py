@@ -6,8 +6,8 @@ rules that look at claims. Code of a task can change every one of these.
 
 Rules of this file:
 
-1. It imports nothing of Airflow and nothing of ours: it looks at what this process has loaded already, so it
-   costs microseconds, and it never raises. What a release of Airflow has moved is a claim less.
+1. It imports nothing of Airflow: it looks at what this process has loaded already, so it costs microseconds,
+   and it never raises. What a release of Airflow has moved is a claim less.
 2. What Airflow puts into the environment of a task counts where it was inherited, by what a task has started:
    in the process of the task itself it stays behind after the task, and the next one is another's.
 3. The variables of the running context come first: in a triggerer all triggers share one process, and only
@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import os
 import sys
+
+from strongroom.airflow.process import Process, which
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +32,16 @@ __all__ = ["IN_RUN", "claimed", "run_now"]
 
 IN_RUN = frozenset({"task", "trigger"})
 """Sources of a claim by code that runs for a task; what other code reads may be read for all of them."""
+# Of no run, what kind of process it is. A task or trigger of which nothing is known is none of these.
+_SOURCES: dict[Process, Run] = {
+    process: (None,) * 9 + (source,)
+    for process, source in (
+        (Process.SERVER, "server"),
+        (Process.SUPERVISOR, "server"),
+        (Process.CLI, "cli"),
+        (Process.PARSE, "parse"),
+    )
+}
 _MAX_CHARACTERS = 250  # of one text: what the agent and the server take
 _CONTEXTS = ("airflow.sdk.definitions._internal.contextmanager", "airflow.models.taskinstance")
 
@@ -42,7 +54,7 @@ def run_now() -> Run | None:
         dag_id, task_id, run_id, map_index, try_number, bundle, ti_id, bundle_version, team, source.
     """
     try:
-        return _of_trigger() or _of_log() or _of_stack() or _of_parent()
+        return _of_trigger() or _of_log() or _of_stack() or _of_parent() or _SOURCES.get(which())
     except Exception:  # noqa: BLE001 -- rule 1: Airflow's insides, and a lookup must not fail for a claim
         return None
 
