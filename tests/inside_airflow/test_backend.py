@@ -572,7 +572,10 @@ def test_one_warning_where_nothing_says_where_to_ask(looked):
 
 def test_names_that_are_refused_are_absent_with_one_warning(looked):
     assert set(map(str, looked.told["names"].values())) == {"{'value': None}"}
-    assert (looked.out + looked.err).count("strongroom is not asked for the variable '../up'") == 1
+    said = looked.out + looked.err
+    assert said.count("strongroom is not asked for the variable '../up'") == 1
+    assert "segment; rename it, as 'up'" in said
+    assert "backslash; rename it, as 'a_b'" in said
 
 
 def test_what_is_unavailable_goes_on_to_the_next_where_that_is_asked_for(inside, looked):

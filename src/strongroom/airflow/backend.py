@@ -238,8 +238,9 @@ class _Question:
         except InvalidInputError as error:
             why = str(error)
         if _is_first(self._kind, self._name):
-            shown = ascii(self._name)[:300]
-            _log.warning("strongroom is not asked for the %s %s: %s; rename it", self._kind, shown, why)
+            shown, better = ascii(self._name)[:300], _renamed(self._name)
+            to = "" if better is None else f", as {better!r}"
+            _log.warning("strongroom is not asked for the %s %s: %s; rename it%s", self._kind, shown, why, to)
         return None
 
     # --- our answer ----------------------------------------------------------------------------------
@@ -369,6 +370,20 @@ class _Question:
             return None
         worded = str if self._asking is None else self._asking.source.worded
         raise edge.edge_error(trouble, which(), asked=self._shown, place=place, worded=worded)
+
+
+def _renamed(name: str) -> str | None:
+    """Give a name near to *name* that is not refused, if there is one."""
+    from strongroom.errors import InvalidInputError  # noqa: PLC0415 -- loaded by then
+    from strongroom.model.ref import MAX_NAME_CHARACTERS, Ref  # noqa: PLC0415 -- as above
+
+    printable = (one if one.isprintable() and one != "\\" else "_" for one in str(name))
+    segments = [one for one in "".join(printable).split("/") if one not in ("", ".", "..")]
+    try:
+        better = Ref("variable", "/".join(segments)[:MAX_NAME_CHARACTERS]).name
+    except InvalidInputError:
+        return None
+    return None if better == name else better
 
 
 def _warn_of_no_options(source: Source) -> None:
