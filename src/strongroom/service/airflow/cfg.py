@@ -13,6 +13,8 @@ Rules of this file:
 from __future__ import annotations
 
 import re
+from configparser import Error as ConfigParserError
+from configparser import RawConfigParser
 from dataclasses import dataclass
 
 from strongroom.errors import ConflictError
@@ -53,7 +55,41 @@ def set_option(text: str, section: str, option: str, value: str) -> tuple[str, E
         section: without brackets.
         option: its name.
         value: as Airflow is to read it; one line.
+
+    Raises:
+        ConflictError: the file cannot be read, or would then say something else too, as where lines
+            that are indented would become part of ours.
     """
+    after, edit = _set(text, section, option, value)
+    wanted = _read(text)
+    wanted.setdefault(section, {})[option] = value.replace("%", "%%")
+    if _read(after) != wanted:
+        raise ConflictError(
+            f"[{section}] {option} cannot be set without changing what stands beside it",
+            hint=f"write it by hand: no line below [{section}] may be indented but those that go on",
+        )
+    return after, edit
+
+
+def _read(text: str) -> dict[str, dict[str, str]]:
+    """Read as Airflow does, without expanding anything."""
+    parser = _Parser(strict=False)
+    try:
+        parser.read_string(text)
+    except ConfigParserError:
+        pass
+    else:
+        return {name: dict(parser.items(name)) for name in parser.sections()}
+    # Outside of `except`: the parser's error quotes a line.
+    raise ConflictError("airflow.cfg is not what Airflow could read", hint="mend it first")
+
+
+class _Parser(RawConfigParser):
+    def optionxform(self, optionstr: str) -> str:
+        return optionstr
+
+
+def _set(text: str, section: str, option: str, value: str) -> tuple[str, Edit]:
     end = "\r\n" if "\r\n" in text else "\n"
     line = f"{option} = {value.replace('%', '%%')}{end}"
     ending = end if text and not text.endswith("\n") else ""
