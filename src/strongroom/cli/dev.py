@@ -124,7 +124,7 @@ def dev(
 
     Example:
       $ strongroom --profile prod dev
-      $ strongroom --profile prod dev --only 'orders_*' --kind connection --expires-in 2h
+      $ strongroom --profile prod dev --only 'orders_*' --expires-in 2h
       $ strongroom --deployment prod dev --into env
       $ strongroom dev status
       $ strongroom dev clean
@@ -562,9 +562,9 @@ def _remark(session: Session, state: State, facts: Mapping[str, object]) -> None
 @command(app, "clean")
 def clean(context: typer.Context) -> None:
     """
-    Remove every copy: overwritten first, the key of the store before the store.
+    Remove every copy, overwritten first.
 
-    Usable twice. Lines that others wrote in .env stay as they are.
+    The key of the store goes before the store. Usable twice; lines that others wrote in .env stay as they are.
 
     Example:
       $ strongroom dev clean
