@@ -3,7 +3,8 @@ Real Airflow, 3 and 2, in environments of their own (`.venv-airflow3`, `.venv-ai
 
 Airflow takes 4 to 6 s to start, so a scenario is batched: ONE process runs a script with many lookups and
 Dag runs, tells what it saw as JSON, and each test asserts on one part of that. What was told is kept for the
-whole session, for all xdist workers: a scenario runs once, however many tests ask for it.
+whole session, for all xdist workers: a scenario runs once, however many tests ask for it. The first
+`run_dag` of a process costs 3 ten seconds of a core (it builds its API): scenarios with Dags share one.
 
     import pytest
 
