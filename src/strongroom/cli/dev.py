@@ -489,7 +489,7 @@ def _where(into: Into) -> str:
 @command(app, "status")
 def status(context: typer.Context) -> None:
     """
-    Tell what was copied, from where, how old it is and how long it is good.
+    Tell what was copied, how old it is and how long it is good.
 
     Example:
       $ strongroom dev status
