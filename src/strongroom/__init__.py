@@ -89,12 +89,16 @@ def connection(name: str, *, team: str | None = None, **values: str | int) -> Co
     """
     agent = _agent_asked() if _room is None else None
     if agent is None:
-        return (_room or _opened()).lookup.connection(name, team, **values)
-    if values:
-        name = _filled(name, values)
-    found = agent.connection(name, team)
-    if found is None:
-        raise agent.absent("connection", name, team)
+        found = (_room or _opened()).lookup.connection(name, team, **values)
+    else:
+        if values:
+            name = _filled(name, values)
+        told = agent.connection(name, team)
+        if told is None:
+            raise agent.absent("connection", name, team)
+        found = told
+    if _configured is not None:
+        _hide("connection", name, found)
     return found
 
 
@@ -125,12 +129,14 @@ def variable(
         name = _filled(name, values)
     entry = _peek(("variable", name, team))
     # The way of nearly every call: in memory, plain text. Everything else takes the long way.
-    if entry is not None and not json and not entry.metadata.references:
+    if entry is not None and not json and not entry.metadata.references and _configured is None:
         return entry.secret.reveal()
     agent = _agent_asked() if _room is None else None
     if agent is not None:
         said = agent.variable_json(name, team) if json else agent.variable(name, team)
         if said is not None:
+            if _configured is not None:
+                _hide("variable", name, said)
             return said[0] if json else said
         if default is not _REQUIRED:
             return default
@@ -141,6 +147,8 @@ def variable(
         if default is not _REQUIRED:
             return default
         found = lookup.variable_entry(name, team)  # raises, with all that can be said about it
+    if _configured is not None:
+        _hide("variable", name, found.secret)
     return lookup.json_of(found) if json else found.secret.reveal()
 
 
@@ -148,12 +156,16 @@ async def aconnection(name: str, *, team: str | None = None, **values: str | int
     """Give what `connection` gives without blocking the loop."""
     agent = _agent_asked() if _room is None else None
     if agent is None:
-        return await (_room or await _aopened()).lookup.aconnection(name, team, **values)
-    if values:
-        name = _filled(name, values)
-    found = await agent.native().connection(name, team)
-    if found is None:
-        raise agent.absent("connection", name, team)
+        found = await (_room or await _aopened()).lookup.aconnection(name, team, **values)
+    else:
+        if values:
+            name = _filled(name, values)
+        told = await agent.native().connection(name, team)
+        if told is None:
+            raise agent.absent("connection", name, team)
+        found = told
+    if _configured is not None:
+        await _ahide("connection", name, found)
     return found
 
 
@@ -173,6 +185,8 @@ async def avariable(
         native = agent.native()
         said = await (native.variable_json(name, team) if json else native.variable(name, team))
         if said is not None:
+            if _configured is not None:
+                await _ahide("variable", name, said)
             return said[0] if json else said
         if default is not _REQUIRED:
             return default
@@ -183,6 +197,8 @@ async def avariable(
         if default is not _REQUIRED:
             return default
         found = await lookup.avariable_entry(name, team)  # raises, with all that can be said about it
+    if _configured is not None:
+        await _ahide("variable", name, found.secret)
     return lookup.json_of(found) if json else found.secret.reveal()
 
 
@@ -214,12 +230,18 @@ def follow(
     if values:
         name = _filled(name, values)
     ref = Ref(kind, name, team)
+    if _configured is not None:
+        on_change = _telling(kind, name, on_change)
     agent = _agent_asked() if _room is None else None
     if agent is None:
-        return (_room or _opened()).lookup.follow(ref, on_change, interval=interval)
-    from strongroom.remote.host import HostLookup  # noqa: PLC0415 -- as above
+        following = (_room or _opened()).lookup.follow(ref, on_change, interval=interval)
+    else:
+        from strongroom.remote.host import HostLookup  # noqa: PLC0415 -- as above
 
-    return HostLookup(agent).follow(ref, on_change, interval=interval)
+        following = HostLookup(agent).follow(ref, on_change, interval=interval)
+    if _configured is not None:
+        _hide(kind, name, following.current.secret)
+    return following
 
 
 def write(  # noqa: PLR0913 -- what may be said of a write
@@ -254,6 +276,8 @@ def write(  # noqa: PLR0913 -- what may be said of a write
         ReadOnlyError: no place takes it, or one that cannot compare versions.
         InvalidInputError, AccessDeniedError, BackendUnavailableError, …: as `connection`.
     """
+    if _configured is not None:
+        _hide(kind, name, value)
     return _writing(_agent_asked() if _room is None else None).write(
         name,
         value,
@@ -308,6 +332,8 @@ def update(  # noqa: PLR0913 -- as write
     """
     from strongroom.model.ref import Ref  # noqa: PLC0415 -- most processes only read
 
+    if _configured is not None:
+        change = _hiding(kind, name, change)
     return _writing(_agent_asked() if _room is None else None).update(
         Ref(kind, name, team), change, expires_in=expires_in, description=description, comment=comment
     )
@@ -388,6 +414,61 @@ def _ask_through(configured: Callable[[], Source] | None) -> None:
     """Have this process ask where *configured* says, unless it has asked before. Airflow's backend does."""
     global _configured  # noqa: PLW0603 -- where this process asks is its state
     _configured = configured
+
+
+def _hide(kind: Kind, name: str, value: object) -> None:
+    """Have Airflow's masker hide *value*, in a process of its: text, Secret, Connection, or (JSON,)."""
+    from strongroom.airflow.masks import mask  # noqa: PLC0415 -- only inside Airflow
+
+    mask(kind, name, *_hidden(value))
+
+
+async def _ahide(kind: Kind, name: str, value: object) -> None:
+    from strongroom.airflow.masks import amask  # noqa: PLC0415 -- only inside Airflow
+
+    await amask(kind, name, *_hidden(value))
+
+
+def _hidden(value: Any) -> tuple[str, Connection | None]:  # noqa: ANN401 -- as _hide
+    if isinstance(value, str):
+        return value, None
+    if isinstance(value, tuple):
+        from json import dumps  # noqa: PLC0415 -- Airflow has it loaded
+
+        return dumps(value[0]), None
+    from strongroom.model.connection import Connection  # noqa: PLC0415 -- loaded by then
+
+    if isinstance(value, Connection):
+        return value.format("json").reveal(), value
+    # What is none of these is refused where it is written.
+    return (value.reveal() if hasattr(value, "reveal") else ""), None
+
+
+def _hiding(
+    kind: Kind, name: str, change: Callable[[str | None], str | Secret[str] | Connection | None]
+) -> Callable[[str | None], str | Secret[str] | Connection | None]:
+    """Give *change*, with what it is given and gives hidden as `_hide` does."""
+
+    def changed(text: str | None) -> str | Secret[str] | Connection | None:
+        if text is not None:
+            _hide(kind, name, text)
+        new = change(text)
+        if new is not None:
+            _hide(kind, name, new)
+        return new
+
+    return changed
+
+
+def _telling(kind: Kind, name: str, on_change: Callable[[Entry], None] | None) -> Callable[[Entry], None]:
+    """Give what hides each new entry and then tells *on_change* of it."""
+
+    def told(entry: Entry) -> None:
+        _hide(kind, name, entry.secret)
+        if on_change is not None:
+            on_change(entry)
+
+    return told
 
 
 def _filled(pattern: str, values: Mapping[str, str | int]) -> str:
