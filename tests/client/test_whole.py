@@ -141,14 +141,15 @@ print(strongroom.variable("region"))
 """).split() == ["eu-west-1", "mine", "eu-west-1"]
 
 
-def test_the_room_of_an_agent_reads_explains_and_says_where_the_rest_is_done(one):
+def test_the_room_of_an_agent_reads_explains_lists_and_says_where_the_rest_is_done(one):
     with host.open_room(place.Place(place.AGENT, "STRONGROOM_SOCKET", str(one.socket)), environ={}) as room:
         ref = Ref("variable", "region")
         assert room.lookup.entry(ref).secret.reveal() == "eu-west-1"
         explained = room.lookup.explain(ref)
         assert (explained.backend, explained.ref) == ("env", ref)
         assert explained.steps
-        for noun in ("entries", "inventory", "transfer", "backends", "keys", "audit", "doctor", "access"):
+        assert ref in [row.ref for row in room.inventory.page("variable")]
+        for noun in ("entries", "transfer", "backends", "keys", "audit", "doctor", "access"):
             with pytest.raises(SettingsError, match="STRONGROOM_SOCKET names an agent"):
                 getattr(room, noun)
     with pytest.raises(SettingsError, match="one deployment"):
