@@ -17,6 +17,7 @@ else:
     from airflow.utils.log import secrets_masker as module
     redact_in_servers = module.redact
 from strongroom.airflow import masks
+from strongroom.airflow.masker import Quick
 from strongroom.model.connection import Connection
 
 redact, masker = module.redact, module._secrets_masker()
@@ -120,7 +121,7 @@ class Holding:
     said = []
     def add_mask(self, secret, name=None):
         self.said.append(secret)
-tell(fits=[masks._Quick.fits(kind(), module) for kind in (type(masker), Other, Listed, Holding)])
+tell(fits=[Quick.fits(kind(), module) for kind in (type(masker), Other, Listed, Holding)])
 strange = types.SimpleNamespace(_secrets_masker=lambda kept=Holding(): kept, __name__="strange")
 name = masks._MODULES[0] if VERSION == 3 else masks._MODULE_2
 kept, sys.modules[name] = sys.modules[name], strange
@@ -218,7 +219,7 @@ def test_a_value_is_registered_once_in_a_process(told):
 
 def test_two_thousand_values_are_hidden_without_compiling_them(told):
     assert (told["many"], told["many_quoted"]) == ([], [])
-    assert told["compiled"] == "strongroom.airflow.masks"
+    assert told["compiled"] == "strongroom.airflow.masker"
 
 
 def test_what_others_register_is_hidden_as_airflow_does(told):

@@ -6,12 +6,8 @@ writes the log of a task. Each value is registered with them once per process, i
 `model/encoding.py`. Values shorter than `[logging] min_length_masked_secret` (5; 2.11 has no such option, and
 gets the same bound), trivial words and the word `airflow` are not, as in docs/masking.md.
 
-Airflow's masker compiles one expression of all patterns anew for each pattern it is given, and tries each at
-each character, so that 2,000 secrets take it minutes. Where its insides are as was tested (`_Quick.fits`
-looks), each masker is made quick: new patterns are put into a table by their first characters, and the table
-stands where the compiled expression stood. Everything registered stays in the masker's own set as well, so
-what Airflow compiles by itself holds it all. Elsewhere the masker is called as anybody would call it, with
-the commonest encodings only.
+Each masker is made quick (`masker.py`) where its insides are as was tested. Elsewhere it is called as anybody
+would call it, with the commonest encodings only.
 
 At the top nothing is imported that Airflow has not loaded, for `[logging] secret_mask_adapter` may name this.
 """
@@ -20,11 +16,10 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
-from copy import copy
 from importlib import import_module
 
+from strongroom.airflow.masker import MINIMUM, Quick
 from strongroom.airflow.process import major
 
 TYPE_CHECKING = False
@@ -45,11 +40,7 @@ _MODULES = (
 _MODULE_2 = "airflow.utils.log.secrets_masker"
 _RUNNER = "airflow.sdk.execution_time.task_runner"
 _SUPERVISOR = "airflow.sdk.execution_time.supervisor"
-_MINIMUM = 5  # characters, where Airflow does not say: its own default
-_HEAD = 5  # characters by which the table is kept
-_DEPTH = 64  # of containers in a log line; Airflow reads texts to 5, where the errors of a group begin
 _ERRORS = "surrogatepass"
-_OF_EXCEPTIONS = "_redact_exception_with_context_or_cause"  # the masker's method
 
 
 def mask(kind: str, name: str, text: str, connection: Connection | None = None) -> None:
@@ -82,7 +73,7 @@ def secret_mask_adapter(secret: str) -> list[str]:
 
     It is for secrets that reach Airflow's masker by other ways than this backend.
     """
-    return _encodings([secret], _MINIMUM)
+    return _encodings([secret], MINIMUM)
 
 
 def quicken_before_forks() -> None:
@@ -116,7 +107,7 @@ def _registered(kind: str, name: str, text: str, connection: Connection | None) 
     try:
         values = _values(kind, text, connection)
         quick, slow = quicken()
-        minimum = max((one.minimum for one in quick), default=_MINIMUM)
+        minimum = max((one.minimum for one in quick), default=MINIMUM)
         found = _encodings(values, minimum)
         for one in quick:
             one.take(found)
@@ -167,7 +158,7 @@ def _common(values: Iterable[str]) -> list[str]:
     from strongroom.model.encoding import common_forms  # noqa: PLC0415 -- as above
 
     found = (form for value in values for form in common_forms(value))
-    return [form for form in dict.fromkeys(found) if len(form) >= _MINIMUM]
+    return [form for form in dict.fromkeys(found) if len(form) >= MINIMUM]
 
 
 class _Known:
@@ -204,9 +195,9 @@ def _warn(what: str, why: str) -> None:
 # --- Airflow's maskers -------------------------------------------------------------------------------
 
 
-def quicken() -> tuple[list[_Quick], list[Any]]:
+def quicken() -> tuple[list[Quick], list[Any]]:
     """Give the maskers of this process: made quick, and those that cannot be."""
-    quick: list[_Quick] = []
+    quick: list[Quick] = []
     slow: list[Any] = []
     for module in _modules():
         masker = module._secrets_masker()  # noqa: SLF001 -- Airflow offers no other way to it
@@ -219,21 +210,19 @@ def quicken() -> tuple[list[_Quick], list[Any]]:
     return quick, slow
 
 
-_quick: list[_Quick] = []
+_quick: list[Quick] = []
 
 
-def _quick_one(masker: Any, module: Any) -> _Quick | None:  # noqa: ANN401 -- Airflow's, of either version
+def _quick_one(masker: Any, module: Any) -> Quick | None:  # noqa: ANN401 -- Airflow's, of either version
     one = getattr(vars(masker).get("add_mask"), "__self__", None)
-    if isinstance(one, _Quick) and one.masker is masker:
+    if isinstance(one, Quick) and one.masker is masker:
         return one
-    if id(masker) in _unfit or not _Quick.fits(masker, module):
+    if id(masker) in _unfit or not Quick.fits(masker, module):
         _unfit.add(id(masker))
         return None
-    one = _Quick(masker, module)
-    masker.add_mask = one.add
-    setattr(masker, _OF_EXCEPTIONS, one.redact_exception)
-    if module.__name__ in _MODULES:  # 2.11 ends its walk through a list that holds itself by the depth alone
-        masker.MAX_RECURSION_DEPTH = _DEPTH
+    one = Quick(masker, module)
+    # 2.11 ends its walk through a list that holds itself by the depth alone.
+    one.stand_in(is_deep=module.__name__ in _MODULES)
     return one
 
 
@@ -247,198 +236,10 @@ def _modules() -> list[Any]:
     return [sys.modules[name] for name in _MODULES if name in sys.modules] or [import_module(_MODULES[0])]
 
 
-class _Quick:
-    """
-    The quick insides of one masker of Airflow's: stands in for its `add_mask` and its `replacer`.
-
-    Threads: as Airflow's own; what is added while a text is searched may be missed in that text.
-    """
-
-    __slots__ = (
-        "_compiled", "_escape", "_groups", "_heads", "_odd", "_odd_expression", "_patterns", "_texts",
-        "masker", "process",
-    )  # fmt: skip
-
-    _compiled: int
-    _odd_expression: re.Pattern[str] | None
-
-    def __init__(self, masker: Any, module: Any) -> None:  # noqa: ANN401 -- as above
-        self.masker = masker
-        self.process = os.getpid()  # which made it quick; in a child, its parent
-        # 2.11 compiles with re2, which escapes otherwise.
-        self._escape: Any = getattr(module, "re2", re).escape
-        self._groups: set[int] = set()  # of exceptions that are being masked
-        self._begin()
-
-    @staticmethod
-    def fits(masker: Any, module: Any) -> bool:  # noqa: ANN401 -- as above
-        """Tell whether *masker* works inside as was tested: a copy of it is tried out."""
-        probe, text = "strongroom'probe", "a strongroom'probe here"
-        try:
-            tried = _emptied(masker)
-            type(masker).add_mask(tried, probe)
-            if type(tried.patterns) is not set or not tried.patterns or tried.replacer is None:
-                return False
-            if getattr(type(masker), _OF_EXCEPTIONS)(tried, ValueError(probe)).args != ("***",):
-                return False
-            tried.replacer = _Quick(tried, module)
-            return bool(
-                tried.redact(text) == "a *** here" and tried.redact([{"k": text}]) == [{"k": "a *** here"}]
-            )
-        except Exception:  # noqa: BLE001 -- another Airflow's insides
-            return False
-
-    @property
-    def minimum(self) -> int:
-        """Give how many characters a value must have to be hidden by this masker."""
-        told = getattr(self.masker, "min_length_to_mask", _MINIMUM)
-        return told if isinstance(told, int) and told > 0 else _MINIMUM
-
-    def was_reset(self) -> bool:
-        """Tell whether Airflow has made its masker forget everything."""
-        return self._patterns is not self.masker.patterns
-
-    def add(self, secret: Any, name: str | None = None) -> None:  # noqa: ANN401 -- as Airflow's add_mask
-        """Do as the masker's own `add_mask`, without compiling everything anew."""
-        if (
-            name is None
-            and type(secret) is list
-            and self._is_plain
-            and all(type(one) is str for one in secret)
-        ):
-            # As `mask` of a child sends them: every encoding, and none that is trivial.
-            self.take([one for one in secret if len(one) >= self.minimum and one.lower() != "airflow"])
-            return
-        apart = _emptied(self.masker)
-        type(self.masker).add_mask(apart, secret, name)
-        self._take(apart.patterns)
-
-    @property
-    def _is_plain(self) -> bool:
-        """Tell whether no other adapter of the operator's would have its say."""
-        told = getattr(self.masker, "secret_mask_adapter", None) or getattr(
-            self.masker, "_mask_adapter", None
-        )
-        return told is None or told is secret_mask_adapter
-
-    def redact_exception(self, error: BaseException, visited: set[int] | None = None) -> BaseException:
-        """Do as the masker's own method of that kind, and mask notes and the errors of a group as well."""
-        masker: Any = self.masker
-        redacted: BaseException = getattr(type(masker), _OF_EXCEPTIONS)(masker, error, visited)
-        notes = getattr(redacted, "__notes__", None)
-        if isinstance(notes, list):
-            notes[:] = [masker.redact(note) for note in notes]
-        within = getattr(redacted, "exceptions", None)
-        # The context of an error in a group may be the group.
-        if isinstance(within, tuple) and id(redacted) not in self._groups:
-            self._groups.add(id(redacted))
-            try:
-                for one in within:
-                    if isinstance(one, BaseException):
-                        self.redact_exception(one)
-            finally:
-                self._groups.discard(id(redacted))
-        return redacted
-
-    def take(self, texts: Iterable[str]) -> None:
-        """Hide *texts* as they are."""
-        if self.was_reset():
-            self._begin()
-        for text in texts:
-            pattern = self._escape(text)
-            if pattern not in self._patterns:
-                self._patterns.add(pattern)
-                self._keep(text, pattern)
-        self._stand_in()
-
-    def _take(self, patterns: set[str]) -> None:
-        """Hide what Airflow has made into *patterns*."""
-        if self.was_reset():
-            self._begin()
-        for pattern in patterns - self._patterns:
-            self._patterns.add(pattern)
-            self._read(pattern)
-        self._stand_in()
-
-    def _stand_in(self) -> None:
-        self._compile()
-        if self._patterns:
-            self.masker.replacer = self
-
-    def _compile(self) -> None:
-        if len(self._odd) > self._compiled:
-            self._odd_expression = re.compile("|".join(sorted(self._odd, key=len, reverse=True)))
-            self._compiled = len(self._odd)
-
-    def _begin(self) -> None:
-        self._patterns: set[str] = self.masker.patterns
-        self._texts: set[str] = set()  # what is hidden
-        self._heads: dict[str, tuple[int, ...]] = {}  # by its first characters: how long it is, longest first
-        self._odd: set[str] = set()  # patterns that are too short for that, or that we cannot read back
-        self._odd_expression = None
-        self._compiled = 0
-        for pattern in self._patterns:
-            self._read(pattern)
-        self._compile()
-
-    def _read(self, pattern: str) -> None:
-        text = _ESCAPED.sub(r"\1", pattern)
-        self._keep(text if self._escape(text) == pattern else "", pattern)
-
-    def _keep(self, text: str, pattern: str) -> None:
-        if len(text) < _HEAD:
-            self._odd.add(pattern)
-            return
-        self._texts.add(text)
-        head = text[:_HEAD]
-        lengths = self._heads.get(head, ())
-        if len(text) not in lengths:  # a new one, as another thread may be reading it
-            self._heads[head] = tuple(sorted((*lengths, len(text)), reverse=True))
-
-    def sub(self, replacement: str, text: str) -> str:
-        """Give *text* with each stretch that something hidden covers replaced by one *replacement*."""
-        spans = self._spans(text)
-        if not spans:
-            return text
-        spans.sort()
-        out: list[str] = []
-        position = -1
-        for start, end in spans:
-            if start > position:
-                out += (text[max(position, 0) : start], replacement)
-            position = max(position, end)
-        out.append(text[position:])
-        return "".join(out)
-
-    def _spans(self, text: str) -> list[tuple[int, int]]:
-        heads = self._heads
-        spans: list[tuple[int, int]] = []
-        for start in [at for at in range(len(text) - _HEAD + 1) if text[at : at + _HEAD] in heads]:
-            for length in heads[text[start : start + _HEAD]]:
-                if text[start : start + length] in self._texts:
-                    spans.append((start, start + length))
-                    break  # the longest at this place covers the others
-        if self._odd_expression is not None:
-            spans += [found.span() for found in self._odd_expression.finditer(text)]
-        return spans
-
-
-_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
-
-
-def _emptied(masker: Any) -> Any:  # noqa: ANN401 -- as above
-    apart = copy(masker)
-    for replaced in ("add_mask", _OF_EXCEPTIONS):
-        vars(apart).pop(replaced, None)
-    apart.patterns = set()
-    apart.replacer = None
-    return apart
-
-
 # --- the supervisor's masker -------------------------------------------------------------------------
 
 
-def _is_parent_quick(quick: list[_Quick]) -> bool:
+def _is_parent_quick(quick: list[Quick]) -> bool:
     """Tell whether what forked this process had made its masker quick: it is inherited so."""
     process = os.getpid()
     return any(one.process != process for one in quick)
