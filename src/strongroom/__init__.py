@@ -408,25 +408,32 @@ _room: Room | None = None
 _agent: AgentClient | None = None
 _is_given = False
 _configured: Callable[[], Source] | None = None
+_masking: Callable[[], tuple[Any, Any]] | None = None
 
 
-def _ask_through(configured: Callable[[], Source] | None) -> None:
-    """Have this process ask where *configured* says, unless it has asked before. Airflow's backend does."""
-    global _configured  # noqa: PLW0603 -- where this process asks is its state
-    _configured = configured
+def _ask_through(
+    configured: Callable[[], Source] | None, masking: Callable[[], tuple[Any, Any]] | None = None
+) -> None:
+    """
+    Have this process ask where *configured* says, unless it asks somewhere by now; Airflow's backend does.
+
+    Args:
+        configured: gives where.
+        masking: gives what hides a value that is handed out, and the same for a coroutine.
+    """
+    global _configured, _masking  # where this process asks is its state
+    _configured, _masking = configured, masking
 
 
 def _hide(kind: Kind, name: str, value: object) -> None:
     """Have Airflow's masker hide *value*, in a process of its: text, Secret, Connection, or (JSON,)."""
-    from strongroom.airflow.masks import mask  # noqa: PLC0415 -- only inside Airflow
-
-    mask(kind, name, *_hidden(value))
+    if _masking is not None:
+        _masking()[0](kind, name, *_hidden(value))
 
 
 async def _ahide(kind: Kind, name: str, value: object) -> None:
-    from strongroom.airflow.masks import amask  # noqa: PLC0415 -- only inside Airflow
-
-    await amask(kind, name, *_hidden(value))
+    if _masking is not None:
+        await _masking()[1](kind, name, *_hidden(value))
 
 
 def _hidden(value: Any) -> tuple[str, Connection | None]:  # noqa: ANN401 -- as _hide

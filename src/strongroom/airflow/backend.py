@@ -184,9 +184,16 @@ _backends: dict[str, StrongroomBackend] = {}
 def _note(backend: StrongroomBackend, dialect: Dialect) -> None:
     """Have `strongroom.connection` and the others of this process ask where the newest backend asks."""
     _backends[dialect] = backend
-    strongroom._ask_through(_of_process)  # noqa: SLF001 -- its one caller
+    strongroom._ask_through(_of_process, _masking)  # noqa: SLF001 -- its one caller
 
 
 def _of_process() -> Source:
     """Give the source of the Task SDK's backend, where there is one; that of Airflow's core otherwise."""
     return (_backends.get("sdk") or _backends["core"]).source()
+
+
+def _masking() -> tuple[Any, Any]:
+    """Give what hides a value from the logs of this process, and the same for a coroutine."""
+    from strongroom.airflow.masks import amask, mask  # noqa: PLC0415 -- with the first answer
+
+    return mask, amask
