@@ -564,7 +564,7 @@ def clean(context: typer.Context) -> None:
     """
     Remove every copy, overwritten first.
 
-    The key of the store goes before the store. Usable twice; lines that others wrote in .env stay as they are.
+    The key of the store goes before the store. Usable twice; what others wrote in .env stays as it is.
 
     Example:
       $ strongroom dev clean
