@@ -268,6 +268,43 @@ def test_whose_run_it_is_is_told_by_ancestry_and_not_by_who_asks(one):
     assert all(said["announced"] is True and said["assurance"] == 0 for _, said in found)
 
 
+# A supervisor of two runs, one after the other; what the first one's task left behind keeps its connection.
+LEFT_BEHIND = r"""
+import os
+from strongroom.client.agent import AgentClient
+path = os.environ["STRONGROOM_SOCKET"]
+supervisor = AgentClient(path)
+asked, asks = os.pipe()
+told, tells = os.pipe()
+supervisor.announce(("first",) + (None,) * 9)
+if (task := os.fork()) == 0:
+    if os.fork():
+        os.read(asked, 1)
+        os._exit(0)
+    client = AgentClient(path)
+    client.variable("v10")
+    os.write(tells, b".")
+    os.read(asked, 1)
+    client.variable("v11")
+    os.write(tells, b".")
+    os._exit(0)
+os.read(told, 1)
+os.write(asks, b".")
+os.waitpid(task, 0)
+supervisor.announce(None)
+supervisor.announce(("second",) + (None,) * 9)
+os.write(asks, b".")
+os.read(told, 1)
+supervisor.variable("v12")
+"""
+
+
+def test_what_a_run_left_behind_is_not_of_the_supervisors_next_one(one):
+    one.python(LEFT_BEHIND)
+    of = {name: said.get("dag_id") for name, said in runs_of(one)}
+    assert (of["v11"], of["v12"]) == (None, "second")
+
+
 def test_a_process_beside_an_announced_one_is_not_of_its_run(one):
     with announcing(one, "beside"):
         client = AgentClient(str(one.socket), claims=lambda: run("a stranger", "s1"))

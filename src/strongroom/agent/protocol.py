@@ -547,6 +547,9 @@ class Line(asyncio.Protocol):
         self.announcer = process
         for line in list(floor.lines):
             if line.announcer == process:
+                if line.peer.pid != process.pid:
+                    # What an earlier run left behind is below it no more, whatever connection it has kept.
+                    line.announcer = floor.announced.above(line.peer.pid)
                 line.renew()
         return frames.frame(frames.ANNOUNCE | frames.ANSWER, number)
 
