@@ -22,9 +22,9 @@ LEVELS: tuple[Level, ...] = ("error", "warning", "note", "ok")
 """Worst first."""
 
 NAMES = (
-    "agent-trouble", "audit-log", "backend-trouble", "check-failed", "clash", "connection-lint", "empty-fernet-key",
-    "ending-certificate", "ending-token", "expired-entry", "expiring-entry", "falls-through",
-    "follows-links", "key-beside-store", "literal-in-dag", "literal-in-image", "local-owner",
+    "agent-trouble", "audit-log", "backend-trouble", "check-failed", "clash", "connection-lint",
+    "empty-fernet-key", "ending-certificate", "ending-token", "expired-entry", "expiring-entry",
+    "falls-through", "follows-links", "key-beside-store", "literal-in-dag", "literal-in-image", "local-owner",
     "long-absent-ttl", "long-stale", "long-ttl", "missing-extra", "no-store", "not-listable",
     "owned-by-another", "plain-http", "plain-text-metastore", "readable-by-others", "reminder-due",
     "room-closed", "scan-incomplete", "secret-in-environment", "secret-in-git", "settings-file",

@@ -96,23 +96,22 @@ def scan_tree(folder: Path, scan: Scan, *, is_project: bool = False) -> None:
     """
     wanted = _is_image if is_project else _is_python
     look = scan_image if is_project else scan_python
-    for path in _files(folder, scan, is_deep=not is_project):
-        if not wanted(path.name):
-            continue
-        if not scan.goes_on():
-            return
-        text = text_of(path)
-        if text is None:
-            scan.skipped += 1
-            continue
-        scan.files += 1
+    for path, text in _texts(folder, scan, wanted, is_deep=not is_project):
         scan.spots.extend(Spot(path, line, rule) for line, rule in look(text))
 
 
 def python_texts(folder: Path, scan: Scan) -> Iterator[str]:
     """Give the text of each Python file below *folder*, within the bounds of *scan*, which counts them."""
-    for path in _files(folder, scan, is_deep=True):
-        if not _is_python(path.name):
+    for _, text in _texts(folder, scan, _is_python, is_deep=True):
+        yield text
+
+
+def _texts(
+    folder: Path, scan: Scan, wanted: Callable[[str], bool], *, is_deep: bool
+) -> Iterator[tuple[Path, str]]:
+    """Give the files whose names are *wanted*, with their texts, and count each in *scan*."""
+    for path in _files(folder, scan, is_deep=is_deep):
+        if not wanted(path.name):
             continue
         if not scan.goes_on():
             return
@@ -121,7 +120,7 @@ def python_texts(folder: Path, scan: Scan) -> Iterator[str]:
             scan.skipped += 1
         else:
             scan.files += 1
-            yield text
+            yield path, text
 
 
 def _is_python(name: str) -> bool:

@@ -122,8 +122,8 @@ class Guard:
     Attributes:
         current: gives the policy that decides now.
         recorder: where records go.
-        claims: gives for which run the code that reads is running; None where nobody tells. Of reads of a room's
-            owner alone (`Guarded`).
+        claims: gives for which run the code that reads is running; None where nobody tells. Only reads by
+            a room's owner are asked for it (`Guarded`).
     """
 
     def __init__(
