@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum, IntEnum
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from strongroom.errors import StrongroomError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from strongroom.model.ref import Ref
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "HostPolicy",
     "OwnerPolicy",
     "Policy",
+    "Preparing",
     "Role",
     "Run",
     "Scope",
@@ -200,6 +203,15 @@ class Policy(Protocol):
 
     def knows(self, actor: Actor, action: Action, ref: Ref | None) -> bool:
         """Tell whether `decide` answers at once, so that a loop may ask it."""
+        ...
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """A policy that asks somebody, and can ask about many at once."""
+
+    def prepare(self, actor: Actor, action: Action, refs: Sequence[Ref]) -> None:
+        """Have the decisions on *refs* at hand where they can be had; waits. Never raises."""
         ...
 
 

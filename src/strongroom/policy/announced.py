@@ -6,9 +6,9 @@ It only ever refuses more: what it lets through the policy above decides.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
-from strongroom.policy import Action, Decision
+from strongroom.policy import Action, Decision, Preparing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,11 +24,6 @@ _REFUSED = Decision(
     reason='no supervisor has announced this run to the agent, and agent.announced = "required" asks for it',
     policies=("agent.announced",),
 )
-
-
-@runtime_checkable
-class _Preparing(Protocol):
-    def prepare(self, actor: Actor, action: Action, refs: Sequence[Ref]) -> None: ...
 
 
 class AnnouncedOnly:
@@ -56,7 +51,7 @@ class AnnouncedOnly:
 
     def prepare(self, actor: Actor, action: Action, refs: Sequence[Ref]) -> None:
         """Have *inner* ask about many at once, where it does."""
-        if isinstance(self._inner, _Preparing) and not _is_refused(actor, action):
+        if isinstance(self._inner, Preparing) and not _is_refused(actor, action):
             self._inner.prepare(actor, action, refs)
 
 

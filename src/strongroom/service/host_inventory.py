@@ -16,9 +16,8 @@ from copy import copy
 from typing import TYPE_CHECKING
 
 from strongroom.audit.uses import Uses
-from strongroom.policy import Action
+from strongroom.policy import Action, Preparing
 from strongroom.service.inventory import Inventory
-from strongroom.service.reading import Preparing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

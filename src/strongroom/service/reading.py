@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast, runtime_checkable
 from strongroom.cache import UNKNOWN, boot_seconds
 from strongroom.chain import outcome_of
 from strongroom.errors import AccessDeniedError, MalformedEntryError, StrongroomError, TamperedError
-from strongroom.policy import Action, Decision
+from strongroom.policy import Action, Decision, Preparing
 from strongroom.service.guard import event_of, facts_of
 
 if TYPE_CHECKING:
@@ -58,7 +58,6 @@ __all__ = [
     "Answer",
     "AsyncRecorder",
     "EachUse",
-    "Preparing",
     "PromptRecorder",
     "Reader",
     "Reading",
@@ -218,15 +217,6 @@ class PromptRecorder(Protocol):
         Do what `aappend` does, or `aappend_strict`; *done* is called once, on the running loop, with why they
         are not on record or None: before this returns where that is known.
         """
-        ...
-
-
-@runtime_checkable
-class Preparing(Protocol):
-    """A policy that asks somebody, and can ask about many at once."""
-
-    def prepare(self, actor: Actor, action: Action, refs: Sequence[Ref]) -> None:
-        """Have the decisions on *refs* at hand where they can be had; waits. Never raises."""
         ...
 
 
