@@ -605,6 +605,7 @@ def test_loading_airflow_loads_next_to_nothing_for_it(looked):
         "strongroom.airflow",
         "strongroom.airflow.backend",
         "strongroom.airflow.conflict",
+        "strongroom.airflow.edge",
         "strongroom.airflow.masks",
         "strongroom.airflow.process",
         "strongroom.airflow.provider",  # Airflow itself loads it, with all providers
@@ -663,3 +664,52 @@ def test_plain_reads_inside_a_trigger_wait_through_the_portal(looked3):
 
 def test_asynchronous_reads_of_an_agent_find_and_stop(looked3):
     assert looked3.told["agent_awaited"] == {"value": [PASSWORD, list(OUTCOMES.values())]}
+
+
+# --- a process in straits ------------------------------------------------------------------------------
+
+EXHAUSTED = """
+import os, resource
+from airflow.models import Connection
+
+def shown():
+    return Connection.get_connection_from_secrets("down_x").host
+
+tell(warm=Connection.get_connection_from_secrets("good").host)
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, most))
+held = []
+try:
+    while True:
+        held.append(os.open("/dev/null", os.O_RDONLY))
+except OSError:
+    pass
+told = caught(shown)
+for one in held:
+    os.close(one)
+tell(exhausted=told)
+"""
+SHADOWED = """
+from airflow.models import Connection
+tell(answer=Connection.get_connection_from_secrets("good").host)
+"""
+
+
+def test_a_process_that_may_open_nothing_more_gets_no_other_backends_value(inside, tmp_path):
+    settings_in(tmp_path / "place")
+    backend = inside.backend(settings=tmp_path / "place" / "strongroom.toml")
+    ran = inside.run(tmp_path, EXHAUSTED, environ=backend | PLANTED)
+    assert ran.told["warm"].lower() == "host"
+    assert ran.told["exhausted"].get("error") == "UnavailableError", ran.told["exhausted"]
+    assert ran.told["exhausted"]["text"].startswith('connection "down_x" is unavailable')
+
+
+def test_in_shadow_mode_an_environment_that_is_wrong_for_ours_stops_nobody(inside, tmp_path):
+    settings_in(tmp_path / "place")
+    backend = inside.backend(
+        mode="shadow",
+        shadow_backend="airflow.secrets.local_filesystem.LocalFilesystemBackend",
+        shadow_backend_kwargs={"connections_file_path": f"{tmp_path}/place/connections.json"},
+    )
+    ran = inside.run(tmp_path, SHADOWED, environ=backend | {"STRONGROOM_AGENT": "nonsense"})
+    assert ran.told["answer"].lower() == "host"

@@ -12,6 +12,8 @@ Rules of this file:
 3. The loop of a triggerer never waits and is never locked: what is asynchronous awaits, and what is not
    does so too where Airflow offers a way (greenback).
 4. What is handed out is masked first.
+5. What makes those exceptions is loaded with this file: a process that may open nothing more, whose lookup
+   fails for that, could not load it then.
 """
 
 from __future__ import annotations
@@ -25,9 +27,10 @@ except ImportError:  # a worker with the Task SDK alone
     from airflow.sdk.bases.secrets_backend import BaseSecretsBackend
 
 import strongroom
+from strongroom.airflow import edge
 from strongroom.airflow.conflict import is_write_check, warn
 from strongroom.airflow.masks import quicken_before_forks
-from strongroom.airflow.process import has_portal, major
+from strongroom.airflow.process import has_portal, major, which
 
 if TYPE_CHECKING:
     from strongroom.airflow.options import Options
@@ -128,9 +131,13 @@ class StrongroomBackend(BaseSecretsBackend):
         return await (question.ashadowed() if question.trouble is None else question.afailed())
 
     def _question(self, kind: Kind, name: str, team: str | None) -> Question:
-        from strongroom.airflow.question import Question  # noqa: PLC0415 -- with the first lookup
-
-        return Question(kind, name, team, self._dialect)
+        try:
+            from strongroom.airflow.question import Question  # noqa: PLC0415 -- with the first lookup
+        except Exception as error:  # noqa: BLE001 -- as in `_text`
+            trouble = error
+        else:
+            return Question(kind, name, team, self._dialect)
+        raise edge.edge_error(trouble, which(), asked=f'{kind} "{name}"', place="this process")
 
     def _now(self) -> Asking:
         """Give what this process asks with, made at its first lookup."""

@@ -75,7 +75,7 @@ def text_of(error: BaseException, asked: str, place: str) -> str:
     said = str(error) if is_ours else f"the lookup failed with {type(error).__name__}"
     hint = error.hint if isinstance(error, errors.StrongroomError) else None
     line = f"{asked} is {outcome_of(error)} (strongroom, {place}): {said}" + (f"; {hint}" if hint else "")
-    return " ".join(line.split())[:_LONGEST]
+    return " ".join("".join(one if one.isprintable() else " " for one in line).split())[:_LONGEST]
 
 
 def edge_error(

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from strongroom.airflow import edge
 from strongroom.airflow.context import run_now
 from strongroom.airflow.masks import amask, mask
 from strongroom.airflow.parsing import guard
@@ -46,18 +48,38 @@ _SAYING = (
 
 
 class Asking:
-    """What a process asks with: options, the source they name, and the old backend in shadow mode."""
+    """
+    What a process asks with: options, the source they name, and the old backend in shadow mode.
+
+    Attributes:
+        known: the source, as soon as it is.
+    """
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.source: Source = source_of(options)
         self.shadow: Shadow | None = None
-        if options.mode == "shadow":
+        self.known: Source | None = None
+        if options.mode != "shadow":
+            self.known = source_of(options)
+        else:  # where ours may not be found, and Airflow is answered all the same
             from strongroom.airflow.shadow import Shadow  # noqa: PLC0415 -- only in shadow mode
 
             self.shadow = Shadow(
                 options.shadow_backend, options.shadow_backend_kwargs or {}, canary=options.canary
             )
+
+    @property
+    def source(self) -> Source:
+        """
+        Where ours are asked.
+
+        Raises:
+            SettingsError: what the environment says of the place is wrong.
+        """
+        found = self.known
+        if found is None:
+            found = self.known = source_of(self.options)
+        return found
 
 
 class Question:
@@ -187,7 +209,8 @@ class Question:
         if self._is_explained():
             from asyncio import to_thread  # noqa: PLC0415 -- who awaits has it loaded
 
-            self._tell(await to_thread(self._explained))
+            with suppress(Exception):  # a process that may start no thread is told what failed all the same
+                self._tell(await to_thread(self._explained))
         return self._stop()
 
     def _is_explained(self) -> bool:
@@ -213,17 +236,16 @@ class Question:
         return f'{self._kind} "{self._name}"' if self._ref is None else str(self._ref)
 
     def _stop(self) -> str | None:
-        from strongroom.airflow import edge  # noqa: PLC0415 -- failures are seldom
-
         trouble = self.trouble or RuntimeError()
-        place = "settings" if self._asking is None else self._asking.source.place
+        source = None if self._asking is None else self._asking.known
+        place = "settings" if source is None else source.place
         asks_next = self._asking is not None and self._asking.options.on_unavailable == "next"
         if asks_next and edge.outcome_of(trouble) == edge.UNAVAILABLE:
             if _is_first("next", self._kind, self._name):
                 line = edge.text_of(trouble, self._shown, place)
                 _log.warning('%s; Airflow asks its next backend (on_unavailable = "next")', line)
             return None
-        worded = str if self._asking is None else self._asking.source.worded
+        worded = str if source is None else source.worded
         raise edge.edge_error(trouble, which(), asked=self._shown, place=place, worded=worded)
 
 
