@@ -100,6 +100,7 @@ def settings(place, port):
         "AIRFLOW__API__PORT": port,
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",  # a busy machine builds that API for longer than 5 s
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
@@ -142,7 +143,7 @@ def until_answers(place, port, process, told):
     while True:
         asked = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         with closing(asked), suppress(OSError, http.client.HTTPException):
-            asked.request("GET", "/api/v2/version" if place.version == 3 else "/health")
+            asked.request("GET", "/execution/health" if place.version == 3 else "/health")
             if asked.getresponse().status == 200:
                 return
         assert process.poll() is None, told()
