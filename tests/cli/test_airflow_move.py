@@ -139,6 +139,18 @@ def test_file_that_is_a_link_is_not_replaced(shell):
     assert "--for helm" in result.err
 
 
+def test_shadow_mode_writes_out_no_arguments_that_a_command_gives(shell):
+    told = shell.folder / "told"
+    told.write_text(json.dumps({"token": CANARY}))
+    text = f"[secrets]\nbackend = company.Vendor\nbackend_kwargs_cmd = cat {told}\n"
+    shell.file.write_text(text)
+    result = shell("airflow enable --shadow --yes")
+    assert (result.code, shell.file.read_text()) == (5, text)
+    assert CANARY not in said(result)
+    assert {each.name for each in shell.file.parent.iterdir()} == {"airflow.cfg"}
+    assert shell("airflow enable --yes").code == 0
+
+
 def test_shadow_mode_does_not_begin_with_arguments_that_cannot_be_read(shell):
     shell.file.write_text("[secrets]\nbackend = company.Vendor\nbackend_kwargs = {broken\n")
     assert shell("airflow enable --shadow --yes").code == 2
@@ -193,6 +205,39 @@ def test_secret_of_an_own_variable_is_fetched_from_there(shell):
     }
     assert "install" not in done.out
     assert CANARY not in said(done)
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"url": f"https://user:{CANARY}@host/"},
+        {"options": f"host=db password={CANARY}"},
+        {"headers": {"Authorization": f"Bearer {CANARY}"}},
+        {"headers": {"X": f"Bearer {CANARY}"}},
+        {"hosts": [{"password": CANARY}]},
+        {"hosts": [["one", f"https://user:{CANARY}@host/"]]},
+        {"auth": ["user", CANARY]},
+        {"tokens": [CANARY]},
+        {"role_pass": CANARY},
+    ],
+    ids=str,
+)
+def test_no_argument_of_an_unknown_class_is_written_out_that_reads_like_a_secret(shell, kwargs):
+    shell.file.write_text(f"[secrets]\nbackend = company.Vendor\nbackend_kwargs = {json.dumps(kwargs)}\n")
+    done = shell("airflow import-settings --yes")
+    assert done.code == 0, said(done)
+    assert CANARY not in said(done) + (shell.folder / "strongroom.toml").read_text()
+    assert "install" in done.out or "not taken over" in done.err
+
+
+def test_a_password_of_digits_is_one_too(shell):
+    shell.file.write_text(
+        '[secrets]\nbackend = company.Vendor\nbackend_kwargs = {"password": 8675309, "port": 1}\n'
+    )
+    shell("airflow import-settings --yes")
+    made = tomlkit.parse((shell.folder / "strongroom.toml").read_text())
+    held = {"password": {"file": ".strongroom/vendor-kwargs-password"}, "port": 1}
+    assert made["backend"]["vendor"]["kwargs"] == held
 
 
 def test_nothing_that_stands_is_written_over(shell):

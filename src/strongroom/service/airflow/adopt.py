@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from strongroom.errors import InvalidInputError
-from strongroom.insight.literals import is_secret_name
+from strongroom.insight.literals import has_password, is_secret_name
 from strongroom.model.secret import Secret
 from strongroom.service.discovery import airflow
 from strongroom.service.proposal import NewFile
@@ -35,6 +35,14 @@ __all__ = ["Adopted", "Moved", "adopt"]
 _COMMENT = "Settings of Strongroom, taken from Airflow's own: docs/settings.md says what else may stand here."
 _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _MORE_SECRET = frozenset({"secret_id", "keyfile_dict", "gcp_keyfile_dict", "jwt_token", "uid_token"})
+# Of a class that nobody here knows, rather one reference too many.
+_LIKE_SECRET = re.compile(
+    r"(?:^|[_\-. ])(?:pass|pin|passwords|secrets|tokens|keys|auth|authorization|cookies?|dsns?)$",
+    re.IGNORECASE,
+)
+_IN_TEXT = re.compile(
+    r"\A(?:bearer|basic) \S|(?:password|passwd|pwd|secret|token|accountkey|sig) ?[=:] ?\S", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,11 +103,17 @@ def adopt(
     moved: list[Moved] = []
     notes: list[str] = []
     for backend in backends:
-        name, table = _table(backend, around, tables)
+        passed_over: list[str] = []
+        name, table = _table(backend, around, tables, passed_over)
         mover = _Mover(name, config.single_kwargs(*_OPTIONS[backend.section]), around.environ)
         tables[name] = mover.table(table)
         moved += mover.moved
         notes += backend.problems
+        notes += [
+            f"the argument {option} may hold a secret within a list, which cannot be fetched from elsewhere:"
+            " it is not taken over"
+            for option in passed_over
+        ]
     if len(tables) > 1:
         notes.append(
             "tasks and servers ask different backends in Airflow; here both are asked, the servers' first"
@@ -140,9 +154,13 @@ def _backends(config: AirflowConfig) -> list[SecretsBackend]:
 
 
 def _table(
-    backend: SecretsBackend, around: Surroundings, taken: Mapping[str, object]
+    backend: SecretsBackend, around: Surroundings, taken: Mapping[str, object], passed_over: list[str]
 ) -> tuple[str, dict[str, Any]]:
-    """Give the name and the table of one backend: of a kind of ours where there is one, else its class."""
+    """
+    Give the name and the table of one backend: of a kind of ours where there is one, else its class.
+
+    Arguments that cannot be taken over are named in *passed_over*.
+    """
     place = airflow.place_of(backend, around)
     if place.table is not None and place.kind:
         kind = {} if place.kind == place.name else {"kind": place.kind}
@@ -153,7 +171,7 @@ def _table(
     if nothing:
         table["none"] = nothing
     if arguments:
-        table["kwargs"] = _marked(arguments)
+        table["kwargs"] = _marked(arguments, passed_over)
     return _free(_called(backend.class_path), taken), table
 
 
@@ -170,21 +188,46 @@ def _free(name: str, taken: Mapping[str, object]) -> str:
     return free
 
 
-def _marked(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Give arguments with what is named like a secret marked as one, at any depth."""
-    return {key: _marked_one(str(key), item) for key, item in value.items()}
+def _marked(value: Mapping[str, Any], passed_over: list[str], within: str = "") -> dict[str, Any]:
+    """Give arguments with what is or is named like a secret marked as one, at any depth."""
+    made: dict[str, Any] = {}
+    for key, item in value.items():
+        is_secret = _is_secret(str(key))
+        if isinstance(item, dict) and str(key) not in _MORE_SECRET:
+            made[key] = _marked(item, passed_over, f"{within}{key}.")
+        elif isinstance(item, list) and (is_secret or _holds_secret(item)):
+            passed_over.append(f"{within}{key}")
+        elif _is_text(item) and item != "" and (is_secret or _reads_secret(str(item))):
+            made[key] = SecretSource(kind="text", argument=(str(item),), key=str(key))
+        else:
+            made[key] = item
+    return made
 
 
-def _marked_one(key: str, value: object) -> object:
-    if isinstance(value, dict) and key not in _MORE_SECRET:
-        return _marked(value)
-    if isinstance(value, str) and value and not key.endswith("_path") and _is_secret(key):
-        return SecretSource(kind="text", argument=(value,), key=key)
-    return value
+def _is_text(value: object) -> bool:
+    # A password of digits is a number in JSON.
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
+
+
+def _holds_secret(value: object) -> bool:
+    """Tell whether something within a list may be a secret."""
+    if isinstance(value, dict):
+        return any(_is_secret(str(key)) or _holds_secret(item) for key, item in value.items())
+    if isinstance(value, list):
+        return any(map(_holds_secret, value))
+    return isinstance(value, str) and _reads_secret(value)
+
+
+def _reads_secret(text: str) -> bool:
+    return has_password(text) or _IN_TEXT.search(text) is not None
 
 
 def _is_secret(key: str) -> bool:
-    return key in _MORE_SECRET or is_secret_name(key)
+    if key.endswith("_path"):
+        return False
+    return (
+        key in _MORE_SECRET or is_secret_name(key) or _LIKE_SECRET.search(_CAPITAL.sub("_", key)) is not None
+    )
 
 
 class _Mover:

@@ -300,7 +300,15 @@ def _before(config: AirflowConfig) -> dict[str, str | None]:
 
 def _check_places(config: AirflowConfig, planned: Plan) -> None:
     for setting in planned.settings:
-        if config.source(setting.section, setting.option) == "environment":
+        source = config.source(setting.section, setting.option)
+        if source in ("command", "secret") and _HIDDEN in setting.shown:
+            raise ConflictError(
+                f"the arguments that are there come from a {source}, and shadow mode would write them out in"
+                " airflow.cfg",
+                hint="have the command or the secret give them: strongroom airflow enable --shadow --for env"
+                " prints what it is to say",
+            )
+        if source == "environment":
             raise ConflictError(
                 f"{setting.variable} is set in the environment, which wins over airflow.cfg", hint=_ELSEWHERE
             )
