@@ -1,7 +1,8 @@
 """
 One connection on the socket: frames in, answers out.
 
-Not for what is answered (`answers.py`) nor for who may connect (`door.py`). The frames: docs/protocol.md.
+Not for what is answered (`answers.py`, `batches.py`, `errands.py`), for which run (`claims.py`), nor for who
+may connect (`door.py`). The frames: docs/protocol.md.
 
 Rules of this file:
 
@@ -20,32 +21,30 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
-import json
 from functools import partial
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from strongroom.agent import errands
 from strongroom.agent.answers import KeptBack, refusal_of
+from strongroom.agent.batches import read_many
+from strongroom.agent.claims import announce, claim
 from strongroom.agent.floor import Peer
 from strongroom.agent.following import MAX_FOLLOWED, Following
 from strongroom.client import frames
 from strongroom.errors import AccessDeniedError, InvalidInputError, StrongroomError
 from strongroom.model.ref import Ref
-from strongroom.policy import Assurance, Run
 from strongroom.service.reading import Answer
-from strongroom.wire.shape import MAX_RUN_CHARACTERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from strongroom.agent.announced import Process
     from strongroom.agent.floor import Floor
     from strongroom.model.entry import Entry
     from strongroom.model.ref import Kind
-    from strongroom.policy import Actor
-    from strongroom.service.host import Host
+    from strongroom.policy import Run
     from strongroom.service.reading import Reader
-    from strongroom.service.writing import Wanted
 
     Key = tuple[Kind, str, str | None]
 
@@ -56,8 +55,6 @@ MAX_IN_FLIGHT = 64
 _MAX_A_TURN = 256  # frames of one connection, then others have theirs
 _HIGH_BYTES = 262_144  # waiting to be taken, then the connection is not read from
 _LOW_BYTES = 65_536
-
-_PART_BYTES = 1_048_576  # of the answer to a batch in one frame
 
 # The hit is answered without a call of ours in between: each would cost it a tenth.
 _HEAD = Struct(">IBI").unpack_from
@@ -186,6 +183,16 @@ class Line(asyncio.Protocol):
     def is_quiet(self, before: float) -> bool:
         """Tell whether nothing came since *before*, nothing is under way and nothing is followed."""
         return self.seen < before and not self.is_busy and not self.followed and not self._is_paused
+
+    def claim(self, run: Run | None) -> None:
+        """Ask for *run* from now on, unless one was announced."""
+        self._run = run
+        self.renew()
+
+    @property
+    def floor(self) -> Floor:
+        """What all connections share."""
+        return self._floor
 
     @property
     def run(self) -> Run | None:
@@ -418,7 +425,7 @@ class Line(asyncio.Protocol):
                 return _error(number, _Refused(error.code, str(error)))
             except InvalidInputError as error:
                 return answers.refused(number, error)
-        reader = self._reader_for(flags)
+        reader = self.reader_for(flags)
         if not flags & frames.BYPASS_CACHE:
             entry = entry or reader.peek(ref)
             if entry is not None:
@@ -434,7 +441,7 @@ class Line(asyncio.Protocol):
         self.spawn(number, partial(self._ask, reader, number, ref, flags))
         return None
 
-    def _reader_for(self, flags: int) -> Reader:
+    def reader_for(self, flags: int) -> Reader:
         """Give the reads of who asks, as a parser's where the question says that it is one."""
         if not flags & frames.PARSE or flags & frames.BYPASS_CACHE:
             return self.reader
@@ -468,35 +475,6 @@ class Line(asyncio.Protocol):
             return [await run(partial(_anew, reader, ref)) for ref in refs]
         except StrongroomError as error:  # none of them can be given
             return [Answer(ref, error=error) for ref in refs]
-
-    def _read_many(self, number: int, payload: bytes) -> bytes | None:
-        keys, flags = frames.read_read_many(payload)
-        self.spawn(number, partial(self._ask_many, self._reader_for(flags), number, keys, flags))
-        return None
-
-    async def _ask_many(self, reader: Reader, number: int, keys: Sequence[frames.Key], flags: int) -> None:
-        asked_at, answers = self._floor.clock(), self._floor.answers
-        refs: list[Ref | StrongroomError] = [_ref_or_error(key) for key in keys]
-        given = iter(await self.answers(reader, [ref for ref in refs if isinstance(ref, Ref)], flags))
-        ago = self._floor.clock() - asked_at
-        part: list[bytes] = []
-        size = first = 0
-        for index, ref in enumerate(refs):
-            if isinstance(ref, Ref):
-                part.append(answers.result(ref.kind, flags, next(given), asked_ago=ago))
-            else:
-                part.append(answers.refused_result(ref))
-            size += len(part[-1])
-            if size > _PART_BYTES and index + 1 < len(refs):
-                self._many(number, first, part, has_more=True)
-                first, size, part = index + 1, 0, []
-                await self._has_room()
-        self._many(number, first, part, has_more=False)
-        self.reads += len(refs)
-
-    def _many(self, number: int, first: int, part: Sequence[bytes], *, has_more: bool) -> None:
-        payload = frames.pack_results(first, part, has_more=has_more)
-        self.write(frames.frame(frames.READ_MANY | frames.ANSWER, number, payload))
 
     # --- everything else -----------------------------------------------------------------------------
 
@@ -533,36 +511,6 @@ class Line(asyncio.Protocol):
         self._is_greeted = True
         return frames.frame(frames.HELLO | frames.ANSWER, number, self._floor.hello)
 
-    def _claim(self, number: int, payload: bytes) -> bytes:
-        self._run = self._said(payload)
-        self.renew()
-        return frames.frame(frames.CLAIM | frames.ANSWER, number)
-
-    def _announce(self, number: int, payload: bytes) -> bytes:
-        run = self._said(payload)
-        if run is not None:
-            run = run._replace(announced=True)
-        floor = self._floor
-        process = floor.announced.announce(self.peer.pid, run)
-        self.announcer = process
-        for line in list(floor.lines):
-            if line.announcer == process:
-                if line.peer.pid != process.pid:
-                    # What an earlier run left behind is below it no more, whatever connection it has kept.
-                    line.announcer = floor.announced.above(line.peer.pid)
-                line.renew()
-        return frames.frame(frames.ANNOUNCE | frames.ANSWER, number)
-
-    def _said(self, payload: bytes) -> Run | None:
-        said = frames.read_claim(payload)
-        for text in said:
-            if isinstance(text, str) and len(text) > MAX_RUN_CHARACTERS:
-                raise InvalidInputError(
-                    f"a claim has over {MAX_RUN_CHARACTERS} characters", limit=MAX_RUN_CHARACTERS
-                )
-        is_said = any(each is not None for each in said)
-        return Run(Assurance.CLAIMED, *said) if is_said else None
-
     def _ping(self, number: int, payload: bytes) -> bytes:
         return frames.frame(frames.PING | frames.ANSWER, number, payload)
 
@@ -574,55 +522,8 @@ class Line(asyncio.Protocol):
         self._following.leave(_ref(payload))
         return frames.frame(frames.UNFOLLOW | frames.ANSWER, number)
 
-    def _explain(self, number: int, payload: bytes) -> bytes | None:
-        self.spawn(number, partial(self._tell, self.run, number, _ref(payload)))
-        return None
-
-    async def _tell(self, run: Run | None, number: int, ref: Ref) -> None:
-        host = self._floor.host
-        told = await host.reading.bridge().run(partial(_explanation, host, self.peer.uid, run, ref))
-        self.write(frames.frame(frames.EXPLAIN | frames.ANSWER, number, frames.pack_json(told)))
-
-    def _inventory(self, number: int, payload: bytes) -> bytes | None:
-        self.spawn(number, partial(self._list, self.run, number, frames.read_json(payload)))
-        return None
-
-    async def _list(self, run: Run | None, number: int, question: str) -> None:
-        host = self._floor.host
-        told = await host.reading.bridge().run(partial(_listed, host, self.peer.uid, run, question))
-        self.write(frames.frame(frames.INVENTORY | frames.ANSWER, number, frames.pack_json(told)))
-
-    def _admin(self, number: int, payload: bytes) -> bytes | None:
-        if not self.peer.is_admin:
-            raise AccessDeniedError(
-                "only root and the agent's own user administer it", reason="the agent's own rule"
-            )
-        try:
-            order = json.loads(frames.read_json(payload))
-        except (ValueError, RecursionError):
-            order = None
-        if not isinstance(order, dict):
-            raise InvalidInputError("an order is a JSON object")
-        self.spawn(number, partial(self._order, number, order))
-        return None
-
-    async def _order(self, number: int, order: Mapping[str, object]) -> None:
-        told = json.dumps(await self._floor.admin(self.peer, order))
-        self.write(frames.frame(frames.ADMIN | frames.ANSWER, number, frames.pack_json(told)))
-
-    def _write(self, number: int, payload: bytes) -> bytes | None:
-        from strongroom.agent.writes import asked_in  # noqa: PLC0415 -- most agents are never written through
-
-        asked = asked_in(frames.read_json(payload))
-        self.spawn(number, partial(self._written, cast("Reader", self._reader).actor, number, asked))
-        return None
-
-    async def _written(self, actor: Actor, number: int, asked: Wanted) -> None:
-        from strongroom.agent.writes import told  # noqa: PLC0415 -- as above
-
-        host = self._floor.host
-        written = await host.reading.bridge().run(partial(host.write, actor, asked))
-        self.write(frames.frame(frames.WRITE | frames.ANSWER, number, frames.pack_json(told(written))))
+    def _explain(self, number: int, payload: bytes) -> None:
+        errands.explain(self, number, _ref(payload))
 
     # --- answers out ---------------------------------------------------------------------------------
 
@@ -670,7 +571,8 @@ class Line(asyncio.Protocol):
         self._following.tell()
         self._go_on()
 
-    async def _has_room(self) -> None:
+    async def has_room(self) -> None:
+        """Wait until answers are taken again, or never will be."""
         while self._room is not None and not self._transport.is_closing():
             await asyncio.shield(self._room)
 
@@ -693,14 +595,6 @@ def _ref(payload: bytes) -> Ref:
     return Ref(cast("Kind", kind), name, team)
 
 
-def _ref_or_error(key: frames.Key) -> Ref | StrongroomError:
-    kind, name, team = key
-    try:
-        return Ref(cast("Kind", kind), name, team)
-    except InvalidInputError as error:
-        return error
-
-
 def _anew(reader: Reader, ref: Ref) -> Answer:
     try:
         entry = reader.refresh(ref)
@@ -711,32 +605,18 @@ def _anew(reader: Reader, ref: Ref) -> Answer:
     return Answer(ref, entry)
 
 
-def _explanation(host: Host, uid: int, run: Run | None, ref: Ref) -> str:
-    import msgspec  # noqa: PLC0415 -- only people ask why
-
-    from strongroom.wire.explain import explained  # noqa: PLC0415
-
-    return msgspec.json.encode(explained(host.explain(uid, run, ref))).decode()
-
-
-def _listed(host: Host, uid: int, run: Run | None, question: str) -> str:
-    from strongroom.agent.inventory import listed  # noqa: PLC0415 -- only people and pages ask what there is
-
-    return listed(host.inventory(uid, run), question)
-
-
 _HANDLERS: dict[int, Callable[[Line, int, bytes], bytes | None]] = {
     frames.HELLO: Line._hello,  # noqa: SLF001 -- the table of this file
     frames.READ: Line._read,  # noqa: SLF001
-    frames.READ_MANY: Line._read_many,  # noqa: SLF001
-    frames.CLAIM: Line._claim,  # noqa: SLF001
+    frames.READ_MANY: read_many,
+    frames.CLAIM: claim,
     frames.FOLLOW: Line._follow,  # noqa: SLF001
     frames.UNFOLLOW: Line._unfollow,  # noqa: SLF001
     frames.EXPLAIN: Line._explain,  # noqa: SLF001
-    frames.ADMIN: Line._admin,  # noqa: SLF001
-    frames.INVENTORY: Line._inventory,  # noqa: SLF001
-    frames.ANNOUNCE: Line._announce,  # noqa: SLF001
+    frames.ADMIN: errands.administer,
+    frames.INVENTORY: errands.inventory,
+    frames.ANNOUNCE: announce,
     frames.PING: Line._ping,  # noqa: SLF001
-    frames.WRITE: Line._write,  # noqa: SLF001
+    frames.WRITE: errands.write,
 }
 _NOBODY = Peer(0, -1, -1, is_admin=False)
