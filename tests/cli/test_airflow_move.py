@@ -131,6 +131,14 @@ def test_where_the_environment_decides_nothing_is_written(shell, variable):
     assert variable in result.err
 
 
+def test_where_the_arguments_cannot_be_read_no_copy_of_them_is_left(shell):
+    text = FILE.replace(f'"{CANARY}"', '"%(x)s"')
+    shell.file.write_text(text)
+    result = shell("airflow enable --yes")
+    assert (result.code, shell.file.read_text()) == (7, text)
+    assert {each.name for each in shell.file.parent.iterdir()} == {"airflow.cfg"}
+
+
 def test_file_that_is_a_link_is_not_replaced(shell):
     shell.file.rename(shell.file.with_name("real"))
     shell.file.symlink_to("real")

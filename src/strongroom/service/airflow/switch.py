@@ -247,9 +247,9 @@ def enable(config: AirflowConfig, planned: Plan) -> Path:
     for setting in planned.settings:
         text, edit = set_option(text, setting.section, setting.option, setting.value)
         edits.append(edit)
+    note = {"version": 1, "edits": [asdict(edit) for edit in edits], "before": _before(config)}
     copy = file.with_name(file.name + _COPY)
     _replace(copy, data, mode=0o600)
-    note = {"version": 1, "edits": [asdict(edit) for edit in edits], "before": _before(config)}
     _replace(file.with_name(file.name + _RECORD), json.dumps(note, indent=1).encode(), mode=0o600)
     _replace(file, text.encode(), like=file.stat())
     return copy
