@@ -8,8 +8,10 @@ import threading
 
 import pytest
 
+from strongroom.airflow.options import options_of
+from strongroom.airflow.question import Asking, Question
 from strongroom.airflow.shadow import Shadow, compare
-from strongroom.errors import AccessDeniedError
+from strongroom.errors import AccessDeniedError, InvalidInputError
 from strongroom.testing.contract import CANARY
 
 HTTP = f"http://u:{CANARY}@host/"
@@ -82,6 +84,17 @@ def test_each_outcome_is_told_by_name_and_without_values(shadow, report, caplog,
     assert CANARY not in report.read_text() + caplog.text
     assert f"{asked}: {outcome}" in caplog.text
     assert report.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_connection_that_we_would_refuse_is_an_error_though_both_hold_the_same_text(tmp_path):
+    held, settings = tmp_path / "held.json", tmp_path / "strongroom.toml"
+    held.write_text(json.dumps({"orders_db": "no connection"}))
+    settings.write_text(f'chain = ["ours"]\n[backend.ours]\nkind = "file"\nconnections = "{held}"\n')
+    options = options_of({"settings": str(settings), "mode": "shadow", "shadow_backend": OLD})
+    question = Question("connection", "orders_db", None, "sdk")
+    assert not question.prepare(Asking(options))
+    with pytest.raises(InvalidInputError):
+        question._ours()
 
 
 def test_json_and_uri_of_one_connection_are_equal():
@@ -165,6 +178,15 @@ def test_forked_child_compares_with_a_thread_of_its_own(shadow, report):
     assert os.waitpid(child, 0)[1] == 0
     assert [outcome for _, outcome, _ in outcomes(shadow, report)] == ["equal", "missing"]
     assert len({line["process"] for line in told(shadow, report)}) == 2
+
+
+def test_a_name_with_line_breaks_makes_no_line_of_its_own(shadow, report, caplog):
+    caplog.set_level(logging.INFO)
+    shadow.text("variable", "one\nforged\x1b[31m", None, lambda: None)
+    assert [line["name"] for line in told(shadow, report)] == ["one\nforged\x1b[31m"]
+    assert [one.getMessage() for one in caplog.records] == [
+        "strongroom shadow: variable one forged [31m: elsewhere"
+    ]
 
 
 def test_report_that_cannot_be_written_changes_nothing(tmp_path, caplog):

@@ -49,6 +49,7 @@ REPORT = "strongroom-shadow.jsonl"
 
 _MOST_WAITING = 256
 _MOST_SEEN = 10_000  # ids remembered by a process
+_MOST_SHOWN = 300  # characters of a name in a log line
 _AGAIN_SECONDS = 300.0
 _LAST_SECONDS = 0.5  # for what waits when a process ends by itself; a task ends at once
 _MAX_REPORT_BYTES = 16_777_216  # 16 MiB; then the file before is given up
@@ -259,9 +260,9 @@ class _Worker:
         self._told[question.key] = told
         of_team = f" of the team {question.team}" if question.team else ""
         level = logging.INFO if outcome in ("equal", "new", "elsewhere") else logging.WARNING
-        _log.log(
-            level, "strongroom shadow: %s %s%s: %s%s", question.kind, question.name, of_team, outcome, detail
-        )
+        # The old backend takes any name, and one with a line break would make a line of its own.
+        name = "".join(one if one.isprintable() else " " for one in question.name)[:_MOST_SHOWN]
+        _log.log(level, "strongroom shadow: %s %s%s: %s%s", question.kind, name, of_team, outcome, detail)
         self._write(question, outcome, detail)
 
     def _write(self, question: _Question, outcome: Outcome, detail: str) -> None:
