@@ -97,8 +97,8 @@ def connection(name: str, *, team: str | None = None, **values: str | int) -> Co
         if told is None:
             raise agent.absent("connection", name, team)
         found = told
-    if _configured is not None:
-        _hide("connection", name, found)
+    if _hiding is not None:
+        _hiding().hide("connection", name, found)
     return found
 
 
@@ -129,14 +129,14 @@ def variable(
         name = _filled(name, values)
     entry = _peek(("variable", name, team))
     # The way of nearly every call: in memory, plain text. Everything else takes the long way.
-    if entry is not None and not json and not entry.metadata.references and _configured is None:
+    if entry is not None and not json and not entry.metadata.references and _hiding is None:
         return entry.secret.reveal()
     agent = _agent_asked() if _room is None else None
     if agent is not None:
         said = agent.variable_json(name, team) if json else agent.variable(name, team)
         if said is not None:
-            if _configured is not None:
-                _hide("variable", name, said)
+            if _hiding is not None:
+                _hiding().hide("variable", name, said)
             return said[0] if json else said
         if default is not _REQUIRED:
             return default
@@ -147,8 +147,8 @@ def variable(
         if default is not _REQUIRED:
             return default
         found = lookup.variable_entry(name, team)  # raises, with all that can be said about it
-    if _configured is not None:
-        _hide("variable", name, found.secret)
+    if _hiding is not None:
+        _hiding().hide("variable", name, found.secret)
     return lookup.json_of(found) if json else found.secret.reveal()
 
 
@@ -164,8 +164,8 @@ async def aconnection(name: str, *, team: str | None = None, **values: str | int
         if told is None:
             raise agent.absent("connection", name, team)
         found = told
-    if _configured is not None:
-        await _ahide("connection", name, found)
+    if _hiding is not None:
+        await _hiding().ahide("connection", name, found)
     return found
 
 
@@ -185,8 +185,8 @@ async def avariable(
         native = agent.native()
         said = await (native.variable_json(name, team) if json else native.variable(name, team))
         if said is not None:
-            if _configured is not None:
-                await _ahide("variable", name, said)
+            if _hiding is not None:
+                await _hiding().ahide("variable", name, said)
             return said[0] if json else said
         if default is not _REQUIRED:
             return default
@@ -197,8 +197,8 @@ async def avariable(
         if default is not _REQUIRED:
             return default
         found = await lookup.avariable_entry(name, team)  # raises, with all that can be said about it
-    if _configured is not None:
-        await _ahide("variable", name, found.secret)
+    if _hiding is not None:
+        await _hiding().ahide("variable", name, found.secret)
     return lookup.json_of(found) if json else found.secret.reveal()
 
 
@@ -230,8 +230,8 @@ def follow(
     if values:
         name = _filled(name, values)
     ref = Ref(kind, name, team)
-    if _configured is not None:
-        on_change = _telling(kind, name, on_change)
+    if _hiding is not None:
+        on_change = _hiding().telling(kind, name, on_change)
     agent = _agent_asked() if _room is None else None
     if agent is None:
         following = (_room or _opened()).lookup.follow(ref, on_change, interval=interval)
@@ -239,8 +239,8 @@ def follow(
         from strongroom.remote.host import HostLookup  # noqa: PLC0415 -- as above
 
         following = HostLookup(agent).follow(ref, on_change, interval=interval)
-    if _configured is not None:
-        _hide(kind, name, following.current.secret)
+    if _hiding is not None:
+        _hiding().hide(kind, name, following.current.secret)
     return following
 
 
@@ -276,8 +276,8 @@ def write(  # noqa: PLR0913 -- what may be said of a write
         ReadOnlyError: no place takes it, or one that cannot compare versions.
         InvalidInputError, AccessDeniedError, BackendUnavailableError, …: as `connection`.
     """
-    if _configured is not None:
-        _hide(kind, name, value)
+    if _hiding is not None:
+        _hiding().hide(kind, name, value)
     return _writing(_agent_asked() if _room is None else None).write(
         name,
         value,
@@ -332,8 +332,8 @@ def update(  # noqa: PLR0913 -- as write
     """
     from strongroom.model.ref import Ref  # noqa: PLC0415 -- most processes only read
 
-    if _configured is not None:
-        change = _hiding(kind, name, change)
+    if _hiding is not None:
+        change = _hiding().hiding(kind, name, change)
     return _writing(_agent_asked() if _room is None else None).update(
         Ref(kind, name, team), change, expires_in=expires_in, description=description, comment=comment
     )
@@ -408,74 +408,19 @@ _room: Room | None = None
 _agent: AgentClient | None = None
 _is_given = False
 _configured: Callable[[], Source] | None = None
-_masking: Callable[[], tuple[Any, Any]] | None = None
+_hiding: Callable[[], Any] | None = None
 
 
-def _ask_through(
-    configured: Callable[[], Source] | None, masking: Callable[[], tuple[Any, Any]] | None = None
-) -> None:
+def _ask_through(configured: Callable[[], Source] | None, hiding: Callable[[], Any] | None = None) -> None:
     """
     Have this process ask where *configured* says, unless it asks somewhere by now; Airflow's backend does.
 
     Args:
         configured: gives where.
-        masking: gives what hides a value that is handed out, and the same for a coroutine.
+        hiding: gives what hides what is handed out from then on: `strongroom.airflow.hiding`.
     """
-    global _configured, _masking  # where this process asks is its state
-    _configured, _masking = configured, masking
-
-
-def _hide(kind: Kind, name: str, value: object) -> None:
-    """Have Airflow's masker hide *value*, in a process of its: text, Secret, Connection, or (JSON,)."""
-    if _masking is not None:
-        _masking()[0](kind, name, *_hidden(value))
-
-
-async def _ahide(kind: Kind, name: str, value: object) -> None:
-    if _masking is not None:
-        await _masking()[1](kind, name, *_hidden(value))
-
-
-def _hidden(value: Any) -> tuple[str, Connection | None]:  # noqa: ANN401 -- as _hide
-    if isinstance(value, str):
-        return value, None
-    if isinstance(value, tuple):
-        from json import dumps  # noqa: PLC0415 -- Airflow has it loaded
-
-        return dumps(value[0]), None
-    from strongroom.model.connection import Connection  # noqa: PLC0415 -- loaded by then
-
-    if isinstance(value, Connection):
-        return value.format("json").reveal(), value
-    # What is none of these is refused where it is written.
-    return (value.reveal() if hasattr(value, "reveal") else ""), None
-
-
-def _hiding(
-    kind: Kind, name: str, change: Callable[[str | None], str | Secret[str] | Connection | None]
-) -> Callable[[str | None], str | Secret[str] | Connection | None]:
-    """Give *change*, with what it is given and gives hidden as `_hide` does."""
-
-    def changed(text: str | None) -> str | Secret[str] | Connection | None:
-        if text is not None:
-            _hide(kind, name, text)
-        new = change(text)
-        if new is not None:
-            _hide(kind, name, new)
-        return new
-
-    return changed
-
-
-def _telling(kind: Kind, name: str, on_change: Callable[[Entry], None] | None) -> Callable[[Entry], None]:
-    """Give what hides each new entry and then tells *on_change* of it."""
-
-    def told(entry: Entry) -> None:
-        _hide(kind, name, entry.secret)
-        if on_change is not None:
-            on_change(entry)
-
-    return told
+    global _configured, _hiding  # where this process asks is its state
+    _configured, _hiding = configured, hiding
 
 
 def _filled(pattern: str, values: Mapping[str, str | int]) -> str:
@@ -523,8 +468,20 @@ def _opened() -> Room:
         if _room is not None:
             return _room
         room = open_room() if _configured is None else _configured().room()
+        if _configured is None and os.environ.get("AIRFLOW_CTX_DAG_ID"):
+            _claim_in(room)
         _use(room)
         return room
+
+
+def _claim_in(room: Room) -> None:
+    """Have *room* say with each read for which run of Airflow's it is: a task has started this program."""
+    from strongroom.client.agent import run_in  # noqa: PLC0415 -- few programs are started by tasks
+    from strongroom.policy import Assurance, Run  # noqa: PLC0415 -- as above
+
+    said = run_in(os.environ)
+    run = None if said is None else Run(Assurance.CLAIMED, *said)
+    room.lookup.claim_by(lambda: run)
 
 
 async def _aopened() -> Room:

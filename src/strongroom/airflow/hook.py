@@ -7,7 +7,7 @@ Read, write and follow entries in a task, where this process asks or at the plac
     token = hook.update("api_token", renew, expires_in=3600)
 
 Not for answering Airflow's own lookups (`backend.py`). Everything that is given out, and everything that is
-written, is hidden from then on in what this process logs (`masks.py`).
+written, is hidden from then on in what this process logs (`hiding.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import strongroom
-from strongroom.airflow.masks import mask
+from strongroom.airflow.hiding import hide, hiding, telling
 from strongroom.airflow.options import Options, options_of
 from strongroom.airflow.provider import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 from strongroom.airflow.source import source_of
@@ -105,13 +105,13 @@ class StrongroomHook(BaseHook):
             if default is not _REQUIRED:
                 return default
             raise lookup.absent(Ref("variable", name, team))
-        mask("variable", name, found.secret.reveal())
+        hide("variable", name, found.secret)
         return lookup.json_of(found) if json else found.secret.reveal()
 
     def connection(self, name: str, *, team: str | None = None) -> Connection:
         """Give a connection; errors as `strongroom.connection`. `get_connection` gives Airflow's own form."""
         found = self.room.lookup.connection(name, team)
-        mask("connection", name, found.format("json").reveal(), found)
+        hide("connection", name, found)
         return found
 
     def follow(
@@ -124,14 +124,9 @@ class StrongroomHook(BaseHook):
         interval: timedelta | None = None,
     ) -> Follow:
         """Follow an entry; arguments and errors as `strongroom.follow`. Each version is hidden first."""
-
-        def told(entry: Entry) -> None:
-            mask(kind, name, entry.secret.reveal())
-            if on_change is not None:
-                on_change(entry)
-
-        following = self.room.lookup.follow(Ref(kind, name, team), told, interval=interval)
-        mask(kind, name, following.current.secret.reveal())
+        on_change = telling(kind, name, on_change)
+        following = self.room.lookup.follow(Ref(kind, name, team), on_change, interval=interval)
+        hide(kind, name, following.current.secret)
         return following
 
     # --- writing -----------------------------------------------------------------------------------
@@ -147,7 +142,7 @@ class StrongroomHook(BaseHook):
             said: as there.
         """
         given = text_of(value)
-        self._hide(kind, name, given)
+        hide(kind, name, given)
         return self._writing.write(name, given, kind=kind, **said)
 
     def update(
@@ -160,21 +155,7 @@ class StrongroomHook(BaseHook):
         **said: Any,  # noqa: ANN401 -- as there
     ) -> str | None:
         """Change a value that others may change, too; arguments and errors as `strongroom.update`."""
-
-        def changed(text: str | None) -> str | Secret[str] | Connection | None:
-            if text is not None:
-                mask(kind, name, text)
-            new = change(text)
-            if new is not None:
-                self._hide(kind, name, new)
-            return new
-
-        return self._writing.update(Ref(kind, name, team), changed, **said)
-
-    @staticmethod
-    def _hide(kind: str, name: str, value: str | Secret[str] | Connection) -> None:
-        secret = value.format("json") if isinstance(value, Connection) else value
-        mask(kind, name, secret.reveal() if isinstance(secret, Secret) else secret)
+        return self._writing.update(Ref(kind, name, team), hiding(kind, name, change), **said)
 
     # --- what ends ---------------------------------------------------------------------------------
 

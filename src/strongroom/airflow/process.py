@@ -165,9 +165,3 @@ def has_portal() -> bool:
         return bool(greenback.has_portal())
     except Exception:  # noqa: BLE001 -- outside of any task of a loop it raises
         return False
-
-
-def __getattr__(name: str) -> object:
-    if name == "VERSION":  # of the Airflow that is loaded by now
-        return major()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 from _thread import allocate_lock
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import strongroom
@@ -39,7 +40,7 @@ _SAID_BESIDE_A_URL = ("STRONGROOM_TOKEN_FILE", "STRONGROOM_TOKEN", "STRONGROOM_U
 _OF_A_SERVER = ("STRONGROOM_TOKEN", "STRONGROOM_TOKEN_FILE", "STRONGROOM_CA", "STRONGROOM_DEPLOYMENT")
 
 
-class Source:
+class Source(ABC):
     """
     One place to ask.
 
@@ -55,6 +56,7 @@ class Source:
     place: str
     client: AgentClient | None = None
 
+    @abstractmethod
     def text(self, ref: Ref, *, is_parse: bool = False) -> str | None:
         """
         Give the stored text of *ref*, references resolved; None where it is nowhere.
@@ -66,12 +68,12 @@ class Source:
         Raises:
             AccessDeniedError, BackendUnavailableError, MalformedEntryError, …: as docs/errors.md says.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     async def atext(self, ref: Ref, *, is_parse: bool = False) -> str | None:
         """Give what `text` gives without blocking the loop."""
-        raise NotImplementedError
 
+    @abstractmethod
     def explain(self, ref: Ref) -> str:
         """
         Tell in one line who was asked for *ref* and what each said; never a value.
@@ -79,11 +81,10 @@ class Source:
         Raises:
             As `text`.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def room(self) -> Room:
         """Give a room of the same place, for all else that can be done there."""
-        raise NotImplementedError
 
     def worded(self, text: str) -> str:
         """Give a *text* for people with the names of variables of the environment as they were said here."""
