@@ -26,6 +26,8 @@ from strongroom.insight.usage import names_in, names_of
         ("Variable.get(name)", None),
         ('Variable.get(f"{tenant}_region")', None),
         ("Op(sql=\"{{ conn.get('wh_' ~ params.tenant) }}\")", None),
+        ('strongroom.variable("region", default="eu", team="shop")', "variable region"),
+        ('strongroom.connection("wh_{tenant}", tenant=tenant)', None),
         ('settings.get("region")', None),
         ('Op(aws_conn_id="../x")', None),
         ('Variable.set("region", "x")', None),

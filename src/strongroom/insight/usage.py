@@ -33,6 +33,8 @@ _CALLS: dict[tuple[str, str], Kind] = {
     ("strongroom", "connection"): "connection",
     ("strongroom", "aconnection"): "connection",
 }
+# Of `strongroom.connection` and `.variable`; every other one fills in a part of the name.
+_NO_PARAMETERS = ("name", "team", "default", "json")
 _ARGUMENT = re.compile(r"(?:\w+_)?conn_id")
 _ATTRIBUTE = re.compile(r"\{[{%][^}]*?\b(var\.(?:value|json)|conn)\.(?!get\b)(\w+)")
 _GOTTEN = re.compile(r"\{[{%][^}]*?\b(var\.(?:value|json)|conn)\.get\(\s*['\"]([^'\"]+)['\"]\s*[,)]")
@@ -87,8 +89,13 @@ def _of_call(call: ast.Call) -> Iterator[tuple[Kind, str]]:
         call.args[0] if call.args else next((one.value for one in call.keywords if one.arg == "key"), None)
     )
     name = _text(given)
-    if kind is not None and name:
+    if kind is not None and name and not (last == "strongroom" and _is_filled(call)):
         yield kind, name
+
+
+def _is_filled(call: ast.Call) -> bool:
+    """Tell whether the name is a pattern, and completed by other arguments (`model/pattern.py`)."""
+    return any(keyword.arg not in _NO_PARAMETERS for keyword in call.keywords)
 
 
 def _text(node: ast.expr | None) -> str | None:
