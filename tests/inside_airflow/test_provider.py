@@ -154,3 +154,16 @@ print(*sorted(set(sys.modules) - before))
         "strongroom.airflow.provider",
         "strongroom.errors",
     ]
+
+
+def test_our_class_can_be_imported_before_an_airflow_that_is_to_ask_it(inside, tmp_path):
+    home = inside.home(tmp_path)
+    done = subprocess.run(
+        [inside.python, "-c", "from strongroom.airflow import StrongroomBackend as it; print(it.__module__)"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=inside.environ(home) | inside.backend(chain=["env"]),
+        timeout=60,
+    )
+    assert done.stdout.splitlines()[-1:] == ["strongroom.airflow.backend"], done.stderr

@@ -45,11 +45,21 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'strongroom.airflow' has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415 -- loaded by Python itself
 
+    if name == "StrongroomBackend":
+        # Airflow asks for this class while it is being imported; its module would be half made then.
+        _import_airflow()
     found: object = getattr(import_module(f"strongroom.airflow.{_LAZY[name]}"), name)
     # The errors are classes of the process that asks: a server's child is none.
     if _LAZY[name] != "edge":
         globals()[name] = found
     return found
+
+
+def _import_airflow() -> None:
+    from contextlib import suppress  # noqa: PLC0415 -- loaded by Python itself
+
+    with suppress(ImportError):  # a worker with the Task SDK alone
+        import airflow  # noqa: F401, PLC0415 -- nothing to do where it is being imported already
 
 
 def __dir__() -> list[str]:
