@@ -275,7 +275,7 @@ def _check(made: Mapping[str, Any]) -> None:
             raise SettingsError(f"{name} is said without url", key=name, hint="name the server: url")
     for name in ("shadow_backend", "shadow_backend_kwargs", "canary"):
         if made.get(name) and made.get("mode") != "shadow":
-            raise SettingsError(f"{name} is said without mode = shadow", key=name, hint="mode = shadow")
+            raise SettingsError(f"{name} is said without mode = shadow", key=name, hint="set mode to shadow")
 
 
 def _wrong(key: str, what: str) -> SettingsError:

@@ -65,7 +65,7 @@ def _class_at(path: str) -> Any:  # noqa: ANN401 -- as above
     try:
         found = getattr(import_module(package), name, None)
     except ImportError as error:
-        missing = (error.name or package).partition(".")[0]
+        missing = error.name or package
         raise BackendConfigError(
             f"the class {path} cannot be imported: the module {missing} is missing or does not load",
             hint=f"install in this Python what {package} is part of",
