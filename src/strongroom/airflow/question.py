@@ -189,7 +189,12 @@ class Question:
     def _ours(self) -> str | None:
         if self._asking is None or self._ref is None:
             return None
-        return self._asking.source.text(self._ref, is_parse=self._is_parse)
+        text = self._asking.source.text(self._ref, is_parse=self._is_parse)
+        if self._kind == "connection" and text is not None:
+            from strongroom.model.connection import Connection  # noqa: PLC0415 -- as in `_read`
+
+            Connection.parse(text, self._dialect)  # what we would not hand out is no answer of ours
+        return text
 
     # --- trouble -------------------------------------------------------------------------------------
 
