@@ -402,6 +402,15 @@ def test_a_dotenv_that_was_ours_alone_goes_away(there, here, tmp_path):
     assert not files.remove(path)
 
 
+def test_a_dotenv_that_is_too_large_is_left_as_it_is(here, tmp_path):
+    path = tmp_path / ".env"
+    text = "A=" + "x" * files._MAX_BYTES + "\nLAST=1\n"
+    path.write_text(text)
+    with pytest.raises(InvalidInputError, match="is over"):
+        written(here, path, "env")
+    assert path.read_text() == text
+
+
 def test_a_dotenv_whose_end_was_lost_is_left_as_it_is(tmp_path):
     path = tmp_path / ".env"
     path.write_text("# >>> strongroom dev: …\nA=b\nMINE=1\n")

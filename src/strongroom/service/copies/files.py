@@ -157,9 +157,13 @@ def _read(path: Path) -> str:
         raise InvalidInputError(f"{path} is no plain file", hint="move it away")
     try:
         with path.open("rb") as opened:
-            return opened.read(_MAX_BYTES).decode()
+            text = opened.read(_MAX_BYTES + 1).decode()
+            is_whole = opened.tell() <= _MAX_BYTES  # what was left unread would be lost with the next writing
     except (OSError, UnicodeDecodeError):
         raise InvalidInputError(f"{path} cannot be read as text", hint="move it away") from None
+    if not is_whole:
+        raise InvalidInputError(f"{path} is over {_MAX_BYTES} bytes", hint="move it away", limit=_MAX_BYTES)
+    return text
 
 
 def _around(text: str) -> str:
