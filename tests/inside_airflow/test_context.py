@@ -162,6 +162,8 @@ class Reading(BaseTrigger):
         return "x.Reading", {}
 
     async def run(self):
+        if self.number == REFUSED:
+            Variable.get("denied_x")
         for _ in range(3):
             await asyncio.sleep(0)
             if hasattr(BaseHook, "aget_connection"):
@@ -182,18 +184,18 @@ class Log(SimpleNamespace):
     debug = error = warning = exception = info
     async def ainfo(self, *args, **more): pass
 
-FOLLOWED = []
+FOLLOWED, REFUSED = [], 4
 
 async def triggers():
     runner = TriggerRunner.__new__(TriggerRunner)
-    runner.__dict__.update(events=deque(), triggers={n: {"name": str(n), "events": 0} for n in range(4)})
+    runner.__dict__.update(events=deque(), triggers={n: {"name": str(n), "events": 0} for n in range(5)})
     object.__setattr__(runner, "_log", Log())
     try:
         runner.log = Log()
     except AttributeError:
         pass
     tasks = []
-    for number in range(4):
+    for number in range(5):
         trigger = Reading(number)
         trigger.trigger_id = number
         trigger.task_instance = SimpleNamespace(
@@ -201,8 +203,9 @@ async def triggers():
             trigger_timeout=None, context_carrier=None,
         )
         tasks.append(asyncio.create_task(runner.run_trigger(number, trigger)))
-    await asyncio.gather(*tasks)
-    return sorted(runner.triggers[number]["events"] for number in range(4))
+    ended = await asyncio.gather(*tasks, return_exceptions=True)
+    tell(ended=[None if one is None else [type(one).__name__, str(one)] for one in ended])
+    return [runner.triggers[number]["events"] for number in range(5)]
 
 tell(triggers=asyncio.run(triggers()), followed=FOLLOWED)
 """
@@ -214,7 +217,10 @@ def made(inside, folder):
     home.mkdir()
     environ = {"HOME": str(home), "STRONGROOM_HOME": str(home)}
     # Nothing is remembered for runs: what parsers share is the snapshot's doing alone.
-    settings = 'chain = ["native"]\n[cache]\nttl = 0\nabsent_ttl = 0\n[agent]\nrevalidate = false\n'
+    settings = 'chain = ["native", "open"]\n[cache]\nttl = 0\nabsent_ttl = 0\n[agent]\nrevalidate = false\n'
+    settings += f'[backend.open]\nkind = "file"\nmatch = ["denied_*"]\nvariables = "{home}/open.json"\n'
+    (home / "open.json").write_text("{}")
+    (home / "open.json").chmod(0o666)  # which is denied
     dags = {"common.py": COMMON, "telling.py": DAGS, "refusing.py": FINE}
     dags |= {f"{name}.py": REFUSED.format(read=read) for name, (read, _) in READS.items()}
     dags |= {
@@ -312,7 +318,7 @@ def test_a_supervised_task_says_which_it_is_and_its_reads_are_no_parsers(ran, in
 
 
 def test_each_trigger_reads_in_its_own_name(ran, inside):
-    assert ran.told["triggers"] == [1, 1, 1, 1]
+    assert ran.told["triggers"] == [1, 1, 1, 1, 0]
     for number in range(4):
         said = of(ran, f"in_trigger_{number}")
         assert said
@@ -320,6 +326,13 @@ def test_each_trigger_reads_in_its_own_name(ran, inside):
         assert {each["dag_id"] for each in said} == {f"dag{number}"}
         if inside.version == 3:
             assert {each["ti_id"] for each in said} == {f"ti-{number}"}
+
+
+def test_a_denial_ends_the_trigger_that_asked_and_no_other(ran):
+    *others, (name, text) = ran.told["ended"]
+    assert others == [None] * 4
+    assert name == "DeniedError"
+    assert text.startswith('variable "denied_x" is denied (strongroom, agent ')
 
 
 def test_reads_at_the_top_of_files_are_answered_by_one_snapshot(ran):
