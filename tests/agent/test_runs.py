@@ -19,7 +19,7 @@ from parts.oracle import records_in
 from strongroom.assembly import create_room
 from strongroom.client import frames
 from strongroom.client.agent import AgentClient
-from strongroom.errors import AccessDeniedError, BackendConfigError
+from strongroom.errors import AccessDeniedError, BackendConfigError, InvalidInputError
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.service.entries import Change
@@ -215,6 +215,17 @@ def test_strict_entries_and_absences_are_never_pinned(stored):
     write("there", name="later")
     until(lambda: client.variable("strict_two") == "second", what="the strict change to be seen")
     until(lambda: client.variable("later") == "there", what="the new one to be seen")
+
+
+def test_what_is_asked_after_a_claim_that_is_refused_is_not_recorded_for_the_one_before(one):
+    said = [run("before")]
+    client = AgentClient(str(one.socket), claims=lambda: said[0])
+    client.variable("v13")
+    said[0] = run("x" * 251)
+    with pytest.raises(InvalidInputError):
+        client.variable("v14")
+    of = {name: said.get("dag_id") for name, said in runs_of(one)}
+    assert (of["v13"], of.get("v14")) == ("before", None)
 
 
 # --- announcements -----------------------------------------------------------------------------------------

@@ -28,7 +28,12 @@ def claim(line: Line, number: int, payload: bytes) -> bytes:
         BrokenFrameError: *payload* is no claim.
         InvalidInputError: something in it is too long.
     """
-    line.claim(_said(payload))
+    try:
+        run = _said(payload)
+    except InvalidInputError:
+        line.claim(None)  # who asks next on it is not who claimed before
+        raise
+    line.claim(run)
     return frames.frame(frames.CLAIM | frames.ANSWER, number)
 
 
