@@ -606,6 +606,7 @@ def test_loading_airflow_loads_next_to_nothing_for_it(looked):
         "strongroom.airflow.backend",
         "strongroom.airflow.conflict",
         "strongroom.airflow.edge",
+        "strongroom.airflow.masker",
         "strongroom.airflow.masks",
         "strongroom.airflow.process",
         "strongroom.airflow.provider",  # Airflow itself loads it, with all providers
