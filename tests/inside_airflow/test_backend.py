@@ -193,12 +193,19 @@ async def in_triggers():
 
 tell(triggers=caught(asyncio.run, in_triggers()))
 os.environ["AIRFLOW_VAR__DATA___OF_TEAM"] = "of the team"
+os.environ["AIRFLOW_CONN__DATA___OF_TEAM"] = "http://of-the-team"
 environment, of_team = StrongroomBackend(chain="env"), StrongroomBackend(chain="env", team="data")
 tell(team=[
     environment.get_variable("of_team", team_name="data"),
     environment.get_variable("of_team"),
     of_team.get_variable("of_team"),
     of_team.get_variable("of_team", team_name="other"),
+])
+tell(team_connections=[
+    environment.get_conn_value("of_team", team_name="data"),
+    environment.get_conn_value("of_team"),
+    of_team.get_conn_value("of_team"),
+    of_team.get_conn_value("of_team", team_name="other"),
 ])
 unsaid = StrongroomBackend()
 home = os.environ.pop("STRONGROOM_HOME")
@@ -455,6 +462,8 @@ def test_classes_of_airflow_stand_in_a_chain_with_their_keywords(looked):
 
 def test_a_teams_entry_is_given_to_the_team_that_airflow_or_the_option_names(looked):
     assert looked.told["team"] == ["of the team", None, "of the team", None]
+    found = "http://of-the-team"
+    assert looked.told["team_connections"] == [found, None, found, None]
 
 
 def test_absent_everywhere_is_none_and_the_default_of_airflow(looked):

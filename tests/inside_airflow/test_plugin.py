@@ -59,6 +59,7 @@ OTHERWISE = """
     ours = "strongroom.airflow.StrongroomBackend"
     tell(wrong=looked(BACKEND=ours, BACKEND_KWARGS='{"sockett": "/x"}'))
     tell(away=looked(BACKEND=ours, BACKEND_KWARGS='{"socket": "/nowhere/agent.sock"}'))
+    tell(served=looked(BACKEND=ours, BACKEND_KWARGS='{"url": "http://me:pw@127.0.0.1:9", "token": "x"}'))
     tell(library=looked(BACKEND=ours, BACKEND_KWARGS=os.environ["LIBRARY"]))
     tell(shadow=looked(BACKEND=ours, BACKEND_KWARGS=os.environ["SHADOW"]))
 """
@@ -368,6 +369,12 @@ def test_trouble_of_ours_is_told_and_airflows_places_are_listed(seen, name, said
     assert told["notes"][0]["level"] == "bad"
     assert said in told["notes"][0]["text"]
     assert ("connection", "warehouse", "metadata", None) in entries(seen.told[name])
+
+
+def test_the_address_of_our_server_is_told_without_who_signs_in_there(seen):
+    assert json.loads(seen.told["served"]["text"])["server"] == "http://127.0.0.1:9"
+    assert json.loads(seen.told["library"]["text"])["server"] == ""
+    assert "pw" not in json.loads(seen.told["served"]["text"])["server"]
 
 
 def test_the_stores_of_this_machine_are_told_without_an_agent(seen):
