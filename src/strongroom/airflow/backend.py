@@ -179,14 +179,13 @@ class StrongroomBackend(BaseSecretsBackend):
 
 
 def _in_environment(conn_id: str, team: str | None) -> str | None:
-    """Give what Airflow's own backend for the environment would, of the run's team or *team* first."""
+    """Give what Airflow's own backend for the environment would, of the run's team, or else of *team*."""
     from strongroom.airflow.context import run_now  # noqa: PLC0415 -- loaded by then
+    from strongroom.airflow.environment import in_environment  # noqa: PLC0415 -- only triggers ask so
 
     claim = run_now()
     team = team or (claim[8] if claim else None)
-    names = [f"_{team}___{conn_id}", conn_id] if team else [conn_id]
-    found = (os.environ.get(f"AIRFLOW_CONN_{name.upper()}") for name in names)
-    return next((text for text in found if text), None)
+    return in_environment(os.environ, "connection", conn_id, team)
 
 
 # --- the public face ---------------------------------------------------------------------------------

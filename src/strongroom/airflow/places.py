@@ -20,8 +20,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from strongroom.airflow.environment import has_teams
 from strongroom.airflow.inventory import Line, Note, Place, Taken, merged
 from strongroom.errors import StrongroomError
+from strongroom.model.environment import AFTER_TEAM, PREFIXES
 from strongroom.wire.failure import without_paths
 
 if TYPE_CHECKING:
@@ -41,8 +43,6 @@ ENVIRONMENT = "environment"
 METADATA = "metadata"
 _OURS = "strongroom:"  # before the name of a backend, so that none is taken for a place of Airflow's
 _KEPT_SECONDS = 5.0
-_PREFIXES = {"connection": "AIRFLOW_CONN_", "variable": "AIRFLOW_VAR_"}
-_TEAM_ENDS = "___"  # AIRFLOW_CONN__<TEAM>___<ID>, where there are teams
 _RECORDS = 1000  # of reads, the newest, among which the last read of a name is looked for
 _LABELS = {ENVIRONMENT: "Airflow environment", METADATA: "Airflow database"}
 _CHECK = "strongroom airflow check tells why"
@@ -180,7 +180,7 @@ def _listed(room: Room, options: Options, found: _Found, troubles: dict[str, str
         ):
             for row in page:
                 # For a team, what is everybody's is listed already.
-                if row.ref.kind in _PREFIXES and row.ref.team == team:
+                if row.ref.kind in PREFIXES and row.ref.team == team:
                     yield _line(row, read_at)
             count += len({row.ref for row in page})
             after = page[-1].ref
@@ -244,10 +244,10 @@ def _take_environment(environ: Mapping[str, str], found: _Found) -> None:
     spelled: dict[tuple[str, str], list[str]] = {}
     for line in found.lines:
         spelled.setdefault((line.kind, line.name.upper()), []).append(line.name)
-    has_teams = _has_teams()
+    is_shared = has_teams()
     count = 0
     for variable in environ:
-        named = _in_environment(variable, has_teams=has_teams)
+        named = _in_environment(variable, is_shared=is_shared)
         if named is None:
             continue
         kind, name, team = named
@@ -260,23 +260,17 @@ def _take_environment(environ: Mapping[str, str], found: _Found) -> None:
     found.places.append(Place(id=ENVIRONMENT, label=_LABELS[ENVIRONMENT], order=_next(found)))
 
 
-def _in_environment(variable: str, *, has_teams: bool) -> Key | None:
+def _in_environment(variable: str, *, is_shared: bool) -> Key | None:
     """Give what the environment variable answers for, with the name as it is written there."""
-    for kind, prefix in _PREFIXES.items():
+    for kind, prefix in PREFIXES.items():
         name = variable[len(prefix) :] if variable.startswith(prefix) else ""
         if not name:
             continue
-        if not (has_teams and _TEAM_ENDS in name):
+        if not (is_shared and AFTER_TEAM in name):
             return kind, name, None
-        team, _, name = name.partition(_TEAM_ENDS)
+        team, _, name = name.partition(AFTER_TEAM)
         return (kind, name, team[1:].lower()) if team[:1] == "_" and team[1:] and name else None
     return None
-
-
-def _has_teams() -> bool:
-    from airflow.configuration import conf  # noqa: PLC0415 -- Airflow's
-
-    return bool(conf.getboolean("core", "multi_team", fallback=False))
 
 
 def _take_metadata(found: _Found) -> None:

@@ -35,6 +35,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from strongroom.airflow.environment import in_environment
 from strongroom.vendors.airflow_secrets import ask, instance_of
 
 if TYPE_CHECKING:
@@ -53,7 +54,6 @@ _MOST_SHOWN = 300  # characters of a name in a log line
 _AGAIN_SECONDS = 300.0
 _LAST_SECONDS = 0.5  # for what waits when a process ends by itself; a task ends at once
 _MAX_REPORT_BYTES = 16_777_216  # 16 MiB; then the file before is given up
-_PREFIXES = {"connection": "AIRFLOW_CONN_", "variable": "AIRFLOW_VAR_"}
 
 _log = logging.getLogger("strongroom.airflow.shadow")
 
@@ -167,13 +167,7 @@ class Shadow:
         return ask(old, kind, name, team)
 
     def _in_environment(self, kind: str, name: str, team: str | None) -> str | None:
-        prefix = _PREFIXES.get(kind)
-        if prefix is None:
-            return None
-        spelled = [f"{prefix}{name.upper()}"]
-        if team is not None:
-            spelled.insert(0, f"{prefix}_{team.upper()}___{name.upper()}")
-        found = next((self._environ[one] for one in spelled if one in self._environ), None)
+        found = in_environment(self._environ, kind, name, team)
         return found or None if kind == "connection" else found
 
     # --- beside it ---------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from strongroom.errors import InvalidInputError
 from strongroom.model.encoding import texts_of_json
+from strongroom.model.environment import PREFIXES
 from strongroom.model.extra import Extra
 from strongroom.model.ref import Kind, Ref
 from strongroom.model.secret import Secret
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Gift", "Values", "inherited", "own_credentials", "plan", "read_values"]
 
-_PREFIXES: Mapping[Kind, str] = {"connection": "AIRFLOW_CONN_", "variable": "AIRFLOW_VAR_"}
 _FOLDERS: Mapping[Kind, str] = {"connection": "connections", "variable": "variables"}
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _LONG_SOURCE = re.compile(r"(connection|variable)(?:\.([^/]+))?/(.+)", re.DOTALL)
@@ -134,7 +134,7 @@ def _variable_name(ref: Ref) -> str:
             f"{ref} has a name that no variable of the environment can have",
             hint=f"say --as {_source(ref)} to choose one, or --files",
         )
-    return _PREFIXES[ref.kind] + ref.name.upper()
+    return PREFIXES[ref.kind] + ref.name.upper()
 
 
 def _file_name(ref: Ref) -> str:
