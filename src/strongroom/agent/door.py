@@ -261,7 +261,9 @@ def _clear(path: Path) -> None:
     if found.st_uid not in (0, os.geteuid()):
         raise SettingsError(f"the socket {path} belongs to another user", key="agent.socket")
     if _is_answered(path):
-        raise ConflictError(f"something else answers at {path}", hint="name another path by --socket")
+        raise ConflictError(
+            f"something else answers at {path}", hint="name a path in another folder by --socket"
+        )
     try:
         path.unlink()
     except OSError as error:

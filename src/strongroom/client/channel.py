@@ -307,7 +307,9 @@ def away(path: str, broken: Broken) -> StrongroomError:
 
         return agent_error(broken.refusal)
     return BackendUnavailableError(
-        f"no agent answers at {path}", backend=NAME, hint="see whether it runs: strongroom agent status"
+        f"no agent answers at {path}",
+        backend=NAME,
+        hint=f"see whether it runs: strongroom agent --socket {path} status",
     )
 
 
