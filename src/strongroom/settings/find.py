@@ -114,7 +114,7 @@ class Found:
         needed = self.consent(environ)
         if needed is None or needed.is_given:
             return
-        name_it = f"--config {shell_word(needed.file)}"
+        name_it = f"--config {shell_word(needed.file)}, or STRONGROOM_CONFIG"
         raise SettingsError(
             f"nobody agreed yet to what {needed.file} runs or asks: {', '.join(needed.parts)}",
             key=next(iter(needed.parts)),
