@@ -133,6 +133,16 @@ def test_a_batch_of_a_parser_is_answered_by_the_same_snapshot(one):
     assert (after["asked"], after["reads"]) == (before["asked"], before["reads"] + 5)
 
 
+def test_a_snapshot_is_as_long_good_as_the_settings_say(tmp_path):
+    settings = 'chain = ["env"]\n[cache]\nttl = 3600\n[agent]\nparse_ttl = 0\n'
+    with agent(tmp_path, settings, environ=ENVIRON) as one:
+        client = AgentClient(str(one.socket))
+        for _ in range(5):
+            assert client.read("variable", "v1", flags=frames.PARSE).text == "value 1"
+        told = one.status()["parsing"]
+    assert (told["reads"], told["asked"], told["entries"]) == (5, 5, 0)
+
+
 def test_a_run_is_not_answered_by_the_snapshot_of_parsers(stored):
     one, write = stored
     write("first")
