@@ -190,7 +190,12 @@ def _made(inside, folder):
         command = ("dag-processor", "-n", "1") if inside.version == 3 else ("scheduler", "-n", "5")
         given["AIRFLOW__CORE__EXECUTOR"] = "SequentialExecutor" if inside.version == 2 else "LocalExecutor"
         parsed = inside.command(folder / "processor", *command, home=ran.home, environ=given)
+        (folder / "command").mkdir()
+        shown = inside.command(
+            folder / "command", "connections", "get", "denied_x", home=ran.home, environ=given
+        )
         return ran.keep(
+            command=[shown.status, shown.out, shown.err],
             parsed=[after_runs, one.status()["parsing"]],
             processor=[parsed.status, parsed.told_of_itself()],
             records=[
@@ -262,8 +267,8 @@ def test_airflows_dag_processor_reads_from_the_snapshot_and_is_counted_apart(ran
     assert after_runs["reads"] == 0, "tasks, triggers and what they follow are no parsers"
     assert parsed["reads"] >= 3, ran.kept["processor"]
     assert parsed["asked"] <= 2
-    assert {name for name, _ in ran.kept["records"]} >= {"at_top"}
-    assert {run.get("source") for _, run in ran.kept["records"]} == {"parse"}
+    sources = {(name, run.get("source")) for name, run in ran.kept["records"]}
+    assert sources == {("at_top", "parse"), ("broken", "parse"), ("denied_x", "cli")}
 
 
 def test_an_import_error_that_the_dag_processor_keeps_ends_with_our_line(ran):
@@ -271,6 +276,17 @@ def test_an_import_error_that_the_dag_processor_keeps_ends_with_our_line(ran):
     (line,) = [line for line in kept.splitlines() if "InvalidError" in line]
     assert 'InvalidError: connection "broken" is invalid (strongroom, agent ' in line
     assert NO_CONNECTION not in kept
+
+
+# --- commands --------------------------------------------------------------------------------------------
+
+
+def test_a_command_of_airflows_stops_at_a_denial_and_our_line_is_its_last(ran):
+    status, out, err = ran.kept["command"]
+    assert status != 0
+    assert "planted" not in out + err
+    last = err.strip().splitlines()[-1]
+    assert 'DeniedError: connection "denied_x" is denied (strongroom, agent ' in last
 
 
 # --- supervisors -----------------------------------------------------------------------------------------
