@@ -10,8 +10,6 @@ import pytest
 
 from strongroom.airflow.options import options_of
 from strongroom.airflow.question import Asking, Question
-from strongroom.airflow.options import options_of
-from strongroom.airflow.question import Asking, Question
 from strongroom.airflow.shadow import Shadow, compare
 from strongroom.errors import AccessDeniedError, InvalidInputError
 from strongroom.testing.contract import CANARY
@@ -86,17 +84,6 @@ def test_each_outcome_is_told_by_name_and_without_values(shadow, report, caplog,
     assert CANARY not in report.read_text() + caplog.text
     assert f"{asked}: {outcome}" in caplog.text
     assert report.stat().st_mode & 0o777 == 0o600
-
-
-def test_a_connection_that_we_would_refuse_is_an_error_though_both_hold_the_same_text(tmp_path):
-    held, settings = tmp_path / "held.json", tmp_path / "strongroom.toml"
-    held.write_text(json.dumps({"orders_db": "no connection"}))
-    settings.write_text(f'chain = ["ours"]\n[backend.ours]\nkind = "file"\nconnections = "{held}"\n')
-    options = options_of({"settings": str(settings), "mode": "shadow", "shadow_backend": OLD})
-    question = Question("connection", "orders_db", None, "sdk")
-    assert not question.prepare(Asking(options))
-    with pytest.raises(InvalidInputError):
-        question._ours()
 
 
 def test_a_connection_that_we_would_refuse_is_an_error_though_both_hold_the_same_text(tmp_path):

@@ -108,11 +108,18 @@ def test_class_of_workers_is_switched_too(shell):
     assert shell.file.read_text() == before
 
 
-def test_coordinators_of_others_stay_and_a_queue_of_theirs_is_refused(shell):
-    shell.file.write_text('[sdk]\ncoordinators = {"java": {}}\nqueue_to_coordinator = {"jvm": "java"}\n')
+def test_coordinators_of_others_stay_unshown_and_a_queue_of_theirs_is_refused(shell):
+    theirs = {"classpath": "company.Java", "kwargs": {"token": "hvs-canary"}}
+    shell.file.write_text(
+        f'[sdk]\ncoordinators = {json.dumps({"java": theirs})}\nqueue_to_coordinator = {{"jvm": "java"}}\n'
+    )
     assert shell("airflow enable --verified-runs --queue jvm --yes").code == 5
-    assert shell("airflow enable --verified-runs --yes").code == 0
-    assert set(json.loads(value_of(shell, "sdk", "coordinators"))) == {"java", "strongroom"}
+    done = shell("airflow enable --verified-runs --yes")
+    assert done.code == 0
+    assert "canary" not in str(done)
+    held = json.loads(value_of(shell, "sdk", "coordinators"))
+    assert held["java"] == theirs
+    assert set(held) == {"java", "strongroom"}
     held = json.loads(value_of(shell, "sdk", "queue_to_coordinator"))
     assert held == {"jvm": "java", "default": "strongroom"}
 

@@ -216,9 +216,11 @@ def status(context: typer.Context) -> None:
     Show how the agent is.
 
     Its backends and their circuits, the oldest stale entry, the spool, the last notice, the top readers.
+    Another agent than the usual one is named before the order.
 
     Example:
       $ strongroom agent status
+      $ strongroom agent --socket /run/sr/agent.sock status
       $ strongroom agent status --output json
     """
     session: Session = context.obj

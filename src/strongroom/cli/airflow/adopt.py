@@ -131,4 +131,5 @@ def _show(session: Session, adopted: Adopted, file: Path, *, with_secrets: bool)
             write(clean(f"    install -d -m 700 {folder}"))
         for one in wanted:
             key = one.option.rpartition(".")[2]
-            write(clean(f"    install -m 600 /dev/stdin {one.argument}    # then type {key}, and Ctrl-D"))
+            told = f"# then paste the value of {key}, and Ctrl-D"
+            write(clean(f"    install -m 600 /dev/stdin {one.argument}    {told}"))

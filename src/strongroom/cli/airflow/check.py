@@ -42,7 +42,7 @@ _SUMS = (
     Column("name", "NAME"),
     Column("team", "TEAM"),
     Column("outcome", "OUTCOME", styles=_OUTCOMES),
-    Column("detail", "DIFFERS IN"),
+    Column("detail", "DETAIL"),
     Column("processes", "PROCESSES", is_number=True),
     Column("last", "LAST"),
 )

@@ -97,6 +97,11 @@ def enable(
             session,
             hint="name one: --config FILE, --socket PATH, or --url URL with --token-file",
         )
+    if is_verified:
+        note(
+            "Airflow before 3.3 ignores [sdk] coordinators; strongroom airflow check says which it is",
+            session,
+        )
     terminal.confirm(f"write this to {config.file or 'airflow.cfg'}", is_agreed=yes)
     copy = switch.enable(config, planned)
     facts = {**_facts(planned), "file": str(config.file), "copy": str(copy)}

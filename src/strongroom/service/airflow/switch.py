@@ -201,10 +201,26 @@ def _verified(config: AirflowConfig | None, wanted: Wanted) -> list[Setting]:
             f"the queue {taken[0]} has a coordinator of its own", hint="name other queues with --queue"
         )
     socket = {"socket": wanted.kwargs["socket"]} if "socket" in wanted.kwargs else {}
-    coordinators["strongroom"] = {"classpath": _COORDINATOR, "kwargs": socket}
+    shown = {name: _without_values(told) for name, told in coordinators.items()}
+    shown["strongroom"] = coordinators["strongroom"] = {"classpath": _COORDINATOR, "kwargs": socket}
     queues |= dict.fromkeys(wanted.queues, "strongroom")
-    made = {"coordinators": json.dumps(coordinators), "queue_to_coordinator": json.dumps(queues)}
-    return [Setting(section="sdk", option=option, value=value, shown=value) for option, value in made.items()]
+    told = json.dumps(queues)
+    return [
+        Setting(
+            section="sdk",
+            option="coordinators",
+            value=json.dumps(coordinators),
+            shown=json.dumps(shown, ensure_ascii=False),
+        ),
+        Setting(section="sdk", option="queue_to_coordinator", value=told, shown=told),
+    ]
+
+
+def _without_values(coordinator: object) -> object:
+    """Give what may be shown of another coordinator: its arguments may be secrets."""
+    if not isinstance(coordinator, dict) or not isinstance(coordinator.get("kwargs"), dict):
+        return coordinator
+    return coordinator | {"kwargs": dict.fromkeys(coordinator["kwargs"], _HIDDEN)}
 
 
 def _object(config: AirflowConfig | None, option: str) -> dict[str, Any]:
