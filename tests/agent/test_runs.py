@@ -230,12 +230,12 @@ def test_strict_entries_and_absences_are_never_pinned(stored):
 def test_what_is_asked_after_a_claim_that_is_refused_is_not_recorded_for_the_one_before(one):
     said = [run("before")]
     client = AgentClient(str(one.socket), claims=lambda: said[0])
-    client.variable("v13")
+    client.variable("alone_one")
     said[0] = run("x" * 251)
     with pytest.raises(InvalidInputError):
-        client.variable("v14")
+        client.variable("alone_two")
     of = {name: said.get("dag_id") for name, said in runs_of(one)}
-    assert (of["v13"], of.get("v14")) == ("before", None)
+    assert (of["alone_one"], of.get("alone_two")) == ("before", None)
 
 
 # --- announcements -----------------------------------------------------------------------------------------

@@ -334,8 +334,11 @@ def test_what_is_told_while_it_looks_is_looked_at_again(backend, teller):
 
 
 def test_closing_wakes_the_one_that_waits_to_be_told(backend, teller):
+    before = set(threading.enumerate())  # those of other tests may still be ending
     follow = Follow(lambda: backend.read(REF), listen=teller)
-    (thread,) = [one for one in threading.enumerate() if one.name.startswith("strongroom follow")]
+    (thread,) = [
+        one for one in set(threading.enumerate()) - before if one.name.startswith("strongroom follow")
+    ]
     follow.close()
     thread.join(10)
     assert not thread.is_alive()

@@ -70,7 +70,7 @@ test_networks = ["10.9.8.0/24"]
 identity_per_second = 0
 paths = { "/v1/canary" = 1.0 }
 """
-WORDS = {"prod", "env", "file", "native", "core", "stale", "info", "<path>"}
+WORDS = {"prod", "env", "file", "native", "core", "stale", "info", "off", "<path>"}
 
 
 def texts(value):

@@ -27,7 +27,8 @@ REGION = Ref("variable", "region")
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("server")) as running:
+    # Each test enrols an agent of its own, all from one address.
+    with serving(tmp_path_factory.mktemp("server"), "[server.limits]\nstranger_per_second = 0\n") as running:
         changes = [Change(ref=ref, secret=Secret(ref.name)) for ref in NAMES]
         write(running, *changes, Change(ref=REGION, secret=Secret("eu")))
         yield running

@@ -408,6 +408,7 @@ def test_a_fix_that_is_typed_mends_what_it_is_for_whatever_a_stranger_named_the_
 
 # Found on parts that no project has by itself; each has its test in test_doctor.py.
 ELSEWHERE = {
+    "agent-trouble",
     "connection-lint",
     "ending-certificate",
     "ending-token",
@@ -446,4 +447,5 @@ def _sources() -> list[ast.Module]:
     source = ROOT / "src/strongroom"
     paths = [path for path in source.glob("insight/*.py") if path.name != "finding.py"]
     paths += [source / "service/doctor.py", source / "service/symptoms.py"]
+    paths += [source / "remote/examined.py", source / "remote/examined_host.py"]
     return [ast.parse(path.read_text(encoding="utf-8")) for path in paths]

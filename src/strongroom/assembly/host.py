@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from strongroom.audit.spool import Spool
     from strongroom.backend import Backend
     from strongroom.cache import Lifetimes
-    from strongroom.chain import Chain
+    from strongroom.chain import Chain, Link
     from strongroom.errors import StrongroomError
     from strongroom.model.entry import Entry
     from strongroom.model.ref import Ref
@@ -76,6 +76,10 @@ def open_host(  # noqa: PLR0913 -- what comes from outside
     settings = settings_from(config, environ, cwd, deployment)
     opening = _Opening(Ways(environ=environ, clock=now, ask=passphrase), on_trouble or _nobody)
     return opening.host(settings, recorder or opening.spool)
+
+
+_THREADS = 64  # of one backend; each ends when it is idle
+_WAITING = 192
 
 
 class _Opening:
@@ -135,7 +139,8 @@ class _Opening:
         uids, gids = _ids(settings.agent.users, _uid, "users"), _ids(settings.agent.groups, _gid, "groups")
         made: list[Backend] = []
         try:
-            chain = chain_of(links_of(settings, self._ways, made, None), settings, self._ways.clock)
+            links = [_widened(link) for link in links_of(settings, self._ways, made, None)]
+            chain = chain_of(links, settings, self._ways.clock)
             watch = self._watch_of(chain)
         except BaseException:
             deciding.close()
@@ -199,6 +204,11 @@ class _Opening:
         if host is None or not host.is_strict(ref, entry):
             return None
         return timedelta(seconds=host.settings.agent.revoke_bound)
+
+
+def _widened(link: Link) -> Link:
+    """Let a backend be asked for as many names at once as the tasks and triggers of a machine need."""
+    return replace(link, threads=_THREADS, waiting=_WAITING)
 
 
 def _is_told_of(backend: Backend) -> bool:

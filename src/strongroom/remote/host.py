@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from strongroom.model.connection import Connection, Dialect
     from strongroom.model.explanation import Explanation
     from strongroom.place import Place
+    from strongroom.policy import Run
     from strongroom.service.entries import Written
     from strongroom.service.inventory import Inventory
     from strongroom.service.lookup import Lookup
@@ -137,6 +138,15 @@ class HostLookup(AnsweredLookup):
     def agent(self) -> AgentClient:
         """What asks it."""
         return self._agent
+
+    def claim_by(self, claims: Callable[[], Run | None]) -> None:
+        """Tell the agent with each read for which run it is; it takes that for a claim."""
+
+        def said() -> frames.Run | None:
+            run = claims()
+            return None if run is None else run[1:-1]  # without what only others can know of it
+
+        self._agent.claims = said
 
     # --- reading -----------------------------------------------------------------------------------
 

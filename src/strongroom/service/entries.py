@@ -384,7 +384,7 @@ class Entries:
     ) -> tuple[Backend, Draft, Metadata | None]:
         """Give where *change* goes, how, and what is public about what stands there, where that counts."""
         place = self._place(change.ref, to=to, force=force)
-        if place.hands_on and change.secret is not None:
+        if getattr(place, "hands_on", False) and change.secret is not None:  # a stranger's need not say
             return place, self._handed_on(change, change.secret, comment), None
         metadata, expected = change.metadata, change.expected_version
         stood: Metadata | None = None

@@ -36,7 +36,7 @@ class _Row(msgspec.Struct, array_like=True):
     kind: str
     name: str
     team: str | None
-    run: tuple[int, str | None, str | None, str | None, int | None, int | None, str | None] | None
+    run: tuple[str | int | bool | None, ...] | None  # the members of a `Run`, in their order
     is_of_any_run: bool
     is_allowed: bool
     reason: str
@@ -73,7 +73,7 @@ class KeptDecisions:
                 ref.kind,
                 ref.name,
                 ref.team,
-                None if run is None else tuple(run),  # type: ignore[arg-type]  # of a Run
+                None if run is None else tuple(run),
                 is_any,
                 decision.is_allowed,
                 decision.reason,
@@ -97,12 +97,12 @@ class KeptDecisions:
                     row.user,
                     Action(row.action),
                     Ref(row.kind, row.name, row.team),  # type: ignore[arg-type]  # it was one
-                    None if row.run is None else Run(Assurance(row.run[0]), *row.run[1:]),
+                    None if row.run is None else Run(Assurance(row.run[0]), *row.run[1:]),  # type: ignore[arg-type]  # as kept
                     row.is_of_any_run,
                     Decision(is_allowed=row.is_allowed, reason=row.reason, policies=row.policies),
                 )
                 for row in found.rows
             ]
-        except (msgspec.MsgspecError, ValueError):
+        except (msgspec.MsgspecError, ValueError, TypeError, IndexError):
             raise InvalidInputError("what a server decided is kept in another form") from None
         self._decisions.bring_back(found.revision, rows, found.silent + age.total_seconds())
