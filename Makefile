@@ -46,6 +46,9 @@ trials: $(VENV)/.dev  ## The long trials: kill writers 10,000 times (KILLS=n for
 	@scripts/system-packages
 	@scripts/make-peers $(BIN)/python trials
 	@STRONGROOM_FUZZ_SECONDS=$(FUZZ) $(BIN)/python -m pytest -rP tests/agent/test_fuzz.py $(ARGS)
+	@STRONGROOM_GO=1 $(BIN)/python -m pytest tests/agent/test_examples.py $(ARGS)
+	@STRONGROOM_AIRFLOW_TRIALS=1 $(BIN)/python -m pytest -n $(WORKERS) tests/inside_airflow/test_examples.py \
+		tests/inside_airflow/test_hooks.py $(ARGS)
 	@STRONGROOM_AIRFLOW_TRIALS=1 $(BIN)/python -m pytest -rP tests/inside_airflow/test_trials.py $(ARGS)
 	@STRONGROOM_FORKS=$(FORKS) STRONGROOM_SOAK=$(SOAK) STRONGROOM_AGENT_KILLS=50 $(BIN)/python -m pytest -rP \
 		tests/agent/test_processes.py tests/agent/test_soak.py tests/agent/test_kills.py $(ARGS)

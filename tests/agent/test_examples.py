@@ -14,6 +14,7 @@ from parts.agent import ROOT, agent, missing
 
 EXAMPLES = ROOT / "examples" / "http"
 GO = ROOT / ".venv-go" / "bin" / "go"
+TRIALS = "STRONGROOM_GO" in os.environ
 ODD = 'quote " back\\slash'
 ENVIRON = {"AIRFLOW_VAR_REGION": "eu", "AIRFLOW_CONN_ORDERS_DB": "postgresql://orders:s3cret@db/orders"}
 
@@ -88,6 +89,8 @@ def test_a_question_that_waits_to_be_asked_for_is_told_what_to_change(one):
 
 @pytest.fixture(scope="module")
 def go(tmp_path_factory):
+    if not TRIALS:
+        pytest.skip("a trial, whose first build takes a minute of a processor: make trials")
     if not GO.exists():
         missing("a Go toolchain is missing: scripts/make-peers installs it")
     built = tmp_path_factory.mktemp("go") / "read"
