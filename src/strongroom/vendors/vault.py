@@ -465,7 +465,7 @@ class VaultSession:
 
 def _share() -> float:
     """Give the part of a life after which to renew; `random` would cost a cold process 5 ms."""
-    return _RENEW_FROM + (_RENEW_TO - _RENEW_FROM) * os.urandom(1)[0] / 255
+    return _RENEW_FROM + (_RENEW_TO - _RENEW_FROM) * int.from_bytes(os.urandom(4), "big") / 0xFFFFFFFF
 
 
 def _keep_alive(found: weakref.ref[VaultSession], wake: threading.Event) -> None:
