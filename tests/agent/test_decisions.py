@@ -164,6 +164,15 @@ def test_many_names_are_prepared_in_one_request(decisions, server):
     assert len(server.batches) == 1
 
 
+def test_who_holds_the_policy_of_before_asks_nothing_that_is_remembered_now(decisions, server):
+    refs = [Ref("variable", f"v{number}") for number in range(60)]
+    began_with = decisions.current()
+    decisions.prepare(local(), Action.LIST, refs)  # the first answer, and so the first revision
+    assert decisions.current() is not began_with
+    assert all(began_with.decide(local(), Action.LIST, ref).is_allowed for ref in refs)
+    assert [len(batch) for batch in server.batches] == [60]
+
+
 def test_a_request_is_bounded_and_so_is_what_is_remembered(server, timer):
     decisions = Decisions(server, timer=timer, max_remembered=500)
     refs = [Ref("variable", f"v{number}") for number in range(MAX_BATCH + 10)]

@@ -217,7 +217,7 @@ def test_a_forked_child_has_loops_and_connections_of_its_own(peer):
 
 
 def test_uvloop_is_a_loop_like_any_other(peer):
-    uvloop = pytest.importorskip("uvloop")
+    uvloop = pytest.importorskip("uvloop", reason="it comes with the agent, which needs Python 3.11")
     client = client_of(peer)
 
     async def ask():

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from strongroom.model.ref import Kind
-    from strongroom.policy import Action, Actor, Facts, Policy, Run
+    from strongroom.policy import Action, Actor, Facts, Run
     from strongroom.service.ruling import Decider, Ruling, Rulings
 
     _Key = tuple[str, Action, str | None]
@@ -178,7 +178,7 @@ class Decisions:
 
     # --- deciding ----------------------------------------------------------------------------------
 
-    def current(self) -> Policy:
+    def current(self) -> _Known:
         """Give what decides now: the same object until something said before may not be so any more."""
         if self._timer() < self._until:
             return self._known
@@ -200,17 +200,25 @@ class Decisions:
             asked.wait()
 
     def ask(self, actor: Actor, action: Action, ref: Ref) -> Decision:
-        """Ask, and wait; where nobody answers, what was said before is given for as long as it is good."""
+        """
+        Ask, and wait; where nobody answers, what was said before is given for as long as it is good.
+
+        Nothing is asked where what decides now remembers it: whoever lists holds the policy he began with.
+        """
+        remembered = self._remembered(actor, action, ref)
+        if remembered is not None:
+            return remembered
         (asked,) = self._put([question_of(actor, action, ref)])
         found = asked.wait()
         if found.trouble is None:
             return found
+        return self._remembered(actor, action, ref, is_old_good=True) or found
+
+    def _remembered(
+        self, actor: Actor, action: Action, ref: Ref, *, is_old_good: bool = False
+    ) -> Decision | None:
         policy = self.current()
-        if isinstance(policy, _Known):
-            if policy.denial is not None:
-                return policy.denial
-            return policy.find(actor, action, ref, is_old_good=True) or found
-        return found
+        return policy.denial or policy.find(actor, action, ref, is_old_good=is_old_good)
 
     def is_young(self, at: float) -> bool:
         """Tell whether what was asked at that time need not be asked again."""
@@ -254,7 +262,7 @@ class Decisions:
     def _use(self, known: _Known) -> None:
         self._known = known
 
-    def _aged(self) -> Policy:
+    def _aged(self) -> _Known:
         """Look how long nothing was heard, and give what decides now."""
         with self._turn:
             known, silent = self._known, self._timer() - self._heard
