@@ -71,6 +71,7 @@ lock: $(VENV)/.venv  ## Resolve the dependencies anew into requirements*.lock
 	$(subst --extra server,,$(COMPILE)) tests/clients/airflow3.in -o tests/clients/airflow3.lock $(LOCK_ARGS)
 	$(subst --extra server,,$(COMPILE)) tests/clients/airflow2.in -o tests/clients/airflow2.lock $(LOCK_ARGS)
 	$(subst --extra server,,$(COMPILE)) tests/clients/workers.in -o tests/clients/workers.lock $(LOCK_ARGS)
+	$(subst --extra server,,$(COMPILE)) tests/clients/clouds.in -o tests/clients/clouds.lock $(LOCK_ARGS)
 	$(subst --extra server,,$(COMPILE)) tests/clients/go.in -o tests/clients/go.lock $(LOCK_ARGS)
 	$(subst 3.10,3.11,$(subst --extra server,--extra agent,$(COMPILE))) pyproject.toml tests/clients/atheris.in -o tests/clients/atheris.lock $(LOCK_ARGS)
 
