@@ -80,7 +80,7 @@ class Asked:
 
     python: Path
     ids: Mapping[str, Collection[str]]
-    kwargs: Mapping[str, object] = field(default_factory=dict)
+    kwargs: Mapping[str, object] = field(default_factory=dict, repr=False)
     record: Path | None = None
 
 

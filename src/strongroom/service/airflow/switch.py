@@ -66,7 +66,7 @@ class Wanted:
         queues: whose tasks it runs.
     """
 
-    kwargs: Mapping[str, object] = field(default_factory=dict)
+    kwargs: Mapping[str, object] = field(default_factory=dict, repr=False)
     is_shadow: bool = False
     canary: Sequence[str] = ()
     is_verified: bool = False
