@@ -68,6 +68,7 @@ lock: $(VENV)/.venv  ## Resolve the dependencies anew into requirements*.lock
 	$(subst --extra server,,$(COMPILE)) tests/inside_airflow/airflow3.in -o tests/inside_airflow/airflow3.lock $(LOCK_ARGS)
 	$(subst --extra server,,$(COMPILE)) tests/inside_airflow/airflow2.in -o tests/inside_airflow/airflow2.lock $(LOCK_ARGS)
 	$(subst --extra server,--no-deps,$(COMPILE)) tests/inside_airflow/google.in -o tests/inside_airflow/google.lock $(LOCK_ARGS)
+	$(subst --extra server,--no-deps,$(COMPILE)) tests/inside_airflow/clouds.in -o tests/inside_airflow/clouds.lock $(LOCK_ARGS)
 	$(subst --extra server,,$(COMPILE)) tests/clients/airflow3.in -o tests/clients/airflow3.lock $(LOCK_ARGS)
 	$(subst --extra server,,$(COMPILE)) tests/clients/airflow2.in -o tests/clients/airflow2.lock $(LOCK_ARGS)
 	$(subst --extra server,,$(COMPILE)) tests/clients/workers.in -o tests/clients/workers.lock $(LOCK_ARGS)
