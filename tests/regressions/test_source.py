@@ -192,7 +192,7 @@ IMPORTERS = {
     "airflow/__init__.py": "_LAZY, a table of its own",
     "airflow/masks.py": "constants: the modules of Airflow's maskers",
     "airflow/probe.py": "the classes that Airflow's own configuration names, in Airflow's own Python",
-    "backend.py": "the kind of a backend in the settings, below our own package",
+    "backend/kind.py": "the kind of a backend in the settings, below our own package",
     "catalog/__init__.py": "a table of its own",
     "cli/access.py": "a table of its own",
     "cli/app.py": "a table of its own",
