@@ -260,13 +260,18 @@ class Made:
 
 @pytest.fixture(scope="session")
 def made(bao, tmp_path_factory):  # noqa: F811 -- the fixture
+    return made_in(bao, tmp_path_factory.mktemp("token"))
+
+
+def made_in(bao, folder):  # noqa: F811 -- a server, whosever it is
+    """Fill *bao* with what the table asks for, and give the words for it."""
     two, one = bao.mount(version=2), bao.mount(version=1)
     for mount, version in ((two, 2), (one, 1)):
         _fill(bao, mount, version)
     _put_more(bao, two)
     policy = bao.policy(f'path "{two}/*" {{ capabilities = ["read"] }}')
     role = bao.role(policy)
-    token = tmp_path_factory.mktemp("token") / "token"
+    token = folder / "token"
     token.write_text(bao.token(policy) + "\n")
     token.chmod(0o600)
     bao.api("POST", "sys/namespaces/space")

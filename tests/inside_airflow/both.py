@@ -1,0 +1,116 @@
+"""
+Real secrets classes of Airflow's providers beside ours, over one store: a table of cases, asked in two ways.
+
+The real class reads in one process of real Airflow (`inside/parity.py`), which answers the whole table; ours
+reads the same store in the process of the tests. What both answered is kept for all workers of the session,
+so the store runs once. A number is one of docs/compatibility.md: R… (what a text says), B… (every backend),
+D… (this kind of store). A row that carries one must really differ.
+
+    CASES = [Case(said="defaults", kwargs={…}, asks=[conn("uri"), var("none"), var("odd", "D3")])]
+
+    @pytest.fixture(scope="session")
+    def told(airflow):
+        return both(airflow(3), "aws_secrets_manager", made)   # made(folder): a context that gives the cases
+
+    @pytest.mark.parametrize("said", [case.said for case in CASES])
+    def test_…(told, said):
+        assert wrong(told, said) == []
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from inside_airflow.place import ROOT
+from parity.compare import answer, open_room, verdict
+from strongroom.errors import StrongroomError
+
+OVERLAY = ROOT / ".venv-airflow3-clouds"
+SCRIPT = "import parity\ntell(answers=parity.answers())"
+
+
+def overlay():
+    """Give the folder with the providers' classes; skip without it, and fail in CI."""
+    if (OVERLAY / ".done").exists():
+        return OVERLAY
+    why = "the secrets classes of Airflow's providers are not here: run scripts/make-peers"
+    if os.environ.get("CI"):
+        pytest.fail(why, pytrace=False)
+    pytest.skip(why)
+
+
+def both(place, kind, stocked, *, script=SCRIPT, name=None, environ=None):
+    """
+    Give what both answered to every case, as the `Ran` of the process of Airflow.
+
+    Args:
+        place: the Airflow.
+        kind: of our backend, and the word for the real class.
+        stocked: takes an empty folder; a context manager over the store that gives the cases.
+        script: what that process runs.
+        name: of the scenario; *kind* if unsaid.
+        environ: of that process.
+    """
+    overlaid = overlay()
+
+    def make(folder):
+        with stocked(folder) as cases:
+            table = [_row(kind, case) for case in cases]
+            (folder / "table.json").write_text(json.dumps(table))
+            said = {
+                "TABLE": str(folder / "table.json"),
+                "PYTHONPATH": str(overlaid),
+                # Airflow without its database, plugins and Dags: a third of the time it takes to start.
+                "_AIRFLOW__AS_LIBRARY": "1",
+                **(environ or {}),
+            }
+            (folder / "home").mkdir()
+            ran = place.run(folder, script, environ=said, home=folder / "home")
+            theirs = ran.told["answers"]
+            wrong = {case.said: list(_wrong(kind, case, theirs[case.said], folder)) for case in cases}
+        return ran.keep(wrong=wrong)
+
+    return place.once(f"parity-{name or kind}", make)
+
+
+def wrong(told, said):
+    """Give what is wrong with the case called *said*: the question, why, our answer and theirs."""
+    return told.kept["wrong"][said]
+
+
+def _row(kind, case):
+    return {
+        "said": case.said,
+        "backend": kind,
+        "kwargs": case.kwargs,
+        "environ": dict(case.environ),
+        "dialect": case.dialect,
+        "asks": [list(ask[:3]) for ask in case.asks],
+    }
+
+
+def _wrong(kind, case, theirs, folder):
+    ours = _ours(kind, case, Path(folder))
+    for ask, mine, airflows in zip(case.asks, ours, theirs, strict=True):
+        why = verdict(mine, airflows, ask[3])
+        if why:
+            yield [list(ask), why, mine, airflows]
+
+
+def _ours(kind, case, folder):
+    options = {**case.kwargs, **case.ours}
+    options = {key: value for key, value in options.items() if value is not DROPPED}
+    try:
+        with open_room(kind, options, folder, environ=case.environ, dialect=case.dialect) as room:
+            return [answer(room, *ask[:3], case.dialect) for ask in case.asks]
+    except StrongroomError as error:
+        return [{"refused": error.code, "rule": None, "what": str(error)}] * len(case.asks)
+    except Exception as error:  # noqa: BLE001 -- one case is not the end of the table
+        return [{"broken": f"{type(error).__name__}: {error}"}] * len(case.asks)
+
+
+DROPPED = object()  # in `ours`: an argument that is not handed to us
