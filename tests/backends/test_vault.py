@@ -478,8 +478,6 @@ def test_settings_of_either_spelling_are_read_and_print_no_secret(tmp_path, tabl
         (f'{FLAT}\nsecret_id_wrapped = {{ env = "S" }}', "both secret_id and secret_id_wrapped"),
         (f'{FLAT}\ntoken = {{ env = "S" }}', "logs in by approle, which has no token"),
         (ROLE, "logs in by token, which has no role_id"),
-        ('auth_type = "kubernetes"\nkubernetes_role = "r"', "logs in by kubernetes, which is not known here"),
-        ('auth_type = "userpass"\nusername = "u"\npassword = "p"', "known: token, approle"),
         ('token = { env = "S" }\nkubernetes_role = "r"', "logs in by token, which has no kubernetes_role"),
         (f'auth_type = "{CANARY}"', "logs in by a method, which is not known here"),
         ('auth = { method = "magic" }', "known: token, approle"),

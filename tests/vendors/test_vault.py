@@ -26,7 +26,8 @@ from strongroom.errors import (
 from strongroom.model.secret import Secret
 from strongroom.vendors.transport import Transport, TransportOptions
 from strongroom.vendors.vault import VaultSession
-from strongroom.vendors.vault_login import AppRole, StaticToken, TokenFile
+from strongroom.vendors.vault_login import StaticToken, TokenFile
+from strongroom.vendors.vault_login_approle import AppRole
 
 FORK = multiprocessing.get_context("fork")
 LOGIN = "POST /v1/auth/{}/login"

@@ -59,6 +59,7 @@ _RENEW_FROM, _RENEW_TO = 0.62, 0.70  # of its life: two thirds, and not all proc
 _TOKENS = 2  # that one question may go through after its first: another thread's may die as well
 _WORN = 0.5  # a renewal that gives less than this of the first life: its longest life is near
 _OK, _DENIED = 200, 403
+_NONE: Mapping[str, str] = {}
 _LOOKUP, _RENEW = "/v1/auth/token/lookup-self", "/v1/auth/token/renew-self"
 
 
@@ -71,11 +72,13 @@ class TokenFacts:
         seconds_left: how long it lives on; None when it never ends.
         policies: their names, in order.
         is_renewable: whether that can be made longer.
+        name: as whom the server knows it, such as `approle` or `ldap-ada`.
     """
 
     seconds_left: float | None
     policies: tuple[str, ...]
     is_renewable: bool
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,17 +162,33 @@ class VaultSession:
 
     # --- asking ---
 
-    def request(self, method: str, path: str, *, body: Mapping[str, object] | None = None) -> Reply:
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] = _NONE,
+        is_repeatable: bool = True,
+    ) -> Reply:
         """
         Ask once, with the token, and give the answer; status 403 means that the token lives and may not.
+
+        Args:
+            method: capital letters.
+            path: as of `Transport.request`.
+            body: sent as JSON; what is secret stands in it as Secret.
+            headers: beside those of the session.
+            is_repeatable: False when asking twice is not the same as asking once.
 
         Raises:
             NotAuthenticatedError, BackendConfigError: there is no token, and why.
             AccessDeniedError: something before the server refuses.
             BackendUnavailableError, RateLimitedError: no answer, or one that says nothing of the question.
         """
+        send = partial(self._asked, method, path, body=body, headers=headers, is_repeatable=is_repeatable)
         held = self._token()
-        reply = self._asked(method, path, held, body)
+        reply = send(held)
         for _ in range(_TOKENS):
             if reply.status != _DENIED:
                 return reply
@@ -177,7 +196,7 @@ class VaultSession:
             held = self._alone(partial(self._replaced, refused))
             if held.grant.token == refused.grant.token:  # it lives, and may not
                 return reply
-            reply = self._asked(method, path, held, body)
+            reply = send(held)
         if reply.status == _DENIED:
             raise NotAuthenticatedError(
                 f"the tokens of the backend {self._place} die before they can be used",
@@ -185,8 +204,18 @@ class VaultSession:
             )
         return reply
 
-    def _asked(self, method: str, path: str, held: _Held, body: Mapping[str, object] | None) -> Reply:
-        reply = self._send(method, path, held.headers, body)
+    def _asked(
+        self,
+        method: str,
+        path: str,
+        held: _Held,
+        *,
+        body: Mapping[str, object] | None,
+        headers: Mapping[str, str],
+        is_repeatable: bool,
+    ) -> Reply:
+        every = {**held.headers, **headers} if headers else held.headers
+        reply = self._send(method, path, every, body, is_repeatable=is_repeatable)
         check_answered(reply, self._place)
         if reply.status != _DENIED:
             self._proven = held.grant.token
@@ -203,12 +232,24 @@ class VaultSession:
         reply = self.request("GET", _LOOKUP)
         return _facts(reply, self._place) if reply.status == _OK else None
 
+    def standing(self) -> tuple[Secret[str], float | None] | None:
+        """
+        Give the token in use and how many seconds it is known to live on, without asking anybody.
+
+        None for the seconds where nobody said, or where it never ends; None when there is no token.
+        """
+        held = self._held
+        if held is None:
+            return None
+        return held.grant.token, None if held.ends_at is None else held.ends_at - self._clock()
+
     def close(self) -> None:
         """End the thread that renews. Safe to call twice."""
         self._is_closed = True
         desk = self._desks.get(os.getpid())  # a parent's may be locked by a thread that is not here
         if desk is not None:
             desk.wake.set()
+        self._login.close()
 
     def _ask(
         self,
@@ -489,4 +530,5 @@ def _facts(reply: Reply, place: str) -> TokenFacts | None:
         seconds_left=lifetime(seconds),
         policies=tuple(sorted({name for name in named if isinstance(name, str)})),
         is_renewable=member(token, bool, "renewable") or False,
+        name=member(token, str, "display_name") or "",
     )

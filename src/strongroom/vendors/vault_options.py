@@ -1,62 +1,143 @@
 """
 How a Vault or OpenBao is reached and logged in to, as options: one table for whoever speaks to one.
 
-Airflow's keyword arguments are accepted as they stand. What contradicts itself, or names a method that is
-not known here, is refused by name; no message holds what was given.
+Airflow's keyword arguments are accepted as they stand. What contradicts itself, says too little, or names
+what the method does not have, is refused by name; no message holds what was given.
+
+Not for what each method makes of its words (`vault_login_method.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from strongroom.errors import BackendConfigError
 from strongroom.model.secret import Secret
 from strongroom.vendors.transport import TransportOptions
-from strongroom.vendors.vault_login import AppRole, Login, StaticToken, TokenFile
 
-__all__ = ["VaultAccess", "VaultAuth", "login_of", "transport_of"]
+if TYPE_CHECKING:
+    from strongroom.vendors.vault_login import Login
+
+__all__ = ["METHODS", "LoginWords", "VaultAccess", "VaultAuth", "access_of", "login_of", "transport_of"]
 
 _MAX_BODY_BYTES = 8 * 1024 * 1024  # a value of 1 MiB with every character escaped, and what is around it
 _Fetch = Callable[[], Secret[str]]
 
+METHODS: dict[str, tuple[str, ...]] = {
+    "token": ("token", "token_path", "token_helper"),
+    "approle": ("role_id", "secret_id", "secret_id_wrapped"),
+    "userpass": ("username", "password"),
+    "ldap": ("username", "password"),
+    "radius": ("username", "password", "radius_host", "radius_secret", "radius_port"),
+    "github": ("token", "token_path"),
+    "kubernetes": ("kubernetes_role", "kubernetes_jwt_path"),
+    "jwt": ("jwt_role", "jwt_token", "jwt_token_path"),
+    "cert": ("role_id",),
+    "aws_iam": (
+        *("role_id", "key_id", "secret_id", "assume_role_kwargs", "region"),
+        *("iam_server_id", "identity_url"),
+    ),
+    "gcp": ("role_id", "gcp_key_path", "gcp_keyfile_dict", "gcp_scopes", "identity_url"),
+    "azure": ("role_id", "azure_tenant_id", "azure_resource", "key_id", "secret_id", "identity_url"),
+}
+"""Every method by Airflow's name, or the server's where Airflow has none, and the options it has."""
+
+_ALIASES = {"aws": "aws_iam", "oidc": "jwt"}
+_MOUNTS = {"aws_iam": "aws"}  # where a method stands that is not mounted under its own name
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VaultAuth:
+class LoginWords:
     """
-    How to log in.
+    What the methods are told, each its own; Airflow's words, and a few it has none for.
 
     Args:
-        method: `token` or `approle`.
-        mount_point: where the method is mounted, without `auth/`; its name if unsaid.
-        token: a token.
+        token: a token; of github, GitHub's.
         token_path: a file that holds one and that somebody else replaces.
-        role_id: of AppRole.
-        secret_id: of AppRole.
-        secret_id_wrapped: a token that wraps it, in its place.
+        token_helper: True for `~/.vault-token`, where `vault login` and `bao login` put it; or another file.
+        username: of userpass, ldap and radius.
+        password: likewise.
+        role_id: of AppRole; of aws_iam, gcp, azure and cert, the name of the role.
+        secret_id: of AppRole; of aws_iam, the secret access key; of azure, the application's secret.
+        secret_id_wrapped: of AppRole, a token that wraps it, in its place.
+        key_id: of aws_iam, the access key's id; of azure, the client id.
+        assume_role_kwargs: of aws_iam, arguments of `sts:AssumeRole`.
+        region: of aws_iam, whose STS is meant; unsaid, the global one.
+        iam_server_id: of aws_iam, what the server wants in `X-Vault-AWS-IAM-Server-ID`.
+        identity_url: `http(s)://host[:port]` of who tells our identity, in place of the usual one: STS, the
+            metadata service, Google's IAM, Azure's directory.
+        kubernetes_role: of kubernetes.
+        kubernetes_jwt_path: the service account's token; unsaid, where Kubernetes puts it.
+        gcp_key_path: a credential file of Google's.
+        gcp_keyfile_dict: what would stand in it.
+        gcp_scopes: of the token that asks IAM to sign; text with commas, or a list.
+        azure_tenant_id: of the application's directory.
+        azure_resource: whom Azure's token is made for.
+        radius_host: known to the server; accepted because Airflow has it, and not used.
+        radius_secret: likewise.
+        radius_port: likewise.
+        jwt_role: of jwt and oidc; unsaid, the server's default role.
+        jwt_token: a signed token, fetched for each login.
+        jwt_token_path: a file that holds one.
+    """
+
+    token: _Fetch | Secret[str] | None = None
+    token_path: Path | None = None
+    token_helper: bool | Path | None = None
+    username: str | None = field(default=None, repr=False)
+    password: _Fetch | Secret[str] | None = None
+    role_id: str | Secret[str] | None = field(default=None, repr=False)
+    secret_id: _Fetch | Secret[str] | None = None
+    secret_id_wrapped: _Fetch | Secret[str] | None = None
+    key_id: str | Secret[str] | None = field(default=None, repr=False)
+    assume_role_kwargs: Mapping[str, Secret[str] | object] | None = field(default=None, repr=False)
+    region: str | None = None
+    iam_server_id: str | None = None
+    identity_url: str | None = field(default=None, repr=False)
+    kubernetes_role: str | None = field(default=None, repr=False)
+    kubernetes_jwt_path: Path | None = None
+    gcp_key_path: Path | None = None
+    gcp_keyfile_dict: _Fetch | Secret[str] | Mapping[str, Secret[str] | object] | None = field(
+        default=None, repr=False
+    )
+    gcp_scopes: tuple[str, ...] | str | None = None
+    azure_tenant_id: str | None = None
+    azure_resource: str | None = None
+    radius_host: str | None = field(default=None, repr=False)
+    radius_secret: _Fetch | Secret[str] | None = None
+    radius_port: int | None = None
+    jwt_role: str | None = field(default=None, repr=False)
+    jwt_token: _Fetch | Secret[str] | None = None
+    jwt_token_path: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VaultAuth(LoginWords):
+    """
+    How to log in, in one table.
+
+    Args:
+        method: a name of `METHODS`; `aws` and `oidc` are other names for two of them.
+        mount_point: where the method is mounted, without `auth/`; the server's own name for it if unsaid.
     """
 
     method: str = "token"
     mount_point: str | None = None
-    token: _Fetch | Secret[str] | None = None
-    token_path: Path | None = None
-    role_id: str | Secret[str] | None = field(default=None, repr=False)
-    secret_id: _Fetch | Secret[str] | None = None
-    secret_id_wrapped: _Fetch | Secret[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VaultAccess:
+class VaultAccess(LoginWords):
     """
     Where the server is and how to log in. Airflow's keyword arguments are accepted.
 
     Args:
         url: `https://host:8200`.
-        auth: how to log in, in one table.
-        auth_type, auth_mount_point: Airflow's words for its `method` and `mount_point`; like the next
-            five, they may stand here in place of `auth`.
+        auth: how to log in, in one table; its words may also stand here in place of it.
+        auth_type, auth_mount_point: Airflow's words for its `method` and `mount_point`.
         namespace: of Vault Enterprise or OpenBao.
         verify: False checks no certificate; a path is `ca`.
         ca: certificates to trust in place of the system's.
@@ -70,11 +151,6 @@ class VaultAccess:
     auth: VaultAuth | None = None
     auth_type: str | None = None
     auth_mount_point: str | None = None
-    token: _Fetch | Secret[str] | None = None
-    token_path: Path | None = None
-    role_id: str | Secret[str] | None = field(default=None, repr=False)
-    secret_id: _Fetch | Secret[str] | None = None
-    secret_id_wrapped: _Fetch | Secret[str] | None = None
     namespace: str | None = None
     verify: bool | Path = True
     ca: Path | None = None
@@ -82,25 +158,27 @@ class VaultAccess:
     client_cert: Path | None = None
     client_key: Path | None = None
     timeout: timedelta = timedelta(seconds=3)
-    # Of Airflow's other methods: known, so that what is refused is the method and not a spelling.
-    username: object = field(default=None, repr=False)
-    password: object = field(default=None, repr=False)
-    key_id: object = field(default=None, repr=False)
-    assume_role_kwargs: object = field(default=None, repr=False)
-    region: object = field(default=None, repr=False)
-    kubernetes_role: object = field(default=None, repr=False)
-    kubernetes_jwt_path: object = field(default=None, repr=False)
-    gcp_key_path: object = field(default=None, repr=False)
-    gcp_keyfile_dict: object = field(default=None, repr=False)
-    gcp_scopes: object = field(default=None, repr=False)
-    azure_tenant_id: object = field(default=None, repr=False)
-    azure_resource: object = field(default=None, repr=False)
-    radius_host: object = field(default=None, repr=False)
-    radius_secret: object = field(default=None, repr=False)
-    radius_port: object = field(default=None, repr=False)
-    jwt_role: object = field(default=None, repr=False)
-    jwt_token: object = field(default=None, repr=False)
-    jwt_token_path: object = field(default=None, repr=False)
+
+
+def access_of(name: str, options: VaultAccess) -> VaultAccess:
+    """
+    Give what of the *options* of the backend *name* says where the server is and how to log in, spelled in
+    one way: two backends of which this is equal may share a session.
+
+    Raises:
+        BackendConfigError: it contradicts itself.
+    """
+    auth, transport = _auth(name, options), transport_of(name, options)
+    return VaultAccess(
+        url=options.url.rstrip("/"),
+        auth=auth,
+        namespace=options.namespace,
+        verify=transport.verify,
+        ca=transport.ca,
+        client_cert=transport.client_cert,
+        client_key=transport.client_key,
+        timeout=options.timeout,
+    )
 
 
 def login_of(name: str, access: VaultAccess) -> Login:
@@ -109,99 +187,70 @@ def login_of(name: str, access: VaultAccess) -> Login:
 
     Raises:
         BackendConfigError: it contradicts itself, says too little, or names what is not known here.
+        SettingsError: a secret of it cannot be fetched.
     """
-    auth = _auth(name, access)
-    if auth.method == "token":
-        return _token(name, auth)
-    if auth.role_id is None:
-        raise BackendConfigError(f"backend.{name} logs in by approle without a role_id", hint="set role_id")
-    if auth.secret_id is not None and auth.secret_id_wrapped is not None:
-        raise BackendConfigError(
-            f"backend.{name} has both secret_id and secret_id_wrapped", hint="keep one of them"
-        )
-    return AppRole(
-        name,
-        mount=(auth.mount_point or "approle").strip("/"),
-        role_id=auth.role_id if isinstance(auth.role_id, Secret) else Secret(auth.role_id),
-        secret_id=_fetch(auth.secret_id),
-        wrapped=_fetch(auth.secret_id_wrapped),
-    )
+    from strongroom.vendors.vault_login_method import made_login  # noqa: PLC0415 -- it stands on this file
 
-
-def _token(name: str, auth: VaultAuth) -> Login:
-    if auth.token_path is not None and auth.token is None:
-        return TokenFile(name, auth.token_path)
-    fetch = _fetch(auth.token)
-    if fetch is None or auth.token_path is not None:
-        what = "no token" if fetch is None else "both token and token_path"
-        raise BackendConfigError(
-            f"backend.{name} has {what}",
-            hint='set token = { env = "VAULT_TOKEN" }, or token_path, or auth_type = "approle"',
-        )
-    return StaticToken(name, fetch)
-
-
-def _fetch(given: _Fetch | Secret[str] | None) -> _Fetch | None:
-    return (lambda: given) if isinstance(given, Secret) else given
+    return made_login(name, _auth(name, access), access)
 
 
 def _auth(name: str, access: VaultAccess) -> VaultAuth:
     """Join what `auth` says and what stands beside it; they may agree, and not contradict."""
+    beside = {word.name: getattr(access, _BESIDE.get(word.name, word.name)) for word in fields(VaultAuth)}
+    beside["method"] = _method(beside["method"])
     inner = access.auth
-    beside = {
-        member.name: getattr(access, _BESIDE.get(member.name, member.name)) for member in fields(VaultAuth)
-    }
     if inner is None:
-        auth = VaultAuth(**{**beside, "method": beside["method"] or "token"})
+        auth = VaultAuth(**{**beside, **_placed(access.auth_type, access.auth_mount_point)})
     else:
+        said = {word.name: getattr(inner, word.name) for word in fields(VaultAuth)}
+        said |= _placed(inner.method, inner.mount_point)
         for key, value in beside.items():
-            if value is not None and value != getattr(inner, key):
-                said = _BESIDE.get(key, key)
+            if value is not None and value != said[key]:
+                word = _BESIDE.get(key, key)
                 raise BackendConfigError(
-                    f"backend.{name} says both {said} and auth.{key}", hint=f"keep auth and drop {said}"
+                    f"backend.{name} says both {word} and auth.{key}", hint=f"keep auth and drop {word}"
                 )
-        auth = inner
-    _check_method(name, auth, access)
+        auth = VaultAuth(**said)
+    _check_method(name, auth)
     return auth
 
 
 _BESIDE = {"method": "auth_type", "mount_point": "auth_mount_point"}
-_OF_METHOD = {
-    "token": ("token", "token_path"),
-    "approle": ("role_id", "secret_id", "secret_id_wrapped"),
-}
-_OF_OTHERS: dict[str, tuple[str, ...]] = {
-    "aws_iam": ("key_id", "assume_role_kwargs", "region"),
-    "azure": ("azure_tenant_id", "azure_resource"),
-    "gcp": ("gcp_key_path", "gcp_keyfile_dict", "gcp_scopes"),
-    "github": (),
-    "jwt": ("jwt_role", "jwt_token", "jwt_token_path"),
-    "kubernetes": ("kubernetes_role", "kubernetes_jwt_path"),
-    "ldap": ("username", "password"),
-    "radius": ("radius_host", "radius_secret", "radius_port"),
-    "userpass": (),
-}
 
 
-def _check_method(name: str, auth: VaultAuth, access: VaultAccess) -> None:
-    if auth.method not in _OF_METHOD:
-        # Only a name that is known is shown: what stands here may be a secret in the wrong place.
-        what = auth.method if auth.method in _OF_OTHERS else "a method"
+def _method(given: str | None) -> str | None:
+    return None if given is None else _ALIASES.get(given, given)
+
+
+def _placed(given: str | None, mount: str | None) -> dict[str, str]:
+    """Give the method under its one name, and where it is mounted: an alias says both."""
+    method = _method(given) or "token"
+    return {"method": method, "mount_point": (mount or _MOUNTS.get(method, given or method)).strip("/")}
+
+
+def _check_method(name: str, auth: VaultAuth) -> None:
+    if auth.method not in METHODS:
+        # Not shown: what stands here may be a secret in the wrong place.
         raise BackendConfigError(
-            f"backend.{name} logs in by {what}, which is not known here",
-            hint=f"known: {', '.join(_OF_METHOD)}",
+            f"backend.{name} logs in by a method, which is not known here",
+            hint=f"known: {', '.join(METHODS)}{_nearest(auth.method)}",
         )
-    others = [(method, key) for method, keys in _OF_METHOD.items() if method != auth.method for key in keys]
-    stray = [(method, key) for method, key in others if getattr(auth, key) is not None]
-    stray += [
-        (method, key)
-        for method, keys in _OF_OTHERS.items()
-        for key in keys
-        if getattr(access, key) is not None
-    ]
-    for method, key in stray:
-        hint = f'drop {key}, or set auth_type = "{method}"' if method in _OF_METHOD else f"drop {key}"
-        raise BackendConfigError(f"backend.{name} logs in by {auth.method}, which has no {key}", hint=hint)
+    known = METHODS[auth.method]
+    for word in fields(LoginWords):
+        if word.name in known or getattr(auth, word.name) is None:
+            continue
+        others = [method for method, words in METHODS.items() if word.name in words]
+        raise BackendConfigError(
+            f"backend.{name} logs in by {auth.method}, which has no {word.name}",
+            hint=f'drop {word.name}, or set auth_type = "{others[0]}"',
+        )
+
+
+def _nearest(given: str) -> str:
+    import difflib  # noqa: PLC0415 -- only a mistake pays for it
+
+    near = difflib.get_close_matches(given, (*METHODS, *_ALIASES), 1, 0.6)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def transport_of(name: str, access: VaultAccess) -> TransportOptions:
