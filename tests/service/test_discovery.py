@@ -255,13 +255,9 @@ def test_airflows_file_backend_becomes_ours(find, project):
 @pytest.mark.parametrize(
     ("path", "what"),
     [
-        ("airflow.providers.amazon.aws.secrets.secrets_manager.SecretsManagerBackend", "AWS Secrets Manager"),
-        ("airflow.providers.google.cloud.secrets.secret_manager.CloudSecretManagerBackend", "Google Secret"),
-        ("airflow.providers.microsoft.azure.secrets.key_vault.AzureKeyVaultBackend", "Azure Key Vault"),
-        (
-            "airflow.providers.cncf.kubernetes.secrets.kubernetes_secrets_backend.KubernetesSecretsBackend",
-            "Kub",
-        ),
+        ("airflow.providers.akeyless.secrets.akeyless.AkeylessBackend", "Akeyless"),
+        ("airflow.providers.yandex.secrets.lockbox.LockboxSecretBackend", "Yandex Lockbox"),
+        ("our.own.SecretsManagerBackend", "the class SecretsManagerBackend"),
         ("our.own.Keeper", "the class Keeper"),
         ("our own keeper", "a class of its own"),
     ],

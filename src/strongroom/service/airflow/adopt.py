@@ -27,7 +27,7 @@ from strongroom.settings import PERSONAL_FOLDER, SecretSource
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from strongroom.service.discovery.place import Surroundings
+    from strongroom.service.discovery.place import Place, Surroundings
     from strongroom.vendors.airflow import AirflowConfig, SecretsBackend
 
 __all__ = ["Adopted", "Moved", "adopt"]
@@ -104,7 +104,10 @@ def adopt(
     notes: list[str] = []
     for backend in backends:
         passed_over: list[str] = []
-        name, table = _table(backend, around, tables, passed_over)
+        place = airflow.place_of(backend, around)
+        name, table = _table(backend, place, tables, passed_over)
+        if place.kind and place.table is None:
+            notes.append(f"{backend.class_path} is asked as it is: {place.reason}")
         mover = _Mover(name, config.single_kwargs(*_OPTIONS[backend.section]), around.environ)
         tables[name] = mover.table(table)
         moved += mover.moved
@@ -154,14 +157,13 @@ def _backends(config: AirflowConfig) -> list[SecretsBackend]:
 
 
 def _table(
-    backend: SecretsBackend, around: Surroundings, taken: Mapping[str, object], passed_over: list[str]
+    backend: SecretsBackend, place: Place, taken: Mapping[str, object], passed_over: list[str]
 ) -> tuple[str, dict[str, Any]]:
     """
     Give the name and the table of one backend: of a kind of ours where there is one, else its class.
 
     Arguments that cannot be taken over are named in *passed_over*.
     """
-    place = airflow.place_of(backend, around)
     if place.table is not None and place.kind:
         kind = {} if place.kind == place.name else {"kind": place.kind}
         return _free(place.name, taken), {**kind, **place.table}

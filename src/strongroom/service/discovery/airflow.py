@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from strongroom.errors import BackendConfigError
+from strongroom.service.discovery import classes
 from strongroom.service.discovery.place import Place
 from strongroom.service.discovery.vendor import NO_BACKEND, vault_token
-from strongroom.settings import SecretSource
 from strongroom.vendors.airflow import AirflowConfig
 
 if TYPE_CHECKING:
@@ -24,22 +23,8 @@ __all__ = ["place_of", "places"]
 
 _TITLE = "Airflow's secrets backend"
 _DATABASE_TITLE = "Airflow's metadata database"
-_VAULT = "VaultBackend"
 _FILES = "LocalFilesystemBackend"
-_FOREIGN = {
-    "SecretsManagerBackend": "AWS Secrets Manager",
-    "SystemsManagerParameterStoreBackend": "AWS Parameter Store",
-    "CloudSecretManagerBackend": "Google Secret Manager",
-    "AzureKeyVaultBackend": "Azure Key Vault",
-    "KubernetesSecretsBackend": "Kubernetes secrets",
-    "AkeylessBackend": "Akeyless",
-    "LockboxSecretBackend": "Yandex Lockbox",
-}
-# Keyword arguments of Airflow's VaultBackend that are secrets or may be, and those that are files.
-_SECRET = re.compile(r"(?!.*_path$).*(?:secret|password|token|key).*")
-_PATHS = ("token_path", "kubernetes_jwt_path", "jwt_token_path", "gcp_key_path")
-# Where Airflow's None says something; a settings file has no None.
-_NOTHING = {"connections_path": False, "variables_path": False, "config_path": False, "mount_point": ""}
+_FOREIGN = {"AkeylessBackend": "Akeyless", "LockboxSecretBackend": "Yandex Lockbox"}
 _DATABASE = ("database", "sql_alchemy_conn")
 _KEY = ("core", "fernet_key")
 _UNNAMED = "only ./airflow.cfg says so, which a checkout may bring: AIRFLOW_HOME=$PWD strongroom up asks it"
@@ -125,8 +110,10 @@ def _custom(found: SecretsBackend, where: str, around: Surroundings) -> Place:
     kind = found.class_path.rpartition(".")[2]
     title = _TITLE if found.section == "secrets" else f"{_TITLE} for tasks"
     place = Place(title=title, where=where, is_first=True, warnings=found.problems)
-    if kind == _VAULT:
-        return _vault(replace(place, name="vault", kind="vault"), found, around)
+    one = classes.known(found.class_path)
+    if one is not None:
+        place = replace(place, title=f"{title}: {one.title}", name=one.name, kind=one.kind)
+        return _known(place, one, found, around)
     if kind == _FILES:
         return _files(replace(place, name="files", kind="file"), found, around)
     what = _FOREIGN.get(kind) or (f"the class {kind}" if kind.isidentifier() else "a class of its own")
@@ -148,27 +135,25 @@ def _files(place: Place, found: SecretsBackend, around: Surroundings) -> Place:
     return replace(place, table=table, is_personal=is_personal)
 
 
-def _vault(place: Place, found: SecretsBackend, around: Surroundings) -> Place:
-    place = replace(place, title=f"{place.title}: Vault or OpenBao")
+def _known(place: Place, one: classes.Known, found: SecretsBackend, around: Surroundings) -> Place:
     if found.problems:
-        # Airflow goes on without arguments; then it asks a Vault on this machine that nobody meant.
+        # Airflow goes on without arguments; then it asks what nobody meant, as a Vault on this machine.
         return replace(place, reason=found.problems[0], warnings=())
-    said = {key: _NOTHING.get(key) if value is None else value for key, value in found.kwargs.items()}
-    table = {key: _option(key, value, around) for key, value in said.items() if value is not None}
+    table, reason = classes.table_of(one, found.kwargs, around.cwd)
+    if table is None:
+        return replace(place, reason=reason)
+    if one.kind == "vault":
+        _find_vault(table, around)
+    return replace(place, table=table)
+
+
+def _find_vault(table: dict[str, Any], around: Surroundings) -> None:
+    """Add what hvac finds by itself."""
     if "url" not in table and around.set_of("VAULT_ADDR"):
         table["url"] = around.environ["VAULT_ADDR"]
     is_by_token = table.get("auth_type", "token") == "token" and not {"token", "token_path"} & set(table)
     if is_by_token and (token := vault_token(around)[0]) is not None:
         table["token"] = token
-    return replace(place, table=table)
-
-
-def _option(key: str, value: object, around: Surroundings) -> object:
-    if isinstance(value, str) and _SECRET.fullmatch(key):
-        return SecretSource(kind="text", argument=(value,), key=key)
-    if isinstance(value, str) and (key in _PATHS or (key == "verify" and value)):
-        return around.cwd / value
-    return value
 
 
 # --- the metadata database ---------------------------------------------------------------------------
