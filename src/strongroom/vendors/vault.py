@@ -46,6 +46,7 @@ from strongroom.vendors.vault_login import Grant, Login, granted
 
 if TYPE_CHECKING:
     from strongroom.vendors.transport import Reply, Transport
+    from strongroom.vendors.vault_options import VaultAccess
 
 __all__ = ["TokenFacts", "VaultSession"]
 
@@ -120,7 +121,7 @@ class VaultSession:
 
     Args:
         login: how to get a token.
-        transport: how to reach the server. Not closed here.
+        transport: how to reach the server; not closed here, but where `of` made it.
         place: the backend's name, for messages.
         namespace: sent with everything, or None.
         clock: seconds that only go up.
@@ -141,6 +142,7 @@ class VaultSession:
     ) -> None:
         self._login = login
         self._transport = transport
+        self._owns_transport = False
         self._place = place
         self._clock = clock
         self._look_after = look_after
@@ -157,8 +159,43 @@ class VaultSession:
         # that another thread of the parent may have held at the fork.
         self._desks: dict[int, _Desk] = {}
 
+    @classmethod
+    def of(cls, place: str, access: VaultAccess) -> VaultSession:
+        """
+        Make the session that *access* says, with a transport of its own.
+
+        Args:
+            place: the backend's name, for messages.
+            access: where the server is and how to log in; equal ones may share what this gives.
+
+        Raises:
+            BackendConfigError: it contradicts itself or says too little.
+            SettingsError: a secret of it cannot be fetched.
+        """
+        from strongroom.vendors.transport import Transport  # noqa: PLC0415 -- who has one needs no second
+        from strongroom.vendors.vault_options import login_of, transport_of  # noqa: PLC0415 -- it is above this
+
+        made = cls(
+            login_of(place, access),
+            Transport(transport_of(place, access)),
+            place=place,
+            namespace=access.namespace,
+        )
+        made._owns_transport = True
+        return made
+
     def __repr__(self) -> str:
         return f"VaultSession({self._place!r})"
+
+    @property
+    def transport(self) -> Transport:
+        """What reaches the server: its circuit, its certificate."""
+        return self._transport
+
+    @property
+    def replaces_tokens(self) -> bool:
+        """Whether a token that ends is followed by another without anybody's help."""
+        return self._login.tells_life or not self._login.is_ours
 
     # --- asking ---
 
@@ -250,6 +287,8 @@ class VaultSession:
         if desk is not None:
             desk.wake.set()
         self._login.close()
+        if self._owns_transport:
+            self._transport.close()
 
     def _ask(
         self,

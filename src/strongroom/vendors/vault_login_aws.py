@@ -2,7 +2,8 @@
 Logins of Vault or OpenBao with an identity of AWS: a signed question that the server asks on our behalf.
 
 We sign `sts:GetCallerIdentity` and send it to nobody; the server sends it to STS, which tells it who signed.
-Nothing of AWS is asked from here, but for `assume_role_kwargs`: then STS, for the role's own keys.
+Nothing of AWS is asked from here, but for the keys of a role (`assume_role_kwargs`, or of the machine), which
+`aws.py` gets.
 
 Rules of this file, beside those of `vault_login.py`:
 
@@ -20,34 +21,28 @@ import hmac
 import json
 from base64 import b64encode
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode, urlsplit
 
-from strongroom.errors import (
-    BackendConfigError,
-    BackendUnavailableError,
-    NotAuthenticatedError,
-    StrongroomError,
-)
+from strongroom.errors import BackendConfigError
 from strongroom.model.secret import Secret
-from strongroom.vendors.vault_answer import member
 from strongroom.vendors.vault_login import Credential, Posted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from strongroom.vendors.origins import Origins
+    from strongroom.vendors.aws_options import AwsAccess
     from strongroom.vendors.vault_login import Ask
 
-__all__ = ["AwsIam", "AwsKeys", "AwsWay", "assumed_keys", "given_keys", "machine_keys", "signed"]
+__all__ = ["AwsIam", "AwsKeys", "AwsWay", "given_keys", "role_access", "session_keys", "signed"]
 
 _VERSION = "2011-06-15"  # of the STS API
 _ASK_WHO = urlencode({"Action": "GetCallerIdentity", "Version": _VERSION})
 _DEFAULT_REGION = "us-east-1"  # the one whose signatures the global endpoint takes
 _FORM = "application/x-www-form-urlencoded; charset=utf-8"
-_OK, _DENIED, _TROUBLE = 200, (400, 401, 403), 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,120 +208,44 @@ def given_keys(key_id: str, secret: Callable[[], Secret[str]]) -> Callable[[], A
     return keys
 
 
-def machine_keys(place: str) -> Callable[[], AwsKeys]:
+def session_keys(place: str, access: AwsAccess) -> tuple[Callable[[], AwsKeys], Callable[[], None]]:
     """
-    Give the keys that AWS's own SDK finds: environment, profile, web identity, container, instance.
-
-    Raises:
-        BackendConfigError: the SDK is not installed.
-    """
-    try:
-        from botocore.session import get_session  # noqa: PLC0415 -- only where the settings give no keys
-    except ImportError:
-        raise BackendConfigError(
-            f"the backend {place} signs in with keys of this machine, which takes AWS's SDK",
-            hint='pip install "strongroom[aws]", or set key_id and secret_id',
-        ) from None
-    found: list[Any] = []
-
-    def keys() -> AwsKeys:
-        failure = "no keys"
-        try:
-            if not found:
-                found.append(get_session().get_credentials())
-            kept = None if found[0] is None else found[0].get_frozen_credentials()
-        except Exception as error:  # noqa: BLE001 -- the SDK's errors quote files and requests
-            failure, kept = type(error).__name__, None
-        if kept is None:
-            found.clear()
-            raise NotAuthenticatedError(
-                f"AWS's SDK finds no keys for the login of the backend {place} ({failure})",
-                hint="set key_id and secret_id, or give this process an AWS profile, role or web identity",
-            )
-        return AwsKeys(kept.access_key, Secret(kept.secret_key), Secret(kept.token) if kept.token else None)
-
-    return keys
-
-
-def assumed_keys(
-    place: str,
-    base: Callable[[], AwsKeys],
-    wanted: Mapping[str, object],
-    *,
-    way: AwsWay,
-    origins: Origins,
-) -> Callable[[], AwsKeys]:
-    """
-    Give the keys of a role that is assumed anew at each login.
+    Give the keys that AWS's own SDK finds on this machine, or has for a role; and what closes its session.
 
     Args:
         place: the backend's name, for messages.
-        base: keys that may assume it.
-        wanted: arguments of `sts:AssumeRole`, as `RoleArn` and `RoleSessionName`.
-        way: where STS is.
-        origins: carries the question there.
+        access: as whom.
 
     Raises:
-        BackendConfigError: *wanted* names no role, or holds what STS does not take.
+        BackendConfigError: *access* contradicts itself, or the SDK is not installed.
     """
-    form = _form(place, wanted)
-
-    def keys() -> AwsKeys:
-        body = urlencode({"Action": "AssumeRole", "Version": _VERSION, **form})
-        headers = signed(body, base(), way, {"Accept": "application/json"})
-        reply = origins.request("POST", way.url, headers, Secret(body.encode()), is_repeatable=False)
-        if reply.status != _OK:
-            raise _not_assumed(place, reply.status)
-        try:
-            found = json.loads(reply.body)
-        except (ValueError, RecursionError):
-            found = None
-        made = member(found, dict, "AssumeRoleResponse", "AssumeRoleResult", "Credentials")
-        key_id, secret = member(made, str, "AccessKeyId"), member(made, str, "SecretAccessKey")
-        token = member(made, str, "SessionToken")
-        if key_id is None or secret is None or token is None:
-            raise BackendUnavailableError(
-                f"STS answered the backend {place} with no keys",
-                backend=place,
-                hint=f"check backend.{place}.identity_url",
-            )
-        return AwsKeys(key_id, Secret(secret), Secret(token))
-
-    return keys
-
-
-def _form(place: str, wanted: Mapping[str, object]) -> dict[str, str]:
-    setting = f"backend.{place}.assume_role_kwargs"
-    form: dict[str, str] = {}
-    for name, value in wanted.items():
-        plain = value.reveal() if isinstance(value, Secret) else value
-        for key, text in _flat(name, plain):
-            if isinstance(text, bool) or not isinstance(text, str | int):
-                raise BackendConfigError(
-                    f"{setting} holds what STS does not take", hint="as RoleArn, ExternalId"
-                )
-            form[key] = str(text)
-    for needed in ("RoleArn", "RoleSessionName"):
-        if needed not in form:
-            raise BackendConfigError(f"{setting} has no {needed}", hint=f'{needed} = "…"')
-    return form
-
-
-def _flat(name: str, value: object) -> list[tuple[str, object]]:
-    """Spell lists and tables as the query protocol of AWS does: `Tags.member.1.Key`."""
-    if isinstance(value, dict):
-        return [pair for key, item in value.items() for pair in _flat(f"{name}.{key}", item)]
-    if isinstance(value, list):
-        return [pair for at, item in enumerate(value, 1) for pair in _flat(f"{name}.member.{at}", item)]
-    return [(name, value)]
-
-
-def _not_assumed(place: str, status: int) -> StrongroomError:
-    if status in _DENIED:
-        return NotAuthenticatedError(
-            f"STS refused to let the backend {place} assume its role",
-            hint=f"check backend.{place}.assume_role_kwargs, the role's trust policy and sts:AssumeRole",
+    if find_spec("boto3") is None:
+        raise BackendConfigError(
+            f"the backend {place} signs in with keys of this machine, which takes AWS's SDK",
+            hint='pip install "strongroom[aws]", or set key_id and secret_id',
         )
-    return BackendUnavailableError(
-        f"STS answered the backend {place} with the status {status}", backend=place
-    )
+    from strongroom.vendors.aws import AwsSession  # noqa: PLC0415 -- it stands on an extra
+
+    session = AwsSession(access, place=f"{place} (AWS)")
+    return lambda: AwsKeys(*session.keys()), session.close
+
+
+def role_access(place: str, wanted: Mapping[str, object], base: AwsAccess) -> AwsAccess:
+    """
+    Give *base* in the role that *wanted* names.
+
+    Args:
+        place: the backend's name, for messages.
+        wanted: arguments of `sts:AssumeRole`; secrets in it as Secret.
+        base: who assumes it.
+
+    Raises:
+        BackendConfigError: *wanted* names no role.
+    """
+    said = {key: value.reveal() if isinstance(value, Secret) else value for key, value in wanted.items()}
+    role = said.pop("RoleArn", None)
+    if not isinstance(role, str):
+        raise BackendConfigError(
+            f"backend.{place}.assume_role_kwargs has no RoleArn", hint='RoleArn = "arn:aws:iam::…:role/…"'
+        )
+    return replace(base, role_arn=role, assume_role_kwargs=said)

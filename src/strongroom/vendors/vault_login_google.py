@@ -13,11 +13,10 @@ from __future__ import annotations
 import json
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode, urlsplit
 
 from strongroom.errors import (
     BackendConfigError,
@@ -30,13 +29,15 @@ from strongroom.vendors.vault_answer import member
 from strongroom.vendors.vault_login import Posted, checked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
+    from pathlib import Path
 
+    from strongroom.vendors.google_login import GoogleLogin
     from strongroom.vendors.origins import Origins
     from strongroom.vendors.transport import Reply
     from strongroom.vendors.vault_login import Ask
 
-__all__ = ["GoogleAccount", "GoogleKey", "GoogleMachine", "KeyedAccount", "MachineAccount"]
+__all__ = ["GoogleAccount", "GoogleMachine", "account_login"]
 
 METADATA = "http://metadata.google.internal"
 _IAM = "https://iamcredentials.googleapis.com"
@@ -44,7 +45,6 @@ _ACCOUNT = "/computeMetadata/v1/instance/service-accounts/default"
 _FLAVOR = {"Metadata-Flavor": "Google"}
 _SIGNED_SECONDS = 900  # the longest the server takes
 _OK, _REFUSED = 200, (400, 401, 403, 404)
-_WAIT, _BROKEN = (408, 429), 500
 
 
 class _Google(Posted):
@@ -115,7 +115,7 @@ class GoogleAccount(_Google):
         mount: str,
         role: str,
         origins: Origins,
-        account: KeyedAccount | MachineAccount,
+        account: GoogleLogin,
         iam: str | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -125,7 +125,12 @@ class GoogleAccount(_Google):
         self._now = now
 
     def _jwt(self) -> Secret[str]:
-        email, token = self._account.identify()
+        email, token = self._account.identity(), self._account.token().text
+        if "@" not in email:
+            raise BackendConfigError(
+                f"the credentials of Google's of the backend {self._place} name no service account",
+                hint="use a service account's key, or a federation that acts as one",
+            )
         claims = {
             "sub": email,
             "aud": f"vault/{self._role}",
@@ -152,156 +157,49 @@ class GoogleAccount(_Google):
         return Secret(found)
 
 
-@dataclass(frozen=True, slots=True)
-class GoogleKey:
+def account_login(
+    place: str,
+    origins: Origins,
+    *,
+    path: Path | None,
+    key: Callable[[], Secret[str]] | Secret[str] | Mapping[str, object] | None,
+    scopes: tuple[str, ...] | str | None,
+    metadata: str | None,
+) -> GoogleLogin:
     """
-    A credential file of Google's: of a service account, or of a federated identity that acts as one.
-
-    Args:
-        path: of the file.
-        table: what would stand in it, in its place; secrets in it as Secret.
-        text: likewise, as JSON that is fetched.
-    """
-
-    path: Path | None = None
-    table: Mapping[str, object] | None = None
-    text: Callable[[], Secret[str]] | None = None
-
-
-class KeyedAccount:
-    """
-    The account of a credential file.
+    Give the login of a service account: of a credential file, or where none is said of this machine.
 
     Args:
         place: the backend's name, for messages.
-        key: the file.
-        scopes: what its token may be used for.
         origins: carries questions to Google.
+        path: of the file.
+        key: what would stand in it, as a table or as JSON text; secrets in a table as Secret.
+        scopes: of its tokens; text with commas, or a list.
+        metadata: where the metadata server is.
 
     Raises:
-        BackendConfigError: Google's library is not installed.
+        BackendConfigError: Google's library is not installed, or too much is said.
     """
-
-    def __init__(self, place: str, key: GoogleKey, *, scopes: Sequence[str], origins: Origins) -> None:
-        try:
-            import google.auth  # noqa: F401, PLC0415 -- asked for at the start, so that it is missed there
-        except ImportError:
-            raise BackendConfigError(
-                f"the backend {place} signs in with a key of Google's, which takes Google's library",
-                hint='pip install "strongroom[gcp]"',
-            ) from None
-        self._place = place
-        self._setting = "gcp_keyfile_dict" if key.path is None else "gcp_key_path"
-        self._key = key
-        self._scopes = tuple(scopes)
-        self._origins = origins
-        self._credentials: Any = None
-
-    def identify(self) -> tuple[str, Secret[str]]:
-        """
-        Give the account's email, and a token of it.
-
-        Raises:
-            BackendConfigError: the file is none that Google's library can use, or names no account.
-            NotAuthenticatedError: Google refuses it.
-            BackendUnavailableError: no answer.
-        """
-        credentials = self._loaded()
-        email = getattr(credentials, "service_account_email", None)
-        if not isinstance(email, str) or "@" not in email:
-            raise self._wrong("names no service account")
-        failure = ""
-        try:
-            if not credentials.valid:
-                credentials.refresh(_Carried(self._place, self._origins))
-        except StrongroomError:
-            raise
-        except Exception as error:  # noqa: BLE001 -- errors of the library quote answers
-            failure = type(error).__name__
-        if failure:
-            raise NotAuthenticatedError(
-                f"Google refused the key of the backend {self._place} ({failure})",
-                hint=f"check backend.{self._place}.{self._setting}: it may be revoked, or the clock wrong",
-            )
-        return email, Secret(str(credentials.token))
-
-    def _loaded(self) -> Any:  # noqa: ANN401 -- a class of the library's, whichever the file means
-        if self._credentials is not None:
-            return self._credentials
-        from google.auth import load_credentials_from_dict  # noqa: PLC0415 -- as above
-
-        table = self._table()
-        failure = ""
-        try:
-            self._credentials, _ = load_credentials_from_dict(  # type: ignore[no-untyped-call]
-                table, scopes=list(self._scopes)
-            )
-        except Exception as error:  # noqa: BLE001 -- they quote the key
-            failure = type(error).__name__
-        if failure:
-            raise self._wrong(f"is none that Google's library takes ({failure})")
-        return self._credentials
-
-    def _table(self) -> dict[str, object]:
-        if self._key.table is not None:
-            return {key: _opened(value) for key, value in self._key.table.items()}
-        try:
-            text = self._key.text().reveal() if self._key.text is not None else self._read()
-            found = json.loads(text)
-        except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict):
-            raise self._wrong("is no JSON object")
-        return found
-
-    def _read(self) -> str:
-        assert self._key.path is not None  # noqa: S101 -- one of the three is given
-        try:
-            return self._key.path.read_text("utf-8")
-        except OSError as error:
-            reason = type(error).__name__
-        raise self._wrong(f"cannot be read ({reason})")
-
-    def _wrong(self, what: str) -> BackendConfigError:
-        return BackendConfigError(
-            f"the key of Google's of the backend {self._place} {what}",
-            hint=f"check backend.{self._place}.{self._setting}",
+    if not _has_library():
+        raise BackendConfigError(
+            f"the backend {place} signs in by a service account of Google's, which takes Google's library",
+            hint='pip install "strongroom[gcp]"',
         )
+    from strongroom.vendors.google_login import GoogleAccess, GoogleLogin  # noqa: PLC0415 -- as the caller
+
+    said = scopes if scopes is None or isinstance(scopes, str) else ",".join(scopes)
+    text = Secret(json.dumps(key, default=Secret.reveal)) if isinstance(key, Mapping) else key
+    access = GoogleAccess(gcp_key_path=path, gcp_keyfile_dict=text, gcp_scopes=said)
+    # Nothing of the environment: what is not said is the machine's.
+    environ = {} if metadata is None else {"GCE_METADATA_HOST": urlsplit(metadata).netloc}
+    return GoogleLogin(access, place=place, environ=environ, origins=origins)
 
 
-def _opened(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _opened(item) for key, item in value.items()}
-    return value.reveal() if isinstance(value, Secret) else value
-
-
-class MachineAccount:
-    """
-    The service account of this machine or pod.
-
-    Args:
-        place: the backend's name, for messages.
-        origins: carries questions to the metadata server.
-        metadata: where that is.
-    """
-
-    def __init__(self, place: str, *, origins: Origins, metadata: str | None = None) -> None:
-        self._place = place
-        self._metadata = _Metadata(place, origins, metadata or METADATA)
-
-    def identify(self) -> tuple[str, Secret[str]]:
-        """
-        Give the account's email, and a token of it.
-
-        Raises:
-            NotAuthenticatedError: it has none.
-            BackendUnavailableError: no answer.
-        """
-        email = self._metadata.text("/email").reveal()
-        found = member(_parsed(self._metadata.text("/token").reveal()), str, "access_token")
-        if found is None or "@" not in email:
-            raise _misshapen(self._place)
-        return email, Secret(found)
+def _has_library() -> bool:
+    try:
+        return find_spec("google.auth") is not None
+    except ModuleNotFoundError:  # not even `google`
+        return False
 
 
 class _Metadata:
@@ -324,35 +222,6 @@ class _Metadata:
         if reply.headers.get("metadata-flavor") != "Google":
             raise _misshapen(self._place)
         return Secret(reply.body.decode("ascii", "replace").strip())
-
-
-class _Carried:
-    """What Google's library asks with: `google.auth.transport.Request`, over the one transport."""
-
-    def __init__(self, place: str, origins: Origins) -> None:
-        self._place = place
-        self._origins = origins
-
-    def __call__(
-        self,
-        url: str,
-        method: str = "GET",
-        body: bytes | str | None = None,
-        headers: Mapping[str, str] | None = None,
-        **_more: object,  # its own time-out: the transport's is shorter
-    ) -> _Answer:
-        # Asking for a token twice makes two: neither is spent.
-        reply = self._origins.request(method, url, headers or {}, body)
-        if reply.status in _WAIT or reply.status >= _BROKEN:  # the library would sleep and ask again
-            raise _refused(self._place, reply.status, "", hint="")
-        return _Answer(reply)
-
-
-class _Answer:
-    def __init__(self, reply: Reply) -> None:
-        self.status = reply.status
-        self.headers = reply.headers
-        self.data = reply.body
 
 
 def _parsed(text: str | bytes) -> object:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["made_login"]
 
 _HELPER = Path("~/.vault-token")  # of `vault login` and `bao login`
-_CLOUD = "https://www.googleapis.com/auth/cloud-platform"
 
 
 class _Case(NamedTuple):
@@ -204,74 +203,58 @@ def _cert(case: _Case) -> Login:
 
 
 def _aws(case: _Case) -> Login:
+    from strongroom.vendors.aws_options import AwsAccess  # noqa: PLC0415 -- see above
     from strongroom.vendors.vault_login_aws import (  # noqa: PLC0415 -- see above
         AwsIam,
         AwsWay,
-        assumed_keys,
         given_keys,
-        machine_keys,
+        role_access,
+        session_keys,
     )
 
-    auth = case.auth
+    auth, wanted = case.auth, case.auth.assume_role_kwargs
     way = AwsWay(region=auth.region, endpoint=auth.identity_url, server_id=auth.iam_server_id)
     if auth.key_id is not None or auth.secret_id is not None:
-        if auth.assume_role_kwargs is not None:
+        if wanted is not None:
             raise case.both("key_id", "assume_role_kwargs")
         keys = given_keys(case.needed("key_id"), case.fetched("secret_id"))
-    else:
-        keys = machine_keys(case.name)
-    if auth.assume_role_kwargs is None:
         return AwsIam(case.name, mount=case.mount, role=case.role(), keys=keys, way=way)
-    origins = case.origins("STS")
-    return AwsIam(
-        case.name,
-        mount=case.mount,
-        role=case.role(),
-        keys=assumed_keys(case.name, keys, auth.assume_role_kwargs, way=way, origins=origins),
-        way=way,
-        close=origins.close,
+    access = AwsAccess(
+        region_name=auth.region, sts_endpoint_url=auth.identity_url, timeout=case.access.timeout
     )
+    if wanted is not None:
+        access = role_access(case.name, wanted, access)
+    keys, close = session_keys(case.name, access)
+    return AwsIam(case.name, mount=case.mount, role=case.role(), keys=keys, way=way, close=close)
 
 
 def _gcp(case: _Case) -> Login:
     from strongroom.vendors.vault_login_google import (  # noqa: PLC0415 -- see above
         GoogleAccount,
-        GoogleKey,
         GoogleMachine,
-        KeyedAccount,
-        MachineAccount,
+        account_login,
     )
 
     auth, role = case.auth, case.needed("role_id")
-    if auth.gcp_key_path is not None and auth.gcp_keyfile_dict is not None:
+    key = auth.gcp_keyfile_dict
+    if auth.gcp_key_path is not None and key is not None:
         raise case.both("gcp_key_path", "gcp_keyfile_dict")
-    origins, account = case.origins("Google"), None
-    if auth.gcp_key_path is not None or auth.gcp_keyfile_dict is not None:
-        table: Mapping[str, object] | None = None
-        text = None
-        if callable(auth.gcp_keyfile_dict) or isinstance(auth.gcp_keyfile_dict, Secret):
-            text = case.fetch("gcp_keyfile_dict")
-        else:
-            table = auth.gcp_keyfile_dict
-        key = GoogleKey(path=auth.gcp_key_path, table=table, text=text)
-        account = KeyedAccount(case.name, key, scopes=_scopes(auth.gcp_scopes), origins=origins)
-    elif auth.gcp_scopes is None:
+    origins = case.origins("Google")
+    if auth.gcp_key_path is None and key is None and auth.gcp_scopes is None:
         return GoogleMachine(
             case.name, mount=case.mount, role=role, origins=origins, metadata=auth.identity_url
         )
-    return GoogleAccount(
+    login = account_login(
         case.name,
-        mount=case.mount,
-        role=role,
-        origins=origins,
-        account=account or MachineAccount(case.name, origins=origins, metadata=auth.identity_url),
-        iam=auth.identity_url,
+        origins,
+        path=auth.gcp_key_path,
+        key=key,
+        scopes=auth.gcp_scopes,
+        metadata=auth.identity_url,
     )
-
-
-def _scopes(given: tuple[str, ...] | str | None) -> tuple[str, ...]:
-    words = given.split(",") if isinstance(given, str) else given or ()
-    return tuple(word.strip() for word in words if word.strip()) or (_CLOUD,)
+    return GoogleAccount(
+        case.name, mount=case.mount, role=role, origins=origins, account=login, iam=auth.identity_url
+    )
 
 
 def _azure(case: _Case) -> Login:

@@ -22,7 +22,7 @@ from strongroom.vendors.transport import TransportOptions
 if TYPE_CHECKING:
     from strongroom.vendors.vault_login import Login
 
-__all__ = ["METHODS", "LoginWords", "VaultAccess", "VaultAuth", "access_of", "login_of", "transport_of"]
+__all__ = ["METHODS", "LoginWords", "VaultAccess", "VaultAuth", "login_of", "transport_of"]
 
 _MAX_BODY_BYTES = 8 * 1024 * 1024  # a value of 1 MiB with every character escaped, and what is around it
 _Fetch = Callable[[], Secret[str]]
@@ -158,27 +158,6 @@ class VaultAccess(LoginWords):
     client_cert: Path | None = None
     client_key: Path | None = None
     timeout: timedelta = timedelta(seconds=3)
-
-
-def access_of(name: str, options: VaultAccess) -> VaultAccess:
-    """
-    Give what of the *options* of the backend *name* says where the server is and how to log in, spelled in
-    one way: two backends of which this is equal may share a session.
-
-    Raises:
-        BackendConfigError: it contradicts itself.
-    """
-    auth, transport = _auth(name, options), transport_of(name, options)
-    return VaultAccess(
-        url=options.url.rstrip("/"),
-        auth=auth,
-        namespace=options.namespace,
-        verify=transport.verify,
-        ca=transport.ca,
-        client_cert=transport.client_cert,
-        client_key=transport.client_key,
-        timeout=options.timeout,
-    )
 
 
 def login_of(name: str, access: VaultAccess) -> Login:
