@@ -735,8 +735,58 @@ class TestMany:
         refs = [self.A, self.B, self.C, Ref("variable", "d")]
         assert self.told(chain.read_many(refs)) == self.told([alone(ref) for ref in refs])
 
-    def test_many_are_asked_at_once_only_where_no_place_is_asked_name_by_name_over_a_network(self):
+    def test_many_are_asked_at_once_where_a_place_over_a_network_answers_many(self):
         many, far, near = Bell("many", is_many=True), Bell("far"), Memory("near")
         assert self.chain(near, many).is_batched
-        assert not self.chain(far, many).is_batched
+        assert self.chain(far, many).is_batched
+        assert not self.chain(far).is_batched
         assert not self.chain(near).is_batched
+
+    def test_place_that_answers_one_by_one_is_asked_on_threads_and_only_for_what_is_left(self):
+        far, many = Slow("far", {self.A: "1"}), Bell("many", {self.B: "2"}, is_many=True)
+        far.is_local = False
+        far.hold()
+        told = []
+        chain = self.chain(far, many)
+        refs = [self.A, self.B, self.C, self.A]
+        asking = threading.Thread(target=lambda: told.extend(self.told(chain.read_many(refs))))
+        asking.start()
+        far.wait_until_asked(3)
+        far.release()
+        asking.join()
+        assert told == ["1", "2", None, "1"]
+        assert sorted(far.calls) == [("read", self.A), ("read", self.B), ("read", self.C)]
+        assert many.batches == [[self.B, self.C]]
+
+    def test_hundred_names_more_are_given_the_time_of_a_question_more(self):
+        given = []
+
+        class Timed(Bell):
+            def read_many(self, refs):
+                given.append(seconds_left())
+                return super().read_many(refs)
+
+        backend = Timed(is_many=True)
+        chain = self.chain(Link(backend=backend, timeout=timedelta(seconds=2)))
+        for many in (100, 101, 1000):
+            chain.read_many([Ref("variable", str(number)) for number in range(many)])
+        assert [round(seconds) for seconds in given] == [2, 4, 10]
+
+
+class TestReadOnly:
+    def test_read_only_backend_is_no_place_to_write_whatever_it_could(self):
+        kept = Link(backend=Memory("kept"), read_only=True)
+        open_ = Memory("open")
+        asked = chain(kept, open_)
+        assert asked.place_to_write(REF) is open_
+        with pytest.raises(ReadOnlyError) as caught:
+            asked.place_to_write(REF, to="kept")
+        assert caught.value.hint == "backend.kept.read_only is set"
+
+    def test_value_in_a_read_only_backend_is_not_written_over(self):
+        first = Memory("first")
+        first.put(REF, "x")
+        with pytest.raises(ReadOnlyError):
+            chain(Link(backend=first, read_only=True), Memory("below")).place_to_write(REF)
+        with pytest.raises(ReadOnlyError):
+            chain(Link(backend=first, read_only=True)).place_to_write(REF)

@@ -30,6 +30,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from strongroom.backend import Backend, Batched, Writable
+from strongroom.backend.parallel import together
 from strongroom.bulkhead import Bulkhead, seconds_left
 from strongroom.errors import (
     AccessDeniedError,
@@ -58,6 +59,7 @@ __all__ = ["Chain", "Explanation", "Link", "Outcome", "Step", "outcome_of"]
 
 T = TypeVar("T")
 _MAX_BATCH = 1000  # of what one question may name: `backend.Batched`
+_PER_TIMEOUT = 100  # of those for which a backend has the time of one question
 
 
 _OUTCOMES: tuple[tuple[type[StrongroomError], Outcome], ...] = (
@@ -96,6 +98,7 @@ class Link:
         threads: questions a backend that is not local answers at once.
         waiting: questions that may wait for one of those threads.
         references: resolve references in everything this backend holds.
+        read_only: never write to it, whatever it could.
     """
 
     backend: Backend
@@ -107,6 +110,7 @@ class Link:
     threads: int = 8
     waiting: int = 56
     references: bool = False
+    read_only: bool = False
     _pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -117,6 +121,25 @@ class Link:
     def name(self) -> str:
         """The name of the backend in the settings."""
         return self.backend.name
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether entries may be written here."""
+        return not self.read_only and isinstance(self.backend, Writable)
+
+    def check_writable(self) -> None:
+        """
+        Refuse a write that could not be made here.
+
+        Raises:
+            ReadOnlyError: the backend cannot be written, or is not to be.
+        """
+        if not self.is_writable:
+            is_set = self.read_only and isinstance(self.backend, Writable)
+            raise ReadOnlyError(
+                f"the backend {self.name} cannot be written",
+                hint=f"backend.{self.name}.read_only is set" if is_set else None,
+            )
 
     def why_not(self, ref: Ref) -> str | None:
         """Say why this link is never asked for *ref*, or None when it is asked."""
@@ -224,11 +247,8 @@ class Chain(Backend):
     ) -> None:
         self.name = "chain"
         self.is_local = all(link.backend.is_local for link in links)
-        # Where a place that leaves the machine is asked name by name, many threads do that sooner.
-        self.is_batched = not self.is_local and all(
-            link.backend.is_local or (isinstance(link.backend, Batched) and link.backend.is_batched)
-            for link in links
-        )
+        # The others are asked name by name meanwhile, on threads.
+        self.is_batched = any(_is_batched(link.backend) for link in links if not link.backend.is_local)
         self.links = tuple(links)
         self._clock = clock
         self._timer = timer
@@ -363,17 +383,35 @@ class Chain(Backend):
         """Put many questions to one link, at once where it can be asked so."""
         backend = link.backend
         if len(refs) == 1 or not isinstance(backend, Batched) or not backend.is_batched:
-            return [self._put(link, ref, ends_at) for ref in refs]
+            return self._put_each(link, refs, ends_at)
         answers: list[_Answer] = []
         for start in range(0, len(refs), _MAX_BATCH):
             batch, begun = refs[start : start + _MAX_BATCH], self._timer()
             found: Sequence[Entry | StrongroomError | None]
             try:
-                found = self.ask(link, partial(backend.read_many, batch), seconds=ends_at - begun)
+                times = -(-len(batch) // _PER_TIMEOUT)
+                found = self.ask(
+                    link, partial(backend.read_many, batch), seconds=ends_at - begun, times=times
+                )
             except StrongroomError as error:
                 found = [copy(error) for _ in batch]
             answers += [self._answer(link, ref, one, begun) for ref, one in zip(batch, found, strict=True)]
         return answers
+
+    def _put_each(self, link: Link, refs: Sequence[Ref], ends_at: float) -> list[_Answer]:
+        """Put one question after the other, on as many threads as the link has."""
+        if link.backend.is_local or len(refs) == 1:
+            return [self._put(link, ref, ends_at) for ref in refs]
+        begun = self._timer()
+        late = BackendUnavailableError(f"the backend {link.name} gave no answer in time", backend=link.name)
+        answers = together(
+            lambda ref: self._put(link, ref, ends_at),
+            list(dict.fromkeys(refs)),
+            threads=link.threads,
+            late=lambda: None,
+            place=link.name,
+        )
+        return [answers[ref] or self._answer(link, ref, copy(late), begun) for ref in refs]
 
     def _answer(self, link: Link, ref: Ref, found: Entry | StrongroomError | None, begun: float) -> _Answer:
         """Judge what a backend gave or raised."""
@@ -389,7 +427,7 @@ class Chain(Backend):
         outcome = Outcome.ABSENT if entry is None else Outcome.FOUND
         return _Answer(link, ref, outcome, entry, None, self._timer() - begun)
 
-    def ask(self, link: Link, work: Callable[[], T], *, seconds: float | None = None) -> T:
+    def ask(self, link: Link, work: Callable[[], T], *, seconds: float | None = None, times: int = 1) -> T:
         """
         Do *work* for *link* where its questions are asked: a local backend's on this thread, any
         other's on threads of its own.
@@ -398,6 +436,7 @@ class Chain(Backend):
             link: one of this chain.
             work: the question.
             seconds: what is left of the lookup; the link's own timeout where that is shorter.
+            times: how many questions' time it may take.
 
         Raises:
             BackendUnavailableError: no answer in time, or too many questions under way.
@@ -406,7 +445,7 @@ class Chain(Backend):
         bulkhead = self._bulkheads.get(link.name)
         if bulkhead is None:
             return work()
-        timeout = link.timeout.total_seconds()
+        timeout = link.timeout.total_seconds() * times
         limit = timeout if seconds is None else min(seconds, timeout)
         if limit <= 0:
             raise BackendUnavailableError(
@@ -489,7 +528,7 @@ class Chain(Backend):
     def _holder(self, ref: Ref, *, force: bool) -> _Answer | None:
         """Find what holds *ref* now; when forced, past trouble, the first that holds and writes."""
         for answer in self._answers(ref):
-            if answer.is_held_here and (not force or isinstance(answer.link.backend, Writable)):
+            if answer.is_held_here and (not force or answer.link.is_writable):
                 return answer
             if answer.error is not None and answer.outcome is not Outcome.ABSENT and not force:
                 raise answer.error
@@ -499,12 +538,12 @@ class Chain(Backend):
         # A global entry that answers for a team is not the team's own: the named place for new
         # entries goes before it.
         is_own = holder.ref == ref or self._write_to is None
-        return is_own and isinstance(holder.link.backend, Writable)
+        return is_own and holder.link.is_writable
 
     def _target(self, ref: Ref, name: str | None) -> Link:
         if name is not None:
             return self._named(ref, name)
-        writable = [link for link in self.links if isinstance(link.backend, Writable)]
+        writable = [link for link in self.links if link.is_writable]
         fitting = [link for link in writable if link.why_not(ref) is None]
         if not fitting:
             names = ", ".join(link.name for link in self.links)
@@ -522,8 +561,7 @@ class Chain(Backend):
         if link is None:
             known = ", ".join(link.name for link in self.links)
             raise InvalidInputError("the chain has no backend of that name", hint=f"its backends: {known}")
-        if not isinstance(link.backend, Writable):
-            raise ReadOnlyError(f"the backend {name} cannot be written")
+        link.check_writable()
         reason = link.why_not(ref)
         if reason is not None:
             raise ReadOnlyError(
@@ -537,6 +575,10 @@ class Chain(Backend):
             bulkhead.close()
         for link in self.links:
             link.backend.close()
+
+
+def _is_batched(backend: Backend) -> bool:
+    return isinstance(backend, Batched) and backend.is_batched
 
 
 def _short_lived(entry: Entry) -> Entry:

@@ -93,6 +93,7 @@ def _link(backend: BackendSettings, settings: Settings, ways: Ways, made: list[B
         team_fallback=backend.team_fallback,
         timeout=timedelta(seconds=seconds),
         references=backend.references,
+        read_only=backend.read_only,
     )
 
 
@@ -108,6 +109,8 @@ def backend_of(backend: BackendSettings, settings: Settings, ways: Ways) -> Back
         needs["environ"] = ways.environ
     if getattr(kind, "needs_state", False):
         needs["state"] = settings.agent.state
+    if getattr(kind, "needs_sessions", False):
+        needs["sessions"] = ways.sessions
     if getattr(kind, "needs_secret", False):
         needs["secret"] = partial(_airflow_secret, settings=settings, ways=ways)
     return kind(backend.name, made, clock=ways.clock, **needs)  # type: ignore[no-any-return]

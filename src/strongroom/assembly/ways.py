@@ -11,18 +11,27 @@ from typing import TYPE_CHECKING
 from strongroom.model.secret import Secret
 from strongroom.policy import Actor, Assurance
 from strongroom.settings import Settings, load
+from strongroom.vendors.sessions import Sessions
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+_SESSIONS = Sessions()  # one a vendor and process, however many rooms are opened in it
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ways:
-    """What comes from outside: environment, clock, and whom to ask for a passphrase."""
+    """
+    What comes from outside: environment, clock, and whom to ask for a passphrase.
+
+    Args:
+        sessions: what backends with the same access share; of this process, unless said.
+    """
 
     environ: Mapping[str, str]
     clock: Callable[[], datetime]
     ask: Callable[[], Secret[str]] | None = None
+    sessions: Sessions = _SESSIONS
 
 
 def now() -> datetime:

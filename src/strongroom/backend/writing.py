@@ -17,6 +17,7 @@ import os
 import threading
 from abc import abstractmethod
 from copy import copy
+from dataclasses import fields
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from strongroom.backend.path import PathBackend
@@ -27,7 +28,7 @@ from strongroom.errors import (
     ReadOnlyError,
     StrongroomError,
 )
-from strongroom.model.entry import MAX_VALUE_BYTES, MUST_BE_ABSENT, Draft, check_value
+from strongroom.model.entry import MAX_VALUE_BYTES, MUST_BE_ABSENT, Draft, Metadata, check_value
 from strongroom.model.secret import Secret
 from strongroom.model.shape import Shape, fields_of, shaped
 
@@ -173,6 +174,7 @@ class WritingPathBackend(PathBackend[OptionsT]):
         text = draft.secret.reveal()
         check_value(text, str(draft.ref))
         self._check_comparable(draft.expected_version)
+        self._check_metadata(draft)
         self.naming.spell(draft.ref, self.name)
         return shaped(text, self.shape) if draft.ref.kind == "connection" else text
 
@@ -183,6 +185,21 @@ class WritingPathBackend(PathBackend[OptionsT]):
             raise ReadOnlyError(
                 f"the backend {self.name} cannot compare versions before it writes",
                 hint="write without an expected version: whoever writes last wins",
+            )
+
+    def _check_metadata(self, draft: Draft) -> None:
+        """Refuse what would be lost: foreign stores keep a text, and no word of ours beside it."""
+        plain = Metadata(conn_type=draft.metadata.conn_type)
+        lost = [
+            one.name
+            for one in fields(Metadata)
+            if getattr(draft.metadata, one.name) != getattr(plain, one.name)
+        ]
+        if lost:
+            raise InvalidInputError(
+                f"the backend {self.name} keeps nothing beside a value: {', '.join(lost)} of {draft.ref}"
+                " would be lost",
+                hint="leave it out, or write to a store of our own",
             )
 
     def _check_fits(self, ref: Ref, text: str) -> None:

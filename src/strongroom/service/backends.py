@@ -111,7 +111,11 @@ class Backends:
         )
 
     def _row(self, order: int, link: Link) -> BackendRow:
-        abilities = [word for word, ability in _ABILITIES if isinstance(link.backend, ability)]
+        abilities = [
+            word
+            for word, ability in _ABILITIES
+            if isinstance(link.backend, ability) and (ability is not Writable or link.is_writable)
+        ]
         return BackendRow(
             order=order,
             name=link.name,

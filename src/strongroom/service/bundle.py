@@ -235,6 +235,7 @@ def _backend(backend: BackendSettings, *, has_hosts: bool) -> dict[str, Any]:
         "on_unavailable": backend.on_unavailable,
         "team_fallback": backend.team_fallback,
         "references": backend.references,
+        "read_only": backend.read_only,
         "timeout_seconds": backend.timeout_seconds,
         "options": _table(backend.options, _known(backend.kind), has_hosts=has_hosts),
     }

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
-from strongroom.backend import Listable, Versioned, Writable
+from strongroom.backend import Listable, PathBackend, Versioned
 from strongroom.errors import (
     AccessDeniedError,
     InvalidInputError,
@@ -37,7 +37,7 @@ from strongroom.service.showing import HIDDEN, merge_hidden, shown
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from strongroom.backend import Backend
+    from strongroom.backend import Backend, Writable
     from strongroom.cache import Cache
     from strongroom.chain import Chain, Link
     from strongroom.model.connection import Dialect
@@ -205,8 +205,8 @@ class Entries:
 
     def _changed_at(self, entry: Entry) -> datetime | None:
         backend = self._link(entry.backend).backend
-        if not isinstance(backend, Listable):
-            return None
+        if isinstance(backend, PathBackend) or not isinstance(backend, Listable):
+            return None  # a foreign store would list all it has for this, if it lets us list at all
         ref = entry.ref
         # Names come in order, so one that is a prefix of others comes first among them.
         found = backend.list(ref.kind, team=ref.team, prefix=ref.name, limit=1)
@@ -392,13 +392,14 @@ class Entries:
             stood, read = self._standing(place, change.ref)
             # What stood may have changed meanwhile: then it is a conflict, never a mixed row, nor one
             # that was decided on what stood before.
-            expected = read if expected is None else expected
+            expected = read if expected is None and _compares(place) else expected
         if metadata is None:
             metadata = laid_over((stood or _PLAIN).renewed(self._clock()), change.over)
         secret = change.secret
         if secret is None:
             kept = self._kept(place, change.ref)
-            secret, expected = kept.secret, kept.version if expected is None else expected
+            secret = kept.secret
+            expected = kept.version if expected is None and _compares(place) else expected
         draft = Draft(
             ref=change.ref,
             secret=secret,
@@ -505,11 +506,11 @@ class Entries:
 
     def _at(self, place: Backend, refs: Sequence[Ref], change: Callable[[Writable], T]) -> T:
         """Change *refs* in *place*, on its own threads, and forget what was cached of them."""
-        if not isinstance(place, Writable):
-            raise ReadOnlyError(f"the backend {place.name} cannot be written")
-        writing = self._cache.writing(place)
+        link = self._link(place.name)
+        link.check_writable()
+        writing = self._cache.writing(cast("Writable", place))
         try:
-            return self._chain.ask(self._link(place.name), lambda: change(writing))
+            return self._chain.ask(link, lambda: change(writing))
         finally:
             # One that failed may have happened.
             self._on_change(place, refs)
@@ -557,6 +558,7 @@ class Entries:
 
         def work() -> Written:
             link, history = self._versioned(ref, at)
+            link.check_writable()
             self._check_brought_back(link, ref, history[0].version)
             try:
                 version = self._chain.ask(
@@ -597,7 +599,7 @@ class Entries:
                 ref=ref,
                 secret=old.secret,
                 metadata=self._unexpired(old.metadata),
-                expected_version=current,
+                expected_version=current if _compares(link.backend) else None,
                 author=self._actor.id,
                 comment=comment or f"rollback to version {version}",
             )
@@ -708,6 +710,11 @@ def _check_text(change: Change) -> None:
         raise InvalidInputError(
             f"the value for {change.ref} has more than {MAX_VALUE_BYTES} bytes", limit=MAX_VALUE_BYTES
         )
+
+
+def _compares(place: Backend) -> bool:
+    """Tell whether *place* can write against a version; a stranger's need not say."""
+    return bool(getattr(place, "has_compare_and_set", True))
 
 
 def _write_all(place: Writable, drafts: Sequence[Draft]) -> list[str | None]:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from strongroom.backend import Backend, Listable, Writable
+from strongroom.backend import Backend, Listable
 from strongroom.errors import InvalidInputError, MalformedEntryError, NotFoundError
 from strongroom.model.connection import Connection
 from strongroom.model.pattern import fill
@@ -327,7 +327,7 @@ class Lookup:
         near = self._nearest(ref)
         if near:
             return f"did you mean {near}? {explain}"
-        if not any(isinstance(link.backend, Writable) for link in self._chain.links):
+        if not any(link.is_writable for link in self._chain.links):
             return f"strongroom up makes a store to keep it in; {explain}"
         return explain
 

@@ -55,6 +55,7 @@ class BackendSettings:
         on_unavailable: serve the last good value inside `cache.stale_if_error`, stop, or ask the next.
         team_fallback: ask for the global name where the team has none.
         references: resolve `${connection.…}` and `${variable/…}` in what it holds.
+        read_only: never write to it, whatever it could.
         timeout_seconds: for one answer of this backend; `lookup.timeout_seconds` if unsaid.
         options: what remains, for the options of its kind.
         folder: what relative paths in it are relative to.
@@ -67,6 +68,7 @@ class BackendSettings:
     on_unavailable: OnUnavailable = "stale"
     team_fallback: bool = True
     references: bool = False
+    read_only: bool = False
     timeout_seconds: float | None = None
     options: Mapping[str, object] = field(default_factory=dict, repr=False)
     folder: Path = Path()

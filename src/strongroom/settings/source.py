@@ -24,7 +24,7 @@ from strongroom.model.secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["SecretSource", "output_of", "reason", "resolve", "shell_word"]
+__all__ = ["Fetcher", "SecretSource", "output_of", "reason", "resolve", "shell_word"]
 
 COMMAND_SECONDS = 10.0
 _MAX_SECRET_BYTES = 65_536  # one secret of the settings
@@ -46,6 +46,36 @@ class SecretSource:
     kind: Literal["file", "env", "command", "text"]
     argument: tuple[str, ...] = field(repr=False)
     key: str
+
+
+class Fetcher:
+    """
+    Fetch a secret of the settings as often as it is called: one that is replaced while the process runs.
+
+    Two are equal that fetch from the same place, so that whoever logs in with them can share the login.
+    """
+
+    __slots__ = ("_environ", "_source")
+
+    def __init__(self, source: SecretSource, environ: Mapping[str, str]) -> None:
+        self._source = source
+        self._environ = environ
+
+    def __call__(self) -> Secret[str]:
+        return resolve(self._source, environ=self._environ)
+
+    def __repr__(self) -> str:
+        return f"Fetcher({self._source.kind})"  # neither the environment nor what was written out
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Fetcher):
+            return NotImplemented
+        mine, theirs = self._source, other._source
+        if (mine.kind, self._environ is other._environ) != (theirs.kind, True):
+            return False
+        return [Secret(word) for word in mine.argument] == [Secret(word) for word in theirs.argument]
+
+    __hash__ = None  # type: ignore[assignment]  # it may hold a secret that was written out
 
 
 def resolve(source: SecretSource, *, environ: Mapping[str, str] = os.environ) -> Secret[str]:

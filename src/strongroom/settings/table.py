@@ -26,7 +26,7 @@ from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin,
 
 from strongroom.errors import SettingsError
 from strongroom.model.secret import Secret
-from strongroom.settings.source import SecretSource, resolve
+from strongroom.settings.source import Fetcher, SecretSource, resolve
 
 __all__ = ["PERSONAL_FOLDER", "Converter", "Placed", "Table", "Text", "check_most", "parse", "unknown"]
 
@@ -268,8 +268,7 @@ class Converter:
 
     def _fetcher(self, value: object) -> Callable[[], Secret[str]]:
         """A secret that its user may fetch again: one that is replaced while the process runs."""
-        source, environ = self._source(value), self._environ
-        return lambda: resolve(source, environ=environ)  # not a partial: that prints the environment
+        return Fetcher(self._source(value), self._environ)
 
     _READERS: ClassVar[dict[Any, Callable[[Converter, Any], Any]]] = {
         bool: _flag,
