@@ -22,7 +22,9 @@ Faults on a real wire: a proxy in front of a real server, and a server that says
 
 Requests are counted as HTTP/1.1 with Content-Length. Made with `is_tls=True` a proxy passes bytes
 through unread: then `requests` stays 0, `answer` cannot be used, and modes act on the bytes
-themselves (`hang`, `reset` and `drop` on those of kept connections and of handshakes alike).
+themselves (`hang`, `reset` and `drop` on those of kept connections and of handshakes alike). Given
+`front`, a server's TLS context, it speaks TLS to whoever asks and plain HTTP to the server: all modes
+and counts are those of HTTP.
 """
 
 from __future__ import annotations
@@ -140,9 +142,18 @@ class Proxy(Listener):
     """Stand in front of *host*:*port*."""
 
     def __init__(
-        self, host, port, *, is_tls=False, drip_seconds=0.05, stall_seconds=5, make_socket=socket.socket
+        self,
+        host,
+        port,
+        *,
+        is_tls=False,
+        front=None,
+        drip_seconds=0.05,
+        stall_seconds=5,
+        make_socket=socket.socket,
     ):
         self._behind = (host, port)
+        self._front = front
         self._is_tls = is_tls
         self._drip_seconds = drip_seconds
         self._stall_seconds = stall_seconds
@@ -164,11 +175,28 @@ class Proxy(Listener):
     def answer(self, status, headers=None, body=b"", *, times=None):
         """Say this in place of the server, *times* times or until told otherwise."""
         assert not self._is_tls, "what passes through cannot be answered"
-        self._answer = reply(status, headers, body)
+        self.say(reply(status, headers, body), times=times)
+
+    def say(self, data, *, times=None):
+        """Say these bytes, an answer or not, in place of the server."""
+        self._answer = data
         self._times = times
         self.become("answer")
 
     def serve(self, connection):
+        if self._front is None:
+            self._serve_plain(connection)
+            return
+        with self._front.wrap_socket(connection, server_side=True) as secured:
+            with self._lock:
+                self._open.add(secured)
+            try:
+                self._serve_plain(secured)
+            finally:
+                with self._lock:
+                    self._open.discard(secured)
+
+    def _serve_plain(self, connection):
         behind = socket.create_connection(self._behind, timeout=5)
         with self._lock:
             self._open.add(behind)
@@ -186,6 +214,9 @@ class Proxy(Listener):
                 data = ready.recv(65536)
                 if not data:
                     return
+                if ready is not behind and self._front is not None:
+                    while ready.pending():  # what is decrypted already wakes no select
+                        data += ready.recv(65536)
                 if ready is behind:
                     if not self._pass_back(connection, data):
                         return
