@@ -1,0 +1,451 @@
+"""
+Who we are to Google: credentials from a key, a configuration of federation, the machine, or another account.
+
+Google's own `google-auth` signs and exchanges; whatever it asks goes over our transport (`GoogleRequest`).
+Its retries never happen, since an answer that it would ask again for is raised as trouble before it sees it.
+
+Rules of this file:
+
+1. Where credentials are found unsaid: the file in GOOGLE_APPLICATION_CREDENTIALS, gcloud's own file, the
+   metadata server; as Google's libraries do, from the environment handed in.
+2. What a configuration could run is refused: programs that print tokens, and certificates.
+3. No message holds a key, a token, or what a server said.
+
+Source: google-auth 2.62; https://google.aip.dev/auth/4110, 4111 (self-signed JWT) and 4117 (federation).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from strongroom.errors import (
+    BackendConfigError,
+    BackendUnavailableError,
+    NotAuthenticatedError,
+    StrongroomError,
+)
+from strongroom.model.secret import Secret
+
+if TYPE_CHECKING:
+    from strongroom.vendors.http1 import Reply
+    from strongroom.vendors.origins import Origins
+
+__all__ = ["GoogleAccess", "GoogleLogin", "Token"]
+
+_CLOUD = "https://www.googleapis.com/auth/cloud-platform"
+_METADATA = "metadata.google.internal"
+_IAM = "https://iamcredentials.googleapis.com"
+_MAX_FILE_BYTES = 65_536
+_TOO_MANY = 429
+_OK = 200
+_Fetch = Callable[[], Secret[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoogleAccess:
+    """
+    Where Google is and who we are. Airflow's keyword arguments are accepted.
+
+    Args:
+        project_id: whose secrets; unsaid, that of the credentials.
+        gcp_key_path: a service account's key, a JSON file.
+        gcp_keyfile_dict: the same as text, fetched from elsewhere.
+        gcp_credential_config_file: a configuration of workload identity federation: a file, or a table.
+        gcp_scopes: of OAuth, comma-separated; for the whole cloud if unsaid.
+        impersonation_chain: the account to act as, after those that lead to it.
+        location: a region: then its own secrets are meant, and its own endpoint.
+        endpoint: `https://host[:port]`, in place of Google's.
+        iam_endpoint: likewise, of the service that impersonation asks.
+        quota_project_id: who pays for what is asked, where that is another project.
+        transport: `grpc`, or `rest` for a network that lets only HTTP/1 through.
+        ca: certificates to trust in place of the usual; a file.
+        timeout: for each wait of an answer.
+    """
+
+    project_id: str | None = None
+    gcp_key_path: Path | None = None
+    gcp_keyfile_dict: _Fetch | Secret[str] | None = None
+    gcp_credential_config_file: Mapping[str, Any] | Path | None = field(default=None, repr=False)
+    gcp_scopes: str | None = None
+    impersonation_chain: tuple[str, ...] | str | None = None
+    location: str | None = None
+    endpoint: str | None = None
+    iam_endpoint: str | None = None
+    quota_project_id: str | None = None
+    transport: Literal["grpc", "rest"] = "grpc"
+    ca: Path | None = None
+    timeout: timedelta = timedelta(seconds=3)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """
+    What authenticates a request.
+
+    Args:
+        text: what stands after `Bearer`.
+        ends_at: UTC.
+    """
+
+    text: Secret[str]
+    ends_at: datetime
+
+
+class _Answer:
+    """A reply as google-auth wants to see it."""
+
+    def __init__(self, reply: Reply) -> None:
+        self.status = reply.status
+        self.headers = reply.headers
+        self.data = reply.body
+
+
+class GoogleRequest:
+    """
+    google-auth's way out: `google.auth.transport.Request`, over our transport.
+
+    Args:
+        origins: what carries.
+        place: the backend's name.
+    """
+
+    def __init__(self, origins: Origins, place: str) -> None:
+        self._origins = origins
+        self._place = place
+
+    def __call__(
+        self,
+        url: str,
+        method: str = "GET",
+        body: bytes | str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: object = None,
+        **unused: object,
+    ) -> _Answer:
+        """
+        Ask; a status of trouble is raised, so that google-auth does not wait and ask again.
+
+        Raises:
+            BackendUnavailableError: no answer, or one of trouble.
+            NotAuthenticatedError: the account may not act as the other.
+        """
+        del timeout, unused  # the transport has deadlines of its own
+        reply = self._origins.request(method, url, headers or {}, body)
+        if reply.status >= 500 or reply.status == _TOO_MANY:  # noqa: PLR2004 -- RFC 9110 §15.6
+            wait = reply.headers.get("retry-after", "")
+            raise BackendUnavailableError(
+                f"the backend {self._place} could not log in: status {reply.status}",
+                backend=self._place,
+                retry_after=timedelta(seconds=int(wait)) if wait.isdecimal() and len(wait) < 10 else None,  # noqa: PLR2004 -- a sane number
+            )
+        if reply.status in (403, 404) and url.endswith(":generateAccessToken"):
+            account = url.rpartition("/")[2].partition(":")[0]
+            raise NotAuthenticatedError(
+                f"the backend {self._place} may not act as {account}",
+                hint=f"grant roles/iam.serviceAccountTokenCreator on {account} to the account before it in "
+                "impersonation_chain (permission iam.serviceAccounts.getAccessToken)",
+            )
+        return _Answer(reply)
+
+
+class GoogleLogin:
+    """
+    Get tokens for one backend's account.
+
+    Threads: one at a time; `GoogleSession` sees to that.
+
+    Args:
+        access: who we are.
+        place: the backend's name.
+        environ: where credentials are found that are not said.
+        origins: what carries.
+
+    Raises:
+        BackendConfigError: options that contradict one another.
+    """
+
+    def __init__(
+        self, access: GoogleAccess, *, place: str, environ: Mapping[str, str], origins: Origins
+    ) -> None:
+        self._access = access
+        self._place = place
+        self._environ = environ
+        self._request = GoogleRequest(origins, place)
+        self._origins = origins
+        self._made: Any = None
+        self._info: Mapping[str, Any] | None = None
+        self._is_on_machine = False
+        self._has_met = False
+        given = [key for key in _SOURCES if getattr(access, key) is not None]
+        if len(given) > 1:
+            raise BackendConfigError(
+                f"backend.{place} has both {given[0]} and {given[1]}", hint="keep one of them"
+            )
+
+    # --- tokens ---
+
+    def token(self) -> Token:
+        """
+        Get a new token.
+
+        Raises:
+            NotAuthenticatedError: the login was refused.
+            BackendConfigError: there are no credentials, or they are not of a kind that can be used.
+            BackendUnavailableError: no answer now.
+        """
+        from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 -- an extra, loaded when used
+
+        trouble: StrongroomError
+        try:
+            credentials = self._credentials()
+            credentials.refresh(self._request)
+            ends = credentials.expiry.replace(tzinfo=timezone.utc)
+            return Token(Secret(str(credentials.token)), ends)
+        except StrongroomError as error:
+            trouble = error
+        except (GoogleAuthError, OSError) as error:
+            trouble = NotAuthenticatedError(
+                f"the login of the backend {self._place} was refused ({type(error).__name__})",
+                hint=self._advice(),
+            )
+        trouble.__context__ = None
+        raise trouble.with_traceback(None)
+
+    def _advice(self) -> str:
+        given = next((key for key in _SOURCES if getattr(self._access, key) is not None), None)
+        if given is not None:
+            return f"check {given}: the account, its key or its token may be disabled, deleted or too old"
+        return "check the credentials of this machine (gcloud auth application-default login)"
+
+    # --- who and where ---
+
+    def project(self) -> str:
+        """
+        Give the project whose secrets are meant.
+
+        Raises:
+            BackendConfigError: nothing says it.
+        """
+        if self._access.project_id:
+            return self._access.project_id
+        chain = _chain(self._access)
+        if chain:
+            return self._project_of(chain[-1])
+        said = self._environ.get("GOOGLE_CLOUD_PROJECT") or self._environ.get("GCLOUD_PROJECT")
+        credentials = self._credentials()
+        found = (
+            (said if not self._is_said() else None)
+            or getattr(credentials, "project_id", None)
+            or (self._info or {}).get("quota_project_id")
+        )
+        if not found and self._is_on_machine:
+            found = self._metadata("project/project-id")
+        if not found:
+            raise BackendConfigError(
+                f"nothing says whose secrets the backend {self._place} reads", hint="set project_id"
+            )
+        return str(found)
+
+    def identity(self) -> str:
+        """Give the account we are: an e-mail, or what else Google calls it; "" where it cannot be told."""
+        chain = _chain(self._access)
+        if chain:
+            return chain[-1]
+        credentials = self._credentials()
+        if self._is_on_machine:
+            return self._metadata("instance/service-accounts/default/email")
+        mail = getattr(credentials, "service_account_email", None)
+        if mail:
+            return str(mail)
+        info = self._info or {}
+        return str(info.get("audience") or info.get("account") or "")
+
+    def _project_of(self, account: str) -> str:
+        # <name>@<project>.iam.gserviceaccount.com, as Airflow takes it.
+        project = account.partition("@")[2].partition(".")[0]
+        if not project:
+            raise BackendConfigError(
+                f"backend.{self._place}.impersonation_chain ends in no service account",
+                hint="write name@project.iam.gserviceaccount.com, and set project_id",
+            )
+        return project
+
+    # --- credentials ---
+
+    def _credentials(self) -> Any:  # noqa: ANN401 -- google-auth has no types worth their name
+        if self._made is None:
+            try:
+                source = self._source()
+                self._made = self._acting(source)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                self._refuse(f"no credentials that can be used ({type(error).__name__})")
+        return self._made
+
+    def _acting(self, source: Any) -> Any:  # noqa: ANN401 -- as above
+        chain = _chain(self._access)
+        if not chain:
+            return source
+        from google.auth import impersonated_credentials  # noqa: PLC0415 -- an extra, loaded when used
+
+        base = (self._access.iam_endpoint or _IAM).rstrip("/")
+        return impersonated_credentials.Credentials(  # type: ignore[no-untyped-call]
+            source,
+            chain[-1],
+            self._scopes(),
+            delegates=list(chain[:-1]),
+            iam_endpoint_override=f"{base}/v1/projects/-/serviceAccounts/{chain[-1]}:generateAccessToken",
+        )
+
+    def _source(self) -> Any:  # noqa: ANN401 -- as above
+        info = self._said() if self._is_said() else self._found()
+        if info is None:
+            from strongroom.vendors.google_machine import Machine  # noqa: PLC0415 -- it is made of an extra
+
+            self._is_on_machine = True
+            return Machine(self._metadata, self._scopes())
+        self._info = info
+        return self._of(info)
+
+    def _is_said(self) -> bool:
+        return any(getattr(self._access, key) is not None for key in _SOURCES)
+
+    def _said(self) -> Mapping[str, Any]:
+        access = self._access
+        if access.gcp_key_path is not None:
+            return self._read(access.gcp_key_path, "gcp_key_path")
+        if access.gcp_keyfile_dict is not None:
+            fetch = access.gcp_keyfile_dict
+            secret = fetch if isinstance(fetch, Secret) else fetch()
+            return self._parsed(secret.reveal(), "gcp_keyfile_dict")
+        config = access.gcp_credential_config_file
+        return self._read(config, "gcp_credential_config_file") if isinstance(config, Path) else config or {}
+
+    def _found(self) -> Mapping[str, Any] | None:
+        """Give what the environment says or gcloud keeps; None: this machine may have an account."""
+        named = self._environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+        if named:
+            return self._read(Path(named), "GOOGLE_APPLICATION_CREDENTIALS")
+        home = self._environ.get("HOME")
+        folder = self._environ.get("CLOUDSDK_CONFIG") or (f"{home}/.config/gcloud" if home else None)
+        file = None if folder is None else Path(folder) / "application_default_credentials.json"
+        return self._read(file, "CLOUDSDK_CONFIG") if file is not None and file.is_file() else None
+
+    def _read(self, path: Path, key: str) -> Mapping[str, Any]:
+        try:
+            with path.open("rb") as file:
+                text = file.read(_MAX_FILE_BYTES).decode()
+        except (OSError, ValueError) as error:
+            raise BackendConfigError(
+                f"the file that {key} of the backend {self._place} names cannot be read "
+                f"({type(error).__name__})",
+                hint=f"check {key}",
+            ) from None
+        return self._parsed(text, key)
+
+    def _parsed(self, text: str, key: str) -> Mapping[str, Any]:
+        try:
+            info = json.loads(text)
+        except (ValueError, RecursionError):
+            info = None
+        if not isinstance(info, dict):
+            raise BackendConfigError(
+                f"{key} of the backend {self._place} holds no JSON object", hint="use the file Google gave"
+            )
+        return info
+
+    def _of(self, info: Mapping[str, Any]) -> Any:  # noqa: ANN401 -- as above
+        makers = {
+            "service_account": self._of_key,
+            "external_account": self._of_federation,
+            "authorized_user": self._of_user,
+            "impersonated_service_account": self._of_impersonation,
+        }
+        maker = makers.get(str(info.get("type")))
+        if maker is None:
+            self._refuse("credentials of a type that is not known here")
+        return maker(info)
+
+    def _of_key(self, info: Mapping[str, Any]) -> Any:  # noqa: ANN401 -- as above
+        from google.oauth2 import service_account  # noqa: PLC0415 -- an extra, loaded when used
+
+        # Airflow's: a key that went through a form has its line ends spelled out.
+        key = {**info, "private_key": str(info["private_key"]).replace("\\n", "\n")}
+        made = service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
+            key, scopes=self._scopes()
+        )
+        # AIP-4111: a token that the key itself signs needs nobody to be asked.
+        return made.with_always_use_jwt_access(True)  # noqa: FBT003 -- the SDK's own signature
+
+    def _of_federation(self, info: Mapping[str, Any]) -> Any:  # noqa: ANN401 -- as above
+        source = info.get("credential_source")
+        if not isinstance(source, Mapping) or not {"file", "url", "environment_id"} & set(source):
+            self._refuse("a federation whose tokens come from neither a file nor a url")
+        if "environment_id" in source:
+            from google.auth import aws as pool  # noqa: PLC0415 -- an extra, loaded when used
+        else:
+            from google.auth import identity_pool as pool  # type: ignore[no-redef]  # noqa: PLC0415 -- as above
+        made: Any = pool.Credentials
+        return made.from_info(dict(info), scopes=self._scopes())
+
+    def _of_user(self, info: Mapping[str, Any]) -> Any:  # noqa: ANN401 -- as above
+        from google.oauth2 import credentials  # noqa: PLC0415 -- an extra, loaded when used
+
+        user: Any = credentials.Credentials
+        return user.from_authorized_user_info(dict(info))
+
+    def _of_impersonation(self, info: Mapping[str, Any]) -> Any:  # noqa: ANN401 -- as above
+        from google.auth import impersonated_credentials  # noqa: PLC0415 -- an extra, loaded when used
+
+        url = str(info["service_account_impersonation_url"])
+        return impersonated_credentials.Credentials(  # type: ignore[no-untyped-call]
+            self._of(info["source_credentials"]),
+            url.rpartition("/")[2].partition(":")[0],
+            self._scopes(),
+            delegates=list(info.get("delegates") or ()),
+            iam_endpoint_override=url,
+        )
+
+    def _scopes(self) -> list[str]:
+        said = self._access.gcp_scopes
+        return [scope.strip() for scope in said.split(",")] if said else [_CLOUD]
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise BackendConfigError(
+            f"the backend {self._place} was given {what}",
+            hint="use a service account's key, or a configuration of workload identity federation",
+        ) from None
+
+    # --- the machine ---
+
+    def _metadata(self, path: str) -> str:
+        """Ask the machine's metadata server. Source: cloud.google.com/compute/docs/metadata."""
+        host = self._environ.get("GCE_METADATA_HOST") or _METADATA
+        url = f"http://{host}/computeMetadata/v1/{path}"
+        try:
+            reply = self._origins.request("GET", url, {"Metadata-Flavor": "Google"})
+        except BackendUnavailableError:
+            if self._has_met:  # there is one, so this passes
+                raise
+            reply = None
+        # Whoever answers without this header is no metadata server.
+        if reply is None or reply.status != _OK or reply.headers.get("metadata-flavor") != "Google":
+            raise NotAuthenticatedError(
+                f"the backend {self._place} has no credentials, and this machine has no account of Google's",
+                hint="set gcp_key_path, gcp_keyfile_dict or gcp_credential_config_file, or give the machine "
+                "a service account",
+            )
+        self._has_met = True
+        return reply.body.decode()
+
+
+_SOURCES = ("gcp_key_path", "gcp_keyfile_dict", "gcp_credential_config_file")
+
+
+def _chain(access: GoogleAccess) -> tuple[str, ...]:
+    chain = access.impersonation_chain or ()
+    return (chain,) if isinstance(chain, str) else chain
