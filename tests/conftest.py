@@ -86,7 +86,38 @@ def pytest_report_header():
     return None if HAS_STORE else f"not collected, {WITHOUT_STORE}: {', '.join(_IMPORT_A_STORE)}"
 
 
-def pytest_collection_modifyitems(items):
+# Modules whose tests take seconds each. Every worker of xdist begins with its share of them and ends with
+# tests that take none: a worker takes over from the end of another's line, and never what is under way there.
+_LONG = re.compile(
+    r"tests/(inside_airflow|airflow_api/test_real|agent/test_(partition|revocation|processes|kills|clocks|soak|herd)"
+    r"|faults|parity|test_acceptance)"
+)
+
+
+def _spread(items, workers):
+    """Put the long modules in turn at the beginning of each worker's share, which xdist cuts evenly."""
+    long, rest = {}, []
+    for item in items:
+        if _LONG.search(item.nodeid if item.nodeid.startswith("tests/") else f"tests/{item.nodeid}"):
+            long.setdefault(item.path, []).append(item)
+        else:
+            rest.append(item)
+    shares = [[] for _ in range(workers)]
+    for number, module in enumerate(long.values()):
+        shares[number % workers] += module
+    size = len(items) // workers
+    spread = []
+    for share in shares:
+        most = max(size - len(share), 0)
+        spread += [*share, *rest[:most]]
+        rest = rest[most:]
+    items[:] = spread + rest
+
+
+def pytest_collection_modifyitems(config, items):
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    if workers > 1:
+        _spread(items, workers)
     if HAS_STORE:
         return
     wanting = {_HERE / name for name in _MAKE_A_STORE}
