@@ -3,8 +3,10 @@
 import json
 import re
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -16,9 +18,11 @@ from strongroom.errors import (
     BackendConfigError,
     InvalidInputError,
     MalformedEntryError,
+    NotFoundError,
     SettingsError,
 )
 from strongroom.model.connection import Connection
+from strongroom.model.entry import Draft
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.settings import load as load_settings
@@ -35,6 +39,8 @@ class KeyValue(BackendContract):
     """The contract over one version of the engine, through a proxy that can be taken down."""
 
     version = 2
+    keeps_teams = False
+    more: ClassVar[dict] = {}
 
     @pytest.fixture(autouse=True)
     def server(self, bao):
@@ -44,16 +50,17 @@ class KeyValue(BackendContract):
             yield
 
     def make(self, tmp_path):
-        self.mine = self.bao.policy(f'path "{self.mount}/*" {{ capabilities = ["read", "list"] }}')
-        token = self.bao.token(self.mine)
         options = VaultOptions(
             url=self.proxy.url(),
-            token=Secret(token),
+            token=Secret("not yet"),
             mount_point=self.mount,
             kv_engine_version=self.version,
             use_team_secrets_path=self.keeps_teams,
+            **self.more,
         )
-        return Vault("vault", options, clock)
+        # All that follows is done with the policy that the backend says it needs.
+        self.mine = self.bao.policy(Vault("vault", options, clock).least_policy(("read", "list", "write")))
+        return Vault("vault", replace(options, token=Secret(self.bao.token(self.mine))), clock)
 
     def put(self, backend, ref, text):
         path = backend.naming.path(ref)
@@ -79,12 +86,69 @@ class KeyValue(BackendContract):
 
 
 class TestVersion2(KeyValue):
-    keeps_teams = False
+    def test_history_is_newest_first_and_tells_repeats(self, backend):
+        versions = [backend.write(self._draft("v", text)) for text in ("one", "two", "one")]
+        history = backend.history(variable("v"))
+        assert [info.version for info in history] == versions[::-1]
+        assert [info.is_current for info in history] == [True, False, False]
+        assert [info.same_as for info in history] == [versions[0], None, None]
+        # The engine keeps no author: the server's audit log does.
+        assert {info.author for info in history} == {""}
+
+    def test_every_version_can_be_read(self, backend):
+        one, two = (backend.write(self._draft("v", text)) for text in ("one", "two"))
+        backend.delete(variable("v"), author="contract")
+        assert backend.read_version(variable("v"), one).secret.reveal() == "one"
+        # The engine gives nothing of a deleted version, until it is brought back.
+        with pytest.raises(NotFoundError, match="no such version that can be read"):
+            backend.read_version(variable("v"), two)
+        assert backend.undelete(variable("v"), author="contract") == two
+        assert backend.read_version(variable("v"), two).secret.reveal() == "two"
 
 
 class TestVersion1(KeyValue):
-    keeps_teams = False
     version = 1
+    has_compare_and_set = False
+
+
+class TestTeams(TestVersion2):
+    keeps_teams = True
+    test_list_is_ordered_and_paged = None  # of names with "/", which are a team's here
+
+
+class TestSecretsThatHoldMany(TestVersion2):
+    """Each kind in one secret."""
+
+    more: ClassVar[dict] = {
+        "connections_path": "airflow/connections#",
+        "variables_path": "airflow/variables#",
+        "config_path": False,
+    }
+    test_text_of_one_mebibyte_is_held = None  # all of them together may be as large as that
+    test_every_version_can_be_read = BackendContract.test_every_version_can_be_read
+
+    def put(self, backend, ref, text):
+        backend.write(Draft(ref=ref, secret=Secret(text), author="contract"))
+
+    def remove(self, backend, ref):
+        backend.delete(ref, author="contract")
+
+    def put_oversized(self, backend, ref, text):
+        self.bao.put(self.mount, "airflow/variables", {ref.name: text})
+
+    def deny(self, backend, ref):
+        rules = f'path "{self.mount}/elsewhere" {{ capabilities = ["read"] }}'
+        self.bao.api("PUT", f"sys/policies/acl/{self.mine}", {"policy": rules})
+
+
+class TestSecretThatHoldsManyOfVersion1(TestSecretsThatHoldMany):
+    version = 1
+    has_compare_and_set = False
+    test_history_is_newest_first_and_tells_repeats = None
+    test_every_version_can_be_read = None
+
+    def put_oversized(self, backend, ref, text):
+        self.bao.put(self.mount, "airflow/variables", {ref.name: text}, version=1)
 
 
 @pytest.fixture
@@ -533,7 +597,7 @@ def test_ca_and_certificate_have_names_of_both_kinds(tmp_path):
         client_cert=Path("c"),
         client_key=Path("k"),
     )
-    one, other = (Vault("vault", options, clock)._transport.options for options in (files, ours))
+    one, other = (Vault("vault", options, clock)._session.transport.options for options in (files, ours))
     assert one == other
 
 

@@ -9,11 +9,13 @@ Vault and OpenBao: the key-value engine, versions 1 and 2, at the paths Airflow'
 
 Rules of this file:
 
-1. A read is one request, and an absence is one request too, once the mount has answered once. A mount
-   that is not there or of the other version is trouble with the setting to change, never an absence.
+1. A read is one request, and an absence is one request too, once the mount has answered once.
 2. What is stored becomes the text Airflow makes of it: `conn_uri`, or the whole object as JSON; of
-   variables and config the field `value`.
-3. Logging in, tokens and their renewal are `vendors/vault.py`.
+   variables and config the field `value`. What is written, Airflow reads.
+3. Which path lends a connection its login and password, the settings say and never what is stored: else
+   whoever may write a value could choose what our token asks for. What is lent is never stored.
+4. Logging in, tokens and their renewal are `vendors/vault.py`; the engine is `vendors/vault_kv.py`, and
+   leases are `vendors/vault_lease.py`.
 
 Every option: docs/backends/vault.md.
 
@@ -24,74 +26,65 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
-from urllib.parse import quote
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, ClassVar
 
-from strongroom.backend import Fetched, Health, Naming, PathBackend, ephemeral_version
+from strongroom.backend import Fetched, Health, WritingPathBackend, ephemeral_version
+from strongroom.backend.parallel import together
 from strongroom.errors import (
-    AccessDeniedError,
     BackendConfigError,
-    BackendUnavailableError,
+    ConflictError,
     InvalidInputError,
     MalformedEntryError,
+    NotFoundError,
+    ReadOnlyError,
     StrongroomError,
 )
-from strongroom.model.entry import Summary
+from strongroom.model.connection import Connection
+from strongroom.model.entry import Draft, Entry, Summary, VersionInfo
 from strongroom.model.jsontext import decode
-from strongroom.vendors.transport import Transport
+from strongroom.model.secret import Secret
+from strongroom.model.shape import SHAPES, fields_of, shaped
+from strongroom.vendors.sessions import Sessions, access_of
 from strongroom.vendors.vault import VaultSession
-from strongroom.vendors.vault_answer import complaints, member, misshapen, opened
 from strongroom.vendors.vault_folder import Folders
-from strongroom.vendors.vault_login import StaticToken
-from strongroom.vendors.vault_mount import Mounts
-from strongroom.vendors.vault_options import VaultAccess, login_of, transport_of
+from strongroom.vendors.vault_kv import Kept, KeyValue
+from strongroom.vendors.vault_kv_options import (
+    VaultOptions,
+    dynamic_of,
+    is_versioned,
+    naming_of,
+    prefixes_of,
+)
+from strongroom.vendors.vault_kv_policy import KvNeeds, standing
+from strongroom.vendors.vault_lease import Leased, Leases
+from strongroom.vendors.vault_options import VaultAccess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Mapping
+    from datetime import datetime
 
     from strongroom.model.ref import Kind, Ref
-    from strongroom.vendors.transport import Reply
+    from strongroom.model.shape import Shape
     from strongroom.vendors.vault import TokenFacts
+    from strongroom.vendors.vault_kv_policy import Standing
+    from strongroom.vendors.vault_version import KeyFacts, KeyVersion
 
-__all__ = ["BACKEND", "ListedVault", "Vault", "VaultOptions"]
+__all__ = ["BACKEND", "ListedVault", "Vault", "VaultOptions", "VersionedVault"]
 
-_OK, _DENIED, _ABSENT = 200, 403, 404
-_MISSING = object()
+_KINDS: tuple[Kind, ...] = ("connection", "variable", "config")
+_COMPARED = 20  # versions that are looked into for a history, the newest first
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VaultOptions(VaultAccess):
+class Vault(WritingPathBackend[VaultOptions]):
     """
-    Where things stand; where the server is and how to log in is `VaultAccess`.
-
-    Args:
-        mount_point: where the engine is mounted; None or "" when each name says it in its first segment.
-        kv_engine_version: 1 or 2.
-        connections_path: one prefix or several, asked in order; "" for none; None or False when this
-            store keeps no connections.
-        variables_path: likewise.
-        config_path: likewise.
-        use_team_secrets_path: a team's names stand below its own folder, and global ones hold no "/".
-        global_secrets_path: one prefix more for all three.
-    """
-
-    mount_point: str | None = "secret"
-    kv_engine_version: int | None = 2
-    connections_path: bool | tuple[str, ...] | str | None = "connections"
-    variables_path: bool | tuple[str, ...] | str | None = "variables"
-    config_path: bool | tuple[str, ...] | str | None = "config"
-    use_team_secrets_path: bool = False
-    global_secrets_path: str | None = None
-
-
-class Vault(PathBackend[VaultOptions]):
-    """
-    Entries in a key-value engine. Where one mount is named, it can list too (`ListedVault`).
+    Entries in a key-value engine. Where one mount is named, it can list too (`ListedVault`); where the engine
+    keeps versions, it compares and sets, and gives them (`VersionedVault`).
 
     Versions are those of KV 2; KV 1 has none, so they change with the text and mean nothing outside
-    this process. A deleted or destroyed version is absent.
+    this process. A deleted or destroyed version is absent. The version of an entry in a secret that holds
+    many is that of the secret. Where the login is lent, a version changes with it too.
 
     Trust: the server's answers are data; its words are compared and never shown.
     Threads: may be used from several threads at once, and after a fork; one login for all of them.
@@ -101,66 +94,65 @@ class Vault(PathBackend[VaultOptions]):
     """
 
     options_type = VaultOptions
+    needs_sessions = True
+    shapes: ClassVar[tuple[Shape, ...]] = SHAPES
 
     def __new__(
-        cls, name: str, options: VaultOptions, clock: Callable[[], datetime]
+        cls,
+        name: str,
+        options: VaultOptions,
+        clock: Callable[[], datetime],
+        sessions: Sessions | None = None,
     ) -> Vault:  # what can be asked for is seen in what it is: `isinstance(backend, Listable)`
-        del name, clock
-        return super().__new__(ListedVault if cls is Vault and options.mount_point else cls)
+        del name, clock, sessions
+        able = (bool(options.mount_point), options.kv_engine_version != 1)
+        return super().__new__(_ABLE[able] if cls is Vault else cls)
 
-    def __init__(self, name: str, options: VaultOptions, clock: Callable[[], datetime]) -> None:
-        super().__init__(name, options, _naming(name, options), clock)
-        self._key = os.urandom(16)
-        self._mount = (options.mount_point or "").strip("/")
-        self._is_versioned = _is_versioned(name, options)
-        login = login_of(name, options)
-        self._logs_in = not isinstance(login, StaticToken)
-        self._transport = Transport(transport_of(name, options))
-        self._session = VaultSession(login, self._transport, place=name, namespace=options.namespace)
-        self._mounts = Mounts(self._session, place=name, version=2 if self._is_versioned else 1)
+    def __init__(
+        self,
+        name: str,
+        options: VaultOptions,
+        clock: Callable[[], datetime],
+        sessions: Sessions | None = None,
+    ) -> None:
+        super().__init__(name, options, naming_of(name, options), clock)
+        self._salt = os.urandom(16)
+        self._is_versioned = is_versioned(name, options)
+        self._dynamic = dynamic_of(name, options, self.naming)
+        heads = [head for kind in _KINDS for head in set(prefixes_of(name, kind, options))]
+        self._shared = {f"{head}/".lstrip("/") for head in heads if heads.count(head) > 1}
+        self._sessions = Sessions() if sessions is None else sessions
+        access = access_of(options, VaultAccess)
+        self._session = self._sessions.get(access, lambda: VaultSession.of(name, access), user=self)
+        self._kv = KeyValue(
+            self._session,
+            place=name,
+            mount=(options.mount_point or "").strip("/"),
+            is_versioned=self._is_versioned,
+            clock=clock,
+            wrap_ttl=options.wrap_ttl,
+        )
+        self._leases = Leases(self._session, place=name)
 
     @property
     def is_circuit_open(self) -> bool:
         """Whether the store is not asked for a while, because it failed."""
-        return self._transport.is_circuit_open
+        return self._session.transport.is_circuit_open
 
     def close(self) -> None:
-        self._session.close()
-        self._transport.close()
+        self._leases.close()  # while there is a session to revoke them with
+        self._sessions.release(self)
 
     # --- reading ---
 
     def _fetch(self, path: str) -> Fetched | None:
-        mount, rest = (self._mount, path) if self._mount else path.split("/", 1)
-        where = f"{mount}/data/{rest}" if self._is_versioned else f"{mount}/{rest}"
-        if not self._mount and not self._is_versioned:
-            # Below `<mount>/data` nothing but a key-value engine answers; without it a name could reach
-            # `auth/token/lookup-self` and the like.
-            self._mounts.check(mount, must_be_known=True)
-        reply = self._session.request("GET", f"/v1/{quote(where)}")
-        if reply.status == _OK:
-            return self._found(mount, reply)
-        if reply.status != _ABSENT:
-            raise self._refusal(mount, "read", where, reply)
-        self._mounts.check_absence(mount, reply, is_led=not self._mount)
-        return None
+        kept = self._kv.get(path)
+        return None if kept is None else self._fetched_from(kept)
 
-    def _found(self, mount: str, reply: Reply) -> Fetched | None:
-        found = opened(reply, self.name)
-        holder = member(found, dict, "data") if self._is_versioned else found
-        version = member(holder, int, "metadata", "version")
-        held = None if holder is None else holder.get("data", _MISSING)
-        # Only versions can be deleted. Without them null is an answer held back: wrapped, or to be approved.
-        if held is _MISSING or (version if self._is_versioned else held) is None:
-            self._mounts.check(mount)
-            raise misshapen(self.name)
-        self._mounts.know(mount)
-        if held is None:
-            return None  # a deleted version, where a proxy drops the status
-        text = json.dumps(held)  # as Airflow spells it: the same text, the same connection
-        return Fetched(
-            text=text, version=ephemeral_version(self._key, text) if version is None else str(version)
-        )
+    def _fetched_from(self, kept: Kept) -> Fetched:
+        text = json.dumps(kept.held)  # as Airflow spells it: the same text, the same connection
+        version = ephemeral_version(self._salt, text) if kept.version is None else str(kept.version)
+        return Fetched(text=text, version=version)
 
     def _text(self, ref: Ref, fetched: Fetched) -> str:
         held = self._object(ref, fetched.text)
@@ -196,43 +188,160 @@ class Vault(PathBackend[VaultOptions]):
             f"{ref} in the backend {self.name} holds {what}", backend=self.name, ref=str(ref), hint=hint
         )
 
-    def _refusal(self, mount: str, verb: str, where: str, reply: Reply) -> StrongroomError:
-        self._mounts.check(mount)
-        if reply.status != _DENIED:
-            return BackendUnavailableError(
-                f"the backend {self.name} answered with the status {reply.status}", backend=self.name
-            )
-        below = where.rpartition("/")[0] if verb == "read" else where
-        return AccessDeniedError(
-            f"no policy of the token of the backend {self.name} allows {verb} on {where}",
-            reason=f"{verb} on {where}",
-            hint=f'add the policy path "{below}/*" {{ capabilities = ["{verb}"] }}, or check mount_point',
+    # --- what is lent ---
+
+    def _entry(self, ref: Ref, fetched: Fetched) -> Entry:
+        entry = self._stored_entry(ref, fetched)
+        path = self._dynamic.get(ref)
+        if path is None:
+            return entry
+        leased = self._leases.credentials(path)
+        return replace(
+            entry,
+            secret=self._lent(ref, entry.secret, leased),
+            version=f"{entry.version}.{leased.mark}",
+            lifetime=leased.lifetime,
         )
+
+    def _stored_entry(self, ref: Ref, fetched: Fetched) -> Entry:
+        return super()._entry(ref, fetched)
+
+    def _lent(self, ref: Ref, stored: Secret[str], leased: Leased) -> Secret[str]:
+        from strongroom.model.extra import Extra  # noqa: PLC0415 -- whoever lends nothing does without
+
+        try:
+            connection = Connection.parse(stored.reveal())
+            extra = connection.extra
+            if leased.token is not None:
+                beside = {} if extra is None else extra.reveal()
+                extra = Extra({**beside, "aws_session_token": leased.token.reveal()})
+            login, password = leased.login.reveal(), leased.password
+            return connection.replace(login=login, password=password, extra=extra).format("json")
+        except InvalidInputError as error:
+            refusal = self._malformed(ref, f"no connection: {error}", hint=error.hint)
+        raise refusal
+
+    def _ready(self, draft: Draft) -> str:
+        text = super()._ready(draft)
+        if draft.ref not in self._dynamic:
+            return text
+        connection = Connection.parse(text)
+        if connection.login is None and connection.password is None:
+            return text
+        # Whoever reads, changes and writes it back brings what was lent.
+        kept = connection.replace(login=None, password=None)
+        written = kept.format("json" if text.strip().startswith("{") else "uri")
+        return shaped(written.reveal(), self.shape)
+
+    # --- writing ---
+
+    def _store(self, path: str, text: str, *, expected: str | None, draft: Draft) -> str | None:
+        self._check_shared(path)
+        fields: Mapping[str, object] = {"value": text}
+        if draft.ref.kind == "connection":
+            if not text:
+                raise InvalidInputError(f"{draft.ref} is empty", hint="delete it, or write a connection")
+            fields = fields_of(text) if self.shape == "fields" else {"conn_uri": text}
+        return self._made(path, fields, expected)
+
+    def _store_object(
+        self, path: str, held: Mapping[str, object], *, expected: str | None, draft: Draft
+    ) -> str | None:
+        del draft
+        if not held and not self._is_versioned:  # which takes no empty object
+            self._kv.remove(path, expected=None)
+            return None
+        return self._made(path, held, expected)
+
+    def _made(self, path: str, fields: Mapping[str, object], expected: str | None) -> str:
+        number = self._kv.put(path, fields, expected=_stored(expected))
+        # The server gives the keys in order, so that is the text which will be read.
+        text = json.dumps(fields, sort_keys=True)
+        return ephemeral_version(self._salt, text) if number is None else str(number)
+
+    def _erase(self, path: str, *, expected: str | None) -> bool:
+        if self._is_shared(path) and self._kv.get(path) is None:
+            return False
+        self._check_shared(path)
+        return self._kv.remove(path, expected=_stored(expected))
+
+    def _check_version(self, draft: Draft, version: str | None, *, is_there: bool) -> None:
+        stored = replace(draft, expected_version=_stored(draft.expected_version))
+        super()._check_version(stored, version, is_there=is_there)
+
+    def _is_shared(self, path: str) -> bool:
+        return any(path.startswith(head) for head in self._shared)
+
+    def _check_shared(self, path: str) -> None:
+        if self._is_shared(path):
+            raise ReadOnlyError(
+                f"the backend {self.name} cannot change what stands below a path that kinds share: only "
+                "values would tell whether it is a connection or a variable",
+                hint="give each kind a path of its own, or change it in the server",
+            )
 
     # --- checking ---
 
+    def least_policy(self, verbs: Collection[str]) -> str:
+        """
+        Give the policy (HCL) that a token needs for *verbs*, of `read`, `list` and `write`, and nothing more.
+
+        Raises:
+            BackendConfigError: a policy cannot name one of the paths exactly.
+        """
+        return self._needs().hcl(verbs)
+
+    def _needs(self) -> KvNeeds:
+        paths = {path: None for kind in _KINDS for path in prefixes_of(self.name, kind, self.options)}
+        return KvNeeds(
+            place=self.name,
+            mount=(self.options.mount_point or "").strip("/"),
+            is_versioned=self._is_versioned,
+            folders=tuple(f"{path}/" if path else "" for path in paths if not path.endswith("#")),
+            secrets=tuple(path.rstrip("#") for path in paths if path.endswith("#")),
+            dynamic=tuple(dict.fromkeys(self._dynamic.values())),
+            is_wrapped=self.options.wrap_ttl is not None,
+        )
+
     def check(self) -> Health:
-        """Tell whether it answers, is unsealed, knows us, and is mounted as configured: two requests."""
+        """Tell whether it answers, is unsealed, knows us, is mounted as configured, and what we may."""
         ends, renewed = {}, frozenset[str]()
         try:
             token = self._session.look()
-            if self._mount:
-                self._mounts.check_now(self._mount)
+            self._kv.check_mount()
+            allowed = standing(self._needs(), self._session)
         except StrongroomError as error:
             return Health(status="error", message=f"{error} ({error.hint})" if error.hint else str(error))
         if token is not None and token.seconds_left is not None:
             ends["token"] = self._clock() + timedelta(seconds=token.seconds_left)
-            renewed = frozenset({"token"} if token.is_renewable or self._logs_in else ())
-        if self._transport.certificate_ends is not None:
-            ends["server certificate"] = self._transport.certificate_ends
-        return Health(status="ready", message=_told(token), ends=ends, renewed=renewed)
+            renewed = frozenset({"token"} if token.is_renewable or self._session.replaces_tokens else ())
+        certificate_ends = self._session.transport.certificate_ends
+        if certificate_ends is not None:
+            ends["server certificate"] = certificate_ends
+        return Health(
+            status="ready",
+            message=_told(token, allowed),
+            ends=ends,
+            renewed=renewed,
+            identity="" if token is None else token.name,
+            may=allowed.may,
+        )
 
 
-def _told(token: TokenFacts | None) -> str:
+def _told(token: TokenFacts | None, allowed: Standing) -> str:
+    lacks = "".join(
+        f"; to {verb} it lacks {lines[0]}" + (f" and {len(lines) - 1} more" if len(lines) > 1 else "")
+        for verb, lines in allowed.lacks.items()
+    )
     if token is None:
-        return "the token may not look itself up, so how long it lives is not known"
+        return f"the token may not look itself up, so how long it lives is not known{lacks}"
     left = "never ends" if token.seconds_left is None else f"ends in {timedelta(seconds=token.seconds_left)}"
-    return f"the token {left}; policies {', '.join(token.policies) or 'none'}"
+    return f"the token {left}; policies {', '.join(token.policies) or 'none'}{lacks}"
+
+
+def _stored(version: str | None) -> str | None:
+    """Give of the version of an entry the part that says what is stored."""
+    return None if version is None else version.partition(".")[0]
 
 
 class ListedVault(Vault):
@@ -242,11 +351,15 @@ class ListedVault(Vault):
     A name whose value was deleted from KV 2 is listed until its metadata is deleted too.
     """
 
-    def __init__(self, name: str, options: VaultOptions, clock: Callable[[], datetime]) -> None:
-        super().__init__(name, options, clock)
-        self._folders = Folders(self._keys)
-        paths = [path for key in _KINDS.values() for path in set(_prefixes(name, key, options))]
-        self._is_shared = len(set(paths)) < len(paths)
+    def __init__(
+        self,
+        name: str,
+        options: VaultOptions,
+        clock: Callable[[], datetime],
+        sessions: Sessions | None = None,
+    ) -> None:
+        super().__init__(name, options, clock, sessions)
+        self._folders = Folders(self._kv.keys)
 
     def list(
         self,
@@ -264,78 +377,177 @@ class ListedVault(Vault):
             BackendConfigError: kinds share a prefix, so that only the values would tell them apart.
             AccessDeniedError: no policy allows `list`.
         """
-        roots = self.naming.folders(kind, team)
-        if roots and self._is_shared:
+        holding = tuple(head for _, head in self.naming.holders(kind))
+        every = self.naming.folders(kind, team)
+        if every and self._shared:
             raise BackendConfigError(
                 f"the backend {self.name} cannot list: connections, variables or config share a path",
                 hint="give each a path of its own",
             )
+        roots = [root for root in every if not (holding and root.startswith(holding))]
 
         def is_name(root: str, name: str) -> bool:
             return self.naming.ref(root + name, kind, team) is not None
 
         names = self._folders.names(roots, is_name, prefix=prefix, after=after, limit=limit)
-        refs = [self.naming.ref(root + name, kind, team) for root, name in names]
-        return [Summary(ref=ref, backend=self.name) for ref in refs if ref is not None]
-
-    def _keys(self, folder: str, after: str, limit: int) -> Sequence[str]:
-        where = "/".join(
-            part for part in (self._mount, *(("metadata",) * self._is_versioned), folder.rstrip("/")) if part
-        )
-        query = f"?list=true&limit={limit}" + (f"&after={quote(after, safe='')}" if after else "")
-        reply = self._session.request("GET", f"/v1/{quote(where)}{query}")
-        if reply.status not in (_OK, _ABSENT):
-            raise self._refusal(self._mount, "list", where, reply)
-        if reply.status == _ABSENT:
-            self._mounts.check_absence(self._mount, reply)
-            return ()
-        data = member(opened(reply, self.name), dict, "data")
-        # Of an empty folder an engine that does not know `limit` warns of that, with this status and no keys.
-        keys = [] if data == {} and complaints(reply) else member(data, list, "keys")
-        if not keys:
-            self._mounts.check(self._mount)
-        if keys is None or not all(isinstance(key, str) for key in keys):
-            raise misshapen(self.name)
-        self._mounts.know(self._mount)
-        return keys
+        paths = [root + name for root, name in names]
+        paths += self._keys_held(kind, team) if holding else []
+        found = {ref.name: ref for path in paths if (ref := self.naming.ref(path, kind, team)) is not None}
+        listed = sorted(name for name in found if name > after and name.startswith(prefix))
+        return [Summary(ref=found[name], backend=self.name) for name in listed[:limit]]
 
 
-# --- options -------------------------------------------------------------------------------------------
+class VersionedVault(Vault):
+    """
+    A `Vault` over KV 2: it writes against a version, and gives those that stood before.
 
-_KINDS: dict[Kind, str] = {
-    "connection": "connections_path",
-    "variable": "variables_path",
-    "config": "config_path",
+    The engine keeps no author; the server's audit log does. What a deleted version held is given only after
+    `undelete`.
+    """
+
+    has_compare_and_set: ClassVar[bool] = True
+
+    def history(self, ref: Ref) -> list[VersionInfo]:
+        """As `Versioned`; of the 20 newest it tells which hold the same, where they may be read."""
+        return self._seam(lambda: self._history(ref))
+
+    def read_version(self, ref: Ref, version: str) -> Entry:
+        """As `Versioned`, but one that was deleted is not found; what is lent is not in it."""
+        return self._seam(lambda: self._version(ref, version))
+
+    def undelete(self, ref: Ref, *, author: str) -> str:
+        """As `Versioned`; in a secret that holds many it is written anew, as it stood last."""
+        return self._seam(lambda: self._undelete(ref, author))
+
+    # --- one path ---
+
+    def _home(self, ref: Ref) -> tuple[str, str | None, KeyFacts] | None:
+        """Give the secret of *ref*, its key in there or None, and its versions: the first that ever was."""
+        for path in self.naming.paths(ref):
+            secret, key = self.naming.holder(path) or (path, None)
+            facts = self._kv.facts(secret)
+            if facts is not None and facts.versions:
+                return secret, key, facts
+        return None
+
+    def _held_in(self, secret: str, key: str | None, number: int) -> Kept | None:
+        """Give what stood as version *number*, of a secret that holds many the part under *key*."""
+        kept = self._kv.get(secret, number)
+        if kept is None or key is None:
+            return kept
+        held = kept.held if isinstance(kept.held, dict) else {}
+        return Kept(held[key], kept.version) if key in held else None
+
+    def _history(self, ref: Ref) -> list[VersionInfo]:
+        home = self._home(ref)
+        if home is None:
+            return []
+        secret, key, facts = home
+        held = self._looked_into(secret, key, facts)
+        rows = [one for one in facts.versions if key is None or one.number in held]
+        return [
+            VersionInfo(
+                version=str(one.number),
+                created_at=one.created_at,
+                author="",
+                comment="destroyed" if one.is_destroyed else "",
+                is_current=one.number == facts.current and facts.stands,
+                same_as=_same_as(one, rows[order + 1 :], held),
+            )
+            for order, one in enumerate(rows)
+        ]
+
+    def _looked_into(self, secret: str, key: str | None, facts: KeyFacts) -> dict[int, Secret[str]]:
+        """Give what the newest versions held, of those that may be read."""
+
+        def look(number: int) -> Secret[str] | None:
+            try:
+                kept = self._held_in(secret, key, number)
+            except StrongroomError:
+                if key is not None:
+                    raise
+                return None
+            return None if kept is None else Secret(json.dumps(kept.held, sort_keys=True))
+
+        numbers = [one.number for one in facts.versions if not (one.is_deleted or one.is_destroyed)]
+        looked = dict.fromkeys(numbers[:_COMPARED])
+        found = together(look, list(looked), threads=self.parallel, late=lambda: None, place=self.name)
+        return {number: held for number, held in found.items() if held is not None}
+
+    def _version(self, ref: Ref, version: str) -> Entry:
+        number = _stored(version) or ""
+        paths = self.naming.paths(ref)
+        home = None
+        if len(paths) > 1:
+            found = self._home(ref)
+            home = None if found is None else found[:2]
+        elif paths:
+            home = self.naming.holder(paths[0]) or (paths[0], None)
+        is_number = number.isascii() and number.isdigit() and len(number) < 18  # noqa: PLR2004 -- of 64 bits
+        kept = self._held_in(*home, int(number)) if home and is_number and int(number) else None
+        if kept is None:
+            raise NotFoundError(
+                f"{ref} in the backend {self.name} has no such version that can be read",
+                hint="a deleted version is read after it was undeleted",
+            )
+        if home is not None and home[1] is not None and not isinstance(kept.held, dict):
+            kept = Kept({"conn_uri" if ref.kind == "connection" else "value": kept.held}, kept.version)
+        return self._stored_entry(ref, self._fetched_from(kept))
+
+    def _undelete(self, ref: Ref, author: str) -> str:
+        home = self._home(ref)
+        if home is None:
+            raise NotFoundError(f"{ref} was never held by the backend {self.name}")
+        secret, key, facts = home
+        if key is not None:
+            return self._written_again(ref, secret, key, author)
+        if facts.stands:
+            raise self._not_deleted(ref, str(facts.current))
+        if facts.latest is None or facts.latest.is_destroyed:
+            raise NotFoundError(
+                f"the last version of {ref} in the backend {self.name} was destroyed",
+                hint="an older one may be read, and written again",
+            )
+        self._kv.undelete(secret, facts.current)
+        return str(facts.current)
+
+    def _written_again(self, ref: Ref, secret: str, key: str, author: str) -> str:
+        facts = self._kv.facts(secret)
+        for one in () if facts is None else facts.versions:
+            kept = self._held_in(secret, key, one.number)
+            if kept is not None:
+                break
+        else:
+            raise NotFoundError(f"no version of {ref} in the backend {self.name} can be read any more")
+        last = kept.held
+
+        def change(held: dict[str, object], version: str | None) -> bool:
+            if key in held:
+                raise self._not_deleted(ref, version)
+            held[key] = last
+            return True
+
+        draft = Draft(ref=ref, secret=Secret(""), author=author)
+        return self._rewritten(secret, change, draft)[1] or ""
+
+    def _not_deleted(self, ref: Ref, version: str | None) -> ConflictError:
+        return ConflictError(f"{ref} in the backend {self.name} is not deleted", current_version=version)
+
+
+def _same_as(one: KeyVersion, older: list[KeyVersion], held: Mapping[int, Secret[str]]) -> str | None:
+    mine = held.get(one.number)
+    same = (str(other.number) for other in older if mine is not None and held.get(other.number) == mine)
+    return next(same, None)
+
+
+class _ListedVersionedVault(ListedVault, VersionedVault):
+    """What most have: one mount of version 2."""
+
+
+_ABLE: dict[tuple[bool, bool], type[Vault]] = {
+    (False, False): Vault,
+    (True, False): ListedVault,
+    (False, True): VersionedVault,
+    (True, True): _ListedVersionedVault,
 }
-
-
-def _naming(name: str, options: VaultOptions) -> Naming:
-    prefixes = {kind: _prefixes(name, key, options) for kind, key in _KINDS.items()}
-    return Naming(
-        prefixes,
-        team_separator="/" if options.use_team_secrets_path else None,
-        is_spellable=str.isprintable,  # as the server: of separators it takes the plain space alone
-        name_leads=not options.mount_point,
-        may_share=True,
-    )
-
-
-def _prefixes(name: str, key: str, options: VaultOptions) -> tuple[str, ...]:
-    given = getattr(options, key)
-    if given is True:
-        raise BackendConfigError(
-            f"backend.{name}.{key} must be a path, a list of paths, or false",
-            hint="false keeps the kind out of this backend",
-        )
-    found = () if given is None or given is False else (given,) if isinstance(given, str) else tuple(given)
-    every = (*found, *(() if options.global_secrets_path is None else (options.global_secrets_path,)))
-    return tuple(path.strip("/") for path in every)
-
-
-def _is_versioned(name: str, options: VaultOptions) -> bool:
-    if options.kv_engine_version not in (1, 2, None):
-        raise BackendConfigError(f"backend.{name}.kv_engine_version must be 1 or 2")
-    return options.kv_engine_version != 1
-
-
 BACKEND = Vault

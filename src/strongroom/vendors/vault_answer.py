@@ -14,8 +14,10 @@ from strongroom.errors import (
     AccessDeniedError,
     BackendConfigError,
     BackendUnavailableError,
+    InvalidInputError,
     RateLimitedError,
 )
+from strongroom.model.entry import MAX_VALUE_BYTES
 
 if TYPE_CHECKING:
     from strongroom.vendors.transport import Reply
@@ -85,6 +87,7 @@ def check_answered(reply: Reply, place: str) -> None:
     Raises:
         AccessDeniedError: something before the server refuses; that says nothing of the token.
         RateLimitedError: it was asked too often.
+        InvalidInputError: its storage cannot hold so large a value.
         BackendUnavailableError: it is sealed, not initialised, a standby, broken, or another server.
     """
     if reply.status < _BROKEN and reply.status not in (_TOO_MANY, *_OUTAGES):
@@ -94,6 +97,12 @@ def check_answered(reply: Reply, place: str) -> None:
     wait = _retry_after(reply)
     if reply.status == _TOO_MANY:
         raise RateLimitedError(f"the backend {place} was asked more often than it allows", retry_after=wait)
+    if reply.status == _BROKEN and "value being too large" in complaints(reply):
+        raise InvalidInputError(
+            f"the value is larger than the backend {place} holds",
+            limit=MAX_VALUE_BYTES,
+            hint="the server's storage has a limit of its own (raft: max_entry_size)",
+        )
     words, hint = _OUTAGES.get(reply.status, (f"failed with the status {reply.status}", None))
     if reply.status == _SEALED and "sealed" in complaints(reply).lower():
         words, hint = "is sealed", "unseal it"
