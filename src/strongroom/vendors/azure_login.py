@@ -1,0 +1,424 @@
+"""
+How a token of Entra ID is got: with a client's secret or certificate, a workload's token, or the identity
+of the machine; once for all threads.
+
+Not for what is asked with it (`azure.py`), nor for how bytes travel (`azure_transport.py`).
+
+Rules of this file:
+
+1. One login is under way at a time; whoever wants the same token waits for what comes of it.
+2. A login that was refused is not tried again for 5 s, then 10 s, up to 60 s. No answer is no refusal.
+3. A refused secret is fetched from its source once more: it may have been replaced.
+4. No message holds a word of Entra ID: of its complaints only the numbers are looked at.
+
+Source: the error codes of Entra ID (AADSTS…); azure-identity 1.27, run against a fake of its endpoints.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from contextvars import Context
+from copy import copy
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from strongroom.bulkhead import Flight, seconds_left
+from strongroom.errors import (
+    BackendConfigError,
+    BackendUnavailableError,
+    NotAuthenticatedError,
+    RateLimitedError,
+    SettingsError,
+    StrongroomError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
+
+    from strongroom.vendors.http1 import Reply
+
+__all__ = ["Identity", "OneLogin", "check_login", "check_machine", "wait_of"]
+
+FIRST_PAUSE, LAST_PAUSE = 5.0, 60.0  # seconds after a refused login; each further one doubles it
+_FRESH_SECONDS = 300.0  # a token with less than this left is replaced; as azure-core does
+_DYING_SECONDS = 10.0  # one with less left than this serves nobody any more
+_YOUNG_SECONDS = 60.0  # a refused token that is younger than this is not replaced: the next were refused too
+_MAX_WAIT = timedelta(hours=1)  # the longest Retry-After believed
+_MAX_TOKENS = 32  # of different scopes
+_OK_TO, _TOO_MANY, _BROKEN = 400, 429, 500
+_NOT_YET = (404, 410)  # of a machine's endpoint: it is being set up
+_CHALLENGE = 401  # of Azure Arc's endpoint: it asks for what stands in a file of its own
+
+
+class Identity(Protocol):
+    """A credential of azure-identity, as far as it is used here."""
+
+    def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
+        """Give a token for *scopes*."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+
+
+class _Held(NamedTuple):
+    token: AccessTokenInfo
+    got_at: float
+
+    def seconds_left(self, now: float) -> float:
+        return self.token.expires_on - now
+
+    def is_fresh(self, now: float) -> bool:
+        refresh_on = self.token.refresh_on
+        return self.seconds_left(now) > _FRESH_SECONDS and (refresh_on is None or now < refresh_on)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    error: StrongroomError
+    until: float
+    pause: float
+
+
+class OneLogin:
+    """
+    One credential for all threads of one process; azure-core asks it for tokens as it would ask any.
+
+    Args:
+        place: the backend's name, for messages.
+        make: makes the credential; given True, with its secret fetched again, and then None where that
+            is the same as before.
+        clock: seconds that only go up.
+
+    Threads: may be used from several threads at once.
+    """
+
+    def __init__(
+        self,
+        place: str,
+        make: Callable[[bool], Identity | None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._place = place
+        self._make = make
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._flights: dict[tuple[str, ...], Flight[_Held]] = {}
+        self._held: dict[tuple[str, ...], _Held] = {}
+        self._identity: Identity | None = None
+        self._refusal: _Refusal | None = None
+
+    # --- what azure-core asks ---
+
+    def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
+        """
+        Give a token for *scopes*.
+
+        Raises:
+            NotAuthenticatedError, BackendConfigError: the login is refused, and what to change.
+            BackendUnavailableError, RateLimitedError: no answer now.
+        """
+        held = self._held.get(scopes)
+        claims = (options or {}).get("claims")
+        if held is not None and not claims and held.is_fresh(time.time()):
+            return held.token
+        return self._alone((*scopes, claims or ""), partial(self._got, scopes, options, held)).token
+
+    def get_token(self, *scopes: str, **options: object) -> AccessToken:
+        """As `get_token_info`, for an azure-core that knows no better."""
+        from azure.core.credentials import AccessToken  # noqa: PLC0415 -- as everything of azure here
+
+        claims = options.get("claims")
+        found = self.get_token_info(
+            *scopes, options={"claims": claims, "enable_cae": True} if isinstance(claims, str) else None
+        )
+        return AccessToken(found.token, found.expires_on)
+
+    # --- what we ask ---
+
+    def forget(self) -> bool:
+        """Drop every token, since the service refuses one; False where they are too young to."""
+        now = self._clock()
+        with self._lock:
+            if any(now - held.got_at < _YOUNG_SECONDS for held in self._held.values()):
+                return False
+            self._held = {}
+            identity, self._identity = self._identity, None
+        if identity is not None:
+            identity.close()
+        return True
+
+    @property
+    def ends(self) -> datetime | None:
+        """When the first of the tokens ends (UTC); None while there is none."""
+        every = [held.token.expires_on for held in tuple(self._held.values())]
+        return datetime.fromtimestamp(min(every), timezone.utc) if every else None
+
+    @property
+    def who(self) -> str:
+        """As whom we are known, from a token's own claims; "" while there is none, or it does not say."""
+        return next((_who(held.token.token) for held in tuple(self._held.values())), "")
+
+    def close(self) -> None:
+        """Let go of the credential. Safe to call twice."""
+        with self._lock:
+            identity, self._identity = self._identity, None
+        if identity is not None:
+            identity.close()
+
+    # --- inside ---
+
+    def _alone(self, key: tuple[str, ...], work: Callable[[], _Held]) -> _Held:
+        """Do *work* if nobody is at it; otherwise wait for what comes of theirs."""
+        mine: Flight[_Held] = Flight()
+        with self._lock:
+            theirs = self._flights.setdefault(key, mine)
+        if theirs is not mine:
+            if not theirs.wait(seconds_left()):
+                raise BackendUnavailableError(
+                    f"the backend {self._place} was still logging in", backend=self._place
+                )
+            return theirs.shared_answer()
+        try:
+            # Without the time limit of this caller: what comes of it is for all who wait, and for the next.
+            Context().run(mine.run, work)
+        finally:
+            with self._lock:
+                self._flights.pop(key, None)
+        return mine.answer()
+
+    def _got(self, scopes: tuple[str, ...], options: TokenRequestOptions | None, seen: _Held | None) -> _Held:
+        held = self._held.get(scopes)
+        if held is not None and held is not seen and not (options or {}).get("claims"):
+            return held  # somebody else got it meanwhile
+        refusal = self._refusal
+        if refusal is not None and self._clock() < refusal.until:
+            raise copy(refusal.error)
+        try:
+            found = _Held(self._asked(scopes, options), self._clock())
+        except (BackendUnavailableError, RateLimitedError):
+            if held is not None and held.seconds_left(time.time()) > _DYING_SECONDS:
+                return held  # it serves as long as it lives
+            raise
+        except (NotAuthenticatedError, BackendConfigError) as error:
+            raise self._refuse(error) from None
+        self._refusal = None
+        with self._lock:
+            if len(self._held) >= _MAX_TOKENS:
+                self._held = {}
+            self._held[scopes] = found
+        return found
+
+    def _asked(self, scopes: tuple[str, ...], options: TokenRequestOptions | None) -> AccessTokenInfo:
+        try:
+            return self._ask(self._known(), scopes, options)
+        except NotAuthenticatedError:
+            other = self._remade()
+            if other is None:
+                raise
+        return self._ask(other, scopes, options)
+
+    def _known(self) -> Identity:
+        if self._identity is None:
+            made = self._make(False)  # noqa: FBT003 -- one switch, named where it is declared
+            if made is None:  # it is None only for a secret that did not change
+                raise BackendConfigError(f"the backend {self._place} has nothing to log in with")
+            self._identity = made
+        return self._identity
+
+    def _remade(self) -> Identity | None:
+        try:
+            other = self._make(True)  # noqa: FBT003 -- as above
+        except SettingsError:
+            return None  # its source is gone: what was fetched is all there is
+        if other is not None:
+            self._identity = other
+        return other
+
+    def _ask(
+        self, identity: Identity, scopes: tuple[str, ...], options: TokenRequestOptions | None
+    ) -> AccessTokenInfo:
+        try:
+            return identity.get_token_info(*scopes, options=options)
+        except StrongroomError as caught:
+            error: StrongroomError = caught
+        except Exception as caught:  # noqa: BLE001 -- the SDK's errors quote requests: only ours go on
+            error = _ours_in(caught) or self._foreign(caught)
+        error.__context__ = error.__cause__ = None
+        raise error.with_traceback(None)
+
+    def _foreign(self, error: Exception) -> StrongroomError:
+        if isinstance(error, OSError):
+            return NotAuthenticatedError(
+                f"the token file of the backend {self._place} cannot be read ({type(error).__name__})",
+                hint=f"check backend.{self._place}.token_file",
+            )
+        return BackendUnavailableError(
+            f"the backend {self._place} could not log in: {type(error).__name__}",
+            backend=self._place,
+            hint="what logs in there may be no Entra ID: check authority",
+        )
+
+    def _refuse(self, error: StrongroomError) -> StrongroomError:
+        """Let nobody log in for a while, and give *error* back."""
+        before = self._refusal
+        pause = FIRST_PAUSE if before is None else min(before.pause * 2, LAST_PAUSE)
+        self._refusal = _Refusal(copy(error), self._clock() + pause, pause)
+        return error
+
+
+def _ours_in(error: BaseException | None) -> StrongroomError | None:
+    """Give what a carrier raised, out of what the SDK made of it."""
+    for _ in range(8):
+        if error is None or isinstance(error, StrongroomError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _who(token: str) -> str:
+    """Give the client's and the principal's id from the claims of *token*, unproven: it is for people."""
+    parts = token.split(".")
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (IndexError, ValueError):
+        return ""
+    if not isinstance(claims, dict):
+        return ""
+    named = (("client", "appid"), ("client", "azp"), ("principal", "oid"), ("tenant", "tid"))
+    found = {word: claims[key] for word, key in reversed(named) if _is_id(claims.get(key))}
+    return ", ".join(f"{word} {found[word]}" for word in ("client", "principal", "tenant") if word in found)
+
+
+def _is_id(found: object) -> bool:
+    return isinstance(found, str) and len(found) <= 64 and found.replace("-", "").isalnum()  # noqa: PLR2004
+
+
+# --- what is answered to a login ------------------------------------------------------------------------
+
+_TENANT = frozenset({90002, 90013, 900021, 900023, 900382, 50020, 50059})
+_CLIENT = frozenset({700016, 7000229, 700038, 900144})
+_SECRET = frozenset({7000215, 7000222, 7000218})
+_CERTIFICATE = frozenset({700027, 700030, 7000214, 50012})
+_FEDERATION = frozenset({70021, 700211, 700212, 700213, 700214, 700223, 700024, 7002138, 50027})
+_RESOURCE = frozenset({500011, 50001, 70011})
+
+
+def check_login(place: str, reply: Reply) -> None:
+    """
+    Refuse an answer of Entra ID that is not what was asked for.
+
+    Raises:
+        BackendConfigError: there is no such tenant, client or service; or no Entra ID.
+        NotAuthenticatedError: the secret, certificate or token is refused.
+        BackendUnavailableError, RateLimitedError: no answer now.
+    """
+    if reply.status < _OK_TO:
+        return
+    _check_outage(place, reply)
+    found = _object(reply)
+    codes = found.get("error_codes")
+    numbers = {code for code in codes if isinstance(code, int)} if isinstance(codes, list) else set()
+    if "error" not in found:
+        raise BackendConfigError(
+            f"where the backend {place} logs in answers as no Entra ID (status {reply.status})",
+            hint=f"check backend.{place}.authority and tenant_id",
+        )
+    if found["error"] == "invalid_tenant":
+        numbers.add(90002)
+    raise _refused(place, numbers)
+
+
+def _refused(place: str, codes: set[int]) -> StrongroomError:
+    shown = f" (AADSTS{min(codes)})" if codes else ""
+    if codes & _TENANT:
+        return BackendConfigError(
+            f"Entra ID knows no such tenant as the backend {place} has{shown}",
+            hint=f"check backend.{place}.tenant_id, and authority for a sovereign cloud",
+        )
+    if codes & _CLIENT:
+        return BackendConfigError(
+            f"the tenant of the backend {place} has no such client{shown}",
+            hint=f"check backend.{place}.client_id and tenant_id",
+        )
+    if codes & _RESOURCE:
+        return BackendConfigError(
+            f"the tenant of the backend {place} does not know the service that is asked{shown}",
+            hint=f"check backend.{place}.vault_url and authority: they may be of different clouds",
+        )
+    return NotAuthenticatedError(
+        f"Entra ID refused the login of the backend {place}{shown}", hint=_remedy(place, codes)
+    )
+
+
+def _remedy(place: str, codes: set[int]) -> str:
+    if codes & _SECRET:
+        return (
+            f"put a valid secret (its value, not its id) where backend.{place}.client_secret is fetched from"
+        )
+    if codes & _CERTIFICATE:
+        return f"register the certificate of backend.{place}.certificate with the application, or renew it"
+    if codes & _FEDERATION:
+        return (
+            f"add a federated credential for this service account to the application of backend.{place}, "
+            "and check token_file"
+        )
+    return f"check what backend.{place} logs in with, and the sign-in logs of its application in Entra ID"
+
+
+def check_machine(place: str, reply: Reply) -> None:
+    """
+    Refuse an answer of a managed identity's endpoint that holds no token.
+
+    Raises:
+        NotAuthenticatedError: the machine has no such identity.
+        BackendUnavailableError, RateLimitedError: no answer now.
+    """
+    if reply.status < _OK_TO or (reply.status == _CHALLENGE and "www-authenticate" in reply.headers):
+        return
+    if reply.status in _NOT_YET:
+        raise BackendUnavailableError(
+            f"the machine's identity is not ready for the backend {place}", backend=place
+        )
+    _check_outage(place, reply)
+    raise NotAuthenticatedError(
+        f"this machine has no such managed identity as the backend {place} asks for",
+        hint=f"assign one to it, or check backend.{place}.managed_identity_client_id",
+    )
+
+
+def _check_outage(place: str, reply: Reply) -> None:
+    if reply.status == _TOO_MANY:
+        raise RateLimitedError(
+            f"the backend {place} logged in more often than is allowed", retry_after=wait_of(reply)
+        )
+    if reply.status >= _BROKEN:
+        raise BackendUnavailableError(
+            f"the login of the backend {place} failed with the status {reply.status}",
+            backend=place,
+            retry_after=wait_of(reply),
+        )
+
+
+def wait_of(reply: Reply) -> timedelta | None:
+    """Give how long an answer asks to wait, an hour at most; None where it does not say in seconds."""
+    text = reply.headers.get("retry-after", "")
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):  # noqa: PLR2004 -- of a number
+        return None
+    return min(timedelta(seconds=int(text)), _MAX_WAIT)
+
+
+def _object(reply: Reply) -> dict[str, object]:
+    try:
+        found = json.loads(reply.body)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
