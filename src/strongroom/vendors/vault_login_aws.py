@@ -27,7 +27,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode, urlsplit
 
-from strongroom.errors import BackendConfigError
+from strongroom.errors import BackendConfigError, InvalidInputError
 from strongroom.model.secret import Secret
 from strongroom.vendors.vault_login import Credential, Posted
 
@@ -227,7 +227,18 @@ def session_keys(place: str, access: AwsAccess) -> tuple[Callable[[], AwsKeys], 
     from strongroom.vendors.aws import AwsSession  # noqa: PLC0415 -- it stands on an extra
 
     session = AwsSession(access, place=f"{place} (AWS)")
-    return lambda: AwsKeys(*session.keys()), session.close
+
+    def keys() -> AwsKeys:
+        try:
+            return AwsKeys(*session.keys())
+        except InvalidInputError:
+            wrong = BackendConfigError(
+                f"backend.{place}.assume_role_kwargs holds what AWS does not take",
+                hint="as RoleArn, RoleSessionName (2 to 64 characters), ExternalId, DurationSeconds",
+            )
+        raise wrong
+
+    return keys, session.close
 
 
 def role_access(place: str, wanted: Mapping[str, object], base: AwsAccess) -> AwsAccess:

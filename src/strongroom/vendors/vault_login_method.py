@@ -136,8 +136,11 @@ def _password(case: _Case) -> Login:
             "set username and password: radius_host and radius_secret are the server's to know",
         )
     username = case.needed("username")
-    if username in (".", ".."):
-        raise BackendConfigError(f"backend.{case.name}.username is no name")
+    if username in (".", "..") or not username.isprintable() or set("/\\") & set(username):
+        raise BackendConfigError(
+            f"backend.{case.name}.username holds what no name does",
+            hint="write the name alone, without a path",
+        )
     return Password(
         case.name,
         method=auth.method,
