@@ -27,7 +27,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -84,7 +84,6 @@ class Emulator:
     def __init__(self):
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="strongroom-aws-"))
-        self._clients = {}
         log = (self.folder / "log").open("wb")
         with log:
             self._process = subprocess.Popen(
@@ -112,13 +111,17 @@ class Emulator:
         return f"http://127.0.0.1:{self.port}"
 
     def _answers(self):
-        with suppress(OSError, http.client.HTTPException):
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        with closing(connection), suppress(OSError, http.client.HTTPException):
             connection.request("GET", self.health)
-            return connection.getresponse().status < 500
+            answer = connection.getresponse()
+            answer.read()
+            return answer.status < 500
         return False
 
     def stop(self):
+        for key in [key for key in _clients if key[0] == self.url]:
+            _clients.pop(key).close()
         if self._process.poll() is None:
             os.kill(self._process.pid, signal.SIGKILL)
             self._process.wait()

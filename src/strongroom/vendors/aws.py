@@ -26,7 +26,7 @@ import time
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from strongroom.errors import (
     BackendConfigError,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from strongroom.vendors.http1 import Reply
 
-__all__ = ["REFUSED_SECONDS", "AwsAccess", "AwsSession", "Fault"]
+__all__ = ["REFUSED_SECONDS", "AwsAccess", "AwsSession", "Fault", "Place"]
 
 REFUSED_SECONDS = 5.0
 _MAX_TOKEN_BYTES = 65_536
@@ -57,13 +57,20 @@ _LOGGERS = ("botocore", "boto3")
 _quiet = threading.local()
 
 
+class Place(NamedTuple):
+    """A region, and where the service is there: None for where AWS has it."""
+
+    region: str
+    url: str | None = None
+
+
 @dataclass(slots=True)
 class _Side:
     """What one process has for itself."""
 
     lock: threading.RLock = field(default_factory=threading.RLock)
     session: Any = None
-    clients: dict[tuple[str, str | None], Any] = field(default_factory=dict)
+    clients: dict[tuple[str, Place | None], Any] = field(default_factory=dict)
     refusal: StrongroomError | None = None
     refused_until: float = 0.0
 
@@ -112,7 +119,7 @@ class AwsSession:
         operation: str,
         arguments: Mapping[str, object],
         *,
-        region: str | None = None,
+        place: Place | None = None,
         must_have: str | None = None,
     ) -> dict[str, Any]:
         """
@@ -122,7 +129,7 @@ class AwsSession:
             service: as boto3 calls it: `secretsmanager`.
             operation: as AWS calls it: `GetSecretValue`.
             arguments: likewise.
-            region: another than that of the session; then `endpoint_url` does not hold for it.
+            place: another region than that of the session.
             must_have: the member without which the answer is none of AWS.
 
         Raises:
@@ -134,7 +141,7 @@ class AwsSession:
         error: Exception
         try:
             with _silence():
-                answer = _asked(self._client(service, region), operation, arguments)
+                answer = _asked(self._client(service, place), operation, arguments)
         except StrongroomError as caught:
             error = caught
         except _sdk_errors() as caught:
@@ -225,25 +232,25 @@ class AwsSession:
             side = self._sides.setdefault(process, _Side())
         return side
 
-    def _client(self, service: str, region: str | None) -> Any:  # noqa: ANN401 -- the SDK makes its classes as it goes
+    def _client(self, service: str, place: Place | None) -> Any:  # noqa: ANN401 -- the SDK makes its classes as it goes
         side = self._side()
-        found = side.clients.get((service, region))
+        found = side.clients.get((service, place))
         if found is None:
             with side.lock:
-                found = side.clients.get((service, region)) or self._made(service, region)
-                side.clients[service, region] = found
+                found = side.clients.get((service, place)) or self._made(service, place)
+                side.clients[service, place] = found
         return found
 
-    def _made(self, service: str, region: str | None) -> Any:  # noqa: ANN401 -- as `_client`
+    def _made(self, service: str, place: Place | None) -> Any:  # noqa: ANN401 -- as `_client`
         access = self.access
-        url = access.sts_url if service == "sts" else None
-        url = url or (access.endpoint_url if region is None else None)
-        version = access.api_version if service != "sts" else None
+        is_sts = service == "sts"
+        mine = Place(self.region(), access.sts_url if is_sts else access.endpoint_url)
+        where = mine if place is None else place
         client = self._session().client(
             service,
-            region_name=region or self.region(),
-            endpoint_url=url,
-            api_version=version,
+            region_name=where.region,
+            endpoint_url=where.url,
+            api_version=None if is_sts else access.api_version,
             config=self._config(),
         )
         _hush_loggers()

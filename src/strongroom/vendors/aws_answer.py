@@ -9,6 +9,7 @@ Source: Secrets Manager, Systems Manager, STS and KMS API references, "Common er
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -103,6 +104,9 @@ _KEY = frozenset(
 )
 
 
+_NAMED = re.compile(r"not authorized to perform: ([a-z0-9-]{2,30}:[A-Za-z]{2,60})(?![A-Za-z])")
+
+
 class Fault(Exception):  # noqa: N818 -- a jump to where it is known what was asked; never leaves a backend
     """
     AWS did not do what was asked.
@@ -112,6 +116,7 @@ class Fault(Exception):  # noqa: N818 -- a jump to where it is known what was as
         words: AWS's sentence, in lower case: to be compared, never to be shown.
         status: of HTTP.
         retry_after: seconds it asks to wait, or None.
+        needed: the permission it names, or None.
     """
 
     def __init__(self, code: str, words: str, status: int, retry_after: str | None) -> None:
@@ -120,6 +125,8 @@ class Fault(Exception):  # noqa: N818 -- a jump to where it is known what was as
         self.words = words.lower()
         self.status = status
         self.retry_after = _seconds(retry_after)
+        named = _NAMED.search(words)
+        self.needed = None if named is None else named[1]
 
 
 def _seconds(text: str | None) -> float | None:
@@ -190,6 +197,7 @@ def _not_us(fault: Fault, place: str) -> StrongroomError:
 
 
 def _denied(fault: Fault, place: str, action: str, resource: str) -> StrongroomError:
+    action = fault.needed or action
     if fault.code in _KEY or "kms" in fault.words or "customer master key" in fault.words:
         return _key_denied(fault, place, action)
     if "vpc endpoint policy" in fault.words:
