@@ -159,12 +159,12 @@ class PathBackend(Backend, Generic[OptionsT]):
         while waiting:
             found = self._found_at(dict.fromkeys(paths[place][turn] for place in waiting))
             for place in waiting:
-                answers[place] = self._answer(refs[place], found[paths[place][turn]])
+                answers[place] = self._told_of(refs[place], found[paths[place][turn]])
             turn += 1
             waiting = [one for one in waiting if answers[one] is None and len(paths[one]) > turn]
         return answers
 
-    def _answer(self, ref: Ref, found: Fetched | StrongroomError | None) -> Entry | StrongroomError | None:
+    def _told_of(self, ref: Ref, found: Fetched | StrongroomError | None) -> Entry | StrongroomError | None:
         if found is None:
             return None
         if isinstance(found, StrongroomError):

@@ -12,10 +12,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
+from strongroom.errors import (
+    AccessDeniedError,
+    BackendUnavailableError,
+    NotAuthenticatedError,
+    RateLimitedError,
+    StrongroomError,
+)
 from strongroom.model.ref import Kind, Ref
 
 if TYPE_CHECKING:
-    from strongroom.errors import StrongroomError
     from strongroom.model.entry import Draft, Entry, Outline, Summary, VersionInfo
     from strongroom.model.held import Held
 
@@ -262,6 +268,7 @@ class Health:
         message: what is wrong and what to change, down to the permission or setting; no value.
         identity: whom the store takes us for (an account, a role, a token's display name); "" where it does
             not say, and never a secret.
+        is_reachable: whether it answered at all; None where that is not known.
         may: whether it may `read`, `list` and `write`: `yes`, `no` or `unknown`. Nothing is written to
             find out.
         ends: what it needs and when that ends (UTC), by what it is: `token`, `server certificate`.
@@ -274,6 +281,26 @@ class Health:
     renewed: frozenset[str] = frozenset()
     identity: str = ""
     may: Mapping[str, Literal["yes", "no", "unknown"]] = field(default_factory=dict)
+    is_reachable: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.is_reachable is None and (self.status == "ready" or {"yes", "no"} & set(self.may.values())):
+            object.__setattr__(self, "is_reachable", True)
+
+    @classmethod
+    def failed(
+        cls, error: StrongroomError, *, identity: str = "", ends: Mapping[str, datetime] | None = None
+    ) -> Health:
+        """Give how a backend is that met *error* when it was asked: its words, and what to change."""
+        is_answered = isinstance(error, (AccessDeniedError, NotAuthenticatedError, RateLimitedError))
+        is_silent = isinstance(error, BackendUnavailableError)
+        return cls(
+            status="error",
+            message=f"{error} ({error.hint})" if error.hint else str(error),
+            identity=identity,
+            ends=ends or {},
+            is_reachable=True if is_answered else False if is_silent else None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,7 +77,7 @@ class WritingPathBackend(PathBackend[OptionsT]):
                 f"backend.{name}.connection_shape must be one of {', '.join(self.shapes)}",
             )
         # By process id: a forked child must not wait for a lock that a thread of its parent held.
-        self._locks: dict[int, threading.Lock] = {}
+        self._held_locks: dict[int, threading.Lock] = {}
 
     # --- what a store brings ---
 
@@ -113,7 +113,7 @@ class WritingPathBackend(PathBackend[OptionsT]):
 
     def write(self, draft: Draft) -> str | None:
         """As `Writable.write`; final."""
-        return self._seam(lambda: self._write([draft])[0])
+        return self._seam(lambda: self._write_all([draft])[0])
 
     def write_many(self, drafts: Sequence[Draft]) -> list[str | None]:
         """
@@ -122,21 +122,21 @@ class WritingPathBackend(PathBackend[OptionsT]):
         All are checked before the first is written, versions included. Those that one secret holds are
         written at once; the others one after the other.
         """
-        return self._seam(lambda: self._write(drafts))
+        return self._seam(lambda: self._write_all(drafts))
 
     def delete(self, ref: Ref, *, expected_version: str | None = None, author: str) -> bool:
         """As `Writable.delete`; final. It is deleted wherever a read would find it."""
-        return self._seam(lambda: self._delete(ref, expected_version, author))
+        return self._seam(lambda: self._delete_everywhere(ref, expected_version, author))
 
-    def _write(self, drafts: Sequence[Draft]) -> list[str | None]:
-        texts = [self._ready(draft) for draft in drafts]
-        paths = [self._place(draft.ref, draft.expected_version) for draft in drafts]
+    def _write_all(self, drafts: Sequence[Draft]) -> list[str | None]:
+        texts = [self._text_to_write(draft) for draft in drafts]
+        paths = [self._path_to_write(draft.ref, draft.expected_version) for draft in drafts]
         if len(drafts) > 1:
             self._check_versions(drafts, paths)
         written: dict[int, str | None] = {}
         try:
-            for batch in self._batches(paths):
-                written.update(self._put(batch, drafts, paths, texts))
+            for batch in self._held_together(paths):
+                written.update(self._put_batch(batch, drafts, paths, texts))
         except StrongroomError as caught:
             if not written:
                 raise
@@ -147,19 +147,19 @@ class WritingPathBackend(PathBackend[OptionsT]):
         trouble.hint = f"{trouble.hint}; {told}" if trouble.hint else told
         raise trouble
 
-    def _put(
+    def _put_batch(
         self, batch: Sequence[int], drafts: Sequence[Draft], paths: Sequence[str], texts: Sequence[str]
     ) -> dict[int, str | None]:
         first = batch[0]
         holder = self.naming.holder(paths[first])
         if holder is not None:
-            changes = [(self._key(paths[place]), texts[place], drafts[place]) for place in batch]
-            return dict.fromkeys(batch, self._change(holder[0], changes))
+            changes = [(self._key_of(paths[place]), texts[place], drafts[place]) for place in batch]
+            return dict.fromkeys(batch, self._change_held(holder[0], changes))
         draft = drafts[first]
         self._check_fits(draft.ref, texts[first])
         return {first: self._store(paths[first], texts[first], expected=draft.expected_version, draft=draft)}
 
-    def _batches(self, paths: Sequence[str]) -> Iterator[list[int]]:
+    def _held_together(self, paths: Sequence[str]) -> Iterator[list[int]]:
         """Give which of *paths* are written at once: those that one secret holds."""
         by_secret: dict[str, list[int]] = {}
         for place, path in enumerate(paths):
@@ -169,7 +169,7 @@ class WritingPathBackend(PathBackend[OptionsT]):
 
     # --- what is refused before anything is sent ---
 
-    def _ready(self, draft: Draft) -> str:
+    def _text_to_write(self, draft: Draft) -> str:
         """Give the text to write, or refuse the draft."""
         text = draft.secret.reveal()
         check_value(text, str(draft.ref))
@@ -209,7 +209,7 @@ class WritingPathBackend(PathBackend[OptionsT]):
                 f"{ref} is over {most} bytes, the most that the backend {self.name} holds", limit=most
             )
 
-    def _place(self, ref: Ref, expected: str | None) -> str:
+    def _path_to_write(self, ref: Ref, expected: str | None) -> str:
         """Give the path to write: the first, unless a version is expected of what stands under another."""
         first, *others = self.naming.paths(ref)
         if expected is None or not others:
@@ -218,7 +218,7 @@ class WritingPathBackend(PathBackend[OptionsT]):
             fetched = self._held(path)
             if fetched is not None:
                 if expected == MUST_BE_ABSENT:
-                    raise self._conflict(ref, fetched.version)
+                    raise self._version_conflict(ref, fetched.version)
                 return path
         return first
 
@@ -238,20 +238,20 @@ class WritingPathBackend(PathBackend[OptionsT]):
     def _check_version(self, draft: Draft, version: str | None, *, is_there: bool) -> None:
         expected = draft.expected_version
         if expected is not None and (is_there if expected == MUST_BE_ABSENT else expected != version):
-            raise self._conflict(draft.ref, version)
+            raise self._version_conflict(draft.ref, version)
 
-    def _conflict(self, ref: Ref, version: str | None) -> ConflictError:
+    def _version_conflict(self, ref: Ref, version: str | None) -> ConflictError:
         return ConflictError(
             f"{ref} in the backend {self.name} changed meanwhile, or exists", current_version=version
         )
 
     # --- deleting ---
 
-    def _delete(self, ref: Ref, expected: str | None, author: str) -> bool:
+    def _delete_everywhere(self, ref: Ref, expected: str | None, author: str) -> bool:
         self._check_comparable(expected)
         paths = list(self.naming.paths(ref))
         if expected is not None and len(paths) > 1:
-            place = self._place(ref, expected)
+            place = self._path_to_write(ref, expected)
             paths = [place, *(path for path in paths if path != place)]
         erased = [
             self._erase_at(path, expected if order == 0 else None, ref, author)
@@ -264,15 +264,15 @@ class WritingPathBackend(PathBackend[OptionsT]):
         if holder is None:
             return self._erase(path, expected=expected)
         draft = Draft(ref=ref, secret=Secret(""), expected_version=expected, author=author)
-        return self._drop(*holder, draft)
+        return self._drop_held(*holder, draft)
 
     # --- secrets that hold many ---
 
-    def _key(self, path: str) -> str:
+    def _key_of(self, path: str) -> str:
         holder = self.naming.holder(path)
         return path if holder is None else holder[1]
 
-    def _change(self, secret: str, changes: Sequence[tuple[str, str, Draft]]) -> str | None:
+    def _change_held(self, secret: str, changes: Sequence[tuple[str, str, Draft]]) -> str | None:
         def change(held: dict[str, object], version: str | None) -> bool:
             for key, _, draft in changes:
                 self._check_version(draft, version if key in held else None, is_there=key in held)
@@ -283,18 +283,18 @@ class WritingPathBackend(PathBackend[OptionsT]):
 
             return True
 
-        return self._rewritten(secret, change, changes[0][2])[1]
+        return self._rewritten_held(secret, change, changes[0][2])[1]
 
-    def _drop(self, secret: str, key: str, draft: Draft) -> bool:
+    def _drop_held(self, secret: str, key: str, draft: Draft) -> bool:
         def change(held: dict[str, object], version: str | None) -> bool:
             is_there = key in held
             self._check_version(draft, version if is_there else None, is_there=is_there)
             held.pop(key, None)
             return is_there
 
-        return self._rewritten(secret, change, draft)[0]
+        return self._rewritten_held(secret, change, draft)[0]
 
-    def _rewritten(
+    def _rewritten_held(
         self, secret: str, change: Callable[[dict[str, object], str | None], bool], draft: Draft
     ) -> tuple[bool, str | None]:
         """
@@ -303,7 +303,7 @@ class WritingPathBackend(PathBackend[OptionsT]):
         Returns:
             Whether it was changed, and the version it has then.
         """
-        with self._locks.setdefault(os.getpid(), threading.Lock()):
+        with self._held_locks.setdefault(os.getpid(), threading.Lock()):
             attempts = _ATTEMPTS
             while True:
                 fetched = self._fetch(secret)

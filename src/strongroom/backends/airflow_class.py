@@ -105,10 +105,14 @@ class AirflowClass(Backend):
         try:
             self.read(_NOBODY)
         except AccessDeniedError:
-            return Health(status="ready", message="it refuses to be asked for a name that nobody gives")
+            return Health(
+                status="ready",
+                message="it refuses to be asked for a name that nobody gives",
+                may={"read": "unknown", "list": "no", "write": "no"},
+            )
         except StrongroomError as error:
-            return Health(status="error", message=f"{error}: {error.hint}" if error.hint else str(error))
-        return Health(status="ready")
+            return Health.failed(error)
+        return Health(status="ready", may={"read": "yes", "list": "no", "write": "no"})
 
     def close(self) -> None:
         self._made.pop(os.getpid(), None)

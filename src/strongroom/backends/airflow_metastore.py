@@ -160,13 +160,17 @@ class AirflowMetastore(Backend):
         try:
             held = Counter(held.state for kind in ("connection", "variable") for held in self.dump(kind))
         except StrongroomError as error:
-            return Health(status="error", message=f"{error}: {error.hint}" if error.hint else str(error))
+            return Health.failed(error)
         total = sum(held.values())
         told = [f"{held[state]} {words}" for state, words in _WORDS.items() if held[state]]
         message = f"of {total} entries {', '.join(told)}" if told else ""
         # With the wrong key nothing that is encrypted can be opened: then it does not work as it is set.
         is_useless = bool(total) and total == held[EntryState.WRONG_KEY]
-        return Health(status="error" if is_useless else "ready", message=message)
+        return Health(
+            status="error" if is_useless else "ready",
+            message=message,
+            may={"read": "yes", "list": "yes", "write": "no"},
+        )
 
     def close(self) -> None:
         for opened in tuple(self._opened.values()):

@@ -91,7 +91,7 @@ class Env(Backend):
 
     def check(self) -> Health:
         """Tell that an environment is always there."""
-        return Health(status="ready")
+        return Health(status="ready", may={"read": "yes", "list": "yes", "write": "no"})
 
     def spell(self, ref: Ref) -> str | None:
         """Give the variable of the environment that holds *ref*, or None where there can be none."""

@@ -198,8 +198,8 @@ class File(Backend):
             for held in self._files.values():
                 self._content(held)
         except StrongroomError as error:
-            return Health(status="error", message=str(error))
-        return Health(status="ready")
+            return Health.failed(error)
+        return Health(status="ready", may={"read": "yes", "list": "yes", "write": "no"})
 
     def spell(self, ref: Ref) -> str | None:
         """Give the variable of its `environment` that holds *ref*; None where no such file gives the kind."""

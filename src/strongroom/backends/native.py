@@ -67,8 +67,8 @@ class Native(Backend):
         try:
             self.barrier.read(_PROBE)
         except StrongroomError as error:
-            return Health(status="error", message=str(error))
-        return Health(status="ready")
+            return Health.failed(error)
+        return Health(status="ready", may={"read": "yes", "list": "yes", "write": "yes"})
 
     def close(self) -> None:
         self.barrier.close()

@@ -341,7 +341,7 @@ class Remote(Backend):
         try:
             seen: WhoAmI = self._asked(lambda: self.client.get("/whoami", WhoAmI))
         except StrongroomError as error:
-            return Health(status="error", message=str(error))
+            return Health.failed(error)
         ends, certificate = {}, self.client.certificate_ends
         if seen.expires_at is not None:
             ends["token"] = seen.expires_at

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import cast
+
 import typer
 
 from strongroom.cli.app import command, noun
-from strongroom.cli.output import Column, show_rows
+from strongroom.cli.output import Column, Row, show_rows
 from strongroom.cli.session import Session
 from strongroom.model.ref import KINDS
 
@@ -30,9 +33,28 @@ _COLUMNS = (
     Column("kinds", "ONLY KINDS", 3),
     Column("on_unavailable", "WHEN DOWN", 4),
 )
+_VERBS = ("read", "list", "write")
+
+
+def _may(row: Row) -> str:
+    """Say in words what a backend may: `read, list?, not write`."""
+    found = cast("Mapping[str, str]", row["may"])
+    said = {"yes": "{}", "no": "not {}", "unknown": "{}?"}
+    return ", ".join(said[found[verb]].format(verb) for verb in _VERBS if verb in found)
+
+
 _CHECKED = (
     Column("name", "NAME", styles={"": "bold"}),
     Column("status", "STATUS", styles={"ready": "green", "error": "bold red", "unknown": "yellow"}),
+    Column(
+        "reachable",
+        "ANSWERS",
+        2,
+        styles={"no": "bold red"},
+        show=lambda row: "?" if row["reachable"] is None else "yes" if row["reachable"] else "no",
+    ),
+    Column("identity", "AS", 1),
+    Column("may", "MAY", 1, show=_may),
     Column("milliseconds", "MS", 1, is_number=True),
     Column("message", "MESSAGE"),
 )
@@ -66,12 +88,14 @@ def list_(context: typer.Context) -> None:
 @command(app, "check")
 def check(context: typer.Context) -> None:
     """
-    Ask each backend how it is.
+    Ask each backend how it is: whether it answers, whom it takes us for, and what we may there.
 
-    Ends with 6 if any of them is in error.
+    Nothing is written to find out: what can only be told by writing is unknown ("write?"). A failure
+    names the permission or the setting to change. Ends with 6 if any of them is in error.
 
     Example:
       $ strongroom backends check
+      $ strongroom backends check -o json
     """
     session: Session = context.obj
     with session.room() as room:
@@ -80,6 +104,9 @@ def check(context: typer.Context) -> None:
         {
             "name": found.name,
             "status": found.health.status,
+            "reachable": found.health.is_reachable,
+            "identity": found.health.identity,
+            "may": dict(found.health.may),
             "milliseconds": round(found.milliseconds, 1),
             "message": found.health.message,
         }

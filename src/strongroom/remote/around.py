@@ -33,7 +33,13 @@ class RemoteBackends(Backends):
             Checked(
                 name=one.name,
                 health=Health(
-                    status=one.status, message=one.message, ends=one.ends, renewed=frozenset(one.renewed)
+                    status=one.status,
+                    message=one.message,
+                    ends=one.ends,
+                    renewed=frozenset(one.renewed),
+                    identity=one.identity,
+                    is_reachable=one.is_reachable,
+                    may=one.may,
                 ),
                 milliseconds=one.milliseconds,
             )

@@ -98,7 +98,7 @@ class Backends:
         try:
             health = self._chain.ask(link, lambda: _health(link.backend))
         except StrongroomError as error:
-            health = Health(status="error", message=str(error))
+            health = Health.failed(error)
         return Checked(name=link.name, health=health, milliseconds=(self._timer() - begun) * 1000)
 
     def list(self) -> list[BackendRow]:

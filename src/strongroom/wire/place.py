@@ -96,8 +96,13 @@ class CheckedBackend(Given, kw_only=True):
     How one backend is.
 
     Args:
+        message: what is wrong and what to change, down to the permission or setting.
+        milliseconds: until it had told.
         ends: what it needs and when that ends, by what it is.
         renewed: those of `ends` that it puts off by itself.
+        identity: whom the store takes the server for; "" where it does not say.
+        is_reachable: whether the store answered; null where that is not known.
+        may: whether it may `read`, `list` and `write`.
     """
 
     name: str
@@ -106,6 +111,9 @@ class CheckedBackend(Given, kw_only=True):
     milliseconds: float
     ends: dict[str, datetime]
     renewed: list[str]
+    identity: str = ""
+    is_reachable: bool | None = None
+    may: dict[str, Literal["yes", "no", "unknown"]] = {}
 
 
 class CheckedBackends(Given, kw_only=True):

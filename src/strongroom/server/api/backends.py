@@ -54,6 +54,9 @@ def _checked(one: Checked) -> CheckedBackend:
         milliseconds=round(one.milliseconds, 3),
         ends=dict(one.health.ends),
         renewed=sorted(one.health.renewed),
+        identity=without_paths(one.health.identity),
+        is_reachable=one.health.is_reachable,
+        may=dict(one.health.may),
     )
 
 
