@@ -229,6 +229,7 @@ def test_one_secret_holds_many(azure, opened):
     assert text(backend, connection("a-b")) == "postgres://h2"
     write(backend, connection("c.d"), "http://h3")
     assert json.loads(azure.secrets["airflow-connections"][1][-1].value)["c.d"] == "http://h3"
+    assert [row.ref.name for row in backend.list("connection")] == ["a-b", "a_b", "c.d"]
     assert "airflow-id" not in azure.secrets["airflow-connections"][1][-1].tags
     assert backend.delete(connection("a_b"), author="ada") is True
     assert backend.read(connection("a_b")) is None

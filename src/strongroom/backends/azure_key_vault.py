@@ -152,7 +152,7 @@ class AzureKeyVault(WritingPathBackend[AzureKeyVaultOptions]):
         except BackendConfigError:
             self._sessions.release(self)
             raise
-        self._shelf = Shelf(self._names, self._vault.every)
+        self._shelf = Shelf(self._names, self._vault.every, self._keys_held)
 
     @property
     def is_circuit_open(self) -> bool:

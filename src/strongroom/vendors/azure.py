@@ -184,7 +184,7 @@ class AzureSession:
             self._secret = secret
         try:
             return self._made(self._way)
-        except ValueError as error:  # its words quote what was given
+        except (ValueError, TypeError) as error:  # its words quote what was given
             raise BackendConfigError(
                 f"backend.{self.place} logs in with what azure-identity refuses ({type(error).__name__})",
                 hint=_CHECKS[self._way.kind],

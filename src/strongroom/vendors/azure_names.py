@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from strongroom.backend import Naming
 from strongroom.errors import BackendConfigError, InvalidInputError
 from strongroom.model.ref import KINDS, Kind, Ref
+from strongroom.vendors.azure_answer import SecretItem
 from strongroom.vendors.index import NameIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from strongroom.vendors.azure_answer import SecretItem
 
 __all__ = ["AUTHOR_TAG", "ID_TAG", "TEAM_TAG", "Names", "Shelf"]
 
@@ -150,13 +150,20 @@ class Shelf:
     Args:
         names: how names are spelled.
         fetch: gives every secret of the vault, without values.
+        keys: gives the paths of a kind and team that are keys in secrets that hold many.
 
     Threads: may be used from several threads at once, and after a fork.
     """
 
-    def __init__(self, names: Names, fetch: Callable[[], Iterable[SecretItem]]) -> None:
+    def __init__(
+        self,
+        names: Names,
+        fetch: Callable[[], Iterable[SecretItem]],
+        keys: Callable[[Kind, str | None], Iterable[str]] = lambda _kind, _team: (),
+    ) -> None:
         self._names = names
         self._fetch = fetch
+        self._keys = keys
         self._seen = _Seen({}, {})
         self._index = NameIndex(self._look)
 
@@ -195,5 +202,9 @@ class Shelf:
                 ref = self._names.ref(item, kind, team)
                 if ref is not None:
                     named[ref.name] = item
+            for path in self._keys(kind, team):
+                ref = self._names.naming.ref(path, kind, team)
+                if ref is not None:
+                    named.setdefault(ref.name, SecretItem(name=path))
             found = seen.listed[kind, team] = (sorted(named), named)
         return found
