@@ -28,9 +28,11 @@ import pytest
 from inside_airflow.place import ROOT
 from parity.compare import answer, open_room, verdict
 from strongroom.errors import StrongroomError
+from strongroom.service.discovery.classes import KNOWN, table_of
+from strongroom.service.discovery.place import Place
 
 OVERLAY = ROOT / ".venv-airflow3-clouds"
-SCRIPT = "import parity\ntell(answers=parity.answers())"
+SCRIPT = "import parity\ntell(answers=parity.answers(please))"
 
 
 def overlay():
@@ -43,7 +45,7 @@ def overlay():
     pytest.skip(why)
 
 
-def both(place, kind, stocked, *, script=SCRIPT, name=None, environ=None):
+def both(place, kind, stocked, *, script=SCRIPT, name=None, orders=None):
     """
     Give what both answered to every case, as the `Ran` of the process of Airflow.
 
@@ -53,7 +55,7 @@ def both(place, kind, stocked, *, script=SCRIPT, name=None, environ=None):
         stocked: takes an empty folder; a context manager over the store that gives the cases.
         script: what that process runs.
         name: of the scenario; *kind* if unsaid.
-        environ: of that process.
+        orders: functions by the name under which a case asks for one, as BEFORE in its environment.
     """
     overlaid = overlay()
 
@@ -64,14 +66,16 @@ def both(place, kind, stocked, *, script=SCRIPT, name=None, environ=None):
             said = {
                 "TABLE": str(folder / "table.json"),
                 "PYTHONPATH": str(overlaid),
-                # Airflow without its database, plugins and Dags: a third of the time it takes to start.
-                "_AIRFLOW__AS_LIBRARY": "1",
-                **(environ or {}),
+                # Airflow 3 without its database, plugins and Dags: in half the time. 2 needs them for a password.
+                "_AIRFLOW__AS_LIBRARY": "1" if place.version == 3 else "",
             }
             (folder / "home").mkdir()
-            ran = place.run(folder, script, environ=said, home=folder / "home")
+            ran = place.run(folder, script, environ=said, home=folder / "home", orders=orders)
             theirs = ran.told["answers"]
-            wrong = {case.said: list(_wrong(kind, case, theirs[case.said], folder)) for case in cases}
+            wrong = {}
+            for case in cases:
+                (orders or {}).get(case.environ.get("BEFORE"), lambda: None)()
+                wrong[case.said] = list(_wrong(kind, case, theirs[case.said], folder))
         return ran.keep(wrong=wrong)
 
     return place.once(f"parity-{name or kind}", make)
@@ -102,15 +106,16 @@ def _wrong(kind, case, theirs, folder):
 
 
 def _ours(kind, case, folder):
-    options = {**case.kwargs, **case.ours}
-    options = {key: value for key, value in options.items() if value is not DROPPED}
+    # As `strongroom airflow import-settings` takes them over.
+    class_ = next(one for one in KNOWN.values() if one.kind == kind)
+    table, reason = table_of(class_, case.kwargs, folder)
+    if table is None:
+        return [{"unopened": "no kind of ours", "what": reason}] * len(case.asks)
+    options = {**Place(title="", name=kind, kind=kind, table=table).settings(), **case.ours}
     try:
         with open_room(kind, options, folder, environ=case.environ, dialect=case.dialect) as room:
             return [answer(room, *ask[:3], case.dialect) for ask in case.asks]
     except StrongroomError as error:
-        return [{"refused": error.code, "rule": None, "what": str(error)}] * len(case.asks)
+        return [{"unopened": error.code, "what": str(error)}] * len(case.asks)
     except Exception as error:  # noqa: BLE001 -- one case is not the end of the table
         return [{"broken": f"{type(error).__name__}: {error}"}] * len(case.asks)
-
-
-DROPPED = object()  # in `ours`: an argument that is not handed to us

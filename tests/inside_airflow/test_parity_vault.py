@@ -1,4 +1,4 @@
-"""The backend `vault` beside Airflow's VaultBackend: the table of tests/parity in Airflow 2, and every login in 3."""
+"""The backend `vault` beside Airflow's VaultBackend: tests/parity's table in Airflow 2, and logins in 3."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 Ask Airflow's own secrets classes a whole table of questions in one process: `answers()`, by inside/stage.py.
 
 The table is the JSON file named by TABLE: a list of cases, each `{"said", "backend", "kwargs", "environ",
-"dialect", "asks"}`; `backend` is a word of BACKENDS or a dotted path, `asks` a list of [kind, name, team].
-Nothing of Strongroom is here.
+"dialect", "asks"}`; `backend` is a word of BACKENDS or a dotted path, `asks` a list of [kind, name, team]. An
+order that stands in `environ` under BEFORE is given to the test first. Nothing of Strongroom is here.
 
 An answer is `{"found": …}`, `{"absent": true}` or `{"raises": "ClassOfException"}`.
 """
@@ -31,29 +31,31 @@ BACKENDS = {
 FIELDS = ("conn_type", "description", "host", "login", "password", "schema", "port", "extra")
 
 
-def answers(prepare=lambda case: None):
+def answers(please, prepare=lambda: None):
     """
     Give the answers to every case by what it is said to be.
 
     Args:
-        prepare: called with each case before its class is made; what it gives is called at its end.
+        please: has the test do something, as of inside/stage.py.
+        prepare: called in the environment of each case, before its class is made.
     """
     socket.setdefaulttimeout(20)
-    return {case["said"]: _case(case, prepare) for case in json.loads(Path(os.environ["TABLE"]).read_text())}
+    table = json.loads(Path(os.environ["TABLE"]).read_text())
+    return {case["said"]: _case(case, please, prepare) for case in table}
 
 
-def _case(case, prepare):
+def _case(case, please, prepare):
     before = dict(os.environ)
     os.environ.update(case["environ"])
-    ended = prepare(case)
+    if "BEFORE" in case["environ"]:
+        please(case["environ"]["BEFORE"])
+    prepare()
     try:
         backend = _backend(case)
         return [_answer(backend, *ask) for ask in case["asks"]]
     except Exception as error:  # noqa: BLE001 -- the class of the exception is the answer
         return [{"raises": type(error).__name__}] * len(case["asks"])
     finally:
-        if ended is not None:
-            ended()
         os.environ.clear()
         os.environ.update(before)
 
