@@ -1,0 +1,617 @@
+"""
+Kubernetes Secrets, found by their names or by Airflow's labels.
+
+| Ref | by label (as Airflow's backend) | by name |
+|---|---|---|
+| connection `orders_db` | the Secret labelled `airflow.apache.org/connection-id: orders_db` | `airflow-connections-orders--db` |
+| variable `region` of team `data` | as that, and labelled `airflow.apache.org/team: data` | `airflow-variables-data---region` |
+
+The text stands under the key `value`; a connection may stand as keys of its own too (`host`, `password`, …).
+
+Rules of this file:
+
+1. A name that a label or an object cannot have is absent without a question, and no selector is ever made of it.
+2. Of several Secrets that claim one name none is taken, unless the options say so.
+3. What is written is laid over what stands there; a Secret with keys of others is never deleted.
+4. Values are asked for where they are read; listing and watching never see them.
+
+Every option: docs/backends/kubernetes.md.
+
+Source: apache-airflow-providers-cncf-kubernetes 10.25.0; kubernetes.io/docs/concepts/configuration/secret.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from strongroom.backend import Fetched, Health, Naming, Watched, WritingPathBackend
+from strongroom.errors import (
+    BackendConfigError,
+    BackendUnavailableError,
+    ConflictError,
+    MalformedEntryError,
+    ReadOnlyError,
+    StrongroomError,
+)
+from strongroom.model.entry import MUST_BE_ABSENT, Summary
+from strongroom.model.shape import SHAPES, Shape, fields_of
+from strongroom.vendors.index import NameIndex
+from strongroom.vendors.kubernetes import KubernetesAccess, KubernetesSession
+from strongroom.vendors.kubernetes_answer import Asked, denied
+from strongroom.vendors.kubernetes_names import read_key, read_name, spelled, spelled_key
+from strongroom.vendors.kubernetes_options import (
+    KINDS,
+    WORDS,
+    KubernetesOptions,
+    finds_by_label,
+    label_naming,
+    name_naming,
+    new_name,
+    role,
+    team_label,
+)
+from strongroom.vendors.kubernetes_secrets import Secrets, decoded, encoded
+from strongroom.vendors.kubernetes_watch import SecretWatch
+from strongroom.vendors.sessions import Sessions, access_of
+from collections.abc import Mapping
+
+if TYPE_CHECKING:
+    from strongroom.model.ref import Kind, Ref
+    from collections.abc import Callable, Collection, Iterable, Sequence
+    from datetime import datetime
+
+    from strongroom.model.entry import Draft
+    from strongroom.vendors.kubernetes_secrets import Event, Held, Outline
+
+__all__ = ["BACKEND", "Kubernetes", "KubernetesOptions"]
+
+_FIELDS = ("conn_type", "description", "host", "login", "password", "schema", "port", "extra")
+_OURS = {"app.kubernetes.io/managed-by": "strongroom"}
+_AUTHOR = "strongroom-author"
+_BATCH = 25  # names in one selector, and Secrets on one page
+_ATTEMPTS = 4  # of a write that others cross
+_WRITES = ("create", "patch", "delete")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found(Fetched):
+    """
+    A Secret that was found.
+
+    Args:
+        data: by key, in base64.
+        others: how many more claim the same name.
+    """
+
+    data: Mapping[str, str] = field(repr=False)
+    others: int = 0
+
+
+class Kubernetes(WritingPathBackend[KubernetesOptions]):
+    """
+    Entries in Secrets of one namespace. What it is, it is by the option `find`.
+
+    Versions are the API server's `resourceVersion`: they change with the labels of a Secret too.
+
+    Trust: the server's answers are data; its words are compared and never shown.
+    Threads: may be used from several at once, and after a fork; who watched watches again then.
+
+    Args:
+        environ: says where the cluster of this pod is, and is what programs of a kubeconfig run in.
+        sessions: shared with others of the same access; without them it has a session of its own.
+
+    Raises:
+        BackendConfigError: options that contradict one another, or say too little.
+    """
+
+    options_type = KubernetesOptions
+    needs_environ = True
+    needs_sessions = True
+    has_compare_and_set: ClassVar[bool] = True
+    can_create_only: ClassVar[bool] = True
+    shapes: ClassVar[tuple[Shape, ...]] = SHAPES
+    _verbs: ClassVar[Mapping[str, tuple[str, ...]]]
+
+    def __new__(cls, name: str, options: KubernetesOptions, *_: object, **__: object) -> Kubernetes:
+        if cls is not Kubernetes:
+            return super().__new__(cls)
+        return super().__new__(_ByLabel if finds_by_label(name, options) else _ByName)
+
+    def __init__(
+        self,
+        name: str,
+        options: KubernetesOptions,
+        clock: Callable[[], datetime],
+        *,
+        environ: Mapping[str, str] | None = None,
+        sessions: Sessions | None = None,
+    ) -> None:
+        super().__init__(name, options, self._naming(name, options), clock)
+        self._data_keys = {kind: getattr(options, f"{WORDS[kind]}_data_key") for kind in KINDS}
+        self._holding = frozenset(secret for kind in KINDS for secret, _ in self.naming.holders(kind))
+        access = access_of(options, KubernetesAccess)
+        self._sessions = Sessions() if sessions is None else sessions
+        self._session = self._sessions.get(
+            access,
+            lambda: KubernetesSession(name, access, environ=environ or {}, clock=clock),
+            user=self,
+        )
+        self._secrets = Secrets(self._session)
+        self._watches: tuple[SecretWatch, ...] = ()
+        self._indexes: dict[str, NameIndex] = {}
+
+    # --- what each of the two ways brings ---
+
+    @staticmethod
+    @abstractmethod
+    def _naming(name: str, options: KubernetesOptions) -> Naming:
+        """Give how names are spelled."""
+
+    @abstractmethod
+    def _selector(self, kind: Kind) -> str:
+        """Give the selector of labels that every Secret of this *kind* meets; "" for none."""
+
+    @abstractmethod
+    def _path_of(self, outline: Outline, kind: Kind) -> str | None:
+        """Give the path that a Secret stands for, read as one of this *kind*; None where it is none."""
+
+    @abstractmethod
+    def _team_of(self, path: str, kind: Kind) -> str | None:
+        """Give the team that a path of this *kind* names."""
+
+    # --- what is stored ---
+
+    def _text(self, ref: Ref, fetched: Fetched) -> str:
+        if not isinstance(fetched, _Found):
+            return fetched.text  # one of many
+        if fetched.others:
+            raise self._malformed(
+                ref,
+                f"{fetched.others + 1} Secrets",
+                hint="take the label from all but one: kubectl get secrets --show-labels",
+            )
+        key = self._data_keys[ref.kind]
+        if key in fetched.data:
+            return self._decoded(ref, key, fetched.data[key])
+        if ref.kind == "connection" and "conn_type" in fetched.data:
+            held = {one: fetched.data[one] for one in _FIELDS if one in fetched.data}
+            return json.dumps({one: self._decoded(ref, one, text) for one, text in held.items()})
+        raise self._malformed(ref, f"no key {key}", hint=f"write its text under the key {key}")
+
+    def _decoded(self, ref: Ref, key: str, held: str) -> str:
+        text = decoded(held)
+        if text is None:
+            raise self._malformed(ref, f"something under the key {key} that is no text")
+        return text
+
+    def _malformed(self, ref: Ref, what: str, hint: str | None = None) -> MalformedEntryError:
+        return MalformedEntryError(
+            f"{ref} in the backend {self.name} holds {what}", backend=self.name, ref=str(ref), hint=hint
+        )
+
+    def _data(self, text: str, ref: Ref) -> dict[str, str | None]:
+        """Give what is to stand under which key; None under those that must go."""
+        key = self._data_keys[ref.kind]
+        if self.shape != "fields" or ref.kind != "connection":
+            return {key: encoded(text)}
+        fields = fields_of(text)
+        held: dict[str, str | None] = dict.fromkeys((*_FIELDS, key))
+        for one, value in fields.items():
+            held[one] = encoded(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        return held
+
+    # --- writing ---
+
+    def _lay(
+        self,
+        name: str,
+        data: Mapping[str, str | None],
+        *,
+        expected: str | None,
+        draft: Draft,
+        labels: Mapping[str, str] | None = None,
+    ) -> str | None:
+        """Write the Secret called *name*; arguments else as of `_store`."""
+        notes = {_AUTHOR: draft.author}
+        given = {key: text for key, text in data.items() if text is not None}
+        if expected == MUST_BE_ABSENT:
+            made = self._secrets.create(name, given, labels=labels or _OURS, notes=notes)
+            return made or self._conflicts(name)
+        if expected is not None:
+            return self._compared(name, data, expected, notes)
+        for _ in range(_ATTEMPTS):
+            made = self._secrets.patch(name, data, notes=notes)
+            made = made or self._secrets.create(name, given, labels=labels or _OURS, notes=notes)
+            if made is not None:
+                return made
+        raise BackendUnavailableError(
+            f"the Secret {name} of the backend {self.name} comes and goes", backend=self.name
+        )
+
+    def _compared(
+        self, name: str, data: Mapping[str, str | None], expected: str, notes: Mapping[str, str]
+    ) -> str:
+        made = None
+        if expected.isdigit():  # anything else never was a version of this store
+            try:
+                made = self._secrets.patch(name, data, version=expected, notes=notes)
+            except ConflictError:
+                made = None
+        return made or self._conflicts(name)
+
+    def _conflicts(self, name: str) -> str:
+        held = self._secrets.get(name)
+        raise ConflictError(
+            f"the Secret {name} of the backend {self.name} changed meanwhile, or exists",
+            current_version=None if held is None else held.version,
+        )
+
+    def _erase_one(self, held: Held, kind: Kind, expected: str | None) -> bool | None:
+        """Delete a Secret that holds nothing else; None where somebody changed it meanwhile."""
+        mine = {self._data_keys[kind], *(_FIELDS if kind == "connection" else ())}
+        if not mine.issuperset(held.data):
+            raise ReadOnlyError(
+                f"the Secret {held.name} of the backend {self.name} has other keys too, and is not deleted",
+                hint="take its key away by hand: kubectl edit secret",
+            )
+        try:
+            return self._secrets.delete(held.name, version=expected or held.version)
+        except ConflictError:
+            if expected is not None:
+                self._conflicts(held.name)
+        return None
+
+    def _kind_at(self, path: str) -> Kind:
+        folders = [(folder, kind) for kind in KINDS for folder in self.naming.folders(kind)]
+        return max((len(folder), kind) for folder, kind in folders if path.startswith(folder))[1]
+
+    def _changed(self) -> None:
+        for index in tuple(self._indexes.values()):
+            index.forget()
+
+    # --- checking ---
+
+    def check(self) -> Health:
+        """Tell whether it answers, who we are and what we may: eight requests at most, none that writes."""
+        ends = {}
+        try:
+            identity = self._secrets.identity()
+            may = {word: self._may(verbs) for word, verbs in self._verbs.items()}
+            trouble = self._trouble(may)
+        except StrongroomError as error:
+            return Health(status="error", message=f"{error} ({error.hint})" if error.hint else str(error))
+        if self._session.certificate_ends is not None:
+            ends["server certificate"] = self._session.certificate_ends
+        if trouble is not None:
+            message = f"{trouble} ({trouble.hint})"
+            return Health(status="error", message=message, identity=identity, may=may, ends=ends)
+        how = "labels" if isinstance(self, _ByLabel) else "names"
+        message = f"Secrets of the namespace {self._session.namespace}, found by their {how}"
+        return Health(status="ready", message=message, identity=identity, may=may, ends=ends)
+
+    def _may(self, verbs: Iterable[str]) -> Literal["yes", "no", "unknown"]:
+        answers = {self._secrets.may(verb, name) for verb in verbs for name in self._names_for(verb)}
+        return "no" if False in answers else "unknown" if None in answers else "yes"
+
+    def _names_for(self, verb: str) -> Sequence[str]:
+        """Give the Secrets a right must be for, where they are known; RBAC knows no name before one exists."""
+        is_held = all(
+            head.removesuffix("#") in self._holding for kind in KINDS for head in self.naming.folders(kind)
+        )
+        names = [spelled(secret) or "" for secret in sorted(self._holding)] if is_held else []
+        return names if verb != "create" and names else ("",)
+
+    def _trouble(self, may: Mapping[str, str]) -> StrongroomError | None:
+        namespace = self._session.namespace
+        if self._secrets.has_namespace() is False:
+            return BackendConfigError(
+                f"the namespace {namespace} of the backend {self.name} does not exist",
+                hint="set namespace to one that does: kubectl get namespaces",
+            )
+        if may["read"] == "no":
+            return denied(Asked(self.name, self._verbs["read"][0], "secrets", namespace))
+        return None
+
+    def least_policy(self, verbs: Collection[str]) -> str:
+        """As `Provisioning`: a Role and a RoleBinding; whom it is bound to is filled in by whoever applies it."""
+        wanted = {
+            "read": self._verbs["read"],
+            "list": ("list", "watch"),
+            "write": (*self._verbs["read"], *_WRITES),
+        }
+        needed = dict.fromkeys(verb for word in wanted if word in verbs for verb in wanted[word])
+        named = [name for name in self._names_for("get") if name]
+        rules = [
+            ([verb for verb in needed if verb != "create"], named),
+            (["create"] * ("create" in needed), []),
+        ]
+        if not named:
+            rules = [(list(needed), [])]
+        return role(self._session.namespace, [rule for rule in rules if rule[0]])
+
+    # --- watching ---
+
+    def watch(self, on_notice: Callable[[Watched], None]) -> Callable[[], None]:
+        """Be told of changes by the API server; as `Watchable.watch`. It needs the verbs `list` and `watch`."""
+        watch = SecretWatch(self._session, self._secrets, _Meaning(self), on_notice)
+        self._watches = (*self._watches, watch)
+
+        def end() -> None:
+            watch.end()
+            self._watches = tuple(one for one in self._watches if one is not watch)
+
+        return end
+
+    def refs_of(self, outline: Outline) -> frozenset[Ref]:
+        """Give the Refs that a Secret stands for."""
+        found = set()
+        for kind in KINDS:
+            path = self._path_of(outline, kind)
+            if path is not None:
+                found.add(self.naming.ref(path, kind, self._team_of(path, kind)))
+        return frozenset(ref for ref in found if ref is not None)
+
+    def holds_many(self, name: str) -> bool:
+        """Tell whether the Secret called *name* is one that holds many entries."""
+        return bool(self._holding) and read_name(name) in self._holding
+
+    def close(self) -> None:
+        for watch in self._watches:
+            watch.end()
+        self._watches = ()
+        self._sessions.release(self)
+
+    # Last, because from here on `list` is not the builtin.
+    def list(
+        self,
+        kind: Kind,
+        *,
+        team: str | None = None,
+        prefix: str = "",
+        after: str = "",
+        limit: int = 1000,
+    ) -> list[Summary]:
+        """As `Listable`; what others wrote in the last 10 s may be missing or still be there."""
+        found: list[Summary] = []
+        for folder in self.naming.folders(kind, team):
+            last = folder + after if after else ""
+            while len(found) < limit:
+                paths = self._paths(kind, team, folder + prefix, last, limit)
+                if not paths:
+                    break
+                last = paths[-1]
+                refs = [self.naming.ref(path, kind, team) for path in paths]
+                found += [Summary(ref=ref, backend=self.name) for ref in refs if ref is not None]
+        return found[:limit]
+
+    def _paths(self, kind: Kind, team: str | None, prefix: str, after: str, limit: int) -> Sequence[str]:
+        if self.naming.holders(kind):
+            every = sorted(self._keys_held(kind, team))
+            return [path for path in every if path.startswith(prefix) and path > after][:limit]
+        index = self._indexes.setdefault(
+            self._selector(kind) or "*", NameIndex(lambda: self._every_path(kind))
+        )
+        return index.names(prefix=prefix, after=after, limit=limit)
+
+    def _every_path(self, kind: Kind) -> Iterable[str]:
+        outlines, _ = self._secrets.outlines(self._selector(kind))
+        paths = (self._path_of(outline, kind) for outline in outlines)
+        return [path for path in paths if path is not None]
+
+
+class _ByName(Kubernetes):
+    """Secrets of our own names: a read is one `get`."""
+
+    _verbs: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "read": ("get",),
+        "list": ("list",),
+        "write": ("get", *_WRITES),
+    }
+
+    @staticmethod
+    def _naming(name: str, options: KubernetesOptions) -> Naming:
+        return name_naming(name, options)
+
+    def _selector(self, kind: Kind) -> str:
+        del kind
+        return ""
+
+    def _path_of(self, outline: Outline, kind: Kind) -> str | None:
+        path = read_name(outline.name)
+        return path if path and any(path.startswith(one) for one in self.naming.folders(kind)) else None
+
+    def _team_of(self, path: str, kind: Kind) -> str | None:
+        if self.naming.team_separator is None:
+            return None
+        heads = [head for head in self.naming.folders(kind) if path.startswith(head)]
+        team, slash, _ = path[len(heads[0]) :].partition(self.naming.team_separator)
+        return team if slash else None
+
+    def _fetch(self, path: str) -> Fetched | None:
+        held = self._secrets.get(self._secret(path))
+        if held is None:
+            return None
+        text = ""
+        if path in self._holding:
+            keys = ((read_key(key), value) for key, value in held.data.items())
+            text = json.dumps({key: decoded(value) for key, value in keys if key is not None})
+        return _Found(text=text, version=held.version, data=held.data)
+
+    def _store(self, path: str, text: str, *, expected: str | None, draft: Draft) -> str | None:
+        try:
+            return self._lay(self._secret(path), self._data(text, draft.ref), expected=expected, draft=draft)
+        finally:
+            self._changed()
+
+    def _store_object(
+        self, path: str, held: Mapping[str, object], *, expected: str | None, draft: Draft
+    ) -> str | None:
+        # What is null was no text: a key of somebody else's, which stays as it is.
+        texts = {
+            spelled_key(key) or "": value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            for key, value in held.items()
+            if value is not None
+        }
+        wanted: dict[str, str | None] = {key: encoded(text) for key, text in texts.items()}
+        name = self._secret(path)
+        if expected != MUST_BE_ABSENT:
+            now = self._secrets.get(name)
+            if now is None or now.version != expected:
+                return self._conflicts(name)
+            gone = [key for key, value in now.data.items() if read_key(key) and decoded(value) is not None]
+            wanted = {**dict.fromkeys(gone), **wanted}
+            wanted = {key: value for key, value in wanted.items() if value != now.data.get(key)}
+        return self._lay(name, wanted, expected=expected, draft=draft)
+
+    def _erase(self, path: str, *, expected: str | None) -> bool:
+        self._changed()
+        for _ in range(_ATTEMPTS):
+            held = self._secrets.get(self._secret(path))
+            erased = False if held is None else self._erase_one(held, self._kind_at(path), expected)
+            if erased is not None:
+                return erased
+        raise BackendUnavailableError(
+            f"a Secret of the backend {self.name} changes all the time", backend=self.name
+        )
+
+    def _secret(self, path: str) -> str:
+        return spelled(path) or ""  # of `naming.paths`, so it can be spelled
+
+
+class _ByLabel(Kubernetes):
+    """Secrets of any name that carry Airflow's labels: a read is one `list`."""
+
+    _verbs: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "read": ("list",),
+        "list": ("list",),
+        "write": ("list", *_WRITES),
+    }
+
+    @staticmethod
+    def _naming(name: str, options: KubernetesOptions) -> Naming:
+        return label_naming(name, options)
+
+    def _selector(self, kind: Kind) -> str:
+        return self.naming.folders(kind)[0].removesuffix("=")
+
+    def _path_of(self, outline: Outline, kind: Kind) -> str | None:
+        for head in self.naming.folders(kind):
+            value = outline.labels.get(head.removesuffix("="))
+            team = outline.labels.get(team_label(self.name, self.options) or "")
+            if value:
+                return f"{head}{team}/{value}" if team is not None else head + value
+        return None
+
+    def _team_of(self, path: str, kind: Kind) -> str | None:
+        del kind
+        team, slash, _ = path.partition("=")[2].partition("/")
+        return team if slash else None
+
+    def _parted(self, path: str) -> tuple[str, str | None, str]:
+        """Give label, team and name of a path."""
+        label, _, value = path.partition("=")
+        team, slash, name = value.rpartition("/")
+        return label, team if slash else None, name
+
+    def _of_team(self, team: str | None) -> str:
+        key = team_label(self.name, self.options)
+        return "" if key is None else f",!{key}" if team is None else f",{key}={team}"
+
+    def _fetch(self, path: str) -> Fetched | None:
+        label, team, name = self._parted(path)
+        mine = self._chosen(label, team, (name,)).get(name)
+        return None if mine is None else self._found(mine)
+
+    def _fetch_many(self, paths: Sequence[str]) -> dict[str, Fetched | StrongroomError | None]:
+        found: dict[str, Fetched | StrongroomError | None] = dict.fromkeys(paths)
+        groups: dict[tuple[str, str | None], list[str]] = {}
+        for path in paths:
+            label, team, name = self._parted(path)
+            groups.setdefault((label, team), []).append(name)
+        for (label, team), names in groups.items():
+            for at in range(0, len(names), _BATCH):
+                held = self._chosen(label, team, names[at : at + _BATCH])
+                head = f"{label}={team}/" if team is not None else f"{label}="
+                found.update({head + name: self._found(mine) for name, mine in held.items()})
+        return found
+
+    def _chosen(self, label: str, team: str | None, names: Sequence[str]) -> dict[str, list[Held]]:
+        one = f"{label}={names[0]}" if len(names) == 1 else f"{label} in ({','.join(names)})"
+        by_name: dict[str, list[Held]] = {}
+        for held in self._secrets.chosen(one + self._of_team(team)):
+            by_name.setdefault(held.labels.get(label, ""), []).append(held)
+        return {name: mine for name, mine in by_name.items() if name in names}
+
+    def _found(self, mine: Sequence[Held]) -> Fetched:
+        others = 0 if self.options.several == "first" else len(mine) - 1
+        return _Found(text="", version=mine[0].version, data=mine[0].data, others=others)
+
+    def _standing(self, path: str) -> Held | None:
+        """Give the Secret to change; never one of several."""
+        label, team, name = self._parted(path)
+        mine = self._chosen(label, team, [name]).get(name, [])
+        if len(mine) > 1:
+            raise ConflictError(
+                f"{len(mine)} Secrets of the backend {self.name} claim the name {name}",
+                hint="take the label from all but one: kubectl get secrets --show-labels",
+            )
+        return mine[0] if mine else None
+
+    def _store(self, path: str, text: str, *, expected: str | None, draft: Draft) -> str | None:
+        label, team, name = self._parted(path)
+        standing = self._standing(path)
+        data = self._data(text, draft.ref)
+        self._changed()
+        if standing is not None:
+            if expected is not None and expected != standing.version:
+                return self._conflicts(standing.name)
+            return self._lay(standing.name, data, expected=standing.version, draft=draft)
+        if expected not in (None, MUST_BE_ABSENT):
+            raise ConflictError(
+                f"{draft.ref} is not in the backend {self.name} any more, or never was", current_version=None
+            )
+        labels = {**_OURS, label: name}
+        team_key = team_label(self.name, self.options)
+        if team is not None and team_key is not None:
+            labels[team_key] = team
+        called = new_name(draft.ref)
+        return self._lay(called, data, expected=MUST_BE_ABSENT, draft=draft, labels=labels)
+
+    def _erase(self, path: str, *, expected: str | None) -> bool:
+        self._changed()
+        for _ in range(_ATTEMPTS):
+            held = self._standing(path)
+            erased = False if held is None else self._erase_one(held, self._kind_at(path), expected)
+            if erased is not None:
+                return erased
+        raise BackendUnavailableError(
+            f"a Secret of the backend {self.name} changes all the time", backend=self.name
+        )
+
+
+class _Meaning:
+    """What Secrets mean to who watches a backend: it remembers what each was, since a label may go."""
+
+    def __init__(self, backend: Kubernetes) -> None:
+        self._backend = backend
+        self._known: dict[str, frozenset[Ref]] = {}
+
+    def begin(self, outlines: Sequence[Outline]) -> None:
+        meant = ((outline.name, self._backend.refs_of(outline)) for outline in outlines)
+        self._known = {name: refs for name, refs in meant if refs}
+
+    def told(self, event: Event) -> Watched | None:
+        if self._backend.holds_many(event.name):
+            return Watched(is_gap=True)  # which of its keys changed is not told
+        was = self._known.pop(event.name, frozenset())
+        now = self._backend.refs_of(event) if event.kind != "DELETED" else frozenset()
+        if now:
+            self._known[event.name] = now
+        changed = {ref: event.version if ref in now else None for ref in was | now}
+        return Watched(refs=changed) if changed else None
+
+
+BACKEND = Kubernetes

@@ -1,0 +1,447 @@
+"""
+Secrets of one namespace as an API server keeps them, and what we may do with them.
+
+Not for what a Secret means (`backends/kubernetes.py`) or how the server is reached (`kubernetes.py`).
+
+Rules of this file:
+
+1. Where values are not needed they are not asked for: lists of names, watches and answers to writes are of
+   metadata alone.
+2. A change is laid over what stands there (JSON merge patch), so that labels, owners and keys of others stay.
+3. Comparing is the server's: `resourceVersion` stands in what is written.
+
+Source: kubernetes.io/docs/reference/using-api/api-concepts; RFC 7396.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from strongroom.errors import AccessDeniedError, BackendUnavailableError
+from strongroom.vendors.kubernetes import KubernetesSession, Question, TooOldError, body_of
+from strongroom.vendors.kubernetes_answer import read_as, refusal
+from collections.abc import Mapping
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from strongroom.vendors.http1 import Reply
+
+__all__ = ["Event", "Held", "Outline", "Secrets", "decoded", "encoded"]
+
+T = TypeVar("T")
+
+_LIST_PAGE = 25  # Secrets with their values; what one answer may have at most is made for it
+_OUTLINE_PAGE = 500
+_ABSENT, _GONE, _REFUSED = 404, 410, 300
+_MERGE = "application/merge-patch+json"
+_OUTLINE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+_OUTLINES = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_RESTARTS = 3  # of a list whose pages became too old meanwhile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outline:
+    """
+    What is known of a Secret without its values.
+
+    Args:
+        version: the server's `resourceVersion`.
+    """
+
+    name: str
+    version: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held(Outline):
+    """
+    A Secret.
+
+    Args:
+        data: by key, in base64.
+    """
+
+    data: Mapping[str, str] = field(repr=False)
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    name: str = ""
+    resource_version: str = ""
+    labels: dict[str, str] | None = None
+
+    def outline(self) -> Outline:
+        return Outline(name=self.name, version=self.resource_version, labels=self.labels or {})
+
+
+class _Thing(msgspec.Struct):
+    metadata: _Meta
+
+
+class _Secret(msgspec.Struct):
+    metadata: _Meta
+    data: dict[str, str] | None = None
+
+    def __repr__(self) -> str:
+        return "_Secret(…)"  # a debugger and a traceback's locals print it
+
+    def held(self) -> Held:
+        meta = self.metadata
+        return Held(
+            name=meta.name, version=meta.resource_version, labels=meta.labels or {}, data=self.data or {}
+        )
+
+
+class _Told(msgspec.Struct):
+    metadata: _Meta = msgspec.field(default_factory=_Meta)
+    code: int = 0
+
+
+class _Event(msgspec.Struct):
+    type: str
+    object: _Told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event(Outline):
+    """
+    What a watch tells of one Secret.
+
+    Args:
+        kind: `ADDED`, `MODIFIED`, `DELETED`; `BOOKMARK` tells of none, and of how far it has seen.
+    """
+
+    kind: str
+
+
+class _ListMeta(msgspec.Struct, rename={"resource_version": "resourceVersion", "token": "continue"}):
+    resource_version: str = ""
+    token: str = ""
+
+
+class _SecretList(msgspec.Struct):
+    metadata: _ListMeta
+    items: list[_Secret]
+
+    def __repr__(self) -> str:
+        return "_SecretList(…)"
+
+
+class _OutlineList(msgspec.Struct):
+    metadata: _ListMeta
+    items: list[_Thing]
+
+
+class _Details(msgspec.Struct):
+    kind: str = ""
+
+
+class _Status(msgspec.Struct):
+    reason: str = ""
+    details: _Details | None = None
+
+    @classmethod
+    def of(cls, body: bytes) -> _Status:
+        try:
+            return msgspec.json.decode(body, type=cls)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return cls()  # whoever answered is no API server
+
+
+class _Allowed(msgspec.Struct):
+    allowed: bool = False
+
+
+class _Review(msgspec.Struct):
+    status: _Allowed
+
+
+class _User(msgspec.Struct):
+    username: str = ""
+
+
+class _WhoIs(msgspec.Struct, rename="camel"):
+    user_info: _User
+
+
+class _Self(msgspec.Struct):
+    status: _WhoIs
+
+
+class Secrets:
+    """
+    The Secrets of the session's namespace.
+
+    Threads: as those of the session.
+
+    Args:
+        session: the way to the server.
+    """
+
+    def __init__(self, session: KubernetesSession) -> None:
+        self._session = session
+        self.namespace = session.namespace
+        self._path = f"/api/v1/namespaces/{quote(session.namespace)}/secrets"
+
+    # --- reading ---
+
+    def get(self, name: str) -> Held | None:
+        """Give the Secret called *name*, or None. Raises as `KubernetesSession.ask`."""
+        question = self._question("GET", "get", name)
+        reply = self._session.reply(question)
+        if reply.status < _REFUSED:
+            return read_as(self._session.name, reply.body, _Secret).held()
+        if _is_of_secret(reply):
+            return None
+        raise refusal(self._session.asked(question), reply)
+
+    def chosen(self, selector: str) -> list[Held]:
+        """Give every Secret that *selector* of labels chooses, ordered by name, as of one moment."""
+        return self._from_start(lambda: [one for page in self._pages(selector) for one in page])
+
+    def _pages(self, selector: str) -> Iterator[list[Held]]:
+        token = ""
+        while True:
+            question = self._list_question(selector, _LIST_PAGE, token)
+            page = self._session.ask(question, _SecretList)
+            yield [item.held() for item in page.items]
+            token = page.metadata.token
+            if not token:
+                return
+
+    def outlines(self, selector: str = "") -> tuple[list[Outline], str]:
+        """Give what stands there without values, as of one moment, and the version a watch goes on from."""
+        return self._from_start(lambda: self._outlines(selector))
+
+    def _outlines(self, selector: str) -> tuple[list[Outline], str]:
+        found: list[Outline] = []
+        token = ""
+        while True:
+            question = self._list_question(selector, _OUTLINE_PAGE, token, accept=_OUTLINES)
+            page = self._session.ask(question, _OutlineList)
+            found += [item.metadata.outline() for item in page.items]
+            token = page.metadata.token
+            if not token:
+                return found, page.metadata.resource_version
+
+    def _from_start(self, work: Callable[[], T]) -> T:
+        """Do *work*, and again from its start where its pages became too old meanwhile."""
+        for _ in range(_RESTARTS - 1):
+            try:
+                return work()
+            except TooOldError:
+                continue
+        return work()
+
+    def _list_question(self, selector: str, limit: int, token: str, *, accept: str = "") -> Question:
+        query = {"limit": str(limit)}
+        query |= {"labelSelector": selector} if selector else {}
+        query |= {"continue": token} if token else {}
+        return self._question("GET", "list", query=query, accept=accept or "application/json")
+
+    # --- writing ---
+
+    def create(
+        self, name: str, data: Mapping[str, str], *, labels: Mapping[str, str], notes: Mapping[str, str]
+    ) -> str | None:
+        """
+        Make a Secret and give its version; None where there is one of that name.
+
+        Args:
+            data: by key, in base64.
+            notes: its annotations.
+        """
+        body = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": name, "labels": labels, "annotations": notes},
+            "type": "Opaque",
+            "data": data,
+        }
+        question = self._question("POST", "create", body=body, accept=_OUTLINE)
+        return self._written(question, lambda reply: _Status.of(reply.body).reason == "AlreadyExists")
+
+    def patch(
+        self,
+        name: str,
+        data: Mapping[str, str | None],
+        *,
+        version: str | None = None,
+        labels: Mapping[str, str | None] | None = None,
+        notes: Mapping[str, str] | None = None,
+    ) -> str | None:
+        """
+        Lay *data* over that of a Secret and give its new version; None where there is no such Secret.
+
+        Args:
+            data: by key, in base64; None takes a key away.
+            version: only if this one stands.
+            labels: laid over its labels likewise.
+            notes: laid over its annotations.
+
+        Raises:
+            ConflictError: another version stands.
+        """
+        meta: dict[str, object] = {} if version is None else {"resourceVersion": version}
+        meta |= {"labels": labels} if labels else {}
+        meta |= {"annotations": notes} if notes else {}
+        body = {"metadata": meta, "data": data}
+        question = self._question("PATCH", "patch", name, body=body, kind=_MERGE, accept=_OUTLINE)
+        return self._written(question, _is_of_secret)
+
+    def delete(self, name: str, *, version: str | None = None) -> bool:
+        """
+        Delete a Secret and tell whether there was one.
+
+        Raises:
+            ConflictError: *version* was given and another stands.
+        """
+        body = {"apiVersion": "v1", "kind": "DeleteOptions"}
+        more = {} if version is None else {"preconditions": {"resourceVersion": version}}
+        question = self._question("DELETE", "delete", name, body=body | more)
+        reply = self._session.reply(question)
+        if _is_of_secret(reply):
+            return False
+        if reply.status >= _REFUSED:
+            raise refusal(self._session.asked(question), reply)
+        return True
+
+    def _written(self, question: Question, is_nothing: Callable[[Reply], bool]) -> str | None:
+        reply = self._session.reply(question)
+        if reply.status < _REFUSED:
+            return read_as(self._session.name, reply.body, _Thing).metadata.resource_version
+        if is_nothing(reply):
+            return None
+        raise refusal(self._session.asked(question), reply)
+
+    # --- watching ---
+
+    def watch_question(self, selector: str, version: str, seconds: int) -> Question:
+        """Give the question for what changes after *version*, for so many seconds, with bookmarks."""
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": version,
+            "timeoutSeconds": str(seconds),
+        }
+        query |= {"labelSelector": selector} if selector else {}
+        return self._question("GET", "watch", query=query, accept=_OUTLINE)
+
+    def event(self, line: bytes) -> Event:
+        """
+        Give what one line of a watch tells.
+
+        Raises:
+            TooOldError: the version it was to go on from is forgotten.
+            BackendUnavailableError: the server ends it, or says nothing that is understood.
+        """
+        told = read_as(self._session.name, line, _Event)
+        if told.type == "ERROR":
+            if told.object.code == _GONE:
+                raise TooOldError
+            raise BackendUnavailableError(
+                f"the API server of the backend {self._session.name} ended a watch",
+                backend=self._session.name,
+            )
+        meta = told.object.metadata.outline()
+        return Event(kind=told.type, name=meta.name, version=meta.version, labels=meta.labels)
+
+    # --- what we may ---
+
+    def identity(self) -> str:
+        """Give whom the server takes us for; "" where it does not say (before Kubernetes 1.28)."""
+        question = Question(
+            method="POST",
+            path="/apis/authentication.k8s.io/v1/selfsubjectreviews",
+            verb="create",
+            resource="selfsubjectreviews",
+            group="authentication.k8s.io",
+            body=body_of({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}),
+        )
+        reply = self._session.reply(question)
+        if reply.status == _ABSENT:
+            return ""
+        if reply.status >= _REFUSED:
+            raise refusal(self._session.asked(question), reply)
+        return read_as(self._session.name, reply.body, _Self).status.user_info.username
+
+    def may(self, verb: str, name: str = "") -> bool | None:
+        """Tell whether we may *verb* Secrets here, or the one called *name*; None where that is not told."""
+        resource = {"namespace": self.namespace, "verb": verb, "version": "v1", "resource": "secrets"}
+        spec = {"resourceAttributes": resource | ({"name": name} if name else {})}
+        head = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
+        question = Question(
+            method="POST",
+            path="/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+            verb="create",
+            resource="selfsubjectaccessreviews",
+            group="authorization.k8s.io",
+            body=body_of(head | {"spec": spec}),
+        )
+        try:
+            return self._session.ask(question, _Review).status.allowed
+        except AccessDeniedError:
+            return None
+
+    def has_namespace(self) -> bool | None:
+        """Tell whether the namespace exists; None where we may not know."""
+        question = Question(
+            method="GET",
+            path=f"/api/v1/namespaces/{quote(self.namespace)}",
+            verb="get",
+            resource="namespaces",
+        )
+        status = self._session.reply(question).status
+        return True if status < _REFUSED else False if status == _ABSENT else None
+
+    # --- asking ---
+
+    def _question(
+        self,
+        method: str,
+        verb: str,
+        name: str = "",
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        kind: str = "application/json",
+        accept: str = "application/json",
+    ) -> Question:
+        return Question(
+            method=method,
+            path=f"{self._path}/{quote(name)}" if name else self._path,
+            verb=verb,
+            resource="secrets",
+            namespace=self.namespace,
+            query=query,
+            body=None if body is None else body_of(body),
+            kind=kind,
+            accept=accept,
+            is_repeatable=method == "GET",
+        )
+
+
+def _is_of_secret(reply: Reply) -> bool:
+    """Tell whether it is the Secret that is absent: not its namespace, nor the whole API."""
+    details = _Status.of(reply.body).details
+    return reply.status == _ABSENT and details is not None and details.kind == "secrets"
+
+
+def encoded(text: str) -> str:
+    """Give *text* as a Secret holds it: UTF-8 in base64."""
+    return base64.b64encode(text.encode()).decode("ascii")
+
+
+def decoded(held: str) -> str | None:
+    """Give the text of what a Secret holds; None where it is no base64 of UTF-8."""
+    try:
+        return base64.b64decode(held, validate=True).decode()
+    except (binascii.Error, ValueError):
+        return None

@@ -1,0 +1,125 @@
+"""The API server of our tests against programs that know a real one: kubectl, and lightkube."""
+
+import json
+import threading
+import warnings
+
+import pytest
+
+from parts.kubernetes import NAMESPACE, b64, cluster, cluster_server
+
+__all__ = ["cluster", "cluster_server"]
+
+MANIFEST = json.dumps(
+    {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "orders", "labels": {"airflow.apache.org/connection-id": "orders"}},
+        "stringData": {"value": "postgres://h/é"},
+    }
+)
+
+
+def test_kubectl_creates_gets_applies_labels_and_deletes_a_secret(cluster):
+    cluster.kubectl("create", "--validate=false", "-f", "-", given=MANIFEST)
+    assert cluster.data("orders") == {"value": "postgres://h/é"}
+    got = json.loads(cluster.kubectl("get", "secret", "orders", "-o", "json"))
+    assert got == cluster.get("orders")
+    again = MANIFEST.replace("postgres://h/é", "mysql://h")
+    cluster.kubectl("apply", "--validate=false", "-f", "-", given=again)
+    assert cluster.data("orders") == {"value": "mysql://h"}
+    cluster.kubectl("label", "secret", "orders", "team=data")
+    assert cluster.get("orders")["metadata"]["labels"]["team"] == "data"
+    listed = cluster.kubectl("get", "secrets", "-l", "team=data", "-o", "name", "--chunk-size=1")
+    assert listed.split() == ["secret/orders"]
+    cluster.kubectl("delete", "secret", "orders", "--wait=false")
+    done = cluster.kubectl("get", "secret", "orders", check=False)
+    assert done.returncode == 1
+    assert "(NotFound)" in done.stderr
+
+
+def test_kubectl_is_told_what_it_may_not_do_and_who_it_is(cluster):
+    token = cluster.account("reader")
+    cluster.allow("reader", "get")
+    cluster.put("orders", {"value": "x"})
+    assert cluster.kubectl("auth", "can-i", "get", "secrets", token=token).strip() == "yes"
+    denied = cluster.kubectl("auth", "can-i", "delete", "secrets", token=token, check=False)
+    assert denied.stdout.strip() == "no"
+    assert cluster.kubectl("get", "secret", "orders", "-o", "jsonpath={.data.value}", token=token) == b64("x")
+    done = cluster.kubectl("delete", "secret", "orders", token=token, check=False)
+    assert "(Forbidden)" in done.stderr
+    done = cluster.kubectl("get", "secret", "orders", token="stranger", check=False)
+    assert "Unauthorized" in done.stderr or "provide credentials" in done.stderr
+
+
+def test_kubectl_is_refused_a_change_of_an_immutable_secret_and_a_stale_replace(cluster):
+    cluster.put("fixed", {"value": "x"}, immutable=True)
+    patch = '{"stringData":{"value":"y"}}'
+    done = cluster.kubectl("patch", "secret", "fixed", "--type=merge", "-p", patch, check=False)
+    assert "immutable" in done.stderr
+    old = cluster.put("moving", {"value": "1"})
+    cluster.put("moving", {"value": "2"})
+    done = cluster.kubectl("replace", "-f", "-", given=json.dumps(old), check=False)
+    assert "(Conflict)" in done.stderr
+
+
+@pytest.fixture
+def lightkube(cluster, tmp_path):
+    """A client of lightkube, an independent reading of the API."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        kube = pytest.importorskip("lightkube")
+        from lightkube.resources.core_v1 import Secret
+
+    config = kube.KubeConfig.from_file(cluster.kubeconfig(tmp_path / "config", {"token": "root-token"}))
+    with kube.Client(config=config, trust_env=False) as client:
+        client.kind = Secret
+        yield client
+
+
+def test_lightkube_creates_pages_patches_conflicts_and_deletes(cluster, lightkube):
+    from lightkube import ApiError
+    from lightkube.models.meta_v1 import ObjectMeta
+
+    for number in range(5):
+        secret = lightkube.kind(metadata=ObjectMeta(name=f"s{number}"), stringData={"value": str(number)})
+        lightkube.create(secret)
+    assert [found.metadata.name for found in lightkube.list(lightkube.kind, chunk_size=2)] == [
+        f"s{number}" for number in range(5)
+    ]
+    first = lightkube.get(lightkube.kind, "s0")
+    lightkube.patch(lightkube.kind, "s0", {"stringData": {"value": "new"}})
+    with pytest.raises(ApiError) as caught:
+        lightkube.replace(first)
+    assert caught.value.status.reason == "Conflict"
+    lightkube.delete(lightkube.kind, "s0")
+    with pytest.raises(ApiError) as caught:
+        lightkube.get(lightkube.kind, "s0")
+    assert caught.value.status.code == 404
+    assert cluster.data("s1") == {"value": "1"}
+
+
+def test_lightkube_watches_and_is_told_that_a_version_is_too_old(cluster, lightkube):
+    from lightkube import ApiError
+
+    start = cluster.put("seen", {"value": "1"})["metadata"]["resourceVersion"]
+    seen, both = [], threading.Event()
+
+    def watch():
+        for kind, found in lightkube.watch(lightkube.kind, resource_version=start, server_timeout=5):
+            seen.append((kind, found.metadata.name))
+            if len(seen) == 2:
+                both.set()
+                return
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    cluster.put("seen", {"value": "2"})
+    cluster.store.delete(NAMESPACE, "seen", {})
+    assert both.wait(10)
+    thread.join(10)
+    assert seen == [("MODIFIED", "seen"), ("DELETED", "seen")]
+    cluster.store.compact()
+    with pytest.raises(ApiError) as caught:
+        next(iter(lightkube.watch(lightkube.kind, resource_version=start)))
+    assert caught.value.status.code == 410
