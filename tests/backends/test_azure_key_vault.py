@@ -7,6 +7,7 @@ import pytest
 
 from parts.azure import CLIENT, SECRET, TENANT, Azure
 from parts.certificates import Authority
+from parts.faults import REF, TEXT, FaultContract
 from strongroom.backends.azure_key_vault import AzureKeyVault, AzureKeyVaultOptions
 from strongroom.errors import (
     AccessDeniedError,
@@ -84,6 +85,20 @@ class TestContract(BackendContract):
 
     def put_oversized(self, backend, ref, text):
         self.azure.put(backend.spell(ref), text)
+
+
+class TestFaults(FaultContract):
+    is_https = True
+
+    def serve(self, request):
+        self.azure = request.getfixturevalue("azure")
+        self.azure.put("airflow-variables-held", TEXT)
+        return self.azure.plain_port
+
+    def make(self, url, *, timeout, ca=None):
+        assert REF.name == "held"
+        said = options(self.azure, vault_url=url, authority=url, timeout=timeout, ca=ca)
+        return AzureKeyVault("azure", said, clock, environ={})
 
 
 def connection(name, team=None):

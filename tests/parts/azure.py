@@ -138,6 +138,7 @@ class Azure:
             _Server(self._vault, context),
             _Server(self._entra, context),
             _Server(self._machine, None),
+            _Server(self._behind, None),
         ]
         self.clear()
 
@@ -163,18 +164,23 @@ class Azure:
         self.token_seconds = 3600
         self.token_endpoint = None
         self.machine_clients = {None, MACHINE}
-        # 127.0.0.1 is below the domain 0.0.1, so that the check of the resource can stay switched on.
-        self.resource = f"https://0.0.1:{self._servers[0].port}"
+        self._front = None
+        self.resource = _below(self.vault_url)
         self.challenge = None
         self._created = int(time.time()) - 1_000_000
 
     @property
+    def plain_port(self):
+        """Where vault and Entra ID answer both, for a proxy that speaks TLS before them."""
+        return self._servers[3].port
+
+    @property
     def vault_url(self):
-        return f"https://127.0.0.1:{self._servers[0].port}"
+        return self._front or f"https://127.0.0.1:{self._servers[0].port}"
 
     @property
     def entra(self):
-        return f"https://127.0.0.1:{self._servers[1].port}"
+        return self._front or f"https://127.0.0.1:{self._servers[1].port}"
 
     @property
     def machine(self):
@@ -209,6 +215,16 @@ class Azure:
             self.tokens[text] = (client, audience or self.resource, ends)
             self.logins += 1
         return text
+
+    def _behind(self, method, target, headers, body):
+        with self._lock:
+            kept, self._front = self.resource, f"https://{headers['host']}"
+            self.resource = _below(self._front)
+            try:
+                is_login = target.startswith(f"/{self.tenant}/")
+                return (self._entra if is_login else self._vault)(method, target, headers, body)
+            finally:
+                self.resource, self._front = kept, None
 
     # --- the vault ---
 
@@ -468,6 +484,11 @@ class Azure:
                 },
                 {},
             )
+
+
+def _below(url):
+    # 127.0.0.1 is below the domain 0.0.1, so that the check of the resource can stay switched on.
+    return url.replace("//127.0.0.1:", "//0.0.1:")
 
 
 def _error(code, inner=None):

@@ -346,6 +346,7 @@ def test_many_threads_log_in_once(azure, opened):
     with ThreadPoolExecutor(24) as pool:
         assert set(pool.map(read, range(24))) == {"value"}
     assert azure.logins == 1
+    assert sum(not has_token for _, _, has_token in azure.requests) == 1
 
 
 def test_whoever_waits_for_a_login_waits_no_longer_than_his_time(azure):

@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 import time
 from collections import deque
 from functools import partial
@@ -108,6 +109,7 @@ class KeyVault:
         if api_version:
             self._keywords["api_version"] = api_version
         self._clients: dict[int, deque[SecretClient]] = {}  # by process id: at rest
+        self._first: dict[int, threading.Lock] = {}  # likewise: held by whoever asks before all others
 
     # --- one secret ---
 
@@ -286,7 +288,31 @@ class KeyVault:
         return reply
 
     def _asked(self, method: str, path: str, body: Mapping[str, object] | None) -> Reply:
-        rest = self._clients.get(os.getpid()) or self._clients.setdefault(os.getpid(), deque())
+        process = os.getpid()
+        rest = self._clients.get(process)
+        if rest is not None:
+            return self._asked_by(rest, method, path, body)
+        # The first goes alone: what the vault wants to be asked with is learnt once, and not by every thread.
+        first = self._first.setdefault(process, threading.Lock())
+        left = seconds_left()
+        if not first.acquire(timeout=-1 if left is None else max(left, 0.0)):
+            raise BackendUnavailableError(
+                f"the backend {self._place} was still logging in", backend=self._place
+            )
+        try:
+            rest = self._clients.get(process)
+            if rest is None:
+                reply = self._asked_by(rest := deque(), method, path, body)
+                self._clients[process] = rest
+                return reply
+        finally:
+            first.release()
+        return self._asked_by(rest, method, path, body)
+
+    def _asked_by(
+        self, rest: deque[SecretClient], method: str, path: str, body: Mapping[str, object] | None
+    ) -> Reply:
+        """Ask with a client at rest, or a new one."""
         try:
             client = rest.pop()
         except IndexError:
