@@ -28,6 +28,7 @@ import signal
 import subprocess
 import tempfile
 from contextlib import closing, suppress
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -225,6 +226,7 @@ def access(url, **more):
         "region_name": REGION,
         "endpoint_url": url,
         "sts_endpoint_url": url,
+        "timeout": timedelta(seconds=20),  # an emulator imports a service at its first question
         "aws_access_key_id": KEY,
         "aws_secret_access_key": lambda: _secret(SECRET),
         **more,

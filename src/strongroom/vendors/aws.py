@@ -26,6 +26,7 @@ import time
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from strongroom.errors import (
@@ -266,7 +267,7 @@ class AwsSession:
     def _base_session(self) -> Any:  # noqa: ANN401 -- as `_client`
         boto3, _, session_module = _sdk(self._place)
         access = self.access
-        core = session_module.Session(profile=access.profile_name)
+        core = _core(session_module, access.profile_name)
         core.set_config_variable("region", access.region_name or core.get_config_variable("region"))
         core.register("before-send", self._carry)
         if access.aws_access_key_id is not None:
@@ -276,7 +277,7 @@ class AwsSession:
     def _role_session(self) -> Any:  # noqa: ANN401 -- as `_client`
         boto3, credentials, session_module = _sdk(self._place)
         base = self._base_session()
-        core = session_module.Session(profile=self.access.profile_name)
+        core = _core(session_module, self.access.profile_name)
         core.set_config_variable("region", base.region_name)
         core.register("before-send", self._carry)
         provider = _Provider(
@@ -482,6 +483,20 @@ def _sdk(place: str) -> tuple[Any, Any, Any]:
         ) from None
     _hush_loggers()
     return boto3, credentials, session
+
+
+def _core(session_module: Any, profile: str | None) -> Any:  # noqa: ANN401 -- a module, and a class of it
+    core = session_module.Session(profile=profile)
+    core.register_component("data_loader", _loader())
+    return core
+
+
+@lru_cache(maxsize=1)
+def _loader() -> Any:  # noqa: ANN401 -- as above
+    """Give what reads the SDK's descriptions of services: megabytes, the same for every session."""
+    from botocore.loaders import create_loader  # noqa: PLC0415 -- as `_sdk`
+
+    return create_loader()
 
 
 def _sdk_errors() -> tuple[type[Exception], ...]:
