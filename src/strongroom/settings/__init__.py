@@ -13,7 +13,7 @@ Every setting is described in docs/settings.md.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from strongroom.settings.agent import AgentSettings
@@ -28,6 +28,7 @@ from strongroom.settings.find import (
 )
 from strongroom.settings.server import LimitSettings, ServerSettings, check_reach
 from strongroom.settings.shape import (
+    OF_EVERY_BACKEND,
     AuditSettings,
     BackendSettings,
     CacheSettings,
@@ -170,4 +171,7 @@ def options(settings: BackendSettings, shape: type[T], *, environ: Mapping[str, 
         SettingsError: a key that *shape* does not have, a missing or wrong value, a secret written out.
     """
     table = Table(dict(settings.options), f"backend.{settings.name}.", settings.folder)
+    # One that is near a setting of every backend was meant to be that.
+    own = [member.name for member in fields(shape) if member.init]  # type: ignore[arg-type]  # a dataclass
+    table.check_keys([*own, *OF_EVERY_BACKEND])
     return table.build(shape, environ)

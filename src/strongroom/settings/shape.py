@@ -203,7 +203,7 @@ class Home(NamedTuple):
 
 # --- from tables to settings ----------------------------------------------------------------------
 
-_OF_EVERY_BACKEND = tuple(
+OF_EVERY_BACKEND = tuple(
     member.name for member in fields(BackendSettings) if member.name not in ("name", "options", "folder")
 )
 
@@ -267,8 +267,8 @@ def _backend(name: str, table: Table) -> BackendSettings:
             "the name of a backend has 1 to 63 letters, digits, '-' or '_' and begins with a letter",
             key="chain" if not table.values else "backend",
         )
-    common = {key: value for key, value in table.values.items() if key in _OF_EVERY_BACKEND}
-    rest = {key: value for key, value in table.values.items() if key not in _OF_EVERY_BACKEND}
+    common = {key: value for key, value in table.values.items() if key in OF_EVERY_BACKEND}
+    rest = {key: value for key, value in table.values.items() if key not in OF_EVERY_BACKEND}
     found = Table({"kind": name, **common}, table.prefix, table.folder).build(
         BackendSettings, given={"name": name, "options": rest, "folder": table.folder}
     )
