@@ -7,6 +7,7 @@ from typing import cast
 
 import typer
 
+from strongroom.cli import backends_setup
 from strongroom.cli.app import command, noun
 from strongroom.cli.output import Column, Row, show_rows
 from strongroom.cli.session import Session
@@ -15,11 +16,12 @@ from strongroom.model.ref import KINDS
 app = noun(
     "backends",
     """
-    Show the backends of the chain, and how they are.
+    Show the backends of the chain, and how they are; set a store up for one.
 
     Example:
       $ strongroom backends list
       $ strongroom backends check
+      $ strongroom backends setup vault --print
     """,
 )
 
@@ -115,3 +117,6 @@ def check(context: typer.Context) -> None:
     show_rows(session, _CHECKED, [rows])
     if any(found.health.status == "error" for found in checked):
         raise typer.Exit(_UNAVAILABLE)
+
+
+backends_setup.attach(app)
