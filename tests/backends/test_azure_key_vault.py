@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +69,8 @@ def opened(azure):
 
 
 class TestContract(BackendContract):
+    """What a vault keeps: up to 25,600 bytes, under letters, digits and dashes; of what is deleted, nothing."""
+
     has_compare_and_set = False
 
     @pytest.fixture(autouse=True)
@@ -85,6 +88,31 @@ class TestContract(BackendContract):
 
     def put_oversized(self, backend, ref, text):
         self.azure.put(backend.spell(ref), text)
+
+    def test_text_of_one_mebibyte_is_held(self, backend):
+        ref = Ref("variable", "big")
+        for text in ("é" + "x" * 25_598, "é" * 12_800):
+            self.put(backend, ref, text)
+            assert self._text(backend, ref) == text
+
+    def test_list_is_ordered_and_paged(self, backend):
+        names = sorted(["b", "a", "c-d", "a0", "aa", "z_9", "a_b"])
+        for name in names:
+            self.put(backend, Ref("variable", name), "x")
+        assert self._names(backend) == names
+        assert self._names(backend, limit=3) == names[:3]
+        assert self._names(backend, after=names[2], limit=3) == names[3:6]
+
+    def test_every_version_can_be_read(self, backend):
+        ref = Ref("variable", "v")
+        versions = {text: backend.write(self._draft("v", text)) for text in ("one", "two")}
+        for text, version in versions.items():
+            assert backend.read_version(ref, version).secret.reveal() == text
+        backend.delete(ref, author="contract")
+        with pytest.raises(NotFoundError, match="no such version"):
+            backend.read_version(ref, versions["one"])
+        backend.undelete(ref, author="contract")
+        assert backend.read_version(ref, versions["one"]).secret.reveal() == "one"
 
 
 class TestFaults(FaultContract):
@@ -541,3 +569,12 @@ def test_misspelt_way_in_is_refused_before_anything_is_asked(azure, opened):
         with pytest.raises(BackendConfigError, match=words):
             opened(**more)
     assert azure.requests == []
+
+
+def test_page_of_the_backend_has_the_policies_that_are_printed(opened):
+    page = (Path(__file__).parents[2] / "docs" / "backends" / "azure_key_vault.md").read_text(
+        encoding="utf-8"
+    )
+    backend = opened(vault_url="https://myvault.vault.azure.net")
+    for verbs in (("read", "list"), ("read", "list", "write")):
+        assert backend.least_policy(verbs) in page
