@@ -221,8 +221,8 @@ class Vault(WritingPathBackend[VaultOptions]):
             refusal = self._malformed(ref, f"no connection: {error}", hint=error.hint)
         raise refusal
 
-    def _ready(self, draft: Draft) -> str:
-        text = super()._ready(draft)
+    def _text_to_write(self, draft: Draft) -> str:
+        text = super()._text_to_write(draft)
         if draft.ref not in self._dynamic:
             return text
         connection = Connection.parse(text)
@@ -528,7 +528,7 @@ class VersionedVault(Vault):
             return True
 
         draft = Draft(ref=ref, secret=Secret(""), author=author)
-        return self._rewritten(secret, change, draft)[1] or ""
+        return self._rewritten_held(secret, change, draft)[1] or ""
 
     def _not_deleted(self, ref: Ref, version: str | None) -> ConflictError:
         return ConflictError(f"{ref} in the backend {self.name} is not deleted", current_version=version)

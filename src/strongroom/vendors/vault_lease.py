@@ -339,9 +339,9 @@ class Leases:
             why = "access_denied"
         if left:
             self._tell(
-                "%s of %s could not be revoked (%s) and end by themselves; it takes the policy"
+                "%s of %s could not be revoked (%s), which end by themselves; it takes the policy"
                 ' path "sys/leases/revoke" { capabilities = ["update"] }',
-                f"{left} leases",
+                f"{left} lease{'s' * (left > 1)}",
                 self._place,
                 why,
             )
