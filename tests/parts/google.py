@@ -106,12 +106,14 @@ class Google:
     Attributes:
         logins: (what was asked for, by whom) of each token that was given out or refused.
         lifetime: of the tokens given out, in seconds.
+        payers: the project that each question over REST was charged to.
     """
 
     def __init__(self):
         self.model = Model()
         self.logins = []
         self.lifetime = 3600
+        self.payers = []
         self.account = "agent@home.iam.gserviceaccount.com"
         self.subjects = {}  # subject token: whom it stands for
         self.may_act_as = set()  # (who, as whom)
@@ -124,8 +126,7 @@ class Google:
         self._grpc = grpc.server(futures.ThreadPoolExecutor(40), options=[("grpc.so_reuseport", 0)])
         self._grpc.add_generic_rpc_handlers((_handlers(self),))
         self.grpc_port = self._grpc.add_insecure_port("127.0.0.1:0")
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
-        self._http.daemon_threads = True
+        self._http = _Server(("127.0.0.1", 0), _handler_of(self))
         self.http_port = self._http.server_address[1]
         self.url = f"http://127.0.0.1:{self.http_port}"
         self._grpc.start()
@@ -135,6 +136,15 @@ class Google:
         self._grpc.stop(None).wait()
         self._http.shutdown()
         self._http.server_close()
+
+    def over_tls(self, certificate, key):
+        """Give one more server over gRPC, with TLS, and its port."""
+        server = grpc.server(futures.ThreadPoolExecutor(4))
+        server.add_generic_rpc_handlers((_handlers(self),))
+        pair = (key.read_bytes(), certificate.read_bytes())
+        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
+        server.start()
+        return server, port
 
     def project(self, *accounts):
         """Give a new project, in which *accounts* may do all."""
@@ -175,19 +185,21 @@ class Google:
         self._tokens[token] = (who, time.time() + self.lifetime)
         return token
 
-    def known(self, header):
-        """Give whom a header authenticates, or raise what Google answers."""
+    def known(self, header, scope="cloud-platform"):
+        """Give whom a header authenticates for *scope*, or raise what Google answers."""
         scheme, _, token = (header or "").partition(" ")
         if scheme != "Bearer" or not token:
             raise Fault.of(
                 "UNAUTHENTICATED", "Request is missing required authentication.", "CREDENTIALS_MISSING"
             )
-        who, ends = self._signed(token) if token.count(".") == 2 else self._tokens.get(token, (None, 0))
+        who, ends = (
+            self._signed(token, scope) if token.count(".") == 2 else self._tokens.get(token, (None, 0))
+        )
         if who is None or ends < time.time() or who in self.revoked or token in self.revoked:
             raise Fault.of("UNAUTHENTICATED", "Request had invalid authentication.", "ACCESS_TOKEN_EXPIRED")
         return who
 
-    def _signed(self, token):
+    def _signed(self, token, scope="cloud-platform"):
         """Read a JWT that a service account signed itself (AIP-4111)."""
         head, body, signature = token.split(".")
         try:
@@ -197,7 +209,7 @@ class Google:
         except InvalidSignature:
             return None, 0
         claims = json.loads(_decoded(body))
-        is_meant = "cloud-platform" in claims.get("scope", "") or "aud" in claims
+        is_meant = scope in claims.get("scope", "") or "aud" in claims
         return (claims["iss"], claims["exp"]) if is_meant else (None, 0)
 
     # --- whoever gives tokens ---
@@ -246,7 +258,7 @@ class Google:
 
     def _of_other(self, target, headers, asked):
         try:
-            who = self.known(headers.get("Authorization"))
+            who = self.known(headers.get("Authorization"), "auth/")
         except Fault:
             return 401, {}
         chain = [who, *(one.rpartition("/")[2] for one in asked.get("delegates") or ()), target]
@@ -301,6 +313,11 @@ def _status(fault):
 # --- HTTP ---
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # of the five of the library, many who come at once wait a second
+
+
 def _handler_of(google):
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -318,6 +335,7 @@ def _handler_of(google):
         do_GET = do_POST = do_PATCH = do_DELETE = answer  # noqa: N815 -- the library's names
 
         def _ask(self, rpc, member, value, inner, query, body):
+            google.payers.append(self.headers.get("X-Goog-User-Project"))
             try:
                 who = google.known(self.headers.get("Authorization"))
                 request = _request(rpc, member, value, inner, query, body)
@@ -377,7 +395,8 @@ def google(google_servers):
     fresh.model.calls.clear()
     fresh.model.faults.clear()
     fresh.model.denied.clear()
-    fresh.model.seconds, fresh.model.spoil = 0.0, None
+    fresh.model.seconds, fresh.model.spoil, fresh.model.before = 0.0, None, None
+    fresh.model.most = 0
     fresh.logins.clear()
     fresh.login_faults.clear()
     fresh.revoked.clear()

@@ -68,32 +68,40 @@ class Model:
 
     Attributes:
         calls: (rpc, resource) of each question that came, refused ones too.
-        faults: raised in turn before anything is looked at, each once.
+        faults: raised in turn before anything is looked at, each once; None lets one pass.
         seconds: that each answer takes.
         spoil: changes the payload after its checksum was made.
+        before: is told of each rpc before it is looked at.
+        most: how many were under way at once, at most.
         enabled: projects there are; `denied`: (permission, what its resource's name begins with).
     """
 
     def __init__(self):
         self.calls, self.faults = [], []
         self.seconds = 0.0
-        self.spoil = None
+        self.spoil, self.before = None, None
+        self.most = self._under_way = 0
         self.enabled, self.denied = {}, set()
         self._held = {}
         self._lock = threading.RLock()
         self._stamp = 0
 
-    def ask(self, rpc, request, who, *, regional=None):
+    def ask(self, rpc, request, who):
         """Answer as *who*: an account, which may do all that is not denied in the projects of `enabled`."""
         resource = _resource(request)
         with self._lock:
             self.calls.append((rpc, resource))
             fault = self.faults.pop(0) if self.faults else None
+            self._under_way += 1
+            self.most = max(self.most, self._under_way)
         if self.seconds:
             time.sleep(self.seconds)
-        if fault is not None:
-            raise fault
         with self._lock:
+            self._under_way -= 1
+            if fault is not None:
+                raise fault
+            if self.before is not None:
+                self.before(rpc)
             self._admit(rpc, resource, who)
             return getattr(self, f"_{rpc}")(request)
 

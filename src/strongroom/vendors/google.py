@@ -22,9 +22,10 @@ from strongroom.errors import (
     BackendUnavailableError,
     NotAuthenticatedError,
 )
+from strongroom.vendors.google_access import GoogleAccess, Token
 from strongroom.vendors.google_answer import PERMISSIONS, GoogleRefusal, trouble_of
 from strongroom.vendors.google_call import GrpcCarrier, RestCarrier
-from strongroom.vendors.google_login import GoogleAccess, GoogleLogin, Token
+from strongroom.vendors.google_login import GoogleLogin
 from strongroom.vendors.origins import Origins
 
 if TYPE_CHECKING:

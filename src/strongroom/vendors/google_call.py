@@ -10,7 +10,7 @@ Rules of this file:
 2. Over REST it sends through a `requests` adapter onto `Origins`. gRPC is no HTTP/1, so what the transport
    does stands here before it: deadline, circuit, one retry in ten, no proxy of the environment.
 3. gRPC does not survive a fork: each process has a channel of its own.
-4. The SDK logs whole answers at DEBUG, secrets too: such records end at its loggers.
+4. The SDK logs whole questions and answers at DEBUG, tokens and values too: such records end at its loggers.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ _OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 5000),  # of gRPC's own two minutes: the circuit says when to try
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
 )
-_TALKATIVE = "google.cloud.secretmanager_v1.services.secret_manager_service.transports"
+_TRANSPORTS = "google.cloud.secretmanager_v1.services.secret_manager_service.transports"
+_TALKATIVE = (f"{_TRANSPORTS}.grpc", f"{_TRANSPORTS}.rest", "google.auth.transport.requests")
 
 
 class Carrier(Protocol):
@@ -95,8 +96,8 @@ def _sdk() -> Any:  # noqa: ANN401 -- a module without types
         # That it will not run on this Python some day is nothing to tell whoever reads a secret.
         warnings.simplefilter("ignore", FutureWarning)
         from google.cloud import secretmanager_v1  # noqa: PLC0415 -- as above
-    for way in ("grpc", "rest", "rest_base"):
-        logging.getLogger(f"{_TALKATIVE}.{way}").addFilter(_quiet)  # adding it again changes nothing
+    for name in _TALKATIVE:
+        logging.getLogger(name).addFilter(_quiet)  # adding it again changes nothing
     return secretmanager_v1
 
 

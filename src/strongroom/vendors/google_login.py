@@ -17,11 +17,10 @@ Source: google-auth 2.62; https://google.aip.dev/auth/4110, 4111 (self-signed JW
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from collections.abc import Mapping
+from datetime import timedelta, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from strongroom.errors import (
     BackendConfigError,
@@ -30,6 +29,7 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.model.secret import Secret
+from strongroom.vendors.google_access import GoogleAccess, Token
 
 if TYPE_CHECKING:
     from strongroom.vendors.http1 import Reply
@@ -43,57 +43,6 @@ _IAM = "https://iamcredentials.googleapis.com"
 _MAX_FILE_BYTES = 65_536
 _TOO_MANY = 429
 _OK = 200
-_Fetch = Callable[[], Secret[str]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GoogleAccess:
-    """
-    Where Google is and who we are. Airflow's keyword arguments are accepted.
-
-    Args:
-        project_id: whose secrets; unsaid, that of the credentials.
-        gcp_key_path: a service account's key, a JSON file.
-        gcp_keyfile_dict: the same as text, fetched from elsewhere.
-        gcp_credential_config_file: a configuration of workload identity federation: a file, or a table.
-        gcp_scopes: of OAuth, comma-separated; for the whole cloud if unsaid.
-        impersonation_chain: the account to act as, after those that lead to it.
-        location: a region: then its own secrets are meant, and its own endpoint.
-        endpoint: `https://host[:port]`, in place of Google's.
-        iam_endpoint: likewise, of the service that impersonation asks.
-        quota_project_id: who pays for what is asked, where that is another project.
-        transport: `grpc`, or `rest` for a network that lets only HTTP/1 through.
-        ca: certificates to trust in place of the usual; a file.
-        timeout: for each wait of an answer.
-    """
-
-    project_id: str | None = None
-    gcp_key_path: Path | None = None
-    gcp_keyfile_dict: _Fetch | Secret[str] | None = None
-    gcp_credential_config_file: Mapping[str, Any] | Path | None = field(default=None, repr=False)
-    gcp_scopes: str | None = None
-    impersonation_chain: tuple[str, ...] | str | None = None
-    location: str | None = None
-    endpoint: str | None = None
-    iam_endpoint: str | None = None
-    quota_project_id: str | None = None
-    transport: Literal["grpc", "rest"] = "grpc"
-    ca: Path | None = None
-    timeout: timedelta = timedelta(seconds=3)
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """
-    What authenticates a request.
-
-    Args:
-        text: what stands after `Bearer`.
-        ends_at: UTC.
-    """
-
-    text: Secret[str]
-    ends_at: datetime
 
 
 class _Answer:
@@ -181,7 +130,7 @@ class GoogleLogin:
         self._info: Mapping[str, Any] | None = None
         self._is_on_machine = False
         self._has_met = False
-        given = [key for key in _SOURCES if getattr(access, key) is not None]
+        given = access.sources
         if len(given) > 1:
             raise BackendConfigError(
                 f"backend.{place} has both {given[0]} and {given[1]}", hint="keep one of them"
@@ -217,9 +166,9 @@ class GoogleLogin:
         raise trouble.with_traceback(None)
 
     def _advice(self) -> str:
-        given = next((key for key in _SOURCES if getattr(self._access, key) is not None), None)
-        if given is not None:
-            return f"check {given}: the account, its key or its token may be disabled, deleted or too old"
+        given = self._access.sources
+        if given:
+            return f"check {given[0]}: the account, its key or its token may be disabled, deleted or too old"
         return "check the credentials of this machine (gcloud auth application-default login)"
 
     # --- who and where ---
@@ -233,7 +182,7 @@ class GoogleLogin:
         """
         if self._access.project_id:
             return self._access.project_id
-        chain = _chain(self._access)
+        chain = self._access.chain
         if chain:
             return self._project_of(chain[-1])
         said = self._environ.get("GOOGLE_CLOUD_PROJECT") or self._environ.get("GCLOUD_PROJECT")
@@ -253,7 +202,7 @@ class GoogleLogin:
 
     def identity(self) -> str:
         """Give the account we are: an e-mail, or what else Google calls it; "" where it cannot be told."""
-        chain = _chain(self._access)
+        chain = self._access.chain
         if chain:
             return chain[-1]
         credentials = self._credentials()
@@ -287,7 +236,7 @@ class GoogleLogin:
         return self._made
 
     def _acting(self, source: Any) -> Any:  # noqa: ANN401 -- as above
-        chain = _chain(self._access)
+        chain = self._access.chain
         if not chain:
             return source
         from google.auth import impersonated_credentials  # noqa: PLC0415 -- an extra, loaded when used
@@ -312,15 +261,17 @@ class GoogleLogin:
         return self._of(info)
 
     def _is_said(self) -> bool:
-        return any(getattr(self._access, key) is not None for key in _SOURCES)
+        return bool(self._access.sources)
 
     def _said(self) -> Mapping[str, Any]:
         access = self._access
         if access.gcp_key_path is not None:
             return self._read(access.gcp_key_path, "gcp_key_path")
         if access.gcp_keyfile_dict is not None:
-            fetch = access.gcp_keyfile_dict
-            secret = fetch if isinstance(fetch, Secret) else fetch()
+            given = access.gcp_keyfile_dict
+            if isinstance(given, Mapping):
+                return {key: one.reveal() if isinstance(one, Secret) else one for key, one in given.items()}
+            secret = given if isinstance(given, Secret) else given()
             return self._parsed(secret.reveal(), "gcp_keyfile_dict")
         config = access.gcp_credential_config_file
         return self._read(config, "gcp_credential_config_file") if isinstance(config, Path) else config or {}
@@ -385,6 +336,8 @@ class GoogleLogin:
         source = info.get("credential_source")
         if not isinstance(source, Mapping) or not {"file", "url", "environment_id"} & set(source):
             self._refuse("a federation whose tokens come from neither a file nor a url")
+        if not {"audience", "subject_token_type", "token_url"} <= set(info):
+            self._refuse("a federation without audience, subject_token_type or token_url")
         if "environment_id" in source:
             from google.auth import aws as pool  # noqa: PLC0415 -- an extra, loaded when used
         else:
@@ -427,7 +380,7 @@ class GoogleLogin:
         host = self._environ.get("GCE_METADATA_HOST") or _METADATA
         url = f"http://{host}/computeMetadata/v1/{path}"
         try:
-            reply = self._origins.request("GET", url, {"Metadata-Flavor": "Google"})
+            reply = self._request(url, headers={"Metadata-Flavor": "Google"})
         except BackendUnavailableError:
             if self._has_met:  # there is one, so this passes
                 raise
@@ -440,12 +393,4 @@ class GoogleLogin:
                 "a service account",
             )
         self._has_met = True
-        return reply.body.decode()
-
-
-_SOURCES = ("gcp_key_path", "gcp_keyfile_dict", "gcp_credential_config_file")
-
-
-def _chain(access: GoogleAccess) -> tuple[str, ...]:
-    chain = access.impersonation_chain or ()
-    return (chain,) if isinstance(chain, str) else chain
+        return reply.data.decode()
