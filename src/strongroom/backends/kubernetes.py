@@ -1,16 +1,16 @@
 """
 Kubernetes Secrets, found by their names or by Airflow's labels.
 
-| Ref | by label (as Airflow's backend) | by name |
+| Ref | the Secret with the labels (`airflow.apache.org/…`) | or of the name |
 |---|---|---|
-| connection `orders_db` | the Secret labelled `airflow.apache.org/connection-id: orders_db` | `airflow-connections-orders--db` |
-| variable `region` of team `data` | as that, and labelled `airflow.apache.org/team: data` | `airflow-variables-data---region` |
+| connection `orders_db` | `…/connection-id: orders_db` | `airflow-connections-orders--db` |
+| variable `region` of team `data` | `…/variable-key: region`, `…/team: data` | `airflow-variables-data---region` |
 
 The text stands under the key `value`; a connection may stand as keys of its own too (`host`, `password`, …).
 
 Rules of this file:
 
-1. A name that a label or an object cannot have is absent without a question, and no selector is ever made of it.
+1. A name that a label or an object cannot have is absent without a question, and no selector is made of it.
 2. Of several Secrets that claim one name none is taken, unless the options say so.
 3. What is written is laid over what stands there; a Secret with keys of others is never deleted.
 4. Values are asked for where they are read; listing and watching never see them.
@@ -24,23 +24,23 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from strongroom.backend import Fetched, Health, Naming, Watched, WritingPathBackend
 from strongroom.errors import (
-    BackendConfigError,
     BackendUnavailableError,
     ConflictError,
     MalformedEntryError,
     ReadOnlyError,
     StrongroomError,
 )
-from strongroom.model.entry import MUST_BE_ABSENT, Summary
+from strongroom.model.entry import MAX_VALUE_BYTES, MUST_BE_ABSENT, Summary
 from strongroom.model.shape import SHAPES, Shape, fields_of
 from strongroom.vendors.index import NameIndex
 from strongroom.vendors.kubernetes import KubernetesAccess, KubernetesSession
-from strongroom.vendors.kubernetes_answer import Asked, denied
+from strongroom.vendors.kubernetes_meaning import SecretMeaning
 from strongroom.vendors.kubernetes_names import read_key, read_name, spelled, spelled_key
 from strongroom.vendors.kubernetes_options import (
     KINDS,
@@ -50,30 +50,28 @@ from strongroom.vendors.kubernetes_options import (
     label_naming,
     name_naming,
     new_name,
-    role,
     team_label,
 )
+from strongroom.vendors.kubernetes_rights import Rights
 from strongroom.vendors.kubernetes_secrets import Secrets, decoded, encoded
 from strongroom.vendors.kubernetes_watch import SecretWatch
 from strongroom.vendors.sessions import Sessions, access_of
-from collections.abc import Mapping
 
 if TYPE_CHECKING:
-    from strongroom.model.ref import Kind, Ref
     from collections.abc import Callable, Collection, Iterable, Sequence
     from datetime import datetime
 
     from strongroom.model.entry import Draft
-    from strongroom.vendors.kubernetes_secrets import Event, Held, Outline
+    from strongroom.model.ref import Kind, Ref
+    from strongroom.vendors.kubernetes_secrets import Held, Outline
 
 __all__ = ["BACKEND", "Kubernetes", "KubernetesOptions"]
 
 _FIELDS = ("conn_type", "description", "host", "login", "password", "schema", "port", "extra")
 _OURS = {"app.kubernetes.io/managed-by": "strongroom"}
 _AUTHOR = "strongroom-author"
-_BATCH = 25  # names in one selector, and Secrets on one page
+_BATCH = 16  # names in one selector, and Secrets on one page
 _ATTEMPTS = 4  # of a write that others cross
-_WRITES = ("create", "patch", "delete")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +111,12 @@ class Kubernetes(WritingPathBackend[KubernetesOptions]):
     has_compare_and_set: ClassVar[bool] = True
     can_create_only: ClassVar[bool] = True
     shapes: ClassVar[tuple[Shape, ...]] = SHAPES
-    _verbs: ClassVar[Mapping[str, tuple[str, ...]]]
+    max_text_bytes: ClassVar[int] = 2 * MAX_VALUE_BYTES  # the server counts what a Secret holds, not our JSON
+    _reads: ClassVar[Literal["get", "list"]]
 
-    def __new__(cls, name: str, options: KubernetesOptions, *_: object, **__: object) -> Kubernetes:
+    def __new__(
+        cls, name: str, options: KubernetesOptions, *_: object, **__: object
+    ) -> Kubernetes:  # what it is is seen in what it is: one way or the other
         if cls is not Kubernetes:
             return super().__new__(cls)
         return super().__new__(_ByLabel if finds_by_label(name, options) else _ByName)
@@ -275,68 +276,26 @@ class Kubernetes(WritingPathBackend[KubernetesOptions]):
     # --- checking ---
 
     def check(self) -> Health:
-        """Tell whether it answers, who we are and what we may: eight requests at most, none that writes."""
-        ends = {}
-        try:
-            identity = self._secrets.identity()
-            may = {word: self._may(verbs) for word, verbs in self._verbs.items()}
-            trouble = self._trouble(may)
-        except StrongroomError as error:
-            return Health(status="error", message=f"{error} ({error.hint})" if error.hint else str(error))
-        if self._session.certificate_ends is not None:
-            ends["server certificate"] = self._session.certificate_ends
-        if trouble is not None:
-            message = f"{trouble} ({trouble.hint})"
-            return Health(status="error", message=message, identity=identity, may=may, ends=ends)
-        how = "labels" if isinstance(self, _ByLabel) else "names"
-        message = f"Secrets of the namespace {self._session.namespace}, found by their {how}"
-        return Health(status="ready", message=message, identity=identity, may=may, ends=ends)
-
-    def _may(self, verbs: Iterable[str]) -> Literal["yes", "no", "unknown"]:
-        answers = {self._secrets.may(verb, name) for verb in verbs for name in self._names_for(verb)}
-        return "no" if False in answers else "unknown" if None in answers else "yes"
-
-    def _names_for(self, verb: str) -> Sequence[str]:
-        """Give the Secrets a right must be for, where they are known; RBAC knows no name before one exists."""
-        is_held = all(
-            head.removesuffix("#") in self._holding for kind in KINDS for head in self.naming.folders(kind)
-        )
-        names = [spelled(secret) or "" for secret in sorted(self._holding)] if is_held else []
-        return names if verb != "create" and names else ("",)
-
-    def _trouble(self, may: Mapping[str, str]) -> StrongroomError | None:
-        namespace = self._session.namespace
-        if self._secrets.has_namespace() is False:
-            return BackendConfigError(
-                f"the namespace {namespace} of the backend {self.name} does not exist",
-                hint="set namespace to one that does: kubectl get namespaces",
-            )
-        if may["read"] == "no":
-            return denied(Asked(self.name, self._verbs["read"][0], "secrets", namespace))
-        return None
+        """Tell whether it answers, who we are and what we may; nothing is written."""
+        return self._rights().health()
 
     def least_policy(self, verbs: Collection[str]) -> str:
-        """As `Provisioning`: a Role and a RoleBinding; whom it is bound to is filled in by whoever applies it."""
-        wanted = {
-            "read": self._verbs["read"],
-            "list": ("list", "watch"),
-            "write": (*self._verbs["read"], *_WRITES),
-        }
-        needed = dict.fromkeys(verb for word in wanted if word in verbs for verb in wanted[word])
-        named = [name for name in self._names_for("get") if name]
-        rules = [
-            ([verb for verb in needed if verb != "create"], named),
-            (["create"] * ("create" in needed), []),
-        ]
-        if not named:
-            rules = [(list(needed), [])]
-        return role(self._session.namespace, [rule for rule in rules if rule[0]])
+        """As `Provisioning`: a Role and a RoleBinding as YAML."""
+        return self._rights().least_policy(verbs)
+
+    def _rights(self) -> Rights:
+        heads = [head for kind in KINDS for head in self.naming.folders(kind)]
+        is_known = all(head.removesuffix("#") in self._holding for head in heads)
+        names = sorted(spelled(secret) or "" for secret in self._holding) if is_known else ()
+        return Rights(self._session, self._secrets, self._reads, names)
 
     # --- watching ---
 
     def watch(self, on_notice: Callable[[Watched], None]) -> Callable[[], None]:
-        """Be told of changes by the API server; as `Watchable.watch`. It needs the verbs `list` and `watch`."""
-        watch = SecretWatch(self._session, self._secrets, _Meaning(self), on_notice)
+        """Be told of changes by the API server; as `Watchable.watch`. Needs the verbs `list` and `watch`."""
+        holders = frozenset(spelled(secret) or "" for secret in self._holding)
+        meaning = SecretMeaning(self._refs_of, holders, self._entries_in)
+        watch = SecretWatch(self._session, self._secrets, meaning, on_notice)
         self._watches = (*self._watches, watch)
 
         def end() -> None:
@@ -345,18 +304,24 @@ class Kubernetes(WritingPathBackend[KubernetesOptions]):
 
         return end
 
-    def refs_of(self, outline: Outline) -> frozenset[Ref]:
-        """Give the Refs that a Secret stands for."""
-        found = set()
-        for kind in KINDS:
-            path = self._path_of(outline, kind)
-            if path is not None:
-                found.add(self.naming.ref(path, kind, self._team_of(path, kind)))
+    def _refs_of(self, outline: Outline) -> frozenset[Ref]:
+        paths = [(self._path_of(outline, kind), kind) for kind in KINDS]
+        found = [self._ref_at(path, kind) for path, kind in paths if path is not None]
         return frozenset(ref for ref in found if ref is not None)
 
-    def holds_many(self, name: str) -> bool:
-        """Tell whether the Secret called *name* is one that holds many entries."""
-        return bool(self._holding) and read_name(name) in self._holding
+    def _ref_at(self, path: str, kind: Kind) -> Ref | None:
+        return self.naming.ref(path, kind, self._team_of(path, kind))
+
+    def _entries_in(self, name: str) -> dict[Ref, str]:
+        held = self._secrets.get(name)
+        secret = read_name(name)
+        heads = [(head, kind) for kind in KINDS for mine, head in self.naming.holders(kind) if mine == secret]
+        entries: dict[Ref, str] = {}
+        for key, text in held.data.items() if held is not None else ():
+            for head, kind in heads:
+                ref = self._ref_at(head + (read_key(key) or ""), kind)
+                entries |= {} if ref is None else {ref: text}
+        return entries
 
     def close(self) -> None:
         for watch in self._watches:
@@ -391,9 +356,7 @@ class Kubernetes(WritingPathBackend[KubernetesOptions]):
         if self.naming.holders(kind):
             every = sorted(self._keys_held(kind, team))
             return [path for path in every if path.startswith(prefix) and path > after][:limit]
-        index = self._indexes.setdefault(
-            self._selector(kind) or "*", NameIndex(lambda: self._every_path(kind))
-        )
+        index = self._indexes.setdefault(kind, NameIndex(lambda: self._every_path(kind)))
         return index.names(prefix=prefix, after=after, limit=limit)
 
     def _every_path(self, kind: Kind) -> Iterable[str]:
@@ -405,11 +368,7 @@ class Kubernetes(WritingPathBackend[KubernetesOptions]):
 class _ByName(Kubernetes):
     """Secrets of our own names: a read is one `get`."""
 
-    _verbs: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "read": ("get",),
-        "list": ("list",),
-        "write": ("get", *_WRITES),
-    }
+    _reads = "get"
 
     @staticmethod
     def _naming(name: str, options: KubernetesOptions) -> Naming:
@@ -484,11 +443,7 @@ class _ByName(Kubernetes):
 class _ByLabel(Kubernetes):
     """Secrets of any name that carry Airflow's labels: a read is one `list`."""
 
-    _verbs: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "read": ("list",),
-        "list": ("list",),
-        "write": ("list", *_WRITES),
-    }
+    _reads = "list"
 
     @staticmethod
     def _naming(name: str, options: KubernetesOptions) -> Naming:
@@ -590,28 +545,6 @@ class _ByLabel(Kubernetes):
         raise BackendUnavailableError(
             f"a Secret of the backend {self.name} changes all the time", backend=self.name
         )
-
-
-class _Meaning:
-    """What Secrets mean to who watches a backend: it remembers what each was, since a label may go."""
-
-    def __init__(self, backend: Kubernetes) -> None:
-        self._backend = backend
-        self._known: dict[str, frozenset[Ref]] = {}
-
-    def begin(self, outlines: Sequence[Outline]) -> None:
-        meant = ((outline.name, self._backend.refs_of(outline)) for outline in outlines)
-        self._known = {name: refs for name, refs in meant if refs}
-
-    def told(self, event: Event) -> Watched | None:
-        if self._backend.holds_many(event.name):
-            return Watched(is_gap=True)  # which of its keys changed is not told
-        was = self._known.pop(event.name, frozenset())
-        now = self._backend.refs_of(event) if event.kind != "DELETED" else frozenset()
-        if now:
-            self._known[event.name] = now
-        changed = {ref: event.version if ref in now else None for ref in was | now}
-        return Watched(refs=changed) if changed else None
 
 
 BACKEND = Kubernetes

@@ -360,9 +360,11 @@ class BackendContract:
 
     def test_list_is_ordered_and_paged(self, backend: Backend) -> None:
         listable = self._listable(backend)
-        names = sorted(["b", "a", "c/d", "a0", "aa", "z_9", "a.b"])
-        for name in names:
-            self.put(backend, Ref("variable", name), "x")
+        names = []
+        for name in sorted(["b", "a", "c/d", "a0", "aa", "z_9", "a.b"]):
+            with suppress(InvalidInputError):  # not every store can spell each of them
+                self.put(backend, Ref("variable", name), "x")
+                names.append(name)
         assert self._names(listable) == names
         paged: list[str] = []
         while page := self._names(listable, after=paged[-1] if paged else "", limit=3):

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlencode
@@ -24,7 +25,6 @@ from strongroom.model.secret import Secret
 from strongroom.vendors.kubernetes_answer import Asked, TooOldError, read_as, refusal
 from strongroom.vendors.kubernetes_config import ClusterPlace, KubernetesAccess, place_of
 from strongroom.vendors.transport import Reply, Transport, TransportOptions
-from collections.abc import Mapping
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ __all__ = ["KubernetesAccess", "KubernetesSession", "Question", "TooOldError", "
 
 T = TypeVar("T")
 
-_MAX_BODY_BYTES = 48 * 1024 * 1024  # a page of 25 Secrets of 1 MiB in base64, and what stands beside it
+_MAX_BODY_BYTES = 32 * 1024 * 1024  # a page of 16 Secrets of 1 MiB in base64, and what stands beside it
 _MAX_REFUSAL_BYTES = 65_536
 _UNAUTHENTICATED = 401
 _REFUSED = 300

@@ -42,6 +42,8 @@ T = TypeVar("T")
 MAX_SECRET_BYTES = 1_048_576  # of all values of one Secret: MaxSecretSize of k8s.io/api
 _UNAUTHENTICATED, _DENIED, _ABSENT, _CONFLICT, _GONE = 401, 403, 404, 409, 410
 _TOO_LARGE, _INVALID, _BUSY = 413, 422, 429
+_WRITTEN = (_CONFLICT, _TOO_LARGE, _INVALID)
+_REFUSED = (400, _UNAUTHENTICATED, _DENIED, _ABSENT, 405, 406, 415)
 _MAX_WAIT = 3600  # seconds of a Retry-After that are believed
 
 
@@ -88,32 +90,36 @@ def read_as(place: str, data: bytes, shape: type[T]) -> T:
 
 def refusal(asked: Asked, reply: Reply) -> StrongroomError | TooOldError:
     """Give the error that *reply*, no answer to what was *asked*, means."""
-    status = _status(reply)
     code = reply.status
-    if code == _UNAUTHENTICATED:
-        return NotAuthenticatedError(
-            f"the API server of the backend {asked.place} does not know who asks",
-            hint="check the service account, the token or the certificate, and that the cluster is the right one",
-        )
-    if code == _DENIED:
-        return denied(asked)
     if code == _GONE:
         return TooOldError()
-    if code in (_CONFLICT, _INVALID, _TOO_LARGE):
-        return _unwritten(asked, status, code)
-    if code == _ABSENT:
-        return _nowhere(asked, status)
-    if code in (400, 405, 406, 415):
-        return BackendConfigError(
-            f"the API server of the backend {asked.place} does not take a {asked.verb} of {asked.resource} "
-            f"(status {code})",
-            hint="check the url, and that it speaks the API of Kubernetes",
-        )
+    if code in _WRITTEN:
+        return _unwritten(asked, _status(reply), code)
+    if code in _REFUSED:
+        return _unfit(asked, reply)
     return BackendUnavailableError(
         f"the API server of the backend {asked.place} "
         + ("is asked too much" if code == _BUSY else f"answered with the status {code}"),
         backend=asked.place,
-        retry_after=_wait(reply, status),
+        retry_after=_wait(reply),
+    )
+
+
+def _unfit(asked: Asked, reply: Reply) -> StrongroomError:
+    code = reply.status
+    if code == _UNAUTHENTICATED:
+        return NotAuthenticatedError(
+            f"the API server of the backend {asked.place} does not know who asks",
+            hint="check service account, token or certificate, and that the cluster is the right one",
+        )
+    if code == _DENIED:
+        return denied(asked)
+    if code == _ABSENT:
+        return _nowhere(asked, _status(reply))
+    return BackendConfigError(
+        f"the API server of the backend {asked.place} does not take a {asked.verb} of {asked.resource} "
+        f"(status {code})",
+        hint="check the url, and that it speaks the API of Kubernetes",
     )
 
 
@@ -178,8 +184,8 @@ def _causes(status: dict[str, object]) -> Iterator[str]:
             yield str(cause.get("reason"))
 
 
-def _wait(reply: Reply, status: dict[str, object]) -> timedelta | None:
-    details = status.get("details")
+def _wait(reply: Reply) -> timedelta | None:
+    details = _status(reply).get("details")
     said = reply.headers.get("retry-after") or str(
         details.get("retryAfterSeconds", "") if isinstance(details, dict) else ""
     )

@@ -1,5 +1,5 @@
 """
-Where an API server of Kubernetes is and who asks it: as a pod is told, as a kubeconfig says, or as options say.
+Where an API server of Kubernetes is and who asks it: as a pod is told, a kubeconfig says, or options say.
 
 Rules of this file:
 
@@ -114,6 +114,8 @@ def place_of(
     Give where the API server of the backend *name* is, and who asks.
 
     Args:
+        name: for messages.
+        access: which, and how.
         environ: says where the cluster of this pod is, and is what programs run in.
         clock: wall clock, UTC.
 

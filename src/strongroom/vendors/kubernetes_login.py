@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -27,7 +28,6 @@ from strongroom.errors import BackendConfigError, InvalidInputError, NotAuthenti
 from strongroom.model.jsontext import decode
 from strongroom.model.secret import Secret
 from strongroom.settings.source import output_of
-from collections.abc import Mapping
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,8 +1,8 @@
 """
 How entries are found among Secrets, as options, and the paths and rights that follow from them.
 
-Airflow's keyword arguments are accepted as they stand. A path is `<label>=<team>/<name>` where Secrets are found
-by label, and else what `kubernetes_names.spelled` makes the name of a Secret of.
+Airflow's keyword arguments are accepted as they stand. A path is `<label>=<team>/<name>` where Secrets are
+found by label, and else what `kubernetes_names.spelled` makes the name of a Secret of.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from strongroom.vendors.kubernetes_names import is_label_key, is_label_value, re
 
 if TYPE_CHECKING:
     from strongroom.model.ref import Kind, Ref
-    from collections.abc import Sequence
 
 __all__ = [
     "KINDS",
@@ -29,7 +28,6 @@ __all__ = [
     "label_naming",
     "name_naming",
     "new_name",
-    "role",
     "team_label",
 ]
 
@@ -171,44 +169,3 @@ def new_name(ref: Ref) -> str:
     path = f"airflow-{WORDS[ref.kind]}-{f'{ref.team}/' if ref.team else ''}{ref.name}"
     digest = hashlib.sha256(path.encode()).hexdigest()
     return spelled(path) or f"airflow-{WORDS[ref.kind]}-{digest}"
-
-
-def role(namespace: str, rules: Sequence[tuple[Sequence[str], Sequence[str]]]) -> str:
-    """
-    Give a Role and a RoleBinding as YAML.
-
-    Args:
-        namespace: of the Secrets.
-        rules: verbs, and the Secrets they are for; () for all of them.
-    """
-    return _ROLE.format(namespace=namespace, rules="".join(_rule(verbs, names) for verbs, names in rules))
-
-
-def _rule(verbs: Sequence[str], names: Sequence[str]) -> str:
-    lines = ['- apiGroups: [""]', "  resources: [secrets]"]
-    lines += [f"  resourceNames: [{', '.join(names)}]"] if names else []
-    return "".join(f"{line}\n" for line in (*lines, f"  verbs: [{', '.join(verbs)}]"))
-
-
-_ROLE = """\
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata:
-  name: strongroom
-  namespace: {namespace}
-rules:
-{rules}---
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata:
-  name: strongroom
-  namespace: {namespace}
-roleRef:
-  apiGroup: rbac.authorization.k8s.io
-  kind: Role
-  name: strongroom
-subjects:
-- kind: ServiceAccount
-  name: strongroom  # the one that asks
-  namespace: {namespace}
-"""

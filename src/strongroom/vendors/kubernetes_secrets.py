@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
@@ -26,7 +27,6 @@ import msgspec
 from strongroom.errors import AccessDeniedError, BackendUnavailableError
 from strongroom.vendors.kubernetes import KubernetesSession, Question, TooOldError, body_of
 from strongroom.vendors.kubernetes_answer import read_as, refusal
-from collections.abc import Mapping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +37,7 @@ __all__ = ["Event", "Held", "Outline", "Secrets", "decoded", "encoded"]
 
 T = TypeVar("T")
 
-_LIST_PAGE = 25  # Secrets with their values; what one answer may have at most is made for it
+_LIST_PAGE = 16  # Secrets with their values; what one answer may have at most is made for it
 _OUTLINE_PAGE = 500
 _ABSENT, _GONE, _REFUSED = 404, 410, 300
 _MERGE = "application/merge-patch+json"
@@ -255,7 +255,9 @@ class Secrets:
         Make a Secret and give its version; None where there is one of that name.
 
         Args:
+            name: of the Secret.
             data: by key, in base64.
+            labels: as they are to be.
             notes: its annotations.
         """
         body = {
@@ -281,6 +283,7 @@ class Secrets:
         Lay *data* over that of a Secret and give its new version; None where there is no such Secret.
 
         Args:
+            name: of the Secret.
             data: by key, in base64; None takes a key away.
             version: only if this one stands.
             labels: laid over its labels likewise.
@@ -403,7 +406,7 @@ class Secrets:
 
     # --- asking ---
 
-    def _question(
+    def _question(  # noqa: PLR0913 -- the parts of a request
         self,
         method: str,
         verb: str,

@@ -6,7 +6,8 @@ Not for what a change means: whoever watches is told names, labels and versions,
 Rules of this file:
 
 1. What stands there is listed first, without values; from its version on every change is told.
-2. A watch lasts `PERIOD_SECONDS` and goes on from the last version it saw: that it does is the sign of life.
+2. A watch lasts `PERIOD_SECONDS` and goes on from the last version it saw. That it does is a sign of life,
+   and so is a bookmark.
 3. Where the server has forgotten that version (410), it is begun anew and a gap is told.
 4. Nothing is asked before somebody watches and after he ended.
 """
@@ -113,10 +114,9 @@ class SecretWatch:
         self._tell(Watched())
 
     def _hear(self, event: Event) -> None:
-        if event.kind != "BOOKMARK":
-            notice = self._meaning.told(event)
-            if notice is not None:
-                self._tell(notice)
+        notice = Watched() if event.kind == "BOOKMARK" else self._meaning.told(event)
+        if notice is not None:
+            self._tell(notice)
         self._version = event.version or self._version
 
     def _lines(self, listening: Listening) -> Iterator[bytes]:
