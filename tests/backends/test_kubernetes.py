@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 import pytest
 
 from parts.kubernetes import cluster, cluster_server
+from parts.faults import TEXT, FaultContract
 from parts.proxy import Proxy
 from strongroom.backends.kubernetes import Kubernetes, KubernetesOptions
 from strongroom.errors import InvalidInputError
@@ -78,3 +79,30 @@ def draft(ref, text, expected=None):
     from strongroom.model.entry import Draft
 
     return Draft(ref=ref, secret=Secret(text), expected_version=expected, author="service:test")
+
+
+# --- on the way ----------------------------------------------------------------------------------------
+
+
+class Faults(FaultContract):
+    way: dict = {}
+
+    def serve(self, request):
+        cluster = request.getfixturevalue("cluster")
+        labels = {"airflow.apache.org/variable-key": "held"}
+        cluster.put("airflow-variables-held", {"value": TEXT}, labels=labels)
+        return cluster.plain_port
+
+    def make(self, url, *, timeout, ca=None):
+        options = KubernetesOptions(
+            url=url, token=Secret("root-token"), ca=ca, namespace="airflow", timeout=timeout, **self.way
+        )
+        return Kubernetes("k8s", options, clock)
+
+
+class TestFaultsByName(Faults):
+    way = {"find": "name"}
+
+
+class TestFaultsByLabel(Faults):
+    requests_for_twenty = 2  # sixteen names a list

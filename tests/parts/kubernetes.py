@@ -60,7 +60,13 @@ _RESOURCES = {
                 "kind": "Secret",
                 "verbs": ["create", "delete", "get", "list", "patch", "update", "watch"],
             },
-            {"name": "namespaces", "singularName": "", "namespaced": False, "kind": "Namespace", "verbs": ["get"]},
+            {
+                "name": "namespaces",
+                "singularName": "",
+                "namespaced": False,
+                "kind": "Namespace",
+                "verbs": ["get"],
+            },
         ],
     },
     "/apis/authorization.k8s.io/v1": {
@@ -102,7 +108,10 @@ _RESOURCES = {
                 "patch": {
                     "x-kubernetes-action": "patch",
                     "x-kubernetes-group-version-kind": {"group": "", "version": "v1", "kind": "Secret"},
-                    "parameters": [{"name": "fieldValidation", "in": "query"}, {"name": "dryRun", "in": "query"}],
+                    "parameters": [
+                        {"name": "fieldValidation", "in": "query"},
+                        {"name": "dryRun", "in": "query"},
+                    ],
                     "responses": {},
                 }
             }
@@ -154,19 +163,23 @@ class Cluster:
         self._server.socket = context.wrap_socket(
             self._server.socket, server_side=True, do_handshake_on_connect=False
         )
-        self._server.cluster = self
+        self._plain = _Server(("127.0.0.1", 0), _Handler)  # as behind a proxy that speaks TLS for it
+        self._server.cluster = self._plain.cluster = self
+        self.plain_port = self._plain.server_address[1]
         self.port = self._server.server_address[1]
         self.url = f"https://127.0.0.1:{self.port}"
         self.reset()
 
     def __enter__(self):
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        for server in (self._server, self._plain):
+            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
     def __exit__(self, *_error):
         self.store.hang_up()
-        self._server.shutdown()
-        self._server.server_close()
+        for server in (self._server, self._plain):
+            server.shutdown()
+            server.server_close()
 
     def reset(self):
         """Forget everything: a cluster with two namespaces and an administrator `root`."""
@@ -249,7 +262,9 @@ class Cluster:
                     "current-context": "test",
                     "clusters": [{"name": "c", "cluster": where}],
                     "users": [{"name": "u", "user": user}],
-                    "contexts": [{"name": "test", "context": {"cluster": "c", "user": "u", "namespace": namespace}}],
+                    "contexts": [
+                        {"name": "test", "context": {"cluster": "c", "user": "u", "namespace": namespace}}
+                    ],
                 }
             )
         )
@@ -312,7 +327,9 @@ class _Handler(BaseHTTPRequestHandler):
         cluster = self.server.cluster
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         parts = urlsplit(self.path)
-        self.query = {key: values[-1] for key, values in parse_qs(parts.query, keep_blank_values=True).items()}
+        self.query = {
+            key: values[-1] for key, values in parse_qs(parts.query, keep_blank_values=True).items()
+        }
         try:
             user = self._user(cluster)
             cluster.asked.append((self.command, self.path, user))
@@ -330,7 +347,8 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve
 
     def _user(self, cluster):
-        subject = (self.connection.getpeercert() or {}).get("subject", ())
+        seen = self.connection.getpeercert() if isinstance(self.connection, ssl.SSLSocket) else None
+        subject = (seen or {}).get("subject", ())
         named = [value for part in subject for key, value in part if key == "commonName"]
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer":  # Kubernetes' own Python client writes it small
@@ -354,7 +372,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._allow(cluster, user, "get", "", "namespaces", namespace[1], namespace[1])
             cluster.store.check_namespace(namespace[1])
             return 200, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace[1]}}
-        if self.command == "POST" and path.startswith(("/apis/authorization.k8s.io/v1/", "/apis/authentication")):
+        if self.command == "POST" and path.startswith(
+            ("/apis/authorization.k8s.io/v1/", "/apis/authentication")
+        ):
             return self._review(cluster, user, path, json.loads(body))
         raise Refused(404, "NotFound", "the server could not find the requested resource")
 
@@ -371,7 +391,10 @@ class _Handler(BaseHTTPRequestHandler):
             )
             return 201, {**body, "status": {"allowed": allowed}}
         if path == "/apis/authentication.k8s.io/v1/selfsubjectreviews":
-            return 201, {**body, "status": {"userInfo": {"username": user, "groups": ["system:authenticated"]}}}
+            return 201, {
+                **body,
+                "status": {"userInfo": {"username": user, "groups": ["system:authenticated"]}},
+            }
         raise Refused(404, "NotFound", "the server could not find the requested resource")
 
     def _allow(self, cluster, user, verb, group, resource, namespace, name):
@@ -409,7 +432,9 @@ class _Handler(BaseHTTPRequestHandler):
         kind = (self.headers.get("Content-Type") or "").partition(";")[0]
         dry = self.query.get("dryRun") == "All"
         if self.command == "DELETE":
-            store.delete(namespace, name, (json.loads(body) if body else {}).get("preconditions") or {}, dry=dry)
+            store.delete(
+                namespace, name, (json.loads(body) if body else {}).get("preconditions") or {}, dry=dry
+            )
             return 200, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
         if self.command == "PATCH":
             if kind not in ("application/merge-patch+json", "application/strategic-merge-patch+json"):

@@ -50,7 +50,11 @@ def invalid(name, field, why, kind="FieldValueInvalid"):
         422,
         "Invalid",
         f'Secret "{name}" is invalid: {field}: {why}',
-        details={"name": name, "kind": "Secret", "causes": [{"reason": kind, "message": why, "field": field}]},
+        details={
+            "name": name,
+            "kind": "Secret",
+            "causes": [{"reason": kind, "message": why, "field": field}],
+        },
     )
 
 
@@ -137,7 +141,9 @@ class Store:
         with self._changed:
             if token:
                 if token not in self._pages:
-                    message = "The provided continue parameter is too old to display a consistent list result."
+                    message = (
+                        "The provided continue parameter is too old to display a consistent list result."
+                    )
                     raise Refused(410, "Expired", message)
                 left, version = self._pages.pop(token)
             else:

@@ -4,7 +4,7 @@ Kubernetes Secrets, found by their names or by Airflow's labels.
 | Ref | the Secret with the labels (`airflow.apache.org/…`) | or of the name |
 |---|---|---|
 | connection `orders_db` | `…/connection-id: orders_db` | `airflow-connections-orders--db` |
-| variable `region` of team `data` | `…/variable-key: region`, `…/team: data` | `airflow-variables-data---region` |
+| variable `region` of team `x` | `…/variable-key: region`, `…/team: x` | `airflow-variables-x---region` |
 
 The text stands under the key `value`; a connection may stand as keys of its own too (`host`, `password`, …).
 
@@ -30,10 +30,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from strongroom.backend import Fetched, Health, Naming, Watched, WritingPathBackend
 from strongroom.errors import (
-    BackendUnavailableError,
     ConflictError,
     MalformedEntryError,
-    ReadOnlyError,
     StrongroomError,
 )
 from strongroom.model.entry import MAX_VALUE_BYTES, MUST_BE_ABSENT, Summary
@@ -55,6 +53,7 @@ from strongroom.vendors.kubernetes_options import (
 from strongroom.vendors.kubernetes_rights import Rights
 from strongroom.vendors.kubernetes_secrets import Secrets, decoded, encoded
 from strongroom.vendors.kubernetes_watch import SecretWatch
+from strongroom.vendors.kubernetes_writes import MANAGED, SecretWrites, Writing
 from strongroom.vendors.sessions import Sessions, access_of
 
 if TYPE_CHECKING:
@@ -68,8 +67,6 @@ if TYPE_CHECKING:
 __all__ = ["BACKEND", "Kubernetes", "KubernetesOptions"]
 
 _FIELDS = ("conn_type", "description", "host", "login", "password", "schema", "port", "extra")
-_OURS = {"app.kubernetes.io/managed-by": "strongroom"}
-_AUTHOR = "strongroom-author"
 _BATCH = 16  # names in one selector, and Secrets on one page
 _ATTEMPTS = 4  # of a write that others cross
 
@@ -141,6 +138,7 @@ class Kubernetes(WritingPathBackend[KubernetesOptions]):
             user=self,
         )
         self._secrets = Secrets(self._session)
+        self._writes = SecretWrites(name, self._secrets)
         self._watches: tuple[SecretWatch, ...] = ()
         self._indexes: dict[str, NameIndex] = {}
 
@@ -206,64 +204,23 @@ class Kubernetes(WritingPathBackend[KubernetesOptions]):
 
     # --- writing ---
 
-    def _lay(
-        self,
-        name: str,
-        data: Mapping[str, str | None],
-        *,
-        expected: str | None,
-        draft: Draft,
-        labels: Mapping[str, str] | None = None,
-    ) -> str | None:
-        """Write the Secret called *name*; arguments else as of `_store`."""
-        notes = {_AUTHOR: draft.author}
-        given = {key: text for key, text in data.items() if text is not None}
-        if expected == MUST_BE_ABSENT:
-            made = self._secrets.create(name, given, labels=labels or _OURS, notes=notes)
-            return made or self._conflicts(name)
-        if expected is not None:
-            return self._compared(name, data, expected, notes)
-        for _ in range(_ATTEMPTS):
-            made = self._secrets.patch(name, data, notes=notes)
-            made = made or self._secrets.create(name, given, labels=labels or _OURS, notes=notes)
-            if made is not None:
-                return made
-        raise BackendUnavailableError(
-            f"the Secret {name} of the backend {self.name} comes and goes", backend=self.name
-        )
-
-    def _compared(
-        self, name: str, data: Mapping[str, str | None], expected: str, notes: Mapping[str, str]
-    ) -> str:
-        made = None
-        if expected.isdigit():  # anything else never was a version of this store
-            try:
-                made = self._secrets.patch(name, data, version=expected, notes=notes)
-            except ConflictError:
-                made = None
-        return made or self._conflicts(name)
-
-    def _conflicts(self, name: str) -> str:
-        held = self._secrets.get(name)
-        raise ConflictError(
-            f"the Secret {name} of the backend {self.name} changed meanwhile, or exists",
-            current_version=None if held is None else held.version,
-        )
-
-    def _erase_one(self, held: Held, kind: Kind, expected: str | None) -> bool | None:
-        """Delete a Secret that holds nothing else; None where somebody changed it meanwhile."""
-        mine = {self._data_keys[kind], *(_FIELDS if kind == "connection" else ())}
-        if not mine.issuperset(held.data):
-            raise ReadOnlyError(
-                f"the Secret {held.name} of the backend {self.name} has other keys too, and is not deleted",
-                hint="take its key away by hand: kubectl edit secret",
-            )
+    def _written(self, writing: Writing) -> str | None:
         try:
-            return self._secrets.delete(held.name, version=expected or held.version)
-        except ConflictError:
-            if expected is not None:
-                self._conflicts(held.name)
-        return None
+            return self._writes.write(writing)
+        finally:
+            self._changed()
+
+    def _erase(self, path: str, *, expected: str | None) -> bool:
+        kind = self._kind_at(path)
+        mine = {self._data_keys[kind], *(_FIELDS if kind == "connection" else ())}
+        try:
+            return self._writes.erase(lambda: self._standing(path), mine, expected)
+        finally:
+            self._changed()
+
+    @abstractmethod
+    def _standing(self, path: str) -> Held | None:
+        """Give the Secret to change; never one of several."""
 
     def _kind_at(self, path: str) -> Kind:
         folders = [(folder, kind) for kind in KINDS for folder in self.naming.folders(kind)]
@@ -400,10 +357,8 @@ class _ByName(Kubernetes):
         return _Found(text=text, version=held.version, data=held.data)
 
     def _store(self, path: str, text: str, *, expected: str | None, draft: Draft) -> str | None:
-        try:
-            return self._lay(self._secret(path), self._data(text, draft.ref), expected=expected, draft=draft)
-        finally:
-            self._changed()
+        data = self._data(text, draft.ref)
+        return self._written(Writing(self._secret(path), data, expected, draft.author))
 
     def _store_object(
         self, path: str, held: Mapping[str, object], *, expected: str | None, draft: Draft
@@ -419,22 +374,14 @@ class _ByName(Kubernetes):
         if expected != MUST_BE_ABSENT:
             now = self._secrets.get(name)
             if now is None or now.version != expected:
-                return self._conflicts(name)
+                return self._writes.conflict(name)
             gone = [key for key, value in now.data.items() if read_key(key) and decoded(value) is not None]
             wanted = {**dict.fromkeys(gone), **wanted}
             wanted = {key: value for key, value in wanted.items() if value != now.data.get(key)}
-        return self._lay(name, wanted, expected=expected, draft=draft)
+        return self._writes.write(Writing(name, wanted, expected, draft.author))
 
-    def _erase(self, path: str, *, expected: str | None) -> bool:
-        self._changed()
-        for _ in range(_ATTEMPTS):
-            held = self._secrets.get(self._secret(path))
-            erased = False if held is None else self._erase_one(held, self._kind_at(path), expected)
-            if erased is not None:
-                return erased
-        raise BackendUnavailableError(
-            f"a Secret of the backend {self.name} changes all the time", backend=self.name
-        )
+    def _standing(self, path: str) -> Held | None:
+        return self._secrets.get(self._secret(path))
 
     def _secret(self, path: str) -> str:
         return spelled(path) or ""  # of `naming.paths`, so it can be spelled
@@ -505,7 +452,6 @@ class _ByLabel(Kubernetes):
         return _Found(text="", version=mine[0].version, data=mine[0].data, others=others)
 
     def _standing(self, path: str) -> Held | None:
-        """Give the Secret to change; never one of several."""
         label, team, name = self._parted(path)
         mine = self._chosen(label, team, [name]).get(name, [])
         if len(mine) > 1:
@@ -516,35 +462,31 @@ class _ByLabel(Kubernetes):
         return mine[0] if mine else None
 
     def _store(self, path: str, text: str, *, expected: str | None, draft: Draft) -> str | None:
-        label, team, name = self._parted(path)
-        standing = self._standing(path)
         data = self._data(text, draft.ref)
-        self._changed()
+        for attempt in range(_ATTEMPTS):
+            standing = self._standing(path)
+            try:
+                return self._written(self._writing(path, data, standing, draft))
+            except ConflictError:
+                if expected is not None or attempt == _ATTEMPTS - 1:
+                    raise
+        return None
+
+    def _writing(
+        self, path: str, data: Mapping[str, str | None], standing: Held | None, draft: Draft
+    ) -> Writing:
+        label, team, name = self._parted(path)
+        expected = draft.expected_version
         if standing is not None:
-            if expected is not None and expected != standing.version:
-                return self._conflicts(standing.name)
-            return self._lay(standing.name, data, expected=standing.version, draft=draft)
+            version = standing.version if expected is None else expected
+            return Writing(standing.name, data, version, draft.author)
         if expected not in (None, MUST_BE_ABSENT):
-            raise ConflictError(
-                f"{draft.ref} is not in the backend {self.name} any more, or never was", current_version=None
-            )
-        labels = {**_OURS, label: name}
+            raise ConflictError(f"{draft.ref} is not in the backend {self.name} any more, or never was")
+        labels = {**MANAGED, label: name}
         team_key = team_label(self.name, self.options)
         if team is not None and team_key is not None:
             labels[team_key] = team
-        called = new_name(draft.ref)
-        return self._lay(called, data, expected=MUST_BE_ABSENT, draft=draft, labels=labels)
-
-    def _erase(self, path: str, *, expected: str | None) -> bool:
-        self._changed()
-        for _ in range(_ATTEMPTS):
-            held = self._standing(path)
-            erased = False if held is None else self._erase_one(held, self._kind_at(path), expected)
-            if erased is not None:
-                return erased
-        raise BackendUnavailableError(
-            f"a Secret of the backend {self.name} changes all the time", backend=self.name
-        )
+        return Writing(new_name(draft.ref), data, MUST_BE_ABSENT, draft.author, labels)
 
 
 BACKEND = Kubernetes
