@@ -22,6 +22,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -51,7 +52,7 @@ def both(place, kind, stocked, *, script=SCRIPT, name=None, orders=None):
 
     Args:
         place: the Airflow.
-        kind: of our backend, and the word for the real class.
+        kind: of our backend, and the word for the real class; a case may have a `kind` of its own.
         stocked: takes an empty folder; a context manager over the store that gives the cases.
         script: what that process runs.
         name: of the scenario; *kind* if unsaid.
@@ -66,7 +67,7 @@ def both(place, kind, stocked, *, script=SCRIPT, name=None, orders=None):
             said = {
                 "TABLE": str(folder / "table.json"),
                 "PYTHONPATH": str(overlaid),
-                # Airflow 3 without its database, plugins and Dags: in half the time. 2 needs them for a password.
+                # Airflow 3 without its database, plugins and Dags: in half the time. 2 needs those.
                 "_AIRFLOW__AS_LIBRARY": "1" if place.version == 3 else "",
             }
             (folder / "home").mkdir()
@@ -89,7 +90,7 @@ def wrong(told, said):
 def _row(kind, case):
     return {
         "said": case.said,
-        "backend": kind,
+        "backend": getattr(case, "kind", kind),
         "kwargs": case.kwargs,
         "environ": dict(case.environ),
         "dialect": case.dialect,
@@ -98,8 +99,10 @@ def _row(kind, case):
 
 
 def _wrong(kind, case, theirs, folder):
-    ours = _ours(kind, case, Path(folder))
+    ours = _ours(getattr(case, "kind", kind), case, Path(folder))
     for ask, mine, airflows in zip(case.asks, ours, theirs, strict=True):
+        if ask[3] == "B1" and "unopened" in mine and "raises" in airflows:
+            continue  # at the start, and not at the first question
         why = verdict(mine, airflows, ask[3])
         if why:
             yield [list(ask), why, mine, airflows]
@@ -113,7 +116,10 @@ def _ours(kind, case, folder):
         return [{"unopened": "no kind of ours", "what": reason}] * len(case.asks)
     options = {**Place(title="", name=kind, kind=kind, table=table).settings(), **case.ours}
     try:
-        with open_room(kind, options, folder, environ=case.environ, dialect=case.dialect) as room:
+        with (
+            patch.dict(os.environ, case.environ),  # SDKs look around in the process they are in
+            open_room(kind, options, folder, environ=case.environ, dialect=case.dialect) as room,
+        ):
             return [answer(room, *ask[:3], case.dialect) for ask in case.asks]
     except StrongroomError as error:
         return [{"unopened": error.code, "what": str(error)}] * len(case.asks)

@@ -1,16 +1,16 @@
-"""`aws_secrets_manager` and `aws_parameter_store` beside Airflow's own classes, over one moto."""
+"""`aws_secrets_manager` and `aws_parameter_store` beside Airflow's own classes, over one emulator."""
 
 from __future__ import annotations
 
 import http.server
 import json
+import re
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-import boto3
 import pytest
 
 from inside_airflow.both import both, wrong
@@ -41,14 +41,14 @@ CONNECTIONS = {
         "dbInstanceIdentifier": "orders-1",
     },
     "stray": {"conn_type": "http", "host": "h", "owner": "me"},
-    "conn id": {"conn_id": "mysql", "host": "h"},
+    "conn_id": {"conn_id": "mysql", "host": "h"},
     "words": {"conn_type": "http", "usr": "u", "secret word": "p", "machine": "h", "host": "other"},
     "nulls": {"conn_type": "http", "host": None, "port": None, "extra": None},
-    "no type": {"host": "h", "login": "u"},
-    "empty object": {},
+    "no_type": {"host": "h", "login": "u"},
+    "empty_object": {},
     "typeless": "db.example.com",
     "spaced": '\n {"conn_type": "http"}',
-    "no json": '{"conn_type": ',
+    "no_json": '{"conn_type": ',
     "array": '["http://h"]',
     "blank": " ",
     "number": {"conn_type": "http", "password": 5},
@@ -59,7 +59,7 @@ NUMBERED = {
     "rds": "D2",
     "typeless": "R4",
     "array": "R4",
-    "no json": "R13",
+    "no_json": "R13",
     "twice": "R15",
     "blank": "R1",
     "number": "R18",
@@ -67,7 +67,6 @@ NUMBERED = {
 VALUES = {
     "text": " eu\n",
     "json": '{"a": 1}',
-    "ü": "ü",
     "number": "1",
     "a/b": "a/b",
     "a@b": "a@b",
@@ -134,7 +133,7 @@ MANAGED = [
     Case(
         said="one prefix for two",
         kwargs={"connections_prefix": "", "variables_prefix": ""},
-        asks=[conn("bare uri", "D6"), var("bare", "D6")],
+        asks=[conn("bare-uri", "D6"), var("bare", "D6")],
     ),
     Case(
         said="prefixes within another",
@@ -172,7 +171,7 @@ MANAGED = [
     Case(
         said="names",
         asks=[
-            *map(var, ("a b", "a*b", "a:b")),
+            *(var(name, "D5") for name in ("a b", "a*b", "a?b", "ü")),
             *(var(name, "B2") for name in ("../connections/uri", "a//b", "text/", "x" * 600)),
         ],
     ),
@@ -208,58 +207,121 @@ MANAGED = [
 ]
 
 
+class OfParameters(Case):
+    """A case of Parameter Store, in the same process."""
+
+    kind = "aws_parameter_store"
+
+
 PARAMETERS = [
-    Case(
-        said="defaults",
+    OfParameters(
+        said="parameters",
         asks=[
-            *map(conn, CONNECTIONS),
-            *map(var, VALUES),
+            *map(conn, ("uri", "json", "nowhere")),
+            *(conn(*one) for one in (("number", "R18"), ("typeless", "R4"), ("blank", "R1"))),
+            *map(var, ("text", "plain", "list", "rewritten", "deep/er", "nowhere")),
             *map(config, ("text", "nowhere")),
-            conn("nowhere"),
-            var("nowhere"),
-            var("list"),
-            var("plain"),
-            var("rewritten"),
         ],
+    ),
+    OfParameters(said="parameters of tasks", dialect="sdk", asks=[*map(conn, ("uri", "json"))]),
+    OfParameters(
+        said="no prefixes of parameters",
+        kwargs={"connections_prefix": None, "variables_prefix": None, "config_prefix": None},
+        asks=[conn("uri"), var("text"), config("text")],
+    ),
+    OfParameters(
+        said="an empty prefix of parameters",
+        kwargs={"variables_prefix": "", "connections_prefix": None},
+        asks=[var("bare"), var("airflow/variables/text"), var("text")],
+    ),
+    OfParameters(
+        said="prefixes of parameters without a slash before or with one behind",
+        kwargs={"connections_prefix": "other/conn", "variables_prefix": "/other/"},
+        asks=[conn("uri"), var("text"), var("conn/uri", "B11")],
+    ),
+    OfParameters(
+        said="one prefix of parameters for two",
+        kwargs={"connections_prefix": "/other", "variables_prefix": "/other"},
+        asks=[conn("text", "D6"), var("text", "D6")],
+    ),
+    OfParameters(
+        said="patterns of parameters",
+        kwargs={"connections_lookup_pattern": "u.i$", "variables_lookup_pattern": "^T"},
+        asks=[conn("uri"), conn("json"), var("text"), var("plain")],
+    ),
+    OfParameters(
+        said="names of parameters",
+        asks=[
+            *(var(name, "D5") for name in ("a b", "ü", "rewritten:1", "a@b")),
+            *(var(name, "B2") for name in ("../connections/uri", "a//b")),
+        ],
+    ),
+    OfParameters(
+        said="teams of parameters",
+        environ=MULTI_TEAM,
+        ours={"multi_team": True},
+        asks=[
+            var("key", team="data"),
+            var("text", team="data"),
+            var("key"),
+            var("data--key"),
+            var("a--b", team="data"),
+        ],
+    ),
+    OfParameters(
+        said="trouble with parameters",
+        asks=[var(name, "B1") for name in ("denied", "throttled", "broken", "unforeseen")],
     ),
 ]
 
 
 class Trouble(http.server.BaseHTTPRequestHandler):
-    """Hand on what is asked to moto, but for names that say what goes wrong."""
+    """
+    Hand on what is asked to the emulator, but for names that say what goes wrong, and for those that AWS
+    takes for no name: the emulator looks for any.
+    """
 
     protocol_version = "HTTP/1.1"
     url = ""
-    says = {
-        "denied": (400, "AccessDeniedException"),
-        "throttled": (400, "ThrottlingException"),
-        "undecryptable": (400, "DecryptionFailure"),
-        "broken": (500, "InternalServiceError"),
-        "unforeseen": (400, "SomethingNewException"),
-        "invalid": (400, "InvalidParameterException"),
-    }
+    says = (
+        (b"/denied", 400, "AccessDeniedException"),
+        (b"/throttled", 400, "ThrottlingException"),
+        (b"/undecryptable", 400, "DecryptionFailure"),
+        (b"/broken", 500, "InternalServiceError"),
+        (b"/unforeseen", 400, "SomethingNewException"),
+        (b"/invalid", 400, "InvalidParameterException"),
+    )
+    names = (
+        ("SecretId", re.compile(r"[A-Za-z0-9/_+=.@!:-]{1,2048}")),
+        ("Name", re.compile(r"[A-Za-z0-9/_.-]{1,2048}(?::[A-Za-z0-9_.-]+)?")),
+    )
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        said = next((said for word, said in self.says.items() if f"/{word}".encode() in body), None)
-        if said is not None:
-            return self._answer(said[0], {}, json.dumps({"__type": said[1], "message": "no"}).encode())
-        headers = {
-            key: value
-            for key, value in self.headers.items()
-            if key.lower() not in ("host", "accept-encoding")
+        asked = json.loads(body)
+        for key, grammar in self.names:
+            if not grammar.fullmatch(asked.get(key, "x")):
+                return self._refuse(400, "ValidationException")
+        for word, status, code in self.says:
+            if word in body:
+                return self._refuse(status, code)
+        passed = {
+            key: self.headers[key] for key in ("Content-Type", "X-Amz-Target", "Authorization", "X-Amz-Date")
         }
         try:
-            with urlopen(Request(self.url + self.path, body, headers), timeout=20) as answer:
-                return self._answer(answer.status, answer.headers, answer.read())
+            with urlopen(Request(self.url, body, passed), timeout=20) as answer:
+                return self._answer(answer.status, answer.read())
         except HTTPError as error:
             with error:
-                return self._answer(error.code, error.headers, error.read())
+                return self._answer(error.code, error.read())
 
-    def _answer(self, status, headers, body):
+    def _refuse(self, status, code):
+        self._answer(status, json.dumps({"__type": code, "message": "no"}).encode())
+
+    def _answer(self, status, body):
         self.send_response(status)
-        self.send_header("Content-Type", headers.get("Content-Type", "application/x-amz-json-1.1"))
-        self.send_header("x-amzn-requestid", headers.get("x-amzn-requestid", "1"))
+        self.send_header("Content-Type", "application/x-amz-json-1.1")
+        self.send_header("x-amzn-requestid", "1")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -283,73 +345,95 @@ def troubled(url):
         thread.join(5)
 
 
+def stock_secrets(server):
+    """Keep what the table asks for; gives the ARN of one secret."""
+
+    def ask(operation, **arguments):
+        return server.asked("secretsmanager", operation, **arguments)
+
+    def put(name, text):
+        ask("CreateSecret", Name=name, SecretString=text)
+
+    for name, held in CONNECTIONS.items():
+        put(f"airflow/connections/{name}", _text(held))
+    for name, text in VALUES.items():
+        put(f"airflow/variables/{name}", text)
+        put(f"airflow/config/{name}", text)
+    for name, text in SECRETS.items():
+        put(name, text)
+    ask("CreateSecret", Name="airflow/variables/binary", SecretBinary=b"b")
+    ask("CreateSecret", Name="airflow/connections/binary", SecretBinary=b"http://b")
+    ask("DeleteSecret", SecretId="airflow/variables/scheduled", RecoveryWindowInDays=7)
+    staged = "airflow/variables/staged"
+    ask("PutSecretValue", SecretId=staged, SecretString="new")
+    ask("PutSecretValue", SecretId=staged, SecretString="pending", VersionStages=["AWSPENDING"])
+    return ask("DescribeSecret", SecretId="airflow/variables/text")["ARN"]
+
+
+def stock_parameters(server):
+    def put(name, text, kind="SecureString", **more):
+        server.asked("ssm", "PutParameter", Name=name, Value=text, Type=kind, **more)
+
+    for name in ("uri", "number", "typeless", "blank"):
+        put(f"/airflow/connections/{name}", _text(CONNECTIONS[name]))
+    put("/airflow/connections/json", '{"conn_type": "my-http", "port": "80", "extra": {"a": [1, null]}}')
+    for name, text in PARAMETERS_HELD.items():
+        put(name, text)
+    put("/airflow/variables/plain", "plain", "String")
+    put("/airflow/variables/list", "a,b", "StringList")
+    put("/airflow/variables/rewritten", "new", Overwrite=True)
+
+
+SECRETS = {
+    "airflow/variables/data--key": "of data",
+    "airflow/connections/data--uri": "http://data",
+    "airflow/variables/a--b": "a--b",
+    "airflow/variables/scheduled": "gone",
+    "airflow/variables/staged": "old",
+    "bare": "bare",
+    "bare-uri": "http://bare",
+    "deep/er/conn/uri": "http://deep",
+    "deep/text": "deep",
+    "deep/er/text": "deeper",
+    "airflow-connections-uri": "http://dashed",
+    "airflow_v-text": "dashed",
+    "dots..text": "dotted",
+    "gluedtext": "glued",
+}
+PARAMETERS_HELD = {
+    "/airflow/variables/text": " eu\n",
+    "/airflow/variables/rewritten": "old",
+    "/airflow/variables/deep/er": "deep",
+    "/airflow/variables/data--key": "of data",
+    "/airflow/config/text": "of config",
+    "/bare": "bare",
+    "/other/text": "http://other",
+    "/other/conn/uri": "http://other",
+}
+
+
 @contextmanager
-def secrets(folder):
+def stocked(_folder):
     with shared(Ministack) as server, troubled(server.url) as url:
-        client = boto3.client("secretsmanager", endpoint_url=server.url, **KEYS)
-        put = lambda name, text: client.create_secret(Name=name, SecretString=text)
-        for name, held in CONNECTIONS.items():
-            put(f"airflow/connections/{name}".replace(" ", "_"), _text(held))
-        for folder in ("variables", "config"):
-            for name, text in VALUES.items():
-                if name.isascii():
-                    put(f"airflow/{folder}/{name}", text)
-        put("airflow/variables/data--key", "of data")
-        put("airflow/connections/data--uri", "http://data")
-        put("airflow/variables/a--b", "a--b")
-        put("bare", "bare")
-        put("bare_uri", "http://bare")
-        put("deep/er/conn/uri", "http://deep")
-        put("deep/text", "deep")
-        put("deep/er/text", "deeper")
-        put("airflow-connections-uri", "http://dashed")
-        put("airflow_v-text", "dashed")
-        put("dots..text", "dotted")
-        put("gluedtext", "glued")
-        put("airflow/variables/empty", "x")
-        client.create_secret(Name="airflow/variables/binary", SecretBinary=b"b")
-        client.create_secret(Name="airflow/connections/binary", SecretBinary=b"http://b")
-        put("airflow/variables/scheduled", "gone")
-        client.delete_secret(SecretId="airflow/variables/scheduled", RecoveryWindowInDays=7)
-        put("airflow/variables/staged", "old")
-        client.put_secret_value(SecretId="airflow/variables/staged", SecretString="new")
-        client.put_secret_value(
-            SecretId="airflow/variables/staged", SecretString="pending", VersionStages=["AWSPENDING"]
-        )
-        arn = client.describe_secret(SecretId="airflow/variables/text")["ARN"]
-        yield [of(case, url, arn) for case in MANAGED]
+        arn = stock_secrets(server)
+        stock_parameters(server)
+        yield [of(case, url, arn) for case in (*MANAGED, *PARAMETERS)]
 
 
-def of(case, url, arn=""):
-    kwargs = {
-        "endpoint_url": url,
-        **{key: value for key, value in KEYS.items()},
-        **case.kwargs,
-    }
+def of(case, url, arn):
     return replace(
         case,
-        kwargs=kwargs,
-        ours={**case.ours, "aws_secret_access_key": {"env": "KEY_OF_TESTS"}},
-        environ={"KEY_OF_TESTS": KEYS["aws_secret_access_key"], "AWS_MAX_ATTEMPTS": "1", **case.environ},
-        asks=[
-            (
-                kind,
-                (arn if name == "ARN" else name).replace(" ", "_")
-                if kind == "connection"
-                else (arn if name == "ARN" else name),
-                team,
-                number,
-            )
-            for kind, name, team, number in case.asks
-        ],
+        kwargs={"endpoint_url": url, **KEYS, **case.kwargs},
+        environ={"AWS_MAX_ATTEMPTS": "1", "AWS_EC2_METADATA_DISABLED": "true", **case.environ},
+        asks=[(kind, arn if name == "ARN" else name, team, number) for kind, name, team, number in case.asks],
     )
 
 
 @pytest.fixture(scope="session")
-def managed(airflow):
-    return both(airflow(3), "aws_secrets_manager", secrets)
+def told(airflow):
+    return both(airflow(3), "aws_secrets_manager", stocked)
 
 
-@pytest.mark.parametrize("said", [case.said for case in MANAGED])
-def test_secrets_manager_reads_as_in_airflow_or_differs_by_number(managed, said):
-    assert wrong(managed, said) == []
+@pytest.mark.parametrize("said", [case.said for case in (*MANAGED, *PARAMETERS)])
+def test_stores_of_aws_read_as_in_airflow_or_differ_by_number(told, said):
+    assert wrong(told, said) == []

@@ -24,7 +24,7 @@ _OURS = {
     **dict.fromkeys(("B1", "B4", "B9", "B10", "B14", "B15"), "refused"),
     **dict.fromkeys(("B11", "B13"), "absent"),
     **dict.fromkeys(("B5", "B6", "D2", "D3", "D4"), "found"),
-    **dict.fromkeys(("D1", "D7", "D8", "D9"), "refused"),
+    **dict.fromkeys(("D1", "D7", "D8", "D9", "D10"), "refused"),
     **dict.fromkeys(("D5",), "absent"),
     **dict.fromkeys(("D6",), "unopened"),
 }

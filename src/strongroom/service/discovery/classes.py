@@ -154,6 +154,10 @@ def _settle_azure(said: dict[str, Any]) -> str:
         # Airflow looks at them only where there are all three.
         for key in application:
             said.pop(key, None)
+    if "connection_verify" in said:
+        said["verify"] = said.pop("connection_verify")
+    for key in ("retry_total", "retry_connect", "retry_read", "retry_status", "logging_enable"):
+        said.pop(key, None)  # how often Azure's client asks again: ours keeps a budget for that
     return ""
 
 
@@ -225,7 +229,10 @@ KNOWN: Mapping[str, Known] = {
         kind="azure_key_vault",
         name="azure",
         title="Azure Key Vault",
-        options=frozenset((*_PREFIXES, *_AZURE_LOGIN, "vault_url", "sep")),
+        options=frozenset(
+            (*_PREFIXES, *_AZURE_LOGIN, "vault_url", "sep", "verify", "api_version")
+            + ("verify_challenge_resource",)
+        ),
         nothing=dict.fromkeys(_PREFIXES, False),
         settle=_settle_azure,
     ),
