@@ -48,7 +48,7 @@ def test_every_command_the_design_names_is_there():
         "connections": "get list add edit delete undelete import export convert history rollback types lint",
         "variables": "get set list delete undelete import export history rollback",
         "explain": "connection variable",
-        "backends": "list check",
+        "backends": "list check setup",
         "keys": "status",
         "audit": "tail state verify export sign hold retain",
     }

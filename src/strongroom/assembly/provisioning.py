@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["RoleNames", "find_backend", "least_policy", "open_vault"]
 
 _VAULT = "vault"
-_FAMILIES = ("aws", "gcp", "azure")  # whose kinds begin with them
+# Whose kinds begin with them, and which one is meant where the settings have none.
+_FAMILIES = {"aws": "aws_secrets_manager", "gcp": "gcp_secret_manager", "azure": "azure_key_vault"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _SERVERS_OWN = ("root", "default")  # policies
 _DEFAULT_MOUNT = "approle"
@@ -104,14 +105,17 @@ def _is_of(kind: str, name: str) -> bool:
 
 
 def _kind(name: str) -> str:
-    kinds = {"gcp": "gcp_secret_manager", "azure": "azure_key_vault"}
-    if name == "aws":
-        raise InvalidInputError(
-            "AWS has two stores", hint="say which: aws_secrets_manager or aws_parameter_store"
-        )
-    kind = kinds.get(name, name)
-    load_backend(kind)
-    return kind
+    kind = _FAMILIES.get(name, name)
+    try:
+        load_backend(kind)
+    except BackendConfigError as error:
+        if not (error.hint or "").startswith("installed kinds"):
+            raise
+        # Not repeated: what stands where a name belongs may be a secret.
+        unknown = InvalidInputError("there is no backend and no kind of that name", hint=error.hint)
+    else:
+        return kind
+    raise unknown
 
 
 def least_policy(

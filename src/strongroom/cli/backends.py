@@ -16,7 +16,7 @@ from strongroom.model.ref import KINDS
 app = noun(
     "backends",
     """
-    Show the backends of the chain, and how they are; set a store up for one.
+    Show the backends of the chain, how they are, and set one up.
 
     Example:
       $ strongroom backends list
@@ -90,7 +90,7 @@ def list_(context: typer.Context) -> None:
 @command(app, "check")
 def check(context: typer.Context) -> None:
     """
-    Ask each backend how it is: whether it answers, whom it takes us for, and what we may there.
+    Ask each backend whether it answers, who we are to it, and what we may.
 
     Nothing is written to find out: what can only be told by writing is unknown ("write?"). A failure
     names the permission or the setting to change. Ends with 6 if any of them is in error.
