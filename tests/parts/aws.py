@@ -13,8 +13,9 @@ AWS for tests: two emulators that know little of each other, and an endpoint tha
 | a plain read after AWSCURRENT was moved | gives the old version, so stages are always said | right |
 | listens on | 127.0.0.1 | 127.0.0.1 by `BIND_HOST` (everywhere unless told) |
 
-They live in an environment of their own (`scripts/make-peers`), since ministack pins another botocore. Without
-it tests skip, and fail where `CI` is set. Servers listen on free ports, keep nothing, and are ended by their id.
+They live in an environment of their own (`scripts/make-peers`), since ministack pins another botocore.
+Without it tests skip, and fail where `CI` is set. Servers listen on free ports, keep nothing, and are ended
+by their id.
 """
 
 from __future__ import annotations
@@ -31,10 +32,12 @@ from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
 
+import boto3
 import pytest
 
 from parts.openbao import free_port, shared, until
 from parts.proxy import Scripted, reply
+from strongroom.model.secret import Secret
 
 CLOUDS = Path(__file__).parents[2] / ".venv-clouds" / "bin"
 REGION = "eu-west-1"
@@ -172,9 +175,7 @@ class Guarded(Ministack):
         name = f"user{next(_numbers)}"
         root = ("test", "test")
         self.asked("iam", "CreateUser", key=root, UserName=name)
-        self.asked(
-            "iam", "PutUserPolicy", key=root, UserName=name, PolicyName="least", PolicyDocument=policy
-        )
+        self.asked("iam", "PutUserPolicy", key=root, UserName=name, PolicyName="least", PolicyDocument=policy)
         made = self.asked("iam", "CreateAccessKey", key=root, UserName=name)["AccessKey"]
         return made["AccessKeyId"], made["SecretAccessKey"]
 
@@ -228,21 +229,13 @@ def access(url, **more):
         "sts_endpoint_url": url,
         "timeout": timedelta(seconds=20),  # an emulator imports a service at its first question
         "aws_access_key_id": KEY,
-        "aws_secret_access_key": lambda: _secret(SECRET),
+        "aws_secret_access_key": lambda: Secret(SECRET),
         **more,
     }
 
 
-def _secret(text):
-    from strongroom.model.secret import Secret
-
-    return Secret(text)
-
-
 def client(url, service, region=REGION, key=(KEY, SECRET)):
     """A plain boto3 client."""
-    import boto3
-
     found = _clients.get((url, service, region, key))
     if found is None:
         found = boto3.Session().client(

@@ -369,7 +369,7 @@ class ParameterStore(WritingPathBackend[ParameterStoreOptions]):
         token = None
         while True:
             page = {**asked, "NextToken": token} if token else asked
-            answer = self._asked(operation, page, path, absent=absent)
+            answer = self._asked(operation, page, path, must_have="Parameters", absent=absent)
             if answer is None:
                 return
             yield answer

@@ -51,6 +51,7 @@ __all__ = ["REFUSED_SECONDS", "AwsAccess", "AwsSession", "Fault", "Place"]
 
 REFUSED_SECONDS = 5.0
 _MAX_TOKEN_BYTES = 65_536
+_REFUSED = 300  # from this status on
 _SESSION_NAME = "strongroom"
 # What asked twice is the same as asked once; of the writes those that carry a token of their own.
 _REPEATABLE = ("Get", "List", "Describe", "BatchGet", "AssumeRole", "CreateSecret", "PutSecretValue")
@@ -390,6 +391,10 @@ class AwsSession:
             request.body,
             is_repeatable=operation.startswith(_REPEATABLE),
         )
+        is_json = "X-Amz-Target" in request.headers
+        if is_json and reply.status < _REFUSED and reply.body[:1] not in (b"", b"{"):
+            # The SDK would take the page of some gateway for an answer with nothing in it.
+            raise self._misshapen()
         return AWSResponse(request.url, reply.status, reply.headers, _Raw(reply))
 
     # --- what went wrong ---
@@ -505,7 +510,16 @@ def _sdk_errors() -> tuple[type[Exception], ...]:
         from botocore import exceptions, parsers  # noqa: PLC0415 -- as `_sdk`
     except ImportError:
         return ()
-    return exceptions.BotoCoreError, exceptions.ClientError, parsers.ResponseParserError
+    # The last four: what its parsers make of JSON with a member of another type.
+    return (
+        exceptions.BotoCoreError,
+        exceptions.ClientError,
+        parsers.ResponseParserError,
+        AttributeError,
+        TypeError,
+        KeyError,
+        ValueError,
+    )
 
 
 def _asked(client: Any, operation: str, arguments: Mapping[str, object]) -> dict[str, Any]:  # noqa: ANN401 -- as `_client`

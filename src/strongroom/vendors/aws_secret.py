@@ -46,6 +46,7 @@ _VERSION = re.compile(r"[A-Za-z0-9-]{32,64}")  # AWS refuses any other before it
 _ABSENT = "ResourceNotFoundException"
 _ATTEMPTS = 3  # to write what is deleted, restored or created meanwhile
 _PAGE = 100
+_LISTS = {"ListSecrets": "SecretList", "ListSecretVersionIds": "Versions"}
 
 
 class Standing(NamedTuple):
@@ -141,13 +142,13 @@ class Secrets:
             return None
         return self._trouble(fault, "GetSecretValue", told.get("SecretId", ""))
 
-    def _fetched_or_why(self, answer: Mapping[str, Any]) -> Fetched | StrongroomError:
+    def _fetched_or_why(self, answer: Mapping[str, Any]) -> Fetched | StrongroomError | None:
         try:
             return self._fetched(answer, answer["Name"])
         except StrongroomError as error:
             return error
 
-    def _fetched(self, answer: Mapping[str, Any], path: str) -> Fetched:
+    def _fetched(self, answer: Mapping[str, Any], path: str) -> Fetched | None:
         text, data = answer.get("SecretString"), answer.get("SecretBinary")
         if text is None and isinstance(data, bytes):
             text = _decoded(data)
@@ -158,11 +159,8 @@ class Secrets:
                     ref=path,
                     hint="write it as text",
                 )
-        if not isinstance(text, str):
-            raise BackendUnavailableError(
-                f"the backend {self._place} gave a secret without a value", backend=self._place
-            )
-        return Fetched(text=text, version=str(answer["VersionId"]))
+        # A secret may be made without a value; AWS then says that there is none, an emulator gives nothing.
+        return None if text is None else Fetched(text=text, version=str(answer["VersionId"]))
 
     # --- looking ---
 
@@ -377,11 +375,11 @@ class Secrets:
     def _pages(
         self, operation: str, asked: Mapping[str, object], path: str, where: Place | None = None
     ) -> Iterator[dict[str, Any]]:
-        token = None
+        token, must_have = None, _LISTS.get(operation)
         while True:
             page = {**asked, "NextToken": token} if token else asked
             try:
-                answer = self._session.call(_SERVICE, operation, page, place=where)
+                answer = self._session.call(_SERVICE, operation, page, place=where, must_have=must_have)
             except Fault as fault:
                 raise self._trouble(fault, operation, path) from None
             yield answer

@@ -220,7 +220,7 @@ def health(
     try:
         identity = session.identity()
     except StrongroomError as error:
-        return Health(status="error", message=_told(error), ends=ends)
+        return Health.failed(error, ends=ends)
     may: dict[str, Literal["yes", "no", "unknown"]] = {}
     found: dict[str, StrongroomError] = {}
     for verb, probe in probes.items():
