@@ -22,15 +22,11 @@ Source: apache-airflow-providers-microsoft-azure 15.2.1; the REST API of Key Vau
 
 from __future__ import annotations
 
-import hashlib
-import os
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
-from urllib.parse import urlsplit
 
 from strongroom.backend import Fetched, Health, WritingPathBackend
-from strongroom.backend.parallel import together
 from strongroom.errors import (
     AccessDeniedError,
     BackendConfigError,
@@ -43,12 +39,14 @@ from strongroom.errors import (
 from strongroom.model.entry import EntryState, Summary, VersionInfo
 from strongroom.model.shape import Shape
 from strongroom.vendors.azure import AzureAccess, AzureSession
+from strongroom.vendors.azure_history import age, history_of
 from strongroom.vendors.azure_names import AUTHOR_TAG, ID_TAG, TEAM_TAG, Names, Shelf
+from strongroom.vendors.azure_policy import least_policy
 from strongroom.vendors.azure_vault import KeyVault
 from strongroom.vendors.sessions import Sessions, access_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping
     from datetime import datetime
     from typing import Literal
 
@@ -62,7 +60,6 @@ _Summaries = list[Summary]  # `list` is a method below
 _Versions = list[VersionInfo]
 _MAX_TAGS = 15
 _MAX_TAG = 256  # characters of a tag's value
-_MAX_COMPARED = 50  # versions of a history that are read, to tell which repeat another
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +214,7 @@ class AzureKeyVault(WritingPathBackend[AzureKeyVaultOptions]):
         """Give *item* with its tags, which a vault does not tell of one it gives no value of."""
         if item is None or item.value is not None:
             return item
-        return max(self._vault.versions(name), key=_age, default=item)
+        return max(self._vault.versions(name), key=age, default=item)
 
     def _recovered(self, path: str, name: str) -> SecretItem | None:
         """Bring back what was deleted under this name, since it holds the name; its versions go on."""
@@ -327,48 +324,7 @@ class AzureKeyVault(WritingPathBackend[AzureKeyVaultOptions]):
         current = None if name is None else self._current(ref, name)
         if name is None or current is None:
             return []
-        items = sorted(
-            self._vault.versions(name), key=lambda one: (one.version == current.version, _age(one))
-        )
-        prints = self._fingerprints(name, [one.version for one in items])
-        same = {
-            one.version: next(
-                (
-                    other.version
-                    for other in reversed(items[:place])
-                    if prints.get(one.version) is not None
-                    and prints.get(other.version) == prints[one.version]
-                ),
-                None,
-            )
-            for place, one in enumerate(items)
-        }
-        return [
-            VersionInfo(
-                version=one.version,
-                created_at=one.created or self._clock(),
-                author=one.tags.get(AUTHOR_TAG, ""),
-                is_current=one.version == current.version,
-                same_as=same[one.version],
-            )
-            for one in reversed(items)
-        ]
-
-    def _fingerprints(self, name: str, versions: Sequence[str]) -> dict[str, bytes | None]:
-        """Give what tells the values of the newest versions apart, and means nothing outside this call."""
-        key = os.urandom(16)
-
-        def print_of(version: str) -> bytes | None:
-            try:
-                item = self._vault.get(name, version)
-            except StrongroomError:
-                return None  # a version that may not be read repeats nothing
-            if item is None or item.value is None:
-                return None
-            return hashlib.blake2b(item.value.encode("utf-8", "surrogatepass"), key=key).digest()
-
-        wanted = list(versions)[-_MAX_COMPARED:]
-        return together(print_of, wanted, threads=self.parallel, late=lambda: None, place=self.name)
+        return history_of(self._vault, name, current, threads=self.parallel, now=self._clock())
 
     def read_version(self, ref: Ref, version: str) -> Entry:
         """As `Versioned`; a version of a deleted secret cannot be read until that is brought back."""
@@ -444,28 +400,9 @@ class AzureKeyVault(WritingPathBackend[AzureKeyVaultOptions]):
 
     def least_policy(self, verbs: Collection[str]) -> str:
         """As `Provisioning`: of the two ways a vault may be set to decide, the commands for each."""
-        vault = (urlsplit(self.options.vault_url).hostname or "").partition(".")[0]
-        rights = [right for verb in ("read", "list", "write") if verb in verbs for right in _RIGHTS[verb]]
-        rights += ["purge"] if self.options.purge and "write" in verbs else []
-        role = "Officer" if "write" in verbs else "User"
-        return _POLICY.format(role=role, vault=vault, rights=" ".join(dict.fromkeys(rights)))
+        return least_policy(self.options.vault_url, verbs, purge=self.options.purge)
 
 
-_RIGHTS: Mapping[str, Iterable[str]] = {
-    "read": ("get",),
-    "list": ("list",),
-    "write": ("get", "set", "delete", "recover"),
-}
-_POLICY = """\
-# where the vault decides by RBAC (the default of new vaults)
-az role assignment create --role "Key Vault Secrets {role}" \\
-  --assignee <client id or principal id> \\
-  --scope "$(az keyvault show --name {vault} --query id --output tsv)"
-
-# where it decides by access policies
-az keyvault set-policy --name {vault} --object-id <principal id> \\
-  --secret-permissions {rights}
-"""
 _KINDS: dict[Kind, str] = {
     "connection": "connections_prefix",
     "variable": "variables_prefix",
@@ -493,10 +430,6 @@ def _why_not(item: SecretItem, now: datetime) -> str:
     if item.expires is not None and item.expires <= now:
         return "is expired"
     return "is not active yet" if item.not_before is not None and item.not_before > now else ""
-
-
-def _age(item: SecretItem) -> float:
-    return item.created.timestamp() if item.created is not None else 0.0
 
 
 def _body(

@@ -28,7 +28,8 @@ from urllib.parse import urlsplit
 
 from strongroom.errors import BackendConfigError
 from strongroom.model.secret import Secret
-from strongroom.vendors.azure_login import Identity, OneLogin, check_login, check_machine
+from strongroom.vendors.azure_entra import check_login, check_machine
+from strongroom.vendors.azure_login import Identity, OneLogin
 from strongroom.vendors.origins import Origins
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from strongroom.errors import (
     RateLimitedError,
     StrongroomError,
 )
-from strongroom.vendors.azure_login import wait_of
+from strongroom.vendors.azure_entra import wait_of
 
 if TYPE_CHECKING:
     from strongroom.vendors.http1 import Reply

@@ -9,9 +9,9 @@ Rules of this file:
 1. One login is under way at a time; whoever wants the same token waits for what comes of it.
 2. A login that was refused is not tried again for 5 s, then 10 s, up to 60 s. No answer is no refusal.
 3. A refused secret is fetched from its source once more: it may have been replaced.
-4. No message holds a word of Entra ID: of its complaints only the numbers are looked at.
+4. No message holds a word of the SDK or of Entra ID (`azure_entra.py` tells what it refuses).
 
-Source: the error codes of Entra ID (AADSTS…); azure-identity 1.27, run against a fake of its endpoints.
+Source: azure-identity 1.27, run against a fake of its endpoints.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import time
 from contextvars import Context
 from copy import copy
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -42,19 +42,13 @@ if TYPE_CHECKING:
 
     from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
 
-    from strongroom.vendors.http1 import Reply
-
-__all__ = ["Identity", "OneLogin", "check_login", "check_machine", "wait_of"]
+__all__ = ["Identity", "OneLogin"]
 
 FIRST_PAUSE, LAST_PAUSE = 5.0, 60.0  # seconds after a refused login; each further one doubles it
 _FRESH_SECONDS = 300.0  # a token with less than this left is replaced; as azure-core does
 _DYING_SECONDS = 10.0  # one with less left than this serves nobody any more
 _YOUNG_SECONDS = 60.0  # a refused token that is younger than this is not replaced: the next were refused too
-_MAX_WAIT = timedelta(hours=1)  # the longest Retry-After believed
 _MAX_TOKENS = 32  # of different scopes
-_OK_TO, _TOO_MANY, _BROKEN = 400, 429, 500
-_NOT_YET = (404, 410)  # of a machine's endpoint: it is being set up
-_CHALLENGE = 401  # of Azure Arc's endpoint: it asks for what stands in a file of its own
 
 
 class Identity(Protocol):
@@ -300,125 +294,3 @@ def _who(token: str) -> str:
 
 def _is_id(found: object) -> bool:
     return isinstance(found, str) and len(found) <= 64 and found.replace("-", "").isalnum()  # noqa: PLR2004
-
-
-# --- what is answered to a login ------------------------------------------------------------------------
-
-_TENANT = frozenset({90002, 90013, 900021, 900023, 900382, 50020, 50059})
-_CLIENT = frozenset({700016, 7000229, 700038, 900144})
-_SECRET = frozenset({7000215, 7000222, 7000218})
-_CERTIFICATE = frozenset({700027, 700030, 7000214, 50012})
-_FEDERATION = frozenset({70021, 700211, 700212, 700213, 700214, 700223, 700024, 7002138, 50027})
-_RESOURCE = frozenset({500011, 50001, 70011})
-
-
-def check_login(place: str, reply: Reply) -> None:
-    """
-    Refuse an answer of Entra ID that is not what was asked for.
-
-    Raises:
-        BackendConfigError: there is no such tenant, client or service; or no Entra ID.
-        NotAuthenticatedError: the secret, certificate or token is refused.
-        BackendUnavailableError, RateLimitedError: no answer now.
-    """
-    if reply.status < _OK_TO:
-        return
-    _check_outage(place, reply)
-    found = _object(reply)
-    codes = found.get("error_codes")
-    numbers = {code for code in codes if isinstance(code, int)} if isinstance(codes, list) else set()
-    if "error" not in found:
-        raise BackendConfigError(
-            f"where the backend {place} logs in answers as no Entra ID (status {reply.status})",
-            hint=f"check backend.{place}.authority and tenant_id",
-        )
-    if found["error"] == "invalid_tenant":
-        numbers.add(90002)
-    raise _refused(place, numbers)
-
-
-def _refused(place: str, codes: set[int]) -> StrongroomError:
-    shown = f" (AADSTS{min(codes)})" if codes else ""
-    if codes & _TENANT:
-        return BackendConfigError(
-            f"Entra ID knows no such tenant as the backend {place} has{shown}",
-            hint=f"check backend.{place}.tenant_id, and authority for a sovereign cloud",
-        )
-    if codes & _CLIENT:
-        return BackendConfigError(
-            f"the tenant of the backend {place} has no such client{shown}",
-            hint=f"check backend.{place}.client_id and tenant_id",
-        )
-    if codes & _RESOURCE:
-        return BackendConfigError(
-            f"the tenant of the backend {place} does not know the service that is asked{shown}",
-            hint=f"check backend.{place}.vault_url and authority: they may be of different clouds",
-        )
-    return NotAuthenticatedError(
-        f"Entra ID refused the login of the backend {place}{shown}", hint=_remedy(place, codes)
-    )
-
-
-def _remedy(place: str, codes: set[int]) -> str:
-    if codes & _SECRET:
-        return (
-            f"put a valid secret (its value, not its id) where backend.{place}.client_secret is fetched from"
-        )
-    if codes & _CERTIFICATE:
-        return f"register the certificate of backend.{place}.certificate with the application, or renew it"
-    if codes & _FEDERATION:
-        return (
-            f"add a federated credential for this service account to the application of backend.{place}, "
-            "and check token_file"
-        )
-    return f"check what backend.{place} logs in with, and the sign-in logs of its application in Entra ID"
-
-
-def check_machine(place: str, reply: Reply) -> None:
-    """
-    Refuse an answer of a managed identity's endpoint that holds no token.
-
-    Raises:
-        NotAuthenticatedError: the machine has no such identity.
-        BackendUnavailableError, RateLimitedError: no answer now.
-    """
-    if reply.status < _OK_TO or (reply.status == _CHALLENGE and "www-authenticate" in reply.headers):
-        return
-    if reply.status in _NOT_YET:
-        raise BackendUnavailableError(
-            f"the machine's identity is not ready for the backend {place}", backend=place
-        )
-    _check_outage(place, reply)
-    raise NotAuthenticatedError(
-        f"this machine has no such managed identity as the backend {place} asks for",
-        hint=f"assign one to it, or check backend.{place}.managed_identity_client_id",
-    )
-
-
-def _check_outage(place: str, reply: Reply) -> None:
-    if reply.status == _TOO_MANY:
-        raise RateLimitedError(
-            f"the backend {place} logged in more often than is allowed", retry_after=wait_of(reply)
-        )
-    if reply.status >= _BROKEN:
-        raise BackendUnavailableError(
-            f"the login of the backend {place} failed with the status {reply.status}",
-            backend=place,
-            retry_after=wait_of(reply),
-        )
-
-
-def wait_of(reply: Reply) -> timedelta | None:
-    """Give how long an answer asks to wait, an hour at most; None where it does not say in seconds."""
-    text = reply.headers.get("retry-after", "")
-    if not (text.isascii() and text.isdigit() and len(text) <= 9):  # noqa: PLR2004 -- of a number
-        return None
-    return min(timedelta(seconds=int(text)), _MAX_WAIT)
-
-
-def _object(reply: Reply) -> dict[str, object]:
-    try:
-        found = json.loads(reply.body)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -87,6 +87,9 @@ class KeyVault:
         api_version: of Key Vault, or None for the SDK's own.
         verify_challenge: whether a challenge must name a domain of the vault's.
 
+    Attributes:
+        place: as given.
+
     Threads: may be used from several threads at once, and after a fork.
 
     Raises:
@@ -103,7 +106,7 @@ class KeyVault:
         verify_challenge: bool = True,
     ) -> None:
         self._session = session
-        self._place = place
+        self.place = place
         self._url = check_url(place, url)
         self._keywords: dict[str, Any] = {"verify_challenge_resource": verify_challenge}
         if api_version:
@@ -125,13 +128,13 @@ class KeyVault:
         """
         reply = self.request("GET", f"/secrets/{name}/{version}" if version else f"/secrets/{name}")
         if reply.status == _OK:
-            return item_of(opened(reply, self._place), self._place)
+            return item_of(opened(reply, self.place), self.place)
         if reply.status == _ABSENT and code_of(reply):
             return None
         disabled = _CLOSED.get(code_of(reply)) if reply.status == _DENIED else None
         if disabled is None:
-            raise refusal(self._place, "get", f"the secret {name}", reply)
-        return item_of({"id": f"{self._url}/secrets/{name}/{version}".rstrip("/"), **disabled}, self._place)
+            raise refusal(self.place, "get", f"the secret {name}", reply)
+        return item_of({"id": f"{self._url}/secrets/{name}/{version}".rstrip("/"), **disabled}, self.place)
 
     def set(self, name: str, body: Mapping[str, object]) -> SecretItem:
         """
@@ -143,16 +146,16 @@ class KeyVault:
         """
         reply = self.request("PUT", f"/secrets/{name}", body=body)
         if reply.status == _OK:
-            return item_of(opened(reply, self._place), self._place)
+            return item_of(opened(reply, self.place), self.place)
         code = code_of(reply)
         if reply.status == _CONFLICT and code == "ObjectIsDeletedButRecoverable":
             raise ConflictError(
-                f"the secret {name} of the backend {self._place} was deleted and still holds its name",
+                f"the secret {name} of the backend {self.place} was deleted and still holds its name",
                 hint="recover it (undelete), or purge it",
             )
         if reply.status == _CONFLICT:
             raise self._busy(name)
-        raise refusal(self._place, "set", f"the secret {name}", reply)
+        raise refusal(self.place, "set", f"the secret {name}", reply)
 
     def delete(self, name: str) -> bool:
         """Delete a secret softly, all its versions, and tell whether there was one. Raises as `get`."""
@@ -162,7 +165,7 @@ class KeyVault:
         if reply.status == _CONFLICT:
             raise self._busy(name)
         if reply.status != _OK:
-            raise refusal(self._place, "delete", f"the secret {name}", reply)
+            raise refusal(self.place, "delete", f"the secret {name}", reply)
         return True
 
     def deleted(self, name: str) -> SecretItem | None:
@@ -171,8 +174,8 @@ class KeyVault:
         if reply.status == _ABSENT and code_of(reply):
             return None
         if reply.status != _OK:
-            raise refusal(self._place, "get", f"the deleted secret {name}", reply)
-        return item_of(opened(reply, self._place), self._place)
+            raise refusal(self.place, "get", f"the deleted secret {name}", reply)
+        return item_of(opened(reply, self.place), self.place)
 
     def recover(self, name: str) -> SecretItem | None:
         """
@@ -186,7 +189,7 @@ class KeyVault:
         if reply.status == _ABSENT and code_of(reply):
             return None
         if reply.status != _OK:
-            raise refusal(self._place, "recover", f"the secret {name}", reply)
+            raise refusal(self.place, "recover", f"the secret {name}", reply)
         return self._until(partial(self.get, name), name)
 
     def purge(self, name: str) -> None:
@@ -194,7 +197,7 @@ class KeyVault:
         self._until(partial(self.deleted, name), name)
         reply = self._settled(lambda: self.request("DELETE", f"/deletedsecrets/{name}"), name)
         if reply.status not in (_OK, 204):
-            raise refusal(self._place, "purge", f"the secret {name}", reply)
+            raise refusal(self.place, "purge", f"the secret {name}", reply)
 
     def _settled(self, ask: Callable[[], Reply], name: str) -> Reply:
         """Ask until the vault is not at work on the secret any more."""
@@ -219,8 +222,8 @@ class KeyVault:
 
     def _busy(self, name: str) -> BackendUnavailableError:
         return BackendUnavailableError(
-            f"the vault of the backend {self._place} is still deleting or recovering the secret {name}",
-            backend=self._place,
+            f"the vault of the backend {self.place} is still deleting or recovering the secret {name}",
+            backend=self.place,
             hint="do it again in some seconds: that is safe",
         )
 
@@ -249,7 +252,7 @@ class KeyVault:
             items, url = self._page(url, what)
             yield from items
             if url in seen or len(seen) >= _MAX_PAGES:
-                raise misshapen(self._place)
+                raise misshapen(self.place)
             seen.add(url)
 
     def _page(self, url: str, what: str) -> tuple[list[SecretItem], str]:
@@ -257,14 +260,14 @@ class KeyVault:
         if reply.status == _ABSENT and code_of(reply):
             return [], ""
         if reply.status != _OK:
-            raise refusal(self._place, "list", what, reply)
-        page = opened(reply, self._place)
+            raise refusal(self.place, "list", what, reply)
+        page = opened(reply, self.place)
         items, more = page.get("value") or [], page.get("nextLink") or ""
         if not isinstance(items, list) or not isinstance(more, str):
-            raise misshapen(self._place)
+            raise misshapen(self.place)
         if more and origin_of(more) != self._url:
-            raise misshapen(self._place)
-        return [item_of(item, self._place) for item in items], more
+            raise misshapen(self.place)
+        return [item_of(item, self.place) for item in items], more
 
     # --- asking ---
 
@@ -297,7 +300,7 @@ class KeyVault:
         left = seconds_left()
         if not first.acquire(timeout=-1 if left is None else max(left, 0.0)):
             raise BackendUnavailableError(
-                f"the backend {self._place} was still logging in", backend=self._place
+                f"the backend {self.place} was still logging in", backend=self.place
             )
         try:
             rest = self._clients.get(process)
@@ -348,14 +351,14 @@ class KeyVault:
 
     def _unknown(self, error: Exception) -> StrongroomError:
         if type(error).__name__ == "DecodeError":
-            return misshapen(self._place)
+            return misshapen(self.place)
         return BackendUnavailableError(
-            f"the backend {self._place} failed with {type(error).__name__}", backend=self._place
+            f"the backend {self.place} failed with {type(error).__name__}", backend=self.place
         )
 
     def _foreign_challenge(self) -> BackendConfigError:
         return BackendConfigError(
-            f"what answers at the vault_url of the backend {self._place} asks for a token of another "
+            f"what answers at the vault_url of the backend {self.place} asks for a token of another "
             "service; none was sent",
             hint="check vault_url; in a private cloud whose vaults ask so, "
             "set verify_challenge_resource = false",
@@ -366,7 +369,7 @@ class KeyVault:
 
         return SecretClient(
             self._url,
-            _Tenanted(self._session, self._place),
+            _Tenanted(self._session, self.place),
             transport=self._session.carrier(self._url),
             retry_total=0,
             permit_redirects=False,
