@@ -24,6 +24,7 @@ from strongroom.airflow.process import Process, which
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import ModuleType
 
     from strongroom import policy
     from strongroom.client.frames import Run
@@ -74,7 +75,7 @@ def _of_log() -> Run | None:
     module = sys.modules.get("structlog.contextvars")
     if module is None:
         return None
-    bound = module.get_contextvars()
+    bound = _bound(module)
     if "trigger_id" in bound:
         return _run(bound, "trigger")
     # The API server binds a `ti_id` while it answers about a task: that is not the code of one.
@@ -88,6 +89,17 @@ def _of_log() -> Run | None:
     run = _run(bound, "task", bundle, version, team)
     _told[0] = (bound, id(instance), run)
     return run
+
+
+def _bound(log: ModuleType) -> Mapping[str, object]:
+    """Give what `structlog.contextvars.get_contextvars` gives, without a copy of the whole context."""
+    held, prefix = getattr(log, "_CONTEXT_VARS", None), getattr(log, "STRUCTLOG_KEY_PREFIX", None)
+    if held is None or prefix is None:
+        found: Mapping[str, object] = log.get_contextvars()
+        return found
+    begin = len(prefix)
+    given = ((name[begin:], held[name].get(...)) for name in tuple(held))
+    return {name: value for name, value in given if value is not ...}
 
 
 # What was said last in this process: a task says the same for each of its lookups.
