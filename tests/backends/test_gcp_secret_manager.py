@@ -1,19 +1,21 @@
 """Google Secret Manager as a backend, through Google's own SDK, over gRPC and over REST."""
 
 import json
+import re
 import subprocess
 import sys
 import threading
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 from google.cloud import secretmanager_v1 as sm
 
 from parts.google import google, google_servers
-from parts.google_model import Fault
+from parts.google_model import PERMISSION, Fault
 from parts.proxy import Proxy
-from strongroom.backend import load
+from strongroom.backend import Provisioning, load
 from strongroom.backends.gcp_secret_manager import GoogleSecretManager, GoogleSecretManagerOptions
 from strongroom.errors import (
     AccessDeniedError,
@@ -557,13 +559,72 @@ def test_check_of_an_empty_project_tries_a_read_of_nothing(google, opened):
     assert "secretmanager.versions.access" in health.message
 
 
+# --- the least policy ----------------------------------------------------------------------------------
+
+
+def policy(google, *verbs, **options):
+    key = Secret(google.key("agent@my-project.iam.gserviceaccount.com"))
+    backend = GoogleSecretManager("gcp", GoogleSecretManagerOptions(gcp_keyfile_dict=key, **options), clock)
+    try:
+        assert isinstance(backend, Provisioning)
+        return backend.least_policy(verbs)
+    finally:
+        backend.close()
+
+
+def test_least_policy_stands_in_the_docs(google):
+    page = Path(__file__).parents[2] / "docs" / "backends" / "gcp_secret_manager.md"
+    assert policy(google, "read", "list", "write") in page.read_text(encoding="utf-8")
+
+
+def test_least_policy_of_reading_is_one_permission_below_the_prefixes(google):
+    text = policy(google, "read", variables_prefix="one#", config_prefix=False, location="europe-west3")
+    below = "projects/$NUMBER/locations/europe-west3/secrets/"
+    assert "--permissions=secretmanager.versions.access\n" in text
+    assert (
+        f"expression=resource.name.startsWith('{below}airflow-connections-') || "
+        f"resource.name == '{below}one' || resource.name.startsWith('{below}one/')\"\n"
+    ) in text
+    assert "_names" not in text
+
+
+def test_least_policy_is_said_without_credentials_and_without_asking(google):
+    backend = GoogleSecretManager("gcp", GoogleSecretManagerOptions(), clock)
+    text = backend.least_policy(("read",))
+    backend.close()
+    assert "PROJECT=PROJECT_ID\nMEMBER=serviceAccount:NAME@PROJECT_ID.iam.gserviceaccount.com\n" in text
+    assert google.logins == []
+
+
+def test_least_policy_is_enough_and_nothing_of_it_is_too_much(google, opened):
+    backend = opened()
+    text = backend.least_policy(("read", "list", "write"))
+    granted = {one for line in re.findall("--permissions=(.*)", text) for one in line.split(",")}
+    below = f"projects/{backend.options.project_id}"
+    for permission in set(PERMISSION.values()) - granted:
+        google.model.denied.add((permission, below))
+    google.model.calls.clear()
+    for one in ("one", "two"):
+        backend.write(draft(variable("v"), one))
+    assert text_of_all(backend) == ["two"]
+    assert len(backend.history(variable("v"))) == 2
+    become(google, backend, "v", "2", "DISABLED")
+    backend.undelete(variable("v"), author="ann")
+    assert backend.delete(variable("v"), author="ann") is True
+    assert {PERMISSION[rpc] for rpc, _ in google.model.calls} == granted
+
+
+def text_of_all(backend):
+    return [text(backend, row.ref) for row in backend.list("variable")]
+
+
 # --- cost ----------------------------------------------------------------------------------------------
 
 
 def test_sdk_is_loaded_when_something_is_asked_and_not_before():
     program = (
         "import sys\n"
-        "from strongroom.backend import load\n"
+        "from strongroom.backend import Provisioning, load\n"
         "kind = load('gcp_secret_manager')\n"
         "made = kind('gcp', kind.options_type(project_id='p'), None, environ={})\n"
         "made.close()\n"

@@ -185,12 +185,12 @@ def test_project_of_the_machine_is_asked_for_where_none_is_said(google, session)
     assert session(environ=environ, project_id=None).project == "machine-home"
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:9", None])
-def test_nothing_to_log_in_with_says_what_to_set(google, session, host):
-    host = host or google.url.removeprefix("http://")  # a machine without an account
-    with pytest.raises(NotAuthenticatedError, match="no credentials") as caught:
-        ask(session(environ={"GCE_METADATA_HOST": host}))
-    assert "gcp_key_path" in caught.value.hint
+def test_nothing_to_log_in_with_says_what_to_set(google, session):
+    # A machine without an account, and no machine of Google's: the former is sure, the latter may pass.
+    for host, kind in ((google.url, NotAuthenticatedError), ("http://127.0.0.1:9", BackendUnavailableError)):
+        with pytest.raises(kind) as caught:
+            ask(session(environ={"GCE_METADATA_HOST": host.removeprefix("http://")}))
+        assert "gcp_key_path" in caught.value.hint
 
 
 # --- acting as another ---------------------------------------------------------------------------------
@@ -337,6 +337,20 @@ def test_token_that_is_refused_is_replaced_once_and_the_question_asked_again(goo
     google.revoked.update(google._tokens)
     ask(made)
     assert len(google.logins) == 2
+
+
+def test_login_that_was_refused_is_not_tried_again_for_some_seconds(google, session):
+    time = Time()
+    environ = {"GCE_METADATA_HOST": google.url.removeprefix("http://")}
+    made = session(environ=environ, clock=time)
+    for seconds, logins in ((0, 1), (4, 1), (6, 2)):
+        time.ahead = timedelta(seconds=seconds)
+        with pytest.raises(NotAuthenticatedError, match="no credentials"):
+            ask(made)
+        assert len(google.logins) == logins
+    google.machine = google.account
+    time.ahead = timedelta(seconds=20)
+    ask(made)
 
 
 def test_trouble_with_a_login_is_unavailable_and_not_refused(google, session, tmp_path):

@@ -5,7 +5,8 @@ Rules of this file:
 
 1. One token however many threads. Minutes before its end whoever asks gets a new one, while the others go on
    with the old; nothing is asked while nobody asks.
-2. A token that is refused is replaced once, and the question asked again.
+2. A token that is refused is replaced once, and the question asked again. A login that is refused is not
+   tried again for some seconds.
 3. What a refusal means whatever was asked is raised here; the rest is the asker's (`GoogleRefusal`).
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import os
 import threading
+from copy import copy
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from strongroom.errors import (
     BackendConfigError,
     BackendUnavailableError,
     NotAuthenticatedError,
+    StrongroomError,
 )
 from strongroom.vendors.google_access import GoogleAccess, Token
 from strongroom.vendors.google_answer import PERMISSIONS, GoogleRefusal, trouble_of
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["GoogleAccess", "GoogleRefusal", "GoogleSession"]
 
 _AHEAD = timedelta(seconds=225)  # of its end a token is replaced, as Google's libraries do
+_HELD = timedelta(seconds=5)  # that a login which was refused is not tried again
 _SHARE = 4  # of a short life, at most this part ahead
 _MAX_BODY_BYTES = 8 * 1024 * 1024
 _ONCE = frozenset(("add_secret_version", "create_secret"))  # asked twice, they are not the same as asked once
@@ -73,6 +77,7 @@ class GoogleSession:
         self._carrier = self._carrier_of(_endpoint(access, place))
         self._token: Token | None = None
         self._renew_at = datetime.min.replace(tzinfo=timezone.utc)
+        self._refusal: tuple[NotAuthenticatedError, datetime] | None = None
         self._project: str | None = None
         # By process id: a forked child must not wait for a lock that a thread of its parent held.
         self._locks: dict[int, threading.Lock] = {}
@@ -118,6 +123,16 @@ class GoogleSession:
         """Give the account we are, as Google calls it; "" where it cannot be told."""
         return self._login.identity()
 
+    def said(self) -> tuple[str, str]:
+        """Give project and account as far as they can be told without asking anybody; "" for the rest."""
+        found = []
+        for tell in (self._login.project, self._login.identity):
+            try:
+                found.append(tell(may_ask=False))
+            except StrongroomError:
+                found.append("")  # an administrator may ask for a policy where no credentials are
+        return found[0], found[1]
+
     def ask(self, question: str, **request: Any) -> Any:  # noqa: ANN401 -- a message of the SDK
         """
         Ask one thing and give the answer.
@@ -153,9 +168,11 @@ class GoogleSession:
 
     def _trouble(self, refusal: GoogleRefusal, question: str) -> Exception:
         if refusal.status == "UNAUTHENTICATED":
-            return NotAuthenticatedError(
-                f"Google takes no token of the backend {self._place}",
-                hint="the account may be disabled or deleted, or its key revoked",
+            return self._hold(
+                NotAuthenticatedError(
+                    f"Google takes no token of the backend {self._place}",
+                    hint="the account may be disabled or deleted, or its key revoked",
+                )
             )
         trouble = trouble_of(refusal, self._place)
         if trouble is None and refusal.status == "PERMISSION_DENIED":
@@ -194,12 +211,24 @@ class GoogleSession:
 
     def _replaced(self, old: Token | None) -> Token:
         token = self._token
-        if token is None or token is old:
+        if token is not None and token is not old:
+            return token
+        if self._refusal is not None and self._clock() < self._refusal[1]:
+            raise copy(self._refusal[0])
+        try:
             token = self._login.token()
-            life = token.ends_at - self._clock()
-            self._renew_at = token.ends_at - min(_AHEAD, life / _SHARE)
-            self._token = token
+        except NotAuthenticatedError as error:
+            self._hold(error)
+            raise
+        life = token.ends_at - self._clock()
+        self._renew_at = token.ends_at - min(_AHEAD, life / _SHARE)
+        self._token = token
         return token
+
+    def _hold(self, error: NotAuthenticatedError) -> NotAuthenticatedError:
+        self._token = None
+        self._refusal = (copy(error), self._clock() + _HELD)
+        return error
 
     def _lock(self) -> threading.Lock:
         return self._locks.setdefault(os.getpid(), threading.Lock())

@@ -40,6 +40,7 @@ __all__ = ["GoogleAccess", "GoogleLogin", "Token"]
 _CLOUD = "https://www.googleapis.com/auth/cloud-platform"
 _METADATA = "metadata.google.internal"
 _IAM = "https://iamcredentials.googleapis.com"
+_SAY = "set gcp_key_path, gcp_keyfile_dict or gcp_credential_config_file"
 _MAX_FILE_BYTES = 65_536
 _TOO_MANY = 429
 _OK = 200
@@ -129,7 +130,6 @@ class GoogleLogin:
         self._made: Any = None
         self._info: Mapping[str, Any] | None = None
         self._is_on_machine = False
-        self._has_met = False
         given = access.sources
         if len(given) > 1:
             raise BackendConfigError(
@@ -173,9 +173,12 @@ class GoogleLogin:
 
     # --- who and where ---
 
-    def project(self) -> str:
+    def project(self, *, may_ask: bool = True) -> str:
         """
         Give the project whose secrets are meant.
+
+        Args:
+            may_ask: the machine may be asked for it.
 
         Raises:
             BackendConfigError: nothing says it.
@@ -192,7 +195,7 @@ class GoogleLogin:
             or getattr(credentials, "project_id", None)
             or (self._info or {}).get("quota_project_id")
         )
-        if not found and self._is_on_machine:
+        if not found and self._is_on_machine and may_ask:
             found = self._metadata("project/project-id")
         if not found:
             raise BackendConfigError(
@@ -200,14 +203,14 @@ class GoogleLogin:
             )
         return str(found)
 
-    def identity(self) -> str:
+    def identity(self, *, may_ask: bool = True) -> str:
         """Give the account we are: an e-mail, or what else Google calls it; "" where it cannot be told."""
         chain = self._access.chain
         if chain:
             return chain[-1]
         credentials = self._credentials()
         if self._is_on_machine:
-            return self._metadata("instance/service-accounts/default/email")
+            return self._metadata("instance/service-accounts/default/email") if may_ask else ""
         mail = getattr(credentials, "service_account_email", None)
         if mail:
             return str(mail)
@@ -381,16 +384,13 @@ class GoogleLogin:
         url = f"http://{host}/computeMetadata/v1/{path}"
         try:
             reply = self._request(url, headers={"Metadata-Flavor": "Google"})
-        except BackendUnavailableError:
-            if self._has_met:  # there is one, so this passes
-                raise
-            reply = None
+        except BackendUnavailableError as error:
+            error.hint = f"this machine's account is meant, since no other is said; otherwise {_SAY}"
+            raise
         # Whoever answers without this header is no metadata server.
-        if reply is None or reply.status != _OK or reply.headers.get("metadata-flavor") != "Google":
+        if reply.status != _OK or reply.headers.get("metadata-flavor") != "Google":
             raise NotAuthenticatedError(
                 f"the backend {self._place} has no credentials, and this machine has no account of Google's",
-                hint="set gcp_key_path, gcp_keyfile_dict or gcp_credential_config_file, or give the machine "
-                "a service account",
+                hint=f"{_SAY}, or give the machine a service account",
             )
-        self._has_met = True
         return reply.data.decode()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal
 
-from strongroom.errors import AccessDeniedError, StrongroomError
+from strongroom.errors import AccessDeniedError
 from strongroom.vendors.google_answer import GoogleRefusal
 
 if TYPE_CHECKING:
@@ -112,9 +112,10 @@ def least_policy(
     """
     role = re.sub(r"[^a-zA-Z0-9_]", "_", name)
     asked = [verb for verb in ("read", "list", "write") if verb in verbs]
+    project, account = session.said()
     lines = [
-        f"PROJECT={_said(session, 'project') or 'PROJECT_ID'}",
-        f"MEMBER={_member(session)}",
+        f"PROJECT={project or 'PROJECT_ID'}",
+        f"MEMBER=serviceAccount:{account if '@' in account else 'NAME@PROJECT_ID.iam.gserviceaccount.com'}",
         "NUMBER=$(gcloud projects describe \"$PROJECT\" --format='value(projectNumber)')",
     ]
     on_secrets = _joined(_ON_SECRETS[verb] for verb in asked)
@@ -147,17 +148,3 @@ def _condition(below: str, beginnings: Sequence[str], whole: Sequence[str]) -> s
     for one in whole:
         parts += [f"resource.name == '{below}{one}'", f"resource.name.startsWith('{below}{one}/')"]
     return f"title=strongroom,expression={' || '.join(parts)}"
-
-
-def _member(session: GoogleSession) -> str:
-    found = _said(session, "identity")
-    if "@" in found:
-        return f"serviceAccount:{found}"
-    return "serviceAccount:NAME@PROJECT_ID.iam.gserviceaccount.com"
-
-
-def _said(session: GoogleSession, what: Literal["project", "identity"]) -> str:
-    try:
-        return session.project if what == "project" else session.identity()
-    except StrongroomError:
-        return ""  # an administrator may run this where no credentials are
