@@ -26,12 +26,13 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from dataclasses import replace
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from strongroom.backend import Fetched, Health, WritingPathBackend, ephemeral_version
-from strongroom.backend.parallel import together
 from strongroom.errors import (
     BackendConfigError,
     ConflictError,
@@ -41,7 +42,6 @@ from strongroom.errors import (
     ReadOnlyError,
     StrongroomError,
 )
-from strongroom.model.connection import Connection
 from strongroom.model.entry import Draft, Entry, Summary, VersionInfo
 from strongroom.model.jsontext import decode
 from strongroom.model.secret import Secret
@@ -57,8 +57,6 @@ from strongroom.vendors.vault_kv_options import (
     naming_of,
     prefixes_of,
 )
-from strongroom.vendors.vault_kv_policy import KvNeeds, standing
-from strongroom.vendors.vault_lease import Leased, Leases
 from strongroom.vendors.vault_options import VaultAccess
 
 if TYPE_CHECKING:
@@ -68,13 +66,15 @@ if TYPE_CHECKING:
     from strongroom.model.ref import Kind, Ref
     from strongroom.model.shape import Shape
     from strongroom.vendors.vault import TokenFacts
-    from strongroom.vendors.vault_kv_policy import Standing
-    from strongroom.vendors.vault_version import KeyFacts, KeyVersion
+    from strongroom.vendors.vault_history import Home, KvHistory
+    from strongroom.vendors.vault_kv_policy import KvNeeds, Standing
+    from strongroom.vendors.vault_lease import Leased, Leases
+    from strongroom.vendors.vault_version import KeyFacts
 
 __all__ = ["BACKEND", "ListedVault", "Vault", "VaultOptions", "VersionedVault"]
 
 _KINDS: tuple[Kind, ...] = ("connection", "variable", "config")
-_COMPARED = 20  # versions that are looked into for a history, the newest first
+_NOTHING = object()
 
 
 class Vault(WritingPathBackend[VaultOptions]):
@@ -132,7 +132,8 @@ class Vault(WritingPathBackend[VaultOptions]):
             clock=clock,
             wrap_ttl=options.wrap_ttl,
         )
-        self._leases = Leases(self._session, place=name)
+        self._leases: Leases | None = None
+        self._lock = threading.Lock()
 
     @property
     def is_circuit_open(self) -> bool:
@@ -140,7 +141,8 @@ class Vault(WritingPathBackend[VaultOptions]):
         return self._session.transport.is_circuit_open
 
     def close(self) -> None:
-        self._leases.close()  # while there is a session to revoke them with
+        if self._leases is not None:
+            self._leases.close()  # while there is a session to revoke them with
         self._sessions.release(self)
 
     # --- reading ---
@@ -195,7 +197,7 @@ class Vault(WritingPathBackend[VaultOptions]):
         path = self._dynamic.get(ref)
         if path is None:
             return entry
-        leased = self._leases.credentials(path)
+        leased = self._borrowed().credentials(path)
         return replace(
             entry,
             secret=self._lent(ref, entry.secret, leased),
@@ -203,20 +205,24 @@ class Vault(WritingPathBackend[VaultOptions]):
             lifetime=leased.lifetime,
         )
 
+    def _borrowed(self) -> Leases:
+        """Give the leases; made when first needed, because most backends lend nothing."""
+        found = self._leases
+        if found is None:
+            from strongroom.vendors.vault_lease import Leases  # noqa: PLC0415 -- see above
+
+            with self._lock:
+                found = self._leases = self._leases or Leases(self._session, place=self.name)
+        return found
+
     def _stored_entry(self, ref: Ref, fetched: Fetched) -> Entry:
         return super()._entry(ref, fetched)
 
     def _lent(self, ref: Ref, stored: Secret[str], leased: Leased) -> Secret[str]:
-        from strongroom.model.extra import Extra  # noqa: PLC0415 -- whoever lends nothing does without
+        from strongroom.vendors.vault_lent import joined  # noqa: PLC0415 -- most lend nothing
 
         try:
-            connection = Connection.parse(stored.reveal())
-            extra = connection.extra
-            if leased.token is not None:
-                beside = {} if extra is None else extra.reveal()
-                extra = Extra({**beside, "aws_session_token": leased.token.reveal()})
-            login, password = leased.login.reveal(), leased.password
-            return connection.replace(login=login, password=password, extra=extra).format("json")
+            return joined(stored.reveal(), leased)
         except InvalidInputError as error:
             refusal = self._malformed(ref, f"no connection: {error}", hint=error.hint)
         raise refusal
@@ -225,13 +231,9 @@ class Vault(WritingPathBackend[VaultOptions]):
         text = super()._text_to_write(draft)
         if draft.ref not in self._dynamic:
             return text
-        connection = Connection.parse(text)
-        if connection.login is None and connection.password is None:
-            return text
-        # Whoever reads, changes and writes it back brings what was lent.
-        kept = connection.replace(login=None, password=None)
-        written = kept.format("json" if text.strip().startswith("{") else "uri")
-        return shaped(written.reveal(), self.shape)
+        from strongroom.vendors.vault_lent import without_lent  # noqa: PLC0415 -- as above
+
+        return shaped(without_lent(text), self.shape)
 
     # --- writing ---
 
@@ -292,6 +294,8 @@ class Vault(WritingPathBackend[VaultOptions]):
         return self._needs().hcl(verbs)
 
     def _needs(self) -> KvNeeds:
+        from strongroom.vendors.vault_kv_policy import KvNeeds  # noqa: PLC0415 -- reads do without
+
         paths = {path: None for kind in _KINDS for path in prefixes_of(self.name, kind, self.options)}
         return KvNeeds(
             place=self.name,
@@ -305,6 +309,8 @@ class Vault(WritingPathBackend[VaultOptions]):
 
     def check(self) -> Health:
         """Tell whether it answers, is unsealed, knows us, is mounted as configured, and what we may."""
+        from strongroom.vendors.vault_kv_policy import standing  # noqa: PLC0415 -- reads do without
+
         ends, renewed = {}, frozenset[str]()
         try:
             token = self._session.look()
@@ -409,7 +415,7 @@ class VersionedVault(Vault):
 
     def history(self, ref: Ref) -> list[VersionInfo]:
         """As `Versioned`; of the 20 newest it tells which hold the same, where they may be read."""
-        return self._seam(lambda: self._history(ref))
+        return self._seam(lambda: self._past.rows(ref))
 
     def read_version(self, ref: Ref, version: str) -> Entry:
         """As `Versioned`, but one that was deleted is not found; what is lent is not in it."""
@@ -419,88 +425,31 @@ class VersionedVault(Vault):
         """As `Versioned`; in a secret that holds many it is written anew, as it stood last."""
         return self._seam(lambda: self._undelete(ref, author))
 
-    # --- one path ---
+    @cached_property
+    def _past(self) -> KvHistory:
+        from strongroom.vendors.vault_history import KvHistory  # noqa: PLC0415 -- reads do without
 
-    def _home(self, ref: Ref) -> tuple[str, str | None, KeyFacts] | None:
-        """Give the secret of *ref*, its key in there or None, and its versions: the first that ever was."""
-        for path in self.naming.paths(ref):
-            secret, key = self.naming.holder(path) or (path, None)
-            facts = self._kv.facts(secret)
-            if facts is not None and facts.versions:
-                return secret, key, facts
-        return None
-
-    def _held_in(self, secret: str, key: str | None, number: int) -> Kept | None:
-        """Give what stood as version *number*, of a secret that holds many the part under *key*."""
-        kept = self._kv.get(secret, number)
-        if kept is None or key is None:
-            return kept
-        held = kept.held if isinstance(kept.held, dict) else {}
-        return Kept(held[key], kept.version) if key in held else None
-
-    def _history(self, ref: Ref) -> list[VersionInfo]:
-        home = self._home(ref)
-        if home is None:
-            return []
-        secret, key, facts = home
-        held = self._looked_into(secret, key, facts)
-        rows = [one for one in facts.versions if key is None or one.number in held]
-        return [
-            VersionInfo(
-                version=str(one.number),
-                created_at=one.created_at,
-                author="",
-                comment="destroyed" if one.is_destroyed else "",
-                is_current=one.number == facts.current and facts.stands,
-                same_as=_same_as(one, rows[order + 1 :], held),
-            )
-            for order, one in enumerate(rows)
-        ]
-
-    def _looked_into(self, secret: str, key: str | None, facts: KeyFacts) -> dict[int, Secret[str]]:
-        """Give what the newest versions held, of those that may be read."""
-
-        def look(number: int) -> Secret[str] | None:
-            try:
-                kept = self._held_in(secret, key, number)
-            except StrongroomError:
-                if key is not None:
-                    raise
-                return None
-            return None if kept is None else Secret(json.dumps(kept.held, sort_keys=True))
-
-        numbers = [one.number for one in facts.versions if not (one.is_deleted or one.is_destroyed)]
-        looked = dict.fromkeys(numbers[:_COMPARED])
-        found = together(look, list(looked), threads=self.parallel, late=lambda: None, place=self.name)
-        return {number: held for number, held in found.items() if held is not None}
+        return KvHistory(self._kv, self.naming, place=self.name)
 
     def _version(self, ref: Ref, version: str) -> Entry:
-        number = _stored(version) or ""
-        paths = self.naming.paths(ref)
-        home = None
-        if len(paths) > 1:
-            found = self._home(ref)
-            home = None if found is None else found[:2]
-        elif paths:
-            home = self.naming.holder(paths[0]) or (paths[0], None)
-        is_number = number.isascii() and number.isdigit() and len(number) < 18  # noqa: PLR2004 -- of 64 bits
-        kept = self._held_in(*home, int(number)) if home and is_number and int(number) else None
-        if kept is None:
+        found = self._past.held(ref, _stored(version) or "")
+        if found is None:
             raise NotFoundError(
                 f"{ref} in the backend {self.name} has no such version that can be read",
                 hint="a deleted version is read after it was undeleted",
             )
-        if home is not None and home[1] is not None and not isinstance(kept.held, dict):
+        home, kept = found
+        if home.key is not None and not isinstance(kept.held, dict):
             kept = Kept({"conn_uri" if ref.kind == "connection" else "value": kept.held}, kept.version)
         return self._stored_entry(ref, self._fetched_from(kept))
 
     def _undelete(self, ref: Ref, author: str) -> str:
-        home = self._home(ref)
-        if home is None:
+        found = self._past.known(ref)
+        if found is None:
             raise NotFoundError(f"{ref} was never held by the backend {self.name}")
-        secret, key, facts = home
-        if key is not None:
-            return self._written_again(ref, secret, key, author)
+        home, facts = found
+        if home.key is not None:
+            return self._written_again(ref, home, home.key, facts, author)
         if facts.stands:
             raise self._not_deleted(ref, str(facts.current))
         if facts.latest is None or facts.latest.is_destroyed:
@@ -508,18 +457,14 @@ class VersionedVault(Vault):
                 f"the last version of {ref} in the backend {self.name} was destroyed",
                 hint="an older one may be read, and written again",
             )
-        self._kv.undelete(secret, facts.current)
+        self._kv.undelete(home.secret, facts.current)
         return str(facts.current)
 
-    def _written_again(self, ref: Ref, secret: str, key: str, author: str) -> str:
-        facts = self._kv.facts(secret)
-        for one in () if facts is None else facts.versions:
-            kept = self._held_in(secret, key, one.number)
-            if kept is not None:
-                break
-        else:
+    def _written_again(self, ref: Ref, home: Home, key: str, facts: KeyFacts, author: str) -> str:
+        held_then = (self._past.held_in(home, one.number) for one in facts.versions)
+        last = next((kept.held for kept in held_then if kept is not None), _NOTHING)
+        if last is _NOTHING:
             raise NotFoundError(f"no version of {ref} in the backend {self.name} can be read any more")
-        last = kept.held
 
         def change(held: dict[str, object], version: str | None) -> bool:
             if key in held:
@@ -528,16 +473,10 @@ class VersionedVault(Vault):
             return True
 
         draft = Draft(ref=ref, secret=Secret(""), author=author)
-        return self._rewritten_held(secret, change, draft)[1] or ""
+        return self._rewritten_held(home.secret, change, draft)[1] or ""
 
     def _not_deleted(self, ref: Ref, version: str | None) -> ConflictError:
         return ConflictError(f"{ref} in the backend {self.name} is not deleted", current_version=version)
-
-
-def _same_as(one: KeyVersion, older: list[KeyVersion], held: Mapping[int, Secret[str]]) -> str | None:
-    mine = held.get(one.number)
-    same = (str(other.number) for other in older if mine is not None and held.get(other.number) == mine)
-    return next(same, None)
 
 
 class _ListedVersionedVault(ListedVault, VersionedVault):
