@@ -146,21 +146,21 @@ def test_an_answer_that_comes_before_all_was_sent_is_an_answer_and_ends_the_conn
         transport.close()
 
 
-def test_threads_ask_at_once_and_at_most_eight_connections_rest():
-    gate = threading.Barrier(12)
+def test_threads_ask_at_once_and_at_most_thirty_two_connections_rest():
+    gate = threading.Barrier(36)
 
     def say(_):
         gate.wait(PATIENCE)
         return OK
 
     with serving(say) as (server, transport):
-        threads = [threading.Thread(target=get, args=(transport,)) for _ in range(12)]
+        threads = [threading.Thread(target=get, args=(transport,)) for _ in range(36)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(PATIENCE)
-        assert server.connections == 12
-        until(lambda: len(server._open) == 8)
+        assert server.connections == 36
+        until(lambda: len(server._open) == 32)
 
 
 def test_a_connection_that_rested_too_long_is_not_used_again():

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["Listening", "Reply", "Transport", "TransportOptions"]
 
 _HOLD_SECONDS = 5.0  # an open circuit asks nobody for so long, then one
-_MAX_IDLE = 8  # connections kept: as many as a bulkhead has threads where no agent stands
+_MAX_IDLE = 32  # connections kept: as many as one question for many names asks at once
 _IDLE_SECONDS = 30.0  # a kept connection that rested longer is not used again
 _MAX_TIMEOUT = timedelta(hours=1)
 _FAIR_SECONDS = 1.0  # who waits less says nothing of the place by leaving
