@@ -195,7 +195,9 @@ def test_half_a_way_to_log_in_is_refused_by_name(access, words):
         ({"client_secret": Secret("wrong")}, NotAuthenticatedError, "AADSTS7000215", "client_secret"),
         ({"client_id": MACHINE}, BackendConfigError, "no such client", "client_id"),
         ({"tenant_id": "contoso.example"}, BackendConfigError, "no such tenant", "tenant_id"),
-        ({"authority": "localhost:1"}, BackendUnavailableError, "azure", ""),
+        ({"authority": "localhost:1"}, BackendUnavailableError, "cannot be reached", "authority"),
+        ({"url": "https://127.0.0.1:1"}, BackendUnavailableError, "cannot be reached", "vault_url"),
+        ({"url": "https://nothing.invalid"}, BackendUnavailableError, "host name", "vault_url"),
         ({"ca": None}, BackendUnavailableError, "certificate", "ca"),
     ],
 )

@@ -379,7 +379,7 @@ class AzureKeyVault(WritingPathBackend[AzureKeyVaultOptions]):
                 except AccessDeniedError as error:
                     may[verb], denied[verb] = "no", error
         except StrongroomError as error:
-            return Health(status="error", message=_told(error), identity=self._session.login.who)
+            return Health.failed(error, identity=self._session.login.who)
         ends = {
             "token": self._session.login.ends,
             "server certificate": self._session.origins.certificate_ends,

@@ -17,6 +17,7 @@ Source: azure-identity 1.27; apache-airflow-providers-microsoft-azure 15.2.1 (`k
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -153,7 +154,7 @@ class AzureSession:
 
     def carrier(self, *urls: str) -> HttpTransport[Any, Any]:
         """Give a transport for a client of Azure's SDK, that asks the servers of *urls* alone."""
-        return self._carrier(frozenset(map(origin_of, urls)), lambda _reply: None)
+        return self._carrier(frozenset(map(origin_of, urls)), "vault_url")
 
     def close(self) -> None:
         """Let go of credential and connections. Safe to call twice."""
@@ -165,14 +166,14 @@ class AzureSession:
     # --- logging in ---
 
     def _carrier(
-        self,
-        allowed: frozenset[str],
-        check: Callable[[Reply], None],
-        repeats: frozenset[str] = frozenset({"GET"}),
+        self, allowed: frozenset[str], setting: str, check: Callable[[Reply], None] | None = None
     ) -> HttpTransport[Any, Any]:
         from strongroom.vendors.azure_transport import Carrier  # noqa: PLC0415 -- loads azure-core
 
-        return Carrier(self.place, self.origins, allowed=allowed, check=check, repeats=repeats)
+        for logger in map(logging.getLogger, _LOGGERS):
+            if logger.level == logging.NOTSET:
+                logger.setLevel(logging.ERROR)
+        return Carrier(self.place, self.origins, allowed=allowed, setting=setting, check=check)
 
     def _identity(self, again: bool) -> Identity | None:  # noqa: FBT001 -- one switch of `OneLogin`
         """Make the credential; *again*, with its secret fetched anew, or None where that is the same."""
@@ -198,8 +199,8 @@ class AzureSession:
             allowed = frozenset(filter(None, (origin_of(self._environ.get(key, "")) for key in _MACHINES)))
             transport = self._carrier(
                 allowed or frozenset({_MACHINE}),
+                "auth: this machine may have no identity",
                 partial(check_machine, self.place),
-                frozenset({"GET", "POST"}),
             )
             return sdk.ManagedIdentityCredential(
                 client_id=way.client or None,
@@ -214,7 +215,7 @@ class AzureSession:
             # Who runs this says what the authority is: no other host is asked whether that is well known.
             "disable_instance_discovery": True,
             "transport": self._carrier(
-                frozenset({self._authority}), partial(check_login, self.place), frozenset({"GET", "POST"})
+                frozenset({self._authority}), "authority", partial(check_login, self.place)
             ),
             **_QUIET,
         }
@@ -228,6 +229,8 @@ class AzureSession:
         return sdk.ClientSecretCredential(client_secret=secret, **login)
 
 
+# They tell of every request, and once more of every error that is raised; who sets their level has his way.
+_LOGGERS = ("azure.core.pipeline.policies.http_logging_policy", "azure.identity")
 # Once is enough: the transport asks again where that helps, and a login's refusal is remembered.
 _QUIET: dict[str, Any] = {"retry_total": 0, "retry_status": 0, "retry_connect": 0, "retry_read": 0}
 _CHECKS = {

@@ -16,6 +16,7 @@ Source: azure-core 1.41 (`azure.core.rest`); the error codes of Entra ID (AADSTS
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Carrier"]
 
 _TROUBLE = 400
+_URL = re.compile(r"\burl\b")  # the transport's word for where it asks
 
 
 class Answer(HttpResponse):
@@ -136,8 +138,8 @@ class Carrier(HttpTransport[HttpRequest, HttpResponse]):
         place: the backend's name, for messages.
         origins: carries. Not closed here.
         allowed: origins as `origin_of` gives them.
-        check: raises for an answer that is not to reach the SDK.
-        repeats: methods that may be asked twice.
+        setting: which says where they are, for the hints of trouble on the way.
+        check: of a login, raises for an answer that is not to reach the SDK.
 
     Threads: may be used from several threads at once.
     """
@@ -148,14 +150,16 @@ class Carrier(HttpTransport[HttpRequest, HttpResponse]):
         origins: Origins,
         *,
         allowed: frozenset[str],
-        check: Callable[[Reply], None] = lambda _reply: None,
-        repeats: frozenset[str] = frozenset({"GET"}),
+        setting: str,
+        check: Callable[[Reply], None] | None = None,
     ) -> None:
         self._place = place
         self._origins = origins
         self._allowed = allowed
+        self._setting = setting
         self._check = check
-        self._repeats = repeats
+        # Logging in twice is as good as once; writing twice makes two versions.
+        self._repeats = ("GET",) if check is None else ("GET", "POST")
 
     def send(self, request: HttpRequest, **_options: object) -> HttpResponse:
         """
@@ -172,17 +176,25 @@ class Carrier(HttpTransport[HttpRequest, HttpResponse]):
                 backend=self._place,
                 hint="its answers name a host that is neither its own nor where it logs in",
             )
+        try:
+            reply = self._carried(request, origin)
+        except BackendUnavailableError as error:
+            error.hint = _URL.sub(self._setting, error.hint or "") or None
+            raise
+        if self._check is not None:
+            self._check(reply)
+        return Answer(request, reply)
+
+    def _carried(self, request: HttpRequest, origin: str) -> Reply:
         parts = urlsplit(request.url)
         body = request.content
-        reply = self._origins.request(
+        return self._origins.request(
             request.method,
             f"{origin}{parts.path or '/'}" + (f"?{parts.query}" if parts.query else ""),
             dict(request.headers),
             urlencode(body) if isinstance(body, dict) else body,
             is_repeatable=request.method in self._repeats,
         )
-        self._check(reply)
-        return Answer(request, reply)
 
     def open(self) -> None:
         """Nothing: connections are made when they are needed."""
