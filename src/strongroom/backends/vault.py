@@ -317,7 +317,7 @@ class Vault(WritingPathBackend[VaultOptions]):
             self._kv.check_mount()
             allowed = standing(self._needs(), self._session)
         except StrongroomError as error:
-            return Health(status="error", message=f"{error} ({error.hint})" if error.hint else str(error))
+            return Health.failed(error)
         if token is not None and token.seconds_left is not None:
             ends["token"] = self._clock() + timedelta(seconds=token.seconds_left)
             renewed = frozenset({"token"} if token.is_renewable or self._session.replaces_tokens else ())
@@ -325,7 +325,8 @@ class Vault(WritingPathBackend[VaultOptions]):
         if certificate_ends is not None:
             ends["server certificate"] = certificate_ends
         return Health(
-            status="ready",
+            # What may not be done with all names may be allowed for some: only a read of one would tell.
+            status="unknown" if allowed.may["read"] == "no" else "ready",
             message=_told(token, allowed),
             ends=ends,
             renewed=renewed,
