@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from strongroom.errors import InvalidInputError
 from strongroom.insight.literals import has_password, is_secret_name
 from strongroom.model.secret import Secret
-from strongroom.service.discovery import airflow
+from strongroom.service.discovery import airflow, classes
 from strongroom.service.proposal import NewFile
 from strongroom.settings import PERSONAL_FOLDER, SecretSource
 
@@ -106,6 +106,7 @@ def adopt(
         passed_over: list[str] = []
         place = airflow.place_of(backend, around)
         name, table = _table(backend, place, tables, passed_over)
+        table.update(_teams(config, backend, place))
         if place.kind and place.table is None:
             notes.append(f"{backend.class_path} is asked as it is: {place.reason}")
         mover = _Mover(name, config.single_kwargs(*_OPTIONS[backend.section]), around.environ)
@@ -130,6 +131,7 @@ def adopt(
     )
 
 
+_TRUE = ("t", "true", "1")  # as Airflow reads them
 _OPTIONS = {"secrets": ("secrets", "backend"), "workers": ("workers", "secrets_backend")}
 
 
@@ -177,6 +179,15 @@ def _table(
     return _free(_called(backend.class_path), taken), table
 
 
+def _teams(config: AirflowConfig, backend: SecretsBackend, place: Place) -> dict[str, Any]:
+    """Give the option that keeps teams, where Airflow keeps them and nothing else is said."""
+    one = classes.known(backend.class_path)
+    if one is None or place.table is None or not one.teams or one.teams in place.table:
+        return {}
+    said = config.get("core", "multi_team")
+    return {one.teams: True} if said is not None and said.reveal().strip().lower() in _TRUE else {}
+
+
 def _called(path: str) -> str:
     last = path.rpartition(".")[2].removesuffix("Backend")
     return _CAPITAL.sub("_", last).lower().strip("_") or "airflow"
@@ -190,18 +201,30 @@ def _free(name: str, taken: Mapping[str, object]) -> str:
     return free
 
 
-def _marked(value: Mapping[str, Any], passed_over: list[str], within: str = "") -> dict[str, Any]:
-    """Give arguments with what is or is named like a secret marked as one, at any depth."""
+def _marked(
+    value: Mapping[str, Any], passed_over: list[str], within: str = "", *, is_all: bool = False
+) -> dict[str, Any]:
+    """
+    Give arguments with what is or is named like a secret marked as one, at any depth.
+
+    Args:
+        value: the arguments.
+        passed_over: gets the names of those that cannot be taken over.
+        within: what leads to them.
+        is_all: every text of them is a secret.
+    """
     made: dict[str, Any] = {}
     for key, item in value.items():
-        is_secret = _is_secret(str(key))
-        if isinstance(item, dict) and str(key) not in _MORE_SECRET:
-            made[key] = _marked(item, passed_over, f"{within}{key}.")
+        is_secret = is_all or _is_secret(str(key))
+        if isinstance(item, dict):
+            # Of a document with a known shape its members say which of them are.
+            is_whole = is_secret and str(key) not in _MORE_SECRET
+            made[key] = _marked(item, passed_over, f"{within}{key}.", is_all=is_whole)
         elif isinstance(item, list) and (is_secret or _holds_secret(item)):
             passed_over.append(f"{within}{key}")
         elif _is_text(item) and item != "" and (is_secret or _reads_secret(str(item))):
             made[key] = SecretSource(kind="text", argument=(str(item),), key=str(key))
-        else:
+        elif item is not None:  # within another it says nothing, and a settings file could not
             made[key] = item
     return made
 

@@ -32,7 +32,10 @@ _VAULT_PATHS = ("connections_path", "variables_path", "config_path")
 # Arguments that hold a secret, of whichever class, and whole documents that do.
 _SECRET = re.compile(r"(?!.*_(?:path|file|data_key)$)(?:.*(?:secret|password|token).*|.*key(?:_id)?)")
 _DOCUMENTS = ("gcp_keyfile_dict",)
-_IN_DOCUMENT = re.compile(r"secret|private_key|refresh_token|password")
+_TABLES = ("extra_conn_words", "gcp_credential_config_file", "service_config")  # taken over as they stand
+_SECRET_KEY = re.compile(
+    r'"[^"]*(?:secret|private_key|refresh_token|password|authorization)[^"]*": ', re.IGNORECASE
+)
 _FILES = re.compile(r".*_path|.*_file|cert")
 _MODES = re.compile(r"(?:connections|variables|config)_path|global_secrets_path|use_team_secrets_path")
 
@@ -49,6 +52,8 @@ class Known:
         options: arguments that our kind takes under the same name.
         nothing: what Airflow's None says here, of arguments where it says something.
         ignored: arguments that the class takes and passes over.
+        teams: our option that keeps teams; "" where none is needed. Airflow has a setting for all classes.
+        may_share: two kinds may have one prefix.
         settle: changes the arguments where they are not those of ours; gives why it cannot, or "".
     """
 
@@ -58,6 +63,8 @@ class Known:
     options: frozenset[str]
     nothing: Mapping[str, object] = field(default_factory=dict)
     ignored: frozenset[str] = frozenset()
+    teams: str = ""
+    may_share: bool = True
     settle: Callable[[dict[str, Any]], str] = lambda _: ""
 
 
@@ -86,6 +93,9 @@ def table_of(one: Known, kwargs: Mapping[str, Any], folder: Path) -> tuple[dict[
     strange = sorted(str(key) for key in said if key not in one.options)
     if strange:
         return None, f"no backend of ours takes {', '.join(strange)}"
+    prefixes = [said[key] for key in _PREFIXES if isinstance(said.get(key), str)]
+    if len(set(prefixes)) < len(prefixes) and not one.may_share:
+        return None, "two kinds have one prefix, so that rules about variables would open connections"
     return {key: _option(key, value, folder) for key, value in said.items()}, ""
 
 
@@ -95,7 +105,7 @@ def _option(key: str, value: object, folder: Path) -> object:
         return SecretSource(kind="text", argument=(text,), key=key)
     if _SECRET.fullmatch(key) and isinstance(value, str | int) and not isinstance(value, bool):
         return SecretSource(kind="text", argument=(str(value),), key=key)
-    if isinstance(value, dict) and key != "extra_conn_words":
+    if isinstance(value, dict) and key not in _TABLES:
         return {inner: _option(inner, one, folder) for inner, one in value.items() if one is not None}
     if key == "cert" and isinstance(value, list):
         return [str(folder / str(one)) for one in value]
@@ -140,7 +150,7 @@ def _settle_google(said: dict[str, Any]) -> str:
             config = said["gcp_credential_config_file"] = json.loads(config)
         except ValueError:
             return "its gcp_credential_config_file is no JSON"
-    if isinstance(config, Mapping) and _IN_DOCUMENT.search(" ".join(map(str, config))):
+    if isinstance(config, Mapping) and _SECRET_KEY.search(json.dumps(config)):
         return "its gcp_credential_config_file holds a secret: put it into a file and name that"
     return ""
 
@@ -183,6 +193,7 @@ KNOWN: Mapping[str, Known] = {
             )
         ),
         nothing={**dict.fromkeys(_VAULT_PATHS, False), "mount_point": ""},
+        teams="use_team_secrets_path",
     ),
     "SecretsManagerBackend": Known(
         kind="aws_secrets_manager",
@@ -202,6 +213,8 @@ KNOWN: Mapping[str, Known] = {
         | {"sep", "extra_conn_words"},
         nothing=dict.fromkeys(_PREFIXES, False),
         ignored=frozenset(("full_url_mode", "are_secret_values_urlencoded")),
+        teams="use_team_secrets_path",
+        may_share=False,
         settle=_settle_aws,
     ),
     "SystemsManagerParameterStoreBackend": Known(
@@ -210,6 +223,8 @@ KNOWN: Mapping[str, Known] = {
         title="AWS Parameter Store",
         options=_AWS,
         nothing=dict.fromkeys(_PREFIXES, False),
+        teams="use_team_secrets_path",
+        may_share=False,
         settle=_settle_aws,
     ),
     "CloudSecretManagerBackend": Known(
@@ -223,6 +238,8 @@ KNOWN: Mapping[str, Known] = {
             )
         ),
         nothing=dict.fromkeys(_PREFIXES, False),
+        teams="use_team_secrets_path",
+        may_share=False,
         settle=_settle_google,
     ),
     "AzureKeyVaultBackend": Known(
@@ -230,10 +247,13 @@ KNOWN: Mapping[str, Known] = {
         name="azure",
         title="Azure Key Vault",
         options=frozenset(
-            (*_PREFIXES, *_AZURE_LOGIN, "vault_url", "sep", "verify", "api_version")
-            + ("verify_challenge_resource",)
+            (
+                *(*_PREFIXES, *_AZURE_LOGIN, "vault_url", "sep", "verify", "api_version"),
+                "verify_challenge_resource",
+            )
         ),
         nothing=dict.fromkeys(_PREFIXES, False),
+        teams="use_team_secrets_path",
         settle=_settle_azure,
     ),
     "KubernetesSecretsBackend": Known(
