@@ -69,7 +69,9 @@ class Contract(BackendContract):
     def make(self, tmp_path):
         self.proxy = Proxy("127.0.0.1", self.server.port)
         return SecretsManager(
-            "aws", options(self.server.access(endpoint_url=self.proxy.url()), multi_team=True), clock
+            "aws",
+            options(self.server.access(endpoint_url=self.proxy.url()), use_team_secrets_path=True),
+            clock,
         )
 
     @pytest.fixture
@@ -285,7 +287,7 @@ def test_prefix_and_separator_are_joined_as_airflow_joins_them(sep, head, name):
 def test_a_team_has_names_of_its_own_where_there_are_teams():
     say = good(SecretString="x", VersionId="v" * 32, Name="a")
     with Endpoint(lambda *_: say) as server:
-        with_teams = SecretsManager("aws", options(server.access(), "h", multi_team=True), clock)
+        with_teams = SecretsManager("aws", options(server.access(), "h", use_team_secrets_path=True), clock)
         without = SecretsManager("aws", options(server.access(), "h"), clock)
         assert with_teams.read(Ref("variable", "x", "data")) is not None
         assert with_teams.read(Ref("variable", "data--x")) is None

@@ -178,7 +178,7 @@ MANAGED = [
     Case(
         said="teams",
         environ=MULTI_TEAM,
-        ours={"multi_team": True},
+        ours={"use_team_secrets_path": True},
         asks=[
             var("key", team="data"),
             var("text", team="data"),
@@ -259,7 +259,7 @@ PARAMETERS = [
     OfParameters(
         said="teams of parameters",
         environ=MULTI_TEAM,
-        ours={"multi_team": True},
+        ours={"use_team_secrets_path": True},
         asks=[
             var("key", team="data"),
             var("text", team="data"),

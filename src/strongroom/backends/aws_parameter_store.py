@@ -5,7 +5,7 @@ AWS Systems Manager Parameter Store, at the names of Airflow's SystemsManagerPar
 |---|---|
 | connection `orders_db` | `/airflow/connections/orders_db` |
 | variable `region` | `/airflow/variables/region` |
-| variable `region` of team `data`, with `multi_team` | `/airflow/variables/data--region` |
+| variable `region` of team `data`, with `use_team_secrets_path` | `/airflow/variables/data--region` |
 
 Rules of this file:
 
@@ -90,7 +90,7 @@ class ParameterStoreOptions(AwsAccess):
             others are not asked for.
         variables_lookup_pattern: likewise.
         config_lookup_pattern: likewise.
-        multi_team: a team's names stand as `<prefix>/<team>--<name>`, and global ones hold no `--`.
+        use_team_secrets_path: a team's names begin with `<prefix>/<team>--`; global ones hold no `--`.
         parameter_label: which version of a parameter is read; the newest if unsaid. What is written gets it.
         parameter_type: of what is written: `SecureString` or `String`.
         kms_key_id: for what is written as SecureString; the account's own key if unsaid.
@@ -105,7 +105,7 @@ class ParameterStoreOptions(AwsAccess):
     connections_lookup_pattern: str | None = None
     variables_lookup_pattern: str | None = None
     config_lookup_pattern: str | None = None
-    multi_team: bool = False
+    use_team_secrets_path: bool = False
     parameter_label: str | None = None
     parameter_type: Literal["SecureString", "String"] = "SecureString"
     kms_key_id: str | None = None

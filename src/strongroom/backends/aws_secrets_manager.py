@@ -5,7 +5,7 @@ AWS Secrets Manager, at the names and in the shapes of Airflow's SecretsManagerB
 |---|---|
 | connection `orders_db` | `airflow/connections/orders_db` |
 | variable `region` | `airflow/variables/region` |
-| variable `region` of team `data`, with `multi_team` | `airflow/variables/data--region` |
+| variable `region` of team `data`, with `use_team_secrets_path` | `airflow/variables/data--region` |
 
 Rules of this file:
 
@@ -94,7 +94,7 @@ class SecretsManagerOptions(AwsAccess):
         config_lookup_pattern: likewise.
         sep: between prefix and name.
         extra_conn_words: more words for the fields of a connection: `{ user = ["uid"] }`.
-        multi_team: a team's names stand as `<prefix><sep><team>--<name>`, and global ones hold no `--`.
+        use_team_secrets_path: a team's names begin with `<prefix><sep><team>--`; global ones hold no `--`.
         version_stage: which version is read; where it is another than `AWSCURRENT`, nothing is written.
         replica_regions: asked in this order where the first gives no answer.
         replica_endpoint_urls: by region, where it is not AWS's own.
@@ -114,7 +114,7 @@ class SecretsManagerOptions(AwsAccess):
     config_lookup_pattern: str | None = None
     sep: str = "/"
     extra_conn_words: Mapping[str, object] = field(default_factory=dict)
-    multi_team: bool = False
+    use_team_secrets_path: bool = False
     version_stage: str = CURRENT
     replica_regions: tuple[str, ...] = ()
     replica_endpoint_urls: Mapping[str, object] = field(default_factory=dict, repr=False)

@@ -64,7 +64,7 @@ def naming_of(
     name: str, options: object, *, separator: str, is_spellable: Callable[[str], bool], strip: str
 ) -> AwsNaming:
     """
-    Give the names of the backend *name* from its options `*_prefix`, `*_lookup_pattern` and `multi_team`.
+    Give the names of the backend *name* from its options: prefixes, patterns, whether teams have names.
 
     Args:
         name: of the backend.
@@ -94,7 +94,7 @@ def naming_of(
     return AwsNaming(
         prefixes,
         separator=separator,
-        team_separator=_TEAM_SEPARATOR if getattr(options, "multi_team", False) else None,
+        team_separator=_TEAM_SEPARATOR if getattr(options, "use_team_secrets_path", False) else None,
         is_spellable=is_spellable,
         patterns=patterns,
     )
