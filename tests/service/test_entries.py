@@ -305,6 +305,29 @@ def test_without_versions_the_past_is_refused_and_without_a_past_it_is_not_found
         ask(house.room(Memory("native")).entries)
 
 
+class Closed(Memory):
+    """A backend that gives nothing of what was deleted, as Vault."""
+
+    def read_version(self, ref, version):
+        if self.read(ref) is None:
+            raise NotFoundError(f"{ref} has no such version that can be read")
+        return super().read_version(ref, version)
+
+
+def test_what_cannot_be_looked_into_is_brought_back_unless_it_may_refer_to_something(house):
+    for link in (Link(backend=Closed("vault")), Link(backend=Closed("vault"), references=True)):
+        room = house.room(link)
+        write(room)
+        room.entries.delete(REGION)
+        if link.references:
+            with pytest.raises(NotFoundError):
+                room.entries.undelete(REGION)
+            assert link.backend.read(REGION) is None
+        else:
+            room.entries.undelete(REGION)
+            assert link.backend.read(REGION).secret.reveal() == "eu"
+
+
 def test_what_is_not_deleted_cannot_be_undeleted(house):
     with pytest.raises(ConflictError):
         house.room(Memory("native", {REGION: "eu"})).entries.undelete(REGION)

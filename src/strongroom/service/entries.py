@@ -574,7 +574,13 @@ class Entries:
 
     def _check_brought_back(self, link: Link, ref: Ref, version: str) -> None:
         """Refuse who may not read what *version* refers to: bringing it back is writing it again."""
-        old = self._chain.ask(link, lambda: _as_versioned(link).read_version(ref, version))
+        try:
+            old = self._chain.ask(link, lambda: _as_versioned(link).read_version(ref, version))
+        except NotFoundError:
+            # Some stores (Vault) give nothing of what was deleted. They keep no mark of references with it.
+            if link.references:
+                raise
+            return
         if old.metadata.references or link.references:
             draft = Draft(ref=ref, secret=old.secret, metadata=old.metadata, author=self._actor.id)
             self._resolved(draft, link.backend)
