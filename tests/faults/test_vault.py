@@ -177,7 +177,7 @@ def test_wrapping_token_that_nobody_looked_at_is_no_alarm(bao, proxy, mount, pol
     backend = opened(proxy.url(), mount_point=mount, **options)
     proxy.answer(403, {}, b"<html>Forbidden</html>", times=1)
     trouble(backend, error=AccessDeniedError, outcome=Outcome.DENIED)
-    backend._session._refusal = None  # as after its pause
+    backend._session._tokens._refusal = None  # as after its pause
     assert backend.read(REGION).secret.reveal() == CANARY
 
 
@@ -283,7 +283,7 @@ def test_token_revoked_in_mid_life_is_replaced_without_anybody_noticing(bao, pro
     backend = opened(proxy.url(), mount_point=mount, **by_role(role))
     for _ in range(3):
         assert backend.read(REGION).secret.reveal() == CANARY
-        bao.revoke(backend._session._held.grant.token.reveal())
+        bao.revoke(backend._session.standing()[0].reveal())
     assert backend.read(REGION).secret.reveal() == CANARY
     assert proxy.lines.count(f"POST /v1/auth/{role.mount}/login") == 4
 

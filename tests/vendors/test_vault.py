@@ -132,7 +132,7 @@ def test_fifty_threads_whose_token_died_share_one_login(bao, proxy, kv, opened):
     role = bao.role(kv[1])
     session = opened(proxy.url(), approle(role))
     session.request("GET", kv[2])
-    bao.revoke(session._held.grant.token.reveal())
+    bao.revoke(session.standing()[0].reveal())
     together = threading.Barrier(50)
 
     def ask(_):
@@ -307,7 +307,7 @@ def test_token_revoked_behind_our_back_is_replaced_and_the_question_asked_again(
     role = bao.role(kv[1])
     session = opened(proxy.url(), approle(role))
     session.request("GET", kv[2])
-    bao.revoke(session._held.grant.token.reveal())
+    bao.revoke(session.standing()[0].reveal())
     before = len(proxy.lines)
     assert session.request("GET", kv[2]).status == 200
     assert proxy.lines[before:] == [
@@ -443,7 +443,7 @@ def test_wrapped_secret_id_is_unwrapped_once_for_all_logins(bao, proxy, kv, open
     role = bao.role(kv[1])
     session = opened(proxy.url(), wrapped(role, [role.wrapped()]))
     session.request("GET", kv[2])
-    bao.revoke(session._held.grant.token.reveal())
+    bao.revoke(session.standing()[0].reveal())
     assert session.request("GET", kv[2]).status == 200
     assert proxy.lines.count("POST /v1/sys/wrapping/unwrap") == 1
     assert logins(proxy, role) == 2
@@ -474,7 +474,7 @@ def test_fresh_wrapping_token_replaces_a_refused_secret_id(bao, proxy, kv, opene
     source = [role.wrapped()]
     session = opened(proxy.url(), wrapped(role, source))
     session.request("GET", kv[2])
-    bao.revoke(session._held.grant.token.reveal())
+    bao.revoke(session.standing()[0].reveal())
     source.append(role.wrapped())
     assert session.request("GET", kv[2]).status == 200
 
@@ -510,14 +510,14 @@ def test_renewal_is_due_at_about_two_thirds_and_not_for_all_at_once(bao, proxy, 
     for _ in range(5):
         session = opened(proxy.url(), approle(role), clock=clock)
         session.request("GET", kv[2])
-        due.add(session.act())
+        due.add(session._tokens.act())
     assert len(due) == 5
     assert all(620 <= seconds <= 700 for seconds in due)
     assert renewals(proxy) == 0
     clock.now += 701
-    assert session.act() == 0.0
+    assert session._tokens.act() == 0.0
     assert renewals(proxy) == 1
-    assert 620 <= session.act() <= 700
+    assert 620 <= session._tokens.act() <= 700
 
 
 def test_token_is_renewed_while_nobody_reads(bao, proxy, kv, opened):
@@ -624,7 +624,7 @@ def frames(ask):
 def test_child_that_closes_waits_for_no_thread_of_its_parent(bao, proxy, kv, opened):
     session = opened(proxy.url(), approle(bao.role(kv[1])))
     session.request("GET", kv[2])
-    with session._desk().wake._cond:  # as its thread has it for a moment, and at a fork for ever
+    with session._tokens._desk().wake._cond:  # as its thread has it for a moment, and at a fork for ever
         child = FORK.Process(target=session.close)
         child.start()
     child.join(10)
@@ -660,7 +660,7 @@ def test_dropped_session_ends_its_thread(bao, proxy, kv):
     session = VaultSession(approle(role), transport, place="vault")
     for _ in range(2):
         session.request("GET", kv[2])
-    keeper = next(iter(session._desks.values())).keeper
+    keeper = next(iter(session._tokens._desks.values())).keeper
     assert keeper.is_alive()
     gone = weakref.ref(session)
     del session
@@ -675,7 +675,7 @@ def test_closed_session_ends_its_thread(bao, proxy, kv, opened):
     session = opened(proxy.url(), approle(bao.role(kv[1], token_ttl="1h")))
     for _ in range(2):
         session.request("GET", kv[2])
-    keeper = next(iter(session._desks.values())).keeper
+    keeper = next(iter(session._tokens._desks.values())).keeper
     session.close()
     keeper.join(10)
     assert not keeper.is_alive()
@@ -686,7 +686,7 @@ def test_closed_session_ends_its_thread(bao, proxy, kv, opened):
 
 def ask_in_child(session, path, pipe):
     statuses = [session.request("GET", path).status for _ in range(2)]
-    keeper = session._desks[os.getpid()].keeper
+    keeper = session._tokens._desks[os.getpid()].keeper
     pipe.send((statuses, keeper is not None and keeper.is_alive()))
     pipe.close()
 
@@ -785,6 +785,7 @@ def test_session_and_logins_print_nothing_secret(bao, opened, kv):
     login = approle(role, secret_id)
     session = opened(bao.url, login)
     session.request("GET", kv[2])
-    token = session._held.grant.token.reveal()
-    text = repr([session, login, session._held, session._held.grant, vars(login), vars(session)])
+    token = session.standing()[0].reveal()
+    held = session._tokens._held
+    text = repr([session, login, held, held.grant, vars(login), vars(session), vars(session._tokens)])
     assert not any(secret in text for secret in (secret_id, token, role.role_id))

@@ -294,7 +294,7 @@ def test_process_in_no_pod_is_told_which_file_is_missing(bao, opened):
     error, _ = refused(session)
     assert isinstance(error, NotAuthenticatedError)
     assert "kubernetes_jwt_path" in error.hint
-    assert str(session._login._file._path) == SERVICE_ACCOUNT_TOKEN
+    assert str(session._tokens._login._file._path) == SERVICE_ACCOUNT_TOKEN
 
 
 # --- a certificate -----------------------------------------------------------------------------------

@@ -138,7 +138,7 @@ def test_key_that_was_rotated_in_its_source_signs_the_next_login(vault, opened):
     clock = iter(range(0, 10_000, 100))
     access = VaultAccess(url=vault.url(), **aws(secret_id=lambda: Secret(next(secrets))))
     session = VaultSession.of("vault", access)
-    session._clock = lambda: float(next(clock))
+    session._tokens._clock = lambda: float(next(clock))
     refused(session)
     assert ask(session) == 200
     session.close()
@@ -208,7 +208,7 @@ def test_key_of_google_has_iam_sign(vault, clouds, opened, tmp_path, how):
     }
     session = opened(**gcp(clouds, **words[how]))
     assert ask(session) == 200, vault.why
-    assert "PRIVATE KEY" not in repr(vars(session._login))
+    assert "PRIVATE KEY" not in repr(vars(session._tokens._login))
 
 
 def test_key_of_google_that_is_none_is_told_by_its_setting(clouds, opened):

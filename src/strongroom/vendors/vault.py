@@ -1,118 +1,40 @@
 """
-One login to Vault or OpenBao for a whole process: the token, its renewal, and asking with it.
+One session with Vault or OpenBao for a whole process: asking with the token there is.
 
-Not for what stands at a path (`backends/vault.py`), for how one logs in (`vault_login.py`) or for how
-bytes travel (`transport.py`).
+Not for what stands at a path (`backends/vault.py`), for the token and its renewal (`vault_token.py`), for how
+one logs in (`vault_login.py`) or for how bytes travel (`transport.py`).
 
 Rules of this file:
 
-1. One login is under way at a time, however many threads want one; all of them share what comes of it.
-2. A question is asked with the token there is: nothing is looked up before it. Only after a refusal the
+1. A question is asked with the token there is: nothing is looked up before it. Only after a refusal the
    token itself is looked up; one that is dead is replaced once, and the question asked once more.
-3. A login that was refused is not tried again for 5 s, then 10 s, up to 60 s; meanwhile it is refused
-   here. No answer at all is no refusal.
-4. A token is renewed at about two thirds of its life, on a thread that keeps nothing alive. Where that
-   fails the token serves as long as it lives. What cannot be renewed any more is replaced before it ends.
-5. A forked child has the token, and locks, thread and logins of its own.
+2. Secrets stand in a body as Secret until its bytes are made.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import threading
 import time
-import weakref
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from contextvars import Context
-from copy import copy
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from strongroom.bulkhead import Flight, seconds_left
-from strongroom.errors import (
-    AccessDeniedError,
-    BackendConfigError,
-    BackendUnavailableError,
-    NotAuthenticatedError,
-    RateLimitedError,
-    StrongroomError,
-)
+from strongroom.errors import NotAuthenticatedError
 from strongroom.model.secret import Secret
-from strongroom.vendors.vault_answer import check_answered, complaints, lifetime, member, opened
-from strongroom.vendors.vault_login import Grant, Login, granted
+from strongroom.vendors.vault_answer import check_answered
+from strongroom.vendors.vault_token import LOOK_AFTER, LOOKUP, Held, TokenFacts, Tokens, facts_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from strongroom.vendors.transport import Reply, Transport
+    from strongroom.vendors.vault_login import Login
     from strongroom.vendors.vault_options import VaultAccess
 
 __all__ = ["TokenFacts", "VaultSession"]
 
-FIRST_PAUSE = 5.0  # seconds after a refused login; each further one doubles it
-LAST_PAUSE = 60.0
-_LOOK_AFTER = (
-    30.0  # seconds a token of the settings is used before it is looked up: most processes end sooner
-)
-_RETRY_SECONDS = 30.0  # at most, between two tries to renew
-_RENEW_FROM, _RENEW_TO = 0.62, 0.70  # of its life: two thirds, and not all processes at once
 _TOKENS = 2  # that one question may go through after its first: another thread's may die as well
-_WORN = 0.5  # a renewal that gives less than this of the first life: its longest life is near
 _OK, _DENIED = 200, 403
 _NONE: Mapping[str, str] = {}
-_LOOKUP, _RENEW = "/v1/auth/token/lookup-self", "/v1/auth/token/renew-self"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenFacts:
-    """
-    What the server says of our token.
-
-    Args:
-        seconds_left: how long it lives on; None when it never ends.
-        policies: their names, in order.
-        is_renewable: whether that can be made longer.
-        name: as whom the server knows it, such as `approle` or `ldap-ada`.
-    """
-
-    seconds_left: float | None
-    policies: tuple[str, ...]
-    is_renewable: bool
-    name: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Held:
-    """The token in use, and when to do what about it, by the session's clock."""
-
-    grant: Grant
-    headers: Mapping[str, str | Secret[str]] = field(repr=False)
-    got_at: float
-    first_life: float | None = None
-    ends_at: float | None = None
-    act_at: float | None = None
-
-    def is_over(self, now: float) -> bool:
-        return self.ends_at is not None and now >= self.ends_at
-
-
-@dataclass(slots=True)
-class _Desk:
-    """What one process has for itself."""
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    flight: Flight[_Held] | None = None
-    is_renewing: bool = False
-    wake: threading.Event = field(default_factory=threading.Event)
-    keeper: threading.Thread | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    error: StrongroomError
-    until: float
-    pause: float
 
 
 class VaultSession:
@@ -138,26 +60,13 @@ class VaultSession:
         place: str,
         namespace: str | None = None,
         clock: Callable[[], float] = time.monotonic,
-        look_after: float = _LOOK_AFTER,
+        look_after: float = LOOK_AFTER,
     ) -> None:
-        self._login = login
         self._transport = transport
         self._owns_transport = False
         self._place = place
-        self._clock = clock
-        self._look_after = look_after
-        # Agents and proxies of a careful operator refuse what does not say that it means them.
-        self._headers: dict[str, str | Secret[str]] = {"x-vault-request": "true"}
-        if namespace:
-            self._headers["x-vault-namespace"] = namespace
-        self._held: _Held | None = None
-        self._proven: Secret[str] | None = None  # the last token that was not refused
-        self._refusal: _Refusal | None = None
-        self._is_closed = False
-        self._is_troubled = False
-        # By process id: `setdefault` is atomic, so a forked child gets a desk of its own without a lock
-        # that another thread of the parent may have held at the fork.
-        self._desks: dict[int, _Desk] = {}
+        self._wire = _Wire(transport, namespace)
+        self._tokens = Tokens(login, self._wire, place=place, clock=clock, look_after=look_after)
 
     @classmethod
     def of(cls, place: str, access: VaultAccess) -> VaultSession:
@@ -195,7 +104,7 @@ class VaultSession:
     @property
     def replaces_tokens(self) -> bool:
         """Whether a token that ends is followed by another without anybody's help."""
-        return self._login.tells_life or not self._login.is_ours
+        return self._tokens.follow_one_another
 
     # --- asking ---
 
@@ -224,13 +133,13 @@ class VaultSession:
             BackendUnavailableError, RateLimitedError: no answer, or one that says nothing of the question.
         """
         send = partial(self._asked, method, path, body=body, headers=headers, is_repeatable=is_repeatable)
-        held = self._token()
+        held = self._tokens.current()
         reply = send(held)
         for _ in range(_TOKENS):
             if reply.status != _DENIED:
                 return reply
             refused = held
-            held = self._alone(partial(self._replaced, refused))
+            held = self._tokens.instead_of(refused)
             if held.grant.token == refused.grant.token:  # it lives, and may not
                 return reply
             reply = send(held)
@@ -245,18 +154,18 @@ class VaultSession:
         self,
         method: str,
         path: str,
-        held: _Held,
+        held: Held,
         *,
         body: Mapping[str, object] | None,
         headers: Mapping[str, str],
         is_repeatable: bool,
     ) -> Reply:
-        every = {**held.headers, **headers} if headers else held.headers
-        reply = self._send(method, path, every, body, is_repeatable=is_repeatable)
+        reply = self._wire(
+            method, path, body=body, token=held.grant.token, headers=headers, is_repeatable=is_repeatable
+        )
         check_answered(reply, self._place)
         if reply.status != _DENIED:
-            self._proven = held.grant.token
-            self._refusal = None
+            self._tokens.worked(held)
         return reply
 
     def look(self) -> TokenFacts | None:
@@ -266,8 +175,8 @@ class VaultSession:
         Raises:
             As `request`.
         """
-        reply = self.request("GET", _LOOKUP)
-        return _facts(reply, self._place) if reply.status == _OK else None
+        reply = self.request("GET", LOOKUP)
+        return facts_of(reply, self._place) if reply.status == _OK else None
 
     def standing(self) -> tuple[Secret[str], float | None] | None:
         """
@@ -275,299 +184,35 @@ class VaultSession:
 
         None for the seconds where nobody said, or where it never ends; None when there is no token.
         """
-        held = self._held
-        if held is None:
-            return None
-        return held.grant.token, None if held.ends_at is None else held.ends_at - self._clock()
+        return self._tokens.standing()
 
     def close(self) -> None:
         """End the thread that renews. Safe to call twice."""
-        self._is_closed = True
-        desk = self._desks.get(os.getpid())  # a parent's may be locked by a thread that is not here
-        if desk is not None:
-            desk.wake.set()
-        self._login.close()
+        self._tokens.close()
         if self._owns_transport:
             self._transport.close()
 
-    def _ask(
+
+class _Wire:
+    """Ask with a token or with none: `Ask`, over a transport. Tokens hold this, and no session."""
+
+    def __init__(self, transport: Transport, namespace: str | None) -> None:
+        self._transport = transport
+        # Agents and proxies of a careful operator refuse what does not say that it means them.
+        self._headers: dict[str, str | Secret[str]] = {"x-vault-request": "true"}
+        if namespace:
+            self._headers["x-vault-namespace"] = namespace
+
+    def __call__(
         self,
         method: str,
         path: str,
         *,
         body: Mapping[str, object] | None = None,
         token: Secret[str] | None = None,
+        headers: Mapping[str, str] = _NONE,
         is_repeatable: bool = True,
     ) -> Reply:
-        headers = self._headers if token is None else self._with(token)
-        return self._send(method, path, headers, body, is_repeatable=is_repeatable)
-
-    def _send(
-        self,
-        method: str,
-        path: str,
-        headers: Mapping[str, str | Secret[str]],
-        body: Mapping[str, object] | None,
-        *,
-        is_repeatable: bool = True,
-    ) -> Reply:
+        every = self._headers if token is None else {**self._headers, "x-vault-token": token, **headers}
         data = None if body is None else Secret(json.dumps(body, default=Secret.reveal).encode())
-        return self._transport.request(method, path, headers=headers, body=data, is_repeatable=is_repeatable)
-
-    def _with(self, token: Secret[str]) -> dict[str, str | Secret[str]]:
-        return {**self._headers, "x-vault-token": token}
-
-    # --- the token ---
-
-    def _token(self) -> _Held:
-        held = self._held
-        if held is None or held.is_over(self._clock()) or self._login.is_outdated():
-            return self._alone(lambda: self._logged_in(held))
-        if held.act_at is not None:
-            self._start_keeper()
-        return held
-
-    def _alone(self, work: Callable[[], _Held], *, is_renewal: bool = False) -> _Held:
-        """Do *work* if nobody is at it; otherwise wait for what comes of theirs."""
-        desk = self._desk()
-        mine: Flight[_Held] = Flight()
-        while True:
-            with desk.lock:
-                theirs, is_renewing = desk.flight, desk.is_renewing
-                if theirs is None:
-                    desk.flight, desk.is_renewing = mine, is_renewal
-                    break
-            if not theirs.wait(seconds_left()):
-                raise BackendUnavailableError(
-                    f"the backend {self._place} was still logging in", backend=self._place
-                )
-            if not is_renewing:
-                return theirs.shared_answer()
-            # Whether a token can be renewed says nothing of whether it was refused: that is asked next.
-        try:
-            # Without the time limit of this caller: what comes of it is for all who wait, and for the next.
-            Context().run(mine.run, work)
-        finally:
-            with desk.lock:
-                desk.flight = None
-        return mine.answer()
-
-    def _logged_in(self, seen: _Held | None) -> _Held:
-        """Log in, unless somebody has since *seen* was looked at."""
-        held = self._held
-        is_over = held is None or held.is_over(self._clock())
-        if held is not None and held is not seen and not is_over:
-            return held
-        try:
-            return self._hold(self._granted())
-        except NotAuthenticatedError:
-            if held is None or is_over:
-                raise
-            return (
-                held  # what replaces it cannot be used, perhaps half written: it serves until it is refused
-            )
-
-    def _replaced(self, refused: _Held) -> _Held:
-        """Give the token to ask again with; the refused one itself when it lives and only may not."""
-        held = self._held
-        if held is not None and held.grant.token != refused.grant.token:
-            return held
-        if not self._is_dead(refused):
-            self._refusal = None
-            return refused
-        self._held = None
-        if self._is_stillborn(refused):  # another login would give another such, at every question
-            raise self._refuse(
-                NotAuthenticatedError(
-                    f"a login of the backend {self._place} gave a token that is refused at once",
-                    hint="check token_bound_cidrs, token_num_uses and token_ttl of the role",
-                )
-            )
-        grant = self._granted()
-        if grant.token == refused.grant.token:
-            raise self._refuse(
-                NotAuthenticatedError(
-                    f"the token of the backend {self._place} is not valid any more", hint=self._login.remedy
-                )
-            )
-        return self._hold(grant)
-
-    def _is_stillborn(self, dead: _Held) -> bool:
-        """Tell whether a token died early in its life and was good for nothing before."""
-        early = min(FIRST_PAUSE, (dead.grant.life_seconds or LAST_PAUSE) / 2)
-        is_young = self._clock() - dead.got_at < early
-        return is_young and self._login.tells_life and dead.grant.token != self._proven
-
-    def _is_dead(self, held: _Held) -> bool:
-        reply = self._ask("GET", _LOOKUP, token=held.grant.token)
-        check_answered(reply, self._place)
-        if reply.status != _DENIED:
-            return reply.status != _OK
-        # A live token without the policy `default` may not look itself up: then policy is the one error
-        # told. Of a dead one the server counts no errors, or says that it is invalid.
-        words = complaints(reply)
-        return "1 error occurred" not in words or "invalid token" in words
-
-    def _granted(self) -> Grant:
-        refusal = self._refusal
-        if refusal is not None and self._clock() < refusal.until and not self._login.is_outdated():
-            raise copy(refusal.error)
-        try:
-            return self._login.grant(self._ask)
-        except (NotAuthenticatedError, AccessDeniedError, BackendConfigError, RateLimitedError) as error:
-            self._refuse(error)
-            raise
-
-    def _refuse(self, error: StrongroomError) -> StrongroomError:
-        """Let nobody log in for a while, and give *error* back."""
-        before = self._refusal
-        pause = FIRST_PAUSE if before is None else min(before.pause * 2, LAST_PAUSE)
-        asked = error.retry_after if isinstance(error, RateLimitedError) else None
-        until = self._clock() + (pause if asked is None else asked.total_seconds())
-        self._refusal = _Refusal(copy(error), until, pause)  # a copy: without the frames of this login
-        return error
-
-    def _hold(self, grant: Grant, *, first_life: float | None = None) -> _Held:
-        now, life = self._clock(), grant.life_seconds
-        act_at = None
-        if life is not None:
-            act_at = now + life * _share()
-        elif self._login.is_ours and not self._login.tells_life and first_life is None:
-            act_at = now + self._look_after
-        held = _Held(
-            grant=grant,
-            headers=self._with(grant.token),
-            got_at=now,
-            first_life=first_life or life,
-            ends_at=None if life is None else now + life,
-            act_at=act_at,
-        )
-        return self._keep(held)
-
-    def _keep(self, held: _Held) -> _Held:
-        self._held = held
-        self._desk().wake.set()
-        return held
-
-    def _desk(self) -> _Desk:
-        process = os.getpid()
-        return self._desks.get(process) or self._desks.setdefault(process, _Desk())
-
-    # --- renewal, on the thread of the keeper ---
-
-    def _start_keeper(self) -> None:
-        desk = self._desk()
-        if desk.keeper is not None and desk.keeper.is_alive():
-            return
-        with desk.lock:
-            if self._is_closed or (desk.keeper is not None and desk.keeper.is_alive()):
-                return
-            wake = desk.wake
-            desk.keeper = threading.Thread(
-                target=_keep_alive,
-                args=(weakref.ref(self, lambda _gone: wake.set()), wake),
-                name=f"strongroom {self._place} token",
-                daemon=True,
-            )
-            with suppress(RuntimeError):  # no more threads, or the interpreter ends: reads log in anew
-                desk.keeper.start()
-
-    def act(self) -> float | None:
-        """Do what is due with the token; give the seconds until something is, None when nothing will be."""
-        held = self._held
-        if self._is_closed or held is None or held.act_at is None:
-            return None
-        left = held.act_at - self._clock()
-        if left > 0:
-            return left
-        try:
-            self._alone(lambda: self._kept(held), is_renewal=True)
-            self._tell(is_troubled=False)
-        except StrongroomError as error:
-            self._postpone(held, error)
-        return 0.0
-
-    def _kept(self, held: _Held) -> _Held:
-        if self._held is not held:
-            return self._held or held
-        if held.first_life is None:
-            return self._looked_up(held)
-        renewed = self._renewed(held) if held.grant.is_renewable else None
-        if renewed is not None:
-            return renewed
-        # Its longest life is near, or it has but one: a login makes another, where there is a login.
-        return (
-            self._hold(self._granted()) if self._login.tells_life else self._keep(replace(held, act_at=None))
-        )
-
-    def _looked_up(self, held: _Held) -> _Held:
-        reply = self._ask("GET", _LOOKUP, token=held.grant.token)
-        check_answered(reply, self._place)
-        facts = _facts(reply, self._place) if reply.status == _OK else None
-        if facts is None or facts.seconds_left is None:
-            return self._keep(replace(held, act_at=None))
-        return self._hold(Grant(held.grant.token, facts.seconds_left, facts.is_renewable))
-
-    def _renewed(self, held: _Held) -> _Held | None:
-        reply = self._ask("POST", _RENEW, body={}, token=held.grant.token)
-        if "past the max TTL" in complaints(reply):  # said with the status 500, as if it were broken
-            return None
-        check_answered(reply, self._place)
-        grant = granted(reply, self._place) if reply.status == _OK else None
-        life = None if grant is None else grant.life_seconds
-        if life is None or life < (held.first_life or life) * _WORN:
-            return None
-        return self._hold(Grant(held.grant.token, life, is_renewable=True), first_life=held.first_life)
-
-    def _postpone(self, held: _Held, error: StrongroomError) -> None:
-        now = self._clock()
-        left = _RETRY_SECONDS if held.ends_at is None else held.ends_at - now
-        wait = min(max(left / 3, 0.1), _RETRY_SECONDS)
-        if self._held is held:
-            self._keep(replace(held, act_at=now + wait if left > 0 else None))
-        self._tell(is_troubled=True, why=error.code)
-
-    def _tell(self, *, is_troubled: bool, why: str = "") -> None:
-        """Write one line when renewing starts to fail, and one when it works again."""
-        if is_troubled == self._is_troubled:
-            return
-        self._is_troubled = is_troubled
-        import logging  # noqa: PLC0415 -- costs a cold process more than a request
-
-        log = logging.getLogger("strongroom.vault")
-        if is_troubled:
-            log.warning(
-                "the token of %s could not be renewed (%s); it serves while it lives", self._place, why
-            )
-        else:
-            log.info("the token of %s is renewed again", self._place)
-
-
-def _share() -> float:
-    """Give the part of a life after which to renew; `random` would cost a cold process 5 ms."""
-    return _RENEW_FROM + (_RENEW_TO - _RENEW_FROM) * int.from_bytes(os.urandom(4), "big") / 0xFFFFFFFF
-
-
-def _keep_alive(found: weakref.ref[VaultSession], wake: threading.Event) -> None:
-    """Act for a session as long as it is there and has something to do."""
-    while (session := found()) is not None:
-        wake.clear()
-        seconds = session.act()
-        del session  # while it waits, this thread must not keep alive what nobody else holds
-        if seconds is None:
-            return
-        wake.wait(seconds)
-
-
-def _facts(reply: Reply, place: str) -> TokenFacts | None:
-    token = member(opened(reply, place), dict, "data")
-    seconds = member(token, int, "ttl")
-    if seconds is None:
-        return None
-    named = [name for key in ("policies", "identity_policies") for name in member(token, list, key) or ()]
-    return TokenFacts(
-        seconds_left=lifetime(seconds),
-        policies=tuple(sorted({name for name in named if isinstance(name, str)})),
-        is_renewable=member(token, bool, "renewable") or False,
-        name=member(token, str, "display_name") or "",
-    )
+        return self._transport.request(method, path, headers=every, body=data, is_repeatable=is_repeatable)
