@@ -285,6 +285,21 @@ def test_close_does_not_wait_for_a_server_that_says_nothing(lending, opened, pro
     gc.collect()
 
 
+def test_what_is_lent_while_it_is_closed_is_revoked_at_once(lending, bao, opened, proxy):
+    leases, path = opened(), lending.role(default_ttl="1h")
+    leases._session.look()
+    before = lending.logins()
+    proxy.become("stall")  # the server has lent, and its answer is on the way
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(leases.credentials, path)
+        wait_for(lambda: lending.logins() > before)
+        leases.close()
+        proxy.become("pass")
+        with pytest.raises(BackendUnavailableError, match="is closed"):
+            asking.result(20)
+    assert lending.logins() == before
+
+
 # --- other engines -----------------------------------------------------------------------------------
 
 

@@ -159,9 +159,11 @@ class KvHistory:
     def _look(self, home: Home, number: int) -> Secret[str] | StrongroomError | None:
         try:
             kept = self.held_in(home, number)
+            return None if kept is None else Secret(json.dumps(kept.held, sort_keys=True))
         except StrongroomError as error:
             return error
-        return None if kept is None else Secret(json.dumps(kept.held, sort_keys=True))
+        except RecursionError:  # deeper than anything that can be an entry
+            return None
 
 
 def _same_as(one: KeyVersion, older: Sequence[KeyVersion], held: Mapping[int, Secret[str]]) -> str | None:
