@@ -187,7 +187,8 @@ class Carrier(HttpTransport[HttpRequest, HttpResponse]):
 
     def _carried(self, request: HttpRequest, origin: str) -> Reply:
         parts = urlsplit(request.url)
-        body = request.content
+        # An azure-identity before 1.24 asks with requests of azure-core's elder kind.
+        body = getattr(request, "content", None) or getattr(request, "data", None)
         return self._origins.request(
             request.method,
             f"{origin}{parts.path or '/'}" + (f"?{parts.query}" if parts.query else ""),

@@ -352,6 +352,8 @@ class KeyVault:
     def _unknown(self, error: Exception) -> StrongroomError:
         if type(error).__name__ == "DecodeError":
             return misshapen(self.place)
+        if isinstance(error, IndexError):  # what an elder SDK makes of a challenge without parameters
+            return no_vault(self.place)
         return BackendUnavailableError(
             f"the backend {self.place} failed with {type(error).__name__}", backend=self.place
         )
