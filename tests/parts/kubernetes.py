@@ -31,9 +31,19 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from parts.certificates import Authority, server_context
-from parts.kubernetes_secrets import Refused, Store, field_selector, label_selector, status, without_values
+from parts.kubernetes_secrets import (
+    Refused,
+    Store,
+    field_selector,
+    label_selector,
+    review_of_protobuf,
+    secret_of_protobuf,
+    status,
+    without_values,
+)
 
 NAMESPACE = "airflow"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
 _SECRETS = re.compile(r"/api/v1/namespaces/(?P<namespace>[^/]+)/secrets(?:/(?P<name>[^/]+))?")
 _RESOURCES = {
     "/api": {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []},
@@ -46,7 +56,7 @@ _RESOURCES = {
                 "versions": [{"groupVersion": f"{group}.k8s.io/v1", "version": "v1"}],
                 "preferredVersion": {"groupVersion": f"{group}.k8s.io/v1", "version": "v1"},
             }
-            for group in ("authorization", "authentication")
+            for group in ("authorization", "authentication", "rbac.authorization")
         ],
     },
     "/api/v1": {
@@ -81,6 +91,21 @@ _RESOURCES = {
                 "kind": "SelfSubjectAccessReview",
                 "verbs": ["create"],
             }
+        ],
+    },
+    "/apis/rbac.authorization.k8s.io/v1": {
+        "kind": "APIResourceList",
+        "apiVersion": "v1",
+        "groupVersion": "rbac.authorization.k8s.io/v1",
+        "resources": [
+            {
+                "name": f"{kind.lower()}s",
+                "singularName": "",
+                "namespaced": True,
+                "kind": kind,
+                "verbs": ["create"],
+            }
+            for kind in ("Role", "RoleBinding")
         ],
     },
     "/apis/authentication.k8s.io/v1": {
@@ -280,6 +305,7 @@ class Cluster:
             text=True,
             timeout=60,
             env={"PATH": os.environ["PATH"], "HOME": str(self.folder)},
+            check=False,
         )
         assert not check or done.returncode == 0, done.stderr
         return done.stdout if check else done
@@ -336,15 +362,13 @@ class _Handler(BaseHTTPRequestHandler):
             if cluster.faults:
                 self._answer(*cluster.faults.pop(0))
                 return
-            if user is None:
-                raise Refused(401, "Unauthorized", "Unauthorized")
             found = self._route(cluster, user, unquote(parts.path), body)
             if found is not None:
                 self._answer(found[0], {}, json.dumps(found[1]).encode())
         except Refused as refused:
             self._answer(refused.code, refused.headers, json.dumps(status(refused)).encode())
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 -- the names http.server calls
 
     def _user(self, cluster):
         seen = self.connection.getpeercert() if isinstance(self.connection, ssl.SSLSocket) else None
@@ -362,6 +386,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(f"HTTP/1.1 {code} Status\r\n{lines}\r\n".encode() + body)
 
     def _route(self, cluster, user, path, body):
+        if user is None:
+            raise Refused(401, "Unauthorized", "Unauthorized")
         if self.command == "GET" and path in _RESOURCES:
             return 200, _RESOURCES[path]
         secrets = _SECRETS.fullmatch(path)
@@ -369,13 +395,16 @@ class _Handler(BaseHTTPRequestHandler):
             return self._secrets(cluster, user, secrets["namespace"], secrets["name"], body)
         namespace = re.fullmatch(r"/api/v1/namespaces/([^/]+)", path)
         if namespace is not None and self.command == "GET":
-            self._allow(cluster, user, "get", "", "namespaces", namespace[1], namespace[1])
+            self._allow(cluster, user, "get", "namespaces", namespace[1], namespace[1])
             cluster.store.check_namespace(namespace[1])
             return 200, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace[1]}}
         if self.command == "POST" and path.startswith(
             ("/apis/authorization.k8s.io/v1/", "/apis/authentication")
         ):
-            return self._review(cluster, user, path, json.loads(body))
+            is_binary = self.headers.get("Content-Type") == PROTOBUF
+            return self._review(
+                cluster, user, path, review_of_protobuf(body) if is_binary else json.loads(body)
+            )
         raise Refused(404, "NotFound", "the server could not find the requested resource")
 
     def _review(self, cluster, user, path, body):
@@ -397,14 +426,14 @@ class _Handler(BaseHTTPRequestHandler):
             }
         raise Refused(404, "NotFound", "the server could not find the requested resource")
 
-    def _allow(self, cluster, user, verb, group, resource, namespace, name):
-        if not cluster.may(user, verb, group, resource, namespace, name):
+    def _allow(self, cluster, user, verb, resource, namespace, name):
+        if not cluster.may(user, verb, "", resource, namespace, name):
             named = f' "{name}"' if name else ""
             raise Refused(
                 403,
                 "Forbidden",
                 f'{resource}{named} is forbidden: User "{user}" cannot {verb} resource "{resource}" in API '
-                f'group "{group}" in the namespace "{namespace}"',
+                f'group "" in the namespace "{namespace}"',
                 details={"name": name, "kind": resource},
             )
 
@@ -413,7 +442,7 @@ class _Handler(BaseHTTPRequestHandler):
         verb = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}.get(self.command)
         verb = verb or ("get" if name else "watch" if is_watch else "list")
         fields = field_selector(self.query.get("fieldSelector", ""))
-        self._allow(cluster, user, verb, "", "secrets", namespace, name or fields or "")
+        self._allow(cluster, user, verb, "secrets", namespace, name or fields or "")
         store = cluster.store
         if self.command == "GET" and name:
             return 200, self._shape(store.get(namespace, name))
@@ -430,6 +459,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _change(self, store, namespace, name, body):
         kind = (self.headers.get("Content-Type") or "").partition(";")[0]
+        if kind == PROTOBUF and self.command == "POST":
+            kind, body = "application/json", json.dumps(secret_of_protobuf(body)).encode()
         dry = self.query.get("dryRun") == "All"
         if self.command == "DELETE":
             store.delete(
@@ -459,7 +490,7 @@ class _Handler(BaseHTTPRequestHandler):
         return without_values(secret) if is_outline else secret
 
     def _watch(self, store, namespace, is_chosen):
-        """Give events in chunks until the time is over; what is too old is told as an event, as a cluster does."""
+        """Give events in chunks until the time is over; what is too old is told as an event."""
         until = time.monotonic() + float(self.query.get("timeoutSeconds") or 1800)
         head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
         self.wfile.write(head.encode())

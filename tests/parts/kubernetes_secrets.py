@@ -1,4 +1,4 @@
-"""Secrets as an API server keeps them: versions, validation, pages, events. Used by parts/kubernetes.py alone."""
+"""Secrets as an API server keeps them: versions, validation, pages, events. For parts/kubernetes.py alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NEEDED = {  # of a type: the keys it cannot be without
 }
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 -- an answer, no failure
     def __init__(self, code, reason, message, *, details=None, headers=None):
         super().__init__(message)
         self.code, self.reason, self.details, self.headers = code, reason, details, headers or {}
@@ -340,8 +340,11 @@ def _validate(name, secret, before):
     needed, how = _NEEDED.get(secret["type"], ((), all))
     if needed and not how(key in data for key in needed):
         raise invalid(name, f"data[{needed[0]}]", "Required value", "FieldValueRequired")
-    if before is None:
-        return
+    if before is not None:
+        _validate_change(name, secret, before)
+
+
+def _validate_change(name, secret, before):
     if secret["type"] != before["type"]:
         raise invalid(name, "type", "field is immutable")
     if before.get("immutable") and (
@@ -353,3 +356,69 @@ def _validate(name, secret, before):
 
 def _now():
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+# --- protobuf, as `kubectl create secret` sends it ------------------------------------------------------
+
+
+def secret_of_protobuf(data):
+    """Give the Secret in *data*: `runtime.Unknown` around core/v1 `Secret`, its metadata, data and type."""
+    secret = _opened(data)
+    meta = _members(secret[1][0])
+    found = {
+        "metadata": {
+            "name": _first(meta, 1),
+            "generateName": _first(meta, 2),
+            "labels": {key: value.decode() for key, value in _pairs(meta.get(11, ()))},
+            "annotations": {key: value.decode() for key, value in _pairs(meta.get(12, ()))},
+        },
+        "data": {key: base64.b64encode(value).decode() for key, value in _pairs(secret.get(2, ()))},
+    }
+    return found | ({"type": _first(secret, 3)} if 3 in secret else {})
+
+
+def review_of_protobuf(data):
+    """Give the SelfSubjectAccessReview in *data*, as `kubectl auth can-i` sends it."""
+    asked = _members(_members(_opened(data)[2][0])[1][0])
+    names = {1: "namespace", 2: "verb", 3: "group", 4: "version", 5: "resource", 7: "name"}
+    return {"spec": {"resourceAttributes": {name: _first(asked, number) for number, name in names.items()}}}
+
+
+def _opened(data):
+    if not data.startswith(b"k8s\0"):
+        raise Refused(400, "BadRequest", "the body of the request was in an unknown format")
+    return _members(_members(data[4:])[2][0])
+
+
+def _first(members, number):
+    return members[number][0].decode() if number in members else ""
+
+
+def _pairs(entries):
+    for entry in entries:
+        members = _members(entry)
+        yield members[1][0].decode(), members.get(2, [b""])[0]
+
+
+def _members(data):
+    """Give the members of a message by their number: varints and bytes are all there are here."""
+    found, at = {}, 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        number, wire = key >> 3, key & 7
+        size, at = _varint(data, at)
+        if wire == 2:
+            found.setdefault(number, []).append(data[at : at + size])
+            at += size
+        else:
+            assert wire == 0
+    return found
+
+
+def _varint(data, at):
+    value = shift = 0
+    while True:
+        value |= (data[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if not data[at - 1] & 0x80:
+            return value, at

@@ -2,9 +2,11 @@
 
 import json
 import threading
-import warnings
 
 import pytest
+from lightkube import ApiError, Client, KubeConfig
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.core_v1 import Secret
 
 from parts.kubernetes import NAMESPACE, b64, cluster, cluster_server
 
@@ -16,7 +18,8 @@ MANIFEST = json.dumps(
         "kind": "Secret",
         "metadata": {"name": "orders", "labels": {"airflow.apache.org/connection-id": "orders"}},
         "stringData": {"value": "postgres://h/é"},
-    }
+    },
+    ensure_ascii=False,
 )
 
 
@@ -36,6 +39,15 @@ def test_kubectl_creates_gets_applies_labels_and_deletes_a_secret(cluster):
     done = cluster.kubectl("get", "secret", "orders", check=False)
     assert done.returncode == 1
     assert "(NotFound)" in done.stderr
+
+
+def test_kubectl_makes_a_secret_of_words_and_of_a_type(cluster):
+    cluster.kubectl("create", "secret", "generic", "words", "--from-literal=value=a=b", "--type=corp/own")
+    assert (cluster.data("words"), cluster.get("words")["type"]) == ({"value": "a=b"}, "corp/own")
+    done = cluster.kubectl("create", "secret", "generic", "words", "--from-literal=value=c", check=False)
+    assert "already exists" in done.stderr
+    done = cluster.kubectl("create", "secret", "generic", "No_Name", "--from-literal=value=c", check=False)
+    assert "invalid" in done.stderr.lower()
 
 
 def test_kubectl_is_told_what_it_may_not_do_and_who_it_is(cluster):
@@ -66,21 +78,13 @@ def test_kubectl_is_refused_a_change_of_an_immutable_secret_and_a_stale_replace(
 @pytest.fixture
 def lightkube(cluster, tmp_path):
     """A client of lightkube, an independent reading of the API."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        kube = pytest.importorskip("lightkube")
-        from lightkube.resources.core_v1 import Secret
-
-    config = kube.KubeConfig.from_file(cluster.kubeconfig(tmp_path / "config", {"token": "root-token"}))
-    with kube.Client(config=config, trust_env=False) as client:
+    config = KubeConfig.from_file(cluster.kubeconfig(tmp_path / "config", {"token": "root-token"}))
+    with Client(config=config, trust_env=False) as client:
         client.kind = Secret
         yield client
 
 
 def test_lightkube_creates_pages_patches_conflicts_and_deletes(cluster, lightkube):
-    from lightkube import ApiError
-    from lightkube.models.meta_v1 import ObjectMeta
-
     for number in range(5):
         secret = lightkube.kind(metadata=ObjectMeta(name=f"s{number}"), stringData={"value": str(number)})
         lightkube.create(secret)
@@ -100,8 +104,6 @@ def test_lightkube_creates_pages_patches_conflicts_and_deletes(cluster, lightkub
 
 
 def test_lightkube_watches_and_is_told_that_a_version_is_too_old(cluster, lightkube):
-    from lightkube import ApiError
-
     start = cluster.put("seen", {"value": "1"})["metadata"]["resourceVersion"]
     seen, both = [], threading.Event()
 

@@ -135,8 +135,8 @@ def name_naming(name: str, options: KubernetesOptions) -> Naming:
         kind: _given(name, f"{WORDS[kind]}_prefix", options, f"airflow-{WORDS[kind]}") for kind in KINDS
     }
     for kind, prefix in prefixes.items():
-        plain = None if prefix is None else f"{prefix.removesuffix('#')}-x".lstrip("-")
-        if plain is not None and (spelled(plain) != plain or read_name(plain) != plain):
+        plain = f"{prefix.removesuffix('#')}-x" if prefix else "x"
+        if spelled(plain) != plain or read_name(plain) != plain:
             raise BackendConfigError(
                 f"backend.{name}.{WORDS[kind]}_prefix cannot begin the name of a Secret",
                 hint="a-z, 0-9, single - and . between them, and # at its end",

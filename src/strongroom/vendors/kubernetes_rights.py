@@ -97,7 +97,7 @@ class Rights:
 
     def least_policy(self, verbs: Collection[str]) -> str:
         """As `Provisioning`: a Role and a RoleBinding; whoever applies it fills in whom it is for."""
-        wanted = {**self._needed, "list": ("list", "watch")}
+        wanted = {**self._needed, "list": (*self._needed["list"], "list", "watch")}
         needed = dict.fromkeys(verb for word, mine in wanted.items() if word in verbs for verb in mine)
         if not self._names:
             return _role(self._session.namespace, _rule(list(needed), ()))

@@ -233,12 +233,13 @@ class Secrets:
 
     def _from_start(self, work: Callable[[], T]) -> T:
         """Do *work*, and again from its start where its pages became too old meanwhile."""
-        for _ in range(_RESTARTS - 1):
+        for _ in range(_RESTARTS):
             try:
                 return work()
             except TooOldError:
                 continue
-        return work()
+        name = self._session.name
+        raise BackendUnavailableError(f"the backend {name} forgets what it lists meanwhile", backend=name)
 
     def _list_question(self, selector: str, limit: int, token: str, *, accept: str = "") -> Question:
         query = {"limit": str(limit)}
