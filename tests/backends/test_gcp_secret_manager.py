@@ -44,6 +44,7 @@ class Contract(BackendContract):
 
     transport = "grpc"
     has_compare_and_set = False
+    max_text_bytes = 65_536
     # Google refuses an empty payload.
     hard_texts: ClassVar = {label: text for label, text in HARD_TEXTS.items() if text}
 
@@ -54,7 +55,7 @@ class Contract(BackendContract):
         with Proxy("127.0.0.1", port, is_tls=self.transport == "grpc") as self.proxy:
             yield
 
-    def make(self, tmp_path):
+    def make(self, tmp_path, **more):
         self.project = self.google.project()
         options = GoogleSecretManagerOptions(
             project_id=self.project,
@@ -62,8 +63,20 @@ class Contract(BackendContract):
             endpoint=f"http://127.0.0.1:{self.proxy.port}",
             transport=self.transport,
             use_team_secrets_path=True,
+            **more,
         )
         return GoogleSecretManager("gcp", options, clock)
+
+    def make_holding(self, tmp_path):
+        return self.make(tmp_path, connections_prefix="connections#", variables_prefix="variables#")
+
+    def make_shaped(self, tmp_path, shape):
+        if shape == "fields":
+            pytest.skip("this backend keeps texts and no objects")
+        return self.make(tmp_path, connection_shape=shape)
+
+    def break_write(self, backend):
+        fail(self.google, 2)  # NOT_FOUND for adding, the secret is made, and then
 
     def down(self, backend):
         self.proxy.become("refuse")
@@ -71,31 +84,6 @@ class Contract(BackendContract):
     def deny(self, backend, ref):
         beginning = f"projects/{self.project}/secrets/{backend.naming.path(ref)}"
         self.google.model.denied.add(("secretmanager.versions.access", beginning))
-
-    def test_text_of_one_mebibyte_is_held(self, backend):
-        # Google holds 64 KiB.
-        ref, text = Ref("variable", "big"), "é" + "x" * (65_536 - 2)
-        self.put(backend, ref, text)
-        assert self._text(backend, ref) == text
-        with pytest.raises(InvalidInputError) as caught:
-            self.put(backend, ref, text + "x")
-        assert caught.value.limit == 65_536
-
-    def test_list_is_ordered_and_paged(self, backend):
-        # Google's names have no slash and no dot.
-        names = sorted(["b", "a", "a0", "aa", "z_9", "a-b", "A"])
-        for name in names:
-            self.put(backend, Ref("variable", name), "x")
-        paged = []
-        while page := self._names(backend, after=paged[-1] if paged else "", limit=3):
-            paged += page
-        assert paged == names == self._names(backend)
-
-    def test_list_narrows_by_prefix(self, backend):
-        for name in ("team_a", "team_b", "tea", "other", "team-"):
-            self.put(backend, Ref("variable", name), "x")
-        assert self._names(backend, prefix="team_") == ["team_a", "team_b"]
-        assert self._names(backend, prefix="team_", after="team_a") == ["team_b"]
 
     def test_every_version_can_be_read(self, backend):
         # Until it is deleted: then Google has none of them.
@@ -425,6 +413,13 @@ def test_checksum_is_sent_with_what_is_written(google, opened):
     assert version.client_specified_payload_checksum
 
 
+def test_value_over_64_kib_is_refused_and_says_the_limit(google, opened):
+    with pytest.raises(InvalidInputError) as caught:
+        opened().write(draft(variable("v"), "x" * 65_537))
+    assert caught.value.limit == 65_536
+    assert google.model.calls == []
+
+
 def test_value_that_is_no_text_is_malformed(google, opened):
     backend = opened()
     put(google, backend, "airflow-variables-v", b"\xff" + CANARY.encode())
@@ -449,7 +444,7 @@ def fail(google, after, status="UNAVAILABLE"):
 def test_secret_that_was_made_and_not_filled_is_said_and_writing_again_is_safe(google, opened):
     backend = opened()
     fail(google, 2)  # NOT_FOUND for adding, the secret is made, and then
-    with pytest.raises(BackendUnavailableError, match="was made and holds nothing yet") as caught:
+    with pytest.raises(BackendUnavailableError, match="was made, and its value is not written") as caught:
         backend.write(draft(variable("v"), "x"))
     assert "write again" in caught.value.hint
     assert text(backend, variable("v")) is None
@@ -630,6 +625,26 @@ def test_sdk_is_loaded_when_something_is_asked_and_not_before():
         "made.close()\n"
         "assert not any(name.startswith(('google.', 'grpc', 'requests')) and 'google.cloud' != name\n"
         "    for name in sys.modules), sorted(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_sdk_that_is_missing_is_named_before_anything_is_asked():
+    # google-auth is there with much else.
+    program = (
+        "import sys\n"
+        "class Missing:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.startswith('google.cloud.'): raise ModuleNotFoundError(name=name)\n"
+        "sys.meta_path.insert(0, Missing())\n"
+        "from strongroom.backend import load\n"
+        "from strongroom.errors import BackendConfigError\n"
+        "try:\n"
+        "    load('gcp_secret_manager')\n"
+        "except BackendConfigError as error:\n"
+        "    assert 'google-cloud-secret-manager' in str(error) and 'strongroom[gcp]' in error.hint\n"
+        "else:\n"
+        "    sys.exit(1)\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 

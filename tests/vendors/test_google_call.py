@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 import traceback
 from datetime import timedelta
 
@@ -206,6 +207,23 @@ def test_outage_opens_the_circuit_and_its_end_closes_it(google, proxied, caplog)
     assert len(google.model.calls) == before
     assert "is not asked any more" in caplog.text
     assert CANARY not in caplog.text
+
+
+def test_end_of_an_outage_is_noticed(proxied):
+    proxy, secrets, _ = proxied
+    secrets.access("v", "latest")
+    proxy.become("refuse")
+    for _ in range(3):
+        refused(secrets, BackendUnavailableError)
+    proxy.become("pass")
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            assert secrets.access("v", "latest") is None
+            break
+        except BackendUnavailableError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def test_nobody_is_asked_when_nobody_waits_any_more(google, opened):

@@ -44,7 +44,7 @@ def load(kind: str) -> type[Backend]:
 # takes up to half a second, and somebody who starts should hear of it and not who reads first.
 _PACKAGES: dict[str, tuple[str, ...]] = {
     "aws": ("boto3",),
-    "gcp": ("google.auth",),
+    "gcp": ("google.cloud.secretmanager_v1",),
     "azure": ("azure.identity", "azure.keyvault"),
 }
 
@@ -67,7 +67,7 @@ def _lacking(kind: str, package: str) -> BackendConfigError:
 
 
 _DISTRIBUTIONS = {
-    "google.auth": "google-auth",
+    "google.cloud.secretmanager_v1": "google-cloud-secret-manager",
     "azure.identity": "azure-identity",
     "azure.keyvault": "azure-keyvault-secrets",
 }

@@ -24,7 +24,6 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from strongroom.backend import Fetched, Health, Naming, WritingPathBackend, ephemeral_version
@@ -112,7 +111,7 @@ class GoogleSecretManager(WritingPathBackend[GoogleSecretManagerOptions]):
     Threads: may be used from several threads at once, and after a fork; one login for all of them.
 
     Raises:
-        BackendConfigError: options that contradict one another, or a missing SDK.
+        BackendConfigError: options that contradict one another.
     """
 
     options_type = GoogleSecretManagerOptions
@@ -135,7 +134,6 @@ class GoogleSecretManager(WritingPathBackend[GoogleSecretManagerOptions]):
             raise BackendConfigError(
                 f"backend.{name}.version must be latest, a number or an alias", hint='version = "latest"'
             )
-        _check_installed(name)
         self._seed = os.urandom(16)
         self._sessions = Sessions() if sessions is None else sessions
         access = access_of(cast("GoogleAccess", options), GoogleAccess)
@@ -348,13 +346,13 @@ class GoogleSecretManager(WritingPathBackend[GoogleSecretManagerOptions]):
 
         Writing can only be told where a secret is found to ask about.
         """
-        ends: dict[str, datetime] = {}
+        identity, ends = "", {}
         try:
             folder = next((one for kind in _KINDS for one in self._folders(kind)), "")
-            message, may = self._seam(lambda: rights(self._session, folder))
             identity = self._seam(self._session.identity)
+            message, may = self._seam(lambda: rights(self._session, folder))
         except StrongroomError as error:
-            return Health(status="error", message=f"{error} ({error.hint})" if error.hint else str(error))
+            return Health.failed(error, identity=identity)
         if self._session.certificate_ends is not None:
             ends["server certificate"] = self._session.certificate_ends
         return Health(status=_STATUS[may["read"]], message=message, ends=ends, identity=identity, may=may)
@@ -388,18 +386,6 @@ def _prefix(name: str, key: str, options: GoogleSecretManagerOptions) -> str | N
             hint="false keeps the kind out of this backend",
         )
     return given if given.endswith("#") else f"{given}{options.sep}"
-
-
-def _check_installed(name: str) -> None:
-    try:
-        is_there = find_spec("google.cloud.secretmanager_v1") is not None
-    except ImportError:
-        is_there = False
-    if not is_there:
-        raise BackendConfigError(
-            f"the backend {name} needs the package google-cloud-secret-manager",
-            hint="pip install 'strongroom[gcp]'",
-        )
 
 
 def _told(version: Version, current: str, same: Mapping[str, str], author: str) -> VersionInfo:

@@ -172,7 +172,7 @@ class GoogleSecrets:
         try:
             version = self.add(path, text)
         except StrongroomError as error:
-            error.args = (f"the secret {path} was made and holds nothing yet, since {error}",)
+            error.args = (f"the secret {path} was made, and its value is not written: {error}",)
             error.hint = "write again, without expecting that nothing is there: it is safe"
             raise
         if version is None:
