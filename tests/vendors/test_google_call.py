@@ -97,6 +97,12 @@ def test_project_that_cannot_be_used_is_set_up_wrongly(google, opened, reason, o
     assert option in refused(secrets, BackendConfigError).hint
 
 
+def test_version_whose_key_is_disabled_is_unavailable_and_no_shape(google, opened):
+    secrets, _ = opened()
+    google.model.faults.append(Fault("FAILED_PRECONDITION", f"Cloud KMS key {CANARY} is not enabled."))
+    assert "key of your own" in refused(secrets, BackendUnavailableError).hint
+
+
 def test_project_that_is_not_there_is_set_up_wrongly_and_never_absent(opened):
     secrets, _ = opened(project_id="nobodys")
     assert "project_id" in refused(secrets, BackendConfigError).hint

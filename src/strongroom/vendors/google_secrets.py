@@ -109,11 +109,18 @@ class GoogleSecrets:
 
     def _barred(self, path: str, version: str, refusal: GoogleRefusal) -> StrongroomError:
         which = "the latest version" if version == LATEST else f"version {version}"
-        state = refusal.state.lower() or "not to be read"
+        if refusal.status != "FAILED_PRECONDITION" or not refusal.state:
+            return BackendUnavailableError(
+                f"Google gives the backend {self._place} no answer about {which} of the secret {path} "
+                f"as things stand ({refusal.status})",
+                backend=self._place,
+                hint="where a key of your own encrypts it, look whether that is enabled",
+            )
         hint = {
-            "disabled": "enable it, or add a version; whoever meant to delete it deletes the secret",
-            "destroyed": "add a version, or delete the secret",
-        }.get(state)
+            "DISABLED": "enable it, or add a version; whoever meant to delete it deletes the secret",
+            "DESTROYED": "add a version, or delete the secret",
+        }[refusal.state]
+        state = refusal.state.lower()
         return self._malformed(path, f"{which} of the secret {path} is {state}", reason=state, hint=hint)
 
     def _malformed(
