@@ -4,6 +4,7 @@ import json
 import os
 import threading
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -441,6 +442,11 @@ def test_policy_is_taken_by_kubectl(cluster, opened, tmp_path):
         "role.rbac.authorization.k8s.io/strongroom",
         "rolebinding.rbac.authorization.k8s.io/strongroom",
     ]
+
+
+def test_policy_of_the_manual_is_the_one_that_is_given(opened):
+    manual = Path(__file__).parents[2] / "docs/backends/kubernetes.md"
+    assert opened().least_policy(VERBS) in manual.read_text()
 
 
 def test_check_names_the_right_that_is_missing_and_writes_nothing(cluster, opened):
