@@ -218,12 +218,6 @@ def test_without_a_region_the_setting_is_named():
 
 
 def test_a_refused_login_is_not_tried_again_at_once_and_names_what_to_allow():
-    class Clock:
-        now = 0.0
-
-        def __call__(self):
-            return self.now
-
     clock = Clock()
     xml = (
         b'<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>'
@@ -243,6 +237,41 @@ def test_a_refused_login_is_not_tried_again_at_once_and_names_what_to_allow():
         made.close()
     assert "allow sts:AssumeRole" in caught.value.hint
     _assert_silent(caught.value)
+
+
+class Clock:
+    """Seconds that go up when told to."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_a_key_that_was_replaced_is_fetched_again_and_the_question_asked_once_more():
+    keys, clock = {"now": "old"}, Clock()
+
+    def say(operation, body):
+        is_known = b"Credential=AKIAnew/" in server.seen[-1]
+        return good(SecretString="x", VersionId="v" * 32) if is_known else refusal("ExpiredTokenException")
+
+    with Endpoint(say) as server:
+        key = {
+            "aws_access_key_id": lambda: Secret(f"AKIA{keys['now']}"),
+            "aws_secret_access_key": Secret("s"),
+        }
+        made = session(server.access(**key), clock=clock)
+        for _ in range(3):  # with nothing new to show it is looked up once, and not at every question
+            with pytest.raises(Fault):
+                get(made)
+        assert len(server.asked) == 4
+        keys["now"] = "new"
+        clock.now = 6.0
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda _: get(made)["SecretString"], range(4)))
+        assert found == ["x"] * 4
+        made.close()
 
 
 def test_a_login_without_an_answer_is_unavailable_and_tried_again():

@@ -117,6 +117,7 @@ class Fault(Exception):  # noqa: N818 -- a jump to where it is known what was as
         status: of HTTP.
         retry_after: seconds it asks to wait, or None.
         needed: the permission it names, or None.
+        is_about_us: it does not know whoever asks, or not any more.
     """
 
     def __init__(self, code: str, words: str, status: int, retry_after: str | None) -> None:
@@ -127,6 +128,7 @@ class Fault(Exception):  # noqa: N818 -- a jump to where it is known what was as
         self.retry_after = _seconds(retry_after)
         named = _NAMED.search(words)
         self.needed = None if named is None else named[1]
+        self.is_about_us = code in _NOT_US
 
 
 def _seconds(text: str | None) -> float | None:
