@@ -271,6 +271,26 @@ def test_what_stands_below_a_path_that_kinds_share_is_not_changed(bao, opened):
     assert backend.delete(variable("own"), author="ada")
 
 
+def test_secret_of_many_kinds_is_not_changed_and_the_longest_prefix_says_whose_a_path_is(bao, opened):
+    backend = opened(connections_path="all#", variables_path="all#", config_path=False)
+    bao.put(backend.options.mount_point, "all", {"db": URI})
+    assert text(backend, connection("db")) == URI
+    for deed in (
+        lambda: write(backend, variable("db"), "x"),
+        lambda: backend.delete(variable("db"), author="ada"),
+    ):
+        with pytest.raises(ReadOnlyError, match="that kinds share"):
+            deed()
+    assert text(backend, connection("db")) == URI
+    own = opened(connections_path="", config_path="", variables_path="variables")
+    write(own, variable("v"), "x")
+    with pytest.raises(ReadOnlyError):
+        write(own, connection("db"), URI)
+    led = opened(mount_point=None, connections_path="c", config_path="c")
+    with pytest.raises(ReadOnlyError):
+        write(led, connection(f"{backend.options.mount_point}/db"), URI)
+
+
 def test_write_to_the_other_version_of_the_engine_says_which(bao, opened):
     for real in (1, 2):
         backend = opened(3 - real, mount_point=bao.mount(real))
@@ -533,7 +553,7 @@ def test_no_lease_id_login_or_password_is_logged_or_shown(opened, lending, caplo
         backend = opened(dynamic={"db": lending.role(default_ttl="1h")})
         write(backend, connection("db"), "postgres://h")
         entry = backend.read(connection("db"))
-        (line,) = (line for book in backend._leases._books.values() for line in book.values())
+        (line,) = (line for book in backend._leases()._books.values() for line in book.values())
         lease_id = line.lease.id.reveal()
         backend.close()
     found = Connection.parse(entry.secret.reveal())

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
@@ -120,7 +119,7 @@ class Vault(WritingPathBackend[VaultOptions]):
         self._is_versioned = is_versioned(name, options)
         self._dynamic = dynamic_of(name, options, self.naming)
         heads = [head for kind in _KINDS for head in set(prefixes_of(name, kind, options))]
-        self._shared = {f"{head}/".lstrip("/") for head in heads if heads.count(head) > 1}
+        self._heads = {one if one.endswith("#") or not one else f"{one}/": heads.count(one) for one in heads}
         self._sessions = Sessions() if sessions is None else sessions
         access = access_of(options, VaultAccess)
         self._session = self._sessions.get(access, lambda: VaultSession.of(name, access), user=self)
@@ -132,8 +131,9 @@ class Vault(WritingPathBackend[VaultOptions]):
             clock=clock,
             wrap_ttl=options.wrap_ttl,
         )
-        self._leases: Leases | None = None
-        self._lock = threading.Lock()
+        # Made when first needed, because most lend nothing; `setdefault` is atomic, and needs no lock that
+        # another thread could hold at a fork.
+        self._lending: dict[str, Leases] = {}
 
     @property
     def is_circuit_open(self) -> bool:
@@ -141,8 +141,8 @@ class Vault(WritingPathBackend[VaultOptions]):
         return self._session.transport.is_circuit_open
 
     def close(self) -> None:
-        if self._leases is not None:
-            self._leases.close()  # while there is a session to revoke them with
+        for leases in self._lending.values():
+            leases.close()  # while there is a session to revoke them with
         self._sessions.release(self)
 
     # --- reading ---
@@ -197,7 +197,7 @@ class Vault(WritingPathBackend[VaultOptions]):
         path = self._dynamic.get(ref)
         if path is None:
             return entry
-        leased = self._borrowed().credentials(path)
+        leased = self._leases().credentials(path)
         return replace(
             entry,
             secret=self._lent(ref, entry.secret, leased),
@@ -205,14 +205,12 @@ class Vault(WritingPathBackend[VaultOptions]):
             lifetime=leased.lifetime,
         )
 
-    def _borrowed(self) -> Leases:
-        """Give the leases; made when first needed, because most backends lend nothing."""
-        found = self._leases
+    def _leases(self) -> Leases:
+        found = self._lending.get("")
         if found is None:
             from strongroom.vendors.vault_lease import Leases  # noqa: PLC0415 -- see above
 
-            with self._lock:
-                found = self._leases = self._leases or Leases(self._session, place=self.name)
+            found = self._lending.setdefault("", Leases(self._session, place=self.name))
         return found
 
     def _stored_entry(self, ref: Ref, fetched: Fetched) -> Entry:
@@ -250,6 +248,7 @@ class Vault(WritingPathBackend[VaultOptions]):
         self, path: str, held: Mapping[str, object], *, expected: str | None, draft: Draft
     ) -> str | None:
         del draft
+        self._check_shared(f"{path}#")
         if not held and not self._is_versioned:  # which takes no empty object
             self._kv.remove(path, expected=None)
             return None
@@ -272,7 +271,10 @@ class Vault(WritingPathBackend[VaultOptions]):
         super()._check_version(stored, version, is_there=is_there)
 
     def _is_shared(self, path: str) -> bool:
-        return any(path.startswith(head) for head in self._shared)
+        """Tell whether *path* is of more than one kind: of the prefixes that begin it the longest has it."""
+        rest = path if self.options.mount_point else path.partition("/")[2]
+        mine = max((head for head in self._heads if rest.startswith(head)), key=len, default=None)
+        return mine is not None and self._heads[mine] > 1
 
     def _check_shared(self, path: str) -> None:
         if self._is_shared(path):
@@ -386,7 +388,7 @@ class ListedVault(Vault):
         """
         holding = tuple(head for _, head in self.naming.holders(kind))
         every = self.naming.folders(kind, team)
-        if every and self._shared:
+        if every and max(self._heads.values()) > 1:
             raise BackendConfigError(
                 f"the backend {self.name} cannot list: connections, variables or config share a path",
                 hint="give each a path of its own",
