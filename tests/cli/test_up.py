@@ -110,7 +110,7 @@ def test_a_vault_that_never_answers_hides_nothing(shell):
 
 def test_a_place_that_cannot_be_made_hides_nothing_and_is_not_written_down(shell):
     (shell.folder / ".env").write_text(DOTENV)
-    kwargs = {"url": "http://127.0.0.1:1", "auth_type": "userpass", "username": "u", "password": CANARY}
+    kwargs = {"url": "http://127.0.0.1:1", "auth_type": "okta", "username": "u", "password": CANARY}
     found = facts(
         shell,
         "up",

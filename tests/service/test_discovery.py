@@ -397,5 +397,5 @@ def test_settings_of_clouds_are_named_never_their_values(find, home):
         ("settings of Google Cloud", "~/.config/gcloud/application_default_credentials.json"),
         ("settings of Azure", "AZURE_CLIENT_SECRET, ~/.azure"),
     ]
-    assert {place.reason for place in found.places} == {"no backend of this version reads it"}
+    assert {place.reason for place in found.places} == {"asked where settings name a backend of its kind"}
     assert found.asked == ()

@@ -46,10 +46,11 @@ def import_settings(
     """
     Make settings of an Airflow's secrets backend.
 
-    Its class and arguments become a backend of ours, asked first as Airflow asks it: Vault and files of a
-    kind of ours, any other class as it is (airflow_class). No secret of the arguments is written into the
-    settings: each becomes a reference to the variable that Airflow reads it from, or to a file, and the lines
-    to make that file are shown; --with-secrets makes it. An existing file is never written over.
+    Its class and arguments become a backend of ours, asked first as Airflow asks it: Vault, the stores of
+    AWS, Google, Azure and Kubernetes, and files by a kind of ours, any other class as it is (airflow_class).
+    No secret of the arguments is written into the settings: each becomes a reference to the variable that
+    Airflow reads it from, or to a file, and the lines to make that file are shown; --with-secrets makes it.
+    An existing file is never written over.
 
     Example:
       $ strongroom airflow import-settings --dry-run

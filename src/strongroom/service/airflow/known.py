@@ -82,9 +82,9 @@ def _theirs(
     if backend is None:
         return
     place = place_of(backend, Surroundings(environ=environ, cwd=Path.cwd()))
-    if place.table is None or place.kind != "vault":
-        return  # Airflow's Python lists files by itself, and other classes cannot
-    options = {key: str(value) if isinstance(value, Path) else value for key, value in place.table.items()}
+    if place.table is None or place.kind == "file":
+        return  # Airflow's Python lists files by itself, and classes without a kind of ours cannot
+    options = {key: value for key, value in place.settings().items() if key != "kind"}
     opened = open_backend(place.name, place.kind, options)
     try:
         if isinstance(opened, Listable):

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["NO_BACKEND", "clouds", "vault", "vault_token"]
 
-NO_BACKEND = "no backend of this version reads it"
+NO_BACKEND = "no kind of ours reads it: airflow_class asks it as it is"
+_UNSAID = "asked where settings name a backend of its kind"
 
 _YES = ("1", "t", "true")  # as Vault's own command reads it
 
@@ -119,8 +120,8 @@ def _is_plain(url: str) -> bool:
 
 
 def clouds(around: Surroundings) -> Iterator[Place]:
-    """Name the settings of clouds, which no backend of this version asks."""
+    """Name the settings of clouds; nothing of them says that the cloud holds anything of Airflow's."""
     for title, variables, files in _CLOUDS:
         found = [*around.set_of(*variables), *(around.shown(path) for path in around.at_home(*files))]
         if found:
-            yield Place(title=title, where=", ".join(found), reason=NO_BACKEND)
+            yield Place(title=title, where=", ".join(found), reason=_UNSAID)
