@@ -151,6 +151,17 @@ def test_folder_that_cannot_be_written_is_told_before_anything_is_made(shell, ba
     assert proxy.lines == []
 
 
+def test_secret_id_that_could_not_be_written_down_is_taken_back(shell, bao):
+    (shell.folder / "ids" / ".secret_id.new").mkdir(parents=True)
+    told = setup(shell, "--save ids", token=bao.root)
+    assert told.code == 2
+    assert "the ids cannot be written" in told.err
+    where = f"auth/approle-{shell.mount}/role/{shell.name}/secret-id"
+    assert bao.ask("LIST", where)[0] == 404
+    (shell.folder / "ids" / ".secret_id.new").rmdir()
+    assert setup(shell, "--save ids --yes", token=bao.root).code == 0
+
+
 def test_token_is_asked_for_on_a_terminal_without_showing_it(shell, bao):
     arguments = ["backends", "setup", "vault", "--role", shell.name]
     answers = [("(not kept): ", f"{bao.root}\n")]

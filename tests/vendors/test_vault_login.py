@@ -4,7 +4,7 @@ import json
 import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,9 @@ import pytest
 from parts.certificates import Authority
 from parts.proxy import Proxy, Scripted, reply
 from parts.workloads import Issuer, Reviewer
+from strongroom.backends.vault import Vault, VaultOptions
 from strongroom.errors import BackendConfigError, NotAuthenticatedError, StrongroomError
+from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.vendors.vault import VaultSession
 from strongroom.vendors.vault_login_jwt import SERVICE_ACCOUNT_TOKEN
@@ -384,3 +386,33 @@ def test_audit_log_tells_of_one_login_and_one_request_a_read(bao_raft, opened):
         assert asked[0] == ("update", login)
         assert asked[1:] == [read] * 50
     assert "right-horse" not in (Path(bao_raft.folder) / "audit.log").read_text()
+
+
+def test_audit_log_tells_of_one_request_a_read_through_the_backend_by_certificate(bao_raft, tmp_path):
+    mount = bao_raft.mount()
+    for number in range(30):
+        bao_raft.put(mount, f"connections/c{number}", {"conn_uri": f"http://h{number}"})
+    policy = bao_raft.policy(f'path "{mount}/data/connections/*" {{ capabilities = ["read"] }}')
+    authority, method = Authority(tmp_path, "mine"), bao_raft.auth("cert")
+    body = {"certificate": authority.file.read_text(), "token_policies": policy}
+    bao_raft.api("POST", f"auth/{method}/certs/workers", body)
+    certificate, key = authority.issue("worker")
+    options = VaultOptions(
+        url=bao_raft.url,
+        ca=bao_raft.ca,
+        cert=(certificate, key),
+        auth_type="cert",
+        auth_mount_point=method,
+        mount_point=mount,
+        timeout=timedelta(seconds=10),
+    )
+    backend = Vault("vault", options, lambda: datetime.now(timezone.utc))
+    begun = bao_raft.audit_size()
+    with ThreadPoolExecutor(50) as pool:
+        found = list(pool.map(lambda number: backend.read(Ref("connection", f"c{number % 30}")), range(50)))
+    backend.close()
+    assert all(entry is not None for entry in found)
+    asked = bao_raft.audit(begun)
+    assert asked[0] == ("update", f"auth/{method}/login")
+    reads = [("read", f"{mount}/data/connections/c{number % 30}") for number in range(50)]
+    assert sorted(asked[1:]) == sorted(reads)

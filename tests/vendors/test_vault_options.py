@@ -128,6 +128,10 @@ def test_method_is_understood_as_settings_spell_it_and_prints_no_secret(tmp_path
             "set role_id to the role's name",
         ),
         ('auth_type = "azure"\nrole_id = "r"\nsecret_id = { env = "S" }', "without a azure_tenant_id"),
+        (
+            'auth_type = "azure"\nrole_id = "r"\nidentity_url = "ftp://x"',
+            "identity_url is not one this can speak to",
+        ),
         ('auth_type = "userpas"', "did you mean userpass?"),
         ('auth_type = "jwt"\nusername = "u"', 'drop username, or set auth_type = "userpass"'),
         ('token_path = "t"\ntoken_helper = true', "both token_path and token_helper"),

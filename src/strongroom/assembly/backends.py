@@ -139,9 +139,12 @@ def _airflow_secret(
 
 def _vault_option(key: str, value: object) -> object:
     # What Airflow's settings say is not written into ours: it is taken as it stands there.
-    if isinstance(value, str) and key in {"token", "secret_id"}:
+    if isinstance(value, str) and key in _OF_LOGIN:
         return SecretSource(kind="text", argument=(value,), key=key)
     return value
+
+
+_OF_LOGIN = frozenset(("token", "secret_id", "password", "jwt_token", "gcp_keyfile_dict", "radius_secret"))
 
 
 @dataclass(frozen=True)

@@ -191,8 +191,18 @@ class _Keeping(NamedTuple):
         return RoleIds(*(Secret(intake.read_secret(str(path), what=path.name)) for path in self.paths))
 
     def keep(self, ids: RoleIds) -> None:
-        for path, text in zip(self.paths, ids, strict=True):
-            replace_file(path, text)
+        """
+        Write *ids* into their files.
+
+        Raises:
+            InvalidInputError: one cannot be written.
+        """
+        try:
+            for path, text in zip(self.paths, ids, strict=True):
+                replace_file(path, text)
+        except OSError as error:
+            why = os.strerror(error.errno or 0).lower()
+            raise InvalidInputError(f"the ids cannot be written: {why}") from None
 
 
 def _set_up(session: Session, vault: VaultProvisioning, keeping: _Keeping, *, is_agreed: bool) -> None:
@@ -207,7 +217,11 @@ def _set_up(session: Session, vault: VaultProvisioning, keeping: _Keeping, *, is
     vault.make(parts)
     ids = None if is_good else vault.issue()
     if ids is not None and keeping.folder is not None:
-        keeping.keep(ids)
+        try:
+            keeping.keep(ids)
+        except InvalidInputError:
+            vault.withdraw(ids)
+            raise
     _tell(session, vault, parts, keeping, ids)
 
 

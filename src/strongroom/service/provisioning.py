@@ -11,7 +11,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Literal
 
 from strongroom.errors import NotAuthenticatedError, StrongroomError
@@ -120,6 +120,11 @@ class VaultProvisioning(LeastPolicy):
             As `look`.
         """
         return RoleIds(self._setup.role_id(), self._setup.secret_id())
+
+    def withdraw(self, ids: RoleIds) -> None:
+        """Take a secret_id back that could not be kept; where that fails too, it ends as it would have."""
+        with suppress(StrongroomError):
+            self._setup.destroy(ids.secret_id)
 
 
 @contextmanager

@@ -60,7 +60,7 @@ class _Azure(Posted):
 
     def _body(self, ask: Ask) -> Mapping[str, object]:
         del ask
-        jwt = checked(self._jwt(), self._place, "role_id")
+        jwt = checked(self._jwt(), self._place, "identity_url")
         return {"role": self._role, "jwt": jwt, **self._machine()}
 
     @abstractmethod

@@ -64,7 +64,7 @@ class _Google(Posted):
 
     def _body(self, ask: Ask) -> Mapping[str, object]:
         del ask
-        return {"role": self._role, "jwt": checked(self._jwt(), self._place, "role_id")}
+        return {"role": self._role, "jwt": checked(self._jwt(), self._place, "identity_url")}
 
     @abstractmethod
     def _jwt(self) -> Secret[str]:

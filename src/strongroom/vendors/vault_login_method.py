@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.errors import BackendConfigError
 from strongroom.model.secret import Secret
+from strongroom.vendors.stream import Address
 from strongroom.vendors.vault_login import Login, StaticToken, TokenFile
 
 if TYPE_CHECKING:
@@ -89,6 +90,11 @@ def made_login(name: str, auth: VaultAuth, access: VaultAccess) -> Login:
         BackendConfigError: too little is said, or too much.
         SettingsError: a secret cannot be fetched.
     """
+    if auth.identity_url is not None and Address.of(auth.identity_url) is None:
+        raise BackendConfigError(
+            f"backend.{name}.identity_url is not one this can speak to",
+            hint="write http(s)://host[:port], without user, query and fragment",
+        )
     return _MAKERS[auth.method](_Case(name, auth, access))
 
 

@@ -213,6 +213,15 @@ class VaultSetup:
             raise misshapen(self._place)
         return Secret(found)
 
+    def destroy(self, secret_id: Secret[str]) -> None:
+        """
+        Let nobody log in with *secret_id* any more.
+
+        Raises:
+            As `make`.
+        """
+        self._do("POST", f"{quote(self._role)}/secret-id/destroy", {"secret_id": secret_id})
+
     def is_good(self, ids: RoleIds) -> bool:
         """
         Tell whether *ids* are of this role, and the secret_id is good still.
