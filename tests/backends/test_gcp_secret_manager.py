@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import threading
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import ClassVar
 
@@ -450,9 +450,52 @@ def test_secret_that_was_made_and_not_filled_is_said_and_writing_again_is_safe(g
     assert text(backend, variable("v")) is None
     with pytest.raises(ConflictError) as caught:
         backend.write(draft(variable("v"), "x", MUST_BE_ABSENT))
-    assert "holds no version" in caught.value.hint
+    assert "holds no version" in caught.value.hint  # who made it a moment ago may be about to fill it
     assert backend.write(draft(variable("v"), "x")) == "1"
     assert text(backend, variable("v")) == "x"
+
+
+def made_long_ago(google, backend, path):
+    """Leave a secret without a version, as a write that was cut does, and as an administrator may."""
+    secret = sm.Secret(replication=sm.Replication(automatic=sm.Replication.Automatic()))
+    parent = f"projects/{backend.options.project_id}"
+    google.model._CreateSecret(sm.CreateSecretRequest(parent=parent, secret_id=path, secret=secret))
+    held = google.model._of(f"{parent}/secrets/{path}")
+    held.secret.create_time = clock() - timedelta(minutes=2)
+    return held
+
+
+def test_secret_that_was_left_empty_is_filled_by_one_writer(google, opened):
+    backend = opened()
+    held = made_long_ago(google, backend, "airflow-variables-v")
+
+    def others_are_faster(rpc):
+        if rpc == "UpdateSecret":
+            google.model.before = None
+            held.secret.etag = google.model._etag()
+
+    google.model.before = others_are_faster
+    with pytest.raises(ConflictError):
+        backend.write(draft(variable("v"), "x", MUST_BE_ABSENT))
+    assert held.versions == []
+    assert backend.write(draft(variable("v"), "x", MUST_BE_ABSENT)) == "1"
+    assert [info.author for info in backend.history(variable("v"))] == ["ann"]
+
+
+def test_secret_for_many_that_was_left_empty_is_filled(google, opened):
+    backend = opened(variables_prefix="all#")
+    made_long_ago(google, backend, "all")
+    backend.write(draft(variable("a"), "1"))
+    backend.write(draft(variable("b"), "2"))
+    assert text_of_all(backend) == ["1", "2"]
+
+
+def test_secret_whose_only_version_is_disabled_is_something_all_the_same(google, opened):
+    backend = opened()
+    backend.write(draft(variable("v"), "one"))
+    become(google, backend, "v", "1", "DISABLED")
+    with pytest.raises(ConflictError):
+        backend.write(draft(variable("v"), "two", MUST_BE_ABSENT))
 
 
 def test_value_written_and_author_not_noted_is_said(google, opened):

@@ -191,7 +191,7 @@ def proxied(google, transport, opened):
         yield proxy, secrets, session
 
 
-@pytest.mark.parametrize("mode", ["refuse", "reset", "drop", "hang"])
+@pytest.mark.parametrize("mode", ["refuse", "reset", "drop", "hang", "mute", "stall"])
 def test_outage_is_unavailable_in_time(proxied, mode):
     proxy, secrets, _ = proxied
     assert secrets.access("v", "latest") is None

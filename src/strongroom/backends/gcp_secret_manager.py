@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
@@ -32,6 +33,7 @@ from strongroom.errors import (
     BackendConfigError,
     ConflictError,
     InvalidInputError,
+    MalformedEntryError,
     NotFoundError,
     StrongroomError,
 )
@@ -178,7 +180,7 @@ class GoogleSecretManager(WritingPathBackend[GoogleSecretManagerOptions]):
             notes = self._notes(path, draft) if self.options.annotate else {}
             is_new = self._secrets.create(path, self.options.replica_locations, notes)
             if not is_new and expected == MUST_BE_ABSENT:
-                raise self._exists(path)
+                self._claim(path, draft)
             version = self._secrets.fill(path, text)
             if is_new and version == "1":
                 return version  # its author came with the secret
@@ -193,13 +195,18 @@ class GoogleSecretManager(WritingPathBackend[GoogleSecretManagerOptions]):
             notes["strongroom-name"] = f"{kind}/{f'{team}/' if team else ''}{name}"
         return notes
 
-    def _exists(self, path: str) -> ConflictError:
-        found = self._accessed(path, LATEST)
-        empty = "it holds no version: write without expecting that nothing is there"
-        return ConflictError(
+    def _claim(self, path: str, draft: Draft) -> None:
+        """Take a secret that is there for this write, if nothing was ever put into it; or refuse."""
+        current = None
+        with suppress(MalformedEntryError):  # one that cannot be read is something all the same
+            found = self._accessed(path, LATEST)
+            if found is None and self._secrets.claim(path, draft.author, self._clock()):
+                return
+            current = None if found is None else found.version
+        raise ConflictError(
             f"the secret {path} of the backend {self.name} exists",
-            current_version=None if found is None else found.version,
-            hint=empty if found is None else None,
+            current_version=current,
+            hint="if it holds no version: write again in a minute, or without expecting it to be absent",
         )
 
     def _erase(self, path: str, *, expected: str | None) -> bool:

@@ -13,6 +13,7 @@ Rules of this file:
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from strongroom.errors import (
@@ -40,6 +41,7 @@ _FILTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*", re.ASCII)
 _PAGE = 2_000  # names in one answer of a listing, some 300 bytes each
 _AUTHORS = 50  # versions whose authors are noted, the newest
 _MAX_AUTHOR = 100  # characters, of 16 KiB that all annotations of a secret have
+_YOUNG = timedelta(minutes=1)  # a write takes seconds
 _ATTEMPTS = 4  # to note an author while others change the secret's annotations
 
 
@@ -169,6 +171,25 @@ class GoogleSecrets:
             return True
         raise trouble
 
+    def claim(self, path: str, author: str, now: datetime) -> bool:
+        """
+        Take a secret without a version for one writer; False when it is another's.
+
+        Whoever made it less than a minute ago may be about to fill it. Of several who find an older one (left
+        by a write that was cut, or made by an administrator) the first changes its etag.
+
+        Args:
+            path: its id.
+            author: noted as who wrote the first version.
+            now: UTC.
+        """
+        try:
+            secret = self._session.ask("get_secret", name=self._name(path))
+            return now - secret.create_time >= _YOUNG and self._has_noted(path, "1", author, secret)
+        except GoogleRefusal as refusal:
+            trouble = self._odd(refusal)
+        raise trouble
+
     def fill(self, path: str, text: str) -> str:
         """
         Add the first version of a secret that was just made, and give its number.
@@ -223,8 +244,8 @@ class GoogleSecrets:
         trouble.hint = f"{trouble.hint or 'write again: it is safe'}; or set annotate = false"
         raise trouble
 
-    def _has_noted(self, path: str, version: str, author: str) -> bool:
-        secret = self._session.ask("get_secret", name=self._name(path))
+    def _has_noted(self, path: str, version: str, author: str, secret: Any = None) -> bool:  # noqa: ANN401 -- as above
+        secret = secret or self._session.ask("get_secret", name=self._name(path))
         held = {**secret.annotations, f"{AUTHOR}{version}": author[:_MAX_AUTHOR]}
         for old in sorted((key for key in held if key.startswith(AUTHOR)), key=_number)[:-_AUTHORS]:
             del held[old]
