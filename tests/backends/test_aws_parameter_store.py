@@ -1,4 +1,4 @@
-"""AWS Parameter Store: the contract against two emulators, batches, versions, labels, and what only AWS says."""
+"""AWS Parameter Store: the contract against two emulators, batches, versions, labels, and AWS's own words."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from parts.aws import (
     prefix,
     refusal,
 )
+from parts.faults import TEXT, FaultContract
 from parts.proxy import Proxy
 from strongroom.backends.aws_parameter_store import ParameterStore, ParameterStoreOptions
 from strongroom.backends.aws_secrets_manager import SecretsManager, SecretsManagerOptions
@@ -142,6 +143,25 @@ class TestMoto(Contract):
     @pytest.fixture
     def server(self, moto):
         return moto
+
+
+class TestFaults(FaultContract):
+    requests_for_twenty = 2
+
+    @pytest.fixture(autouse=True)
+    def server(self, ministack):
+        self.head = prefix()
+        ministack.asked(
+            "ssm", "PutParameter", Name=f"/{self.head}/variables/held", Value=TEXT, Type="SecureString"
+        )
+        self.emulator = ministack
+
+    def serve(self, request):
+        return self.emulator.port
+
+    def make(self, url, *, timeout, ca=None):
+        access = self.emulator.access(endpoint_url=url, sts_endpoint_url=url, timeout=timeout, ca=ca)
+        return ParameterStore("aws", options(access, self.head), clock)
 
 
 # --- names ---------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from parts.aws import (
     prefix,
     refusal,
 )
+from parts.faults import TEXT, FaultContract
 from parts.proxy import Proxy
 from strongroom.backends.aws_secrets_manager import SecretsManager, SecretsManagerOptions
 from strongroom.errors import (
@@ -136,6 +137,25 @@ class TestMoto(Contract):
         pytest.skip(
             "this emulator takes a value for a secret that is scheduled for deletion, and leaves it so"
         )
+
+
+class TestFaults(FaultContract):
+    requests_for_twenty = 1
+
+    @pytest.fixture(autouse=True)
+    def server(self, ministack):
+        self.head = prefix()
+        ministack.asked(
+            "secretsmanager", "CreateSecret", Name=f"{self.head}/variables/held", SecretString=TEXT
+        )
+        self.emulator = ministack
+
+    def serve(self, request):
+        return self.emulator.port
+
+    def make(self, url, *, timeout, ca=None):
+        access = self.emulator.access(endpoint_url=url, sts_endpoint_url=url, timeout=timeout, ca=ca)
+        return SecretsManager("aws", options(access, self.head), clock)
 
 
 # --- Airflow's shapes ----------------------------------------------------------------------------------
