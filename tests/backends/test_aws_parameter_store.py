@@ -271,6 +271,29 @@ def test_an_answer_that_leaves_one_out_is_asked_for_it_alone():
         backend.close()
 
 
+def test_a_list_goes_on_where_its_page_ends_and_has_no_values():
+    def say(operation, body):
+        said = json.loads(body)
+        assert operation == "DescribeParameters"
+        assert said["ParameterFilters"] == [
+            {"Key": "Name", "Option": "BeginsWith", "Values": ["/h/variables/"]}
+        ]
+        page = int(said.get("NextToken", 0))
+        rows = [
+            {"Name": f"/h/variables/v{number:03}", "Version": number, "LastModifiedDate": 1.5}
+            for number in range(99 - page * 50, 49 - page * 50, -1)
+        ]
+        return good(Parameters=rows, **({"NextToken": "1"} if not page else {}))
+
+    with Endpoint(say) as server:
+        backend = ParameterStore("aws", options(server.access(), "h"), clock)
+        found = backend.list("variable")
+        assert [row.ref.name for row in found] == [f"v{number:03}" for number in range(100)]
+        assert found[7].version == "7"
+        assert len(server.asked) == 2
+        backend.close()
+
+
 # --- versions and labels -------------------------------------------------------------------------------
 
 

@@ -427,6 +427,30 @@ def test_a_refusal_inside_a_batch_is_of_its_name_alone():
         backend.close()
 
 
+def test_a_list_goes_on_where_its_page_ends_and_is_asked_for_once_for_all_pages():
+    def say(operation, body):
+        said = json.loads(body)
+        assert said["Filters"] == [{"Key": "name", "Values": ["h/variables/"]}]
+        page = int(said.get("NextToken", 0))
+        rows = [
+            {"Name": f"h/variables/v{number:03}", "LastChangedDate": 1.5}
+            for number in range(299 - page * 100, 199 - page * 100, -1)
+        ]
+        rows.append({"Name": "h/variablesX", "LastChangedDate": 1.5})
+        rows.append({"Name": "h/variables/gone", "LastChangedDate": 1.5, "DeletedDate": 1.5})
+        return good(SecretList=rows, **({"NextToken": str(page + 1)} if page < 2 else {}))
+
+    with Endpoint(say) as server:
+        backend = SecretsManager("aws", options(server.access(), "h"), clock)
+        found = []
+        while page := backend.list("variable", after=found[-1].ref.name if found else "", limit=120):
+            found += page
+        assert [row.ref.name for row in found] == [f"v{number:03}" for number in range(300)]
+        assert found[0].changed_at == datetime.fromtimestamp(1.5, timezone.utc)
+        assert len(server.asked) == 3
+        backend.close()
+
+
 # --- another region ------------------------------------------------------------------------------------
 
 

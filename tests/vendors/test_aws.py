@@ -274,6 +274,17 @@ def test_a_key_that_was_replaced_is_fetched_again_and_the_question_asked_once_mo
         made.close()
 
 
+@pytest.mark.parametrize("said", [{"external_id": "x"}, {"assume_role_kwargs": {"DurationSeconds": "long"}}])
+def test_what_sts_would_not_take_is_a_setting_to_change(said):
+    with Aws() as server:
+        made = session(server.access(), role_arn=ROLE, **said)
+        with pytest.raises(BackendConfigError) as caught:
+            get(made)
+        made.close()
+        assert server.logins == []
+    assert "external_id" in caught.value.hint
+
+
 def test_a_login_without_an_answer_is_unavailable_and_tried_again():
     with Aws(lambda _operation: reply(503, {}, b"")) as server:
         made = session(server.access(), role_arn=ROLE)

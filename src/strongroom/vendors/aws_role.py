@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from strongroom.errors import (
     BackendConfigError,
     BackendUnavailableError,
+    InvalidInputError,
     NotAuthenticatedError,
     StrongroomError,
 )
@@ -98,6 +99,11 @@ class RoleLogin:
             raise
         except sdk_errors() as caught:
             found = known(caught, self._place)
+        if isinstance(found, InvalidInputError):
+            raise BackendConfigError(
+                f"what the backend {self._place} says to assume its role_arn is not what STS takes",
+                hint="check external_id (2 characters at least), role_session_name and assume_role_kwargs",
+            )
         if not isinstance(found, Fault):
             raise found
         error = trouble(found, place=self._place, action=f"sts:{operation}", resource=str(access.role_arn))
