@@ -694,3 +694,18 @@ def test_abilities_are_those_of_the_engine(opened):
         assert isinstance(backend, Writable)
         assert isinstance(backend, Versioned) is (version == 2)
         assert backend.has_compare_and_set is (version == 2)
+
+
+def test_namespace_holds_what_is_written_and_wrapped_there(bao, opened):
+    bao.api("POST", "sys/namespaces/space")
+    mount = bao.mount(namespace="space")
+    backend = opened(mount_point=mount, namespace="space", wrap_ttl=timedelta(seconds=30))
+    assert write(backend, variable("v"), "x") == "1"
+    assert text(backend, variable("v")) == "x"
+    assert [row.ref.name for row in backend.list("variable")] == ["v"]
+    health = backend.check()
+    assert (health.status, set(health.may.values())) == ("ready", {"yes"})
+    assert backend.delete(variable("v"), author="ada")
+    other = opened(mount_point=mount, namespace="nowhere")
+    with pytest.raises(BackendConfigError, match="no such namespace"):
+        write(other, variable("v"), "x")

@@ -114,14 +114,13 @@ class KeyValue:
         query = "" if version is None else f"?version={version}"
         reply = self._session.request("GET", f"/v1/{quote(where)}{query}", headers=self._wrap)
         if reply.status == _OK:
-            return self._found(mount, self._unwrapped(where, reply))
+            return self._found(mount, self._unwrapped(where, opened(reply, self._place)))
         if reply.status != _ABSENT:
             raise self._refusal(mount, ("read",), where, reply)
         self._mounts.check_absence(mount, reply, is_led=not self._mount)
         return None
 
-    def _found(self, mount: str, reply: Reply) -> Kept | None:
-        found = opened(reply, self._place)
+    def _found(self, mount: str, found: dict[str, object] | None) -> Kept | None:
         holder = member(found, dict, "data") if self._is_versioned else found
         version = member(holder, int, "metadata", "version")
         held = None if holder is None else holder.get("data", _MISSING)
@@ -132,18 +131,18 @@ class KeyValue:
         self._mounts.know(mount)
         return None if held is None else Kept(held, version)  # None: deleted, where a proxy drops the status
 
-    def _unwrapped(self, where: str, reply: Reply) -> Reply:
+    def _unwrapped(self, where: str, found: dict[str, object] | None) -> dict[str, object] | None:
         """Take out what an answer wraps, once, if it was wrapped where it was asked for."""
-        wrap = member(opened(reply, self._place), dict, "wrap_info")
+        wrap = member(found, dict, "wrap_info")
         if wrap is None:
-            return reply
+            return found
         token = member(wrap, str, "token")
         if token is None or member(wrap, str, "creation_path") != where:
             raise misshapen(self._place)
         body = {"token": Secret(token)}
         inner = self._session.request("POST", "/v1/sys/wrapping/unwrap", body=body, is_repeatable=False)
         if inner.status == _OK:
-            return inner
+            return opened(inner, self._place)
         reason = "update on sys/wrapping/unwrap"
         raise AccessDeniedError(
             f"what the backend {self._place} wraps could not be unwrapped: somebody else was first, it waits "
