@@ -127,7 +127,7 @@ def test_method_is_understood_as_settings_spell_it_and_prints_no_secret(tmp_path
             'auth_type = "azure"\nazure_tenant_id = "t"\nazure_resource = "r"',
             "set role_id to the role's name",
         ),
-        ('auth_type = "azure"\nrole_id = "r"\nsecret_id = { env = "S" }', "without a azure_tenant_id"),
+        ('auth_type = "azure"\nrole_id = "r"\nsecret_id = { env = "S" }', "without an azure_tenant_id"),
         (
             'auth_type = "azure"\nrole_id = "r"\nidentity_url = "ftp://x"',
             "identity_url is not one this can speak to",

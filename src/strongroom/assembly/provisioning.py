@@ -196,7 +196,7 @@ def _made(
             raise InvalidInputError(
                 f"the kind {backend.kind} needs no policy", hint="strongroom backends check tells how it is"
             )
-        return backend_of(backend, settings, _ways(environ))
+        return backend_of(_reachable(backend), settings, _ways(environ))
     options = _without_login(backend)
     if "url" not in options:
         raise BackendConfigError(
@@ -207,6 +207,16 @@ def _made(
     text = "unused" if admin is None else admin.reveal()
     options["token"] = SecretSource(kind="text", argument=(text,), key="token")
     return backend_of(replace(backend, options=options), settings, _ways(environ))
+
+
+def _reachable(backend: BackendSettings) -> BackendSettings:
+    """Give *backend* so that it can be made outside the cluster it is set to run in: nothing is asked of it."""
+    if backend.kind != "kubernetes" or {"url", "kubeconfig"} & set(backend.options):
+        return backend
+    token = SecretSource(kind="text", argument=("unused",), key="token")
+    said = {key: value for key, value in backend.options.items() if key != "token_path"}
+    options = {"namespace": "your-namespace", **said, "url": "https://kubernetes.default.svc", "token": token}
+    return replace(backend, options=options)
 
 
 def _ways(environ: Mapping[str, str]) -> Ways:

@@ -37,10 +37,11 @@ class _Case(NamedTuple):
     def mount(self) -> str:
         return self.auth.mount_point or self.auth.method
 
-    def missing(self, words: str, hint: str | None = None) -> BackendConfigError:
+    def missing(self, word: str, hint: str | None = None) -> BackendConfigError:
+        article = "an" if word.startswith("a") else "a"
         return BackendConfigError(
-            f"backend.{self.name} logs in by {self.auth.method} without a {words}",
-            hint=hint or f"set {words}",
+            f"backend.{self.name} logs in by {self.auth.method} without {article} {word}",
+            hint=hint or f"set {word}",
         )
 
     def both(self, one: str, other: str) -> BackendConfigError:
