@@ -367,6 +367,16 @@ def test_many_names_are_read_in_lists_of_sixteen(cluster, opened):
     assert methods(cluster) == ["GET"] * 3
 
 
+def test_trouble_with_one_list_is_told_of_its_names_alone(cluster, opened):
+    backend = opened()
+    for number in (0, 20):
+        cluster.put(f"s{number}", {"value": "x"}, labels={"airflow.apache.org/variable-key": f"v{number}"})
+    cluster.fail(429, headers={"Retry-After": "3"})
+    found = backend.read_many([variable(f"v{number}") for number in range(32)])
+    assert [type(one).__name__ for one in found[:16]] == ["BackendUnavailableError"] * 16
+    assert [one and one.ref.name for one in found[16:]] == [*[None] * 4, "v20", *[None] * 11]
+
+
 def test_denial_of_one_list_is_told_of_each_name(cluster, opened):
     backend = opened(token=cluster.account("nobody"))
     found = backend.read_many([variable("a"), variable("b")])

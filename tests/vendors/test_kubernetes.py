@@ -24,7 +24,8 @@ from strongroom.errors import (
 from strongroom.model.secret import Secret
 from strongroom.vendors.kubernetes import KubernetesSession
 from strongroom.vendors.kubernetes_config import KubernetesAccess
-from strongroom.vendors.kubernetes_secrets import Secrets, encoded
+from strongroom.vendors.kubernetes_objects import encoded
+from strongroom.vendors.kubernetes_secrets import Secrets
 from strongroom.vendors.kubernetes_watch import SecretWatch
 
 __all__ = ["cluster", "cluster_server"]

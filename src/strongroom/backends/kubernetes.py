@@ -38,8 +38,10 @@ from strongroom.model.entry import MAX_VALUE_BYTES, MUST_BE_ABSENT, Summary
 from strongroom.model.shape import SHAPES, Shape, fields_of
 from strongroom.vendors.index import NameIndex
 from strongroom.vendors.kubernetes import KubernetesAccess, KubernetesSession
+from strongroom.vendors.kubernetes_labels import Labelled, Labels
 from strongroom.vendors.kubernetes_meaning import SecretMeaning
 from strongroom.vendors.kubernetes_names import read_key, read_name, spelled, spelled_key
+from strongroom.vendors.kubernetes_objects import decoded, encoded
 from strongroom.vendors.kubernetes_options import (
     KINDS,
     WORDS,
@@ -51,7 +53,7 @@ from strongroom.vendors.kubernetes_options import (
     team_label,
 )
 from strongroom.vendors.kubernetes_rights import Rights
-from strongroom.vendors.kubernetes_secrets import Secrets, decoded, encoded
+from strongroom.vendors.kubernetes_secrets import Secrets
 from strongroom.vendors.kubernetes_watch import SecretWatch
 from strongroom.vendors.kubernetes_writes import MANAGED, SecretWrites, Writing
 from strongroom.vendors.sessions import Sessions, access_of
@@ -62,12 +64,12 @@ if TYPE_CHECKING:
 
     from strongroom.model.entry import Draft
     from strongroom.model.ref import Kind, Ref
-    from strongroom.vendors.kubernetes_secrets import Held, Outline
+    from strongroom.vendors.kubernetes_objects import Held, Outline
 
 __all__ = ["BACKEND", "Kubernetes", "KubernetesOptions"]
 
 _FIELDS = ("conn_type", "description", "host", "login", "password", "schema", "port", "extra")
-_BATCH = 16  # names in one selector, and Secrets on one page
+_ONE_LABEL = "take the label from all but one: kubectl get secrets --show-labels"
 _ATTEMPTS = 4  # of a write that others cross
 
 
@@ -170,7 +172,7 @@ class Kubernetes(WritingPathBackend[KubernetesOptions]):
             raise self._malformed(
                 ref,
                 f"{fetched.others + 1} Secrets",
-                hint="take the label from all but one: kubectl get secrets --show-labels",
+                hint=_ONE_LABEL,
             )
         key = self._data_keys[ref.kind]
         if key in fetched.data:
@@ -396,68 +398,45 @@ class _ByLabel(Kubernetes):
     def _naming(name: str, options: KubernetesOptions) -> Naming:
         return label_naming(name, options)
 
+    @property
+    def _labels(self) -> Labels:
+        return Labels(self._secrets, team_label(self.name, self.options))
+
     def _selector(self, kind: Kind) -> str:
         return self.naming.folders(kind)[0].removesuffix("=")
 
     def _path_of(self, outline: Outline, kind: Kind) -> str | None:
-        for head in self.naming.folders(kind):
-            value = outline.labels.get(head.removesuffix("="))
-            team = outline.labels.get(team_label(self.name, self.options) or "")
-            if value:
-                return f"{head}{team}/{value}" if team is not None else head + value
-        return None
+        return self._labels.path_of(outline, self._selector(kind)) if self.naming.folders(kind) else None
 
     def _team_of(self, path: str, kind: Kind) -> str | None:
         del kind
-        team, slash, _ = path.partition("=")[2].partition("/")
-        return team if slash else None
-
-    def _parted(self, path: str) -> tuple[str, str | None, str]:
-        """Give label, team and name of a path."""
-        label, _, value = path.partition("=")
-        team, slash, name = value.rpartition("/")
-        return label, team if slash else None, name
-
-    def _of_team(self, team: str | None) -> str:
-        key = team_label(self.name, self.options)
-        return "" if key is None else f",!{key}" if team is None else f",{key}={team}"
+        return Labelled.of(path).team
 
     def _fetch(self, path: str) -> Fetched | None:
-        label, team, name = self._parted(path)
-        mine = self._chosen(label, team, (name,)).get(name)
+        mine = self._labels.chosen([Labelled.of(path)]).get(path)
         return None if mine is None else self._found(mine)
 
     def _fetch_many(self, paths: Sequence[str]) -> dict[str, Fetched | StrongroomError | None]:
         found: dict[str, Fetched | StrongroomError | None] = dict.fromkeys(paths)
-        groups: dict[tuple[str, str | None], list[str]] = {}
-        for path in paths:
-            label, team, name = self._parted(path)
-            groups.setdefault((label, team), []).append(name)
-        for (label, team), names in groups.items():
-            for at in range(0, len(names), _BATCH):
-                held = self._chosen(label, team, names[at : at + _BATCH])
-                head = f"{label}={team}/" if team is not None else f"{label}="
-                found.update({head + name: self._found(mine) for name, mine in held.items()})
+        for batch in self._labels.batches(paths):
+            try:
+                held = self._labels.chosen(batch)
+            except StrongroomError as error:
+                found.update((asked.path, error) for asked in batch)
+            else:
+                found.update({path: self._found(mine) for path, mine in held.items()})
         return found
-
-    def _chosen(self, label: str, team: str | None, names: Sequence[str]) -> dict[str, list[Held]]:
-        one = f"{label}={names[0]}" if len(names) == 1 else f"{label} in ({','.join(names)})"
-        by_name: dict[str, list[Held]] = {}
-        for held in self._secrets.chosen(one + self._of_team(team)):
-            by_name.setdefault(held.labels.get(label, ""), []).append(held)
-        return {name: mine for name, mine in by_name.items() if name in names}
 
     def _found(self, mine: Sequence[Held]) -> Fetched:
         others = 0 if self.options.several == "first" else len(mine) - 1
         return _Found(text="", version=mine[0].version, data=mine[0].data, others=others)
 
     def _standing(self, path: str) -> Held | None:
-        label, team, name = self._parted(path)
-        mine = self._chosen(label, team, [name]).get(name, [])
+        mine = self._labels.chosen([Labelled.of(path)]).get(path, [])
         if len(mine) > 1:
             raise ConflictError(
-                f"{len(mine)} Secrets of the backend {self.name} claim the name {name}",
-                hint="take the label from all but one: kubectl get secrets --show-labels",
+                f"{len(mine)} Secrets of the backend {self.name} claim the name {Labelled.of(path).name}",
+                hint=_ONE_LABEL,
             )
         return mine[0] if mine else None
 
@@ -475,17 +454,13 @@ class _ByLabel(Kubernetes):
     def _writing(
         self, path: str, data: Mapping[str, str | None], standing: Held | None, draft: Draft
     ) -> Writing:
-        label, team, name = self._parted(path)
         expected = draft.expected_version
         if standing is not None:
             version = standing.version if expected is None else expected
             return Writing(standing.name, data, version, draft.author)
         if expected not in (None, MUST_BE_ABSENT):
             raise ConflictError(f"{draft.ref} is not in the backend {self.name} any more, or never was")
-        labels = {**MANAGED, label: name}
-        team_key = team_label(self.name, self.options)
-        if team is not None and team_key is not None:
-            labels[team_key] = team
+        labels = {**MANAGED, **self._labels.of(Labelled.of(path))}
         return Writing(new_name(draft.ref), data, MUST_BE_ABSENT, draft.author, labels)
 
 

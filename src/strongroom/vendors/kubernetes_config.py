@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Any
 
 from strongroom.errors import BackendConfigError, InvalidInputError
 from strongroom.model.secret import Secret
-from strongroom.model.yaml11 import parse_yaml
 from strongroom.vendors.kubernetes_login import (
     Bearer,
     GivenToken,
@@ -240,6 +239,8 @@ class _Kubeconfig:
             raise
 
     def _read(self) -> dict[str, Any]:
+        from strongroom.model.yaml11 import parse_yaml  # noqa: PLC0415 -- a pod has no kubeconfig
+
         try:
             found = self._path.stat()
             if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_FILE_BYTES:

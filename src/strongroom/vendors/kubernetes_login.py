@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Protocol
 from strongroom.errors import BackendConfigError, InvalidInputError, NotAuthenticatedError, SettingsError
 from strongroom.model.jsontext import decode
 from strongroom.model.secret import Secret
-from strongroom.settings.source import output_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -189,6 +188,8 @@ class ProgramToken:
         return None if found == refused else found
 
     def _fetched(self) -> tuple[Secret[str], datetime | None]:
+        from strongroom.settings.source import output_of  # noqa: PLC0415 -- few sign in by a program
+
         program = self._program
         environ = {**self._environ, **program.environ, "KUBERNETES_EXEC_INFO": program.info}
         try:

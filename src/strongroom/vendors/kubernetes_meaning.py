@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from strongroom.model.ref import Ref
-    from strongroom.vendors.kubernetes_secrets import Event, Outline
+    from strongroom.vendors.kubernetes_objects import Event, Outline
 
 __all__ = ["SecretMeaning"]
 

@@ -15,25 +15,32 @@ Source: kubernetes.io/docs/reference/using-api/api-concepts; RFC 7396.
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
-
-import msgspec
 
 from strongroom.errors import AccessDeniedError, BackendUnavailableError
 from strongroom.vendors.kubernetes import KubernetesSession, Question, TooOldError, body_of
 from strongroom.vendors.kubernetes_answer import read_as, refusal
+from strongroom.vendors.kubernetes_objects import (
+    Event,
+    Held,
+    Outline,
+    OutlineList,
+    Review,
+    Secret,
+    SecretList,
+    SelfReview,
+    Status,
+    Thing,
+    ToldEvent,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from strongroom.vendors.http1 import Reply
 
-__all__ = ["Event", "Held", "Outline", "Secrets", "decoded", "encoded"]
+__all__ = ["Secrets"]
 
 T = TypeVar("T")
 
@@ -44,135 +51,6 @@ _MERGE = "application/merge-patch+json"
 _OUTLINE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _OUTLINES = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _RESTARTS = 3  # of a list whose pages became too old meanwhile
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outline:
-    """
-    What is known of a Secret without its values.
-
-    Args:
-        version: the server's `resourceVersion`.
-    """
-
-    name: str
-    version: str
-    labels: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held(Outline):
-    """
-    A Secret.
-
-    Args:
-        data: by key, in base64.
-    """
-
-    data: Mapping[str, str] = field(repr=False)
-
-
-class _Meta(msgspec.Struct, rename="camel"):
-    name: str = ""
-    resource_version: str = ""
-    labels: dict[str, str] | None = None
-
-    def outline(self) -> Outline:
-        return Outline(name=self.name, version=self.resource_version, labels=self.labels or {})
-
-
-class _Thing(msgspec.Struct):
-    metadata: _Meta
-
-
-class _Secret(msgspec.Struct):
-    metadata: _Meta
-    data: dict[str, str] | None = None
-
-    def __repr__(self) -> str:
-        return "_Secret(…)"  # a debugger and a traceback's locals print it
-
-    def held(self) -> Held:
-        meta = self.metadata
-        return Held(
-            name=meta.name, version=meta.resource_version, labels=meta.labels or {}, data=self.data or {}
-        )
-
-
-class _Told(msgspec.Struct):
-    metadata: _Meta = msgspec.field(default_factory=_Meta)
-    code: int = 0
-
-
-class _Event(msgspec.Struct):
-    type: str
-    object: _Told
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event(Outline):
-    """
-    What a watch tells of one Secret.
-
-    Args:
-        kind: `ADDED`, `MODIFIED`, `DELETED`; `BOOKMARK` tells of none, and of how far it has seen.
-    """
-
-    kind: str
-
-
-class _ListMeta(msgspec.Struct, rename={"resource_version": "resourceVersion", "token": "continue"}):
-    resource_version: str = ""
-    token: str = ""
-
-
-class _SecretList(msgspec.Struct):
-    metadata: _ListMeta
-    items: list[_Secret]
-
-    def __repr__(self) -> str:
-        return "_SecretList(…)"
-
-
-class _OutlineList(msgspec.Struct):
-    metadata: _ListMeta
-    items: list[_Thing]
-
-
-class _Details(msgspec.Struct):
-    kind: str = ""
-
-
-class _Status(msgspec.Struct):
-    reason: str = ""
-    details: _Details | None = None
-
-    @classmethod
-    def of(cls, body: bytes) -> _Status:
-        try:
-            return msgspec.json.decode(body, type=cls)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return cls()  # whoever answered is no API server
-
-
-class _Allowed(msgspec.Struct):
-    allowed: bool = False
-
-
-class _Review(msgspec.Struct):
-    status: _Allowed
-
-
-class _User(msgspec.Struct):
-    username: str = ""
-
-
-class _WhoIs(msgspec.Struct, rename="camel"):
-    user_info: _User
-
-
-class _Self(msgspec.Struct):
-    status: _WhoIs
 
 
 class Secrets:
@@ -197,7 +75,7 @@ class Secrets:
         question = self._question("GET", "get", name)
         reply = self._session.reply(question)
         if reply.status < _REFUSED:
-            return read_as(self._session.name, reply.body, _Secret).held()
+            return read_as(self._session.name, reply.body, Secret).held()
         if _is_of_secret(reply):
             return None
         raise refusal(self._session.asked(question), reply)
@@ -210,7 +88,7 @@ class Secrets:
         token = ""
         while True:
             question = self._list_question(selector, _LIST_PAGE, token)
-            page = self._session.ask(question, _SecretList)
+            page = self._session.ask(question, SecretList)
             yield [item.held() for item in page.items]
             token = page.metadata.token
             if not token:
@@ -225,7 +103,7 @@ class Secrets:
         token = ""
         while True:
             question = self._list_question(selector, _OUTLINE_PAGE, token, accept=_OUTLINES)
-            page = self._session.ask(question, _OutlineList)
+            page = self._session.ask(question, OutlineList)
             found += [item.metadata.outline() for item in page.items]
             token = page.metadata.token
             if not token:
@@ -269,7 +147,7 @@ class Secrets:
             "data": data,
         }
         question = self._question("POST", "create", body=body, accept=_OUTLINE)
-        return self._written(question, lambda reply: _Status.of(reply.body).reason == "AlreadyExists")
+        return self._written(question, lambda reply: Status.of(reply.body).reason == "AlreadyExists")
 
     def patch(
         self,
@@ -320,7 +198,7 @@ class Secrets:
     def _written(self, question: Question, is_nothing: Callable[[Reply], bool]) -> str | None:
         reply = self._session.reply(question)
         if reply.status < _REFUSED:
-            return read_as(self._session.name, reply.body, _Thing).metadata.resource_version
+            return read_as(self._session.name, reply.body, Thing).metadata.resource_version
         if is_nothing(reply):
             return None
         raise refusal(self._session.asked(question), reply)
@@ -346,7 +224,7 @@ class Secrets:
             TooOldError: the version it was to go on from is forgotten.
             BackendUnavailableError: the server ends it, or says nothing that is understood.
         """
-        told = read_as(self._session.name, line, _Event)
+        told = read_as(self._session.name, line, ToldEvent)
         if told.type == "ERROR":
             if told.object.code == _GONE:
                 raise TooOldError
@@ -374,7 +252,7 @@ class Secrets:
             return ""
         if reply.status >= _REFUSED:
             raise refusal(self._session.asked(question), reply)
-        return read_as(self._session.name, reply.body, _Self).status.user_info.username
+        return read_as(self._session.name, reply.body, SelfReview).status.user_info.username
 
     def may(self, verb: str, name: str = "") -> bool | None:
         """Tell whether we may *verb* Secrets here, or the one called *name*; None where that is not told."""
@@ -390,7 +268,7 @@ class Secrets:
             body=body_of(head | {"spec": spec}),
         )
         try:
-            return self._session.ask(question, _Review).status.allowed
+            return self._session.ask(question, Review).status.allowed
         except AccessDeniedError:
             return None
 
@@ -434,18 +312,5 @@ class Secrets:
 
 def _is_of_secret(reply: Reply) -> bool:
     """Tell whether it is the Secret that is absent: not its namespace, nor the whole API."""
-    details = _Status.of(reply.body).details
+    details = Status.of(reply.body).details
     return reply.status == _ABSENT and details is not None and details.kind == "secrets"
-
-
-def encoded(text: str) -> str:
-    """Give *text* as a Secret holds it: UTF-8 in base64."""
-    return base64.b64encode(text.encode()).decode("ascii")
-
-
-def decoded(held: str) -> str | None:
-    """Give the text of what a Secret holds; None where it is no base64 of UTF-8."""
-    try:
-        return base64.b64decode(held, validate=True).decode()
-    except (binascii.Error, ValueError):
-        return None

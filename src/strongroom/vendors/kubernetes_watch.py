@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from strongroom.vendors.kubernetes import KubernetesSession
-    from strongroom.vendors.kubernetes_secrets import Event, Outline, Secrets
+    from strongroom.vendors.kubernetes_objects import Event, Outline
+    from strongroom.vendors.kubernetes_secrets import Secrets
     from strongroom.vendors.listening import Listening
 
 __all__ = ["PERIOD_SECONDS", "Meaning", "SecretWatch"]

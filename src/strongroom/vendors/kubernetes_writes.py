@@ -18,7 +18,8 @@ from strongroom.model.entry import MUST_BE_ABSENT
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from strongroom.vendors.kubernetes_secrets import Held, Secrets
+    from strongroom.vendors.kubernetes_objects import Held
+    from strongroom.vendors.kubernetes_secrets import Secrets
 
 __all__ = ["MANAGED", "SecretWrites", "Writing"]
 
