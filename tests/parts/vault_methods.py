@@ -111,6 +111,8 @@ class Methods(Scripted):
         check(headers.get("x-vault-aws-iam-server-id") == SERVER_ID, "server id")
         check("x-vault-aws-iam-server-id" in signed, "server id is not signed")
         check({"host", "x-amz-date"} <= set(signed), "signed headers")
+        amazons = {name for name in headers if name.startswith("x-amz-")}
+        check(amazons <= {"x-amz-date", "x-amz-security-token"} & set(signed), "a header that is not allowed")
         self._check_signature(url, form, headers, signed)
 
     def _check_signature(self, url, form, headers, signed):

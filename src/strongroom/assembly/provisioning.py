@@ -210,7 +210,7 @@ def _made(
 
 
 def _reachable(backend: BackendSettings) -> BackendSettings:
-    """Give *backend* so that it can be made outside the cluster it is set to run in: nothing is asked of it."""
+    """Give *backend* so that it can be made outside the cluster it runs in: nothing is asked of it."""
     if backend.kind != "kubernetes" or {"url", "kubeconfig"} & set(backend.options):
         return backend
     token = SecretSource(kind="text", argument=("unused",), key="token")
