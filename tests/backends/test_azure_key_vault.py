@@ -195,6 +195,8 @@ def test_names_are_spelled_as_airflow_spells_them(azure, opened, ref, more, secr
         (variable("b-_c"), {"use_team_secrets_path": True}),
         (variable("c", "a__b"), {"use_team_secrets_path": True}),
         (variable("b_c"), {"variables_prefix": "v", "connections_prefix": "v-b"}),
+        (variable("B-c"), {"variables_prefix": "v", "connections_prefix": "v-b"}),
+        (variable("Airflow_Connections-x"), {"variables_prefix": ""}),
         (variable("b"), {"variables_prefix": False}),
         (variable("b"), {"variables_prefix": None}),
     ],
@@ -231,6 +233,28 @@ def test_secret_without_our_tag_is_every_names_that_is_spelled_so(azure, opened)
     assert backend.folded(variable("a-b")) is None
     assert backend.folded(variable("a_b")).ref == variable("a_b")
     assert {backend.spell(variable(name)) for name in ("a-b", "a_b", "A-B")} == {"airflow-variables-a-b"}
+
+
+def test_secret_whose_tag_spells_another_is_listed_as_nobodys(azure, opened):
+    azure.put("airflow-variables-a-b", "v", tags={"airflow-id": "c"})
+    backend = opened()
+    assert backend.read(variable("a-b")) is None
+    assert backend.read(variable("c")) is None
+    (row,) = backend.list("variable")
+    assert (row.ref, row.problem) == (
+        variable("a-b"),
+        "its tag airflow-id says another name, so nobody reads it",
+    )
+
+
+@pytest.mark.parametrize(("tags", "found"), [({}, "v"), ({"airflow-team": "Data"}, None)])
+def test_tag_of_the_team_may_be_left_out(azure, opened, tags, found):
+    azure.put("airflow-variables-data--a-b", "v", tags={"airflow-id": "a_b", **tags})
+    backend = opened(use_team_secrets_path=True)
+    assert text(backend, variable("a_b", "data")) == found
+    assert backend.read(variable("a-b", "data")) is None
+    listed = [row.ref.name for row in backend.list("variable", team="data")]
+    assert listed == (["a_b"] if found else [])
 
 
 def test_write_takes_a_secret_without_our_tag_over_and_keeps_what_stands_beside_it(azure, opened):

@@ -289,9 +289,11 @@ class AzureKeyVault(WritingPathBackend[AzureKeyVaultOptions]):
         return None if self._names.ref(item, ref.kind, ref.team) == ref else self._summary(ref, item)
 
     def _check_apart(self, kind: Kind, team: str | None) -> None:
-        mine = set(self.naming.folders(kind, team))
-        others = {folder for other in _KINDS if other != kind for folder in self.naming.folders(other, team)}
-        if mine & others:
+        every = {
+            other: {self._names.folded(folder) for folder in self.naming.folders(other, team)}
+            for other in _KINDS
+        }
+        if any(every[kind] & every[other] for other in _KINDS if other != kind):
             raise BackendConfigError(
                 f"the backend {self.name} cannot list: connections, variables or config share a prefix",
                 hint="give each a prefix of its own",
@@ -307,7 +309,9 @@ class AzureKeyVault(WritingPathBackend[AzureKeyVaultOptions]):
             changed_at=item.deleted or item.updated,
             is_deleted=is_deleted,
             state=EntryState.EXPIRED if is_expired else EntryState.UNKNOWN,
-            problem=_why_not(item, now),
+            problem=f"its tag {ID_TAG} says another name, so nobody reads it"
+            if self._names.is_astray(item)
+            else _why_not(item, now),
         )
 
     # --- versions ---

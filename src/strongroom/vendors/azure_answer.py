@@ -29,7 +29,7 @@ from strongroom.vendors.azure_entra import wait_of
 if TYPE_CHECKING:
     from strongroom.vendors.http1 import Reply
 
-__all__ = ["SecretItem", "code_of", "item_of", "opened", "refusal"]
+__all__ = ["SecretItem", "code_of", "item_of", "misshapen", "no_vault", "opened", "refusal"]
 
 _REFUSED, _LOGIN, _DENIED, _ABSENT, _TOO_MANY, _BROKEN = 400, 401, 403, 404, 429, 500
 _MAX_SECONDS = 253_402_300_799  # the last of the year 9999, the last that has a date

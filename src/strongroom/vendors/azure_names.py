@@ -91,28 +91,47 @@ class Names:
 
     def is_of_another(self, path: str, tags: Mapping[str, str]) -> bool:
         """Tell whether *tags* say that a secret is kept for another path than *path*."""
-        said = tags.get(ID_TAG)
+        said, team = tags.get(ID_TAG), tags.get(TEAM_TAG)
         if said is None:
             return False
-        team = tags.get(TEAM_TAG)
-        return all(path != folder + said for kind in KINDS for folder in self.naming.folders(kind, team))
+        parts = (self._parts(path[len(head) :]) for head in self._heads if path.startswith(head))
+        return not any(name == said and team in (None, its) for its, name in parts)
 
     def ref(self, item: SecretItem, kind: Kind, team: str | None) -> Ref | None:
-        """Give what *item* is kept for, of this *kind* and *team*; None when it is for nothing of them."""
-        said, name = item.tags.get(ID_TAG), item.name.lower()
-        if said is not None and item.tags.get(TEAM_TAG) != team:
+        """
+        Give what *item* is listed as, of this *kind* and *team*; None when it is nothing of them.
+
+        One whose tag spells another secret is nobody's; it is listed as it is spelled (`is_astray`).
+        """
+        said = None if self.is_astray(item) else item.tags.get(ID_TAG)
+        if said is not None and item.tags.get(TEAM_TAG, team) != team:
             return None
         for folder in self.naming.folders(kind, team):
-            if not name.startswith(self.folded(folder)):
+            if not item.name.lower().startswith(self.folded(folder)):
                 continue
             try:
                 found = Ref(kind, item.name[len(folder) :] if said is None else said, team)
             except InvalidInputError:
                 continue
-            # A tag that does not spell this secret says nothing that a read could meet.
-            if any(self.folded(path) == name for path in self.naming.paths(found)):
+            if any(self.folded(path) == item.name.lower() for path in self.naming.paths(found)):
                 return found
         return None
+
+    def is_astray(self, item: SecretItem) -> bool:
+        """Tell whether the tag of *item* says a name that is not spelled so, so that no read meets it."""
+        said, team = item.tags.get(ID_TAG), item.tags.get(TEAM_TAG)
+        if said is None:
+            return False
+        name = item.name.lower()
+        parts = [self._parts(name[len(head) :]) for head in self._heads if name.startswith(self.folded(head))]
+        return not any(
+            of == self.folded(said) and (team is None or its == self.folded(team)) for its, of in parts
+        )
+
+    def _parts(self, tail: str) -> tuple[str | None, str]:
+        """Give team and name of what stands after a prefix."""
+        team, separator, name = tail.partition(_TEAM_SEPARATOR) if self._keeps_teams else ("", "", "")
+        return (team, name) if separator else (None, tail)
 
     def _is_spellable(self, path: str) -> bool:
         spelled = self.spelled(path)
@@ -120,8 +139,10 @@ class Names:
             return False
         head = next((head for head in self._heads_known() if path.startswith(head)), "")
         # What is another's prefix or team only once it is spelled would meet another's names all the same.
-        if any(len(other) > len(head) and spelled.startswith(other) for other in self._heads_known()):
-            return False
+        for other in self._heads_known():
+            begins = f"{spelled}#".lower().startswith(other.lower())
+            if begins and len(other) > len(head) and other != f"{path}#":
+                return False
         return not self._keeps_teams or spelled.find(_TEAM_SEPARATOR, len(head)) == path.find(
             _TEAM_SEPARATOR, len(head)
         )

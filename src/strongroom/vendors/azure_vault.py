@@ -34,7 +34,7 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.vendors.azure import origin_of
-from strongroom.vendors.azure_answer import code_of, item_of, misshapen, opened, refusal
+from strongroom.vendors.azure_answer import code_of, item_of, misshapen, no_vault, opened, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
