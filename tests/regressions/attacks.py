@@ -28,6 +28,7 @@ ATTACKS = {
     ),
     "AA05": Row(
         "`*`, `~` and `%` as a name",
+        "regressions/test_adapters.py::test_NM08_words_that_stores_use_themselves_are_names_like_others",
         "server/api/test_entries.py::test_AA05_NM08_names_that_look_special_are_taken_as_they_are",
         "server/api/test_entries.py::test_AA05_deleting_a_star_deletes_nothing_else",
     ),
@@ -108,6 +109,19 @@ ATTACKS = {
         "a dag of one bundle that another owns",
         "policy/test_lint.py::test_PO02_dag_without_its_bundle_is_warned_of",
     ),
+    "PO04": Row(
+        "two names that meet in one path of a store",
+        "regressions/test_adapters.py::test_PO04_no_two_names_of_an_adapter_meet_in_one_path",
+        "regressions/test_adapters.py::test_NM12_a_connection_and_a_variable_of_one_name_have_paths_of_their_own",
+    ),
+    "PO05": Row(
+        "a denial above a place that would answer",
+        "regressions/test_adapters.py::test_PO05_denial_ends_the_lookup_whoever_stands_below",
+    ),
+    "PO06": Row(
+        "an outage above an older value",
+        "regressions/test_adapters.py::test_PO06_silence_is_never_answered_by_an_older_value_from_below",
+    ),
     "PO08": Row(
         "a pattern on part of a segment, a denial beside an allowance",
         "policy/test_cedar.py::test_PO08_a_folder_holds_whole_segments",
@@ -131,6 +145,8 @@ ATTACKS = {
     ),
     "NM02": Row(
         "names encoded twice or to climb",
+        "regressions/test_adapters.py::test_NM02_name_that_climbs_reaches_nothing_but_its_own_place",
+        "regressions/test_adapters.py::test_NM02_name_that_climbs_is_no_word_of_the_stores_grammar_or_stands_in_a_body",
         "server/api/test_entries.py::test_NM02_names_that_are_none_are_malformed_and_not_absent",
     ),
     "NM03": Row(
@@ -150,6 +166,7 @@ ATTACKS = {
     ),
     "NM07": Row(
         "names that are too long",
+        "regressions/test_adapters.py::test_NM07_name_over_a_limit_of_the_store_is_refused_with_the_store_named_and_nothing_is_asked",
         "server/api/test_entries.py::test_NM07_a_name_has_at_most_250_characters",
         "test_backend.py::test_name_a_store_cannot_spell_is_refused_for_writing_and_names_the_store",
     ),
@@ -157,8 +174,13 @@ ATTACKS = {
         "words that backends use themselves",
         "server/api/test_entries.py::test_AA05_NM08_names_that_look_special_are_taken_as_they_are",
     ),
+    "NM10": Row(
+        "names that a store has another grammar for",
+        "regressions/test_adapters.py::test_NM10_path_is_read_back_to_the_name_it_was_made_of",
+    ),
     "NM12": Row(
         "a connection and a variable of one name",
+        "regressions/test_adapters.py::test_NM12_a_connection_and_a_variable_of_one_name_have_paths_of_their_own",
         "server/api/test_entries.py::test_NM12_a_connection_and_a_variable_of_one_name_are_two",
     ),
     "IN02": Row(
@@ -337,6 +359,20 @@ ATTACKS = {
         "faults/test_audit.py::test_AU09_F03_a_kill_at_any_call_loses_nothing_acknowledged",
         "server/test_hot.py::test_AU09_a_first_use_is_on_record_before_it_is_answered_and_repeats_are_counted",
     ),
+    "SS03": Row(
+        "addresses that are none",
+        "regressions/test_adapters.py::test_SS03_address_that_is_none_is_refused_and_not_shown",
+    ),
+    "SS08": Row(
+        "a store that answers with a redirect",
+        "vendors/test_transport.py::test_a_redirect_is_not_followed_and_not_an_answer",
+        "regressions/test_adapters.py::test_SS08_redirect_of_a_store_is_not_followed_and_nothing_is_sent_there",
+    ),
+    "SS09": Row(
+        "proxy variables in the environment",
+        "vendors/test_transport.py::test_no_proxy_of_the_environment_is_used",
+        "regressions/test_adapters.py::test_SS09_proxies_of_the_environment_are_not_used",
+    ),
     "DS01": Row(
         "many cold clients at once",
         "agent/test_attacks.py::test_DS01_two_hundred_cold_clients_ask_the_store_once_for_each_of_20_names",
@@ -359,6 +395,7 @@ ATTACKS = {
     ),
     "DS07": Row(
         "one slow backend",
+        "backend/test_reading_many.py::test_hung_path_costs_its_own_answer_and_the_others_are_given_in_time",
         "server/test_hot.py::test_DS07_a_slow_backend_does_not_hold_up_what_others_answer",
         "agent/test_attacks.py::test_DS07_one_slow_backend_holds_up_nobody_who_asks_another",
     ),

@@ -269,5 +269,6 @@ LEFT_OUT = {
     "RT38": "of clients of other servers: tests/vendors/test_tls.py",
     "NM05": "the table of attacks has no such row",
     "IN05": "the table of attacks has no such row",
+    "DS06": "the table of attacks has no such row",
     "CR14": "no command restores a store; one older than what was acknowledged is refused: CR11",
 }

@@ -30,6 +30,7 @@ from strongroom.vendors.google_answer import PERMISSIONS, GoogleRefusal, trouble
 from strongroom.vendors.google_call import GrpcCarrier, RestCarrier
 from strongroom.vendors.google_login import GoogleLogin
 from strongroom.vendors.origins import Origins
+from strongroom.vendors.stream import Address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -249,6 +250,7 @@ def _endpoint(access: GoogleAccess, place: str) -> str:
         not endpoint.startswith(("https://", "http://"))
         or "/" in endpoint.partition("://")[2]
         or "@" in endpoint
+        or Address.of(endpoint) is None
     ):
         raise BackendConfigError(
             f"backend.{place}.endpoint is not one this can speak to", hint="write https://host[:port]"
