@@ -4,7 +4,6 @@ import json
 from typing import ClassVar
 
 import pytest
-from google.cloud import secretmanager_v1 as sm
 
 from parts.google import google, google_servers
 from parts.google_kept import (
@@ -19,6 +18,7 @@ from parts.google_kept import (
     text,
     variable,
 )
+from parts.google_model import sm
 from parts.proxy import Proxy
 from strongroom.backends.gcp_secret_manager import GoogleSecretManager, GoogleSecretManagerOptions
 from strongroom.errors import (

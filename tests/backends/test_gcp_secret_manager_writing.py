@@ -8,11 +8,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from google.cloud import secretmanager_v1 as sm
 
 from parts.google import google, google_servers
 from parts.google_kept import become, clock, draft, fail, opened, put, secret_of, text, text_of_all, variable
-from parts.google_model import PERMISSION
+from parts.google_model import PERMISSION, sm
 from strongroom.backend import Provisioning, load
 from strongroom.backends.gcp_secret_manager import GoogleSecretManager, GoogleSecretManagerOptions
 from strongroom.errors import (

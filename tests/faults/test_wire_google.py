@@ -3,10 +3,9 @@
 from datetime import datetime, timezone
 from urllib.parse import urlsplit
 
-from google.cloud import secretmanager_v1 as sm
-
 from parts.faults import TEXT, FaultContract
 from parts.google import google, google_servers
+from parts.google_model import sm
 from strongroom.backends.gcp_secret_manager import GoogleSecretManager, GoogleSecretManagerOptions
 from strongroom.model.secret import Secret
 

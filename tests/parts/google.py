@@ -31,13 +31,11 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from google.cloud import secretmanager_v1 as sm
-from google.iam.v1 import iam_policy_pb2
 from google.protobuf import any_pb2, empty_pb2, json_format
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from parts.google_model import ERROR_INFO, Fault, Model
+from parts.google_model import ERROR_INFO, Fault, Model, iam_policy_pb2, sm
 
 SERVICE = "google.cloud.secretmanager.v1.SecretManagerService"
 _POOL = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p"

@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 import pytest
-from google.cloud import secretmanager_v1 as sm
 
-from parts.google_model import Fault
+from parts.google_model import Fault, sm
 from strongroom.backends.gcp_secret_manager import GoogleSecretManager, GoogleSecretManagerOptions
 from strongroom.model.entry import Draft
 from strongroom.model.ref import Ref

@@ -11,13 +11,18 @@ from __future__ import annotations
 import re
 import threading
 import time
+import warnings
 from datetime import datetime, timezone
 
-from google.cloud import secretmanager_v1 as sm
-from google.iam.v1 import iam_policy_pb2
 from google.protobuf import empty_pb2
 
 from strongroom.vendors.crc32c import crc32c
+
+with warnings.catch_warnings():
+    # That Google will not look after this Python any more; whoever needs `sm` takes it from here.
+    warnings.simplefilter("ignore", FutureWarning)
+    from google.cloud import secretmanager_v1 as sm
+    from google.iam.v1 import iam_policy_pb2
 
 _SECRET_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _ANNOTATION_KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
