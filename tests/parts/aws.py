@@ -36,7 +36,7 @@ import boto3
 import pytest
 
 from parts.openbao import free_port, shared, until
-from parts.proxy import Scripted, reply
+from parts.proxy import Proxy, Scripted, reply
 from strongroom.model.secret import Secret
 
 CLOUDS = Path(__file__).parents[2] / ".venv-clouds" / "bin"
@@ -210,6 +210,19 @@ class Endpoint(Scripted):
         if target and not isinstance(json.loads(body), dict):
             return reply(418, {}, b"no object")
         return self._say_aws(target.partition(".")[2], body)
+
+
+class Untagging(Proxy):
+    """A proxy that, once `is_armed`, answers one question about a tag with trouble."""
+
+    is_armed = False
+
+    def _pass_on(self, connection, behind, request):
+        if self.is_armed and (b".TagResource" in request or b".AddTagsToResource" in request):
+            self.is_armed = False
+            connection.sendall(refusal("InternalServerError", status=500))
+            return True
+        return super()._pass_on(connection, behind, request)
 
 
 def refusal(code, words="", status=400, **headers):
