@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from parts.certificates import Authority
+from parts.openbao import until
 from parts.proxy import Proxy, Scripted, reply
 from parts.workloads import Issuer, Reviewer
 from strongroom.backends.vault import Vault, VaultOptions
@@ -129,6 +130,24 @@ def test_password_that_was_replaced_is_fetched_and_tried_at_once(bao, proxy, kv,
         password=lambda: Secret(next(passwords)),
     )
     assert session.request("GET", kv[1]).status == 200
+
+
+def test_token_of_a_password_is_renewed_and_replaced_at_its_longest_life(bao, proxy, kv, opened):
+    mount = bao.auth("userpass")
+    body = {"password": "p", "token_policies": kv[0], "token_ttl": "2s", "token_max_ttl": "3s"}
+    bao.api("POST", f"auth/{mount}/users/ada", body)
+    session = opened(
+        proxy.url(), auth_type="userpass", auth_mount_point=mount, username="ada", password=Secret("p")
+    )
+    where = f"POST /v1/auth/{mount}/login/ada"
+
+    def is_replaced():
+        assert session.request("GET", kv[1]).status == 200
+        return proxy.lines.count(where) == 2
+
+    until(is_replaced, what="a second login")
+    assert "POST /v1/auth/token/renew-self" in proxy.lines
+    assert "GET /v1/auth/token/lookup-self" not in proxy.lines  # no token was ever refused
 
 
 @pytest.mark.parametrize("name", ["..", ".", "../../sys/health", "a/b", "a\\b", "a\nb"])

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 from strongroom.errors import NotAuthenticatedError
 from strongroom.model.secret import Secret
-from strongroom.vendors.vault_answer import check_answered
-from strongroom.vendors.vault_token import LOOK_AFTER, LOOKUP, Held, TokenFacts, Tokens, facts_of
+from strongroom.vendors.vault_answer import TokenFacts, check_answered, facts_of
+from strongroom.vendors.vault_token import LOOK_AFTER, LOOKUP, Held, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

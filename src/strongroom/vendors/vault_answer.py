@@ -7,6 +7,7 @@ The server's words are compared with what it is known to say, and never shown: t
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,7 +23,17 @@ from strongroom.model.entry import MAX_VALUE_BYTES
 if TYPE_CHECKING:
     from strongroom.vendors.transport import Reply
 
-__all__ = ["check_answered", "complaints", "lifetime", "member", "misshapen", "no_namespace", "opened"]
+__all__ = [
+    "TokenFacts",
+    "check_answered",
+    "complaints",
+    "facts_of",
+    "lifetime",
+    "member",
+    "misshapen",
+    "no_namespace",
+    "opened",
+]
 
 T = TypeVar("T")
 
@@ -121,6 +132,44 @@ def _is_of_server(reply: Reply) -> bool:
 def lifetime(seconds: int) -> float | None:
     """Give how long a token lives; None when it never ends."""
     return float(min(seconds, _MAX_LIFE)) if seconds > 0 else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenFacts:
+    """
+    What the server says of our token.
+
+    Args:
+        seconds_left: how long it lives on; None when it never ends.
+        policies: their names, in order.
+        is_renewable: whether that can be made longer.
+        name: as whom the server knows it, such as `approle` or `ldap-ada`.
+    """
+
+    seconds_left: float | None
+    policies: tuple[str, ...]
+    is_renewable: bool
+    name: str = ""
+
+
+def facts_of(reply: Reply, place: str) -> TokenFacts | None:
+    """
+    Give what the answer to a look at a token says; None when it says nothing.
+
+    Raises:
+        BackendUnavailableError: it is no JSON.
+    """
+    token = member(opened(reply, place), dict, "data")
+    seconds = member(token, int, "ttl")
+    if seconds is None:
+        return None
+    named = [name for key in ("policies", "identity_policies") for name in member(token, list, key) or ()]
+    return TokenFacts(
+        seconds_left=lifetime(seconds),
+        policies=tuple(sorted({name for name in named if isinstance(name, str)})),
+        is_renewable=member(token, bool, "renewable") or False,
+        name=member(token, str, "display_name") or "",
+    )
 
 
 def misshapen(place: str) -> BackendUnavailableError:

@@ -35,17 +35,16 @@ from strongroom.errors import (
     RateLimitedError,
     StrongroomError,
 )
-from strongroom.vendors.vault_answer import check_answered, complaints, lifetime, member, opened
+from strongroom.vendors.vault_answer import check_answered, complaints, facts_of
 from strongroom.vendors.vault_login import Grant, granted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from strongroom.model.secret import Secret
-    from strongroom.vendors.transport import Reply
     from strongroom.vendors.vault_login import Ask, Login
 
-__all__ = ["LOOKUP", "Held", "TokenFacts", "Tokens", "facts_of"]
+__all__ = ["LOOKUP", "Held", "Tokens"]
 
 FIRST_PAUSE = 5.0  # seconds after a refused login; each further one doubles it
 LAST_PAUSE = 60.0
@@ -56,24 +55,6 @@ _WORN = 0.5  # a renewal that gives less than this of the first life: its longes
 _OK, _DENIED = 200, 403
 LOOKUP = "/v1/auth/token/lookup-self"
 _RENEW = "/v1/auth/token/renew-self"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenFacts:
-    """
-    What the server says of our token.
-
-    Args:
-        seconds_left: how long it lives on; None when it never ends.
-        policies: their names, in order.
-        is_renewable: whether that can be made longer.
-        name: as whom the server knows it, such as `approle` or `ldap-ada`.
-    """
-
-    seconds_left: float | None
-    policies: tuple[str, ...]
-    is_renewable: bool
-    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -421,23 +402,3 @@ def _keep_alive(found: weakref.ref[Tokens], wake: threading.Event) -> None:
         if seconds is None:
             return
         wake.wait(seconds)
-
-
-def facts_of(reply: Reply, place: str) -> TokenFacts | None:
-    """
-    Give what the answer to a look at a token says; None when it says nothing.
-
-    Raises:
-        BackendUnavailableError: it is no JSON.
-    """
-    token = member(opened(reply, place), dict, "data")
-    seconds = member(token, int, "ttl")
-    if seconds is None:
-        return None
-    named = [name for key in ("policies", "identity_policies") for name in member(token, list, key) or ()]
-    return TokenFacts(
-        seconds_left=lifetime(seconds),
-        policies=tuple(sorted({name for name in named if isinstance(name, str)})),
-        is_renewable=member(token, bool, "renewable") or False,
-        name=member(token, str, "display_name") or "",
-    )
