@@ -123,6 +123,8 @@ class Azure:
         logins: how many tokens were given.
         wrong: what was sent and must not have been.
         answers: answered in place of the vault, first to last, as (status, body, headers).
+        answers_unasked: likewise, even without a token.
+        hold: what every question to the vault waits for; `waiting` counts those that came.
         resource: that the challenge names.
         challenge: in place of the whole header.
         limits: (permission, which of its questions from now is answered with a 503).
@@ -165,6 +167,7 @@ class Azure:
         self.token_endpoint = None
         self.machine_clients = {None, MACHINE}
         self._front = None
+        self.hold, self.waiting, self.answers_unasked = None, threading.Semaphore(0), []
         self.resource = _below(self.vault_url)
         self.challenge = None
         self._created = int(time.time()) - 1_000_000
@@ -232,7 +235,12 @@ class Azure:
         parts = urlsplit(target)
         query = parse_qs(parts.query)
         bearer = headers.get("authorization", "")
+        if self.hold is not None:
+            self.waiting.release()
+            self.hold.wait(20)
         with self._lock:
+            if self.answers_unasked:
+                return self.answers_unasked.pop(0)
             self.requests.append((method, parts.path, bool(bearer)))
             if not bearer:
                 if body:

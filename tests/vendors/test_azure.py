@@ -485,3 +485,18 @@ def test_sdk_is_loaded_when_a_vault_is_asked_and_not_before():
         "assert not loaded, loaded\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_threads_that_come_first_to_a_vault_that_is_ill_do_not_wait_for_one_another(azure, opened):
+    vault = opened(**secretly())
+    azure.hold = threading.Event()
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(vault.get, "x") for _ in range(8)]
+        assert azure.waiting.acquire(timeout=20)
+        azure.answers_unasked = [(503, None, {})]
+        azure.hold.set()
+        told = [one.exception(20) for one in asked]
+    assert sum(isinstance(one, BackendUnavailableError) for one in told) == 1
+    assert [one.result().value for one, error in zip(asked, told, strict=True) if error is None] == [
+        "value"
+    ] * 7

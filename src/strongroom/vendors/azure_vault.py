@@ -112,7 +112,7 @@ class KeyVault:
         if api_version:
             self._keywords["api_version"] = api_version
         self._clients: dict[int, deque[SecretClient]] = {}  # by process id: at rest
-        self._first: dict[int, threading.Lock] = {}  # likewise: held by whoever asks before all others
+        self._first: dict[int, threading.Event] = {}  # likewise: of whoever asks before all others
 
     # --- one secret ---
 
@@ -292,25 +292,28 @@ class KeyVault:
 
     def _asked(self, method: str, path: str, body: Mapping[str, object] | None) -> Reply:
         process = os.getpid()
-        rest = self._clients.get(process)
-        if rest is not None:
-            return self._asked_by(rest, method, path, body)
-        # The first goes alone: what the vault wants to be asked with is learnt once, and not by every thread.
-        first = self._first.setdefault(process, threading.Lock())
-        left = seconds_left()
-        if not first.acquire(timeout=-1 if left is None else max(left, 0.0)):
-            raise BackendUnavailableError(
-                f"the backend {self.place} was still logging in", backend=self.place
-            )
+        if process not in self._clients:
+            # The first goes alone: what the vault wants to be asked with is learnt once, not by every thread.
+            # Where it learns nothing, those who waited for it ask together.
+            mine = threading.Event()
+            first = self._first.setdefault(process, mine)
+            if first is mine:
+                return self._asked_first(mine, method, path, body)
+            first.wait(seconds_left())
+        return self._asked_by(self._clients.setdefault(process, deque()), method, path, body)
+
+    def _asked_first(
+        self, learnt: threading.Event, method: str, path: str, body: Mapping[str, object] | None
+    ) -> Reply:
+        rest: deque[SecretClient] = deque()
+        process = os.getpid()
         try:
-            rest = self._clients.get(process)
-            if rest is None:
-                reply = self._asked_by(rest := deque(), method, path, body)
-                self._clients[process] = rest
-                return reply
+            reply = self._asked_by(rest, method, path, body)
+            self._clients[process] = rest
+            return reply
         finally:
-            first.release()
-        return self._asked_by(rest, method, path, body)
+            self._first.pop(process, None)
+            learnt.set()
 
     def _asked_by(
         self, rest: deque[SecretClient], method: str, path: str, body: Mapping[str, object] | None
