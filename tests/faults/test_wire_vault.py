@@ -1,4 +1,4 @@
-"""Vault behind a faulty wire, logged in by AppRole and by nothing but a token."""
+"""Vault behind a faulty wire, logged in by nothing but a token; by AppRole: tests/backends/test_vault.py."""
 
 from datetime import datetime, timezone
 
@@ -21,22 +21,5 @@ class TestVault(FaultContract):
     def make(self, url, *, timeout, ca=None):
         options = VaultOptions(
             url=url, timeout=timeout, ca=ca, mount_point=self.mount, token=Secret(self.bao.root)
-        )
-        return Vault("vault", options, clock)
-
-
-class TestVaultByAppRole(TestVault):
-    def make(self, url, *, timeout, ca=None):
-        policy = self.bao.policy(f'path "{self.mount}/data/*" {{ capabilities = ["read"] }}')
-        role = self.bao.role(policy)
-        options = VaultOptions(
-            url=url,
-            timeout=timeout,
-            ca=ca,
-            mount_point=self.mount,
-            auth_type="approle",
-            auth_mount_point=role.mount,
-            role_id=role.role_id,
-            secret_id=Secret(role.secret_id()),
         )
         return Vault("vault", options, clock)
