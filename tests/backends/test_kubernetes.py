@@ -525,6 +525,8 @@ def test_airflows_keyword_arguments_are_options(cluster, tmp_path):
         {"connections_label": "a b"},
         {"connections_label": "x=y"},
         {"variables_label": LABEL},
+        {"connections_data_key": "a b"},
+        {"config_data_key": ""},
     ],
 )
 def test_options_that_cannot_be_are_refused(opened, options):

@@ -5,6 +5,7 @@ import json
 import os
 import stat
 import threading
+import traceback
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -186,6 +187,13 @@ def test_what_is_not_done_here_is_refused_by_its_name(cluster, opened, tmp_path,
     with pytest.raises(BackendConfigError, match=named) as caught:
         opened(kubeconfig=config)
     assert CANARY not in str(caught.value) + str(caught.value.hint)
+    frames = [
+        frame for frame, _ in traceback.walk_tb(caught.tb) if "vendors/kubernetes" in frame.f_code.co_filename
+    ]
+    assert frames
+    assert CANARY not in "".join(
+        repr(frame.f_locals) for frame in frames if "/src/" in frame.f_code.co_filename
+    )
 
 
 @pytest.mark.parametrize(

@@ -111,8 +111,8 @@ class KubernetesSession:
         clock: Callable[[], datetime],
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
-        place = place_of(name, access, environ=environ, clock=clock)
         self.name = name
+        place = place_of(name, access, environ=environ, clock=clock)
         self.namespace = place.namespace
         self._bearer = place.bearer
         self._files = place.files

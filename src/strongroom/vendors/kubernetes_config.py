@@ -123,7 +123,7 @@ def place_of(
     """
     _check(name, access)
     if access.kubeconfig is not None:
-        found = _Kubeconfig(name, access.kubeconfig, access.context).place(environ, clock)
+        found = _as_kubeconfig_says(name, access, environ, clock)
     elif access.url is not None:
         found = _as_said(name, access, access.url)
     else:
@@ -153,6 +153,18 @@ def _check(name: str, access: KubernetesAccess) -> None:
     if access.token_path is not None and (access.token is not None or access.kubeconfig is not None):
         other = "token" if access.token is not None else "kubeconfig"
         raise BackendConfigError(f"backend.{name} has both token_path and {other}", hint="keep one of them")
+
+
+def _as_kubeconfig_says(
+    name: str, access: KubernetesAccess, environ: Mapping[str, str], clock: Callable[[], datetime]
+) -> ClusterPlace:
+    try:
+        return _Kubeconfig(name, access.kubeconfig or Path(), access.context).place(environ, clock)
+    except BackendConfigError as caught:
+        error = caught
+    # Raised anew, outside `except`: the frames it came through hold what the file says.
+    error.__context__ = None
+    raise error.with_traceback(None)
 
 
 def _as_said(name: str, access: KubernetesAccess, url: str) -> ClusterPlace:

@@ -78,7 +78,7 @@ class Labels:
         names = [asked.name for asked in batch]
         one = f"{label}={name}" if len(batch) == 1 else f"{label} in ({','.join(names)})"
         found: dict[str, list[Held]] = {}
-        for held in self._secrets.chosen(one + self._of_team(team)):
+        for held in sorted(self._secrets.chosen(one + self._of_team(team)), key=lambda held: held.name):
             path = Labelled(label, team, held.labels.get(label, "")).path
             found.setdefault(path, []).append(held)
         return {asked.path: found[asked.path] for asked in batch if asked.path in found}

@@ -85,8 +85,9 @@ def finds_by_label(name: str, options: KubernetesOptions) -> bool:
     Tell whether the backend *name* finds Secrets by label; by name else.
 
     Raises:
-        BackendConfigError: options of both ways are set.
+        BackendConfigError: options of both ways are set, or a key of data can be none.
     """
+    _check_data_keys(name, options)
     of_name = [f"{WORDS[kind]}_prefix" for kind in KINDS] + ["use_team_names"]
     of_label = [f"{WORDS[kind]}_label" for kind in KINDS] + ["team_label"]
     said = [key for key in of_name if getattr(options, key) not in (None, False)]
@@ -99,6 +100,16 @@ def finds_by_label(name: str, options: KubernetesOptions) -> bool:
             hint=f'drop {stray[0]}, or set find = "{"name" if is_by_label else "label"}"',
         )
     return is_by_label
+
+
+def _check_data_keys(name: str, options: KubernetesOptions) -> None:
+    for kind in KINDS:
+        key = getattr(options, f"{WORDS[kind]}_data_key")
+        if spelled_key(key) != key:
+            raise BackendConfigError(
+                f"backend.{name}.{WORDS[kind]}_data_key can be no key of a Secret",
+                hint="letters, digits, - _ and .",
+            )
 
 
 def label_naming(name: str, options: KubernetesOptions) -> Naming:

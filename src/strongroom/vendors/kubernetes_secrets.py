@@ -48,8 +48,8 @@ _LIST_PAGE = 16  # Secrets with their values; what one answer may have at most i
 _OUTLINE_PAGE = 500
 _ABSENT, _GONE, _REFUSED = 404, 410, 300
 _MERGE = "application/merge-patch+json"
-_OUTLINE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
-_OUTLINES = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_OUTLINE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+_OUTLINES = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 _RESTARTS = 3  # of a list whose pages became too old meanwhile
 
 
