@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -506,6 +507,14 @@ def test_an_answer_of_another_shape_is_unavailable_and_not_absent(answer):
         with pytest.raises(BackendUnavailableError):
             backend.list("variable")
         backend.close()
+
+
+@pytest.mark.parametrize("verb", ["read", "list", "write"])
+def test_the_page_shows_the_least_policy_as_it_is_printed(verb):
+    backend = ParameterStore("aws", ParameterStoreOptions(region_name="eu-west-1"), clock)
+    page = Path(__file__).parents[2] / "docs" / "backends" / "aws_parameter_store.md"
+    assert f"```json\n{backend.least_policy([verb])}```\n" in page.read_text(encoding="utf-8")
+    backend.close()
 
 
 def _allows(work):

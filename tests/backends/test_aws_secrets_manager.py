@@ -7,6 +7,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from functools import partial
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -752,6 +753,14 @@ def test_nothing_is_asked_while_idle_and_a_read_is_one_request(ministack):
 def test_options_that_cannot_be_are_refused_by_name(more, key):
     with pytest.raises(BackendConfigError, match=key):
         SecretsManager("aws", SecretsManagerOptions(region_name=REGION, **more), clock)
+
+
+@pytest.mark.parametrize("verb", ["read", "list", "write"])
+def test_the_page_shows_the_least_policy_as_it_is_printed(verb):
+    backend = SecretsManager("aws", SecretsManagerOptions(region_name="eu-west-1"), clock)
+    page = Path(__file__).parents[2] / "docs" / "backends" / "aws_secrets_manager.md"
+    assert f"```json\n{backend.least_policy([verb])}```\n" in page.read_text(encoding="utf-8")
+    backend.close()
 
 
 def _allows(work):
