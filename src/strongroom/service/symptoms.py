@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from strongroom.backend import Health
     from strongroom.insight.remark import Weight
     from strongroom.service.audit import AuditTrail
+    from strongroom.service.backends import Checked
     from strongroom.service.inventory import Row, Tally
     from strongroom.service.lint import Linter
     from strongroom.service.room import Room
@@ -85,10 +86,22 @@ def _backends(room: Room, now: datetime) -> Iterator[Finding]:
         else:
             what = f"the backend {checked.name}: {checked.health.status}"
             yield Finding(name="backend-trouble", level="ok", what=what)
+            yield from _denied(checked)
         yield from _ends(checked.name, checked.health, now)
     for name in room.inventory.not_listable:
         what = f"the backend {name} cannot list: the inventory does not show its names"
         yield Finding(name="not-listable", level="note", what=what)
+
+
+def _denied(checked: Checked) -> Iterator[Finding]:
+    """Tell what a backend that works may not be asked."""
+    if checked.health.may.get("list") == "no" and checked.health.message:
+        yield Finding(
+            name="not-listable",
+            level="note",
+            what=f"the backend {checked.name} may not list: {checked.health.message}",
+            fix=f"strongroom backends check; what {checked.name} needs stands on its page",
+        )
 
 
 def _ends(backend: str, health: Health, now: datetime) -> Iterator[Finding]:
