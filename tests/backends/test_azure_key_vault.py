@@ -24,6 +24,7 @@ from strongroom.model.entry import Draft, EntryState
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.testing.contract import CANARY, BackendContract
+from strongroom.vendors.sessions import Sessions
 
 
 def clock():
@@ -607,3 +608,18 @@ def test_page_of_the_backend_has_the_policies_that_are_printed(opened):
     backend = opened(vault_url="https://myvault.vault.azure.net")
     for verbs in (("read", "list"), ("read", "list", "write")):
         assert backend.least_policy(verbs) in page
+
+
+def test_circuit_of_one_vault_is_not_anothers(azure):
+    sessions = Sessions()
+    made = [
+        AzureKeyVault("azure", options(azure, vault_url=url), clock, environ={}, sessions=sessions)
+        for url in (azure.vault_url, "https://127.0.0.1:1")
+    ]
+    for _ in range(6):
+        with pytest.raises(BackendUnavailableError):
+            made[1].read(variable("x"))
+    assert made[0].read(variable("x")) is None
+    assert [backend.is_circuit_open for backend in made] == [False, True]
+    for backend in made:
+        backend.close()

@@ -154,7 +154,7 @@ class AzureKeyVault(WritingPathBackend[AzureKeyVaultOptions]):
     @property
     def is_circuit_open(self) -> bool:
         """Whether the vault is not asked for a while, because it failed."""
-        return self._session.origins.is_circuit_open
+        return self._vault.is_circuit_open
 
     def close(self) -> None:
         self._sessions.release(self)

@@ -28,7 +28,7 @@ from strongroom.vendors.azure_answer import SecretItem
 from strongroom.vendors.index import NameIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
 
 __all__ = ["AUTHOR_TAG", "ID_TAG", "TEAM_TAG", "Names", "Shelf"]
@@ -137,18 +137,15 @@ class Names:
         spelled = self.spelled(path)
         if not _NAME.fullmatch(spelled):
             return False
-        head = next((head for head in self._heads_known() if path.startswith(head)), "")
+        head = next((head for head in self._heads if path.startswith(head)), "")
         # What is another's prefix or team only once it is spelled would meet another's names all the same.
-        for other in self._heads_known():
+        for other in self._heads:
             begins = f"{spelled}#".lower().startswith(other.lower())
             if begins and len(other) > len(head) and other != f"{path}#":
                 return False
         return not self._keeps_teams or spelled.find(_TEAM_SEPARATOR, len(head)) == path.find(
             _TEAM_SEPARATOR, len(head)
         )
-
-    def _heads_known(self) -> Sequence[str]:
-        return getattr(self, "_heads", ())
 
 
 def _each(prefix: str | tuple[str, ...] | None, change: Callable[[str], str]) -> str | tuple[str, ...] | None:

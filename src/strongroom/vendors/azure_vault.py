@@ -114,6 +114,11 @@ class KeyVault:
         self._clients: dict[int, deque[SecretClient]] = {}  # by process id: at rest
         self._first: dict[int, threading.Event] = {}  # likewise: of whoever asks before all others
 
+    @property
+    def is_circuit_open(self) -> bool:
+        """Whether this vault is not asked for a while, because it failed; others may be."""
+        return self._session.origins.at(self._url).is_circuit_open
+
     # --- one secret ---
 
     def get(self, name: str, version: str = "") -> SecretItem | None:
