@@ -7,6 +7,7 @@ No store runs here: what could reach one is looked at on the way, by a server th
 
 import random
 from contextlib import closing
+from dataclasses import fields
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from urllib.parse import unquote
@@ -30,6 +31,7 @@ from strongroom.model.entry import Draft
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.testing.fakes import Memory
+from strongroom.vendors.sessions import Sessions
 
 KINDS = ("connection", "variable", "config")
 NOWHERE = "http://127.0.0.1:1"
@@ -364,6 +366,31 @@ def test_SS09_proxies_of_the_environment_are_not_used(adapter, monkeypatch):
             chain.read(Ref("variable", "held"))
         assert elsewhere.connections == 0
         assert server.requests > 0
+
+
+# --- one session a vendor ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("adapter", sorted(ADDRESSES))
+def test_backends_with_the_same_access_share_a_session_until_the_last_is_closed(adapter):
+    kind, said = ADAPTERS[adapter]
+    found, sessions = load(kind), Sessions()
+    assert found.needs_sessions
+    needs = {"environ": {}} if getattr(found, "needs_environ", False) else {}
+    prefix = next(one.name for one in fields(found.options_type) if one.name.startswith("variables_p"))
+
+    def one(name, **more):
+        return found(name, found.options_type(**{**said, **more}), clock=clock, sessions=sessions, **needs)
+
+    first, second = one("first"), one("second", **{prefix: "elsewhere"})
+    assert len(sessions._shared) == 1
+    other = one("other", timeout=timedelta(seconds=9))
+    assert len(sessions._shared) == 2
+    for backend in (first, first, other):
+        backend.close()
+    assert len(sessions._shared) == 1
+    second.close()
+    assert sessions._shared == []
 
 
 # --- least policy, in the docs -------------------------------------------------------------------------
