@@ -185,6 +185,21 @@ def test_check_of_an_empty_project_tries_a_read_of_nothing(google, opened):
     assert "secretmanager.versions.access" in health.message
 
 
+def test_check_of_one_secret_for_many_asks_about_it_and_does_not_read_it(google, opened):
+    backend = opened(connections_prefix="all#", variables_prefix=False, config_prefix=False)
+    assert backend.check().may == {"read": "unknown", "list": "yes", "write": "unknown"}
+    put(google, backend, "all", b"{}")
+    assert backend.check().may == {"read": "yes", "list": "yes", "write": "yes"}
+    assert all(rpc != "AccessSecretVersion" for rpc, _ in google.model.calls)
+
+
+def test_prefix_that_no_filter_can_say_is_listed_and_checked_without_one(google, opened):
+    backend = opened(variables_prefix="", connections_prefix=False, config_prefix=False)
+    put(google, backend, "-v", b"x")
+    assert text_of_all(backend) == ["x"]
+    assert backend.check().may == {"read": "yes", "list": "yes", "write": "yes"}
+
+
 # --- the least policy ----------------------------------------------------------------------------------
 
 

@@ -184,7 +184,7 @@ class Model:
 
     def _ListSecrets(self, request):
         word = request.filter.removeprefix("name:") if request.filter else ""
-        if request.filter and not request.filter.startswith("name:"):
+        if request.filter and not re.fullmatch("name:[A-Za-z0-9][A-Za-z0-9_-]*", request.filter):
             raise Fault("INVALID_ARGUMENT", "The filter is malformed.")
         # The order is none that a client may count on.
         found = [

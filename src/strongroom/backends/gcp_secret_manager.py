@@ -356,8 +356,9 @@ class GoogleSecretManager(WritingPathBackend[GoogleSecretManagerOptions]):
         identity, ends = "", {}
         try:
             folder = next((one for kind in _KINDS for one in self._folders(kind)), "")
+            whole = next((secret for kind in _KINDS for secret, _ in self.naming.holders(kind)), "")
             identity = self._seam(self._session.identity)
-            message, may = self._seam(lambda: rights(self._session, folder))
+            message, may = self._seam(lambda: rights(self._session, folder, whole))
         except StrongroomError as error:
             return Health.failed(error, identity=identity)
         if self._session.certificate_ends is not None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from strongroom.errors import AccessDeniedError
 from strongroom.vendors.google_answer import GoogleRefusal
+from strongroom.vendors.google_secrets import narrowed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -36,16 +37,17 @@ _ON_PROJECT = {"read": (), "list": (_LIST,), "write": ("secretmanager.secrets.cr
 _NOBODY = "strongroom-check-of-a-secret-that-nobody-made"
 
 
-def rights(session: GoogleSession, folder: str) -> tuple[str, dict[str, Answer]]:
+def rights(session: GoogleSession, folder: str, whole: str = "") -> tuple[str, dict[str, Answer]]:
     """
     Find out what *session* may, without reading a value or writing anything.
 
-    A secret that is there is asked about (TestIamPermissions). Where none is, a read of one that cannot be
-    there is tried: who may read is told that it is absent.
+    A secret that is there is asked about (TestIamPermissions). Where none is found, a read of one that cannot
+    be there is tried: who may read is told that it is absent.
 
     Args:
         session: whose rights.
-        folder: what the names of the secrets begin with.
+        folder: what the names of the secrets begin with; "" where *whole* is the only one.
+        whole: a secret that holds many.
 
     Returns:
         What is missing in words, "" where nothing is; and `read`, `list` and `write`.
@@ -56,20 +58,31 @@ def rights(session: GoogleSession, folder: str) -> tuple[str, dict[str, Answer]]
     may: dict[str, Answer] = {"read": "unknown", "list": "yes", "write": "unknown"}
     found = ""
     try:
-        page = session.ask("list_secrets", parent=session.parent, page_size=50, filter=f"name:{folder}")
-        names = (str(secret.name) for secret in page.secrets)
-        found = next((name for name in names if name.rpartition("/")[2].startswith(folder)), "")
+        found = _found(session, folder, whole)
     except AccessDeniedError:
         may["list"] = "no"
-    if found:
-        asked = [_READ, *_WRITE]
-        answer = session.ask("test_iam_permissions", resource=found, permissions=asked)
-        held = set(answer.permissions)
+    asked = found or ("" if folder else whole)
+    held = _held(session, asked) if asked else set()
+    if found or held:
         may["read"] = "yes" if _READ in held else "no"
         may["write"] = "yes" if held.issuperset(_WRITE) else "no"
-    else:
+    elif folder:
         may["read"] = _tried(session, folder)
     return _told(may, session.project), may
+
+
+def _found(session: GoogleSession, folder: str, whole: str) -> str:
+    """Give the name of a secret that is there, "" where the first page has none."""
+    narrow = narrowed(folder or whole)
+    page = session.ask("list_secrets", parent=session.parent, page_size=100, **narrow)
+    names = [str(secret.name).rpartition("/")[2] for secret in page.secrets]
+    return next((name for name in names if (name.startswith(folder) if folder else name == whole)), "")
+
+
+def _held(session: GoogleSession, name: str) -> set[str]:
+    resource = f"{session.parent}/secrets/{name}"
+    answer = session.ask("test_iam_permissions", resource=resource, permissions=[_READ, *_WRITE])
+    return set(answer.permissions)
 
 
 def _tried(session: GoogleSession, folder: str) -> Answer:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from strongroom.vendors.google import GoogleSession
 
-__all__ = ["AUTHOR", "LATEST", "GoogleSecrets", "Version"]
+__all__ = ["AUTHOR", "LATEST", "GoogleSecrets", "Version", "narrowed"]
 
 LATEST = "latest"
 AUTHOR = "strongroom-author-"
@@ -262,9 +262,7 @@ class GoogleSecrets:
 
     def names(self, folder: str) -> Iterator[str]:
         """Give the ids of the secrets that begin with *folder*, and maybe others, in no order."""
-        # `name:` finds a part of a name anywhere, and reads some characters as its own.
-        narrow = {"filter": f"name:{folder}"} if _FILTER.fullmatch(folder) else {}
-        for page in self._pages("list_secrets", parent=self._session.parent, **narrow):
+        for page in self._pages("list_secrets", parent=self._session.parent, **narrowed(folder)):
             yield from (_last(secret.name) for secret in page.secrets)
 
     def versions(self, path: str) -> list[Version]:
@@ -323,6 +321,11 @@ class GoogleSecrets:
             f"the backend {self._place} cannot do that as things stand ({refusal.status})",
             hint="look at the secret's versions: one may be disabled or destroyed",
         )
+
+
+def narrowed(part: str) -> dict[str, str]:
+    """Give what narrows a listing to names with *part* in them, where Google's filters can say it."""
+    return {"filter": f"name:{part}"} if _FILTER.fullmatch(part) else {}
 
 
 def _last(name: object) -> str:
