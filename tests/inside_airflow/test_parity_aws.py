@@ -18,6 +18,15 @@ from parity.compare import Case, config, conn, var
 from parts.aws import Ministack
 from parts.openbao import shared
 
+# In the process of Airflow: each class makes a session of its own, which would read AWS's descriptions anew.
+SCRIPT = """
+import botocore.loaders
+import parity
+
+loader = botocore.loaders.create_loader()
+botocore.loaders.create_loader = lambda *_: loader
+tell(answers=parity.answers(please))
+"""
 MULTI_TEAM = {"AIRFLOW__CORE__MULTI_TEAM": "True"}
 KEYS = {
     "region_name": "eu-west-1",
@@ -431,7 +440,7 @@ def of(case, url, arn):
 
 @pytest.fixture(scope="session")
 def told(airflow):
-    return both(airflow(3), "aws_secrets_manager", stocked)
+    return both(airflow(3), "aws_secrets_manager", stocked, script=SCRIPT)
 
 
 @pytest.mark.parametrize("said", [case.said for case in (*MANAGED, *PARAMETERS)])
