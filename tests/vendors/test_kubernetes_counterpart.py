@@ -1,14 +1,8 @@
-"""The API server of our tests against programs that know a real one: kubectl, and lightkube."""
+"""The API server of our tests against a program that knows a real one: kubectl."""
 
 import json
-import threading
 
-import pytest
-from lightkube import ApiError, Client, KubeConfig
-from lightkube.models.meta_v1 import ObjectMeta
-from lightkube.resources.core_v1 import Secret
-
-from parts.kubernetes import NAMESPACE, b64, cluster, cluster_server
+from parts.kubernetes import b64, cluster, cluster_server
 
 __all__ = ["cluster", "cluster_server"]
 
@@ -73,55 +67,3 @@ def test_kubectl_is_refused_a_change_of_an_immutable_secret_and_a_stale_replace(
     cluster.put("moving", {"value": "2"})
     done = cluster.kubectl("replace", "-f", "-", given=json.dumps(old), check=False)
     assert "(Conflict)" in done.stderr
-
-
-@pytest.fixture
-def lightkube(cluster, tmp_path):
-    """A client of lightkube, an independent reading of the API."""
-    config = KubeConfig.from_file(cluster.kubeconfig(tmp_path / "config", {"token": "root-token"}))
-    with Client(config=config, trust_env=False) as client:
-        client.kind = Secret
-        yield client
-
-
-def test_lightkube_creates_pages_patches_conflicts_and_deletes(cluster, lightkube):
-    for number in range(5):
-        secret = lightkube.kind(metadata=ObjectMeta(name=f"s{number}"), stringData={"value": str(number)})
-        lightkube.create(secret)
-    assert [found.metadata.name for found in lightkube.list(lightkube.kind, chunk_size=2)] == [
-        f"s{number}" for number in range(5)
-    ]
-    first = lightkube.get(lightkube.kind, "s0")
-    lightkube.patch(lightkube.kind, "s0", {"stringData": {"value": "new"}})
-    with pytest.raises(ApiError) as caught:
-        lightkube.replace(first)
-    assert caught.value.status.reason == "Conflict"
-    lightkube.delete(lightkube.kind, "s0")
-    with pytest.raises(ApiError) as caught:
-        lightkube.get(lightkube.kind, "s0")
-    assert caught.value.status.code == 404
-    assert cluster.data("s1") == {"value": "1"}
-
-
-def test_lightkube_watches_and_is_told_that_a_version_is_too_old(cluster, lightkube):
-    start = cluster.put("seen", {"value": "1"})["metadata"]["resourceVersion"]
-    seen, both = [], threading.Event()
-
-    def watch():
-        for kind, found in lightkube.watch(lightkube.kind, resource_version=start, server_timeout=5):
-            seen.append((kind, found.metadata.name))
-            if len(seen) == 2:
-                both.set()
-                return
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    cluster.put("seen", {"value": "2"})
-    cluster.store.delete(NAMESPACE, "seen", {})
-    assert both.wait(10)
-    thread.join(10)
-    assert seen == [("MODIFIED", "seen"), ("DELETED", "seen")]
-    cluster.store.compact()
-    with pytest.raises(ApiError) as caught:
-        next(iter(lightkube.watch(lightkube.kind, resource_version=start)))
-    assert caught.value.status.code == 410
