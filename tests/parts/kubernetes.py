@@ -10,7 +10,8 @@ A strict API server for tests of Kubernetes Secrets: HTTPS, RBAC, resource versi
 
 What it knows is what the API reference promises of core/v1 Secrets and of reviews of access; the real
 `kubectl` and lightkube are held against it in tests/vendors/test_kubernetes_counterpart.py and
-test_kubernetes_lightkube.py, so that it cannot be lenient where a cluster is not. It is no cluster: no etcd, no admission, no aggregation.
+test_kubernetes_lightkube.py, so that it cannot be lenient where a cluster is not. It is no cluster: no
+etcd, no admission, no aggregation.
 """
 
 from __future__ import annotations
