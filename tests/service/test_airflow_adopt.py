@@ -8,12 +8,16 @@ from dataclasses import fields
 import pytest
 
 from strongroom.backend import load as load_backend
+from strongroom.errors import BackendConfigError
+from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.service.airflow.adopt import adopt
+from strongroom.service.airflow.known import known_ids
 from strongroom.service.discovery.classes import KNOWN
 from strongroom.service.discovery.place import Surroundings
 from strongroom.service.proposal import write
 from strongroom.settings import load, options
+from strongroom.testing.fakes import Memory
 from strongroom.vendors.airflow import AirflowConfig
 
 CANARY = "canary-5e77"
@@ -376,3 +380,32 @@ def test_every_argument_that_is_taken_over_is_an_option_of_the_kind(one):
     assert one.options <= there
     assert set(one.nothing) <= there
     assert one.teams in ("", *there)
+
+
+@pytest.mark.parametrize("name", [A, G, K])
+def test_names_in_airflows_store_are_known_to_check_where_a_kind_of_ours_can_list(tmp_path, name):
+    environ = {
+        "HOME": str(tmp_path),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path / "dags"),
+        "AIRFLOW__SECRETS__BACKEND": CLASSES[name],
+        "AIRFLOW__SECRETS__BACKEND_KWARGS": "{}",
+    }
+    opened_as, troubles = [], []
+
+    def open_backend(called, kind, given):
+        opened_as.append((called, kind, given))
+        return Memory("theirs", {Ref("variable", "region"): "eu"})
+
+    def room():
+        raise BackendConfigError("there is none")
+
+    found = known_ids(
+        AirflowConfig.find(environ),
+        open_backend=open_backend,
+        room=room,
+        environ=environ,
+        on_trouble=lambda place, error: troubles.append(place),
+    )
+    assert found["variable"] == {"region"}
+    assert opened_as == [(KNOWN[name].name, KNOWN[name].kind, {})]
+    assert troubles == ["strongroom"]
