@@ -451,3 +451,10 @@ def test_a_profile_has_a_plain_name(name, server, tmp_path):
 def test_whoami_without_a_server_is_this_machine(tmp_path):
     shell = Shell.with_room(tmp_path)
     assert "this machine" in shell("whoami").out
+
+
+def test_backends_of_a_server_are_checked_by_it_and_told_whole(server, tmp_path):
+    rows = json.loads(shell_of(server, tmp_path)("backends check --output json").out)
+    native = next(row for row in rows if row["name"] == "native")
+    assert (native["status"], native["reachable"]) == ("ready", True)
+    assert native["may"] == {"read": "yes", "list": "yes", "write": "yes"}

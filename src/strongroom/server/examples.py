@@ -483,6 +483,9 @@ EXAMPLES: Mapping[type, Any] = {
                 "milliseconds": 3.2,
                 "ends": {"token": _LATER},
                 "renewed": ["token"],
+                "identity": "approle-airflow",
+                "is_reachable": True,
+                "may": {"read": "yes", "list": "yes", "write": "no"},
             }
         ]
     },

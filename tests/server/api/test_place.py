@@ -100,6 +100,8 @@ def test_backends_tell_what_they_can_and_how_they_are(api):
     assert [(row["order"], row["name"]) for row in rows] == [(1, "env"), (2, "native")]
     checked = api.ask("POST", "/backends/check").json()["backends"]
     assert {row["name"]: row["status"] for row in checked} == {"env": "ready", "native": "ready"}
+    assert [(row["identity"], row["is_reachable"]) for row in checked] == [("", True), ("", True)]
+    assert [row["may"]["write"] for row in checked] == ["no", "yes"]
 
 
 def test_keys_are_told_without_their_bytes(api):
