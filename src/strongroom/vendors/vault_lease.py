@@ -11,8 +11,8 @@ Rules of this file:
    new one. So whoever reads has a third of a life at least.
 3. A lease ends with the token it was asked for with: another token means another lease.
 4. Where renewing fails for the moment, the credentials serve as long as they live.
-5. `close` revokes every lease of this process that still lives, those that were replaced too. A forked child
-   asks for its own and revokes its own.
+5. `close` revokes every lease of this process that still lives, those that were replaced too, and so does
+   the end of a process that nobody closed them in. A forked child asks for its own and revokes its own.
 6. No message and no log line holds a lease id, a login or a password.
 
 Source: the HTTP API of OpenBao 2.7 (sys/leases, secret/databases, secret/aws), run against it.
@@ -23,6 +23,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -106,6 +107,15 @@ class _Line:
     replaced: list[tuple[Secret[str], float]] = field(default_factory=list)
 
 
+_open: weakref.WeakSet[Leases] = weakref.WeakSet()  # what has lent something in this process
+_guard = threading.Lock()
+
+
+def _at_the_end() -> None:
+    for leases in list(_open):
+        leases.close()
+
+
 class Leases:
     """
     Credentials from paths such as `database/creds/orders-ro`.
@@ -165,6 +175,7 @@ class Leases:
     def close(self) -> None:
         """Revoke what this process has. Safe to call twice; takes 5 s at most and never raises."""
         self._is_closed = True
+        _open.discard(self)
         now = self._clock()
         living: list[tuple[Secret[str], float]] = []
         for line in self._books.pop(os.getpid(), {}).values():
@@ -273,9 +284,21 @@ class Leases:
             living.append((before.id, before.dies_at()))
         line.replaced = living[-_MAX_REPLACED:]
         line.lease = made
+        self._remember()
         if self._is_closed:  # meanwhile: nobody else would revoke it
             self._revoke([(made.id, made.ends_at)])
             raise self._closed()
+
+    def _remember(self) -> None:
+        """Have them revoked at the end of a process that never closes them."""
+        import atexit  # noqa: PLC0415 -- only who lends something
+
+        with _guard:
+            if self not in _open:
+                if not _open:
+                    atexit.unregister(_at_the_end)
+                    atexit.register(_at_the_end)
+                _open.add(self)
 
     def _postpone(self, line: _Line, lease: _Lease, error: StrongroomError) -> None:
         now = self._clock()
