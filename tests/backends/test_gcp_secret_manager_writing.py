@@ -19,6 +19,7 @@ from strongroom.errors import (
     BackendUnavailableError,
     ConflictError,
     MalformedEntryError,
+    ReadOnlyError,
 )
 from strongroom.model.entry import MUST_BE_ABSENT
 from strongroom.model.secret import Secret
@@ -41,6 +42,22 @@ def test_secret_that_was_made_and_not_filled_is_said_and_writing_again_is_safe(g
     assert "holds no version" in caught.value.hint  # who made it a moment ago may be about to fill it
     assert backend.write(draft(variable("v"), "x")) == "1"
     assert text(backend, variable("v")) == "x"
+
+
+def test_secret_of_many_that_is_read_at_another_version_than_its_latest_is_not_changed(opened):
+    latest = opened(variables_prefix="many#")
+    latest.write_many([draft(variable("a"), "1"), draft(variable("b"), "2")])
+    latest.write(draft(variable("c"), "3"))
+    pinned = opened(variables_prefix="many#", version="1", project_id=latest.options.project_id)
+    assert (text(pinned, variable("a")), text(pinned, variable("c"))) == ("1", None)
+    for change in (
+        lambda: pinned.write(draft(variable("d"), "4")),  # over version 1, and c would be gone
+        lambda: pinned.delete(variable("a"), author="ann"),
+    ):
+        with pytest.raises(ReadOnlyError, match="version") as caught:
+            change()
+        assert 'version = "latest"' in caught.value.hint
+    assert text_of_all(latest) == ["1", "2", "3"]
 
 
 def made_long_ago(google, backend, path):

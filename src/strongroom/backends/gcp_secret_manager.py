@@ -35,6 +35,7 @@ from strongroom.errors import (
     InvalidInputError,
     MalformedEntryError,
     NotFoundError,
+    ReadOnlyError,
     StrongroomError,
 )
 from strongroom.model.entry import MUST_BE_ABSENT, Entry, Summary, VersionInfo
@@ -173,6 +174,18 @@ class GoogleSecretManager(WritingPathBackend[GoogleSecretManagerOptions]):
             return self._written(path, text, expected, draft)
         finally:
             self._forget()
+
+    def _store_object(
+        self, path: str, held: Mapping[str, object], *, expected: str | None, draft: Draft
+    ) -> str | None:
+        if self.options.version != LATEST:
+            # *held* was read from it, and what was added since would be lost.
+            raise ReadOnlyError(
+                f"the backend {self.name} reads another version of the secret {path} than its latest, and "
+                "changes nothing in it",
+                hint=f'set version = "latest" for backend.{self.name}, or write by a backend that has it',
+            )
+        return super()._store_object(path, held, expected=expected, draft=draft)
 
     def _written(self, path: str, text: str, expected: str | None, draft: Draft) -> str:
         version = None if expected == MUST_BE_ABSENT else self._secrets.add(path, text)
