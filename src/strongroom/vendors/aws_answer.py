@@ -19,6 +19,7 @@ from strongroom.errors import (
     BackendUnavailableError,
     NotAuthenticatedError,
 )
+from strongroom.vendors.answer import wait_of
 
 if TYPE_CHECKING:
     from strongroom.errors import StrongroomError
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["BACKOFF_SECONDS", "Fault", "trouble"]
 
 BACKOFF_SECONDS = 1.0  # told where AWS says "later" without saying when
-_MAX_BACKOFF_SECONDS = 3600.0
 _FORBIDDEN, _TOO_MANY, _TROUBLE = 403, 429, 500
 
 _THROTTLED = frozenset(
@@ -115,7 +115,7 @@ class Fault(Exception):  # noqa: N818 -- a jump to where it is known what was as
         code: AWS's word for why.
         words: AWS's sentence, in lower case: to be compared, never to be shown.
         status: of HTTP.
-        retry_after: seconds it asks to wait, or None.
+        retry_after: how long it asks to wait, or None.
         needed: the permission it names, or None.
         is_about_us: it does not know whoever asks, or not any more.
     """
@@ -125,14 +125,10 @@ class Fault(Exception):  # noqa: N818 -- a jump to where it is known what was as
         self.code = code
         self.words = words.lower()
         self.status = status
-        self.retry_after = _seconds(retry_after)
+        self.retry_after = wait_of(retry_after or "")
         named = _NAMED.search(words)
         self.needed = None if named is None else named[1]
         self.is_about_us = code in _NOT_US
-
-
-def _seconds(text: str | None) -> float | None:
-    return float(text) if text is not None and text.isdecimal() and len(text) < 6 else None  # noqa: PLR2004 -- a day
 
 
 def trouble(fault: Fault, *, place: str, action: str, resource: str) -> StrongroomError:
@@ -175,11 +171,10 @@ def _strange(fault: Fault, place: str, action: str) -> StrongroomError:
 
 
 def _later(fault: Fault, place: str, what: str) -> BackendUnavailableError:
-    seconds = BACKOFF_SECONDS if fault.retry_after is None else fault.retry_after
     return BackendUnavailableError(
         f"the backend {place} {what}",
         backend=place,
-        retry_after=timedelta(seconds=min(seconds, _MAX_BACKOFF_SECONDS)),
+        retry_after=timedelta(seconds=BACKOFF_SECONDS) if fault.retry_after is None else fault.retry_after,
     )
 
 

@@ -8,7 +8,6 @@ Source: the REST API of Key Vault (2026-04-01) and its error codes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -24,7 +23,7 @@ from strongroom.errors import (
     RateLimitedError,
     StrongroomError,
 )
-from strongroom.vendors.azure_entra import wait_of
+from strongroom.vendors.answer import json_in, wait_in
 
 if TYPE_CHECKING:
     from strongroom.vendors.http1 import Reply
@@ -141,13 +140,13 @@ def refusal(place: str, verb: str, what: str, reply: Reply) -> StrongroomError:
     if reply.status == _TOO_MANY:
         return RateLimitedError(
             f"the vault of the backend {place} was asked more often than it allows",
-            retry_after=wait_of(reply),
+            retry_after=wait_in(reply.headers),
         )
     if reply.status >= _BROKEN:
         return BackendUnavailableError(
             f"the vault of the backend {place} failed with the status {reply.status}",
             backend=place,
-            retry_after=wait_of(reply),
+            retry_after=wait_in(reply.headers),
         )
     code = code_of(reply)
     if reply.status == _LOGIN or not code:
@@ -210,8 +209,5 @@ def misshapen(place: str) -> BackendUnavailableError:
 
 
 def _object(reply: Reply) -> dict[str, object] | None:
-    try:
-        found = json.loads(reply.body.decode())
-    except (ValueError, RecursionError):
-        return None
+    found = json_in(reply.body)
     return found if isinstance(found, dict) else None

@@ -8,8 +8,6 @@ Source: the error codes of Entra ID (AADSTS…); the endpoint of a machine's ide
 
 from __future__ import annotations
 
-import json
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from strongroom.errors import (
@@ -19,13 +17,13 @@ from strongroom.errors import (
     RateLimitedError,
     StrongroomError,
 )
+from strongroom.vendors.answer import json_in, wait_in
 
 if TYPE_CHECKING:
     from strongroom.vendors.http1 import Reply
 
-__all__ = ["check_login", "check_machine", "wait_of"]
+__all__ = ["check_login", "check_machine"]
 
-_MAX_WAIT = timedelta(hours=1)  # the longest Retry-After believed
 _OK_TO, _TOO_MANY, _BROKEN = 400, 429, 500
 _NOT_YET = (404, 410)  # of a machine's endpoint: it is being set up
 _CHALLENGE = 401  # of Azure Arc's endpoint: it asks for what stands in a file of its own
@@ -123,27 +121,16 @@ def check_machine(place: str, reply: Reply) -> None:
 def _check_outage(place: str, reply: Reply) -> None:
     if reply.status == _TOO_MANY:
         raise RateLimitedError(
-            f"the backend {place} logged in more often than is allowed", retry_after=wait_of(reply)
+            f"the backend {place} logged in more often than is allowed", retry_after=wait_in(reply.headers)
         )
     if reply.status >= _BROKEN:
         raise BackendUnavailableError(
             f"the login of the backend {place} failed with the status {reply.status}",
             backend=place,
-            retry_after=wait_of(reply),
+            retry_after=wait_in(reply.headers),
         )
 
 
-def wait_of(reply: Reply) -> timedelta | None:
-    """Give how long an answer asks to wait, an hour at most; None where it does not say in seconds."""
-    text = reply.headers.get("retry-after", "")
-    if not (text.isascii() and text.isdigit() and len(text) <= 9):  # noqa: PLR2004 -- of a number
-        return None
-    return min(timedelta(seconds=int(text)), _MAX_WAIT)
-
-
 def _object(reply: Reply) -> dict[str, object]:
-    try:
-        found = json.loads(reply.body)
-    except (ValueError, RecursionError):
-        return {}
+    found = json_in(reply.body)
     return found if isinstance(found, dict) else {}

@@ -14,12 +14,12 @@ Source: google.rpc.Code and google.rpc.error_details of googleapis; google-api-c
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from strongroom.errors import BackendConfigError, BackendUnavailableError, StrongroomError
+from strongroom.vendors.answer import json_in, wait_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -97,7 +97,7 @@ def refusal_of(error: Any) -> GoogleRefusal:  # noqa: ANN401 -- an exception of 
         status,
         reason=next((reason for reason in _reasons(details, error) if reason in _MISUSED), ""),
         state=next((state for state in _STATES if f"in {state} state" in words), ""),
-        retry_after=next(_waits(details), None) or _header_wait(response),
+        retry_after=next(_waits(details), None) or (None if response is None else wait_in(response.headers)),
     )
 
 
@@ -107,10 +107,7 @@ def _of_grpc(error: Any) -> tuple[str, tuple[object, ...]]:  # noqa: ANN401 -- a
 
 
 def _of_rest(error: Any) -> tuple[str, tuple[object, ...]]:  # noqa: ANN401 -- as above
-    try:
-        body = json.loads(error.response.content)
-    except ValueError:
-        body = None
+    body = json_in(error.response.content)
     body = body[0] if isinstance(body, list) and body else body
     said = body.get("error") if isinstance(body, dict) else None
     if not isinstance(said, dict):
@@ -139,11 +136,6 @@ def _waits(details: Iterable[object]) -> Iterator[timedelta]:
                 yield timedelta(seconds=float(text))
         elif hasattr(detail, "retry_delay"):
             yield timedelta(seconds=detail.retry_delay.seconds, microseconds=detail.retry_delay.nanos / 1000)
-
-
-def _header_wait(response: Any) -> timedelta | None:  # noqa: ANN401 -- as above
-    text = "" if response is None else str(response.headers.get("retry-after", ""))
-    return timedelta(seconds=int(text)) if re.fullmatch(r"\d{1,9}", text) else None
 
 
 def trouble_of(refusal: GoogleRefusal, place: str) -> StrongroomError | None:

@@ -16,9 +16,8 @@ Source: google-auth 2.62; https://google.aip.dev/auth/4110, 4111 (self-signed JW
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from datetime import timedelta, timezone
+from datetime import timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -29,6 +28,7 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.model.secret import Secret
+from strongroom.vendors.answer import json_in, wait_in
 from strongroom.vendors.google_access import GoogleAccess, Token
 
 if TYPE_CHECKING:
@@ -87,11 +87,10 @@ class GoogleRequest:
         del timeout, unused  # the transport has deadlines of its own
         reply = self._origins.request(method, url, headers or {}, body)
         if reply.status >= 500 or reply.status == _TOO_MANY:  # noqa: PLR2004 -- RFC 9110 §15.6
-            wait = reply.headers.get("retry-after", "")
             raise BackendUnavailableError(
                 f"the backend {self._place} could not log in: status {reply.status}",
                 backend=self._place,
-                retry_after=timedelta(seconds=int(wait)) if wait.isdecimal() and len(wait) < 10 else None,  # noqa: PLR2004 -- a sane number
+                retry_after=wait_in(reply.headers),
             )
         if reply.status in (403, 404) and url.endswith(":generateAccessToken"):
             account = url.rpartition("/")[2].partition(":")[0]
@@ -302,10 +301,7 @@ class GoogleLogin:
         return self._parsed(text, key)
 
     def _parsed(self, text: str, key: str) -> Mapping[str, Any]:
-        try:
-            info = json.loads(text)
-        except (ValueError, RecursionError):
-            info = None
+        info = json_in(text)
         if not isinstance(info, dict):
             raise BackendConfigError(
                 f"{key} of the backend {self._place} holds no JSON object", hint="use the file Google gave"

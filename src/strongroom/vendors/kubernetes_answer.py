@@ -13,7 +13,6 @@ Source: kubernetes.io/docs/reference/using-api/api-concepts; `StatusReason` of k
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
@@ -29,9 +28,11 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.model.jsontext import decode
+from strongroom.vendors.answer import wait_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import timedelta
 
     from strongroom.vendors.http1 import Reply
 
@@ -44,7 +45,6 @@ _UNAUTHENTICATED, _DENIED, _ABSENT, _CONFLICT, _GONE = 401, 403, 404, 409, 410
 _TOO_LARGE, _INVALID, _BUSY = 413, 422, 429
 _WRITTEN = (_CONFLICT, _TOO_LARGE, _INVALID)
 _REFUSED = (400, _UNAUTHENTICATED, _DENIED, _ABSENT, 405, 406, 415)
-_MAX_WAIT = 3600  # seconds of a Retry-After that are believed
 
 
 class Asked(NamedTuple):
@@ -189,4 +189,4 @@ def _wait(reply: Reply) -> timedelta | None:
     said = reply.headers.get("retry-after") or str(
         details.get("retryAfterSeconds", "") if isinstance(details, dict) else ""
     )
-    return timedelta(seconds=min(int(said), _MAX_WAIT)) if said.isascii() and said.isdigit() else None
+    return wait_of(said)

@@ -6,9 +6,7 @@ The server's words are compared with what it is known to say, and never shown: t
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from strongroom.errors import (
@@ -19,6 +17,7 @@ from strongroom.errors import (
     RateLimitedError,
 )
 from strongroom.model.entry import MAX_VALUE_BYTES
+from strongroom.vendors.answer import json_in, wait_in
 
 if TYPE_CHECKING:
     from strongroom.vendors.transport import Reply
@@ -37,8 +36,8 @@ __all__ = [
 
 T = TypeVar("T")
 
-_MAX_WAIT = timedelta(hours=1)  # the longest Retry-After believed
 _MAX_LIFE = 10 * 365 * 86_400  # seconds a token is believed to live: what any clock or wait can hold
+_NO_JSON = object()
 _REFUSED, _DENIED, _TOO_MANY, _SEALED, _BROKEN = 400, 403, 429, 503, 500
 _OUTAGES = {
     412: ("has not caught up with its own writes yet", None),
@@ -51,7 +50,7 @@ _OUTAGES = {
 
 def complaints(reply: Reply) -> str:
     """Give what the server says is wrong, to be compared with what it is known to say; never to be shown."""
-    found = _decoded(reply)
+    found = json_in(reply.body)
     said = [word for key in ("errors", "warnings") for word in member(found, list, key) or ()]
     return "\n".join(word for word in said if isinstance(word, str))
 
@@ -65,7 +64,7 @@ def opened(reply: Reply, place: str) -> dict[str, object] | None:
     Raises:
         BackendUnavailableError: it is no JSON.
     """
-    found = _decoded(reply)
+    found = json_in(reply.body, _NO_JSON)
     if found is _NO_JSON:
         raise BackendUnavailableError(f"the backend {place} answered with malformed JSON", backend=place)
     return found if isinstance(found, dict) else None
@@ -78,17 +77,6 @@ def member(found: object, shape: type[T], *keys: str) -> T | None:
     # True and False are numbers to Python, and never to a server.
     is_it = isinstance(found, shape) and (shape is bool or not isinstance(found, bool))
     return found if is_it else None  # type: ignore[return-value]  # narrowed by `is_it`
-
-
-_NO_JSON = object()
-
-
-def _decoded(reply: Reply) -> object:
-    try:
-        # Plain `json`, which is loaded already: typed decoders cost a cold process more than the request.
-        return json.loads(reply.body.decode())
-    except (ValueError, RecursionError):
-        return _NO_JSON
 
 
 def check_answered(reply: Reply, place: str) -> None:
@@ -105,7 +93,7 @@ def check_answered(reply: Reply, place: str) -> None:
         if reply.status >= _REFUSED and not _is_of_server(reply):
             raise _refused_before(place) if reply.status == _DENIED else misshapen(place)
         return
-    wait = _retry_after(reply)
+    wait = wait_in(reply.headers)
     if reply.status == _TOO_MANY:
         raise RateLimitedError(f"the backend {place} was asked more often than it allows", retry_after=wait)
     if reply.status == _BROKEN and "value being too large" in complaints(reply):
@@ -122,7 +110,7 @@ def check_answered(reply: Reply, place: str) -> None:
 
 def _is_of_server(reply: Reply) -> bool:
     """Tell whether it is the server who complains: as a list of words, or in the frame of every answer."""
-    found = _decoded(reply)
+    found = json_in(reply.body)
     said = member(found, list, "errors")
     return member(found, str, "request_id") is not None or (
         said is not None and all(isinstance(word, str) for word in said)
@@ -194,10 +182,3 @@ def no_namespace(place: str) -> BackendConfigError:
     return BackendConfigError(
         f"the backend {place} has no such namespace", hint=f"check backend.{place}.namespace"
     )
-
-
-def _retry_after(reply: Reply) -> timedelta | None:
-    text = reply.headers.get("retry-after", "")
-    if not (text.isascii() and text.isdigit() and len(text) <= 9):  # noqa: PLR2004 -- of a number
-        return None
-    return min(timedelta(seconds=int(text)), _MAX_WAIT)

@@ -10,13 +10,13 @@ flow" of Microsoft.
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 from strongroom.errors import BackendUnavailableError, NotAuthenticatedError, StrongroomError
 from strongroom.model.secret import Secret
+from strongroom.vendors.answer import json_in
 from strongroom.vendors.vault_answer import member
 from strongroom.vendors.vault_login import Credential, Posted, checked
 
@@ -76,7 +76,7 @@ class _Azure(Posted):
             raise NotAuthenticatedError(f"{what} the backend {self._place}", hint=hint)
         if reply.status != _OK:
             raise self._trouble(f"with the status {reply.status}")
-        found = member(_parsed(reply.body), str, "access_token")
+        found = member(json_in(reply.body), str, "access_token")
         if found is None:
             raise self._trouble("in another shape")
         return Secret(found)
@@ -132,7 +132,7 @@ class AzureMachine(_Azure):
 
     def _machine(self) -> Mapping[str, str]:
         reply = self._asked("/metadata/instance/compute", {"api-version": _INSTANCE_VERSION})
-        found = _parsed(reply.body) if reply.status == _OK else None
+        found = json_in(reply.body) if reply.status == _OK else None
         words = {
             "subscription_id": "subscriptionId",
             "resource_group_name": "resourceGroupName",
@@ -208,10 +208,3 @@ class AzureApplication(_Azure):
         body = Secret(urlencode({**form, "client_secret": self._secret.value.reveal()}).encode())
         url = f"{self._url}/{quote(self._tenant, safe='')}/oauth2/v2.0/token"
         return self._origins.request("POST", url, {"Content-Type": _FORM}, body)
-
-
-def _parsed(text: bytes) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None

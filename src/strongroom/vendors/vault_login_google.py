@@ -25,6 +25,7 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.model.secret import Secret
+from strongroom.vendors.answer import json_in
 from strongroom.vendors.vault_answer import member
 from strongroom.vendors.vault_login import Posted, checked
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
     from strongroom.vendors.google_login import GoogleLogin
     from strongroom.vendors.origins import Origins
-    from strongroom.vendors.transport import Reply
     from strongroom.vendors.vault_login import Ask
 
 __all__ = ["GoogleAccount", "GoogleMachine", "account_login"]
@@ -151,7 +151,7 @@ class GoogleAccount(_Google):
                 "IAM signs nothing for the service account of",
                 hint="grant it roles/iam.serviceAccountTokenCreator on itself, and enable that API",
             )
-        found = member(_json(reply), str, "signedJwt")
+        found = member(json_in(reply.body), str, "signedJwt")
         if found is None:
             raise _misshapen(self._place)
         return Secret(found)
@@ -222,17 +222,6 @@ class _Metadata:
         if reply.headers.get("metadata-flavor") != "Google":
             raise _misshapen(self._place)
         return Secret(reply.body.decode("ascii", "replace").strip())
-
-
-def _parsed(text: str | bytes) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _json(reply: Reply) -> object:
-    return _parsed(reply.body)
 
 
 def _refused(place: str, status: int, what: str, *, hint: str) -> StrongroomError:
