@@ -87,7 +87,7 @@ class _Lease:
 
     id: Secret[str]
     leased: Leased
-    token: Secret[str] | None
+    asked_with: Secret[str] | None
     first_life: float
     is_renewable: bool
     act_at: float
@@ -217,7 +217,7 @@ class Leases:
     def _as_the_token(self, lease: _Lease, now: float) -> _Lease:
         """Give *lease* with the end of its token as it is known now."""
         standing = self._session.standing()
-        if standing is None or standing[0] != lease.token:
+        if standing is None or standing[0] != lease.asked_with:
             return replace(lease, act_at=now)
         ends_at = None if standing[1] is None else now + standing[1]
         return replace(lease, token_ends_at=ends_at)
@@ -242,7 +242,7 @@ class Leases:
     def _renewed(self, lease: _Lease) -> _Lease | None:
         """Give *lease* with a longer life; None when it has to be replaced."""
         standing = self._session.standing()
-        if not lease.is_renewable or standing is None or standing[0] != lease.token:
+        if not lease.is_renewable or standing is None or standing[0] != lease.asked_with:
             return None
         asked_at = self._clock()
         reply = self._session.request("POST", _RENEW, body={"lease_id": lease.id})
@@ -268,7 +268,7 @@ class Leases:
         made = _Lease(
             id=Secret(lease_id),
             leased=leased,
-            token=None if standing is None else standing[0],
+            asked_with=None if standing is None else standing[0],
             first_life=life,
             is_renewable=member(found, bool, "renewable") or False,
             act_at=asked_at + life * _RENEW_AFTER,
