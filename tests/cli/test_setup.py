@@ -97,6 +97,16 @@ def test_policy_that_is_another_is_asked_about_and_nothing_is_done_unasked(shell
     assert "list" not in rules
 
 
+@pytest.mark.parametrize("name", ["default", "Default", "ROOT"])
+def test_policy_of_the_servers_own_is_never_written_over(shell, bao, proxy, name):
+    before = bao.api("GET", "sys/policies/acl/default")["data"]["policy"]
+    refused = setup(shell, f"--policy {name} --yes", token=bao.root)
+    assert refused.code == 2
+    assert "--policy is no name that can be used" in refused.err
+    assert proxy.lines == []
+    assert bao.api("GET", "sys/policies/acl/default")["data"]["policy"] == before
+
+
 def test_files_that_log_in_no_more_are_replaced_only_when_that_is_agreed(shell, bao):
     setup(shell, "--save ids", token=bao.root)
     secret_id = shell.folder / "ids" / "secret_id"

@@ -35,7 +35,7 @@ _VAULT = "vault"
 # Whose kinds begin with them, and which one is meant where the settings have none.
 _FAMILIES = {"aws": "aws_secrets_manager", "gcp": "gcp_secret_manager", "azure": "azure_key_vault"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
-_SERVERS_OWN = ("root", "default")  # policies
+_SERVERS_OWN = ("root", "default")  # policies, whose names the server reads without regard to case
 _DEFAULT_MOUNT = "approle"
 
 
@@ -59,7 +59,7 @@ class RoleNames:
 
     def __post_init__(self) -> None:
         for option, name in (("--role", self.role), ("--policy", self.policy)):
-            if name is not None and (not _NAME.fullmatch(name) or name in _SERVERS_OWN):
+            if name is not None and (not _NAME.fullmatch(name) or name.lower() in _SERVERS_OWN):
                 raise InvalidInputError(
                     f"{option} is no name that can be used",
                     hint="letters, digits, '.', '_' and '-', 64 at most; not root nor default",
