@@ -25,6 +25,8 @@ help:  ## Show this list
 up: $(VENV)/.runtime  ## Install Strongroom into .venv, make a store and a key, show what is there
 	@$(BIN)/strongroom up
 
+# A machine that keeps no bytecode has each worker compile every test, and each process of theirs what changed.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.dev  ## Install what the tests need and run them all
 	@scripts/system-packages
 	@scripts/make-peers $(BIN)/python
