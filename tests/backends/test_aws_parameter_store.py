@@ -24,6 +24,7 @@ from parts.faults import TEXT, FaultContract
 from parts.proxy import Proxy
 from strongroom.backends.aws_parameter_store import ParameterStore, ParameterStoreOptions
 from strongroom.backends.aws_secrets_manager import SecretsManager, SecretsManagerOptions
+from strongroom.bulkhead import within
 from strongroom.errors import (
     AccessDeniedError,
     BackendConfigError,
@@ -506,6 +507,17 @@ def test_an_answer_of_another_shape_is_unavailable_and_not_absent(answer):
             backend.read(Ref("variable", "x"))
         with pytest.raises(BackendUnavailableError):
             backend.list("variable")
+        backend.close()
+
+
+@pytest.mark.parametrize("operation", ["list", "history"])
+def test_pages_that_never_end_are_trouble(operation):
+    with Endpoint(lambda *_: good(Parameters=[], NextToken="again")) as server, within(5):
+        backend = ParameterStore("aws", options(server.access()), clock)
+        argument = "variable" if operation == "list" else Ref("variable", "x")
+        with pytest.raises(BackendUnavailableError):
+            getattr(backend, operation)(argument)
+        assert len(server.asked) < 4
         backend.close()
 
 

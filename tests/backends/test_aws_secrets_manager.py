@@ -27,6 +27,7 @@ from parts.aws import (
 from parts.faults import TEXT, FaultContract
 from parts.proxy import Proxy
 from strongroom.backends.aws_secrets_manager import SecretsManager, SecretsManagerOptions
+from strongroom.bulkhead import within
 from strongroom.errors import (
     AccessDeniedError,
     BackendConfigError,
@@ -497,6 +498,74 @@ def test_another_region_is_asked_only_where_the_first_gives_no_answer():
             second["say"] = refusal(answer)
             with pytest.raises(BackendUnavailableError):
                 backend.read(ref)
+        backend.close()
+
+
+@pytest.mark.parametrize("is_batch", [True, False])
+def test_what_a_copy_lacks_or_may_not_give_is_no_absence_of_many_either(is_batch):
+    value = {
+        "Name": "h/variables/copied",
+        "SecretString": "second",
+        "VersionId": "v" * 32,
+        "VersionStages": ["AWSCURRENT"],
+    }
+    errors = [
+        {"SecretId": f"h/variables/{name}", "ErrorCode": f"{code}Exception", "Message": "no"}
+        for name, code in (("lacking", "ResourceNotFound"), ("denied", "AccessDenied"))
+    ]
+
+    def copy(operation, body):
+        if operation == "BatchGetSecretValue":
+            return good(SecretValues=[value], Errors=errors) if is_batch else refusal("AccessDeniedException")
+        codes = {error["SecretId"]: error["ErrorCode"] for error in errors}
+        name = json.loads(body)["SecretId"]
+        return refusal(codes[name]) if name in codes else good(**value)
+
+    refs = [Ref("variable", name) for name in ("copied", "lacking", "denied")]
+    with Endpoint(lambda *_: refusal("ThrottlingException")) as one, Endpoint(copy) as two:
+        backend = _two_regions(one, two, "h")
+        copied, *others = backend.read_many(refs)
+        assert copied.secret.reveal() == "second", (copied, two.asked)
+        assert [type(other) for other in others] == [BackendUnavailableError] * 2
+        backend.close()
+
+
+def test_what_a_copy_gave_is_kept_no_longer_than_what_was_got_past_an_outage():
+    found = {"SecretString": "x", "VersionId": "v" * 32, "Name": "h/variables/x"}
+    batch = good(SecretValues=[{**found, "VersionStages": ["AWSCURRENT"]}], Errors=[])
+
+    def copy(operation, _body):
+        return batch if operation == "BatchGetSecretValue" else good(**found)
+
+    refs = [Ref("variable", name) for name in ("x", "y")]
+    with Endpoint(lambda *_: refusal("ThrottlingException")) as one, Endpoint(copy) as two:
+        backend = _two_regions(one, two, "h")
+        assert backend.read(refs[0]).lifetime == timedelta(seconds=10)
+        assert backend.read_many(refs)[0].lifetime == timedelta(seconds=10)
+        backend.close()
+
+
+@pytest.mark.parametrize("operation", ["list", "history", "read_many"])
+def test_pages_that_never_end_are_trouble(operation):
+    def say(asked, _body):
+        if asked == "DescribeSecret":
+            return good(ARN="arn:aws:x", VersionIdsToStages={"v" * 32: ["AWSCURRENT"]})
+        return good(SecretList=[], Versions=[], SecretValues=[], NextToken="again")
+
+    with Endpoint(say) as server:
+        backend = SecretsManager("aws", options(server.access(), "h"), clock)
+        refs = [Ref("variable", name) for name in ("a", "b")]
+        with within(5):
+            if operation == "read_many":
+                assert all(isinstance(one, BackendUnavailableError) for one in backend.read_many(refs))
+            else:
+                asked = {
+                    "list": lambda: backend.list("variable"),
+                    "history": lambda: backend.history(refs[0]),
+                }
+                with pytest.raises(BackendUnavailableError):
+                    asked[operation]()
+        assert len(server.asked) < 10
         backend.close()
 
 

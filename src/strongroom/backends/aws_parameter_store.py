@@ -44,6 +44,7 @@ from strongroom.model.ref import Ref
 from strongroom.model.shape import Shape
 from strongroom.vendors.aws import AwsAccess, AwsSession
 from strongroom.vendors.aws_answer import Fault, trouble
+from strongroom.vendors.aws_sdk import misshapen
 from strongroom.vendors.aws_store import (
     Probe,
     Resources,
@@ -373,9 +374,11 @@ class ParameterStore(WritingPathBackend[ParameterStoreOptions]):
             if answer is None:
                 return
             yield answer
-            token = answer.get("NextToken")
-            if not token:
+            if not answer.get("NextToken"):
                 return
+            if answer["NextToken"] == token:
+                raise misshapen(self.name)  # its pages would never end
+            token = answer["NextToken"]
 
     # --- checking ---
 

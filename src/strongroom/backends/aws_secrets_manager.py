@@ -26,7 +26,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from strongroom.backend import Fetched, WritingPathBackend
@@ -76,6 +76,7 @@ _MAX_BYTES = 65_536  # of one secret
 _BATCH = 20  # secrets in one question
 _BATCHES = 8  # questions at once
 _DENIED_SECONDS = 300.0  # for which a refused batch is not tried again
+_PAST_OUTAGE = timedelta(seconds=10)  # for which the answer of another region serves
 _SHARE = 0.5  # of the caller's time: what the first region gets where there is another
 
 
@@ -179,7 +180,7 @@ class SecretsManager(WritingPathBackend[SecretsManagerOptions]):
     # --- reading ---
 
     def _fetch(self, path: str) -> Fetched | None:
-        return self._anywhere(lambda where: self._secrets.get(path, where))
+        return self._anywhere(lambda where: _got_there(self._secrets.get(path, where), where))
 
     def _anywhere(self, work: Callable[[Place | None], T]) -> T:
         """Do *work* in the first region, and in another one only where there was no answer."""
@@ -221,11 +222,22 @@ class SecretsManager(WritingPathBackend[SecretsManagerOptions]):
     def _chunk(
         self, paths: tuple[str, ...]
     ) -> Mapping[str, Fetched | StrongroomError | None] | StrongroomError:
-        answer = self._tried_to(lambda: self._anywhere(lambda where: self._secrets.batch(paths, where)))
+        answer = self._tried_to(lambda: self._anywhere(lambda where: self._batch(paths, where)))
         if isinstance(answer, AccessDeniedError):
             self._batch_denied_until = time.monotonic() + _DENIED_SECONDS
             return {}
-        return answer
+        # Another region may refuse to give many at once, and give each.
+        return {} if self._replicas and isinstance(answer, BackendUnavailableError) else answer
+
+    def _batch(
+        self, paths: Sequence[str], where: Place | None
+    ) -> Mapping[str, Fetched | StrongroomError | None]:
+        found = self._secrets.batch(paths, where)
+        if where is None:
+            return found
+        # As for one: what a replica lacks or refuses tells nothing. Each of those is asked for alone.
+        held = ((path, one) for path, one in found.items() if isinstance(one, Fetched))
+        return {path: _got_there(one, where) for path, one in held}
 
     def _text(self, ref: Ref, fetched: Fetched) -> str:
         if ref.kind != "connection":
@@ -476,6 +488,11 @@ _WRITING = (
 
 def _named(name: str, actions: Sequence[str], resources: Sequence[str]) -> dict[str, object]:
     return statement(name, [f"secretsmanager:{action}" for action in actions], resources)
+
+
+def _got_there(found: Fetched | None, where: Place | None) -> Fetched | None:
+    """Let what a replica gave serve shortly: it may be older than what the silent region holds."""
+    return found if found is None or where is None else replace(found, lifetime=_PAST_OUTAGE)
 
 
 def _is_name(path: str) -> bool:

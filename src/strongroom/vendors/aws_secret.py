@@ -30,6 +30,7 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.vendors.aws_answer import Fault, trouble
+from strongroom.vendors.aws_sdk import misshapen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -383,9 +384,11 @@ class Secrets:
             except Fault as fault:
                 raise self._trouble(fault, operation, path) from None
             yield answer
-            token = answer.get("NextToken")
-            if not token:
+            if not answer.get("NextToken"):
                 return
+            if answer["NextToken"] == token:
+                raise misshapen(self._place)  # its pages would never end
+            token = answer["NextToken"]
 
     def _trouble(self, fault: Fault, operation: str, path: str) -> StrongroomError:
         resource = f"the secret {path}" if path else "*"
