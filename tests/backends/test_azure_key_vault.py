@@ -482,6 +482,7 @@ def test_denial_names_what_is_missing(azure, opened, denial, hint):
         ((403, b"<html>", {"content-type": "text/html"}), BackendConfigError, "no Key Vault"),
         ((301, None, {"location": "https://elsewhere"}), BackendUnavailableError, "redirects"),
         ((418, {"error": {"code": "Odd"}}, {}), BackendUnavailableError, "status 418"),
+        ((404, {"error": {"code": "ResourceNotFound"}}, {}), BackendUnavailableError, "status 404"),
     ],
 )
 def test_answers_that_are_no_secret_are_told_apart(azure, opened, answer, kind, words):
@@ -490,6 +491,24 @@ def test_answers_that_are_no_secret_are_told_apart(azure, opened, answer, kind, 
         opened().read(variable("x"))
     if "retry-after" in answer[2]:
         assert caught.value.retry_after == timedelta(seconds=7)
+
+
+@pytest.mark.parametrize("other", ["secrets/airflow-variables-y/0123", "secrets/airflow-variables-x/4567"])
+def test_answer_about_another_secret_or_version_is_no_answer(azure, opened, other):
+    azure.put("airflow-variables-x", "v")
+    backend = opened()
+    version = backend.read(variable("x")).version
+    held = {"id": f"{azure.vault_url}/{other}", "value": "another's", "attributes": {"enabled": True}}
+    azure.answers = [(200, held, {})]
+    with pytest.raises(BackendUnavailableError, match="another shape"):
+        backend.read_version(variable("x"), version)
+    assert backend.read(variable("x")).secret.reveal() == "v"
+
+
+def test_list_that_is_not_there_is_trouble_and_no_empty_list(azure, opened):
+    azure.answers = [(404, {"error": {"code": "ResourceNotFound"}}, {})]
+    with pytest.raises(BackendUnavailableError, match="status 404"):
+        opened().list("variable")
 
 
 # --- counting ---------------------------------------------------------------------------------------

@@ -133,13 +133,18 @@ class KeyVault:
         """
         reply = self.request("GET", f"/secrets/{name}/{version}" if version else f"/secrets/{name}")
         if reply.status == _OK:
-            return item_of(opened(reply, self.place), self.place)
-        if reply.status == _ABSENT and code_of(reply):
+            return self._asked_for(name, version, item_of(opened(reply, self.place), self.place))
+        if _is_absent(reply):
             return None
         disabled = _CLOSED.get(code_of(reply)) if reply.status == _DENIED else None
         if disabled is None:
             raise refusal(self.place, "get", f"the secret {name}", reply)
         return item_of({"id": f"{self._url}/secrets/{name}/{version}".rstrip("/"), **disabled}, self.place)
+
+    def _asked_for(self, name: str, version: str, item: SecretItem) -> SecretItem:
+        if item.name.lower() != name.lower() or version.lower() not in ("", item.version.lower()):
+            raise misshapen(self.place)
+        return item
 
     def set(self, name: str, body: Mapping[str, object]) -> SecretItem:
         """
@@ -165,7 +170,7 @@ class KeyVault:
     def delete(self, name: str) -> bool:
         """Delete a secret softly, all its versions, and tell whether there was one. Raises as `get`."""
         reply = self.request("DELETE", f"/secrets/{name}")
-        if reply.status == _ABSENT and code_of(reply):
+        if _is_absent(reply):
             return False
         if reply.status == _CONFLICT:
             raise self._busy(name)
@@ -176,7 +181,7 @@ class KeyVault:
     def deleted(self, name: str) -> SecretItem | None:
         """Give what is known of a secret that was deleted softly, without its value. Raises as `get`."""
         reply = self.request("GET", f"/deletedsecrets/{name}")
-        if reply.status == _ABSENT and code_of(reply):
+        if _is_absent(reply):
             return None
         if reply.status != _OK:
             raise refusal(self.place, "get", f"the deleted secret {name}", reply)
@@ -191,7 +196,7 @@ class KeyVault:
             Otherwise as `get`.
         """
         reply = self._settled(lambda: self.request("POST", f"/deletedsecrets/{name}/recover", body={}), name)
-        if reply.status == _ABSENT and code_of(reply):
+        if _is_absent(reply):
             return None
         if reply.status != _OK:
             raise refusal(self.place, "recover", f"the secret {name}", reply)
@@ -262,7 +267,7 @@ class KeyVault:
 
     def _page(self, url: str, what: str) -> tuple[list[SecretItem], str]:
         reply = self.request("GET", url)
-        if reply.status == _ABSENT and code_of(reply):
+        if _is_absent(reply):
             return [], ""
         if reply.status != _OK:
             raise refusal(self.place, "list", what, reply)
@@ -385,6 +390,11 @@ class KeyVault:
             permit_redirects=False,
             **self._keywords,
         )
+
+
+def _is_absent(reply: Reply) -> bool:
+    """Tell whether a vault says that it has no such secret; a gateway's 404 says nothing of that."""
+    return reply.status == _ABSENT and code_of(reply) == "SecretNotFound"
 
 
 # What a vault says of a secret that it gives no value of, as attributes.
