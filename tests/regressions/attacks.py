@@ -117,10 +117,12 @@ ATTACKS = {
     "PO05": Row(
         "a denial above a place that would answer",
         "regressions/test_adapters.py::test_PO05_denial_ends_the_lookup_whoever_stands_below",
+        "regressions/test_adapters_sdk.py::test_PO05_denial_ends_the_lookup_whoever_stands_below",
     ),
     "PO06": Row(
         "an outage above an older value",
         "regressions/test_adapters.py::test_PO06_silence_is_never_answered_by_an_older_value_from_below",
+        "regressions/test_adapters_sdk.py::test_PO06_silence_is_never_answered_by_an_older_value_from_below",
     ),
     "PO08": Row(
         "a pattern on part of a segment, a denial beside an allowance",
