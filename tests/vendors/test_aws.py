@@ -199,6 +199,43 @@ def test_a_profile_that_is_not_there_is_a_setting_to_change():
     made.close()
 
 
+@pytest.mark.parametrize(
+    ("program", "kind"),
+    [
+        (f"/nowhere/at-all {CANARY}", BackendConfigError),
+        (f"/bin/echo {CANARY}", StrongroomError),
+        ("/bin/false", NotAuthenticatedError),
+    ],
+)
+def test_a_program_of_a_profile_that_gives_no_key_is_one_error_of_ours(hermetic, program, kind):
+    (hermetic / "aws-config").write_text(f"[profile p]\nregion = {REGION}\ncredential_process = {program}\n")
+    made = session({"profile_name": "p"})
+    for ask in (made.identity, made.keys, lambda: get(made)):
+        with pytest.raises(kind) as caught:
+            ask()
+        shown = "".join(traceback.format_exception(caught.value)) + repr(vars(caught.value))
+        assert CANARY not in shown
+    made.close()
+
+
+def test_an_answer_too_deep_to_be_read_is_one_error_of_ours():
+    deep = reply(200, {"Content-Type": "application/x-amz-json-1.1"}, b'{"a":' * 200_000)
+    with Endpoint(lambda *_: deep) as server:
+        made = session(server.access())
+        with pytest.raises(BackendUnavailableError):
+            get(made)
+        made.close()
+
+
+@pytest.mark.parametrize("body", [b"<a>" * 50_000, b"<a>" * 50_000 + b"</a>" * 50_000, b"\xff\xfe", b""])
+def test_an_answer_of_sts_that_is_none_is_one_error_of_ours(body):
+    with Endpoint(lambda *_: reply(200, {"Content-Type": "text/xml"}, body)) as server:
+        made = session(server.access())
+        with pytest.raises(BackendUnavailableError):
+            made.identity()
+        made.close()
+
+
 def test_without_any_identity_nothing_is_sent():
     with Aws() as server:
         made = session({"region_name": REGION, "endpoint_url": server.url()})

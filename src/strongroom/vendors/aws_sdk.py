@@ -117,7 +117,8 @@ def sdk_errors() -> tuple[type[Exception], ...]:
         from botocore import exceptions, parsers  # noqa: PLC0415 -- as `core_session`
     except ImportError:
         return ()
-    # The last four: what its parsers make of JSON with a member of another type.
+    # The last six: what its parsers make of JSON that is deep or has a member of another type, and what the
+    # system says of files and programs that its configuration names.
     return (
         exceptions.BotoCoreError,
         exceptions.ClientError,
@@ -126,6 +127,8 @@ def sdk_errors() -> tuple[type[Exception], ...]:
         TypeError,
         KeyError,
         ValueError,
+        RecursionError,
+        OSError,
     )
 
 
@@ -145,6 +148,11 @@ def _configured_wrongly(sdk: Any) -> tuple[tuple[tuple[type[Exception], ...], st
             (sdk.ConfigParseError, sdk.InvalidConfigError, sdk.ConfigNotFound),
             "the AWS configuration",
             "check ~/.aws/config and ~/.aws/credentials",
+        ),
+        (
+            (FileNotFoundError, NotADirectoryError, PermissionError),
+            "a file or credential_process in the AWS configuration",
+            "check ~/.aws/config and ~/.aws/credentials, and what they name",
         ),
     )
 
