@@ -4,6 +4,7 @@ import base64
 import json
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import datetime, timezone
 
 import pytest
@@ -19,9 +20,10 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.model.secret import Secret
+from strongroom.vendors.transport import Transport
 from strongroom.vendors.vault import VaultSession
 from strongroom.vendors.vault_login_aws import AwsKeys, AwsWay, signed
-from strongroom.vendors.vault_options import VaultAccess
+from strongroom.vendors.vault_options import VaultAccess, login_of, transport_of
 
 
 @pytest.fixture
@@ -137,11 +139,13 @@ def test_key_that_was_rotated_in_its_source_signs_the_next_login(vault, opened):
     secrets = iter(["old", "new", "new"])
     clock = iter(range(0, 10_000, 100))
     access = VaultAccess(url=vault.url(), **aws(secret_id=lambda: Secret(next(secrets))))
-    session = VaultSession.of("vault", access)
-    session._tokens._clock = lambda: float(next(clock))
-    refused(session)
-    assert ask(session) == 200
-    session.close()
+    with closing(Transport(transport_of("vault", access))) as transport:
+        session = VaultSession(
+            login_of("vault", access), transport, place="vault", clock=lambda: float(next(clock))
+        )
+        refused(session)
+        assert ask(session) == 200
+        session.close()
 
 
 def test_role_of_aws_is_assumed_with_the_keys_of_the_machine(vault, clouds, opened, monkeypatch):

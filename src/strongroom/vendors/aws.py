@@ -9,8 +9,8 @@ Rules of this file:
 
 1. boto3 is imported and a client made when the first question is asked, never before.
 2. One login is under way at a time, however many threads want one. What AWS does not know any more (a key
-   that was replaced, a token that ended) is looked up anew, once in `REFUSED_SECONDS`, and the question asked
-   once more.
+   that was replaced, a token that ended) is looked up anew, once in five seconds, and the question
+   asked once more.
 3. The SDK's own retries are off; the transport asks again what may be asked again, and that alone.
 4. A forked child has a session of its own: the SDK's locks and sockets do not survive a fork.
 
@@ -29,7 +29,7 @@ from strongroom.errors import BackendConfigError, NotAuthenticatedError, Strongr
 from strongroom.model.secret import Secret
 from strongroom.vendors.aws_answer import Fault, trouble
 from strongroom.vendors.aws_options import AwsAccess, bounds_of, check_access
-from strongroom.vendors.aws_role import REFUSED_SECONDS, RoleLogin
+from strongroom.vendors.aws_role import RoleLogin
 from strongroom.vendors.aws_sdk import (
     answer_of,
     ask,
@@ -46,8 +46,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-__all__ = ["REFUSED_SECONDS", "AwsAccess", "AwsSession", "Fault", "Place"]
+__all__ = ["AwsAccess", "AwsSession", "Fault", "Place"]
 
+_RENEW_SECONDS = 5.0  # at least, from one look for who we are to the next
 # What asked twice is the same as asked once; of the writes those that carry a token of their own.
 _REPEATABLE = ("Get", "List", "Describe", "BatchGet", "AssumeRole", "CreateSecret", "PutSecretValue")
 
@@ -247,7 +248,7 @@ class AwsSession:
             if side.generation != generation:  # another thread did since we asked
                 return True
             now = self._clock()
-            if side.renewed_at is not None and now - side.renewed_at < REFUSED_SECONDS:
+            if side.renewed_at is not None and now - side.renewed_at < _RENEW_SECONDS:
                 return False
             side.generation, side.renewed_at, side.session = side.generation + 1, now, None
             side.clients.clear()

@@ -2,12 +2,11 @@
 Assuming a role of AWS: what STS is asked, with which token, and what a refusal of it means.
 
 One login at a time is the SDK's own care: it asks `RoleLogin` under a lock. A login that was refused is not
-tried again for `REFUSED_SECONDS`; no answer at all is no refusal.
+tried again for a while (`Pause`); no answer at all is no refusal.
 """
 
 from __future__ import annotations
 
-from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from strongroom.errors import (
@@ -19,15 +18,15 @@ from strongroom.errors import (
 )
 from strongroom.vendors.aws_answer import Fault, trouble
 from strongroom.vendors.aws_sdk import ask, config, known, misshapen, sdk_errors
+from strongroom.vendors.pause import Pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from strongroom.vendors.aws_options import AwsAccess
 
-__all__ = ["REFUSED_SECONDS", "RoleLogin"]
+__all__ = ["RoleLogin"]
 
-REFUSED_SECONDS = 5.0
 _MAX_TOKEN_BYTES = 65_536
 _SESSION_NAME = "strongroom"
 _ANYWHERE = "us-east-1"  # where STS always answers
@@ -50,9 +49,7 @@ class RoleLogin:
         self._access = access
         self._base = base
         self._place = place
-        self._clock = clock
-        self._refusal: StrongroomError | None = None
-        self._refused_until = 0.0
+        self._pause = Pause(clock)
 
     def load(self) -> object:
         """Give the SDK credentials that log in when they are first needed, and again before they end."""
@@ -67,14 +64,13 @@ class RoleLogin:
         Raises:
             NotAuthenticatedError, BackendConfigError, BackendUnavailableError: what STS said, or did not.
         """
-        if self._refusal is not None and self._clock() < self._refused_until:
-            raise copy(self._refusal)
+        self._pause.check()
         try:
             answer = self._ask_sts()
         except (NotAuthenticatedError, BackendConfigError) as refusal:
-            self._refusal, self._refused_until = copy(refusal), self._clock() + REFUSED_SECONDS
+            self._pause.begin(refusal)
             raise
-        self._refusal = None
+        self._pause.end()
         found = answer.get("Credentials", {})
         try:
             return {

@@ -21,8 +21,6 @@ import json
 import threading
 import time
 from contextvars import Context
-from copy import copy
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -36,6 +34,7 @@ from strongroom.errors import (
     SettingsError,
     StrongroomError,
 )
+from strongroom.vendors.pause import Pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Identity", "OneLogin"]
 
-FIRST_PAUSE, LAST_PAUSE = 5.0, 60.0  # seconds after a refused login; each further one doubles it
 _FRESH_SECONDS = 300.0  # a token with less than this left is replaced; as azure-core does
 _DYING_SECONDS = 10.0  # one with less left than this serves nobody any more
 _YOUNG_SECONDS = 60.0  # a refused token that is younger than this is not replaced: the next were refused too
@@ -74,13 +72,6 @@ class _Held(NamedTuple):
         return self.seconds_left(now) > _FRESH_SECONDS and (refresh_on is None or now < refresh_on)
 
 
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    error: StrongroomError
-    until: float
-    pause: float
-
-
 class OneLogin:
     """
     One credential for all threads of one process; azure-core asks it for tokens as it would ask any.
@@ -108,7 +99,7 @@ class OneLogin:
         self._flights: dict[tuple[str, ...], Flight[_Held]] = {}
         self._held: dict[tuple[str, ...], _Held] = {}
         self._identity: Identity | None = None
-        self._refusal: _Refusal | None = None
+        self._pause = Pause(clock)
 
     # --- what azure-core asks ---
 
@@ -193,9 +184,7 @@ class OneLogin:
         held = self._held.get(scopes)
         if held is not None and held is not seen and not (options or {}).get("claims"):
             return held  # somebody else got it meanwhile
-        refusal = self._refusal
-        if refusal is not None and self._clock() < refusal.until:
-            raise copy(refusal.error)
+        self._pause.check()
         try:
             found = _Held(self._asked(scopes, options), self._clock())
         except (BackendUnavailableError, RateLimitedError):
@@ -203,8 +192,9 @@ class OneLogin:
                 return held  # it serves as long as it lives
             raise
         except (NotAuthenticatedError, BackendConfigError) as error:
-            raise self._refuse(error) from None
-        self._refusal = None
+            self._pause.begin(error)
+            raise
+        self._pause.end()
         with self._lock:
             if len(self._held) >= _MAX_TOKENS:
                 self._held = {}
@@ -260,13 +250,6 @@ class OneLogin:
             backend=self._place,
             hint="what logs in there may be no Entra ID: check authority",
         )
-
-    def _refuse(self, error: StrongroomError) -> StrongroomError:
-        """Let nobody log in for a while, and give *error* back."""
-        before = self._refusal
-        pause = FIRST_PAUSE if before is None else min(before.pause * 2, LAST_PAUSE)
-        self._refusal = _Refusal(copy(error), self._clock() + pause, pause)
-        return error
 
 
 def _ours_in(error: BaseException | None) -> StrongroomError | None:

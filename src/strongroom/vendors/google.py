@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import threading
-from copy import copy
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +29,7 @@ from strongroom.vendors.google_answer import PERMISSIONS, GoogleRefusal, trouble
 from strongroom.vendors.google_call import GrpcCarrier, RestCarrier
 from strongroom.vendors.google_login import GoogleLogin
 from strongroom.vendors.origins import Origins
+from strongroom.vendors.pause import Pause
 from strongroom.vendors.stream import Address
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["GoogleAccess", "GoogleRefusal", "GoogleSession"]
 
 _AHEAD = timedelta(seconds=225)  # of its end a token is replaced, as Google's libraries do
-_HELD = timedelta(seconds=5)  # that a login which was refused is not tried again
 _SHARE = 4  # of a short life, at most this part ahead
 _MAX_BODY_BYTES = 8 * 1024 * 1024
 _ONCE = frozenset(("add_secret_version", "create_secret"))  # asked twice, they are not the same as asked once
@@ -78,7 +77,7 @@ class GoogleSession:
         self._carrier = self._carrier_of(_endpoint(access, place))
         self._token: Token | None = None
         self._renew_at = datetime.min.replace(tzinfo=timezone.utc)
-        self._refusal: tuple[NotAuthenticatedError, datetime] | None = None
+        self._pause = Pause(lambda: clock().timestamp())
         self._project: str | None = None
         # By process id: a forked child must not wait for a lock that a thread of its parent held.
         self._locks: dict[int, threading.Lock] = {}
@@ -214,8 +213,7 @@ class GoogleSession:
         token = self._token
         if token is not None and token is not old:
             return token
-        if self._refusal is not None and self._clock() < self._refusal[1]:
-            raise copy(self._refusal[0])
+        self._pause.check()
         try:
             token = self._login.token()
         except NotAuthenticatedError as error:
@@ -224,11 +222,12 @@ class GoogleSession:
         life = token.ends_at - self._clock()
         self._renew_at = token.ends_at - min(_AHEAD, life / _SHARE)
         self._token = token
+        self._pause.end()
         return token
 
     def _hold(self, error: NotAuthenticatedError) -> NotAuthenticatedError:
         self._token = None
-        self._refusal = (copy(error), self._clock() + _HELD)
+        self._pause.begin(error)
         return error
 
     def _lock(self) -> threading.Lock:

@@ -22,7 +22,6 @@ import time
 import weakref
 from contextlib import suppress
 from contextvars import Context
-from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -35,6 +34,7 @@ from strongroom.errors import (
     RateLimitedError,
     StrongroomError,
 )
+from strongroom.vendors.pause import FIRST_SECONDS, LAST_SECONDS, Pause
 from strongroom.vendors.vault_answer import check_answered, complaints, facts_of
 from strongroom.vendors.vault_login import Grant, granted
 
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LOOKUP", "Held", "Tokens"]
 
-FIRST_PAUSE = 5.0  # seconds after a refused login; each further one doubles it
-LAST_PAUSE = 60.0
 LOOK_AFTER = 30.0  # seconds a token of the settings is used before it is looked up: most processes end sooner
 _RETRY_SECONDS = 30.0  # at most, between two tries to renew
 _RENEW_FROM, _RENEW_TO = 0.62, 0.70  # of its life: two thirds, and not all processes at once
@@ -82,13 +80,6 @@ class _Desk:
     keeper: threading.Thread | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    error: StrongroomError
-    until: float
-    pause: float
-
-
 class Tokens:
     """
     Keep a token of one login.
@@ -119,7 +110,7 @@ class Tokens:
         self._look_after = look_after
         self._held: Held | None = None
         self._proven: Secret[str] | None = None  # the last token that was not refused
-        self._refusal: _Refusal | None = None
+        self._pause = Pause(clock)
         self._is_closed = False
         self._is_troubled = False
         # By process id: `setdefault` is atomic, so a forked child gets a desk of its own without a lock
@@ -157,7 +148,7 @@ class Tokens:
     def worked(self, held: Held) -> None:
         """Take note that a question with *held* was not refused."""
         self._proven = held.grant.token
-        self._refusal = None
+        self._pause.end()
 
     def standing(self) -> tuple[Secret[str], float | None] | None:
         """As `VaultSession.standing`."""
@@ -219,7 +210,7 @@ class Tokens:
         if held is not None and held.grant.token != refused.grant.token:
             return held
         if not self._is_dead(refused):
-            self._refusal = None
+            self._pause.end()
             return refused
         self._held = None
         if self._is_stillborn(refused):  # another login would give another such, at every question
@@ -240,7 +231,7 @@ class Tokens:
 
     def _is_stillborn(self, dead: Held) -> bool:
         """Tell whether a token died early in its life and was good for nothing before."""
-        early = min(FIRST_PAUSE, (dead.grant.life_seconds or LAST_PAUSE) / 2)
+        early = min(FIRST_SECONDS, (dead.grant.life_seconds or LAST_SECONDS) / 2)
         is_young = self._clock() - dead.got_at < early
         return is_young and self._login.tells_life and dead.grant.token != self._proven
 
@@ -255,9 +246,8 @@ class Tokens:
         return "1 error occurred" not in words or "invalid token" in words
 
     def _granted(self) -> Grant:
-        refusal = self._refusal
-        if refusal is not None and self._clock() < refusal.until and not self._login.is_outdated():
-            raise copy(refusal.error)
+        if self._pause.is_on and not self._login.is_outdated():
+            self._pause.check()
         try:
             return self._login.grant(self._ask)
         except (NotAuthenticatedError, AccessDeniedError, BackendConfigError, RateLimitedError) as error:
@@ -266,11 +256,7 @@ class Tokens:
 
     def _refuse(self, error: StrongroomError) -> StrongroomError:
         """Let nobody log in for a while, and give *error* back."""
-        before = self._refusal
-        pause = FIRST_PAUSE if before is None else min(before.pause * 2, LAST_PAUSE)
-        asked = error.retry_after if isinstance(error, RateLimitedError) else None
-        until = self._clock() + (pause if asked is None else asked.total_seconds())
-        self._refusal = _Refusal(copy(error), until, pause)  # a copy: without the frames of this login
+        self._pause.begin(error, wait=error.retry_after if isinstance(error, RateLimitedError) else None)
         return error
 
     def _hold(self, grant: Grant, *, first_life: float | None = None) -> Held:
