@@ -60,6 +60,17 @@ def test_secret_of_many_that_is_read_at_another_version_than_its_latest_is_not_c
     assert text_of_all(latest) == ["1", "2", "3"]
 
 
+@pytest.mark.parametrize("tokens", [["again"], ["one", "two"]])
+def test_list_that_leads_in_a_circle_is_not_followed(google, opened, monkeypatch, tokens):
+    def pages(request):
+        after = (tokens.index(request.page_token) + 1) % len(tokens) if request.page_token else 0
+        return sm.ListSecretsResponse(next_page_token=tokens[after])
+
+    monkeypatch.setattr(google.model, "_ListSecrets", pages)
+    with pytest.raises(BackendUnavailableError, match="circle"):
+        opened().list("variable")
+
+
 def made_long_ago(google, backend, path):
     """Leave a secret without a version, as a write that was cut does, and as an administrator may."""
     secret = sm.Secret(replication=sm.Replication(automatic=sm.Replication.Automatic()))

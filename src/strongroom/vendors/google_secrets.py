@@ -39,6 +39,7 @@ AUTHOR = "strongroom-author-"
 
 _FILTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*", re.ASCII)
 _PAGE = 2_000  # names in one answer of a listing, some 300 bytes each
+_MAX_PAGES = 1_000  # of one listing: two million names
 _AUTHORS = 50  # versions whose authors are noted, the newest
 _MAX_AUTHOR = 100  # characters, of 16 KiB that all annotations of a secret have
 _YOUNG = timedelta(minutes=1)  # a write takes seconds
@@ -284,12 +285,19 @@ class GoogleSecrets:
 
     def _pages(self, question: str, **request: Any) -> Iterator[Any]:  # noqa: ANN401 -- messages of the SDK
         token = ""
+        seen = {token}
         while True:
             page = self._session.ask(question, page_size=_PAGE, page_token=token, **request)
             yield page
             token = page.next_page_token
             if not token:
                 return
+            if token in seen or len(seen) >= _MAX_PAGES:
+                raise BackendUnavailableError(
+                    f"what the backend {self._place} lists leads in a circle, or to no end",
+                    backend=self._place,
+                )
+            seen.add(token)
 
     def described(self, path: str) -> tuple[Mapping[str, str], Mapping[str, int]]:
         """Give the annotations of the secret, and its aliases of versions; nothing where there is none."""
