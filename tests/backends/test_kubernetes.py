@@ -83,7 +83,7 @@ class TestByLabel(Found):
 
 
 class TestByName(Found):
-    way: ClassVar[dict] = {"find": "name", "use_team_names": True}
+    way: ClassVar[dict] = {"find": "name", "use_team_secrets_path": True}
 
 
 class TestOneHoldingMany(Found):
@@ -515,7 +515,7 @@ def test_airflows_keyword_arguments_are_options(cluster, tmp_path):
     [
         {"find": "label", "connections_prefix": "x"},
         {"find": "name", "connections_label": "a/b"},
-        {"find": "label", "use_team_names": True},
+        {"find": "label", "use_team_secrets_path": True},
         {"connections_prefix": "A"},
         {"connections_prefix": "a--b"},
         {"connections_prefix": "-a"},

@@ -77,7 +77,7 @@ ADAPTERS = {
             "token": Secret("t"),
             "namespace": "airflow",
             "find": "name",
-            "use_team_names": True,
+            "use_team_secrets_path": True,
         },
     ),
     "kubernetes by label": ("kubernetes", {"url": NOWHERE, "token": Secret("t"), "namespace": "airflow"}),

@@ -60,7 +60,7 @@ class KubernetesOptions(KubernetesAccess):
             that holds many, each under its name as a key; False where no connections are kept.
         variables_prefix: likewise.
         config_prefix: likewise.
-        use_team_names: by name, a team's names stand below its own.
+        use_team_secrets_path: by name, a team's names stand below its own.
         connection_shape: what connections are written as.
     """
 
@@ -76,7 +76,7 @@ class KubernetesOptions(KubernetesAccess):
     connections_prefix: bool | str | None = None
     variables_prefix: bool | str | None = None
     config_prefix: bool | str | None = None
-    use_team_names: bool = False
+    use_team_secrets_path: bool = False
     connection_shape: Shape = "given"
 
 
@@ -88,7 +88,7 @@ def finds_by_label(name: str, options: KubernetesOptions) -> bool:
         BackendConfigError: options of both ways are set, or a key of data can be none.
     """
     _check_data_keys(name, options)
-    of_name = [f"{WORDS[kind]}_prefix" for kind in KINDS] + ["use_team_names"]
+    of_name = [f"{WORDS[kind]}_prefix" for kind in KINDS] + ["use_team_secrets_path"]
     of_label = [f"{WORDS[kind]}_label" for kind in KINDS] + ["team_label"]
     said = [key for key in of_name if getattr(options, key) not in (None, False)]
     is_by_label = options.find == "label" or (options.find is None and not said)
@@ -155,7 +155,7 @@ def name_naming(name: str, options: KubernetesOptions) -> Naming:
     return Naming(
         prefixes,
         separator="-",
-        team_separator="/" if options.use_team_names else None,
+        team_separator="/" if options.use_team_secrets_path else None,
         is_spellable=lambda path: spelled(path) is not None,
         is_key=lambda key: spelled_key(key) is not None,
     )
