@@ -5,6 +5,7 @@ import json
 import os
 import stat
 import threading
+import time
 import traceback
 from datetime import datetime, timedelta, timezone
 
@@ -427,6 +428,23 @@ def test_list_comes_in_pages_and_begins_anew_where_they_became_too_old(cluster, 
         secrets.chosen("")
 
 
+def test_list_that_names_its_page_as_the_next_is_trouble(cluster, secrets):
+    page = {"metadata": {"resourceVersion": "1", "continue": "again"}, "items": []}
+    for ask in (lambda: secrets.chosen("a=b"), secrets.outlines):
+        cluster.faults.clear()
+        cluster.fail(200, body=json.dumps(page).encode(), times=50)
+        with pytest.raises(BackendUnavailableError, match="without end"):
+            ask()
+        assert len(cluster.faults) == 48
+    cluster.faults.clear()
+
+
+def test_absence_that_is_too_deep_to_be_read_is_no_absence(cluster, secrets):
+    cluster.fail(404, body=b'{"details":' * 100_000)
+    with pytest.raises(StrongroomError):
+        secrets.get("x")
+
+
 def test_outlines_hold_no_values_on_the_wire(cluster, secrets):
     cluster.put("s", {"value": CANARY})
     found, version = secrets.outlines()
@@ -520,6 +538,36 @@ def test_watch_that_is_denied_says_that_it_hears_nothing_and_hears_again(cluster
         heard.wait(lambda: any(notice.is_lost for notice in heard.notices))
         cluster.allow("deaf", "watch")
         heard.wait(lambda: heard.notices[-1] == type(heard.notices[0])())
+    finally:
+        watch.end()
+
+
+def test_watches_that_the_server_ends_at_once_are_begun_less_and_less_often(cluster, watching):
+    cluster.fail(200, times=10_000)
+    begun, told = time.monotonic(), len(watching.notices)
+    cluster.store.hang_up()
+    watching.wait(lambda: len(watching.notices) >= told + 4)
+    assert time.monotonic() - begun >= 1.5
+    cluster.faults.clear()
+    cluster.put("a", {"value": "1"})
+    watching.wait(lambda: watching.events)
+    assert watching.events == [("ADDED", "a")]
+
+
+def test_foreign_trouble_while_hearing_of_a_change_ends_no_watch(cluster, secrets):
+    class Clumsy(Heard):
+        def told(self, event):
+            super().told(event)
+            if len(self.events) == 1:
+                raise RuntimeError(CANARY)
+
+    heard = Clumsy()
+    watch = SecretWatch(secrets._session, secrets, heard, heard.hear)
+    try:
+        heard.wait(lambda: heard.notices)
+        cluster.put("a", {"value": "1"})
+        heard.wait(lambda: any(notice.is_lost for notice in heard.notices))
+        heard.wait(lambda: len(heard.events) > 1)
     finally:
         watch.end()
 

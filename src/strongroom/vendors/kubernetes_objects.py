@@ -150,7 +150,7 @@ class Status(msgspec.Struct):
         """Give the Status that *body* is; an empty one where it is none."""
         try:
             return msgspec.json.decode(body, type=cls)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return cls()  # whoever answered is no API server
 
 

@@ -90,7 +90,7 @@ class Secrets:
             question = self._list_question(selector, _LIST_PAGE, token)
             page = self._session.ask(question, SecretList)
             yield [item.held() for item in page.items]
-            token = page.metadata.token
+            token = self._next(token, page.metadata.token)
             if not token:
                 return
 
@@ -105,9 +105,16 @@ class Secrets:
             question = self._list_question(selector, _OUTLINE_PAGE, token, accept=_OUTLINES)
             page = self._session.ask(question, OutlineList)
             found += [item.metadata.outline() for item in page.items]
-            token = page.metadata.token
+            token = self._next(token, page.metadata.token)
             if not token:
                 return found, page.metadata.resource_version
+
+    def _next(self, token: str, told: str) -> str:
+        """Give where the next page begins, *told* by the one at *token*."""
+        if told and told == token:
+            name = self._session.name
+            raise BackendUnavailableError(f"the backend {name} lists one page without end", backend=name)
+        return told
 
     def _from_start(self, work: Callable[[], T]) -> T:
         """Do *work*, and again from its start where its pages became too old meanwhile."""

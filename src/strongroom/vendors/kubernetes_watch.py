@@ -9,12 +9,14 @@ Rules of this file:
 2. A watch lasts `PERIOD_SECONDS` and goes on from the last version it saw. That it does is a sign of life,
    and so is a bookmark.
 3. Where the server has forgotten that version (410), it is begun anew and a gap is told.
-4. Nothing is asked before somebody watches and after he ended.
+4. After trouble, and after a watch that ended at once, it waits, longer each time.
+5. Nothing is asked before somebody watches and after he ended.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Protocol
 
 from strongroom.backend import Watched
@@ -34,6 +36,7 @@ __all__ = ["PERIOD_SECONDS", "Meaning", "SecretWatch"]
 PERIOD_SECONDS = 15  # a follower takes 30 s without a sign for silence
 _GRACE_SECONDS = 10.0  # for the server to end what it should have ended
 _MAX_LINE_BYTES = 2 * 1024 * 1024  # an event without values: labels and annotations
+_SHORT_SECONDS = 1.0  # a watch that lasted less was no watch
 _DELAYS = (0.5, 1.0, 2.0, 5.0, 10.0)  # after trouble; the last one from then on
 
 
@@ -84,15 +87,20 @@ class SecretWatch:
     def _run(self) -> None:
         failures = 0
         while not self._ended.is_set():
+            begun = time.monotonic()
             try:
                 self._period()
-                failures = 0
             except TooOldError:
                 self._version = ""
                 failures += 1
-            except StrongroomError:
+            except Exception as error:  # noqa: BLE001 -- nothing ends a watch but `end`
+                if not isinstance(error, StrongroomError):
+                    _log_failure("the watch", self._session.name, error)
                 self._tell(Watched(is_lost=True))
                 failures += 1
+            else:
+                # A server that ends each watch at once would be asked without end.
+                failures = 0 if time.monotonic() - begun >= _SHORT_SECONDS else failures + 1
             if failures:
                 self._ended.wait(_DELAYS[min(failures, len(_DELAYS)) - 1])
 
@@ -140,7 +148,11 @@ class SecretWatch:
         try:
             self._on_notice(notice)
         except Exception as error:  # noqa: BLE001 -- what a listener raises ends no watch
-            import logging  # noqa: PLC0415 -- only for what should not happen
+            _log_failure("a listener", self._session.name, error)
 
-            log = logging.getLogger("strongroom.watch")
-            log.warning("a listener of the backend %s failed: %s", self._session.name, type(error).__name__)
+
+def _log_failure(what: str, place: str, error: Exception) -> None:
+    import logging  # noqa: PLC0415 -- only for what should not happen
+
+    log = logging.getLogger("strongroom.watch")
+    log.warning("%s of the backend %s failed: %s", what, place, type(error).__name__)
