@@ -308,6 +308,13 @@ def tree() -> typer.core.TyperGroup:
     return found
 
 
+@cache
+def _program() -> TyperGroup:
+    # It keeps nothing of a line, so all lines of a process share one: reading the signatures of a noun takes
+    # longer than most of its commands.
+    return tree()
+
+
 def _print_version() -> None:
     from strongroom import __version__  # noqa: PLC0415 -- asked for rarely
 
@@ -324,7 +331,7 @@ def invoke(arguments: list[str], session: Session) -> int:
     """
     if _asks_for_json(arguments):
         session.output = "json"  # for mistakes that end the parsing before it is reached
-    program = tree()
+    program = _program()
     if "_STRONGROOM_COMPLETE" in session.environ:
         program.main(arguments, prog_name="strongroom", standalone_mode=False, obj=session)
         return 0
