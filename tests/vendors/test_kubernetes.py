@@ -328,6 +328,42 @@ def test_program_that_gives_no_token_is_no_login_and_nothing_of_it_shows(opened,
     assert CANARY not in repr(vars(caught.value)) + str(caught.value)
 
 
+@pytest.mark.parametrize(("written", "status", "times"), [(credential("refused"), 0, 2), (CANARY, 3, 1)])
+def test_program_without_another_token_is_not_run_by_everybody_who_asks(  # noqa: PLR0917 -- a row and fixtures
+    cluster, opened, program, tmp_path, written, status, times
+):
+    mine = opened(dict(os.environ), kubeconfig=program(written, status=status))
+    refused = []
+
+    def ask():
+        with pytest.raises(NotAuthenticatedError) as caught:
+            mine.get("x")
+        refused.append(caught.value)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(map(id, refused))) == 8
+    assert len(runs(tmp_path)) == times
+
+
+def test_token_of_the_settings_is_not_fetched_anew_by_every_refusal(cluster, opened):
+    fetched = []
+
+    def fetch():
+        fetched.append(1)
+        return Secret("refused")
+
+    mine = opened(url=cluster.url, ca=cluster.ca, token=fetch, namespace=NAMESPACE)
+    for _ in range(3):
+        with pytest.raises(NotAuthenticatedError):
+            mine.get("x")
+    assert len(fetched) == 2
+    assert len(cluster.asked) == 3
+
+
 def test_program_that_fails_is_no_login(opened, program):
     with pytest.raises(NotAuthenticatedError, match="failed"):
         opened(dict(os.environ), kubeconfig=program(CANARY, status=3)).identity()

@@ -8,7 +8,8 @@ Rules of this file:
 1. A file of a token is looked at before each request and read when it changed: the kubelet replaces the token
    of a service account about every hour.
 2. A program (`exec` of a kubeconfig) is the operator's own: it runs without a shell and a terminal, writes at
-   most 64 KiB within 10 s, and runs again shortly before its token ends or when that is refused.
+   most 64 KiB within 10 s, and runs again shortly before its token ends or when that is refused; one that
+   fails, or gives the refused token again, not within 5 s, however many threads ask.
 3. Certificates and keys that stand inside a kubeconfig touch no disk where the system has memory files.
 """
 
@@ -17,8 +18,10 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -35,6 +38,7 @@ __all__ = ["Bearer", "GivenToken", "MemoryFiles", "Program", "ProgramToken", "To
 
 _MAX_TOKEN_BYTES = 65_536
 _LEAD = timedelta(seconds=30)  # before the end of a token at which another is fetched
+_REFUSED_SECONDS = 5.0  # for which what gave no other token is not asked for one again
 _TOKEN = re.compile(r"[!-~]+")  # what can stand in a header
 _APIS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 
@@ -57,9 +61,12 @@ class Bearer(Protocol):
 class GivenToken:
     """A token of the settings, fetched again where the server takes it no more."""
 
-    def __init__(self, fetch: Callable[[], Secret[str]]) -> None:
+    def __init__(self, fetch: Callable[[], Secret[str]], timer: Callable[[], float] = time.monotonic) -> None:
         self._fetch = fetch
+        self._timer = timer
         self._held: Secret[str] | None = None
+        self._same_until = 0.0
+        self._locks: dict[int, threading.Lock] = {}  # by process id, as of `ProgramToken`
 
     def token(self) -> Secret[str]:
         if self._held is None:
@@ -67,8 +74,12 @@ class GivenToken:
         return self._held
 
     def renewed(self, refused: Secret[str]) -> Secret[str] | None:
-        self._held = self._fetch()
-        return None if self._held == refused else self._held
+        # Whoever comes meanwhile waits for the token that is being fetched.
+        with self._locks.setdefault(os.getpid(), threading.Lock()):
+            if self._held == refused and self._timer() >= self._same_until:
+                self._same_until = self._timer() + _REFUSED_SECONDS
+                self._held = self._fetch()
+            return None if self._held == refused else self._held
 
 
 class TokenFile:
@@ -155,16 +166,26 @@ class ProgramToken:
         program: which, and how.
         environ: the environment it runs in.
         clock: wall clock, UTC, for the end of tokens.
+        timer: seconds that only go up.
     """
 
     def __init__(
-        self, place: str, program: Program, environ: Mapping[str, str], clock: Callable[[], datetime]
+        self,
+        place: str,
+        program: Program,
+        environ: Mapping[str, str],
+        clock: Callable[[], datetime],
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._place = place
         self._program = program
         self._environ = environ
         self._clock = clock
+        self._timer = timer
         self._held: tuple[Secret[str], datetime | None] | None = None
+        self._refusal: NotAuthenticatedError | None = None
+        self._refused_until = 0.0
+        self._same_until = 0.0
         # By process id: a forked child must not wait for a lock that a thread of its parent held.
         self._locks: dict[int, threading.Lock] = {}
 
@@ -174,7 +195,7 @@ class ProgramToken:
             return held[0]
         with self._locks.setdefault(os.getpid(), threading.Lock()):
             if self._held is held:  # nobody else fetched one meanwhile
-                self._held = self._fetched()
+                self._held = self._run()
             found = self._held
         if found is None:
             raise self._failed("gives no token")
@@ -182,10 +203,22 @@ class ProgramToken:
 
     def renewed(self, refused: Secret[str]) -> Secret[str] | None:
         with self._locks.setdefault(os.getpid(), threading.Lock()):
-            if self._held is None or self._held[0] == refused:
-                self._held = self._fetched()
-            found = self._held[0]
-        return None if found == refused else found
+            held = self._held
+            if (held is None or held[0] == refused) and self._timer() >= self._same_until:
+                self._same_until = self._timer() + _REFUSED_SECONDS
+                held = self._held = self._run()
+        return None if held is None or held[0] == refused else held[0]
+
+    def _run(self) -> tuple[Secret[str], datetime | None]:
+        if self._refusal is not None and self._timer() < self._refused_until:
+            raise copy(self._refusal)
+        try:
+            found = self._fetched()
+        except NotAuthenticatedError as refusal:
+            self._refusal, self._refused_until = copy(refusal), self._timer() + _REFUSED_SECONDS
+            raise
+        self._refusal = None
+        return found
 
     def _fetched(self) -> tuple[Secret[str], datetime | None]:
         from strongroom.settings.source import output_of  # noqa: PLC0415 -- few sign in by a program
