@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.errors import BackendUnavailableError
-from strongroom.vendors.index import NameIndex
+from strongroom.vendors.index import NameIndex, NameIndexes
 
 
 class Counting:
@@ -91,3 +91,22 @@ def test_what_was_asked_before_a_change_is_not_kept_after_it():
         told.result()
     assert index.names() == ["new"]
     assert fetch.asked == 2
+
+
+def test_each_kind_and_team_is_listed_for_itself_and_all_are_asked_anew_after_a_change():
+    asked = []
+
+    def fetch(kind, team):
+        asked.append((kind, team))
+        return [f"{team or 'all'}-{kind}"]
+
+    indexes = NameIndexes(fetch)
+    for _ in range(2):
+        assert indexes.names("variable") == ["all-variable"]
+        assert indexes.names("variable", "data", prefix="data") == ["data-variable"]
+        assert indexes.names("connection", after="all-d") == []
+    wanted = [("variable", None), ("variable", "data"), ("connection", None)]
+    assert asked == wanted
+    indexes.forget()
+    assert indexes.names("variable", "data") == ["data-variable"]
+    assert asked == [*wanted, ("variable", "data")]

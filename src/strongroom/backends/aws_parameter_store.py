@@ -54,7 +54,7 @@ from strongroom.vendors.aws_store import (
     policy,
     statement,
 )
-from strongroom.vendors.index import NameIndex
+from strongroom.vendors.index import NameIndexes
 from strongroom.vendors.sessions import Sessions, access_of
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class ParameterStore(WritingPathBackend[ParameterStoreOptions]):
         self._sessions = Sessions() if sessions is None else sessions
         access = access_of(options, AwsAccess)
         self._session = self._sessions.get(access, lambda: AwsSession(access, place=name), user=self)
-        self._indexes: dict[tuple[Kind, str | None], NameIndex] = {}
+        self._indexes = NameIndexes(lambda kind, team: [ref.name for ref in self._refs(kind, team)])
         self._seen: dict[str, Mapping[str, Any]] = {}
 
     @property
@@ -215,8 +215,7 @@ class ParameterStore(WritingPathBackend[ParameterStoreOptions]):
     def _store(self, path: str, text: str, *, expected: str | None, draft: Draft) -> str | None:
         self._check_text(text)
         version = self._put(path, text, has_to_be_new=expected == MUST_BE_ABSENT)
-        for index in tuple(self._indexes.values()):
-            index.forget()
+        self._indexes.forget()
         label = self.options.parameter_label
         if label is not None:
             asked: dict[str, object] = {
@@ -277,8 +276,7 @@ class ParameterStore(WritingPathBackend[ParameterStoreOptions]):
     def _erase(self, path: str, *, expected: str | None) -> bool:
         del expected  # never given: nothing is compared here
         found = self._asked("DeleteParameter", {"Name": f"/{path}"}, path, absent=_ABSENT)
-        for index in tuple(self._indexes.values()):
-            index.forget()
+        self._indexes.forget()
         return found is not None
 
     # --- versions ---
@@ -479,12 +477,7 @@ class ParameterStore(WritingPathBackend[ParameterStoreOptions]):
         self, kind: Kind, *, team: str | None = None, prefix: str = "", after: str = "", limit: int = 1000
     ) -> list[Summary]:
         """As `Listable`: what begins with a prefix is asked for whole, and serves for 10 s."""
-        index = self._indexes.get((kind, team))
-        if index is None:
-            index = self._indexes.setdefault(
-                (kind, team), NameIndex(lambda: [ref.name for ref in self._refs(kind, team)])
-            )
-        names = self._seam(lambda: index.names(prefix=prefix, after=after, limit=limit))
+        names = self._seam(lambda: self._indexes.names(kind, team, prefix=prefix, after=after, limit=limit))
         return [self._summary(Ref(kind, name, team)) for name in names]
 
 

@@ -58,7 +58,7 @@ from strongroom.vendors.aws_store import (
     statement,
 )
 from strongroom.vendors.aws_words import standard_text, words_of
-from strongroom.vendors.index import NameIndex
+from strongroom.vendors.index import NameIndexes
 from strongroom.vendors.sessions import Sessions, access_of
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class SecretsManager(WritingPathBackend[SecretsManagerOptions]):
             for region in options.replica_regions
         ]
         self._batch_denied_until = 0.0
-        self._indexes: dict[tuple[Kind, str | None], NameIndex] = {}
+        self._indexes = NameIndexes(lambda kind, team: [ref.name for ref in self._refs(kind, team)])
         self._changed_at: dict[str, datetime | None] = {}
 
     @property
@@ -266,7 +266,7 @@ class SecretsManager(WritingPathBackend[SecretsManagerOptions]):
             version, is_new = self._secrets.create(path, text, more)
         else:
             version, is_new = self._secrets.swap(path, text, expected), False
-        self._forget()
+        self._indexes.forget()
         if self.options.tag_author and not is_new:
             self._secrets.tag(path, author_tags(draft.author))
         return version
@@ -288,7 +288,7 @@ class SecretsManager(WritingPathBackend[SecretsManagerOptions]):
                 hint="delete without an expected version, or set recovery_window_days",
             )
         is_erased = self._secrets.delete(path, expected, days)
-        self._forget()
+        self._indexes.forget()
         return is_erased
 
     def _check_stage(self) -> None:
@@ -347,7 +347,7 @@ class SecretsManager(WritingPathBackend[SecretsManagerOptions]):
                     f"{ref} in the backend {self.name} is not deleted", current_version=standing.current
                 )
             self._secrets.restore(secret)
-            self._forget()
+            self._indexes.forget()
             return standing.current
         raise NotFoundError(f"nothing was ever held under {ref} in the backend {self.name}, or not any more")
 
@@ -450,10 +450,6 @@ class SecretsManager(WritingPathBackend[SecretsManagerOptions]):
             ref=ref, backend=self.name, changed_at=None if changed_at is None else _utc(changed_at)
         )
 
-    def _forget(self) -> None:
-        for index in tuple(self._indexes.values()):
-            index.forget()
-
     def list_deleted(
         self, kind: Kind, *, team: str | None = None, prefix: str = "", after: str = "", limit: int = 1000
     ) -> list[Summary]:
@@ -466,12 +462,7 @@ class SecretsManager(WritingPathBackend[SecretsManagerOptions]):
         self, kind: Kind, *, team: str | None = None, prefix: str = "", after: str = "", limit: int = 1000
     ) -> list[Summary]:
         """As `Listable`: what begins with a prefix is asked for whole, and serves for 10 s."""
-        index = self._indexes.get((kind, team))
-        if index is None:
-            index = self._indexes.setdefault(
-                (kind, team), NameIndex(lambda: [ref.name for ref in self._refs(kind, team)])
-            )
-        names = self._seam(lambda: index.names(prefix=prefix, after=after, limit=limit))
+        names = self._seam(lambda: self._indexes.names(kind, team, prefix=prefix, after=after, limit=limit))
         return [self._summary(kind, name, team) for name in names]
 
 

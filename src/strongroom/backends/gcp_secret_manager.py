@@ -44,7 +44,7 @@ from strongroom.model.shape import Shape
 from strongroom.vendors.google import GoogleAccess, GoogleSession
 from strongroom.vendors.google_policy import least_policy, rights
 from strongroom.vendors.google_secrets import AUTHOR, LATEST, GoogleSecrets
-from strongroom.vendors.index import NameIndex
+from strongroom.vendors.index import NameIndexes
 from strongroom.vendors.sessions import Sessions, access_of
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class GoogleSecretManager(WritingPathBackend[GoogleSecretManagerOptions]):
             access, lambda: GoogleSession(access, place=name, environ=environ or {}, clock=clock), user=self
         )
         self._secrets = GoogleSecrets(self._session, name)
-        self._indexes: dict[tuple[Kind, str | None], NameIndex] = {}
+        self._indexes = NameIndexes(self._names)
 
     @property
     def is_circuit_open(self) -> bool:
@@ -173,7 +173,7 @@ class GoogleSecretManager(WritingPathBackend[GoogleSecretManagerOptions]):
         try:
             return self._written(path, text, expected, draft)
         finally:
-            self._forget()
+            self._indexes.forget()
 
     def _store_object(
         self, path: str, held: Mapping[str, object], *, expected: str | None, draft: Draft
@@ -227,11 +227,7 @@ class GoogleSecretManager(WritingPathBackend[GoogleSecretManagerOptions]):
         try:
             return self._secrets.delete(path)
         finally:
-            self._forget()
-
-    def _forget(self) -> None:
-        for index in tuple(self._indexes.values()):
-            index.forget()
+            self._indexes.forget()
 
     # --- listing ---
 
@@ -252,10 +248,7 @@ class GoogleSecretManager(WritingPathBackend[GoogleSecretManagerOptions]):
         Raises:
             AccessDeniedError: the account lacks `secretmanager.secrets.list`.
         """
-        index = self._indexes.get((kind, team))
-        if index is None:
-            index = self._indexes.setdefault((kind, team), NameIndex(lambda: self._names(kind, team)))
-        names = self._seam(lambda: index.names(prefix=prefix, after=after, limit=limit))
+        names = self._seam(lambda: self._indexes.names(kind, team, prefix=prefix, after=after, limit=limit))
         return [Summary(ref=Ref(kind, name, team), backend=self.name) for name in names]
 
     def _names(self, kind: Kind, team: str | None) -> Iterable[str]:

@@ -36,7 +36,7 @@ from strongroom.errors import (
 )
 from strongroom.model.entry import MAX_VALUE_BYTES, MUST_BE_ABSENT, Summary
 from strongroom.model.shape import SHAPES, Shape, fields_of
-from strongroom.vendors.index import NameIndex
+from strongroom.vendors.index import NameIndexes
 from strongroom.vendors.kubernetes import KubernetesAccess, KubernetesSession
 from strongroom.vendors.kubernetes_labels import Labelled, Labels
 from strongroom.vendors.kubernetes_meaning import SecretMeaning
@@ -142,7 +142,7 @@ class Kubernetes(WritingPathBackend[KubernetesOptions]):
         self._secrets = Secrets(self._session)
         self._writes = SecretWrites(name, self._secrets)
         self._watches: tuple[SecretWatch, ...] = ()
-        self._indexes: dict[str, NameIndex] = {}
+        self._indexes = NameIndexes(lambda kind, _team: self._every_path(kind))
 
     # --- what each of the two ways brings ---
 
@@ -210,7 +210,7 @@ class Kubernetes(WritingPathBackend[KubernetesOptions]):
         try:
             return self._writes.write(writing)
         finally:
-            self._changed()
+            self._indexes.forget()
 
     def _erase(self, path: str, *, expected: str | None) -> bool:
         kind = self._kind_at(path)
@@ -218,7 +218,7 @@ class Kubernetes(WritingPathBackend[KubernetesOptions]):
         try:
             return self._writes.erase(lambda: self._standing(path), mine, expected)
         finally:
-            self._changed()
+            self._indexes.forget()
 
     @abstractmethod
     def _standing(self, path: str) -> Held | None:
@@ -227,10 +227,6 @@ class Kubernetes(WritingPathBackend[KubernetesOptions]):
     def _kind_at(self, path: str) -> Kind:
         folders = [(folder, kind) for kind in KINDS for folder in self.naming.folders(kind)]
         return max((len(folder), kind) for folder, kind in folders if path.startswith(folder))[1]
-
-    def _changed(self) -> None:
-        for index in tuple(self._indexes.values()):
-            index.forget()
 
     # --- checking ---
 
@@ -315,8 +311,7 @@ class Kubernetes(WritingPathBackend[KubernetesOptions]):
         if self.naming.holders(kind):
             every = sorted(self._keys_held(kind, team))
             return [path for path in every if path.startswith(prefix) and path > after][:limit]
-        index = self._indexes.setdefault(kind, NameIndex(lambda: self._every_path(kind)))
-        return index.names(prefix=prefix, after=after, limit=limit)
+        return self._indexes.names(kind, prefix=prefix, after=after, limit=limit)
 
     def _every_path(self, kind: Kind) -> Iterable[str]:
         outlines, _ = self._secrets.outlines(self._selector(kind))

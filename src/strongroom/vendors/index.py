@@ -22,7 +22,9 @@ from strongroom.bulkhead import Flight
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["NameIndex"]
+    from strongroom.model.ref import Kind
+
+__all__ = ["NameIndex", "NameIndexes"]
 
 
 class _Side(NamedTuple):
@@ -95,3 +97,32 @@ class NameIndex:
             if self._flights.get(os.getpid()) is flight:
                 self._flights.pop(os.getpid(), None)
         return flight.answer()
+
+
+class NameIndexes:
+    """
+    The indexes of one backend, each made when it is first asked for: one a kind and team.
+
+    Args:
+        fetch: gives every name of a kind and team; as of `NameIndex`.
+
+    Threads, Consistency: as `NameIndex`.
+    """
+
+    def __init__(self, fetch: Callable[[Kind, str | None], Iterable[str]]) -> None:
+        self._fetch = fetch
+        self._indexes: dict[tuple[Kind, str | None], NameIndex] = {}
+
+    def names(
+        self, kind: Kind, team: str | None = None, *, prefix: str = "", after: str = "", limit: int = 1000
+    ) -> list[str]:
+        """Give a page of what is named of this *kind* and *team*; as `NameIndex.names`."""
+        index = self._indexes.get((kind, team))
+        if index is None:
+            index = self._indexes.setdefault((kind, team), NameIndex(lambda: self._fetch(kind, team)))
+        return index.names(prefix=prefix, after=after, limit=limit)
+
+    def forget(self) -> None:
+        """Ask anew for all of them; as `NameIndex.forget`."""
+        for index in tuple(self._indexes.values()):
+            index.forget()
