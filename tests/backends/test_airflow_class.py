@@ -3,6 +3,7 @@
 import json
 import os
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 
 import pytest
@@ -134,6 +135,33 @@ def test_refusal_in_each_sdks_words_is_denied(trouble):
     backend._instance().trouble = trouble
     with pytest.raises(AccessDeniedError) as caught:
         backend.read(Ref("variable", "region"))
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [("PERMISSION_DENIED", AccessDeniedError), ("UNAVAILABLE", BackendUnavailableError)],
+)
+def test_refusal_over_grpc_is_denied_and_other_trouble_is_not(status, told):
+    grpc = pytest.importorskip("grpc")
+    backend = backend_of()
+
+    def refuse(_request, context):
+        context.abort(grpc.StatusCode[status], CANARY)
+
+    handler = grpc.method_handlers_generic_handler("s", {"Get": grpc.unary_unary_rpc_method_handler(refuse)})
+    server = grpc.server(ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers((handler,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        try:
+            channel.unary_unary("/s/Get")(b"", timeout=20)
+        except grpc.RpcError as error:
+            backend._instance().trouble = error
+        with pytest.raises(told) as caught:
+            backend.read(Ref("variable", "region"))
+    server.stop(None).wait()
     assert CANARY not in "".join(traceback.format_exception(caught.value))
 
 

@@ -36,7 +36,14 @@ _METHODS = ("get_conn_value", "get_connection", "get_variable")
 _OURS = "strongroom."
 _MOST_CAUSES = 8  # a chain of exceptions may lead in a circle
 _DENIALS = frozenset(
-    {"AccessDenied", "AccessDeniedException", "Forbidden", "PermissionDenied", "UnauthorizedOperation"}
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "Forbidden",
+        "PERMISSION_DENIED",
+        "PermissionDenied",
+        "UnauthorizedOperation",
+    }
 )
 _FORBIDDEN = 403
 
@@ -190,7 +197,7 @@ def is_denial(error: BaseException) -> bool:
     Tell whether *error*, or what it was raised from, says no rather than that there is no answer now.
 
     Known: Airflow's own `AirflowSecretsBackendAccessDenied` and every other `PermissionError`, the errors of
-    that name in the clouds' SDKs and in hvac, and an answer of HTTP 403.
+    that name in the clouds' SDKs and in hvac, an answer of HTTP 403, and gRPC's PERMISSION_DENIED.
     """
     seen: BaseException | None = error
     for _ in range(_MOST_CAUSES):
@@ -210,4 +217,6 @@ def _says_no(error: BaseException) -> bool:
     if isinstance(response, Mapping):  # botocore's
         said = response.get("Error")
         codes.append(said.get("Code") if isinstance(said, Mapping) else None)
+    if type(error).__module__.partition(".")[0] == "grpc":  # whose `code` is a method
+        codes = [getattr(code(), "name", None) for code in codes if callable(code)]
     return any(code == _FORBIDDEN or (isinstance(code, str) and code in _DENIALS) for code in codes)
