@@ -125,6 +125,26 @@ def test_credentials_that_are_none_are_refused_without_showing_them(session, tex
     silent(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("option", "table", "key"),
+    [
+        ("gcp_keyfile_dict", {"type": "service_account", "private_key": CANARY}, "private_key"),
+        ("gcp_credential_config_file", {"type": "service_account", "private_key": CANARY}, "private_key"),
+        ("gcp_credential_config_file", {"type": "authorized_user", "refresh_token": CANARY}, "refresh_token"),
+        (
+            "gcp_credential_config_file",
+            {"type": "impersonated_service_account", "source_credentials": {"client_secret": CANARY}},
+            "client_secret",
+        ),
+    ],
+)
+def test_secret_that_is_written_out_in_a_table_is_refused_at_the_start(session, option, table, key):
+    with pytest.raises(BackendConfigError, match=f"{key} must be fetched from elsewhere") as caught:
+        session(**{option: table})
+    assert option in str(caught.value)
+    silent(caught.value)
+
+
 def test_two_sources_of_credentials_are_refused_by_name(session, tmp_path):
     with pytest.raises(BackendConfigError, match="both gcp_key_path and gcp_keyfile_dict"):
         session(gcp_key_path=tmp_path, gcp_keyfile_dict=Secret("x"))

@@ -221,6 +221,12 @@ def test_key_of_google_that_is_none_is_told_by_its_setting(clouds, opened):
     assert "canary" not in told
 
 
+def test_key_of_google_that_is_written_out_is_refused_at_the_start(clouds, opened):
+    with pytest.raises(BackendConfigError, match="private_key must be fetched") as caught:
+        opened(**gcp(clouds, gcp_keyfile_dict={"type": "service_account", "private_key": "canary"}))
+    assert "canary" not in f"{caught.value} {caught.value.hint}"
+
+
 def test_who_is_no_metadata_server_signs_nothing(vault, clouds, opened):
     clouds.say = lambda _request: b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\ncanary"
     error, told = refused(opened(**gcp(clouds)))

@@ -40,6 +40,7 @@ __all__ = ["GoogleAccess", "GoogleLogin", "Token"]
 _CLOUD = "https://www.googleapis.com/auth/cloud-platform"
 _METADATA = "metadata.google.internal"
 _IAM = "https://iamcredentials.googleapis.com"
+_SECRETS = ("private_key", "client_secret", "refresh_token")  # in credentials
 _SAY = "set gcp_key_path, gcp_keyfile_dict or gcp_credential_config_file"
 _MAX_FILE_BYTES = 65_536
 _TOO_MANY = 429
@@ -134,6 +135,14 @@ class GoogleLogin:
             raise BackendConfigError(
                 f"backend.{place} has both {given[0]} and {given[1]}", hint="keep one of them"
             )
+        for key in given:
+            secret = _written_out(getattr(access, key))
+            if secret is not None:
+                raise BackendConfigError(
+                    f"{secret} must be fetched from elsewhere, not written out in backend.{place}.{key}",
+                    hint="name the file that Google gave, or in gcp_keyfile_dict write "
+                    'private_key = { file = "/path" }, { env = "NAME" } or { command = ["program"] }',
+                )
 
     # --- tokens ---
 
@@ -390,3 +399,12 @@ class GoogleLogin:
                 hint=f"{_SAY}, or give the machine a service account",
             )
         return reply.data.decode()
+
+
+def _written_out(given: object) -> str | None:
+    """Give which secret is written out in a table of the settings, at any depth; None for none."""
+    for name, value in given.items() if isinstance(given, Mapping) else ():
+        found = name if name in _SECRETS and isinstance(value, str) else _written_out(value)
+        if found is not None:
+            return str(found)
+    return None

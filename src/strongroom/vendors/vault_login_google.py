@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import time
 from abc import abstractmethod
-from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode, urlsplit
@@ -30,7 +29,7 @@ from strongroom.vendors.vault_answer import member
 from strongroom.vendors.vault_login import Posted, checked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from strongroom.vendors.google_login import GoogleLogin
@@ -188,8 +187,7 @@ def account_login(
     from strongroom.vendors.google_login import GoogleAccess, GoogleLogin  # noqa: PLC0415 -- as the caller
 
     said = scopes if scopes is None or isinstance(scopes, str) else ",".join(scopes)
-    text = Secret(json.dumps(key, default=Secret.reveal)) if isinstance(key, Mapping) else key
-    access = GoogleAccess(gcp_key_path=path, gcp_keyfile_dict=text, gcp_scopes=said)
+    access = GoogleAccess(gcp_key_path=path, gcp_keyfile_dict=key, gcp_scopes=said)
     # Nothing of the environment: what is not said is the machine's.
     environ = {} if metadata is None else {"GCE_METADATA_HOST": urlsplit(metadata).netloc}
     return GoogleLogin(access, place=place, environ=environ, origins=origins)
