@@ -313,13 +313,16 @@ def test_writes_that_cross_are_not_lost_and_not_doubled(cluster, opened, way):
     assert all(text(backend, variable(f"v{number}")) for number in range(3))
 
 
-def test_version_of_another_store_conflicts_without_a_write(cluster, opened):
-    backend = opened(**NAMED)
-    version = backend.write(draft(variable("v"), "x"))
+@pytest.mark.parametrize("version", ["abc", "0", "00", "\u0663", "-1"])
+@pytest.mark.parametrize("way", [NAMED, {}], ids=["name", "label"])
+def test_version_of_another_store_conflicts_without_a_write(cluster, opened, way, version):
+    backend = opened(**way)
+    standing = backend.write(draft(variable("v"), "x"))
     with pytest.raises(ConflictError) as caught:
-        backend.write(draft(variable("v"), "y", "abc"))
-    assert caught.value.current_version == version
+        backend.write(draft(variable("v"), "y", version))
+    assert caught.value.current_version == standing
     assert "PATCH" not in methods(cluster)[-1:]
+    assert text(backend, variable("v")) == "x"
 
 
 # --- one that holds many -------------------------------------------------------------------------------

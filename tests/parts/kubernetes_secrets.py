@@ -207,7 +207,8 @@ class Store:
                 self._tell("DELETED", before, before)
 
     def _check_version(self, name, before, version):
-        if version and version != before["metadata"]["resourceVersion"]:
+        # One that reads as 0 compares nothing: k8s.io/apiserver, `AllowUnconditionalUpdate` of Secrets.
+        if (version or "").strip("0") and version != before["metadata"]["resourceVersion"]:
             raise self._conflict(name)
 
     def _conflict(self, name):

@@ -10,6 +10,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.errors import BackendUnavailableError, ConflictError, ReadOnlyError
@@ -26,6 +27,7 @@ __all__ = ["MANAGED", "SecretWrites", "Writing"]
 MANAGED = {"app.kubernetes.io/managed-by": "strongroom"}
 _AUTHOR = "strongroom-author"
 _ATTEMPTS = 4
+_VERSION = re.compile(r"[1-9][0-9]*")
 
 
 class Writing(NamedTuple):
@@ -91,7 +93,8 @@ class SecretWrites:
 
     def _compared(self, writing: Writing) -> str:
         expected, made = writing.expected, None
-        if expected is not None and expected.isdigit():  # anything else never was a version of this store
+        # Anything else never was a version of this store, and one that reads as 0 would compare nothing.
+        if expected is not None and _VERSION.fullmatch(expected):
             try:
                 made = self._laid(writing, expected)
             except ConflictError:
