@@ -42,7 +42,7 @@ class ReadOnly:
 
 
 def write(room, ref=REGION, text="eu", **options):
-    change = {key: options.pop(key) for key in ("metadata", "expected_version") if key in options}
+    change = {key: options.pop(key) for key in ("metadata", "expected_version", "seen") if key in options}
     return room.entries.write(Change(ref=ref, secret=Secret(text), **change), **options)
 
 
@@ -196,6 +196,44 @@ def test_expected_versions_are_passed_on(house):
     assert write(room, metadata=Metadata(), expected_version="1").version == "2"
 
 
+class Uncompared(Memory):
+    """A store that cannot compare versions, as some clouds' cannot."""
+
+    has_compare_and_set = False
+
+    def write(self, draft):
+        return self.write_many([draft])[0]
+
+    def write_many(self, drafts):
+        if any(draft.expected_version is not None for draft in drafts):
+            raise ReadOnlyError("it cannot compare versions")
+        return super().write_many(drafts)
+
+
+def test_where_a_place_cannot_compare_what_was_seen_is_looked_at_right_before_the_write(house):
+    cloud = Uncompared("cloud")
+    room = house.room(cloud)
+    assert write(room, seen=MUST_BE_ABSENT).version == "1"
+    assert write(room, text="us", seen="1").version == "2"
+    for seen in (MUST_BE_ABSENT, "1"):
+        with pytest.raises(ConflictError, match="changed meanwhile, or exists") as refused:
+            write(room, text="ap", seen=seen)
+        assert refused.value.current_version == "2"
+    cloud.delete(REGION, author="somebody")
+    with pytest.raises(ConflictError):
+        write(room, text="ap", seen="2")
+    with pytest.raises(ReadOnlyError, match="cannot compare"):
+        write(room, text="ap", expected_version=MUST_BE_ABSENT)
+
+
+def test_where_a_place_compares_what_was_seen_is_compared_there(house):
+    room = house.room(Memory("native", {REGION: "eu"}))
+    for seen in (MUST_BE_ABSENT, "7"):
+        with pytest.raises(ConflictError):
+            write(room, seen=seen)
+    assert write(room, seen="1").version == "2"
+
+
 def test_many_are_written_or_none(house):
     native = Memory("native", {REGION: "eu"})
     room = house.room(native)
@@ -326,6 +364,26 @@ def test_what_cannot_be_looked_into_is_brought_back_unless_it_may_refer_to_somet
         else:
             room.entries.undelete(REGION)
             assert link.backend.read(REGION).secret.reveal() == "eu"
+
+
+class Hiding(Memory):
+    """A store that tells nothing of what is deleted, until it is brought back."""
+
+    hides_deleted = True
+
+    def history(self, ref):
+        return super().history(ref) if self.read(ref) is not None else []
+
+
+def test_what_a_store_tells_nothing_of_while_it_is_deleted_is_brought_back(house):
+    room = house.room(Hiding("cloud", {REGION: "eu"}))
+    room.entries.delete(REGION)
+    with pytest.raises(NotFoundError, match="nor kept of what was"):
+        room.entries.history(REGION)
+    assert room.entries.undelete(REGION).backend == "cloud"
+    assert room.lookup.variable("region") == "eu"
+    with pytest.raises(NotFoundError):
+        room.entries.undelete(Ref("variable", "never"))
 
 
 def test_what_is_not_deleted_cannot_be_undeleted(house):

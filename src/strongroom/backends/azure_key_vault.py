@@ -114,6 +114,8 @@ class AzureKeyVault(WritingPathBackend[AzureKeyVaultOptions]):
     needs_environ = True
     shapes: ClassVar[tuple[Shape, ...]] = ("given", "uri", "json")
     max_text_bytes: ClassVar[int] = 25_600
+    hides_deleted: ClassVar[bool] = True
+    """A vault tells no versions of what is deleted, and can bring it back all the same."""
 
     def __init__(
         self,

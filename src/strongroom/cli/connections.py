@@ -354,8 +354,8 @@ def add(
             ref=ref,
             secret=Secret(overlay.join(connection.format("json").reveal(), given.rest)),
             metadata=metadata,
-            expected_version=expected_version
-            or (found.version_at(to, force=force) if found else MUST_BE_ABSENT),
+            expected_version=expected_version,
+            seen=found.version_at(to, force=force) if found else MUST_BE_ABSENT,
         )
         beside = metadata or (found.metadata if found else None)
         looked = lint.Look.of(session, connection, beside, given.rest, takes_any_type=type_unchecked)

@@ -73,7 +73,7 @@ def edit(
             ref=ref,
             secret=_text(connection, metadata, found),
             metadata=metadata,
-            expected_version=Standing(found.backend, found).version_at(to, force=force),
+            seen=Standing(found.backend, found).version_at(to, force=force),
         )
         looked = lint.Look.of(session, connection, metadata, found.overlay)
         written = looked.around(

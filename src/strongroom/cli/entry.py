@@ -329,8 +329,9 @@ def note_nothing(session: Session, what: str, *, is_narrowed: bool) -> None:
     if is_narrowed:
         terminal.note(f"there {what}{team} among the names asked for", session)
         return
-    has_store = session.is_remote or session.settings().store.path.exists()
-    more = "" if has_store else "; `strongroom up` makes a store"
+    # Whoever wrote a chain has said where entries are kept.
+    has_place = session.is_remote or bool(session.settings().chain) or session.settings().store.path.exists()
+    more = "" if has_place else "; `strongroom up` makes a store"
     terminal.note(f"there {what}{team} here yet{more}", session)
 
 

@@ -175,6 +175,7 @@ class Client:
         *,
         query: Mapping[str, Any] | None = None,
         expected_version: str | None = None,
+        seen: str | None = None,
         is_repeatable: bool = True,
     ) -> T | None:
         """
@@ -187,6 +188,7 @@ class Client:
             body: as `post`.
             query: as `get`.
             expected_version: only over this version; "" only where there is none; None over any.
+            seen: the same, as a store that cannot compare can do it: by a look right before.
             is_repeatable: False where the server does not know the key: asked twice, what takes away would
                 find that it is gone.
 
@@ -194,7 +196,7 @@ class Client:
             ConflictError: another version stands.
             As `get`.
         """
-        headers = conditions(expected_version) | idempotency_key()
+        headers = conditions(expected_version, seen) | idempotency_key()
         reply = self._ask(
             method, with_query(path, query), body=body, headers=headers, is_repeatable=is_repeatable
         )

@@ -44,10 +44,10 @@ def _said(value: object) -> Iterable[str]:
     return (str(value),)
 
 
-def conditions(expected_version: str | None) -> dict[str, str]:
-    """Give the header that lets a change happen only over *expected_version*."""
+def conditions(expected_version: str | None, seen: str | None = None) -> dict[str, str]:
+    """Give the headers that let a change happen only over *expected_version*, or over what was *seen*."""
     if expected_version is None:
-        return {}
+        return {} if seen is None else {**conditions(seen), "Prefer": "handling=lenient"}
     if expected_version == MUST_BE_ABSENT:
         return {"If-None-Match": "*"}
     return {"If-Match": f'"{quote(expected_version, safe=_TAG)}"'}

@@ -219,6 +219,7 @@ class RemoteEntries(Entries):
             _body(change, comment=comment, keeps=keeps),
             query={"team": change.ref.team, "at": to, "force": force},
             expected_version=change.expected_version,
+            seen=change.seen,
         )
         return _written(answer)
 
@@ -328,7 +329,7 @@ def _new_value(change: Change) -> NewValue:
         value=None if change.secret is None else change.secret.reveal(),
         facts=None if beside is None else EntryFacts(**_facts(beside)),
         over=FactsOver(**change.over) if beside is None and change.over else UNSET,  # type: ignore[arg-type]  # by their names
-        expected_version=change.expected_version,
+        expected_version=change.seen if change.expected_version is None else change.expected_version,
     )
 
 

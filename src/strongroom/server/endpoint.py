@@ -209,6 +209,12 @@ class Call:
         return text if text is not None and text.startswith("W/") else _tag(text)
 
     @property
+    def is_lenient(self) -> bool:
+        """Whether a condition may be looked at right before the change where the store cannot compare."""
+        said = self.headers.get("prefer", "").split(",")  # RFC 7240 §4.4
+        return any(one.strip().lower() == "handling=lenient" for one in said)
+
+    @property
     def if_none_match(self) -> str | None:
         """The version that must not stand now, without quotes; `*` for any."""
         return _tag(self.headers.get("if-none-match"))

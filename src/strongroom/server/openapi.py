@@ -75,6 +75,12 @@ _HEADERS: Mapping[str, dict[str, Any]] = {
         "schema": {"type": "string", "enum": ["*"]},
         "example": "*",
     },
+    "Prefer": {
+        "description": "`handling=lenient`: where the store cannot compare versions, what the condition says"
+        " is looked at right before the write; otherwise such a write is refused.",
+        "schema": {"type": "string", "maxLength": 300},
+        "example": "handling=lenient",
+    },
     "Idempotency-Key": {
         "description": "A text of the client's own for this change: sent again with it within a day, the"
         " change is not made twice and the first answer is given again.",
@@ -205,6 +211,8 @@ def _headers(endpoint: Endpoint) -> Iterable[dict[str, Any]]:
     names = []
     if 412 in endpoint.errors:  # noqa: PLR2004 -- HTTP: a condition did not hold
         names += ["If-Match", *(["If-None-Match"] if endpoint.method == "PUT" else [])]
+    if endpoint.method == "PUT" and endpoint.path.startswith("/entries/"):
+        names.append("Prefer")
     if endpoint.is_change:
         names.append("Idempotency-Key")
     if endpoint.stream and endpoint.path == "/changes":

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from strongroom.backend import Listable, PathBackend, Versioned
 from strongroom.errors import (
     AccessDeniedError,
+    ConflictError,
     InvalidInputError,
     MalformedEntryError,
     NotFoundError,
@@ -96,7 +97,10 @@ class Change:
             stands where this is written, and then a change made meanwhile is a conflict.
         metadata: None keeps what stands, and then a change made meanwhile is a conflict.
         over: without *metadata*: members of it that are other than what stands.
-        expected_version: write only over this version; `MUST_BE_ABSENT`: only if there is nothing.
+        expected_version: write only over this version; `MUST_BE_ABSENT`: only if there is nothing. A place
+            that cannot compare refuses it.
+        seen: what whoever made this change looked at, in the same words. Where the place cannot compare,
+            it is looked at once more right before the write, which is the most such a store allows.
     """
 
     ref: Ref
@@ -104,6 +108,7 @@ class Change:
     metadata: Metadata | None = None
     over: Mapping[str, object] = field(default_factory=dict)
     expected_version: str | None = None
+    seen: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,7 +391,7 @@ class Entries:
         place = self._place(change.ref, to=to, force=force)
         if getattr(place, "hands_on", False) and change.secret is not None:  # a stranger's need not say
             return place, self._handed_on(change, change.secret, comment), None
-        metadata, expected = change.metadata, change.expected_version
+        metadata, expected = change.metadata, self._expected(place, change)
         stood: Metadata | None = None
         if metadata is None or self._guard.needs_facts:
             stood, read = self._standing(place, change.ref)
@@ -420,10 +425,26 @@ class Entries:
             secret=secret,
             metadata=change.metadata or laid_over(_PLAIN, change.over),
             over=dict(change.over) if change.metadata is None else None,
-            expected_version=change.expected_version,
+            expected_version=change.seen if change.expected_version is None else change.expected_version,
             author=self._actor.id,
             comment=comment,
             run=None if run is None else run._asdict(),
+        )
+
+    def _expected(self, place: Backend, change: Change) -> str | None:
+        """Give the version that *place* is to compare; what was seen is compared here where it cannot."""
+        seen = change.seen
+        if change.expected_version is not None or seen is None:
+            return change.expected_version
+        if _compares(place) or (seen == MUST_BE_ABSENT and getattr(place, "can_create_only", False)):
+            return seen
+        entry = self._chain.ask(self._link(place.name), lambda: place.read(change.ref))
+        stands = MUST_BE_ABSENT if entry is None else entry.version
+        if stands in (seen, None):
+            return None  # without versions nothing can be told apart
+        raise ConflictError(
+            f"{change.ref} in the backend {place.name} changed meanwhile, or exists",
+            current_version=stands or None,
         )
 
     def _kept(self, place: Backend, ref: Ref) -> Entry:
@@ -557,9 +578,9 @@ class Entries:
         """
 
         def work() -> Written:
-            link, history = self._versioned(ref, at)
+            link, version_before = self._deleted_at(ref, at)
             link.check_writable()
-            self._check_brought_back(link, ref, history[0].version)
+            self._check_brought_back(link, ref, version_before)
             try:
                 version = self._chain.ask(
                     link, lambda: _as_versioned(link).undelete(ref, author=self._actor.id)
@@ -571,6 +592,22 @@ class Entries:
 
         plan = partial(self._touched, ref, at)
         return self._guard.act(self._actor, Action.WRITE, ref, work, reason="undelete", plan=plan)
+
+    def _deleted_at(self, ref: Ref, at: str | None) -> tuple[Link, str]:
+        """Give where *ref* is to be brought back, and its newest version ("" where none is told of)."""
+        told: StrongroomError | None = None
+        try:
+            link, history = self._versioned(ref, at)
+        except NotFoundError as error:
+            told = error
+        else:
+            return link, history[0].version
+        # Some stores (Azure Key Vault) tell no versions of what is deleted, and can bring it back.
+        hiding = [one for one in self._keeping(at) if getattr(one.backend, "hides_deleted", False)]
+        for link in hiding:
+            if link.is_writable and link.why_not(ref) is None:
+                return link, ""
+        raise told
 
     def _check_brought_back(self, link: Link, ref: Ref, version: str) -> None:
         """Refuse who may not read what *version* refers to: bringing it back is writing it again."""
@@ -662,6 +699,17 @@ class Entries:
 
     def _versioned(self, ref: Ref, at: str | None) -> tuple[Link, list[VersionInfo]]:
         """Give the first backend that knows versions of *ref*, and those."""
+        keeping = self._keeping(at)
+        for link in keeping:
+            history = self._chain.ask(link, partial(_as_versioned(link).history, ref))
+            if history:
+                return link, history
+        raise NotFoundError(
+            f"{ref} has no versions here: nothing is held under this name, nor kept of what was"
+        )
+
+    def _keeping(self, at: str | None) -> list[Link]:
+        """Give the backends that keep versions."""
         links = [self._link(at)] if at else list(self._chain.links)
         keeping = [link for link in links if isinstance(link.backend, Versioned)]
         if not keeping:
@@ -671,11 +719,7 @@ class Entries:
                 else f"the backend {at} keeps no versions",
                 hint=None if self._has_store else "strongroom init",
             )
-        for link in keeping:
-            history = self._chain.ask(link, partial(_as_versioned(link).history, ref))
-            if history:
-                return link, history
-        raise NotFoundError(f"{ref} has no versions here: nothing was ever held under this name")
+        return keeping
 
     def list(
         self, kind: Kind, *, team: str | None = None, prefix: str = "", after: str = "", limit: int = 1000

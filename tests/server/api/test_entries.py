@@ -44,6 +44,15 @@ def test_if_match_changes_only_what_was_looked_at(api):
     assert (first.status, second.status, second.code) == (200, 412, "precondition_failed")
 
 
+def test_a_lenient_condition_holds_as_another_does(api):
+    lenient = {"Prefer": "respond-async, Handling=Lenient"}
+    made = api.ask("PUT", "/entries/variable/l1", {"value": "a"}, headers={"If-None-Match": "*", **lenient})
+    again = api.ask("PUT", "/entries/variable/l1", {"value": "b"}, headers={"If-None-Match": "*", **lenient})
+    first = api.ask("PUT", "/entries/variable/l1", {"value": "b"}, headers={"If-Match": '"1"', **lenient})
+    second = api.ask("PUT", "/entries/variable/l1", {"value": "c"}, headers={"If-Match": '"1"', **lenient})
+    assert [one.status for one in (made, again, first, second)] == [201, 412, 200, 412]
+
+
 def test_if_match_star_needs_something_to_stand(api):
     nothing = api.ask("PUT", "/entries/variable/m2", {"value": "a"}, headers={"If-Match": "*"})
     assert (nothing.status, nothing.code) == (412, "precondition_failed")

@@ -269,7 +269,7 @@ def created(ref: Ref, said: Mapping[str, Any]) -> tuple[Change, Connection]:
     connection = made(fields)
     metadata = Metadata(description=connection.description, conn_type=connection.conn_type)
     return Change(
-        ref=ref, secret=connection.format("json"), metadata=metadata, expected_version=MUST_BE_ABSENT
+        ref=ref, secret=connection.format("json"), metadata=metadata, seen=MUST_BE_ABSENT
     ), connection
 
 
@@ -347,7 +347,7 @@ def patched(
     metadata = found.metadata.renewed(datetime.now(timezone.utc))
     description = connection.description if "description" in new else found.metadata.description
     metadata = replace(metadata, description=description, conn_type=connection.conn_type)
-    change = Change(ref=found.ref, secret=Secret(text), metadata=metadata, expected_version=found.version)
+    change = Change(ref=found.ref, secret=Secret(text), metadata=metadata, seen=found.version)
     return change, connection, kept
 
 

@@ -248,7 +248,7 @@ def created(ref: Ref, said: Mapping[str, Any]) -> tuple[Change, str]:
     problems.check()
     text = text_of(said["value"])
     metadata = Metadata(description=said.get("description"))
-    return Change(ref=ref, secret=Secret(text), metadata=metadata, expected_version=MUST_BE_ABSENT), text
+    return Change(ref=ref, secret=Secret(text), metadata=metadata, seen=MUST_BE_ABSENT), text
 
 
 # --- changing --------------------------------------------------------------------------------------------
@@ -298,7 +298,7 @@ def patched(
     if "description" in names:
         metadata = replace(metadata, description=said["description"])
     secret, kept = (None, []) if "value" not in names else _new_secret(call, found, said["value"])
-    return Change(ref=found.ref, secret=secret, metadata=metadata, expected_version=found.version), kept
+    return Change(ref=found.ref, secret=secret, metadata=metadata, seen=found.version), kept
 
 
 def immutable() -> RefusedError:

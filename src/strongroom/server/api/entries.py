@@ -239,6 +239,7 @@ class _Writing:
         self._body = body
         self._at = at
         self._force = force
+        self._is_lenient = call.is_lenient
         self._check(call)
         self._facts = facts_in(body)
 
@@ -252,7 +253,8 @@ class _Writing:
             ref=self.ref,
             secret=self._named(lambda: self._secret(standing)),
             metadata=self._metadata(standing),
-            expected_version=self._expected(standing),
+            expected_version=None if self._is_lenient else self.condition.expected_version,
+            seen=self._seen(standing),
         )
         comment = bounded(self._body.comment, field="comment")
         written = self._named(
@@ -319,7 +321,7 @@ class _Writing:
         old = Metadata() if standing is None else standing.metadata.renewed(datetime.now(timezone.utc))
         return replace(old, **self._facts)
 
-    def _expected(self, standing: Described | None) -> str | None:
+    def _seen(self, standing: Described | None) -> str | None:
         if self.condition.expected_version is not None or not (self._may_keep or self._facts):
             return self.condition.expected_version
         if standing is None or (self._at is not None and self._at != standing.backend):
