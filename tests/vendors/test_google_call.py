@@ -138,6 +138,16 @@ def test_endpoint_that_is_none_is_refused_by_its_option(transport, endpoint):
         GoogleSession(GoogleAccess(endpoint=endpoint, transport=transport), place="gcp", environ={})
 
 
+@pytest.mark.parametrize("location", ["evil.example/", "europe-west3@evil.example", "..", "Europe West"])
+@pytest.mark.parametrize("endpoint", [None, "https://secretmanager.europe-west3.rep.googleapis.com"])
+def test_location_that_is_no_region_is_refused_by_its_option(transport, endpoint, location):
+    access = GoogleAccess(location=location, endpoint=endpoint, transport=transport)
+    with pytest.raises(
+        BackendConfigError, match=r"backend\.gcp\.location"
+    ):  # its letters stand in a host's name
+        GoogleSession(access, place="gcp", environ={})
+
+
 def test_absent_and_existing_are_the_askers_to_judge(opened):
     secrets, session = opened()
     assert secrets.access("v", "latest") is None

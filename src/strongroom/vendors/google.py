@@ -13,10 +13,12 @@ Rules of this file:
 from __future__ import annotations
 
 import os
+import re
 import threading
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
+from strongroom.bulkhead import seconds_left
 from strongroom.errors import (
     AccessDeniedError,
     BackendConfigError,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["GoogleAccess", "GoogleRefusal", "GoogleSession"]
 
 _AHEAD = timedelta(seconds=225)  # of its end a token is replaced, as Google's libraries do
+_REGION = re.compile(r"[a-z0-9-]{1,63}", re.ASCII)
 _SHARE = 4  # of a short life, at most this part ahead
 _MAX_BODY_BYTES = 8 * 1024 * 1024
 _ONCE = frozenset(("add_secret_version", "create_secret"))  # asked twice, they are not the same as asked once
@@ -193,21 +196,29 @@ class GoogleSession:
             return token
         is_over = token is None or now >= token.ends_at
         # With time left on the old one, one thread gets the new and the others do not wait for it.
+        if token is None or is_over:
+            return self._renewed(token)
         lock = self._lock()
-        if not lock.acquire(blocking=is_over):
-            return token or self._renewed(None)
+        if not lock.acquire(blocking=False):
+            return token
         try:
             return self._replaced(token)
         except BackendUnavailableError:
-            if token is None or is_over:
-                raise
             return token
         finally:
             lock.release()
 
-    def _renewed(self, refused: Token | None) -> Token:
-        with self._lock():
-            return self._replaced(refused)
+    def _renewed(self, old: Token | None) -> Token:
+        """Wait for whoever logs in, as long as this caller can, and take his token or get one."""
+        lock, left = self._lock(), seconds_left()
+        if not lock.acquire(timeout=-1 if left is None else max(left, 0.0)):
+            raise BackendUnavailableError(
+                f"the backend {self._place} was still logging in", backend=self._place
+            )
+        try:
+            return self._replaced(old)
+        finally:
+            lock.release()
 
     def _replaced(self, old: Token | None) -> Token:
         token = self._token
@@ -241,6 +252,12 @@ class GoogleSession:
 
 
 def _endpoint(access: GoogleAccess, place: str) -> str:
+    if access.location and not _REGION.fullmatch(access.location):
+        # Its letters stand in the name of the host that is given the token.
+        raise BackendConfigError(
+            f"backend.{place}.location is no region of Google's",
+            hint='write its name: location = "europe-west3"',
+        )
     if access.endpoint is None:
         region = access.location
         return f"https://secretmanager.{f'{region}.rep.' if region else ''}googleapis.com"
