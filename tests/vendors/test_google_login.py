@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
@@ -10,6 +11,7 @@ import pytest
 
 from parts.google import google, google_servers
 from strongroom.backends.gcp_secret_manager import GoogleSecretManager, GoogleSecretManagerOptions
+from strongroom.bulkhead import within
 from strongroom.errors import (
     AccessDeniedError,
     BackendConfigError,
@@ -319,6 +321,24 @@ def test_many_threads_log_in_once(google, session, machine):
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda _: ask(made), range(48)))
     assert len(google.logins) == 1
+
+
+def test_whoever_waits_for_a_login_waits_no_longer_than_his_time(google, session):
+    begun, go = threading.Event(), threading.Event()
+
+    def fetch():
+        begun.set()
+        go.wait(20)
+        return Secret(google.key())
+
+    made = session(gcp_keyfile_dict=fetch)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(ask, made)
+        assert begun.wait(20)
+        with within(0.05), pytest.raises(BackendUnavailableError, match="still logging in"):
+            made.ask("access_secret_version", name=f"{made.parent}/secrets/nobody/versions/latest")
+        go.set()
+        first.result()
 
 
 def test_token_is_replaced_before_its_end_by_who_asks_then(google, session, machine):
