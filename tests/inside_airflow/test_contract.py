@@ -8,14 +8,35 @@ import subprocess
 from pathlib import Path
 
 from inside_airflow.both import overlay
+from parts.certificates import Authority
 from parts.openbao import Dev, shared
 
-SUITE = Path(__file__).with_name("inside") / "contract.py"
+INSIDE = Path(__file__).with_name("inside")
+
+
+def run_within(place, folder, suite, said):
+    """Run the tests of *suite* in Airflow's Python, with *said* in the environment."""
+    shutil.copy(INSIDE / f"{suite}.py", folder / f"test_{suite}.py")  # away from what these tests install
+    done = subprocess.run(
+        [place.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rs", f"test_{suite}.py"],
+        env={
+            **place.environ(folder / "home"),
+            "PYTHONPATH": str(overlay()),
+            "_AIRFLOW__AS_LIBRARY": "1",
+            **said,
+        },
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout
 
 
 def test_a_class_of_airflow_keeps_the_contract_of_every_backend(airflow, tmp_path):
-    place, overlaid = airflow(3), overlay()
-    shutil.copy(SUITE, tmp_path / "test_contract.py")  # away from what is installed for these tests alone
+    place = airflow(3)
     with shared(Dev) as server:
         mount = server.mount()
         policy = server.policy(f'path "{mount}/*" {{ capabilities = ["read"] }}')
@@ -29,15 +50,13 @@ def test_a_class_of_airflow_keeps_the_contract_of_every_backend(airflow, tmp_pat
             "role_id": role.role_id,
             "secret_id": role.secret_id(),
         }
-        said = {"VAULT": json.dumps(vault), "PYTHONPATH": str(overlaid), "_AIRFLOW__AS_LIBRARY": "1"}
-        done = subprocess.run(
-            [place.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rs", "test_contract.py"],
-            env={**place.environ(tmp_path / "home"), **said},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    assert " passed" in done.stdout
+        run_within(place, tmp_path, "contract", {"VAULT": json.dumps(vault)})
+
+
+def test_classes_of_akeyless_and_lockbox_are_asked_through_their_own_sdks(airflow, tmp_path):
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("server", "localhost")
+    shutil.copy(certificate, tmp_path / "crt")
+    shutil.copy(key, tmp_path / "key")
+    said = {"FOLDER": str(tmp_path), "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(authority.file)}
+    run_within(airflow(3), tmp_path, "strangers", said)
