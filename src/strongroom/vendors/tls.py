@@ -54,7 +54,7 @@ _HINTS = {
     62: "spell the host in url as the certificate does",
     64: "spell the host in url as the certificate does",
 }
-_UNTRUSTED = "set ca to the PEM file of the authority that signed it; verify = false would check nothing"
+_UNTRUSTED = "set ca to the PEM file of the authority that signed it"
 # By how OpenSSL's symbols for alerts and records end (ssl.SSLError.reason).
 _SYMBOLS = {
     ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE", "BAD_CERTIFICATE", "UNKNOWN_CA"): (
