@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 
@@ -149,6 +150,15 @@ def test_client_certificate_inside_a_kubeconfig_is_shown_and_touches_no_disk(clu
     config = cluster.kubeconfig(tmp_path / "config", data)
     assert opened(kubeconfig=config).identity() == "root"
     assert [path.name for path in tmp_path.iterdir()] == ["config"]
+
+
+def test_kubeconfig_whose_server_cannot_be_spoken_to_leaves_no_file_open(cluster, opened, tmp_path):
+    where = {"server": "unix:///run/x", "certificate-authority-data": "eA=="}
+    config = cluster.kubeconfig(tmp_path / "config", {"token": CANARY}, cluster=where)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(BackendConfigError):
+        opened(kubeconfig=config)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_files_that_a_kubeconfig_names_are_beside_it(cluster, opened, tmp_path):

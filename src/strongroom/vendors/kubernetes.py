@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlencode
 
+from strongroom.errors import BackendConfigError
 from strongroom.model.secret import Secret
 from strongroom.vendors.kubernetes_answer import Asked, TooOldError, read_as, refusal
 from strongroom.vendors.kubernetes_config import ClusterPlace, KubernetesAccess, place_of
@@ -118,7 +119,11 @@ class KubernetesSession:
         self._files = place.files
         self._maker = os.getpid()
         self._timeout = access.timeout.total_seconds()
-        self._transport = Transport(_transport_options(name, access, place), clock=timer)
+        try:
+            self._transport = Transport(_transport_options(name, access, place), clock=timer)
+        except BackendConfigError:
+            self._files.close()
+            raise
 
     def __repr__(self) -> str:
         return f"KubernetesSession({self.name!r})"
