@@ -93,6 +93,21 @@ def test_what_was_asked_before_a_change_is_not_kept_after_it():
     assert fetch.asked == 2
 
 
+def test_a_change_at_the_moment_a_listing_ends_is_not_forgotten():
+    fetch, changes = Counting(["old"]), [1]
+
+    def timer():
+        if fetch.asked and changes:  # somebody writes while the answer is put away
+            changes.pop()
+            fetch.names = ["new"]
+            index.forget()
+        return 0.0
+
+    index = NameIndex(fetch, timer=timer)
+    assert index.names() == ["old"]
+    assert index.names() == ["new"]
+
+
 def test_each_kind_and_team_is_listed_for_itself_and_all_are_asked_anew_after_a_change():
     asked = []
 

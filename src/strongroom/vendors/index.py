@@ -32,6 +32,7 @@ class _Side(NamedTuple):
 
     names: list[str]
     until: float
+    age: object  # between two changes
 
 
 class NameIndex:
@@ -59,6 +60,7 @@ class NameIndex:
         self._seconds = seconds
         self._timer = timer
         self._kept: _Side | None = None
+        self._age = object()
         # By process id: a child must not wait for a listing that only its parent's thread would end.
         self._flights: dict[int, Flight[list[str]]] = {}
 
@@ -78,10 +80,11 @@ class NameIndex:
         """Ask anew for the next page: something was written or deleted here."""
         self._kept = None
         self._flights.pop(os.getpid(), None)
+        self._age = object()  # last, so that whoever takes it asks after the change
 
     def _every(self) -> list[str]:
-        kept = self._kept
-        if kept is not None and self._timer() < kept.until:
+        kept, age = self._kept, self._age
+        if kept is not None and kept.age is age and self._timer() < kept.until:
             return kept.names
         mine: Flight[list[str]] = Flight()
         # `setdefault` is atomic: of those who come together, one asks.
@@ -92,7 +95,7 @@ class NameIndex:
         try:
             flight.run(lambda: sorted(set(self._fetch())))
             if flight.error is None and self._flights.get(os.getpid()) is flight:
-                self._kept = _Side(flight.answer(), self._timer() + self._seconds)
+                self._kept = _Side(flight.answer(), self._timer() + self._seconds, age)
         finally:
             if self._flights.get(os.getpid()) is flight:
                 self._flights.pop(os.getpid(), None)
