@@ -72,6 +72,21 @@ def test_name_a_store_cannot_spell_is_refused_for_writing_and_names_the_store():
     assert AIRFLOW.spell(Ref("variable", "x"), "vault") == "airflow/variables/x"
 
 
+MANY = Naming({"connection": ("many#", "own"), "variable": "vars#"}, team_separator="--")
+
+
+def test_secrets_that_hold_many_are_told_from_what_the_other_paths_begin_with():
+    assert MANY.secrets() == ("many", "vars")
+    assert MANY.beginnings() == MANY.beginnings("connection") == ("own/",)
+    assert MANY.beginnings("connection", "data") == ("own/data--",)
+    assert MANY.beginnings("variable") == MANY.beginnings("config") == ()
+    assert MOUNTS.secrets() == MOUNTS.beginnings() == ()
+
+
+def test_path_stands_in_a_secret_of_its_own_or_in_one_that_holds_many():
+    assert [MANY.secret(path) for path in MANY.paths(Ref("connection", "x"))] == ["many", "own/x"]
+
+
 @pytest.mark.parametrize(
     "prefixes",
     [

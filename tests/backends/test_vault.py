@@ -582,7 +582,7 @@ def test_settings_of_either_spelling_are_read_and_print_no_secret(tmp_path, tabl
         ('token = { env = "S" }\nkv_engine_version = 3', "must be 1 or 2"),
         ('token = { env = "S" }\nwrap_ttl = 0', "wrap_ttl must be above 0"),
         ('token = { env = "S" }\ndynamic = { "db" = "creds" }', "backend.vault.dynamic"),
-        ('token = { env = "S" }\nconnections_path = true', "connections_path must be a path"),
+        ('token = { env = "S" }\nconnections_path = true', "connections_path must be text or false"),
         ('token = { env = "S" }\nverify = "a"\nca = "b"', "in verify and in ca"),
         ('token = { env = "S" }\ncert = "a"\nclient_cert = "b"', "both cert and client_cert"),
         ('token = { env = "S" }\ncert = ["a", "b", "c"]', "cert must be one file"),

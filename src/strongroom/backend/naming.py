@@ -16,7 +16,10 @@ from dataclasses import dataclass, field
 from strongroom.errors import BackendConfigError, InvalidInputError
 from strongroom.model.ref import Kind, Ref
 
-__all__ = ["Naming"]
+__all__ = ["WORDS", "Naming", "prefix_option"]
+
+WORDS: Mapping[Kind, str] = {"connection": "connections", "variable": "variables", "config": "config"}
+"""What options call the kinds: `connections_prefix`, as Airflow does."""
 
 _HOLDS = "#"  # ends a prefix that names one secret holding many entries
 
@@ -149,6 +152,21 @@ class Naming:
         # The first separator must be the one we put there: ("a-", "x") and ("a", "-x") both give "a---x".
         return tail if name and tail.find(self.team_separator) == len(team) else None
 
+    def secret(self, path: str) -> str:
+        """Give the secret that *path*, of `paths`, stands in: its own, or one that holds many."""
+        holder = self.holder(path)
+        return path if holder is None else holder[0]
+
+    def secrets(self) -> tuple[str, ...]:
+        """Give every secret that holds many, once. Empty where the name leads: then they are anywhere."""
+        return tuple(dict.fromkeys(secret for kind in self.prefixes for secret, _ in self.holders(kind)))
+
+    def beginnings(self, kind: Kind | None = None, team: str | None = None) -> tuple[str, ...]:
+        """Give what `folders` does, of every kind where none is said, without secrets that hold many."""
+        kinds = tuple(self.prefixes) if kind is None else (kind,)
+        every = (folder for one in kinds for folder in self.folders(one, team))
+        return tuple(folder for folder in every if not folder.startswith(self._holding))
+
     def folders(self, kind: Kind, team: str | None = None) -> tuple[str, ...]:
         """
         Give what the paths of this *kind* and *team* begin with, in the order asked.
@@ -190,3 +208,20 @@ class Naming:
                 hint="choose a name within that store's grammar, or another backend",
             )
         return path
+
+
+def prefix_option(name: str, options: object, key: str) -> str | tuple[str, ...] | None:
+    """
+    Give the prefix, or several, that the option *key* of the backend *name* says; None where it says none.
+
+    Raises:
+        BackendConfigError: it is true.
+    """
+    given = getattr(options, key)
+    if given is True:
+        raise BackendConfigError(
+            f"backend.{name}.{key} must be text or false", hint="false keeps the kind out of this backend"
+        )
+    if given is None or given is False:
+        return None
+    return given if isinstance(given, str) else tuple(given)

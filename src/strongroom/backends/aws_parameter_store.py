@@ -25,7 +25,6 @@ from __future__ import annotations
 import re
 import uuid
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from strongroom.backend import Fetched, WritingPathBackend
@@ -53,12 +52,14 @@ from strongroom.vendors.aws_store import (
     naming_of,
     policy,
     statement,
+    utc,
 )
 from strongroom.vendors.index import NameIndexes
 from strongroom.vendors.sessions import Sessions, access_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from strongroom.backend import Health
     from strongroom.model.ref import Kind
@@ -287,7 +288,7 @@ class ParameterStore(WritingPathBackend[ParameterStoreOptions]):
 
     def _history(self, ref: Ref) -> list[VersionInfo]:
         for path in self.naming.paths(ref):
-            asked = {"Name": f"/{self._secret_of(path)}", "WithDecryption": False, "MaxResults": _PAGE}
+            asked = {"Name": f"/{self.naming.secret(path)}", "WithDecryption": False, "MaxResults": _PAGE}
             found = [
                 one
                 for answer in self._pages("GetParameterHistory", asked, path, absent=_ABSENT)
@@ -303,7 +304,7 @@ class ParameterStore(WritingPathBackend[ParameterStoreOptions]):
         mine = self.options.parameter_label
         return VersionInfo(
             version=str(found["Version"]),
-            created_at=_utc(found["LastModifiedDate"]),
+            created_at=utc(found["LastModifiedDate"]),
             author=str(found.get("LastModifiedUser") or ""),
             is_current=is_current if mine is None else mine in labels,
         )
@@ -315,7 +316,7 @@ class ParameterStore(WritingPathBackend[ParameterStoreOptions]):
     def _read_version(self, ref: Ref, version: str) -> Entry:
         for path in self.naming.paths(ref):
             is_number = version.isascii() and version.isdecimal()
-            found = self._got(self._secret_of(path), f":{version}") if is_number else None
+            found = self._got(self.naming.secret(path), f":{version}") if is_number else None
             if found is not None:
                 holder = self.naming.holder(path)
                 if holder is None:
@@ -337,10 +338,6 @@ class ParameterStore(WritingPathBackend[ParameterStoreOptions]):
             f"nothing of {ref} is left in the backend {self.name}",
             hint="this store forgets what is deleted: write it anew",
         )
-
-    def _secret_of(self, path: str) -> str:
-        holder = self.naming.holder(path)
-        return path if holder is None else holder[0]
 
     # --- asking ---
 
@@ -387,15 +384,7 @@ class ParameterStore(WritingPathBackend[ParameterStoreOptions]):
         return health(self._session, self.name, self._probes(), ends)
 
     def _probes(self) -> dict[str, Probe]:
-        heads = [
-            secret
-            for kind in self.naming.prefixes
-            for secret in (
-                *(f"{holder}" for holder, _ in self.naming.holders(kind)),
-                *(head for head in self.naming.folders(kind) if not head.endswith("#")),
-            )
-        ]
-        head = next(iter(heads), "")
+        head = next(iter((*self.naming.beginnings(), *self.naming.secrets())), "")
         nobody = f"/{head}strongroom-check-{uuid.uuid4().hex}"
         asked = {"Name": nobody, "WithDecryption": True}
         listed = {"ParameterFilters": [_begins(nobody.lstrip("/"))], "MaxResults": 1}
@@ -418,16 +407,8 @@ class ParameterStore(WritingPathBackend[ParameterStoreOptions]):
     def least_policy(self, verbs: Collection[str]) -> str:
         """As `Provisioning`: an IAM policy in JSON."""
         found = Resources.of("ssm", self._session)
-        held = [
-            f"parameter/{secret}" for kind in self.naming.prefixes for secret, _ in self.naming.holders(kind)
-        ]
-        held += [
-            f"parameter/{head}*"
-            for kind in self.naming.prefixes
-            for head in self.naming.folders(kind)
-            if not head.endswith("#")
-        ]
-        arns = found.arns(held)
+        held = [f"parameter/{secret}" for secret in self.naming.secrets()]
+        arns = found.arns([*held, *(f"parameter/{head}*" for head in self.naming.beginnings())])
         writing = ["ssm:AddTagsToResource", "ssm:DeleteParameter", "ssm:PutParameter"]
         writing += ["ssm:LabelParameterVersion"] * (self.options.parameter_label is not None)
         reading = ["ssm:GetParameter", "ssm:GetParameterHistory", "ssm:GetParameters"]
@@ -447,14 +428,12 @@ class ParameterStore(WritingPathBackend[ParameterStoreOptions]):
 
     def _refs(self, kind: Kind, team: str | None) -> Sequence[Ref]:
         paths = self._keys_held(kind, team)
-        for folder in self.naming.folders(kind, team):
+        for folder in self.naming.beginnings(kind, team):
             asked = (
                 {"ParameterFilters": [_begins(folder)], "MaxResults": _PAGE}
                 if folder
                 else {"MaxResults": _PAGE}
             )
-            if "#" in folder:
-                continue
             for answer in self._pages("DescribeParameters", asked, ""):
                 for one in answer.get("Parameters", ()):
                     path = str(one["Name"]).lstrip("/")
@@ -470,7 +449,7 @@ class ParameterStore(WritingPathBackend[ParameterStoreOptions]):
             ref=ref,
             backend=self.name,
             version=None if version is None or self._selector else str(version),
-            changed_at=None if changed_at is None else _utc(changed_at),
+            changed_at=None if changed_at is None else utc(changed_at),
         )
 
     def list(
@@ -487,10 +466,6 @@ def _begins(folder: str) -> dict[str, object]:
 
 def _is_name(path: str) -> bool:
     return len(path) < _MAX_NAME and _NAME.fullmatch(path) is not None and _RESERVED.match(path) is None
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.astimezone(timezone.utc)
 
 
 def _check(name: str, options: ParameterStoreOptions) -> None:

@@ -26,7 +26,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from strongroom.backend import Fetched, WritingPathBackend
@@ -56,6 +56,7 @@ from strongroom.vendors.aws_store import (
     naming_of,
     policy,
     statement,
+    utc,
 )
 from strongroom.vendors.aws_words import standard_text, words_of
 from strongroom.vendors.index import NameIndexes
@@ -306,10 +307,10 @@ class SecretsManager(WritingPathBackend[SecretsManagerOptions]):
 
     def _history(self, ref: Ref) -> list[VersionInfo]:
         for path in self.naming.paths(ref):
-            found = self._secrets.versions(self._secret_of(path))
+            found = self._secrets.versions(self.naming.secret(path))
             if found:
                 return [
-                    VersionInfo(version=version, created_at=_utc(made_at), author="", is_current=is_current)
+                    VersionInfo(version=version, created_at=utc(made_at), author="", is_current=is_current)
                     for version, made_at, is_current in found
                 ]
         return []
@@ -321,7 +322,7 @@ class SecretsManager(WritingPathBackend[SecretsManagerOptions]):
     def _read_version(self, ref: Ref, version: str) -> Entry:
         for path in self.naming.paths(ref):
             holder = self.naming.holder(path)
-            fetched = self._secrets.version(self._secret_of(path), version)
+            fetched = self._secrets.version(self.naming.secret(path), version)
             if holder is None:
                 return self._entry(ref, fetched)
             held = self._opened(holder[0], fetched)
@@ -338,7 +339,7 @@ class SecretsManager(WritingPathBackend[SecretsManagerOptions]):
 
     def _undelete(self, ref: Ref) -> str:
         for path in self.naming.paths(ref):
-            secret = self._secret_of(path)
+            secret = self.naming.secret(path)
             standing = self._secrets.standing(secret)
             if standing is None or standing.current is None:
                 continue
@@ -351,10 +352,6 @@ class SecretsManager(WritingPathBackend[SecretsManagerOptions]):
             return standing.current
         raise NotFoundError(f"nothing was ever held under {ref} in the backend {self.name}, or not any more")
 
-    def _secret_of(self, path: str) -> str:
-        holder = self.naming.holder(path)
-        return path if holder is None else holder[0]
-
     # --- checking ---
 
     def check(self) -> Health:
@@ -366,8 +363,7 @@ class SecretsManager(WritingPathBackend[SecretsManagerOptions]):
     def _probes(self) -> dict[str, Probe]:
         import uuid  # noqa: PLC0415 -- a look at oneself is rare
 
-        heads = [head for kind in ("connection", "variable", "config") for head in self._heads(kind)]
-        head = next(iter(heads), "")
+        head = next(iter((*self.naming.beginnings(), *self.naming.secrets())), "")
         nobody = f"{head}strongroom-check-{uuid.uuid4().hex}"
         absent = ("ResourceNotFoundException",)
         asked: dict[str, object] = {"SecretId": nobody, "VersionStage": self.options.version_stage}
@@ -393,25 +389,11 @@ class SecretsManager(WritingPathBackend[SecretsManagerOptions]):
             ),
         }
 
-    def _heads(self, kind: Kind) -> list[str]:
-        holding = {head: secret for secret, head in self.naming.holders(kind)}
-        return [holding.get(head, head) for head in self.naming.folders(kind)]
-
     def least_policy(self, verbs: Collection[str]) -> str:
         """As `Provisioning`: an IAM policy in JSON."""
         found = Resources.of("secretsmanager", self._session, self.options.replica_regions)
-        held = [
-            f"secret:{secret}-??????"
-            for kind in self.naming.prefixes
-            for secret, _ in self.naming.holders(kind)
-        ]
-        held += [
-            f"secret:{head}*"
-            for kind in self.naming.prefixes
-            for head in self.naming.folders(kind)
-            if not head.endswith("#")
-        ]
-        arns = found.arns(held)
+        held = [f"secret:{secret}-??????" for secret in self.naming.secrets()]
+        arns = found.arns([*held, *(f"secret:{head}*" for head in self.naming.beginnings())])
         statements = [
             *(
                 [_named("Read", ("GetSecretValue", "ListSecretVersionIds", "DescribeSecret"), arns)]
@@ -433,22 +415,18 @@ class SecretsManager(WritingPathBackend[SecretsManagerOptions]):
     # --- listing ---
 
     def _refs(self, kind: Kind, team: str | None, *, deleted: bool = False) -> list[Ref]:
-        holding = {head for _, head in self.naming.holders(kind)}
         paths = [] if deleted else self._keys_held(kind, team)
-        for folder in self.naming.folders(kind, team):
-            if not any(folder.startswith(head) for head in holding):
-                for path, changed_at in self._secrets.named(folder, deleted=deleted):
-                    self._changed_at[path] = changed_at
-                    paths.append(path)
+        for folder in self.naming.beginnings(kind, team):
+            for path, changed_at in self._secrets.named(folder, deleted=deleted):
+                self._changed_at[path] = changed_at
+                paths.append(path)
         found = (self.naming.ref(path, kind, team) for path in paths)
         return [ref for ref in found if ref is not None]
 
     def _summary(self, kind: Kind, name: str, team: str | None) -> Summary:
         ref = Ref(kind, name, team)
         changed_at = self._changed_at.get(self.naming.path(ref) or "")
-        return Summary(
-            ref=ref, backend=self.name, changed_at=None if changed_at is None else _utc(changed_at)
-        )
+        return Summary(ref=ref, backend=self.name, changed_at=None if changed_at is None else utc(changed_at))
 
     def list_deleted(
         self, kind: Kind, *, team: str | None = None, prefix: str = "", after: str = "", limit: int = 1000
@@ -492,10 +470,6 @@ def _is_name(path: str) -> bool:
 
 def _text_or_none(value: object) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.astimezone(timezone.utc)
 
 
 def _check(name: str, options: SecretsManagerOptions) -> None:

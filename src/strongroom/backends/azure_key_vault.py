@@ -27,6 +27,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from strongroom.backend import Fetched, Health, WritingPathBackend
+from strongroom.backend.naming import WORDS, prefix_option
 from strongroom.errors import (
     AccessDeniedError,
     BackendConfigError,
@@ -37,6 +38,7 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.model.entry import EntryState, Summary, VersionInfo
+from strongroom.model.ref import KINDS
 from strongroom.model.shape import Shape
 from strongroom.vendors.azure import AzureAccess, AzureSession
 from strongroom.vendors.azure_history import age, history_of
@@ -127,7 +129,7 @@ class AzureKeyVault(WritingPathBackend[AzureKeyVaultOptions]):
     ) -> None:
         self._names = Names(
             name,
-            {kind: _prefixes(name, key, options) for kind, key in _KINDS.items()},
+            {kind: _prefixes(name, f"{word}_prefix", options) for kind, word in WORDS.items()},
             separator=options.sep,
             keeps_teams=options.use_team_secrets_path,
         )
@@ -293,9 +295,9 @@ class AzureKeyVault(WritingPathBackend[AzureKeyVaultOptions]):
     def _check_apart(self, kind: Kind, team: str | None) -> None:
         every = {
             other: {self._names.folded(folder) for folder in self.naming.folders(other, team)}
-            for other in _KINDS
+            for other in KINDS
         }
-        if any(every[kind] & every[other] for other in _KINDS if other != kind):
+        if any(every[kind] & every[other] for other in KINDS if other != kind):
             raise BackendConfigError(
                 f"the backend {self.name} cannot list: connections, variables or config share a prefix",
                 hint="give each a prefix of its own",
@@ -401,7 +403,7 @@ class AzureKeyVault(WritingPathBackend[AzureKeyVaultOptions]):
 
     def _probe(self) -> str:
         """Give a name that nobody has: whether it is absent or refused tells whether we may read."""
-        folders = [folder for kind in _KINDS for folder in self.naming.folders(kind)]
+        folders = [folder for kind in KINDS for folder in self.naming.folders(kind)]
         return self._names.spelled(f"{next(iter(folders), '')}strongroom-check".replace("#", "-"))
 
     def least_policy(self, verbs: Collection[str]) -> str:
@@ -409,23 +411,11 @@ class AzureKeyVault(WritingPathBackend[AzureKeyVaultOptions]):
         return least_policy(self.options.vault_url, verbs, purge=self.options.purge)
 
 
-_KINDS: dict[Kind, str] = {
-    "connection": "connections_prefix",
-    "variable": "variables_prefix",
-    "config": "config_prefix",
-}
-
-
 def _prefixes(name: str, key: str, options: AzureKeyVaultOptions) -> tuple[str, ...] | None:
-    given = getattr(options, key)
-    if given is True:
-        raise BackendConfigError(
-            f"backend.{name}.{key} must be a prefix, a list of prefixes, or false",
-            hint="false keeps the kind out of this backend",
-        )
-    if given is None or given is False:
+    given = prefix_option(name, options, key)
+    if given is None:
         return None
-    every = (given,) if isinstance(given, str) else tuple(given)
+    every = (given,) if isinstance(given, str) else given
     return tuple(one.rstrip(options.sep) if options.sep else one for one in every)
 
 

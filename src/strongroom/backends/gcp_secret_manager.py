@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from strongroom.backend import Fetched, Health, Naming, WritingPathBackend, ephemeral_version
+from strongroom.backend.naming import WORDS, prefix_option
 from strongroom.backend.parallel import together
 from strongroom.errors import (
     BackendConfigError,
@@ -66,11 +67,6 @@ _STATUS: Mapping[str, Literal["ready", "error", "unknown"]] = {
     "yes": "ready",
     "no": "error",
     "unknown": "unknown",
-}
-_KINDS: Mapping[Kind, str] = {
-    "connection": "connections_prefix",
-    "variable": "variables_prefix",
-    "config": "config_prefix",
 }
 
 
@@ -252,14 +248,13 @@ class GoogleSecretManager(WritingPathBackend[GoogleSecretManagerOptions]):
         return [Summary(ref=Ref(kind, name, team), backend=self.name) for name in names]
 
     def _names(self, kind: Kind, team: str | None) -> Iterable[str]:
-        paths = [path for folder in self._folders(kind, team) for path in self._secrets.names(folder)]
+        paths = [
+            path for folder in self.naming.beginnings(kind, team) for path in self._secrets.names(folder)
+        ]
         for path in (*paths, *self._keys_held(kind, team)):
             ref = self.naming.ref(path, kind, team)
             if ref is not None:
                 yield ref.name
-
-    def _folders(self, kind: Kind, team: str | None = None) -> Sequence[str]:
-        return [folder for folder in self.naming.folders(kind, team) if "#" not in folder]
 
     # --- versions ---
 
@@ -361,8 +356,8 @@ class GoogleSecretManager(WritingPathBackend[GoogleSecretManagerOptions]):
         """
         identity, ends = "", {}
         try:
-            folder = next((one for kind in _KINDS for one in self._folders(kind)), "")
-            whole = next((secret for kind in _KINDS for secret, _ in self.naming.holders(kind)), "")
+            folder = next(iter(self.naming.beginnings()), "")
+            whole = next(iter(self.naming.secrets()), "")
             identity = self._seam(self._session.identity)
             message, may = self._seam(lambda: rights(self._session, folder, whole))
         except StrongroomError as error:
@@ -373,9 +368,8 @@ class GoogleSecretManager(WritingPathBackend[GoogleSecretManagerOptions]):
 
     def least_policy(self, verbs: Collection[str]) -> str:
         """As `Provisioning`: commands of gcloud."""
-        beginnings = [folder for kind in _KINDS for folder in self._folders(kind)]
-        whole = [secret for kind in _KINDS for secret, _ in self.naming.holders(kind)]
-        return least_policy(self._session, verbs, beginnings, sorted(set(whole)), name=self.name)
+        beginnings, whole = self.naming.beginnings(), sorted(self.naming.secrets())
+        return least_policy(self._session, verbs, beginnings, whole, name=self.name)
 
 
 # --- options -------------------------------------------------------------------------------------------
@@ -383,7 +377,7 @@ class GoogleSecretManager(WritingPathBackend[GoogleSecretManagerOptions]):
 
 def _naming(name: str, options: GoogleSecretManagerOptions) -> Naming:
     return Naming(
-        {kind: _prefix(name, key, options) for kind, key in _KINDS.items()},
+        {kind: _prefix(name, f"{word}_prefix", options) for kind, word in WORDS.items()},
         separator="",  # it is part of the prefixes: Airflow keeps it where one is empty
         team_separator="--" if options.use_team_secrets_path else None,
         is_spellable=lambda path: _SECRET_ID.fullmatch(path) is not None,
@@ -391,14 +385,11 @@ def _naming(name: str, options: GoogleSecretManagerOptions) -> Naming:
 
 
 def _prefix(name: str, key: str, options: GoogleSecretManagerOptions) -> str | None:
-    given = getattr(options, key)
-    if given is None or given is False:
+    given = prefix_option(name, options, key)
+    if not isinstance(given, str):
         return None
-    if given is True or not _PREFIX.fullmatch(given) or not _PREFIX.fullmatch(options.sep):
-        raise BackendConfigError(
-            f"backend.{name}.{key} and sep must be of letters, digits, - and _, or {key} false",
-            hint="false keeps the kind out of this backend",
-        )
+    if not _PREFIX.fullmatch(given) or not _PREFIX.fullmatch(options.sep):
+        raise BackendConfigError(f"backend.{name}.{key} and sep must be of letters, digits, - and _")
     return given if given.endswith("#") else f"{given}{options.sep}"
 
 

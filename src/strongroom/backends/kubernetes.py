@@ -29,12 +29,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from strongroom.backend import Fetched, Health, Naming, Watched, WritingPathBackend
+from strongroom.backend.naming import WORDS
 from strongroom.errors import (
     ConflictError,
     MalformedEntryError,
     StrongroomError,
 )
 from strongroom.model.entry import MAX_VALUE_BYTES, MUST_BE_ABSENT, Summary
+from strongroom.model.ref import KINDS
 from strongroom.model.shape import SHAPES, Shape, fields_of
 from strongroom.vendors.index import NameIndexes
 from strongroom.vendors.kubernetes import KubernetesAccess, KubernetesSession
@@ -43,8 +45,6 @@ from strongroom.vendors.kubernetes_meaning import SecretMeaning
 from strongroom.vendors.kubernetes_names import read_key, read_name, spelled, spelled_key
 from strongroom.vendors.kubernetes_objects import decoded, encoded
 from strongroom.vendors.kubernetes_options import (
-    KINDS,
-    WORDS,
     KubernetesOptions,
     finds_by_label,
     label_naming,

@@ -43,6 +43,7 @@ from strongroom.errors import (
 )
 from strongroom.model.entry import Draft, Entry, Summary, VersionInfo
 from strongroom.model.jsontext import decode
+from strongroom.model.ref import KINDS
 from strongroom.model.secret import Secret
 from strongroom.model.shape import SHAPES, fields_of, shaped
 from strongroom.vendors.sessions import Sessions, access_of
@@ -72,7 +73,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BACKEND", "ListedVault", "Vault", "VaultOptions", "VersionedVault"]
 
-_KINDS: tuple[Kind, ...] = ("connection", "variable", "config")
 _NOTHING = object()
 
 
@@ -118,7 +118,7 @@ class Vault(WritingPathBackend[VaultOptions]):
         self._salt = os.urandom(16)
         self._is_versioned = is_versioned(name, options)
         self._dynamic = dynamic_of(name, options, self.naming)
-        heads = [head for kind in _KINDS for head in set(prefixes_of(name, kind, options))]
+        heads = [head for kind in KINDS for head in set(prefixes_of(name, kind, options))]
         self._heads = {one if one.endswith("#") or not one else f"{one}/": heads.count(one) for one in heads}
         self._sessions = Sessions() if sessions is None else sessions
         access = access_of(options, VaultAccess)
@@ -298,7 +298,7 @@ class Vault(WritingPathBackend[VaultOptions]):
     def _needs(self) -> KvNeeds:
         from strongroom.vendors.vault_kv_policy import KvNeeds  # noqa: PLC0415 -- reads do without
 
-        paths = {path: None for kind in _KINDS for path in prefixes_of(self.name, kind, self.options)}
+        paths = {path: None for kind in KINDS for path in prefixes_of(self.name, kind, self.options)}
         return KvNeeds(
             place=self.name,
             mount=(self.options.mount_point or "").strip("/"),

@@ -10,9 +10,11 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timezone
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from strongroom.backend import Health, Naming
+from strongroom.backend.naming import WORDS, prefix_option
 from strongroom.errors import AccessDeniedError, BackendConfigError, StrongroomError
 from strongroom.model.ref import Kind, Ref
 from strongroom.vendors.aws_answer import Fault, trouble
@@ -24,18 +26,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AUTHOR_TAG",
-    "_TEAM_SEPARATOR",
     "AwsNaming",
     "Probe",
     "Resources",
     "author_tags",
     "health",
     "naming_of",
+    "policy",
+    "statement",
+    "utc",
 ]
 
 _TEAM_SEPARATOR = "--"  # between team and name, as in Airflow's `<prefix>/<team>--<id>`
 AUTHOR_TAG = "strongroom-author"
-_KINDS: dict[Kind, str] = {"connection": "connections", "variable": "variables", "config": "config"}
 _MAX_TAG = 256
 _NO_TAG = re.compile(r"[^\w\s+=.:/@-]")
 
@@ -78,13 +81,8 @@ def naming_of(
     """
     prefixes: dict[Kind, str | tuple[str, ...] | None] = {}
     patterns: dict[Kind, re.Pattern[str]] = {}
-    for kind, word in _KINDS.items():
-        given = getattr(options, f"{word}_prefix")
-        if given is True:
-            raise BackendConfigError(
-                f"backend.{name}.{word}_prefix must be a prefix or false",
-                hint="false keeps the kind out of this backend",
-            )
+    for kind, word in WORDS.items():
+        given = prefix_option(name, options, f"{word}_prefix")
         if isinstance(given, str):
             bare = given.strip(separator) if strip == "both" else given.rstrip(separator)
             prefixes[kind] = bare
@@ -112,6 +110,11 @@ def _compiled(name: str, key: str, pattern: str) -> re.Pattern[str]:
 def author_tags(author: str) -> list[dict[str, str]]:
     """Give the tag that says who wrote, in the characters AWS takes."""
     return [{"Key": AUTHOR_TAG, "Value": _NO_TAG.sub("_", author)[:_MAX_TAG]}]
+
+
+def utc(moment: datetime) -> datetime:
+    """Give a moment of the SDK, which has its zone, in UTC."""
+    return moment.astimezone(timezone.utc)
 
 
 # --- least policies ------------------------------------------------------------------------------------

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from strongroom.backend import Naming
+from strongroom.backend.naming import WORDS, prefix_option
 from strongroom.errors import BackendConfigError
+from strongroom.model.ref import KINDS
 from strongroom.model.shape import Shape
 from strongroom.vendors.kubernetes_config import KubernetesAccess
 from strongroom.vendors.kubernetes_names import is_label_key, is_label_value, read_name, spelled, spelled_key
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
     from strongroom.model.ref import Kind, Ref
 
 __all__ = [
-    "KINDS",
-    "WORDS",
     "KubernetesOptions",
     "finds_by_label",
     "label_naming",
@@ -31,8 +31,6 @@ __all__ = [
     "team_label",
 ]
 
-KINDS: tuple[Kind, ...] = ("connection", "variable", "config")
-WORDS: dict[Kind, str] = {"connection": "connections", "variable": "variables", "config": "config"}
 _LABELS: dict[Kind, str] = {
     "connection": "airflow.apache.org/connection-id",
     "variable": "airflow.apache.org/variable-key",
@@ -167,12 +165,10 @@ def team_label(name: str, options: KubernetesOptions) -> str | None:
 
 
 def _given(name: str, key: str, options: KubernetesOptions, default: str) -> str | None:
-    said = getattr(options, key)
-    if said is True:
-        raise BackendConfigError(
-            f"backend.{name}.{key} must be text, or false", hint="false keeps the kind out of this backend"
-        )
-    return default if said is None else None if said is False else str(said)
+    if getattr(options, key) is None:
+        return default
+    said = prefix_option(name, options, key)
+    return None if said is None else str(said)
 
 
 def new_name(ref: Ref) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from strongroom.backend import Naming
+from strongroom.backend.naming import WORDS, prefix_option
 from strongroom.errors import BackendConfigError, InvalidInputError
 from strongroom.model.ref import Kind, Ref
 from strongroom.model.shape import Shape
@@ -18,11 +19,6 @@ from strongroom.vendors.vault_options import VaultAccess
 
 __all__ = ["VaultOptions", "dynamic_of", "is_versioned", "naming_of", "prefixes_of"]
 
-_KINDS: dict[Kind, str] = {
-    "connection": "connections_path",
-    "variable": "variables_path",
-    "config": "config_path",
-}
 _MOST_WRAPPED = timedelta(days=1)
 
 
@@ -65,7 +61,7 @@ def naming_of(name: str, options: VaultOptions) -> Naming:
     Raises:
         BackendConfigError: a prefix is none.
     """
-    prefixes = {kind: prefixes_of(name, kind, options) for kind in _KINDS}
+    prefixes = {kind: prefixes_of(name, kind, options) for kind in WORDS}
     return Naming(
         prefixes,
         team_separator="/" if options.use_team_secrets_path else None,
@@ -82,14 +78,8 @@ def prefixes_of(name: str, kind: Kind, options: VaultOptions) -> tuple[str, ...]
     Raises:
         BackendConfigError: it is none.
     """
-    key = _KINDS[kind]
-    given = getattr(options, key)
-    if given is True:
-        raise BackendConfigError(
-            f"backend.{name}.{key} must be a path, a list of paths, or false",
-            hint="false keeps the kind out of this backend",
-        )
-    found = () if given is None or given is False else (given,) if isinstance(given, str) else tuple(given)
+    given = prefix_option(name, options, f"{WORDS[kind]}_path")
+    found = () if given is None else (given,) if isinstance(given, str) else given
     every = (*found, *(() if options.global_secrets_path is None else (options.global_secrets_path,)))
     return tuple(path.strip("/") for path in every)
 
