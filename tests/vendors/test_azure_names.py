@@ -1,12 +1,15 @@
 """Names in a Key Vault: what shares a secret is one name as a vault sees it, and nothing else ever does."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from strongroom.errors import InvalidInputError
 from strongroom.model.ref import KINDS, Ref
 from strongroom.vendors.azure_answer import SecretItem
-from strongroom.vendors.azure_names import ID_TAG, TEAM_TAG, Names
+from strongroom.vendors.azure_names import ID_TAG, TEAM_TAG, Names, Shelf
 
 PREFIXES = ("", "a", "A-b", "a-b", "a_b", "b", "a#", "a-b#", "c")
 TEXTS = st.text("aAbB-_", min_size=1, max_size=8)
@@ -96,3 +99,31 @@ def test_tagged_secret_is_listed_and_read_as_the_name_it_was_written_for_alone(n
         return
     assert names.is_of_another(names.naming.path(theirs), tags)
     assert names.ref(item, theirs.kind, theirs.team) != theirs
+
+
+def test_look_that_was_begun_before_a_write_is_not_what_comes_after_it():
+    names = Names("azure", {"variable": "v"}, separator="-", keeps_teams=False)
+    held = [SecretItem(name="v-old")]
+    begun, go = threading.Event(), threading.Event()
+
+    def fetch():
+        seen = list(held)
+        if not begun.is_set():
+            begun.set()
+            go.wait(20)
+        return seen
+
+    shelf = Shelf(names, fetch)
+
+    def listed():
+        return [ref.name for ref, _ in shelf.page("variable", None, prefix="", after="", limit=10)]
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(listed)
+        assert begun.wait(20)
+        held.append(SecretItem(name="v-new"))
+        shelf.forget()
+        assert listed() == ["new", "old"]
+        go.set()
+        first.result()
+    assert listed() == ["new", "old"]

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from itertools import islice, takewhile
+from itertools import count, islice, takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.backend import Naming
@@ -157,6 +157,7 @@ def _each(prefix: str | tuple[str, ...] | None, change: Callable[[str], str]) ->
 class _Seen(NamedTuple):
     """One look at the whole vault."""
 
+    turn: int  # of the looks, as they were begun
     items: Mapping[str, SecretItem]  # by folded name
     listed: dict[tuple[Kind, str | None], tuple[list[str], dict[str, SecretItem]]]
 
@@ -182,7 +183,8 @@ class Shelf:
         self._names = names
         self._fetch = fetch
         self._keys = keys
-        self._seen = _Seen({}, {})
+        self._turns = count(1)
+        self._seen = _Seen(0, {}, {})
         self._index = NameIndex(self._look)
 
     def page(
@@ -207,8 +209,10 @@ class Shelf:
         return self._seen
 
     def _look(self) -> Iterable[str]:
+        turn = next(self._turns)
         items = {item.name.lower(): item for item in self._fetch()}
-        self._seen = _Seen(items, {})
+        if turn > self._seen.turn:  # else somebody who came after a write was faster
+            self._seen = _Seen(turn, items, {})
         return items
 
     def _listed(self, kind: Kind, team: str | None) -> tuple[list[str], dict[str, SecretItem]]:
