@@ -7,7 +7,9 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import tempfile
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -71,16 +73,17 @@ class Project:
         return self.folder / "airflow"
 
     def make(self) -> Project:
-        self.environ |= {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.home),
-            "AIRFLOW_HOME": str(self.airflow),
-            "STRONGROOM_CONFIG": str(self.work / "strongroom.toml"),
-        }
+        """Copy the project that was made first; a passphrase is stretched, and git started, only for that."""
+        self._be_found()
+        shutil.copytree(_first().name, self.folder, dirs_exist_ok=True)
+        self._configure()
+        return self
+
+    def make_first(self) -> Project:
+        """Make everything of the project."""
+        self._be_found()
         self.write("home/.aws/credentials", "[default]\naws_access_key_id = x\naws_session_token = y\n")
-        self.write(
-            "airflow/airflow.cfg", f"[core]\nfernet_key = {self.fernet}\ndags_folder = {self.airflow}/dags\n"
-        )
+        self._configure()
         self.write("airflow/dags/orders.py", _DAG)
         self.write("work/.env", f"AIRFLOW_CONN_LAKE=postgres://svc:{CANARY}@lake/x\n")
         self.write("work/.env.example", "AIRFLOW_CONN_LAKE=postgres://svc:secretword@lake/x\n", mode=0o644)
@@ -95,6 +98,19 @@ class Project:
         create_room(environ=self.environ, cwd=self.work).close()
         self.put(Ref("connection", "cloud"), json.dumps({"conn_type": "aws", "extra": {"role_arn": "arn:x"}}))
         return self
+
+    def _be_found(self) -> None:
+        self.environ |= {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.home),
+            "AIRFLOW_HOME": str(self.airflow),
+            "STRONGROOM_CONFIG": str(self.work / "strongroom.toml"),
+        }
+
+    def _configure(self) -> None:
+        self.write(
+            "airflow/airflow.cfg", f"[core]\nfernet_key = {self.fernet}\ndags_folder = {self.airflow}/dags\n"
+        )
 
     def write(self, name: str, text: str, *, mode: int = 0o600) -> Path:
         path = self.folder / name
@@ -139,3 +155,10 @@ class Project:
     def examine(self, *, is_deep: bool = False):
         with open_doctor(environ=self.environ, cwd=self.work) as doctor:
             return doctor.run(is_deep=is_deep)
+
+
+@cache
+def _first() -> tempfile.TemporaryDirectory[str]:
+    folder = tempfile.TemporaryDirectory()
+    Project(Path(folder.name)).make_first()
+    return folder
