@@ -172,6 +172,14 @@ def test_secret_id_that_could_not_be_written_down_is_taken_back(shell, bao):
     assert setup(shell, "--save ids --yes", token=bao.root).code == 0
 
 
+def test_nothing_of_a_secret_id_is_left_where_it_could_not_take_its_place(shell, bao):
+    (shell.folder / "ids" / "secret_id").mkdir(parents=True)
+    told = setup(shell, "--save ids --yes", token=bao.root)
+    assert told.code == 2
+    assert "the ids cannot be written: is a directory" in told.err
+    assert sorted(path.name for path in (shell.folder / "ids").iterdir()) == ["role_id", "secret_id"]
+
+
 def test_token_is_asked_for_on_a_terminal_without_showing_it(shell, bao):
     arguments = ["backends", "setup", "vault", "--role", shell.name]
     answers = [("(not kept): ", f"{bao.root}\n")]

@@ -54,12 +54,22 @@ def _write_file(path: Path, text: Secret[str]) -> None:
 
 
 def replace_file(path: Path, text: Secret[str]) -> None:
-    """Write *path* anew, as a whole: whoever reads it meanwhile reads the old or the new."""
+    """
+    Write *path* anew, as a whole: whoever reads it meanwhile reads the old or the new.
+
+    Raises:
+        InvalidInputError, OSError: it could not be written; nothing of *text* is left behind.
+    """
     draft = path.with_name(f".{path.name}.new"[-255:])
     with suppress(FileNotFoundError):
         draft.unlink()
-    _write_file(draft, text)
-    draft.rename(path)
+    try:
+        _write_file(draft, text)
+        draft.rename(path)
+    except (InvalidInputError, OSError):
+        with suppress(OSError):
+            draft.unlink()
+        raise
 
 
 def place_in_memory(environ: Mapping[str, str]) -> str | None:
