@@ -483,7 +483,8 @@ class _Handler(BaseHTTPRequestHandler):
         meta = {"resourceVersion": version, **({"continue": more} if more else {})}
         if "as=PartialObjectMetadataList" in self.headers.get("Accept", ""):
             head = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1"}
-            return {**head, "metadata": meta, "items": [without_values(item) for item in items]}
+            # Of no objects it makes null: `asPartialObjectMetadataList` of k8s.io/apiserver.
+            return {**head, "metadata": meta, "items": [without_values(item) for item in items] or None}
         return {"kind": "SecretList", "apiVersion": "v1", "metadata": meta, "items": items}
 
     def _shape(self, secret):

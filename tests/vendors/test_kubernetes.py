@@ -474,6 +474,20 @@ def test_list_comes_in_pages_and_begins_anew_where_they_became_too_old(cluster, 
         secrets.chosen("")
 
 
+@pytest.mark.parametrize("items", [[], None])
+def test_namespace_without_secrets_is_listed_as_empty(cluster, secrets, items):
+    assert secrets.outlines()[0] == []
+    cluster.fail(200, body=json.dumps({"metadata": {"resourceVersion": "1"}, "items": items}).encode())
+    assert secrets.chosen("a=b") == []
+
+
+def test_list_without_its_objects_is_no_empty_one(cluster, secrets):
+    for ask in (lambda: secrets.chosen("a=b"), secrets.outlines):
+        cluster.fail(200, body=b'{"metadata": {"resourceVersion": "1"}}')
+        with pytest.raises(BackendUnavailableError, match="no object of Kubernetes"):
+            ask()
+
+
 def test_list_that_names_its_page_as_the_next_is_trouble(cluster, secrets):
     page = {"metadata": {"resourceVersion": "1", "continue": "again"}, "items": []}
     for ask in (lambda: secrets.chosen("a=b"), secrets.outlines):

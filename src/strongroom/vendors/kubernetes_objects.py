@@ -122,7 +122,7 @@ class SecretList(msgspec.Struct):
     """A page of Secrets."""
 
     metadata: _ListMeta
-    items: list[Secret]
+    items: list[Secret] | None  # null is how Go says that there are none
 
     def __repr__(self) -> str:
         return "SecretList(…)"
@@ -132,7 +132,7 @@ class OutlineList(msgspec.Struct):
     """A page of metadata."""
 
     metadata: _ListMeta
-    items: list[Thing]
+    items: list[Thing] | None  # as of `SecretList`
 
 
 class _Details(msgspec.Struct):

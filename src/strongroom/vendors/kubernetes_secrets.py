@@ -89,7 +89,7 @@ class Secrets:
         while True:
             question = self._list_question(selector, _LIST_PAGE, token)
             page = self._session.ask(question, SecretList)
-            yield [item.held() for item in page.items]
+            yield [item.held() for item in page.items or ()]
             token = self._next(token, page.metadata.token)
             if not token:
                 return
@@ -104,7 +104,7 @@ class Secrets:
         while True:
             question = self._list_question(selector, _OUTLINE_PAGE, token, accept=_OUTLINES)
             page = self._session.ask(question, OutlineList)
-            found += [item.metadata.outline() for item in page.items]
+            found += [item.metadata.outline() for item in page.items or ()]
             token = self._next(token, page.metadata.token)
             if not token:
                 return found, page.metadata.resource_version
