@@ -190,13 +190,14 @@ class BackendConfigError(StrongroomError):
 
 class MalformedEntryError(StrongroomError):
     """
-    What is stored has the wrong shape, or is past its `not_after`. The chain stops here, always.
+    What is stored has the wrong shape, or its place keeps it from use. The chain stops here, always.
 
     Attributes:
         backend: the name of the backend that holds the entry.
         ref: kind and name of the entry, as text.
         offset: where in the stored text it went wrong, in characters from 0, or None.
-        reason: `malformed`, or `expired` when it is past its `not_after`.
+        reason: `malformed`; `expired` past its `not_after`, or the date of its end in the store; `not_active`
+            before that of its beginning; `disabled` or `destroyed` where the store says so of it.
     """
 
     code = "malformed_entry"

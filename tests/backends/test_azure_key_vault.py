@@ -315,9 +315,9 @@ def test_one_secret_holds_many(azure, opened):
 @pytest.mark.parametrize(
     ("attributes", "words", "reason"),
     [
-        ({"enabled": False}, "is disabled", "malformed"),
+        ({"enabled": False}, "is disabled", "disabled"),
         ({"exp": at(seconds=-2)}, "is expired", "expired"),
-        ({"nbf": at(hours=1)}, "is not active yet", "malformed"),
+        ({"nbf": at(hours=1)}, "is not active yet", "not_active"),
     ],
 )
 def test_disabled_expired_and_early_secrets_are_invalid_and_never_absent(

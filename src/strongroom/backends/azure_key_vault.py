@@ -61,6 +61,7 @@ __all__ = ["BACKEND", "AzureKeyVault", "AzureKeyVaultOptions"]
 _Summaries = list[Summary]  # `list` is a method below
 _Versions = list[VersionInfo]
 _MAX_TAGS = 15
+_WORDS = {"disabled": "is disabled", "expired": "is expired", "not_active": "is not active yet"}
 _MAX_TAG = 256  # characters of a tag's value
 
 
@@ -176,10 +177,10 @@ class AzureKeyVault(WritingPathBackend[AzureKeyVaultOptions]):
         why = _why_not(item, now)
         if why or item.value is None:
             raise MalformedEntryError(
-                f"the secret {item.name} in the backend {self.name} {why or 'has no value'}",
+                f"the secret {item.name} in the backend {self.name} {_WORDS.get(why, 'has no value')}",
                 backend=self.name,
                 ref=path,
-                reason="expired" if item.expires is not None and item.expires <= now else "malformed",
+                reason=why or "malformed",
                 hint="change its dates or enable it in the vault, or write a new version",
             )
         lifetime = None if item.expires is None else item.expires - now
@@ -315,7 +316,7 @@ class AzureKeyVault(WritingPathBackend[AzureKeyVaultOptions]):
             state=EntryState.EXPIRED if is_expired else EntryState.UNKNOWN,
             problem=f"its tag {ID_TAG} says another name, so nobody reads it"
             if self._names.is_astray(item)
-            else _why_not(item, now),
+            else _WORDS.get(_why_not(item, now), ""),
         )
 
     # --- versions ---
@@ -420,12 +421,12 @@ def _prefixes(name: str, key: str, options: AzureKeyVaultOptions) -> tuple[str, 
 
 
 def _why_not(item: SecretItem, now: datetime) -> str:
-    """Tell in words why a secret is not to be used; "" when it is."""
+    """Tell why a secret is not to be used, as a reason of `MalformedEntryError`; "" when it is."""
     if not item.is_enabled:
-        return "is disabled"
+        return "disabled"
     if item.expires is not None and item.expires <= now:
-        return "is expired"
-    return "is not active yet" if item.not_before is not None and item.not_before > now else ""
+        return "expired"
+    return "not_active" if item.not_before is not None and item.not_before > now else ""
 
 
 def _body(
