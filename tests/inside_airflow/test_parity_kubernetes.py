@@ -63,8 +63,9 @@ CASES = [
             "variables_label": "var",
             "connections_data_key": "uri",
             "variables_data_key": "text.txt",
+            "config_data_key": "of.config",
         },
-        asks=[conn("mine"), conn("uri"), var("mine"), config("text")],
+        asks=[conn("mine"), conn("uri"), var("mine"), config("mine")],
     ),
     Case(
         said="names that are no labels",
@@ -123,6 +124,7 @@ def stock(cluster):
     put(VARIABLE, "twice", {"value": "1"})
     put(VARIABLE, "twice", {"value": "2"})
     put(CONFIG, "text", {"value": "of config"})
+    put(CONFIG, "mine", {"value": "not this", "of.config": "of config"})
     put("example.com/conn", "mine", {"uri": "http://mine"})
     put("var", "mine", {"text.txt": "mine"})
     put(VARIABLE, "key", {"value": "of data"}, more={TEAM: "data"})
