@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from cli_shell import Shell
 from parts.certificates import Authority
 from strongroom.errors import SettingsError
 from strongroom.server import tls
@@ -31,9 +32,13 @@ SECONDS = 30
 
 @pytest.fixture
 def home(tmp_path):
-    strongroom(tmp_path, "init")
+    # In this process: what a server stands on, and what ends one that a test left, are no part of any proof.
+    shell = Shell(tmp_path)
+    shell.environ = environ(tmp_path)
+    assert shell("init").code == 0
     yield tmp_path
-    strongroom(tmp_path, "serve", "--stop")
+    ended = shell("serve --stop")
+    assert ended.code == 0, ended.err
 
 
 def environ(home, **more):
