@@ -257,6 +257,16 @@ def test_least_policy_of_reading_is_one_permission_below_the_prefixes(google):
     assert "_names" not in text
 
 
+def test_least_policy_of_names_that_a_shell_would_run_runs_nothing(google, tmp_path):
+    key = Secret(google.key("a$(touch ran)@b"))
+    given = GoogleSecretManagerOptions(gcp_keyfile_dict=key, project_id='p";touch ran;"`touch ran`')
+    backend = GoogleSecretManager("gcp", given, clock)
+    said, _, _ = backend.least_policy(("read",)).partition("NUMBER=")
+    backend.close()
+    subprocess.run(["sh", "-ec", said], cwd=tmp_path, check=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_least_policy_is_said_without_credentials_and_without_asking(google):
     backend = GoogleSecretManager("gcp", GoogleSecretManagerOptions(), clock)
     text = backend.least_policy(("read",))

@@ -9,6 +9,7 @@ Source: cloud.google.com/secret-manager/docs/access-control; IAM conditions name
 from __future__ import annotations
 
 import re
+from shlex import quote
 from typing import TYPE_CHECKING, Literal
 
 from strongroom.errors import AccessDeniedError
@@ -126,9 +127,10 @@ def least_policy(
     role = re.sub(r"[^a-zA-Z0-9_]", "_", name)
     asked = [verb for verb in ("read", "list", "write") if verb in verbs]
     project, account = session.said()
-    lines = [
-        f"PROJECT={project or 'PROJECT_ID'}",
-        f"MEMBER=serviceAccount:{account if '@' in account else 'NAME@PROJECT_ID.iam.gserviceaccount.com'}",
+    member = account if "@" in account else "NAME@PROJECT_ID.iam.gserviceaccount.com"
+    lines = [  # quoted: both may be of a file or an environment that somebody else wrote
+        f"PROJECT={quote(project or 'PROJECT_ID')}",
+        f"MEMBER={quote(f'serviceAccount:{member}')}",
         "NUMBER=$(gcloud projects describe \"$PROJECT\" --format='value(projectNumber)')",
     ]
     on_secrets = _joined(_ON_SECRETS[verb] for verb in asked)
