@@ -765,6 +765,33 @@ def test_check_changes_nothing_and_says_as_whom(ministack):
     assert found["SecretList"] == []
 
 
+def test_check_tells_that_the_store_answers_where_sts_does_not(ministack):
+    head = prefix()
+    with Proxy("127.0.0.1", ministack.port) as sts:
+        sts.become("refuse")
+        access = ministack.access(sts_endpoint_url=sts.url())
+        backend = SecretsManager("aws", options(access, head), clock)
+        health = backend.check()
+        backend.close()
+    assert (health.status, health.is_reachable, health.identity) == ("ready", True, "")
+    assert set(health.may) == {"read", "list", "write"}
+    assert health.message.startswith("as whom is not known, because STS could not be asked")
+    assert health.message.endswith("(check that it runs, and sts_endpoint_url)")
+
+
+def test_check_says_once_that_the_store_does_not_answer_and_which_setting_says_where(ministack):
+    with Proxy("127.0.0.1", ministack.port) as store:
+        store.become("refuse")
+        access = ministack.access(endpoint_url=store.url(), sts_endpoint_url=ministack.url)
+        backend = SecretsManager("aws", options(access), clock)
+        health = backend.check()
+        backend.close()
+    assert (health.status, health.is_reachable) == ("error", False)
+    assert health.identity
+    assert health.message.count("cannot be reached") == 1
+    assert health.message.endswith("(check that it runs, and endpoint_url)")
+
+
 def test_check_tells_of_a_key_that_is_not_known_what_to_change(guarded):
     access = guarded.access(aws_access_key_id="AKIANOBODY0000000000", aws_secret_access_key=Secret("x"))
     backend = SecretsManager("aws", options(access), clock)

@@ -20,12 +20,18 @@ Source: boto3 1.44 (`botocore/endpoint.py`, `botocore/credentials.py`), run agai
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from strongroom.errors import BackendConfigError, NotAuthenticatedError, StrongroomError
+from strongroom.errors import (
+    BackendConfigError,
+    BackendUnavailableError,
+    NotAuthenticatedError,
+    StrongroomError,
+)
 from strongroom.model.secret import Secret
 from strongroom.vendors.aws_answer import Fault, trouble
 from strongroom.vendors.aws_options import AwsAccess, bounds_of, check_access
@@ -51,6 +57,9 @@ __all__ = ["AwsAccess", "AwsSession", "Fault", "Place"]
 _RENEW_SECONDS = 5.0  # at least, from one look for who we are to the next
 # What asked twice is the same as asked once; of the writes those that carry a token of their own.
 _REPEATABLE = ("Get", "List", "Describe", "BatchGet", "AssumeRole", "CreateSecret", "PutSecretValue")
+
+
+_URL = re.compile(r"\burl\b")  # the transport's word for where it asks
 
 
 class Place(NamedTuple):
@@ -140,6 +149,8 @@ class AwsSession:
                 answer = self._answered(service, operation, arguments, place)
         except (StrongroomError, Fault) as caught:
             error = caught
+            if isinstance(caught, BackendUnavailableError):
+                caught.hint = _URL.sub(self._address(service, place), caught.hint or "") or None
         except sdk_errors() as caught:
             error = known(caught, self._place)
         else:
@@ -149,6 +160,14 @@ class AwsSession:
         # Raised anew, outside `except`: the frames it came through hold what is stored.
         error.__context__ = None
         raise error.with_traceback(None)
+
+    def _address(self, service: str, place: Place | None) -> str:
+        """Name the setting that says where *service* is."""
+        if service == "sts":
+            return "sts_endpoint_url"
+        if place is not None and place.url is not None:
+            return "replica_endpoint_urls"
+        return "endpoint_url" if self.access.endpoint_url else "region_name"
 
     def region(self) -> str:
         """

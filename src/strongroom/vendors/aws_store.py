@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from strongroom.backend import Health, Naming
 from strongroom.backend.naming import WORDS, prefix_option
-from strongroom.errors import AccessDeniedError, BackendConfigError, StrongroomError
+from strongroom.errors import AccessDeniedError, BackendConfigError, BackendUnavailableError, StrongroomError
 from strongroom.model.ref import Kind, Ref
 from strongroom.vendors.aws_answer import Fault, trouble
 
@@ -220,8 +220,12 @@ def health(
         probes: by `read`, `list` and `write`.
         ends: what ends when, as of `Health`.
     """
+    unasked: StrongroomError | None = None
+    identity = ""
     try:
         identity = session.identity()
+    except BackendUnavailableError as error:
+        unasked = error  # STS alone: the store may answer all the same
     except StrongroomError as error:
         return Health.failed(error, ends=ends)
     may: dict[str, Literal["yes", "no", "unknown"]] = {}
@@ -233,12 +237,17 @@ def health(
         else:
             may[verb] = "no" if isinstance(error_or_none, AccessDeniedError) else "unknown"
             found[verb] = error_or_none
+    is_silent = [isinstance(error, BackendUnavailableError) for error in found.values()]
+    told = list(dict.fromkeys(Health.told(error) for error in found.values()))
+    if unasked is not None and len(is_silent) < len(probes):
+        told.append(f"as whom is not known, because STS could not be asked: {_told(unasked)}")
     return Health(
         status="error" if "read" in found else "ready",
-        message="; ".join(_told(error) for error in found.values()),
+        message="; ".join(told),
         identity=identity,
         may=may,
         ends=ends,
+        is_reachable=len(is_silent) < len(probes) or not all(is_silent),
     )
 
 
@@ -252,7 +261,3 @@ def _asked(probe: Probe, place: str) -> StrongroomError | None:
     except StrongroomError as error:
         return error
     return None
-
-
-def _told(error: StrongroomError) -> str:
-    return f"{error} ({error.hint})" if error.hint else str(error)
