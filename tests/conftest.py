@@ -89,8 +89,9 @@ def pytest_report_header():
 # Modules whose tests take seconds each. Every worker of xdist begins with its share of them and ends with
 # tests that take none: a worker takes over from the end of another's line, and never what is under way there.
 _LONG = re.compile(
-    r"tests/(inside_airflow|airflow_api/test_real|agent/test_(partition|revocation|processes|kills|clocks|soak|herd)"
-    r"|faults|parity|test_acceptance)"
+    r"tests/(inside_airflow|airflow_api/test_real|faults|parity|test_acceptance|server/(test_serve|api/test_fuzz)"
+    r"|agent/test_(partition|revocation|processes|kills|clocks|soak|herd|attacks|writes|push|versions|outage)"
+    r"|cli/test_(terminal|up|main|run|asking|watch))"
 )
 
 
@@ -105,9 +106,9 @@ def _spread(items, workers):
     shares = [[] for _ in range(workers)]
     for number, module in enumerate(long.values()):
         shares[number % workers] += module
-    size = len(items) // workers
     spread = []
-    for share in shares:
+    for number, share in enumerate(shares):
+        size = (len(items) - len(spread)) // (workers - number)  # as `worksteal` cuts
         most = max(size - len(share), 0)
         spread += [*share, *rest[:most]]
         rest = rest[most:]
