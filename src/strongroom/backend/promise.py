@@ -287,6 +287,11 @@ class Health:
         if self.is_reachable is None and (self.status == "ready" or {"yes", "no"} & set(self.may.values())):
             object.__setattr__(self, "is_reachable", True)
 
+    @staticmethod
+    def told(error: StrongroomError) -> str:
+        """Give the words of *error* for `message`: what is wrong, and what to change."""
+        return f"{error} ({error.hint})" if error.hint else str(error)
+
     @classmethod
     def failed(
         cls, error: StrongroomError, *, identity: str = "", ends: Mapping[str, datetime] | None = None
@@ -296,7 +301,7 @@ class Health:
         is_silent = isinstance(error, BackendUnavailableError)
         return cls(
             status="error",
-            message=f"{error} ({error.hint})" if error.hint else str(error),
+            message=cls.told(error),
             identity=identity,
             ends=ends or {},
             is_reachable=True if is_answered else False if is_silent else None,

@@ -395,7 +395,7 @@ class AzureKeyVault(WritingPathBackend[AzureKeyVaultOptions]):
         }
         return Health(
             status="error" if "read" in denied else "ready",
-            message="; ".join(map(_told, denied.values())),
+            message="; ".join(map(Health.told, denied.values())),
             ends={what: at for what, at in ends.items() if at is not None},
             renewed=frozenset({"token"}),
             identity=self._session.login.who,
@@ -450,10 +450,6 @@ def _json(held: Mapping[str, object]) -> str:
     import json  # noqa: PLC0415 -- few have a secret that holds many
 
     return json.dumps(held, ensure_ascii=False)
-
-
-def _told(error: StrongroomError) -> str:
-    return f"{error} ({error.hint})" if error.hint else str(error)
 
 
 BACKEND = AzureKeyVault

@@ -67,13 +67,12 @@ class Rights:
             may = {word: _least(answers[verb] for verb in verbs) for word, verbs in self._needed.items()}
             trouble = self._trouble(may)
         except StrongroomError as error:
-            return Health(status="error", message=f"{error} ({error.hint})" if error.hint else str(error))
+            return Health.failed(error)
         ends = {}
         if self._session.certificate_ends is not None:
             ends["server certificate"] = self._session.certificate_ends
-        message = f"Secrets of the namespace {self._session.namespace}"
-        if trouble is not None:
-            message = f"{trouble} ({trouble.hint})"
+        place = f"Secrets of the namespace {self._session.namespace}"
+        message = place if trouble is None else Health.told(trouble)
         status: Literal["ready", "error"] = "ready" if trouble is None else "error"
         return Health(status=status, message=message, identity=identity, may=may, ends=ends)
 
