@@ -240,7 +240,7 @@ def health(
     is_silent = [isinstance(error, BackendUnavailableError) for error in found.values()]
     told = list(dict.fromkeys(Health.told(error) for error in found.values()))
     if unasked is not None and len(is_silent) < len(probes):
-        told.append(f"as whom is not known, because STS could not be asked: {_told(unasked)}")
+        told.append(f"as whom is not known, because STS could not be asked: {Health.told(unasked)}")
     return Health(
         status="error" if "read" in found else "ready",
         message="; ".join(told),
