@@ -1,8 +1,8 @@
 """
-A wire of 5 ms: passes bytes to a port of this machine, brings answers back late, and counts requests.
+A slow wire: passes bytes to a port of this machine, brings answers back late, and counts requests.
 
-`python -m bench.latency PORT [CERTIFICATE KEY]` prints the port it listens on, and the port on which it
-tells how many requests of HTTP/1.1 it has seen. Given a certificate it speaks TLS to whoever asks. It is a
+`python -m bench.latency PORT SECONDS [CERTIFICATE KEY]` prints the port it listens on, and the one on which
+it tells how many requests of HTTP/1.1 it has seen. Given a certificate it speaks TLS to whoever asks. It is a
 process of its own, so that what it costs is not taken from what is measured.
 
 A request that it has seen before, byte for byte, it answers as the store did, and as late: the stores of the
@@ -20,14 +20,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-SECONDS = 0.005
 _REQUEST = b" HTTP/1.1\r\n"
 
 
 class Wire:
     """What all connections share: what was answered to what, and how many requests there were."""
 
-    def __init__(self, behind: int) -> None:
+    def __init__(self, behind: int, seconds: float) -> None:
+        self.seconds = seconds
         self.behind = behind
         self.requests = 0
         self.answers: dict[bytes, bytes] = {}
@@ -70,7 +70,7 @@ class Near(asyncio.Protocol):
             self.far.write(data)
 
     def say(self, data: bytes) -> None:
-        asyncio.get_running_loop().call_later(SECONDS, self._write, data)
+        asyncio.get_running_loop().call_later(self.wire.seconds, self._write, data)
 
     def _write(self, data: bytes) -> None:
         if self.transport is not None and not self.transport.is_closing():
@@ -93,11 +93,11 @@ class Far(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         if self.near.transport is not None:
-            asyncio.get_running_loop().call_later(2 * SECONDS, self.near.transport.close)
+            asyncio.get_running_loop().call_later(2 * self.near.wire.seconds, self.near.transport.close)
 
 
-async def run(behind: int, context: ssl.SSLContext | None) -> None:
-    wire = Wire(behind)
+async def run(behind: int, seconds: float, context: ssl.SSLContext | None) -> None:
+    wire = Wire(behind, seconds)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Near(wire), "127.0.0.1", 0, ssl=context, backlog=256)
 
@@ -125,9 +125,9 @@ class Slow:
 
 
 @contextmanager
-def slow(port: int, certificate: tuple[Path, Path] | None = None) -> Iterator[Slow]:
-    """Stand a wire of 5 ms before *port*."""
-    command = [sys.executable, "-m", "bench.latency", str(port), *map(str, certificate or ())]
+def slow(port: int, seconds: float, certificate: tuple[Path, Path] | None = None) -> Iterator[Slow]:
+    """Stand a wire before *port* that answers *seconds* late."""
+    command = [sys.executable, "-m", "bench.latency", str(port), str(seconds), *map(str, certificate or ())]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         try:
@@ -138,7 +138,7 @@ def slow(port: int, certificate: tuple[Path, Path] | None = None) -> Iterator[Sl
 
 if __name__ == "__main__":
     front = None
-    if len(sys.argv) > 2:
+    if len(sys.argv) > 3:
         front = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        front.load_cert_chain(sys.argv[2], sys.argv[3])
-    asyncio.run(run(int(sys.argv[1]), front))
+        front.load_cert_chain(sys.argv[3], sys.argv[4])
+    asyncio.run(run(int(sys.argv[1]), float(sys.argv[2]), front))
