@@ -510,6 +510,15 @@ def test_an_answer_of_another_shape_is_unavailable_and_not_absent(answer):
         backend.close()
 
 
+def test_a_label_that_the_answer_says_was_not_put_is_told_so():
+    said = good(Version=3, InvalidLabels=["prod"], ParameterVersion=3)
+    with Endpoint(lambda *_: said) as server:
+        backend = ParameterStore("aws", options(server.access(), parameter_label="prod"), clock)
+        with pytest.raises(BackendUnavailableError, match="the value was written and its label was not"):
+            backend.write(Draft(ref=Ref("variable", "x"), secret=Secret("v"), author="a"))
+        backend.close()
+
+
 @pytest.mark.parametrize("operation", ["list", "history"])
 def test_pages_that_never_end_are_trouble(operation):
     with Endpoint(lambda *_: good(Parameters=[], NextToken="again")) as server, within(5):

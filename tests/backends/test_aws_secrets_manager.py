@@ -627,10 +627,11 @@ def test_a_value_that_was_written_without_its_tag_is_told_so():
     assert caught.value.reason == "secretsmanager:TagResource"
 
 
-def test_a_move_that_may_have_happened_is_told_as_unknown():
+@pytest.mark.parametrize("answer", [[], refusal("InternalServiceError", status=500)], ids=["none", "500"])
+def test_a_move_that_may_have_happened_is_told_as_unknown(answer):
     def say(operation, body):
         if operation == "UpdateSecretVersionStage":
-            return []  # nothing, then the end
+            return answer
         return good(VersionId="v" * 32, Name="x", ARN="a")
 
     with Endpoint(say) as server:

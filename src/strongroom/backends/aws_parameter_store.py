@@ -254,7 +254,11 @@ class ParameterStore(WritingPathBackend[ParameterStoreOptions]):
     def _beside(self, operation: str, asked: Mapping[str, object], path: str, what: str) -> None:
         """Do what belongs to a write after it."""
         try:
-            self._asked(operation, asked, path)
+            answer = self._asked(operation, asked, path)
+            if answer is not None and answer.get("InvalidLabels"):  # AWS says so in an answer, not a refusal
+                raise BackendUnavailableError(
+                    f"the backend {self.name} does not take its parameter_label", backend=self.name
+                )
         except StrongroomError as error:
             error.args = (f"{error}; the value was written and {what}: writing it again is safe",)
             raise

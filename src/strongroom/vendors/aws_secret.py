@@ -281,11 +281,14 @@ class Secrets:
         except Fault as fault:
             if fault.code in ("InvalidParameterException", _ABSENT) or is_absent(fault):
                 return False
-            raise self._trouble(fault, "UpdateSecretVersionStage", path) from None
-        except BackendUnavailableError as error:
+            error = self._trouble(fault, "UpdateSecretVersionStage", path)
+        except BackendUnavailableError as caught:
+            error = caught
+        else:
+            return True
+        if isinstance(error, BackendUnavailableError):
             error.hint = "whether it was written is not known: look which version stands before you repeat it"
-            raise
-        return True
+        raise error
 
     def _label(self, path: str, label: str, change: Mapping[str, str]) -> None:
         asked = {"SecretId": path, "VersionStage": label, **change}
