@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from native_room import Clock, make_barrier
+from native_room import Clock, copy_store, make_barrier
 from strongroom.audit import AuditLog
 from strongroom.crypto._primitives import ed25519_check
 from strongroom.crypto.wrapping import stretch
@@ -39,11 +39,12 @@ class Desk:
         self.folder = folder
         self.clock = Clock()
         self.opened = []
+        self.store = copy_store(folder / "room")
 
     def open(
         self, *, deployment: str = "prod", cost=CHEAP, policy=None, lifetimes: Lifetimes | None = None
     ) -> Access:
-        barrier = make_barrier(self.folder / "room" / "store.db", deployment=deployment, clock=self.clock)
+        barrier = make_barrier(self.store, deployment=deployment, clock=self.clock)
         anchor = self.folder / f"{deployment}.anchor"
         self.alarms = []
         registry = Registry(

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from native_room import make_barrier
+from native_room import copy_store, make_barrier
 from parts.house import Notebook
 from strongroom.errors import (
     AccessDeniedError,
@@ -134,7 +134,7 @@ class World:
 
 @pytest.fixture
 def world(tmp_path):
-    barrier = make_barrier(tmp_path / "room" / "store.db", deployment="prod")
+    barrier = make_barrier(copy_store(tmp_path / "room"), deployment="prod")
     registry = Registry(barrier.store, barrier, deployment="prod")
     yield World(registry)
     registry.close()
