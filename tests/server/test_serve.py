@@ -32,13 +32,17 @@ SECONDS = 30
 
 @pytest.fixture
 def home(tmp_path):
-    # In this process: what a server stands on, and what ends one that a test left, are no part of any proof.
-    shell = Shell(tmp_path)
-    shell.environ = environ(tmp_path)
-    assert shell("init").code == 0
+    here(tmp_path, "init")
     yield tmp_path
-    ended = shell("serve --stop")
-    assert ended.code == 0, ended.err
+    here(tmp_path, "serve --stop")
+
+
+def here(home, line):
+    """Run a command in this process: what a server stands on, or what ends one that a test left."""
+    shell = Shell(home)
+    shell.environ = environ(home)
+    done = shell(line)
+    assert done.code == 0, done.err
 
 
 def environ(home, **more):
@@ -428,8 +432,8 @@ def test_the_link_of_another_deployment_signs_in_there_by_a_name_the_server_answ
         'deployment = "prod"\n[server]\nport = 0\nallowed_hosts = ["localhost"]\n'
         '[deployments.staging]\nchain = ["native"]\n'
     )
-    strongroom(home, "init")
-    strongroom(home, "init", "--deployment", "staging")
+    here(home, "init")
+    here(home, "init --deployment staging")
     links = [strongroom(home, "up", "--no", "--deployment", name) for name in ("prod", "staging", "prod")]
     found = [re.search(r"http://localhost:(\d+)(\S*)/login#code=(\S+)", told).groups() for told in links]
     assert [place for _, place, _ in found] == ["", "/d/staging", ""]
