@@ -100,7 +100,7 @@ def test_no_value_becomes_immortal(offset, start, upstream):
     assert read(client).text == "old"
     wall.jump(offset)
     upstream.put("new")
-    until(lambda: read(client).text == "new", what="the new value", seconds=5)
+    until(lambda: read(client).text == "new", what="the new value", seconds=20)
     upstream.proxy.become("refuse")
 
     def is_over():
@@ -110,9 +110,9 @@ def test_no_value_becomes_immortal(offset, start, upstream):
             return True
         return False
 
-    until(is_over, what="the bound of stale values", seconds=8)
+    until(is_over, what="the bound of stale values", seconds=20)
     upstream.proxy.become("pass")
-    until(lambda: not is_over(), what="the store to answer again", seconds=10)
+    until(lambda: not is_over(), what="the store to answer again", seconds=20)
 
 
 @pytest.mark.parametrize("offset", ["+10y", "-10y"])

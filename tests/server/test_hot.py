@@ -355,9 +355,10 @@ identity_per_second = 0
             server.ask("PUT", "/v1/entries/variable/region", {"value": "eu"}, token=token)
         gate.set()
         assert set(outcomes) == {"unavailable"}
-        # Each of them asked anew, for the value was written: thirty slow ones would have left room for none.
+        # Each of them asked anew, for the value was written: thirty slow ones would have left room for none. More
+        # than the threads that one backend has, so that none of them waited for one of those.
         assert set(quick) == {"found"}
-        assert quick["found"] > 30
+        assert quick["found"] > 8
 
 
 def test_names_are_counted_only_where_that_was_said(tmp_path, reads):
