@@ -355,8 +355,8 @@ identity_per_second = 0
             server.ask("PUT", "/v1/entries/variable/region", {"value": "eu"}, token=token)
         gate.set()
         assert set(outcomes) == {"unavailable"}
-        # Each of them asked anew, for the value was written: thirty slow ones would have left room for none. More
-        # than the threads that one backend has, so that none of them waited for one of those.
+        # Each of them asked anew, for the value was written: thirty slow ones would have left room for none.
+        # They are more than the threads that one backend has, so none of them waited for one of those.
         assert set(quick) == {"found"}
         assert quick["found"] > 8
 
