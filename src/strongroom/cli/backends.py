@@ -93,15 +93,19 @@ def check(context: typer.Context) -> None:
     Ask each backend whether it answers, who we are to it, and what we may.
 
     Nothing is written to find out: what can only be told by writing is unknown ("write?"). A failure
-    names the permission or the setting to change. Ends with 6 if any of them is in error.
+    names the permission or the setting to change. What cannot be made as it is configured stands last.
+    Ends with 6 if any of them is in error.
 
     Example:
       $ strongroom backends check
       $ strongroom backends check -o json
     """
+    from strongroom.service.backends import Checked, unmade  # noqa: PLC0415 -- `--help` does without
+
     session: Session = context.obj
-    with session.room() as room:
-        checked = room.backends.check()
+    failed: list[Checked] = []
+    with session.room(on_trouble=lambda name, error: failed.append(unmade(name, error))) as room:
+        checked = [*room.backends.check(), *failed]
     rows = [
         {
             "name": found.name,

@@ -12,6 +12,9 @@ from strongroom.model.ref import Kind, Ref
 from strongroom.model.secret import Secret
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from strongroom.errors import StrongroomError
     from strongroom.service.audit import AuditTrail
     from strongroom.service.doctor import Doctor
     from strongroom.service.room import Room
@@ -113,13 +116,20 @@ class Session:
             return settings.without_file(self.environ)
         return settings.load(self.config, environ=self.environ, deployment=self.deployment)
 
-    def room(self, *, asks: bool = True, bypasses_cache: bool = False) -> Room:
+    def room(
+        self,
+        *,
+        asks: bool = True,
+        bypasses_cache: bool = False,
+        on_trouble: Callable[[str, StrongroomError], None] | None = None,
+    ) -> Room:
         """
         Open the room; use it as a context manager.
 
         Args:
             asks: a passphrase may be asked for on the terminal.
             bypasses_cache: have an agent ask its backends anew; a room of our own begins with nothing cached.
+            on_trouble: as of `assembly.open_room`; those of an agent or a server are its own.
 
         Raises:
             SettingsError, BackendConfigError, SealedError: as their names say.
@@ -145,7 +155,7 @@ class Session:
         if self.config is None and settings.agent.required:
             raise place.missing_agent()
         ask = ask_passphrase if asks else None
-        return assembly.open_room(settings, environ=self.environ, passphrase=ask)
+        return assembly.open_room(settings, environ=self.environ, passphrase=ask, on_trouble=on_trouble)
 
     def audit(self) -> AuditTrail:
         """

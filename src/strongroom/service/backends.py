@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from strongroom.policy import Actor
     from strongroom.service.guard import Guard
 
-__all__ = ["BackendRow", "Backends", "Checked"]
+__all__ = ["BackendRow", "Backends", "Checked", "unmade"]
 
 _ABILITIES: tuple[tuple[str, type], ...] = (
     ("write", Writable),
@@ -57,6 +57,11 @@ class Checked:
     name: str
     health: Health
     milliseconds: float
+
+
+def unmade(name: str, error: StrongroomError) -> Checked:
+    """Give how the backend *name* is, which cannot be made as it is configured."""
+    return Checked(name=name, health=Health.failed(error), milliseconds=0.0)
 
 
 class Backends:
