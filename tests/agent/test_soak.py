@@ -6,6 +6,7 @@ A soak: everything at once for a while, with faults in between; memory and descr
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -140,6 +141,7 @@ def test_everything_at_once_leaves_memory_and_descriptors_flat(bao, history, tmp
         calm = one.descriptors()
         samples = []
         with reading(one, tmp_path) as logs:
+            until(lambda: all(map(has_read, logs)), what="every reader to have read a value")
             ends = time.monotonic() + SECONDS
             while time.monotonic() < ends:
                 soak.step()
@@ -172,6 +174,11 @@ def reading(one, folder):
         stop.touch()
         ended = [process.wait(30) for process in processes]
     assert ended == [0] * len(logs)
+
+
+def has_read(log):
+    """Tell whether a line of *log* holds a value."""
+    return log.exists() and any(json.loads(line)[3] for line in log.read_text().splitlines()[:-1])
 
 
 def judge(history, logs, one):

@@ -139,7 +139,7 @@ class TestMoto(Contract):
 
     def test_deleted_name_written_again_continues_its_versions(self, backend):
         pytest.skip(
-            "this emulator takes a value for a secret that is scheduled for deletion, and leaves it so"
+            "another test proves it: this emulator leaves what is written again scheduled for deletion"
         )
 
 

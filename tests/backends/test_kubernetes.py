@@ -69,7 +69,7 @@ class Found(BackendContract):
     def put_oversized(self, backend, ref, text):
         backend.write(draft(ref, "small"))
         # The server itself takes no more than 1 MiB, so it cannot be made to hold it.
-        pytest.skip("the store itself takes no more than 1 MiB")
+        pytest.skip("this backend's store takes no more than 1 MiB itself")
 
     def down(self, backend):
         self.proxy.become("refuse")

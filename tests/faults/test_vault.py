@@ -177,7 +177,7 @@ def test_wrapping_token_that_nobody_looked_at_is_no_alarm(bao, proxy, mount, pol
     backend = opened(proxy.url(), mount_point=mount, **options)
     proxy.answer(403, {}, b"<html>Forbidden</html>", times=1)
     trouble(backend, error=AccessDeniedError, outcome=Outcome.DENIED)
-    backend._session._tokens._refusal = None  # as after its pause
+    backend._session._tokens._pause.end()  # as after it
     assert backend.read(REGION).secret.reveal() == CANARY
 
 

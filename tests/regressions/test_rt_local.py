@@ -78,7 +78,9 @@ def test_RT15_there_is_one_class_by_whatever_path_it_is_imported(name):
     for module in _modules():
         importlib.import_module(module)
     ours = {
-        one for one in _classes(object) if one.__name__ == name and one.__module__.startswith("strongroom")
+        one
+        for one in _classes(object)
+        if one.__name__ == name and str(one.__module__).startswith("strongroom")
     }
     assert len(ours) == 1
     given = {getattr(sys.modules[module], name, None) for module in _modules()} - {None}

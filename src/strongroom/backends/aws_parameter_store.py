@@ -366,18 +366,18 @@ class ParameterStore(WritingPathBackend[ParameterStoreOptions]):
     def _pages(
         self, operation: str, asked: Mapping[str, object], path: str, *, absent: Collection[str] = ()
     ) -> Iterator[dict[str, Any]]:
-        token = None
+        begins: str | None = None  # where the next page does
         while True:
-            page = {**asked, "NextToken": token} if token else asked
+            page = {**asked, "NextToken": begins} if begins else asked
             answer = self._asked(operation, page, path, must_have="Parameters", absent=absent)
             if answer is None:
                 return
             yield answer
-            if not answer.get("NextToken"):
+            before, begins = begins, answer.get("NextToken")
+            if not begins:
                 return
-            if answer["NextToken"] == token:
+            if begins == before:
                 raise misshapen(self.name)  # its pages would never end
-            token = answer["NextToken"]
 
     # --- checking ---
 

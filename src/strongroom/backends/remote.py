@@ -189,14 +189,17 @@ class Remote(Backend):
 
     def read_many(self, refs: Sequence[Ref]) -> list[Read]:
         """
-        Read up to 1,000 in one request; each is an entry, None where it is nowhere, or why not.
+        Read up to 1,000 in one request; each is an entry, None where it is nowhere, or why not. No name is no
+        request.
 
         Raises:
             AccessDeniedError: the server lets nobody in with this token or key.
             BackendUnavailableError, BackendConfigError: there is no answer about any of them.
         """
-        if not 0 < len(refs) <= MAX_BATCH:
-            raise InvalidInputError(f"a batch has 1 to {MAX_BATCH} names", limit=MAX_BATCH)
+        if len(refs) > MAX_BATCH:
+            raise InvalidInputError(f"a batch has at most {MAX_BATCH} names", limit=MAX_BATCH)
+        if not refs:
+            return []
         question = ReadRequest(
             refs=[Name(kind=ref.kind, name=ref.name, team=ref.team) for ref in refs],
             as_stored=self._as_stored,

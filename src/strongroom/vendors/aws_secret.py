@@ -379,19 +379,20 @@ class Secrets:
     def _pages(
         self, operation: str, asked: Mapping[str, object], path: str, where: Place | None = None
     ) -> Iterator[dict[str, Any]]:
-        token, must_have = None, _LISTS.get(operation)
+        begins: str | None = None  # where the next page does
+        must_have = _LISTS.get(operation)
         while True:
-            page = {**asked, "NextToken": token} if token else asked
+            page = {**asked, "NextToken": begins} if begins else asked
             try:
                 answer = self._session.call(_SERVICE, operation, page, place=where, must_have=must_have)
             except Fault as fault:
                 raise self._trouble(fault, operation, path) from None
             yield answer
-            if not answer.get("NextToken"):
+            before, begins = begins, answer.get("NextToken")
+            if not begins:
                 return
-            if answer["NextToken"] == token:
+            if begins == before:
                 raise misshapen(self._place)  # its pages would never end
-            token = answer["NextToken"]
 
     def _trouble(self, fault: Fault, operation: str, path: str) -> StrongroomError:
         resource = f"the secret {path}" if path else "*"

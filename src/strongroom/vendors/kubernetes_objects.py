@@ -19,8 +19,8 @@ __all__ = [
     "Outline",
     "OutlineList",
     "Review",
-    "Secret",
     "SecretList",
+    "SecretObject",
     "SelfReview",
     "Status",
     "Thing",
@@ -72,14 +72,14 @@ class Thing(msgspec.Struct):
     metadata: _Meta
 
 
-class Secret(msgspec.Struct):
+class SecretObject(msgspec.Struct):
     """A Secret as it is answered."""
 
     metadata: _Meta
     data: dict[str, str] | None = None
 
     def __repr__(self) -> str:
-        return "Secret(…)"  # a debugger and a traceback's locals print it
+        return "SecretObject(…)"  # a debugger and a traceback's locals print it
 
     def held(self) -> Held:
         """Give it as we use it."""
@@ -122,7 +122,7 @@ class SecretList(msgspec.Struct):
     """A page of Secrets."""
 
     metadata: _ListMeta
-    items: list[Secret] | None  # null is how Go says that there are none
+    items: list[SecretObject] | None  # null is how Go says that there are none
 
     def __repr__(self) -> str:
         return "SecretList(…)"

@@ -27,8 +27,8 @@ from strongroom.vendors.kubernetes_objects import (
     Outline,
     OutlineList,
     Review,
-    Secret,
     SecretList,
+    SecretObject,
     SelfReview,
     Status,
     Thing,
@@ -75,7 +75,7 @@ class Secrets:
         question = self._question("GET", "get", name)
         reply = self._session.reply(question)
         if reply.status < _REFUSED:
-            return read_as(self._session.name, reply.body, Secret).held()
+            return read_as(self._session.name, reply.body, SecretObject).held()
         if _is_of_secret(reply):
             return None
         raise refusal(self._session.asked(question), reply)
@@ -109,9 +109,9 @@ class Secrets:
             if not token:
                 return found, page.metadata.resource_version
 
-    def _next(self, token: str, told: str) -> str:
-        """Give where the next page begins, *told* by the one at *token*."""
-        if told and told == token:
+    def _next(self, begun: str, told: str) -> str:
+        """Give where the next page begins, *told* by the one that began at *begun*."""
+        if told and told == begun:
             name = self._session.name
             raise BackendUnavailableError(f"the backend {name} lists one page without end", backend=name)
         return told
