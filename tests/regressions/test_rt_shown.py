@@ -187,7 +187,7 @@ def test_RT06_whoever_may_look_changes_nothing_by_any_way_to_write_many(every, w
 PER_ENTRY = [Route("/v1", one) for one in DESCRIBED if "{kind}/{name:path}" in one.path]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def bounded(every):
     """A token of an administrator that is bounded to some names."""
     scope = Scope(("list", "describe", "read", "reveal", "write", "delete", "test"), names=("mine/*",))
