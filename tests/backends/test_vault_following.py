@@ -124,6 +124,7 @@ def follower(one):
         running.stdout.close()
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="an agent needs strongroom[agent], Python 3.11")
 def test_agent_keeps_one_lease_for_all_who_follow_and_revokes_it_at_its_end(lending, proxy, said, tmp_path):
     tmp_path.chmod(0o700)
     with agent(tmp_path, said(default_ttl="18s", max_ttl="25s")) as one:
