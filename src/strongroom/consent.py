@@ -28,7 +28,8 @@ from typing import Any
 __all__ = ["Consent", "reach"]
 
 _LOCAL_KINDS = frozenset({"env", "file", "native"})
-_OF_AN_AGENT = ("server", "file", "users", "groups", "tcp", "tcp_token", "user")
+_OF_AUDIT = ("witnesses", "sinks", "retention")  # they send, write and remove
+_OF_AN_AGENT = ("server", "file", "users", "groups", "tcp", "tcp_token", "user")  # let in, ask, write, run
 _MAX_BYTES = 4096  # of a kept consent: a digest and a path
 Parts = Mapping[str, Any]
 
@@ -61,14 +62,13 @@ def _of_deployment(tables: Parts, prefix: str) -> Iterator[tuple[str, Any]]:
             yield f"{prefix}backend.{name}", table
     store = tables.get("store")
     wrappers = store.get("wrappers") if isinstance(store, Mapping) else None
-    audit = tables.get("audit")
-    for key in ("witnesses", "sinks", "retention"):  # they send, write and remove
-        if isinstance(audit, Mapping) and audit.get(key):
-            yield f"{prefix}audit.{key}", audit[key]
-    agent = tables.get("agent")
-    for key in _OF_AN_AGENT:  # they let in, ask, write and run
-        if isinstance(agent, Mapping) and agent.get(key):
-            yield f"{prefix}agent.{key}", agent[key]
+    for table, keys in (("audit", _OF_AUDIT), ("agent", _OF_AN_AGENT)):
+        given = tables.get(table)
+        for key in keys if isinstance(given, Mapping) else ():
+            if given.get(key):
+                yield f"{prefix}{table}.{key}", given[key]
+    if tables.get("access"):  # it asks other servers, and lets in whom they vouch for
+        yield f"{prefix}access", tables["access"]
     # A passphrase from a file or a variable stays on this machine.
     if any("command" in _passphrase(one) for one in wrappers or () if isinstance(wrappers, list)):
         yield f"{prefix}store.wrappers", wrappers

@@ -16,6 +16,7 @@ import os
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from strongroom.settings.access import AccessSettings
 from strongroom.settings.agent import AgentSettings
 from strongroom.settings.find import (
     COPIES_FOLDER,
@@ -51,6 +52,7 @@ __all__ = [
     "COPIES_FOLDER",
     "FILE_NAME",
     "PERSONAL_FOLDER",
+    "AccessSettings",
     "AgentSettings",
     "AuditSettings",
     "BackendSettings",

@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 
 from strongroom.errors import SettingsError
 from strongroom.model.ref import Kind
+from strongroom.settings.access import AccessSettings, access_of
 from strongroom.settings.agent import AgentSettings, agent_of
 from strongroom.settings.audit import AuditSettings, audit_of
 from strongroom.settings.server import ServerSettings, server_of
@@ -23,6 +24,7 @@ from strongroom.settings.source import SecretSource
 from strongroom.settings.table import Converter, Table, check_most, unknown
 
 __all__ = [
+    "AccessSettings",
     "AgentSettings",
     "AuditSettings",
     "BackendSettings",
@@ -36,7 +38,7 @@ __all__ = [
     "complete",
 ]
 
-TOP_KEYS = ("chain", "write_to", "backend", "cache", "lookup", "store", "audit", "server", "agent")
+TOP_KEYS = ("chain", "write_to", "backend", "cache", "lookup", "store", "audit", "access", "server", "agent")
 _BACKEND_NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9_-]{0,62})", re.ASCII)
 OnUnavailable = Literal["stale", "stop", "next"]
 Dialect = Literal["core", "sdk"]
@@ -166,6 +168,7 @@ class Settings:
         personal: the file of what is only mine that was laid over it, or None.
         copies: the file that names the copies of `strongroom dev`, laid over both, or None.
         agent: how `strongroom agent` serves this deployment to the processes of one machine.
+        access: by whose word people, workloads, agents and runs are believed.
         server: how the file's deployments are served; of the first one's table.
     """
 
@@ -182,6 +185,7 @@ class Settings:
     others: tuple[str, ...] = ()
     personal: Path | None = None
     copies: Path | None = None
+    access: AccessSettings = field(default_factory=AccessSettings)
     server: ServerSettings = field(default_factory=ServerSettings)
 
 
@@ -236,6 +240,7 @@ def complete(top: Table, name: str, home: Home, source: Path | None, others: tup
         agent=agent_of(top.section("agent"), home.state, home.socket),
         source=source,
         others=others,
+        access=access_of(top.section("access")),
         server=server_of(top.section("server")),
     )
 
