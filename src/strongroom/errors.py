@@ -237,9 +237,21 @@ class RateLimitedError(StrongroomError):
 
 
 class SealedError(StrongroomError):
-    """No key is loaded that could open the store."""
+    """
+    No key is loaded that could open the store.
+
+    Attributes:
+        retry_after: how long to wait before it may open by itself, because whoever holds its outer key
+            gives no answer now; None where somebody has to act.
+    """
 
     code = "sealed"
+
+    def __init__(
+        self, message: str, *, retry_after: timedelta | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
 
 
 class TamperedError(StrongroomError):

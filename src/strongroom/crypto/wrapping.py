@@ -9,9 +9,15 @@ docs/envelope.md, "Wrapped keys".
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 from strongroom.crypto import _primitives
 from strongroom.errors import SealedError, TamperedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from strongroom.errors import StrongroomError
 
 __all__ = [
     "LoadedWrapper",
@@ -20,6 +26,7 @@ __all__ = [
     "draw_salt",
     "frame",
     "label",
+    "no_key_opens",
     "stretch",
     "unframe",
     "unwrap_under",
@@ -70,6 +77,13 @@ class Wrapper(ABC):
             TamperedError: the outer key is right, but *blob* or *context* is not what it was.
         """
 
+    def detail(self, blob: bytes) -> str:  # noqa: ARG002 -- of those that have one
+        """Tell which version of the outer key wrapped *blob*, for people; "" where there is none."""
+        return ""
+
+    def close(self) -> None:  # noqa: B027 -- most hold nothing
+        """Let go of connections. Safe to call twice."""
+
 
 class LoadedWrapper(Wrapper):
     """
@@ -99,6 +113,22 @@ class LoadedWrapper(Wrapper):
     @abstractmethod
     def _another(self, mark: str) -> SealedError:
         """Give the error of a blob that another outer key made: that with the label *mark*, in hex."""
+
+
+def no_key_opens(what: str, refusals: Sequence[StrongroomError]) -> SealedError:
+    """
+    Give the error of *what*, which none of the wrappers opens, with what each of them said.
+
+    It tells to wait only where one of them gave no answer: any of them may yet be the one that opens.
+    """
+    told = list(dict.fromkeys(str(refusal) for refusal in refusals))
+    waits = [wait for refusal in refusals if (wait := getattr(refusal, "retry_after", None)) is not None]
+    return SealedError(
+        "; ".join([*told, f"no configured key opens {what}: start refused, nothing overwritten"]),
+        retry_after=min(waits, default=None),
+        hint=next((refusal.hint for refusal in refusals if refusal.hint), None)
+        or "configure the key file or passphrase the store was made with",
+    )
 
 
 def draw_key() -> bytes:
