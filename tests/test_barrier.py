@@ -899,7 +899,7 @@ def test_closed_barrier_forgets_its_keys(path):
     made.write(draft("x"))
     made.close()
     made.close()
-    assert made._keyrings == {}
+    assert made._keychain.is_empty
 
 
 def test_json_of_tags_keeps_their_characters(path, barrier):

@@ -1,4 +1,4 @@
-"""Our own store as a backend: a thin face over `barrier.py`."""
+"""Our own store as a backend: a thin face over `barrier/`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Our own tables: rows of ciphertext and of public facts. `barrier.py` alone joins them to plaintext."""
+"""Our own tables: rows of ciphertext and of public facts. `barrier/` alone joins them to plaintext."""

@@ -1,0 +1,269 @@
+"""
+The keys of one deployment in one store: found, unwrapped, checked and made.
+
+Not for plaintext, and not for what keys do to rows: `proof.py`, `writing.py`. A key is used only after
+its canary proved that it is the one that was stored, in the state that was stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, cast
+
+from strongroom.crypto.keyring import Kek, Keyring, Place, State
+from strongroom.errors import (
+    BackendConfigError,
+    InvalidInputError,
+    SealedError,
+    StrongroomError,
+    TamperedError,
+)
+from strongroom.store.record import covered, is_time, micros, moment
+from strongroom.store.rows import KekRow, WrapRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from strongroom.crypto.wrapping import Wrapper
+    from strongroom.store.store import Store
+    from strongroom.store.transaction import Transaction
+
+__all__ = ["KEY_ID_BYTES", "KeyStatus", "Keychain"]
+
+KEY_ID_BYTES = 16  # a key's id, which begins every MAC made under it
+
+_KEK_COLUMNS = [bytes, str, str, int, str, int, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyStatus:
+    """
+    One key of the deployment.
+
+    Attributes:
+        id: hexadecimal; public.
+        number: counts the keys of one team from 1.
+        wrapped_by: kind and name of each outer key, as `file /path`, as they were at wrapping.
+        sealed_versions: how many versions only this key opens.
+    """
+
+    id: str
+    number: int
+    team: str | None
+    state: State
+    wrapped_by: tuple[str, ...]
+    sealed_versions: int
+    created_at: datetime
+
+
+class Keychain:
+    """
+    The keyrings of one deployment, by team, as they were last read.
+
+    Threads: safe. Consistency: a key that came since is found when a row names it, and by every write.
+
+    Attributes:
+        deployment: whose keys these are.
+    """
+
+    def __init__(self, store: Store, wrappers: Sequence[Wrapper], deployment: str) -> None:
+        self.deployment = deployment
+        self._store = store
+        self._wrappers = tuple(wrappers)
+        self._keyrings: dict[str, Keyring] = {}
+
+    # --- finding -------------------------------------------------------------------------------
+
+    def holding(self, team: str, key_id: bytes) -> Keyring:
+        """Give the keyring of *team*, read anew when it does not hold *key_id*: it may have come since."""
+        keyring = self._keyrings.get(team)
+        if keyring is None or not keyring.holds(key_id):
+            keyring = self.reload(team)
+        return keyring
+
+    def standing(self, transaction: Transaction, team: str, now: datetime) -> Keyring:
+        """Give the keyring of *team* as it stands in *transaction*; a team without one gets one."""
+        stored = transaction.keks(self.deployment, team)
+        if not stored:
+            return self.first(transaction, team, now)
+        known = self._keyrings.get(team)
+        if known is not None and [(key.id, key.state) for key in known.keys] == [
+            (kek.id, kek.state) for kek in stored
+        ]:
+            return known
+        return self.reload(team)
+
+    def reload(self, team: str) -> Keyring:
+        """
+        Read the keys of *team* anew.
+
+        Raises:
+            SealedError: no wrapper opens one of them.
+            TamperedError: a stored key was changed.
+            BackendConfigError: an outer key is kept in the open.
+        """
+        keks = [self._load(kek, self._store.wraps(kek.id)) for kek in self._keks(team)]
+        keyring = Keyring(self._place(team), keks)
+        self._keyrings[team] = keyring
+        return keyring
+
+    def adopt(self, keyrings: Mapping[str, Keyring]) -> None:
+        """Go on with *keyrings*, whose transaction stands."""
+        self._keyrings.update(keyrings)
+
+    def forget(self) -> None:
+        """Forget every key."""
+        self._keyrings.clear()
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether no key is in memory."""
+        return not self._keyrings
+
+    def teams(self) -> list[str]:
+        """Give the teams that have a key here, in order."""
+        return sorted({row.team for row in self._keks() if row.team})
+
+    def statuses(self) -> list[KeyStatus]:
+        """Give every key of the deployment, by team and number, without loading any."""
+        return [
+            KeyStatus(
+                id=row.id.hex(),
+                number=row.number,
+                team=row.team or None,
+                state=cast("State", row.state),
+                wrapped_by=tuple(f"{wrap.kind} {wrap.name}" for wrap in self._store.wraps(row.id)),
+                sealed_versions=self._store.sealed_versions(row.id),
+                created_at=moment(row.created_at),
+            )
+            for row in self._keks()
+        ]
+
+    # --- rows that are no entries --------------------------------------------------------------
+
+    def mac_row(self, table: str, columns: Iterable[object]) -> bytes:
+        """
+        Authenticate a row of the deployment that is no entry.
+
+        Raises:
+            InvalidInputError: a column is of a type no row has.
+            SealedError: there is no active key.
+        """
+        keyring = self._keyrings.get("") or self.reload("")
+        return keyring.row_mac(covered(table, columns))
+
+    def check_row(self, table: str, columns: Iterable[object], mac: object) -> None:
+        """
+        Compare *mac*, as `mac_row` gave it for the same table and columns, in constant time.
+
+        Raises:
+            TamperedError: the row or its authentication was changed.
+            SealedError: its key is not to be had.
+        """
+        try:
+            message = covered(table, columns)
+        except InvalidInputError:
+            raise TamperedError("a stored row has a column of another type") from None
+        key_id = mac[:KEY_ID_BYTES] if isinstance(mac, bytes) else b""
+        keyring = self.holding("", key_id)
+        if not keyring.holds(key_id):
+            # Keys are never taken out of a store, so no row can honestly name another.
+            raise TamperedError("a stored row names a key that never was")
+        keyring.check_row_mac(message, mac)
+
+    # --- loading and making ----------------------------------------------------------------------
+
+    def _keks(self, team: str | None = None) -> list[KekRow]:
+        """Give the rows of keys, refusing columns of another type: nothing has authenticated them yet."""
+        found = self._store.keks(self.deployment, team)
+        if all(
+            type(row.id) is bytes and type(row.number) is int and is_time(row.created_at) for row in found
+        ):
+            return found
+        raise self._sealed([TamperedError("a stored key has a column of another type")])
+
+    def _place(self, team: str) -> Place:
+        return Place(store_id=self._store.id, deployment=self.deployment, team=team)
+
+    def _load(self, row: KekRow, wraps: Sequence[WrapRow]) -> Kek:
+        """Unwrap one key with whichever wrapper fits, and see by its canary that it is the one."""
+        refusals: list[StrongroomError] = []
+        if [type(column) for column in row] != _KEK_COLUMNS:
+            raise self._sealed([TamperedError("a stored key has a column of another type")])
+        for wrap in wraps:
+            for wrapper in self._wrappers:
+                if wrapper.kind != wrap.kind:
+                    continue
+                try:
+                    kek = Kek.unwrapped(
+                        wrap.wrapped,
+                        by=wrapper,
+                        place=self._place(row.team),
+                        id=row.id,
+                        number=row.number,
+                        state=cast("State", row.state),
+                    )
+                    _check_canary(kek, row)
+                except (SealedError, BackendConfigError, TamperedError, InvalidInputError) as refusal:
+                    refusals.append(refusal)
+                else:
+                    return kek
+        raise self._sealed(refusals)
+
+    def _sealed(self, refusals: Sequence[StrongroomError]) -> StrongroomError:
+        """Give the refusal that tells most: a key kept in the open or a changed row before a wrong key."""
+        store = self._store.name
+        for refusal in refusals:
+            if isinstance(refusal, BackendConfigError):
+                return refusal
+        for refusal in refusals:
+            if isinstance(refusal, (TamperedError, InvalidInputError)):
+                return TamperedError(
+                    f"a key stored in {store} failed authentication; start refused, nothing overwritten",
+                    hint="restore the store from a backup",
+                )
+        reason = f"{refusals[0]}; " if refusals else ""
+        return SealedError(
+            f"{reason}no configured key opens the store {store}: start refused, nothing overwritten",
+            hint=(refusals[0].hint if refusals else None)
+            or "configure the key file or passphrase the store was made with",
+        )
+
+    def first(self, transaction: Transaction, team: str, now: datetime) -> Keyring:
+        """
+        Make the first key of *team* in *transaction*.
+
+        Raises:
+            SealedError: there are entries that had one.
+            BackendConfigError: no wrapper is configured.
+        """
+        # The key without a team is the first of the deployment: no row at all may be there before it.
+        if transaction.has_entries(self.deployment, team or None):
+            raise SealedError(
+                f"the keys of the deployment {self.deployment} are gone from the store {self._store.name}; "
+                "start refused, nothing overwritten",
+                hint="restore the store from a backup",
+            )
+        if not self._wrappers:
+            raise BackendConfigError(
+                "no outer key is configured, so no key can be made", hint="strongroom init"
+            )
+        kek = Kek.generate(self._place(team), number=1)
+        keyring = Keyring(kek.place, [kek])
+        columns = (kek.id, self.deployment, team, kek.number, kek.state, micros(now))
+        transaction.add_kek(
+            KekRow(*columns, canary=keyring.row_mac(covered("kek", columns))),
+            [
+                WrapRow(kek.id, index, wrapper.kind, wrapper.name, kek.wrapped(by=wrapper))
+                for index, wrapper in enumerate(self._wrappers, start=1)
+            ],
+        )
+        return keyring
+
+
+def _check_canary(kek: Kek, row: KekRow) -> None:
+    # Wrapping authenticates the key; only this tells whether its state and time are what was written.
+    if row.canary[:KEY_ID_BYTES] != kek.id:
+        raise TamperedError("a stored key has the canary of another")
+    Keyring(kek.place, [kek]).check_row_mac(covered("kek", row[:-1]), row.canary)
