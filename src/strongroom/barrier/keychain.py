@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
 from strongroom.crypto.keyring import Kek, Keyring, Place, State
+from strongroom.crypto.wrapping import no_key_opens
 from strongroom.errors import (
     BackendConfigError,
     InvalidInputError,
@@ -113,8 +114,10 @@ class Keychain:
         self._keyrings.update(keyrings)
 
     def forget(self) -> None:
-        """Forget every key."""
+        """Forget every key, and let go of what holds the outer ones."""
         self._keyrings.clear()
+        for wrapper in self._wrappers:
+            wrapper.close()
 
     @property
     def is_empty(self) -> bool:
@@ -223,12 +226,7 @@ class Keychain:
                     f"a key stored in {store} failed authentication; start refused, nothing overwritten",
                     hint="restore the store from a backup",
                 )
-        reason = f"{refusals[0]}; " if refusals else ""
-        return SealedError(
-            f"{reason}no configured key opens the store {store}: start refused, nothing overwritten",
-            hint=(refusals[0].hint if refusals else None)
-            or "configure the key file or passphrase the store was made with",
-        )
+        return no_key_opens(f"the store {store}", refusals)
 
     def first(self, transaction: Transaction, team: str, now: datetime) -> Keyring:
         """
