@@ -19,6 +19,7 @@ from hatchling import build
 
 from strongroom.errors import BackendConfigError
 from strongroom.store import migration, schema, sqlite
+from strongroom.store.engine import engine_of
 from strongroom.store.store import REVISION, Store
 
 ROOT = Path(__file__).parents[2]
@@ -85,7 +86,7 @@ def test_tables_after_the_last_migration_are_those_described(path):
 
 def test_older_store_is_migrated_and_keeps_its_rows(path, newer):
     with sqlite.creating(path):
-        migration.run(path, name="native", location=newer)
+        migration.run(engine_of(path), location=newer)
     assert sqlite.revision(path, name="native") == "0003"
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT value FROM settings").fetchall() == [("touched",)]
@@ -99,7 +100,7 @@ def test_store_of_the_first_release_is_migrated_when_it_is_opened(tmp_path, capl
     path = tmp_path / "room" / "store.db"
     with sqlite.creating(path):
         sqlite.prepare(path, name="native")
-        migration.run(path, name="native", location=first)
+        migration.run(engine_of(path), location=first)
     with closing(sqlite3.connect(path)) as connection:
         before = connection.execute("SELECT value FROM settings").fetchall()
     assert sqlite.revision(path, name="native") == "0001"
@@ -117,7 +118,7 @@ def test_migration_that_fails_half_way_leaves_the_old_store(path, newer):
     (newer / "versions" / "r0004_failing.py").write_text(FAILING)
     before = tables(path)
     with pytest.raises(RuntimeError, match="power cut"):
-        migration.run(path, name="native", location=newer)
+        migration.run(engine_of(path), location=newer)
     assert tables(path) == before
     assert sqlite.revision(path, name="native") == REVISION
     Store.open(path).close()

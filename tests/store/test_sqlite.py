@@ -69,7 +69,7 @@ def test_url_and_path_name_the_same_store(path):
 
 def test_url_of_another_database_is_refused_without_its_password():
     with pytest.raises(BackendConfigError) as caught:
-        Store.open("postgresql://me:hunter2@db/x")
+        Store.open("oracle://me:hunter2@db/x")
     assert "hunter2" not in str(caught.value) + str(caught.value.hint)
 
 
@@ -161,7 +161,7 @@ def test_vanished_file_is_unavailable_and_not_made_anew(path):
     path.unlink()
     with pytest.raises(BackendUnavailableError), again.write():
         pass
-    again._local.look_at = 0.0  # readers look once a second
+    again.engine._local.look_at = 0.0  # readers look once a second
     with pytest.raises(BackendUnavailableError):
         again.last_sequence()
     assert not path.exists()

@@ -285,7 +285,7 @@ def test_threads_read_beside_a_writer_and_share_few_connections(store):
         for number in range(10):
             fill(store, entry(f"b{number}"))
         assert all(row is not None for future in futures for row in future.result())
-    assert 1 <= len(store._local._readers) <= 4
+    assert 1 <= len(store.engine._local._readers) <= 4
 
 
 def in_child(work):
@@ -310,11 +310,11 @@ def in_child(work):
 
 def test_forked_child_opens_its_own_connections_and_leaves_the_parents_alone(store):
     fill(store, entry("a"))
-    inherited = list(store._local._readers)
+    inherited = list(store.engine._local._readers)
 
     def child():
         fill(store, entry("b"))
-        mine = list(store._local._readers)
+        mine = list(store.engine._local._readers)
         found = store.current("prod", "", "variable", "a") is not None
         store.close()
         return found, not any(one in inherited for one in mine)
@@ -428,7 +428,7 @@ def test_reader_finds_the_file_that_was_brought_back(path):
     fill(store, entry("newer"))
     rung = store.data_version()
     bring_back(copy, path)
-    store._local.look_at = 0.0  # readers look once a second
+    store.engine._local.look_at = 0.0  # readers look once a second
     assert [row.name for row in store.page(page())] == ["old"]
     assert store.data_version() != rung
     store.close()
@@ -439,7 +439,7 @@ def test_nobody_goes_on_with_a_file_that_was_taken_away(path):
     fill(store, entry("old"))
     away = path.with_name("away")
     path.rename(away)
-    store._local.look_at = 0.0  # readers look once a second
+    store.engine._local.look_at = 0.0  # readers look once a second
     for _ in range(3):
         with pytest.raises(BackendUnavailableError, match="taken away"):
             store.page(page())
@@ -456,7 +456,7 @@ def test_another_store_in_the_place_of_an_open_one_is_refused(path, tmp_path):
     bring_back(tmp_path / "other" / "store.db", path)
     with pytest.raises(BackendConfigError, match="another store"), store.write():
         pass
-    store._local.look_at = 0.0
+    store.engine._local.look_at = 0.0
     with pytest.raises(BackendConfigError, match="another store"):
         store.last_sequence()
     store.close()

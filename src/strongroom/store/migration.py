@@ -6,43 +6,35 @@ Importing this file loads Alembic (0.4 s); only creating and migrating do.
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
-from strongroom.store import sqlite
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from strongroom.store.engine import Engine
 
 __all__ = ["MIGRATIONS", "run"]
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-def run(path: Path, *, name: str, location: Path = MIGRATIONS) -> None:
+def run(engine: Engine, *, location: Path = MIGRATIONS) -> None:
     """
-    Bring the store at *path* to the newest revision of *location*; call under `sqlite.creating`.
-
-    SQLite's DDL is transactional: killed at any point, the old tables stand as they were.
+    Bring the store of *engine* to the newest revision of *location*; call under `engine.creating`.
 
     Args:
-        path: of the file.
-        name: of the store in the settings, for errors.
+        engine: where the tables stand, or shall.
         location: a folder of Alembic migrations.
 
     Raises:
         BackendUnavailableError: the disk is full or failing, or another process writes.
     """
-    engine = sqlite.engine(path)
-    try:
-        with engine.begin() as connection:
-            command.upgrade(_config(connection, location), "head")
-    except sa.exc.DBAPIError as error:
-        origin = error.orig if isinstance(error.orig, sqlite3.Error) else sqlite3.Error()
-        raise sqlite.translate(origin, name=name) from None
-    finally:
-        engine.dispose()
+    with engine.migrating() as connection:
+        command.upgrade(_config(connection, location), "head")
 
 
 def _config(connection: sa.Connection, location: Path) -> Config:

@@ -1,9 +1,9 @@
 """
 The shapes of rows, and every statement that reads them.
 
-Plain SQL with `?` for parameters, so that a process which only reads never loads SQLAlchemy
-(0.3 s of a cold start) and a read by name costs the driver alone. The values are bound, never
-pasted; what varies in a text is chosen from constants of this file.
+Plain SQL, so that no process loads SQLAlchemy (0.3 s of a cold start) to read or write, and a read by
+name costs the driver alone. The values are bound, never pasted; what varies in a text is chosen from
+constants of this file. What all databases understand, and what an engine translates: `engine.py`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Sequence
+
+    from strongroom.store.engine import Connection
 
 __all__ = [
     "ChangeRow",
@@ -93,6 +94,10 @@ class WrapRow(NamedTuple):
 
 PRUNED = "changes_pruned/"
 """Before the name of a deployment: the setting that says up to where its changes were forgotten."""
+MOVED = "moved_to"
+"""The setting of a store that was moved: where to, without a password. It is not written to any more."""
+ARRIVING = "move_arriving"
+"""The setting of a store that is being moved here: nothing may open it before it is whole and the only one."""
 
 
 class ChangeRow(NamedTuple):
@@ -160,33 +165,31 @@ _REGISTRY = f"SELECT {', '.join(RegistryRow._fields)} FROM registry WHERE deploy
 _HEAD = f"SELECT {', '.join(HeadRow._fields)} FROM registry_heads WHERE deployment = ?"  # noqa: S608 -- as above
 
 
-def current(
-    connection: sqlite3.Connection, deployment: str, team: str, kind: str, name: str
-) -> EntryRow | None:
+def current(connection: Connection, deployment: str, team: str, kind: str, name: str) -> EntryRow | None:
     """Give the entry under exactly this name with the sealed bytes of its current version."""
     row = connection.execute(_CURRENT, (deployment, team, kind, name)).fetchone()
     return None if row is None else EntryRow(*row)
 
 
-def version(connection: sqlite3.Connection, entry_id: bytes, number: int) -> VersionRow | None:
+def version(connection: Connection, entry_id: bytes, number: int) -> VersionRow | None:
     """Give one version of an entry."""
     row = connection.execute(f"{_VERSION} AND number = ?", (entry_id, number)).fetchone()
     return None if row is None else VersionRow._make(row)
 
 
-def has_version(connection: sqlite3.Connection, entry_id: bytes, number: int) -> bool:
+def has_version(connection: Connection, entry_id: bytes, number: int) -> bool:
     """Tell whether an entry has one version, without reading it."""
     sql = "SELECT 1 FROM versions WHERE entry_id = ? AND number = ?"
     return connection.execute(sql, (entry_id, number)).fetchone() is not None
 
 
-def versions(connection: sqlite3.Connection, entry_id: bytes) -> list[VersionRow]:
+def versions(connection: Connection, entry_id: bytes) -> list[VersionRow]:
     """Give every version of an entry, newest first."""
     rows = connection.execute(f"{_VERSION} ORDER BY number DESC", (entry_id,)).fetchall()
     return [VersionRow._make(row) for row in rows]
 
 
-def keks(connection: sqlite3.Connection, deployment: str, team: str | None = None) -> list[KekRow]:
+def keks(connection: Connection, deployment: str, team: str | None = None) -> list[KekRow]:
     """Give the keys of one team ('' for none), or of the whole deployment, oldest first."""
     if team is None:
         rows = connection.execute(f"{_KEKS} ORDER BY team, number", (deployment,)).fetchall()
@@ -195,30 +198,32 @@ def keks(connection: sqlite3.Connection, deployment: str, team: str | None = Non
     return [KekRow._make(row) for row in rows]
 
 
-def wraps(connection: sqlite3.Connection, kek_id: bytes) -> list[WrapRow]:
+def wraps(connection: Connection, kek_id: bytes) -> list[WrapRow]:
     """Give the wrapped forms of one key, in the order of the wrappers that made them."""
     return [WrapRow._make(row) for row in connection.execute(_WRAPS, (kek_id,)).fetchall()]
 
 
-def is_wrapped_by(connection: sqlite3.Connection, kind: str, name: str) -> bool:
+def is_wrapped_by(connection: Connection, kind: str, name: str) -> bool:
     """Tell whether any key is wrapped by the wrapper of this kind and name."""
     sql = "SELECT 1 FROM kek_wraps WHERE kind = ? AND name = ? LIMIT 1"
     return connection.execute(sql, (kind, name)).fetchone() is not None
 
 
-def sealed_versions(connection: sqlite3.Connection, kek_id: bytes) -> int:
+def sealed_versions(connection: Connection, kek_id: bytes) -> int:
     """Count the versions sealed under one key."""
     row = connection.execute("SELECT count(*) FROM versions WHERE kek_id = ?", (kek_id,)).fetchone()
     return int(row[0])
 
 
-def has_entries(connection: sqlite3.Connection, deployment: str, team: str | None) -> bool:
+def has_entries(connection: Connection, deployment: str, team: str | None) -> bool:
     """Tell whether a team ('' for none), or with None the deployment, has any entry, deleted or not."""
-    sql = "SELECT 1 FROM entries WHERE deployment = ? AND (team = ? OR ? IS NULL) LIMIT 1"
-    return connection.execute(sql, (deployment, team, team)).fetchone() is not None
+    sql = "SELECT 1 FROM entries WHERE deployment = ?"
+    if team is None:
+        return connection.execute(f"{sql} LIMIT 1", (deployment,)).fetchone() is not None
+    return connection.execute(f"{sql} AND team = ? LIMIT 1", (deployment, team)).fetchone() is not None
 
 
-def page(connection: sqlite3.Connection, wanted: Page) -> list[EntryRow]:
+def page(connection: Connection, wanted: Page) -> list[EntryRow]:
     """Give entries in the order of their names, by code point, without their sealed bytes."""
     clauses, parameters = _bounds(wanted)
     if wanted.only_deleted:
@@ -234,9 +239,7 @@ def page(connection: sqlite3.Connection, wanted: Page) -> list[EntryRow]:
 OUTLINE_CHARACTERS = 200  # of a description: enough to put lists in order by
 
 
-def outline(
-    connection: sqlite3.Connection, wanted: Page
-) -> list[tuple[object, object, object, object, object]]:
+def outline(connection: Connection, wanted: Page) -> list[tuple[object, object, object, object, object]]:
     """
     Give name, time of change, connection type, beginning of the description and end of what `page` would
     give. Nothing has authenticated them: each may be of any type.
@@ -250,7 +253,7 @@ def outline(
     return connection.execute(sql, (*parameters, wanted.now, max(0, wanted.limit))).fetchall()
 
 
-def named(connection: sqlite3.Connection, wanted: Page, names: Sequence[str]) -> list[EntryRow]:
+def named(connection: Connection, wanted: Page, names: Sequence[str]) -> list[EntryRow]:
     """Give those of *names* that `page` would give, in its order; at most 500 names at once."""
     marks = ", ".join([_NAME] * len(names))
     sql = (
@@ -304,7 +307,7 @@ def _successor(prefix: str) -> str | None:
     return None
 
 
-def expired(connection: sqlite3.Connection, deployment: str, now: int, limit: int) -> list[EntryRow]:
+def expired(connection: Connection, deployment: str, now: int, limit: int) -> list[EntryRow]:
     """Give up to *limit* entries that stand and whose time was up at *now* (microseconds)."""
     rows = connection.execute(
         f"SELECT {_ENTRY} FROM entries e"  # noqa: S608 -- columns are constants of this file
@@ -315,7 +318,7 @@ def expired(connection: sqlite3.Connection, deployment: str, now: int, limit: in
     return [EntryRow(*row) for row in rows]
 
 
-def changes(connection: sqlite3.Connection, deployment: str, after: int, limit: int) -> list[ChangeRow]:
+def changes(connection: Connection, deployment: str, after: int, limit: int) -> list[ChangeRow]:
     """Give up to *limit* changes after the sequence number *after*, oldest first."""
     rows = connection.execute(
         "SELECT sequence, team, kind, name, version FROM changes"
@@ -325,13 +328,13 @@ def changes(connection: sqlite3.Connection, deployment: str, after: int, limit: 
     return [ChangeRow._make(row) for row in rows]
 
 
-def pruned_to(connection: sqlite3.Connection, deployment: str) -> int:
+def pruned_to(connection: Connection, deployment: str) -> int:
     """Give the sequence number up to which changes of a deployment were forgotten, 0 where none were."""
-    row = connection.execute("SELECT value FROM settings WHERE key = ?", (PRUNED + deployment,)).fetchone()
+    row = connection.execute('SELECT value FROM settings WHERE "key" = ?', (PRUNED + deployment,)).fetchone()
     return int(row[0]) if row is not None and str(row[0]).isdecimal() else 0
 
 
-def prunable(connection: sqlite3.Connection, deployment: str, keep: int) -> int | None:
+def prunable(connection: Connection, deployment: str, keep: int) -> int | None:
     """Give the number up to which changes can be forgotten so that the newest *keep* stay; None for none."""
     row = connection.execute(
         "SELECT sequence FROM changes WHERE deployment = ? ORDER BY sequence DESC LIMIT 1 OFFSET ?",
@@ -340,19 +343,25 @@ def prunable(connection: sqlite3.Connection, deployment: str, keep: int) -> int 
     return None if row is None else int(row[0])
 
 
-def last_sequence(connection: sqlite3.Connection) -> int:
+def setting(connection: Connection, key: str) -> str | None:
+    """Give one setting of the store, None where it has none."""
+    row = connection.execute('SELECT value FROM settings WHERE "key" = ?', (key,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def last_sequence(connection: Connection) -> int:
     """Give the sequence number of the newest change, 0 before the first."""
     row = connection.execute("SELECT max(sequence) FROM changes").fetchone()
     return int(row[0] or 0)
 
 
-def head(connection: sqlite3.Connection, deployment: str) -> HeadRow | None:
+def head(connection: Connection, deployment: str) -> HeadRow | None:
     """Give the head of a deployment's registry, None where nothing was ever written to it."""
     row = connection.execute(_HEAD, (deployment,)).fetchone()
     return None if row is None else HeadRow._make(row)
 
 
-def registry(connection: sqlite3.Connection, deployment: str, after: int | None) -> list[RegistryRow]:
+def registry(connection: Connection, deployment: str, after: int | None) -> list[RegistryRow]:
     """Give the rows of a deployment's registry, those written after the revision *after* or all of them."""
     if after is None:
         # No bound of any kind: a row planted with a revision of its own making must be seen too.

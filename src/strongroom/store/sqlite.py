@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BUSY_SECONDS",
+    "FileConnection",
     "connect",
     "creating",
     "engine",
@@ -172,9 +173,24 @@ def _revision(connection: sqlite3.Connection) -> str | None:
     return str(row[0])
 
 
-def connect(path: Path, *, is_reader: bool = False) -> sqlite3.Connection:
+class FileConnection(sqlite3.Connection):
+    """
+    A connection to the file of a store.
+
+    Attributes:
+        home: where it is given back to.
+    """
+
+    home: object = None
+
+
+def connect(path: Path, *, is_reader: bool = False) -> FileConnection:
     """
     Open the existing file *path*, in autocommit.
+
+    Args:
+        path: of the file.
+        is_reader: refuse every write.
 
     Threads: any one thread at a time.
     Raises: `sqlite3.Error`, for the caller to `translate`.
@@ -191,13 +207,8 @@ def connect(path: Path, *, is_reader: bool = False) -> sqlite3.Connection:
 
 
 def engine(path: Path) -> sa.Engine:
-    """
-    Give an engine with one connection, so that this process writes one transaction at a time.
-
-    Each transaction begins IMMEDIATE: one that read first and wrote later could find that
-    another process wrote in between, and SQLite could only refuse it.
-    """
-    import sqlalchemy as sa  # noqa: PLC0415 -- 0.3 s that a process which only reads must not pay
+    """Give SQLAlchemy's engine with one connection, for migrations; each transaction begins IMMEDIATE."""
+    import sqlalchemy as sa  # noqa: PLC0415 -- 0.3 s that only migrating pays
 
     def begin(connection: sa.Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -292,7 +303,7 @@ def _code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
-def _open(path: Path, mode: str) -> sqlite3.Connection:
+def _open(path: Path, mode: str) -> FileConnection:
     # By URI and mode, so that a store that vanished is an error and not a new empty file.
     return sqlite3.connect(
         f"{path.as_uri()}?mode={mode}",
@@ -301,6 +312,7 @@ def _open(path: Path, mode: str) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
         cached_statements=64,
+        factory=FileConnection,
     )
 
 
