@@ -13,6 +13,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from contextlib import suppress
 from dataclasses import replace as replaced
 from datetime import datetime, timedelta, timezone
@@ -45,6 +46,7 @@ from strongroom.service.access.desk import Done
 from strongroom.service.access.refusals import NOBODY, Refusals
 from strongroom.service.access.shape import (
     AGENT,
+    BREAK_GLASS,
     CODE,
     INVITATION,
     LOGIN,
@@ -55,6 +57,7 @@ from strongroom.service.access.shape import (
     TOKEN,
     Agent,
     Code,
+    Glass,
     Invitation,
     LastLogin,
     Membership,
@@ -90,6 +93,7 @@ _MOST_SESSIONS = 100  # of one actor; one more ends the one used longest ago
 _SWEEP_SECONDS = 60.0
 _KEPT_EXPIRED = timedelta(days=30)  # a token that expired is still listed for this long
 _MISS_SECONDS = 0.02  # between two looks for a token that is not known yet
+ADMIN = "admin"
 _REFUSED = "no valid identity came with this request"
 _NOBODY = "?"  # no name
 _NEVER = datetime.min.replace(tzinfo=timezone.utc)
@@ -106,7 +110,8 @@ class Identity(NamedTuple):
         how: "token", "session" or "basic".
         id: of the token or session, public; "" for a name and password.
         expires: when the credential ends at the latest, None where it does not.
-        since: when the session was begun, or the token issued.
+        since: when the session's person proved who he is, or the token was issued.
+        glass: the person broke the glass: an administrator until it ends, whatever roles he has.
     """
 
     actor: Actor
@@ -114,6 +119,7 @@ class Identity(NamedTuple):
     id: str
     expires: datetime | None
     since: datetime
+    glass: Glass | None = None
 
 
 class Login(NamedTuple):
@@ -143,7 +149,7 @@ class Lifetimes(NamedTuple):
 class _Held:
     """What is known of one credential for as long as nothing of it changes."""
 
-    __slots__ = ("actor", "expires", "how", "id", "identities", "idle", "key", "seen", "since")
+    __slots__ = ("actor", "expires", "glass", "how", "id", "identities", "idle", "key", "seen", "since")
 
     def __init__(  # noqa: PLR0913 -- one field each
         self,
@@ -155,6 +161,7 @@ class _Held:
         seen: datetime,
         expires: datetime | None,
         idle: timedelta | None = None,
+        glass: Glass | None = None,
     ) -> None:
         self.key = key
         self.actor = actor
@@ -164,10 +171,12 @@ class _Held:
         self.seen = seen
         self.expires = expires
         self.idle = idle
+        self.glass = glass
         self.identities: dict[str, Identity] = {}
 
     def identity(self, source: str) -> Identity:
-        found = Identity(replaced(self.actor, source=source), self.how, self.id, self.expires, self.since)
+        actor = replaced(self.actor, source=source)
+        found = Identity(actor, self.how, self.id, self.expires, self.since, self.glass)
         if len(self.identities) < _MOST_SOURCES:
             self.identities[source] = found
         return found
@@ -181,7 +190,7 @@ class _Memo:
     def __init__(self, snapshot: Snapshot, before: _Memo | None) -> None:
         self.snapshot = snapshot
         self.roles: Mapping[str, tuple[Role, ...]]
-        self.kinds = tuple(snapshot.of(kind) for kind in (TOKEN, SESSION, PERSON, AGENT, ROLE))
+        self.kinds = tuple(snapshot.of(kind) for kind in (TOKEN, SESSION, PERSON, AGENT, BREAK_GLASS, ROLE))
         same = [one is other for one, other in zip(self.kinds, before.kinds, strict=True)] if before else []
         self.held: dict[bytes, _Held] = before.held if before and all(same) else {}
         self.roles = before.roles if before and same[-1] else roles_of(snapshot)
@@ -246,6 +255,9 @@ class Gate:
             self._memo = memo = _Memo(snapshot, memo)
         held = memo.held.get(digest) or self._held(memo, digest, token, source)
         now = self.clock()
+        if held.glass is not None and now >= held.glass.expires:
+            memo.held.pop(digest, None)
+            held = self._held(memo, digest, token, source)
         if held.expires is not None and now >= held.expires:
             raise self.refusal(held.actor.id, source, "it has expired")
         if held.idle is not None and now - held.seen >= held.idle:
@@ -289,14 +301,17 @@ class Gate:
         if not compare_digest(session.digest, digest) or not _is_standing(memo.snapshot, session.actor):
             return None
         key = (SESSION, row.id)
+        glass = glass_of(memo.snapshot, session.actor, self.clock())
+        actor = _actor(session.actor, memo.roles, _scope_of(memo.snapshot, session.actor))
         return _Held(
             key,
-            _actor(session.actor, memo.roles, _scope_of(memo.snapshot, session.actor)),
+            actor if glass is None else replaced(actor, roles=with_glass(actor.roles)),
             how="session",
-            since=session.begun,
+            since=session.proven or session.begun,
             seen=max(session.seen, self._seen.get(key, (session.seen, ""))[0]),
             expires=session.expires,
             idle=timedelta(seconds=session.idle_seconds),
+            glass=glass,
         )
 
     def _held_token(self, row: Row, token: Token, digest: bytes, memo: _Memo) -> _Held | None:
@@ -417,7 +432,9 @@ class Gate:
     def _ended(self, name: str, source: str) -> list[Change]:
         return self.attempts.ended(self.registry.snapshot(), self.attempts.key_of(name), source)
 
-    def login_with_code(self, code: str, *, source: str, replaces: str | None = None) -> Login:
+    def login_with_code(
+        self, code: str, *, source: str, replaces: str | None = None, verifier: str = ""
+    ) -> Login:
         """
         Begin a session with a single-use code. However often and however many at once use it, one does.
 
@@ -425,6 +442,7 @@ class Gate:
             code: blanks and line ends in it are passed over.
             source: as `login`.
             replaces: as `login`.
+            verifier: of the program that asked for the code (RFC 7636); "" where nobody did.
 
         Raises:
             NotAuthenticatedError: it is none, was used, or its time is up.
@@ -439,11 +457,14 @@ class Gate:
         said = decoded(row, Code)
         if not compare_digest(said.digest, digest) or self.clock() >= said.expires:
             raise self.refusal(said.actor, source, "a login code whose time is up", _NO_CODE)
+        if not compare_digest(said.challenge, challenge_of(verifier)):
+            raise self.refusal(said.actor, source, "a login code that another program asked for", _NO_CODE)
         person = self.registry.snapshot().of(PERSON).get(said.actor.removeprefix(PERSON_PREFIX))
         if not _is_standing(self.registry.snapshot(), said.actor):
             raise self.refusal(said.actor, source, "a login code of nobody", _NO_CODE)
         rows = [row] if person is None else [row, person]
-        begun = Begun(said.actor, "code", source, replaces, rows, [Change(CODE, row.id, None)])
+        gone = [Change(CODE, row.id, None)]
+        begun = Begun(said.actor, said.how, source, replaces, rows, gone, said.proven, said.provider_session)
         try:
             login = self.begin(begun)
         except ConflictError:
@@ -479,6 +500,8 @@ class Gate:
             expires=now + lasts,
             idle_seconds=int(idle.total_seconds()),
             seen=now,
+            proven=begun.proven,
+            provider_session=begun.provider_session,
         )
         row_id = tokens.id_of(digest)
         self.registry.change(lambda snapshot: begun.changes_in(snapshot, row_id, session))
@@ -490,7 +513,8 @@ class Gate:
             raise
         snapshot = self.registry.snapshot()
         actor = _actor(begun.actor, roles_of(snapshot), _scope_of(snapshot, begun.actor))
-        identity = Identity(replaced(actor, source=begun.source), "session", row_id, session.expires, now)
+        since = begun.proven or now
+        identity = Identity(replaced(actor, source=begun.source), "session", row_id, session.expires, since)
         return Login(token, identity)
 
     def _lifetimes_of(self, how: str) -> tuple[timedelta, timedelta]:
@@ -633,6 +657,7 @@ class Gate:
         ]
         gone += [row for row in snapshot.of(CODE).values() if decoded(row, Code).expires <= now]
         gone += [row for row in snapshot.of(INVITATION).values() if decoded(row, Invitation).expires <= now]
+        gone += [row for row in snapshot.of(BREAK_GLASS).values() if decoded(row, Glass).expires <= now]
         changes = [Change(row.kind, row.id, None, row.revision) for row in gone]
         for row in snapshot.of(TOKEN).values():
             expires = decoded(row, Token).expires
@@ -660,14 +685,17 @@ class Begun(NamedTuple):
     Args:
         rows: that must stand unchanged for it.
         changes: done with it.
+        proven, provider_session: as of `shape.Session`.
     """
 
     actor: str
-    how: Literal["password", "code", "key"]
+    how: Literal["password", "code", "key", "oidc"]
     source: str
     replaces: str | None
     rows: list[Row]
     changes: list[Change]
+    proven: datetime | None = None
+    provider_session: str = ""
 
     def changes_in(self, snapshot: Snapshot, row_id: str, session: Session) -> list[Change]:
         """Give everything to write, in the moment of writing."""
@@ -681,6 +709,28 @@ class Begun(NamedTuple):
         mine.sort(key=lambda row: decoded(row, Session).seen)
         surplus = [Change(SESSION, row.id, None) for row in mine[: max(0, len(mine) - _MOST_SESSIONS + 1)]]
         return [*surplus, *ended, *self.changes, Change(SESSION, row_id, encoded(session))]
+
+
+def challenge_of(verifier: str) -> str:
+    """Give what stands for *verifier* where it must not be told (RFC 7636 §4.2, S256); "" for none."""
+    if not verifier:
+        return ""
+    digest = sha256(verifier.encode("utf-8", "surrogatepass")).digest()
+    return urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def glass_of(snapshot: Snapshot, actor: str, now: datetime) -> Glass | None:
+    """Give that *actor* broke the glass, if he did and it has not ended."""
+    row = snapshot.of(BREAK_GLASS).get(actor.removeprefix(PERSON_PREFIX))
+    if row is None or not actor.startswith(PERSON_PREFIX):
+        return None
+    glass = decoded(row, Glass)
+    return glass if now < glass.expires else None
+
+
+def with_glass(roles: tuple[Role, ...]) -> tuple[Role, ...]:
+    """Give *roles* and an administrator's."""
+    return tuple(sorted({*roles, Role(ADMIN)}, key=_order))
 
 
 def _canonical(name: str) -> str | None:
@@ -733,14 +783,16 @@ def _from(source: str) -> str:
 
 def roles_of(snapshot: Snapshot) -> dict[str, tuple[Role, ...]]:
     """Give every actor's roles, in order."""
-    found: dict[str, list[Role]] = {}
+    found: dict[str, set[Role]] = {}
     for row in snapshot.of(ROLE).values():
         member = decoded(row, Membership)
-        found.setdefault(member.actor, []).append(Role(member.role, member.team))
-    return {
-        actor: tuple(sorted(roles, key=lambda role: (role.name, role.team or "")))
-        for actor, roles in found.items()
-    }
+        # One that was granted and comes with a group too is one.
+        found.setdefault(member.actor, set()).add(Role(member.role, member.team))
+    return {actor: tuple(sorted(roles, key=_order)) for actor, roles in found.items()}
+
+
+def _order(role: Role) -> tuple[str, str]:
+    return role.name, role.team or ""
 
 
 def _of(snapshot: Snapshot, kind: str, actor: str) -> list[Row]:

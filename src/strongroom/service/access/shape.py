@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AGENT",
     "AGENT_LOGIN",
+    "BREAK_GLASS",
     "CODE",
     "INVITATION",
     "LOCKOUT",
@@ -29,10 +30,12 @@ __all__ = [
     "ROLE",
     "SERVICE",
     "SESSION",
+    "SUBJECT",
     "TOKEN",
     "Agent",
     "AgentLogin",
     "Code",
+    "Glass",
     "Invitation",
     "LastLogin",
     "Lockout",
@@ -40,6 +43,7 @@ __all__ = [
     "Person",
     "Service",
     "Session",
+    "Subject",
     "Token",
     "Verifier",
     "body_of",
@@ -51,6 +55,7 @@ __all__ = [
 PERSON, SERVICE, TOKEN, SESSION = "person", "service", "token", "session"
 CODE, ROLE, LOCKOUT, LOGIN = "code", "role", "lockout", "login"
 AGENT, AGENT_LOGIN, INVITATION = "agent", "agent_login", "invitation"
+SUBJECT, BREAK_GLASS = "subject", "break_glass"
 
 
 class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -75,13 +80,34 @@ class Verifier(_Body, frozen=True, kw_only=True):
     mac: bytes
 
 
-class Person(_Body, frozen=True, kw_only=True):
-    """A person; the row's id is the name."""
+class Person(_Body, frozen=True, kw_only=True, omit_defaults=True):
+    """
+    A person; the row's id is the name.
+
+    Args:
+        subject: the id of the row of who he is at an identity provider; "" where he logs in here alone.
+    """
 
     created_at: datetime
     created_by: str
     verifier: Verifier | None = None
     is_disabled: bool = False
+    subject: str = ""
+
+
+class Subject(_Body, frozen=True, kw_only=True):
+    """
+    Which person somebody of an identity provider is; the row's id is the digest of issuer and subject.
+
+    Args:
+        name: the person's.
+        issuer, subject: as the provider has them.
+    """
+
+    name: str
+    issuer: str
+    subject: str
+    linked_at: datetime
 
 
 class LastLogin(_Body, frozen=True, kw_only=True):
@@ -121,7 +147,7 @@ class Token(_Body, frozen=True, kw_only=True):
     source: str = ""
 
 
-class Session(_Body, frozen=True, kw_only=True):
+class Session(_Body, frozen=True, kw_only=True, omit_defaults=True):
     """
     A session of a person, or of the local owner.
 
@@ -131,25 +157,54 @@ class Session(_Body, frozen=True, kw_only=True):
         expires: its absolute end.
         idle_seconds: without use for this long, it ends.
         seen: when it was last used; written now and then.
+        proven: when its person proved who he is, where that was not when it was begun.
+        provider_session: how an identity provider calls the session it came from.
     """
 
     digest: bytes
     actor: str
-    how: Literal["password", "code", "key"]
+    how: Literal["password", "code", "key", "oidc"]
     source: str
     begun: datetime
     expires: datetime
     idle_seconds: int
     seen: datetime
+    proven: datetime | None = None
+    provider_session: str = ""
 
 
-class Code(_Body, frozen=True, kw_only=True):
-    """A code that begins one session as *actor*."""
+class Code(_Body, frozen=True, kw_only=True, omit_defaults=True):
+    """
+    A code that begins one session as *actor*.
+
+    Args:
+        challenge: S256 of what whoever uses it must have (RFC 7636); "" for a code that is enough by itself.
+        how, proven, provider_session: as of the session.
+    """
 
     digest: bytes
     actor: str
     created_by: str
     expires: datetime
+    challenge: str = ""
+    how: Literal["code", "oidc"] = "code"
+    proven: datetime | None = None
+    provider_session: str = ""
+
+
+class Glass(_Body, frozen=True, kw_only=True):
+    """
+    That a person broke the glass: an administrator until it ends; the row's id is the name.
+
+    Args:
+        reason: why, in his words.
+        source: the address he did it from.
+    """
+
+    reason: str
+    begun: datetime
+    expires: datetime
+    source: str
 
 
 class Agent(_Body, frozen=True, kw_only=True):
@@ -205,14 +260,20 @@ class Invitation(_Body, frozen=True, kw_only=True):
     comment: str = ""
 
 
-class Membership(_Body, frozen=True, kw_only=True):
-    """That *actor* has *role*, for *team* or everywhere; the row's id is all three."""
+class Membership(_Body, frozen=True, kw_only=True, omit_defaults=True):
+    """
+    That *actor* has *role*, for *team* or everywhere; the row's id is all three.
+
+    Args:
+        by_group: it comes with a group at the identity provider, and goes with it; its row's id says so too.
+    """
 
     role: str
     actor: str
     created_at: datetime
     created_by: str
     team: str | None = None
+    by_group: bool = False
 
 
 class Lockout(_Body, frozen=True, kw_only=True):
@@ -253,6 +314,6 @@ def body_of(body: bytes, shape: type[BodyT], kind: str) -> BodyT:
         ) from None
 
 
-def membership_id(role: str, team: str | None, actor: str) -> str:
+def membership_id(role: str, team: str | None, actor: str, *, by_group: bool = False) -> str:
     """Give the id of a membership: no name, team or actor holds a `|`."""
-    return f"{role}|{team or ''}|{actor}"
+    return f"{role}|{team or ''}|{actor}{'|group' if by_group else ''}"
