@@ -27,14 +27,14 @@ ROOT = Path(__file__).parents[2]
 SECOND = """
 import sqlalchemy as sa
 from alembic import op
-revision, down_revision = "0003", "0002"
+revision, down_revision = "9001", "NEWEST"
 def upgrade():
     op.add_column("changes", sa.Column("note", sa.Text))
     op.execute("UPDATE settings SET value = 'touched' WHERE key = 'store_id'")
 """
 FAILING = """
 from alembic import op
-revision, down_revision = "0004", "0003"
+revision, down_revision = "9002", "9001"
 def upgrade():
     op.execute("DROP TABLE entries")
     raise RuntimeError("power cut")
@@ -53,7 +53,7 @@ def newer(tmp_path):
     """A folder of migrations one revision ahead of ours."""
     location = tmp_path / "migrations"
     shutil.copytree(migration.MIGRATIONS, location)
-    (location / "versions" / "r0003_note.py").write_text(SECOND)
+    (location / "versions" / "r9001_note.py").write_text(SECOND.replace("NEWEST", REVISION))
     return location
 
 
@@ -87,7 +87,7 @@ def test_tables_after_the_last_migration_are_those_described(path):
 def test_older_store_is_migrated_and_keeps_its_rows(path, newer):
     with sqlite.creating(path):
         migration.run(engine_of(path), location=newer)
-    assert sqlite.revision(path, name="native") == "0003"
+    assert sqlite.revision(path, name="native") == "9001"
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT value FROM settings").fetchall() == [("touched",)]
         assert "note" in {row[1] for row in connection.execute("PRAGMA table_info(changes)")}
@@ -96,7 +96,9 @@ def test_older_store_is_migrated_and_keeps_its_rows(path, newer):
 def test_store_of_the_first_release_is_migrated_when_it_is_opened(tmp_path, caplog):
     first = tmp_path / "migrations"
     shutil.copytree(migration.MIGRATIONS, first)
-    (first / "versions" / "r0002_registry.py").unlink()
+    for later in first.glob("versions/r*.py"):
+        if not later.name.startswith("r0001"):
+            later.unlink()
     path = tmp_path / "room" / "store.db"
     with sqlite.creating(path):
         sqlite.prepare(path, name="native")
@@ -107,7 +109,7 @@ def test_store_of_the_first_release_is_migrated_when_it_is_opened(tmp_path, capl
 
     Store.open(path).close()
 
-    assert "brought up to date (schema 0001 to 0002)" in caplog.text
+    assert f"brought up to date (schema 0001 to {REVISION})" in caplog.text
     assert sqlite.revision(path, name="native") == REVISION
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT value FROM settings").fetchall() == before
@@ -115,7 +117,7 @@ def test_store_of_the_first_release_is_migrated_when_it_is_opened(tmp_path, capl
 
 
 def test_migration_that_fails_half_way_leaves_the_old_store(path, newer):
-    (newer / "versions" / "r0004_failing.py").write_text(FAILING)
+    (newer / "versions" / "r9002_failing.py").write_text(FAILING)
     before = tables(path)
     with pytest.raises(RuntimeError, match="power cut"):
         migration.run(engine_of(path), location=newer)
@@ -125,11 +127,11 @@ def test_migration_that_fails_half_way_leaves_the_old_store(path, newer):
 
 
 def test_store_opened_by_newer_code_is_migrated(path, newer, monkeypatch):
-    monkeypatch.setattr("strongroom.store.store.REVISION", "0003")
+    monkeypatch.setattr("strongroom.store.store.REVISION", "9001")
     monkeypatch.setattr(migration.run, "__kwdefaults__", {"location": newer})
     with pytest.raises(BackendConfigError, match="lost its id"):  # the synthetic revision touches it
         Store.open(path)
-    assert sqlite.revision(path, name="native") == "0003"
+    assert sqlite.revision(path, name="native") == "9001"
 
 
 def test_store_of_a_newer_schema_is_refused_and_not_a_byte_is_touched(path):

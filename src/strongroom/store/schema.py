@@ -22,8 +22,10 @@ __all__ = [
     "METADATA",
     "changes",
     "entries",
+    "kek_uses",
     "kek_wraps",
     "keks",
+    "key_jobs",
     "registry",
     "registry_heads",
     "settings",
@@ -60,6 +62,29 @@ kek_wraps = sa.Table(
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("wrapped", sa.LargeBinary, nullable=False),
+)
+
+kek_uses = sa.Table(
+    "kek_uses",
+    METADATA,
+    sa.Column("kek_id", sa.LargeBinary(16), sa.ForeignKey("keks.id"), primary_key=True),
+    sa.Column("wraps", sa.BigInteger, nullable=False),
+)
+
+key_jobs = sa.Table(
+    "key_jobs",
+    METADATA,
+    sa.Column("deployment", sa.Text, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("started_at", sa.BigInteger, nullable=False),
+    sa.Column("started_by", sa.Text, nullable=False),
+    sa.Column("total", sa.BigInteger, nullable=False),
+    sa.Column("done", sa.BigInteger, nullable=False),
+    sa.Column("damaged", sa.BigInteger, nullable=False),
+    sa.Column("reached", sa.LargeBinary(16), nullable=False),
+    sa.Column("holder", sa.LargeBinary(16), nullable=False),
+    sa.Column("beat_at", sa.BigInteger, nullable=False),
+    sa.Column("finished_at", sa.BigInteger),
 )
 
 entries = sa.Table(
@@ -99,13 +124,16 @@ versions = sa.Table(
     sa.Column("entry_id", sa.LargeBinary(16), sa.ForeignKey("entries.id"), primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("sealed", sa.LargeBinary, nullable=False),
-    sa.Column("kek_id", sa.LargeBinary(16), sa.ForeignKey("keks.id"), nullable=False, index=True),
+    sa.Column("kek_id", sa.LargeBinary(16), sa.ForeignKey("keks.id"), nullable=False),
     sa.Column("conn_type", sa.Text),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("author", sa.Text, nullable=False),
     sa.Column("comment", sa.Text, nullable=False),
     sa.Column("mac", sa.LargeBinary, nullable=False),
 )
+
+# Serves the re-wrap job: which entries still have a version under a key.
+sa.Index("versions_by_key", versions.c.kek_id, versions.c.entry_id)
 
 changes = sa.Table(
     "changes",

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = ["REVISION", "Store"]
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest revision under `migrations/versions`; later ones sort after earlier ones."""
 
 T = TypeVar("T")
@@ -245,6 +245,15 @@ class Store:
         since, by this process or another. It is a bell only: read `changes` to learn what.
         """
         return self.engine.data_version()
+
+    def ask(self, query: Callable[[Connection], T]) -> T:
+        """
+        Give what *query* reads, asked again where the database was away for a moment.
+
+        Raises:
+            BackendUnavailableError: the database gave no answer.
+        """
+        return self._read(query)
 
     def _read(self, query: Callable[[Connection], T]) -> T:
         engine = self.engine
