@@ -24,6 +24,7 @@ from contextvars import ContextVar
 from copy import copy
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
+from strongroom import tracing
 from strongroom.errors import BackendUnavailableError, StrongroomError
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class Bulkhead:
             BackendUnavailableError: the place is at its limit, or closed.
         """
         flight: Flight[T] = Flight()
-        if self._is_closed or not self._crew().take(flight, work):
+        if self._is_closed or not self._crew().take(flight, tracing.carried(work)):
             why = "is closed" if self._is_closed else f"has its limit of {self._limit} calls under way"
             raise BackendUnavailableError(f"{self._place} {why}", backend=self._place)
         return flight

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -29,6 +30,7 @@ from fnmatch import translate
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from strongroom import tracing
 from strongroom.backend import Backend, Batched, Writable
 from strongroom.backend.parallel import together
 from strongroom.bulkhead import Bulkhead, seconds_left
@@ -371,13 +373,16 @@ class Chain(Backend):
 
     def _put(self, link: Link, ref: Ref, ends_at: float) -> _Answer:
         """Put one question to one link."""
-        begun = self._timer()
-        found: Entry | StrongroomError | None
-        try:
-            found = self.ask(link, lambda: link.backend.read(ref), seconds=ends_at - begun)
-        except StrongroomError as error:
-            found = error
-        return self._answer(link, ref, found, begun)
+        with tracing.span("ask a backend") as span:
+            begun = self._timer()
+            found: Entry | StrongroomError | None
+            try:
+                found = self.ask(link, lambda: link.backend.read(ref), seconds=ends_at - begun)
+            except StrongroomError as error:
+                found = error
+            answer = self._answer(link, ref, found, begun)
+            _trace(span, [answer])
+            return answer
 
     def _put_many(self, link: Link, refs: Sequence[Ref], ends_at: float) -> list[_Answer]:
         """Put many questions to one link, at once where it can be asked so."""
@@ -386,17 +391,22 @@ class Chain(Backend):
             return self._put_each(link, refs, ends_at)
         answers: list[_Answer] = []
         for start in range(0, len(refs), _MAX_BATCH):
-            batch, begun = refs[start : start + _MAX_BATCH], self._timer()
-            found: Sequence[Entry | StrongroomError | None]
-            try:
-                times = -(-len(batch) // _PER_TIMEOUT)
-                found = self.ask(
-                    link, partial(backend.read_many, batch), seconds=ends_at - begun, times=times
-                )
-            except StrongroomError as error:
-                found = [copy(error) for _ in batch]
-            answers += [self._answer(link, ref, one, begun) for ref, one in zip(batch, found, strict=True)]
+            with tracing.span("ask a backend") as span:
+                answered = self._put_batch(link, backend, refs[start : start + _MAX_BATCH], ends_at)
+                _trace(span, answered)
+            answers += answered
         return answers
+
+    def _put_batch(self, link: Link, backend: Batched, refs: Sequence[Ref], ends_at: float) -> list[_Answer]:
+        """Put as many questions to one link as it takes at once."""
+        begun = self._timer()
+        found: Sequence[Entry | StrongroomError | None]
+        try:
+            times = -(-len(refs) // _PER_TIMEOUT)
+            found = self.ask(link, partial(backend.read_many, refs), seconds=ends_at - begun, times=times)
+        except StrongroomError as error:
+            found = [copy(error) for _ in refs]
+        return [self._answer(link, ref, one, begun) for ref, one in zip(refs, found, strict=True)]
 
     def _put_each(self, link: Link, refs: Sequence[Ref], ends_at: float) -> list[_Answer]:
         """Put one question after the other, on as many threads as the link has."""
@@ -575,6 +585,18 @@ class Chain(Backend):
             bulkhead.close()
         for link in self.links:
             link.backend.close()
+
+
+def _trace(span: tracing.Span, answers: Sequence[_Answer]) -> None:
+    """Tell who was asked how much, and what came of it; never for what."""
+    if not tracing.is_on():
+        return
+    span.set("strongroom.backend", answers[0].link.name)
+    for outcome, count in Counter(answer.outcome.value for answer in answers).items():
+        span.set(f"strongroom.refs.{outcome}", count)
+    trouble = next((each.error for each in answers if each.error is not None), None)
+    if trouble is not None:
+        span.failed(trouble.code)
 
 
 def _is_batched(backend: Backend) -> bool:

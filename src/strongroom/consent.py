@@ -28,6 +28,7 @@ from typing import Any
 __all__ = ["Consent", "reach"]
 
 _LOCAL_KINDS = frozenset({"env", "file", "native"})
+_LOCAL_WRAPPERS = frozenset({"file", "passphrase", "credential"})
 _OF_AUDIT = ("witnesses", "sinks", "retention")  # they send, write and remove
 _OF_AN_AGENT = ("server", "file", "users", "groups", "tcp", "tcp_token", "user")  # let in, ask, write, run
 _MAX_BYTES = 4096  # of a kept consent: a digest and a path
@@ -60,18 +61,29 @@ def _of_deployment(tables: Parts, prefix: str) -> Iterator[tuple[str, Any]]:
         kind = table.get("kind", name) if isinstance(table, Mapping) else name
         if not isinstance(kind, str) or kind not in _LOCAL_KINDS:
             yield f"{prefix}backend.{name}", table
+    yield from _told_elsewhere(tables, prefix)
     store = tables.get("store")
     wrappers = store.get("wrappers") if isinstance(store, Mapping) else None
+    # A passphrase from a file or a variable stays on this machine; a key service is asked over the network.
+    if any(_reaches_out(one) for one in wrappers or () if isinstance(wrappers, list)):
+        yield f"{prefix}store.wrappers", wrappers
+
+
+def _told_elsewhere(tables: Parts, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Give what has records and traces sent somewhere, and who is let in by whose word."""
     for table, keys in (("audit", _OF_AUDIT), ("agent", _OF_AN_AGENT)):
         given = tables.get(table)
         for key in keys if isinstance(given, Mapping) else ():
-            if given.get(key):
+            if given is not None and given.get(key):
                 yield f"{prefix}{table}.{key}", given[key]
-    if tables.get("access"):  # it asks other servers, and lets in whom they vouch for
-        yield f"{prefix}access", tables["access"]
-    # A passphrase from a file or a variable stays on this machine.
-    if any("command" in _passphrase(one) for one in wrappers or () if isinstance(wrappers, list)):
-        yield f"{prefix}store.wrappers", wrappers
+    for table in ("traces", "access"):
+        if tables.get(table):
+            yield f"{prefix}{table}", tables[table]
+
+
+def _reaches_out(wrapper: object) -> bool:
+    kind = wrapper.get("kind") if isinstance(wrapper, Mapping) else None
+    return (isinstance(kind, str) and kind not in _LOCAL_WRAPPERS) or "command" in _passphrase(wrapper)
 
 
 def _passphrase(wrapper: object) -> Parts:

@@ -34,6 +34,7 @@ from strongroom.agent.notify import Manager, sockets_of
 from strongroom.agent.outputs import Outputs, write_files
 from strongroom.agent.protocol import Line
 from strongroom.assembly.host import open_host
+from strongroom.assembly.traces import traced
 from strongroom.client import frames
 from strongroom.errors import SettingsError, StrongroomError
 from strongroom.policy import Action
@@ -406,6 +407,10 @@ def serve(
         stack.callback(doors.close)
         journal = Journal(settings.agent.log_level, name=_LOGGER)
         stack.callback(journal.close)
+        say = partial(journal.say, level="warning")
+        stack.enter_context(
+            traced(settings.traces, service="strongroom-agent", version=__version__, environ=environ, say=say)
+        )
         host = open_host(
             settings, environ=environ, passphrase=passphrase, on_trouble=partial(_trouble, journal)
         )

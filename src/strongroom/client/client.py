@@ -77,6 +77,7 @@ class Client:
                 total_timeout=_TOTAL,
                 ca=address.ca,
                 max_body_bytes=_MAX_BODY_BYTES,
+                is_ours=True,
                 is_answer=_is_ours,
             )
         )

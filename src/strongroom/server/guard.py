@@ -19,6 +19,7 @@ import ipaddress
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from strongroom import tracing
 from strongroom.errors import InvalidInputError, StrongroomError
 from strongroom.server.request import Request
 from strongroom.wire.failure import MethodError, MisdirectedError, TooLargeError, answer_of
@@ -80,10 +81,12 @@ class Guard:
         request = self._request(scope)
         scope["strongroom"] = request
         answering = _Answering(send, request)
-        try:
-            await self._serve(scope, receive, answering)
-        finally:
-            self._on_end(request, scope)
+        with tracing.span("answer a request", "server", parent=_parent(scope)) as span:
+            try:
+                await self._serve(scope, receive, answering)
+            finally:
+                _trace(span, request, scope)
+                self._on_end(request, scope)
 
     async def _serve(self, scope: Scope, receive: Receive, send: _Answering) -> None:
         request = send.request
@@ -194,6 +197,22 @@ class _Answering:
             given.append(STRICT_TRANSPORT)
         given.append((b"x-request-id", self.request.id.encode()))
         return given
+
+
+def _parent(scope: Scope) -> str | None:
+    """Give what the caller says its request belongs to, where that is of use."""
+    if not tracing.is_on():
+        return None
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"), None)
+
+
+def _trace(span: tracing.Span, request: Request, scope: Scope) -> None:
+    span.set("http.request.method", scope["method"])
+    span.set("http.route", request.template)
+    span.set("http.response.status_code", request.status)
+    span.set("strongroom.request_id", request.id)
+    if request.code:
+        span.failed(request.code)
 
 
 async def send_error(send: Send, answer: ErrorAnswer) -> None:

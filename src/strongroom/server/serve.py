@@ -27,7 +27,9 @@ from typing import TYPE_CHECKING
 import uvicorn
 import uvloop
 
+from strongroom import __version__
 from strongroom.assembly import open_house
+from strongroom.assembly.traces import traced
 from strongroom.audit.plan import plan_of
 from strongroom.audit.uses import Uses
 from strongroom.audit.writer import RemoteLog, Writer
@@ -223,7 +225,13 @@ def serve(
     sockets = listen(settings.server, is_flexible=is_flexible)
     journal = Journal(settings.server.log_level)
     try:
-        with _house(settings, environ, passphrase, journal) as house:
+        say = partial(journal.say, level="warning")
+        with (
+            traced(
+                settings.traces, service="strongroom-server", version=__version__, environ=environ, say=say
+            ),
+            _house(settings, environ, passphrase, journal) as house,
+        ):
             server = Server(
                 house, settings.server, journal=journal, sockets=sockets, context=context, on_ready=on_ready
             )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from strongroom import tracing
 from strongroom.errors import InvalidInputError
 from strongroom.model.entry import STRICT
 from strongroom.model.ref import Ref
@@ -84,7 +85,9 @@ class Answers(ABC):
                 except InvalidInputError as error:
                     results[index] = self._refused(name, error, "invalid")
         if refs:
-            found = await reader.aread_many(refs, as_stored=as_stored)
+            with tracing.span("read") as span:
+                span.set("strongroom.refs", len(refs))
+                found = await reader.aread_many(refs, as_stored=as_stored)
             for index, answer in zip(places, found, strict=True):
                 result = results[index] = self._told(names[index], answer)
                 if as_stored and answer.entry is not None and result.outcome == "found":

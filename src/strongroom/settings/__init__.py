@@ -36,11 +36,13 @@ from strongroom.settings.shape import (
     LookupSettings,
     Settings,
     StoreSettings,
+    TraceSettings,
     WrapperSettings,
     complete,
 )
 from strongroom.settings.source import SecretSource, output_of, resolve
 from strongroom.settings.table import PERSONAL_FOLDER, Table
+from strongroom.settings.wrapper import WRAPPERS, wrapper_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +54,7 @@ __all__ = [
     "COPIES_FOLDER",
     "FILE_NAME",
     "PERSONAL_FOLDER",
+    "WRAPPERS",
     "AccessSettings",
     "AgentSettings",
     "AuditSettings",
@@ -63,6 +66,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "StoreSettings",
+    "TraceSettings",
     "WrapperSettings",
     "check_reach",
     "consent",
@@ -72,6 +76,7 @@ __all__ = [
     "resolve",
     "without_file",
     "working_folder",
+    "wrapper_options",
 ]
 
 T = TypeVar("T")

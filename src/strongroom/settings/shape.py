@@ -19,26 +19,43 @@ from strongroom.model.ref import Kind
 from strongroom.settings.access import AccessSettings, access_of
 from strongroom.settings.agent import AgentSettings, agent_of
 from strongroom.settings.audit import AuditSettings, audit_of
+from strongroom.settings.backup import BackupSettings, backup_of
 from strongroom.settings.server import ServerSettings, server_of
-from strongroom.settings.source import SecretSource
 from strongroom.settings.table import Converter, Table, check_most, unknown
+from strongroom.settings.traces import TraceSettings, traces_of
+from strongroom.settings.wrapper import WrapperSettings, wrappers_of
 
 __all__ = [
     "AccessSettings",
     "AgentSettings",
     "AuditSettings",
     "BackendSettings",
+    "BackupSettings",
     "CacheSettings",
     "Home",
     "LookupSettings",
     "ServerSettings",
     "Settings",
     "StoreSettings",
+    "TraceSettings",
     "WrapperSettings",
     "complete",
 ]
 
-TOP_KEYS = ("chain", "write_to", "backend", "cache", "lookup", "store", "audit", "access", "server", "agent")
+TOP_KEYS = (
+    "chain",
+    "write_to",
+    "backend",
+    "cache",
+    "lookup",
+    "store",
+    "audit",
+    "backup",
+    "access",
+    "server",
+    "agent",
+    "traces",
+)
 _BACKEND_NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9_-]{0,62})", re.ASCII)
 OnUnavailable = Literal["stale", "stop", "next"]
 Dialect = Literal["core", "sdk"]
@@ -124,22 +141,6 @@ class LookupSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WrapperSettings:
-    """
-    One of `[store] wrappers`: what holds the outer key.
-
-    Args:
-        kind: `file` or `passphrase`.
-        path: of the key file; unsaid, the deployment's own place.
-        passphrase: where it is fetched from; unsaid, it is asked for.
-    """
-
-    kind: Literal["file", "passphrase"]
-    path: Path | None = None
-    passphrase: SecretSource | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StoreSettings:
     """
     `[store]`: our own tables, for backends of the kind `native`.
@@ -168,7 +169,9 @@ class Settings:
         personal: the file of what is only mine that was laid over it, or None.
         copies: the file that names the copies of `strongroom dev`, laid over both, or None.
         agent: how `strongroom agent` serves this deployment to the processes of one machine.
+        traces: where traces are sent; None for nowhere.
         access: by whose word people, workloads, agents and runs are believed.
+        backup: to whom backups are sealed.
         server: how the file's deployments are served; of the first one's table.
     """
 
@@ -186,6 +189,8 @@ class Settings:
     personal: Path | None = None
     copies: Path | None = None
     access: AccessSettings = field(default_factory=AccessSettings)
+    backup: BackupSettings = field(default_factory=BackupSettings)
+    traces: TraceSettings | None = None
     server: ServerSettings = field(default_factory=ServerSettings)
 
 
@@ -241,6 +246,8 @@ def complete(top: Table, name: str, home: Home, source: Path | None, others: tup
         source=source,
         others=others,
         access=access_of(top.section("access")),
+        backup=backup_of(top.section("backup")),
+        traces=traces_of(top.section("traces")),
         server=server_of(top.section("server")),
     )
 
@@ -298,24 +305,12 @@ def _lookup(table: Table) -> LookupSettings:
 
 
 def _store(table: Table, home: Home) -> StoreSettings:
-    given = table.build(
-        StoreSettings, defaults={"path": home.store, "wrappers": (WrapperSettings(kind="file"),)}
+    table.check_keys([member.name for member in fields(StoreSettings)])
+    wrappers = wrappers_of(table, home.key)
+    rest = {key: value for key, value in table.values.items() if key != "wrappers"}
+    return Table(rest, table.prefix, table.folder).build(
+        StoreSettings, defaults={"path": home.store}, given={"wrappers": wrappers}
     )
-    if not given.wrappers:
-        raise SettingsError(
-            "a store needs a wrapper", key="store.wrappers", hint='wrappers = [{ kind = "file" }]'
-        )
-    wrappers = tuple(_wrapper(wrapper, home) for wrapper in given.wrappers)
-    return StoreSettings(path=given.path, wrappers=wrappers)
-
-
-def _wrapper(wrapper: WrapperSettings, home: Home) -> WrapperSettings:
-    stray = wrapper.path if wrapper.kind == "passphrase" else wrapper.passphrase
-    if stray is not None:
-        key = "path" if wrapper.kind == "passphrase" else "passphrase"
-        raise SettingsError(f"a wrapper of the kind {wrapper.kind} has no {key}", key=f"store.wrappers.{key}")
-    path = (wrapper.path or home.key) if wrapper.kind == "file" else None
-    return WrapperSettings(kind=wrapper.kind, path=path, passphrase=wrapper.passphrase)
 
 
 def _check_least(value: float, least: float, key: str) -> None:

@@ -27,6 +27,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from strongroom import tracing
 from strongroom.bulkhead import seconds_left
 from strongroom.errors import BackendConfigError, BackendUnavailableError, StrongroomError
 from strongroom.vendors.circuit import FAILURES_TO_OPEN, Budget, Circuit, Permit
@@ -69,6 +70,7 @@ class TransportOptions:
         verify: False checks nothing of the server's certificate.
         max_body_bytes: of an answer.
         max_header_bytes: of an answer.
+        is_ours: it is a server of ours, which is told what trace its work belongs to.
         is_answer: tells of an answer with a status of trouble (5xx) that it is the service's own word on
             what was asked, and no sign that the place is in trouble; unsaid, none is.
 
@@ -86,6 +88,7 @@ class TransportOptions:
     verify: bool = True
     max_body_bytes: int = 4 * 1024 * 1024
     max_header_bytes: int = 64 * 1024
+    is_ours: bool = False
     is_answer: Callable[[Reply], bool] = field(default=lambda _reply: False, repr=False)
 
     def __post_init__(self) -> None:
@@ -245,7 +248,8 @@ class Transport:
             BackendConfigError: a header cannot be sent, or a certificate file cannot be used.
         """
         try:
-            return self._perform(method, path, headers, body, is_repeatable=is_repeatable)
+            with tracing.span(f"HTTP {method}", "client") as span:
+                return self._traced(span, method, path, headers, body, is_repeatable=is_repeatable)
         except StrongroomError as caught:
             error = caught
         # Raised anew, outside `except`: the frames it came through hold the bytes of the request.
@@ -299,6 +303,32 @@ class Transport:
         side = self._sides.get(process)
         if side is not None:
             side.close()
+
+    def _traced(
+        self,
+        span: tracing.Span,
+        method: str,
+        path: str,
+        headers: Mapping[str, str | Secret[str]],
+        body: bytes | Secret[bytes] | None,
+        *,
+        is_repeatable: bool,
+    ) -> Reply:
+        if not tracing.is_on():
+            return self._perform(method, path, headers, body, is_repeatable=is_repeatable)
+        span.set("http.request.method", method)
+        span.set("server.address", self._address.host)
+        span.set("strongroom.place", self.options.place)
+        parent = tracing.traceparent() if self.options.is_ours else None
+        if parent is not None:
+            headers = {**headers, "traceparent": parent}
+        try:
+            reply = self._perform(method, path, headers, body, is_repeatable=is_repeatable)
+        except StrongroomError as error:
+            span.failed(error.code)
+            raise
+        span.set("http.response.status_code", reply.status)
+        return reply
 
     def _perform(
         self,
