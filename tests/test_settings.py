@@ -695,7 +695,10 @@ SECTIONS = {
     "agent.file.NAME": FileSettings,
 }
 TOP = ("deployment", "deployments", *TOP_KEYS)
-NOT_SETTINGS = {"backend.NAME": {"name", "options", "folder"}}
+NOT_SETTINGS = {
+    "store.wrappers": {"options", "folder"},
+    "backend.NAME": {"name", "options", "folder"},
+}
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from strongroom.assembly.ways import now
-from strongroom.errors import BackendConfigError, ConflictError, SealedError
-from strongroom.settings import resolve
+from strongroom.assembly.wrappers import load_wrappers
+from strongroom.errors import BackendConfigError, ConflictError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from strongroom.backend import Backend
     from strongroom.barrier import Barrier
     from strongroom.crypto.wrapping import Wrapper
-    from strongroom.model.secret import Secret
-    from strongroom.settings import Settings, WrapperSettings
+    from strongroom.settings import Settings
 
 
 def open_barrier(name: str, settings: Settings, ways: Ways) -> Barrier:
@@ -26,11 +25,13 @@ def open_barrier(name: str, settings: Settings, ways: Ways) -> Barrier:
     from strongroom.store.store import Store  # noqa: PLC0415
 
     store = Store.open(settings.store.path, name=name)
+    wrappers: list[Wrapper] = []
     try:
-        return Barrier.open(
-            store, _wrappers(settings, ways), deployment=settings.deployment, clock=ways.clock
-        )
+        wrappers += load_wrappers(settings, ways)
+        return Barrier.open(store, wrappers, deployment=settings.deployment, clock=ways.clock)
     except BaseException:
+        for wrapper in wrappers:
+            wrapper.close()
         store.close()
         raise
 
@@ -68,8 +69,9 @@ def create_store(settings: Settings, ways: Ways) -> None:
             # Another process may have been faster: its key is the key.
             with suppress(ConflictError):
                 file.create(wrapper.path)
+    wrappers = load_wrappers(settings, ways)
     store = Store.open(settings.store.path, create=True)
-    Barrier.create(store, _wrappers(settings, ways), deployment=settings.deployment, clock=ways.clock).close()
+    Barrier.create(store, wrappers, deployment=settings.deployment, clock=ways.clock).close()
 
 
 def _is_in_use(key: Path, settings: Settings) -> bool:
@@ -82,31 +84,6 @@ def _is_in_use(key: Path, settings: Settings) -> bool:
         return store.is_wrapped_by("file", str(key.absolute()))
     finally:
         store.close()
-
-
-def _wrappers(settings: Settings, ways: Ways) -> list[Wrapper]:
-    return [_wrapper(wrapper, ways) for wrapper in settings.store.wrappers]
-
-
-def _wrapper(wrapper: WrapperSettings, ways: Ways) -> Wrapper:
-    if wrapper.path is not None:
-        from strongroom.wrappers.file import FileWrapper  # noqa: PLC0415 -- only what is configured
-
-        return FileWrapper(wrapper.path)
-    from strongroom.wrappers.passphrase import PassphraseWrapper  # noqa: PLC0415 -- as above
-
-    return PassphraseWrapper(lambda: _passphrase(wrapper, ways))
-
-
-def _passphrase(wrapper: WrapperSettings, ways: Ways) -> Secret[str]:
-    if wrapper.passphrase is not None:
-        return resolve(wrapper.passphrase, environ=ways.environ)
-    if ways.ask is None:
-        raise SealedError(
-            "the store is wrapped by a passphrase, and nobody can be asked for it here",
-            hint="name where it comes from: store.wrappers, passphrase = { file = … }",
-        )
-    return ways.ask()
 
 
 def barrier_of(backend: Backend) -> Barrier | None:

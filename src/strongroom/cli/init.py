@@ -99,12 +99,19 @@ def init(
     show_record(session, made, labels=_LABELS)
     if session.output == "table":
         write("")
-        what = (
-            "a copy of the key"
-            if any(wrapper.path for wrapper in wanted.store.wrappers)
-            else "the passphrase"
-        )
-        write(f"keep {what} in another place: without it nobody can open the store")
+        write(_warning(wanted))
+
+
+def _warning(settings: Settings) -> str:
+    """Say what must not be lost."""
+    wrappers = settings.store.wrappers
+    if len(wrappers) > 1:
+        return f"any of these opens the store, and without all of them nobody can: {len(wrappers)} keys"
+    if wrappers[0].path is not None:
+        return "keep a copy of the key in another place: without it nobody can open the store"
+    if wrappers[0].kind == "passphrase":
+        return "keep the passphrase in another place: without it nobody can open the store"
+    return "whoever deletes that key deletes what is stored: a second wrapper keeps it (docs/wrappers.md)"
 
 
 def create(session: Session, settings: Settings) -> Room:
@@ -117,7 +124,7 @@ def create(session: Session, settings: Settings) -> Room:
 
 def places(settings: Settings) -> dict[str, object]:
     """Tell where everything of a room is."""
-    keys = [str(wrapper.path) if wrapper.path else "a passphrase" for wrapper in settings.store.wrappers]
+    keys = [wrapper.place for wrapper in settings.store.wrappers]
     return {
         "deployment": settings.deployment,
         "store": str(settings.store.path),
@@ -203,6 +210,8 @@ def _as_toml(settings: Settings) -> str:
             source = tomlkit.inline_table()
             source.add("file", wrapper.passphrase.argument[0])
             row.add("passphrase", source)
+        for key, value in wrapper.options.items():
+            row.add(key, value)
         wrappers.append(row)
     store.add("wrappers", wrappers)
     document.add("store", store)
