@@ -97,7 +97,9 @@ PRUNED = "changes_pruned/"
 MOVED = "moved_to"
 """The setting of a store that was moved: where to, without a password. It is not written to any more."""
 ARRIVING = "move_arriving"
-"""The setting of a store that is being moved here: nothing may open it before it is whole and the only one."""
+"""The setting of a store that is being moved here: nothing opens it before it is whole and the only one."""
+TURN = "turn"
+"""The setting that counts the writers, where an engine has no other way to tell that somebody wrote."""
 
 
 class ChangeRow(NamedTuple):

@@ -28,7 +28,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
-from strongroom.errors import BackendConfigError
+from strongroom.errors import BackendConfigError, ReadOnlyError
 from strongroom.store import rows
 from strongroom.store.engine import engine_of
 
@@ -72,12 +72,14 @@ class Store:
         id: 16 random bytes made with the store, bound into everything sealed for it.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, past_marks: bool = False) -> None:
         """Take the current store of *engine*; `open` is the way to one that may need work first."""
         engine.start()
         self.engine = engine
         self.name = engine.name
         self.id = engine.id or b""
+        if not past_marks:
+            self._require_home()
 
     @classmethod
     def open(
@@ -87,6 +89,7 @@ class Store:
         create: bool = False,
         name: str = "native",
         password: Callable[[], Secret[str]] | None = None,
+        past_marks: bool = False,
     ) -> Store:
         """
         Open the store at *place*; an older one is brought up to date.
@@ -97,10 +100,11 @@ class Store:
             name: of the store in the settings, for errors.
             create: make it if there is none; one that is there is opened as it is.
             password: gives the password of the database's user; asked for each connection.
+            past_marks: though it was moved away, or is being moved here.
 
         Raises:
             BackendConfigError: there is none, it is not ours, of a newer schema, or its file or
-                folder belongs to or can be written by other users.
+                folder belongs to or can be written by other users; or it was moved.
             BackendUnavailableError: it cannot be reached now.
         """
         engine = engine_of(place, name=name, password=password)
@@ -110,7 +114,7 @@ class Store:
                     _bring_up_to_date(engine, found=engine.prepare())
             else:
                 require_current(engine)
-            return cls(engine)
+            return cls(engine, past_marks=past_marks)
         except BaseException:
             engine.close()
             raise
@@ -267,23 +271,47 @@ class Store:
 
     # --- writing -------------------------------------------------------------------------------
 
-    def write(self) -> AbstractContextManager[Transaction]:
+    def write(self, *, past_marks: bool = False) -> AbstractContextManager[Transaction]:
         """
         Begin the one writing transaction: it stands when the block ends, or nothing of it does.
+
+        Args:
+            past_marks: though the store was moved away, or is being moved here.
 
         Raises:
             BackendUnavailableError: another writer held on for 2.5 s, or the disk is full or failing.
             TamperedError: the file is damaged.
-            ReadOnlyError: the file cannot be written.
+            ReadOnlyError: the file cannot be written, or the store was moved.
         """
-        return self._write()
+        return self._write(past_marks=past_marks)
 
     @contextmanager
-    def _write(self) -> Iterator[Transaction]:
+    def _write(self, *, past_marks: bool) -> Iterator[Transaction]:
         from strongroom.store.transaction import Transaction  # noqa: PLC0415 -- most processes only read
 
         with self.engine.begin() as connection:
+            if not past_marks and rows.setting(connection, rows.MOVED) is not None:
+                raise ReadOnlyError(
+                    f"the store {self.name} was moved; what is written here would be lost",
+                    hint="start this process again with the settings of its new place",
+                )
             yield Transaction(connection, self.engine)
+
+    def setting(self, key: str) -> str | None:
+        """Give one setting of the store itself, None where it has none."""
+        return self._read(lambda connection: rows.setting(connection, key))
+
+    def _require_home(self) -> None:
+        moved_to = self.setting(rows.MOVED)
+        if moved_to is not None:
+            raise BackendConfigError(
+                f"the store {self.name} was moved to {moved_to}", hint="name that place in the settings"
+            )
+        if self.setting(rows.ARRIVING) is not None:
+            raise BackendConfigError(
+                f"the store {self.name} is not whole: it is being moved to this place",
+                hint="let strongroom store move end, or begin it again from the old place",
+            )
 
 
 def require_current(engine: Engine) -> None:
