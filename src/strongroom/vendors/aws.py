@@ -56,7 +56,10 @@ __all__ = ["AwsAccess", "AwsSession", "Fault", "Place"]
 
 _RENEW_SECONDS = 5.0  # at least, from one look for who we are to the next
 # What asked twice is the same as asked once; of the writes those that carry a token of their own.
-_REPEATABLE = ("Get", "List", "Describe", "BatchGet", "AssumeRole", "CreateSecret", "PutSecretValue")
+_REPEATABLE = (
+    *("Get", "List", "Describe", "BatchGet", "AssumeRole", "CreateSecret", "PutSecretValue"),
+    *("Encrypt", "Decrypt"),
+)
 
 
 _URL = re.compile(r"\burl\b")  # the transport's word for where it asks
