@@ -23,8 +23,8 @@ docs/envelope.md.
 
 from __future__ import annotations
 
-from strongroom.barrier.barrier import SWEEPER, Barrier, Change
+from strongroom.barrier.barrier import ROTATOR, SWEEPER, Barrier, Change
 from strongroom.barrier.keychain import KeyStatus
 from strongroom.barrier.proof import MAX_METADATA_BYTES
 
-__all__ = ["MAX_METADATA_BYTES", "SWEEPER", "Barrier", "Change", "KeyStatus"]
+__all__ = ["MAX_METADATA_BYTES", "ROTATOR", "SWEEPER", "Barrier", "Change", "KeyStatus"]

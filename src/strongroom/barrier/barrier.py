@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from strongroom.barrier.keychain import Keychain, KeyStatus
 from strongroom.barrier.proof import Proof
 from strongroom.barrier.writing import BATCH, Writing, absent, expect, number_of
-from strongroom.errors import ConflictError, SealedError
+from strongroom.errors import ConflictError, SealedError, StrongroomError
 from strongroom.model.entry import Draft, Entry, EntryState, Metadata, Outline, Summary, VersionInfo
 from strongroom.model.ref import Kind, Ref, check_deployment
 from strongroom.store.record import is_time, metadata_of, micros, moment, ref_of, stands, version_info
@@ -19,12 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
+    from strongroom.barrier.rewrap import Rewrap
+    from strongroom.barrier.rotation import Rotation
     from strongroom.crypto.keyring import Keyring
     from strongroom.crypto.wrapping import Wrapper
+    from strongroom.store.rows import KekRow, WrapRow
     from strongroom.store.store import Store
 
 SWEEPER = "strongroom:sweep"
 """The author of deletions that `sweep` makes."""
+
+ROTATOR = "strongroom:keys"
+"""The author of keys that are made because the one before was worn or old."""
 
 _SWEPT_BY_A_WRITE = 100  # expired entries: so that no write pays for all of a long absence
 _ALL = -1  # as SQLite's LIMIT
@@ -56,6 +62,7 @@ class Barrier:
     Attributes:
         name: of its store in the settings.
         deployment: whose entries these are.
+        on_worn: told when a key has sealed so much that it was replaced, or should have been.
     """
 
     def __init__(
@@ -68,6 +75,7 @@ class Barrier:
         self._clock = clock
         self._keychain = Keychain(store, wrappers, deployment)
         self._proof = Proof(self._keychain, store.name)
+        self.on_worn: Callable[[str], None] | None = None
 
     @classmethod
     def create(
@@ -267,6 +275,17 @@ class Barrier:
         """Give every key of the deployment, by team and number, without loading any."""
         return self._keychain.statuses()
 
+    def escrow(self, row: KekRow, wraps: Sequence[WrapRow], by: Sequence[Wrapper]) -> list[WrapRow]:
+        """
+        Give a stored key of the deployment wrapped anew by each of *by*: for a backup, and out of one.
+
+        Raises:
+            SealedError: no wrapper opens it, or one of *by* has no outer key.
+            TamperedError: it is not what was stored.
+            BackendConfigError: an outer key is kept in the open.
+        """
+        return self._keychain.escrow(row, wraps, by)
+
     # --- writing -------------------------------------------------------------------------------
 
     def write(self, draft: Draft) -> str:
@@ -437,6 +456,38 @@ class Barrier:
             writing.flush()
         # Only now: a key whose transaction was undone must not seal anything.
         self._keychain.adopt(writing.keyrings)
+        for team in writing.worn:
+            self._replace_worn(team)
+
+    def _replace_worn(self, team: str) -> None:
+        """Replace a key that has sealed so much that it should be; what was written stands whatever comes."""
+        from strongroom.crypto.keyring import ALARM_WRAPS  # noqa: PLC0415 -- once in 2**28 writes
+
+        told = f"the key of {f'the team {team}' if team else 'the deployment'} sealed {ALARM_WRAPS} values"
+        try:
+            self.rotation.rotate([team], author=ROTATOR)
+        except StrongroomError as error:
+            told = f"{told} and could not be replaced: {error}"
+        else:
+            told = f"{told} and was replaced"
+        if self.on_worn is not None:
+            self.on_worn(told)
+
+    # --- keys ----------------------------------------------------------------------------------
+
+    @property
+    def rotation(self) -> Rotation:
+        """What changes keys."""
+        from strongroom.barrier.rotation import Rotation  # noqa: PLC0415 -- only who changes keys loads it
+
+        return Rotation(self._store, self._keychain, self._clock)
+
+    @property
+    def rewrap(self) -> Rewrap:
+        """The job that puts every row under the newest key."""
+        from strongroom.barrier.rewrap import Rewrap  # noqa: PLC0415 -- as above
+
+        return Rewrap(self._store, self._keychain, self._proof, self._clock)
 
     # --- rows that are no entries --------------------------------------------------------------
 

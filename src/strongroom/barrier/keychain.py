@@ -20,6 +20,7 @@ from strongroom.errors import (
     StrongroomError,
     TamperedError,
 )
+from strongroom.store import rotation
 from strongroom.store.record import covered, is_time, micros, moment
 from strongroom.store.rows import KekRow, WrapRow
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from strongroom.store.store import Store
     from strongroom.store.transaction import Transaction
 
-__all__ = ["KEY_ID_BYTES", "KeyStatus", "Keychain"]
+__all__ = ["KEY_ID_BYTES", "KeyStatus", "Keychain", "row_of"]
 
 KEY_ID_BYTES = 16  # a key's id, which begins every MAC made under it
 
@@ -47,6 +48,8 @@ class KeyStatus:
         number: counts the keys of one team from 1.
         wrapped_by: kind and name of each outer key, as `file /path`, as they were at wrapping.
         sealed_versions: how many versions only this key opens.
+        wraps: how many values it has ever sealed, toward `ALARM_WRAPS` and `MAX_WRAPS`.
+        replaced_at: when the next key of its team was made, None for the newest.
     """
 
     id: str
@@ -56,6 +59,8 @@ class KeyStatus:
     wrapped_by: tuple[str, ...]
     sealed_versions: int
     created_at: datetime
+    wraps: int = 0
+    replaced_at: datetime | None = None
 
 
 class Keychain:
@@ -89,11 +94,17 @@ class Keychain:
         if not stored:
             return self.first(transaction, team, now)
         known = self._keyrings.get(team)
-        if known is not None and [(key.id, key.state) for key in known.keys] == [
-            (kek.id, kek.state) for kek in stored
-        ]:
-            return known
-        return self.reload(team)
+        return known if known is not None and _are(known, stored) else self.reload(team)
+
+    def current(self, team: str) -> Keyring:
+        """
+        Give the keyring of *team* as it stands now: another process may have made a new key since.
+
+        Raises:
+            SealedError, TamperedError, BackendConfigError: as `reload`.
+        """
+        known = self._keyrings.get(team)
+        return known if known is not None and _are(known, self.rows(team)) else self.reload(team)
 
     def reload(self, team: str) -> Keyring:
         """
@@ -104,8 +115,8 @@ class Keychain:
             TamperedError: a stored key was changed.
             BackendConfigError: an outer key is kept in the open.
         """
-        keks = [self._load(kek, self._store.wraps(kek.id)) for kek in self._keks(team)]
-        keyring = Keyring(self._place(team), keks)
+        known = self._keyrings.get(team)
+        keyring = Keyring(self.place(team), [self._kek(row, known) for row in self.rows(team)])
         self._keyrings[team] = keyring
         return keyring
 
@@ -126,21 +137,42 @@ class Keychain:
 
     def teams(self) -> list[str]:
         """Give the teams that have a key here, in order."""
-        return sorted({row.team for row in self._keks() if row.team})
+        return sorted({row.team for row in self.rows() if row.team})
 
     def statuses(self) -> list[KeyStatus]:
         """Give every key of the deployment, by team and number, without loading any."""
+        rows = self.rows()
+        made = {(row.team, row.number): moment(row.created_at) for row in rows}
+        return [self._status(row, made.get((row.team, row.number + 1))) for row in rows]
+
+    def _status(self, row: KekRow, replaced_at: datetime | None) -> KeyStatus:
+        return KeyStatus(
+            id=row.id.hex(),
+            number=row.number,
+            team=row.team or None,
+            state=cast("State", row.state),
+            wrapped_by=tuple(_told(wrap, self._wrappers) for wrap in self._store.wraps(row.id)),
+            sealed_versions=self._store.sealed_versions(row.id),
+            created_at=moment(row.created_at),
+            wraps=self._store.ask(lambda connection: rotation.wraps_of(connection, row.id)),
+            replaced_at=replaced_at,
+        )
+
+    def escrow(self, row: KekRow, wraps: Sequence[WrapRow], by: Sequence[Wrapper]) -> list[WrapRow]:
+        """
+        Give a stored key wrapped anew by each of *by*; [] of a destroyed one.
+
+        Raises:
+            SealedError: no wrapper opens it, or one of *by* has no outer key.
+            TamperedError: it is not what was stored.
+            BackendConfigError: an outer key is kept in the open.
+        """
+        if row.state == "destroyed":
+            return []
+        kek = self._load(row, wraps)
         return [
-            KeyStatus(
-                id=row.id.hex(),
-                number=row.number,
-                team=row.team or None,
-                state=cast("State", row.state),
-                wrapped_by=tuple(f"{wrap.kind} {wrap.name}" for wrap in self._store.wraps(row.id)),
-                sealed_versions=self._store.sealed_versions(row.id),
-                created_at=moment(row.created_at),
-            )
-            for row in self._keks()
+            WrapRow(kek.id, index, wrapper.kind, wrapper.name, kek.wrapped(by=wrapper))
+            for index, wrapper in enumerate(by, start=1)
         ]
 
     # --- rows that are no entries --------------------------------------------------------------
@@ -153,8 +185,7 @@ class Keychain:
             InvalidInputError: a column is of a type no row has.
             SealedError: there is no active key.
         """
-        keyring = self._keyrings.get("") or self.reload("")
-        return keyring.row_mac(covered(table, columns))
+        return self.current("").row_mac(covered(table, columns))
 
     def check_row(self, table: str, columns: Iterable[object], mac: object) -> None:
         """
@@ -173,11 +204,14 @@ class Keychain:
         if not keyring.holds(key_id):
             # Keys are never taken out of a store, so no row can honestly name another.
             raise TamperedError("a stored row names a key that never was")
+        if any(key.id == key_id and key.state == "destroyed" for key in keyring.keys):
+            # No row did when it was destroyed; what was handed out under it (a receipt, a cursor) has ended.
+            raise TamperedError("a row names a key that was destroyed")
         keyring.check_row_mac(message, mac)
 
     # --- loading and making ----------------------------------------------------------------------
 
-    def _keks(self, team: str | None = None) -> list[KekRow]:
+    def rows(self, team: str | None = None) -> list[KekRow]:
         """Give the rows of keys, refusing columns of another type: nothing has authenticated them yet."""
         found = self._store.keks(self.deployment, team)
         if all(
@@ -186,8 +220,27 @@ class Keychain:
             return found
         raise self._sealed([TamperedError("a stored key has a column of another type")])
 
-    def _place(self, team: str) -> Place:
+    def place(self, team: str) -> Place:
+        """Give where the keys of *team* belong."""
         return Place(store_id=self._store.id, deployment=self.deployment, team=team)
+
+    def _kek(self, row: KekRow, known: Keyring | None) -> Kek:
+        """Give a stored key: the one in memory where that is the same, whatever its state is now."""
+        if [type(column) for column in row] != _KEK_COLUMNS:
+            raise self._sealed([TamperedError("a stored key has a column of another type")])
+        state = cast("State", row.state)
+        if state == "destroyed":
+            return Kek(place=self.place(row.team), id=row.id, number=row.number, state=state, secret=None)
+        # Unwrapping may take a key service, or a tenth of a second of argon2id; the canary tells as much.
+        for kept in () if known is None else known.keys:
+            if kept.is_loaded and (kept.id, kept.number) == (row.id, row.number):
+                kek = kept.becoming(state)
+                try:
+                    _check_canary(kek, row)
+                except TamperedError as refusal:
+                    raise self._sealed([refusal]) from None
+                return kek
+        return self._load(row, self._store.wraps(row.id))
 
     def _load(self, row: KekRow, wraps: Sequence[WrapRow]) -> Kek:
         """Unwrap one key with whichever wrapper fits, and see by its canary that it is the one."""
@@ -202,7 +255,7 @@ class Keychain:
                     kek = Kek.unwrapped(
                         wrap.wrapped,
                         by=wrapper,
-                        place=self._place(row.team),
+                        place=self.place(row.team),
                         id=row.id,
                         number=row.number,
                         state=cast("State", row.state),
@@ -243,21 +296,63 @@ class Keychain:
                 "start refused, nothing overwritten",
                 hint="restore the store from a backup",
             )
+        kek = Kek.generate(self.place(team), number=1)
+        transaction.add_kek(row_of(kek, now), self.wrapped(kek))
+        return Keyring(kek.place, [kek])
+
+    def wrapped(self, kek: Kek) -> list[WrapRow]:
+        """
+        Wrap *kek* with every wrapper of the settings.
+
+        Raises:
+            BackendConfigError: none is configured, or one keeps its outer key in the open.
+            SealedError: one has no outer key, or gives no answer now.
+        """
         if not self._wrappers:
             raise BackendConfigError(
                 "no outer key is configured, so no key can be made", hint="strongroom init"
             )
-        kek = Kek.generate(self._place(team), number=1)
-        keyring = Keyring(kek.place, [kek])
-        columns = (kek.id, self.deployment, team, kek.number, kek.state, micros(now))
-        transaction.add_kek(
-            KekRow(*columns, canary=keyring.row_mac(covered("kek", columns))),
-            [
-                WrapRow(kek.id, index, wrapper.kind, wrapper.name, kek.wrapped(by=wrapper))
-                for index, wrapper in enumerate(self._wrappers, start=1)
-            ],
-        )
-        return keyring
+        return [
+            WrapRow(kek.id, index, wrapper.kind, wrapper.name, kek.wrapped(by=wrapper))
+            for index, wrapper in enumerate(self._wrappers, start=1)
+        ]
+
+    def prove(self, row: KekRow, wraps: Sequence[WrapRow]) -> None:
+        """
+        See that each of *wraps* alone gives the key of *row* back, by its canary.
+
+        Raises:
+            SealedError, TamperedError, BackendConfigError: one does not.
+        """
+        for wrap, wrapper in zip(wraps, self._wrappers, strict=True):
+            kek = Kek.unwrapped(
+                wrap.wrapped,
+                by=wrapper,
+                place=self.place(row.team),
+                id=row.id,
+                number=row.number,
+                state=cast("State", row.state),
+            )
+            _check_canary(kek, row)
+
+
+def row_of(kek: Kek, made_at: datetime) -> KekRow:
+    """Give the row of a loaded key in its state, with the canary that proves it."""
+    columns = (kek.id, kek.place.deployment, kek.place.team, kek.number, kek.state, micros(made_at))
+    return KekRow(*columns, canary=kek.mark(covered("kek", columns)))
+
+
+def _told(wrap: WrapRow, wrappers: Sequence[Wrapper]) -> str:
+    """Name an outer key for people, with the version of it that wrapped, where it has versions."""
+    for wrapper in wrappers:
+        if (wrapper.kind, wrapper.name) == (wrap.kind, wrap.name):
+            return f"{wrap.kind} {wrap.name} {wrapper.detail(wrap.wrapped)}".rstrip()
+    return f"{wrap.kind} {wrap.name}"
+
+
+def _are(keyring: Keyring, stored: Sequence[KekRow]) -> bool:
+    """Tell whether the keys in memory are those stored, in the states stored."""
+    return [(key.id, key.state) for key in keyring.keys] == [(kek.id, kek.state) for kek in stored]
 
 
 def _check_canary(kek: Kek, row: KekRow) -> None:

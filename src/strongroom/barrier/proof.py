@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from strongroom.model.ref import Ref
     from strongroom.store.rows import EntryRow
 
-__all__ = ["MAX_METADATA_BYTES", "Proof", "authenticated", "version_row"]
+__all__ = ["MAX_METADATA_BYTES", "Proof", "authenticated", "resealed", "version_row"]
 
 MAX_METADATA_BYTES = 65_536  # 64 KiB: everything of one row beside its value
 
@@ -59,7 +59,7 @@ class Proof:
         try:
             message = covered(table, columns)
             key_id = mac[:KEY_ID_BYTES] if isinstance(mac, bytes) else b""
-            if keyring is None:
+            if keyring is None or not keyring.holds(key_id):  # it may have come since
                 keyring = self._keychain.holding(ref.team or "", key_id)
             if not keyring.holds(key_id):
                 # Keys are never taken out of a store, so no row can honestly name another.
@@ -93,8 +93,13 @@ class Proof:
             ) from None
 
     def secret_of(self, ref: Ref, row: VersionRow, keyring: Keyring) -> Secret[str]:
-        self.check(ref, "version", (*row[:2], *row[3:-1]), row.mac, keyring)
+        # A re-wrap may have come between: the version is then under a newer key than its entry was.
+        keyring = self.check_version(ref, row, keyring)
         return self.opened(row.sealed, keyring, row.entry_id, row.number, ref)
+
+    def check_version(self, ref: Ref, row: VersionRow, keyring: Keyring) -> Keyring:
+        """Give the keyring that opens *row* if it is as it was written."""
+        return self.check(ref, "version", (*row[:2], *row[3:-1]), row.mac, keyring)
 
     def tampered(self, ref: Ref) -> TamperedError:
         return TamperedError(
@@ -133,8 +138,25 @@ def version_row(draft: Draft, keyring: Keyring, row_id: bytes, number: int, now:
     context = Context(ref.kind, "value", row_id, number, ref.name)
     sealed = envelope.seal(_plaintext(draft), key=key, context=context)
     public = (key.id, draft.metadata.conn_type, now, draft.author, draft.comment)
-    mac = _mac(ref, "version", (row_id, number, *public), keyring)
-    return VersionRow(row_id, number, sealed, *public, mac=mac)
+    return _marked(ref, VersionRow(row_id, number, sealed, *public, mac=b""), keyring)
+
+
+def resealed(ref: Ref, row: VersionRow, keyring: Keyring) -> VersionRow:
+    """
+    Give an authenticated version under the key that seals now.
+
+    Raises:
+        TamperedError, SealedError, InvalidInputError: its value does not open.
+    """
+    if envelope.key_id_of(row.sealed) != row.kek_id:
+        raise TamperedError("a sealed value names another key than its row")
+    context = Context(ref.kind, "value", row.entry_id, row.number, ref.name)
+    sealed = envelope.reseal(row.sealed, keyring=keyring, context=context)
+    return _marked(ref, row._replace(sealed=sealed, kek_id=keyring.active.id), keyring)
+
+
+def _marked(ref: Ref, row: VersionRow, keyring: Keyring) -> VersionRow:
+    return row._replace(mac=_mac(ref, "version", (*row[:2], *row[3:-1]), keyring))
 
 
 def _plaintext(draft: Draft) -> bytes:

@@ -7,13 +7,16 @@ keep the version: they only hide and show it. All of them leave a line in `chang
 
 from __future__ import annotations
 
+from collections import Counter
 from secrets import token_bytes
 from typing import TYPE_CHECKING, cast
 
 from strongroom.barrier.proof import authenticated, version_row
-from strongroom.errors import ConflictError, NotFoundError
+from strongroom.crypto.keyring import ALARM_WRAPS, MAX_WRAPS
+from strongroom.errors import ConflictError, NotFoundError, SealedError
 from strongroom.model.entry import MUST_BE_ABSENT
 from strongroom.model.ref import Kind, Ref
+from strongroom.store import rotation
 from strongroom.store.record import entry_row, micros, stands
 from strongroom.store.rows import ChangeRow, EntryRow, VersionRow
 
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from strongroom.model.entry import Draft
     from strongroom.store.transaction import Transaction
 
-__all__ = ["BATCH", "Writing", "absent", "expect", "number_of"]
+__all__ = ["BATCH", "Writing", "absent", "expect", "number_of", "worn_out"]
 
 BATCH = 500  # drafts sealed before they are handed to the database: bounds memory at full speed
 
@@ -44,6 +47,7 @@ class Writing:
         now: read once.
         micros: *now* as a column holds it.
         keyrings: by team, to be adopted once the transaction stands.
+        worn: teams whose key has sealed so much that it should be replaced.
     """
 
     def __init__(self, keychain: Keychain, proof: Proof, transaction: Transaction, now: datetime) -> None:
@@ -51,6 +55,7 @@ class Writing:
         self.now = now
         self.micros = micros(now)
         self.keyrings: dict[str, Keyring] = {}
+        self.worn: set[str] = set()
         self._keychain = keychain
         self._proof = proof
         self._gathered: set[Ref] = set()
@@ -123,11 +128,30 @@ class Writing:
         self.transaction.add_entries(self._added)
         self.transaction.change_entries(self._changed)
         self.transaction.add_versions(self._versions)
+        self._count_uses()
         self.transaction.add_changes(self._keychain.deployment, self._changes)
         for gathered in (self._added, self._changed, self._versions, self._changes):
             gathered.clear()
         self._gathered.clear()
         self._bytes = 0
+
+    def _count_uses(self) -> None:
+        for key_id, uses in Counter(version.kek_id for version in self._versions).items():
+            made = rotation.add_wraps(self.transaction.connection, key_id, uses, ALARM_WRAPS)
+            if made is not None and made > MAX_WRAPS:
+                raise worn_out(key_id)
+            if made is not None:
+                self.worn.update(
+                    team for team, keyring in self.keyrings.items() if keyring.active.id == key_id
+                )
+
+
+def worn_out(key_id: bytes) -> SealedError:
+    """Give the error of a key that has sealed as much as is safe."""
+    return SealedError(
+        f"the key {key_id.hex()} has sealed {MAX_WRAPS} values and seals no more",
+        hint="strongroom keys rotate",
+    )
 
 
 def expect(ref: Ref, expected: str | None, standing: EntryRow | None) -> None:

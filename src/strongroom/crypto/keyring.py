@@ -168,6 +168,20 @@ class Kek:
             state = "destroyed"
         return Kek(place=self.place, id=self.id, number=self.number, state=state, secret=self._secret)
 
+    @property
+    def is_loaded(self) -> bool:
+        """Tell whether its bytes are here, so that it opens."""
+        return self._secret is not None
+
+    def mark(self, row: bytes) -> bytes:
+        """
+        Authenticate *row* whatever the state of this key, as `Keyring.row_mac` does with the active one.
+
+        Raises:
+            SealedError: the key is destroyed or not loaded.
+        """
+        return self.id + self.mac_row(row)
+
     def mac_row(self, row: bytes) -> bytes:
         """
         Authenticate *row* for this place: 32 bytes.
@@ -297,8 +311,7 @@ class Keyring:
         Raises:
             SealedError: there is no active key.
         """
-        key = self.active
-        return key.id + key.mac_row(row)
+        return self.active.mark(row)
 
     def check_row_mac(self, row: bytes, row_mac: object) -> None:
         """

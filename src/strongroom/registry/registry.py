@@ -295,6 +295,27 @@ class Registry:
         self._tell()
         return state.snapshot.revision
 
+    def reseal(self, key_id: bytes) -> int:
+        """
+        Authenticate every row anew that another key than *key_id*, which seals now, vouches for, and give
+        how many. What stands in a row, and its own revision, stay.
+
+        Raises:
+            As `put_many`.
+        """
+        self.snapshot()
+        with self._transaction() as (transaction, base):
+            old = [key for key, mac in base.macs.items() if not mac.startswith(key_id)]
+            if not old and (base.head is None or base.head.mac.startswith(key_id)):
+                return 0
+            rows = [self._proof.sealed(base.snapshot.of(kind)[row_id]) for kind, row_id in old]
+            pairs = [(Row(*row[1:-1]), row.mac) for row in rows]
+            state = base.changed(pairs, (), revision=base.snapshot.revision + 1)
+            head = self._proof.head(state)
+            transaction.change_registry(head, rows, ())
+        self._keep(state._replace(head=head))
+        return len(rows)
+
     # --- putting right -------------------------------------------------------------------------
 
     def problems(self) -> list[str]:
