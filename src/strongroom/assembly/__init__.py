@@ -30,6 +30,7 @@ from strongroom.assembly.ways import local_owner
 if TYPE_CHECKING:
     from strongroom.assembly.host import open_host
     from strongroom.assembly.house import open_house
+    from strongroom.assembly.stores import open_stores, place_at
 
 __all__ = [
     "create_room",
@@ -41,6 +42,8 @@ __all__ = [
     "open_host",
     "open_house",
     "open_room",
+    "open_stores",
+    "place_at",
     "require_store_tools",
     "room_of",
 ]
@@ -55,4 +58,8 @@ def __getattr__(name: str) -> object:
         from strongroom.assembly import host  # noqa: PLC0415 -- as above
 
         return host.open_host
+    if name in ("open_stores", "place_at"):
+        from strongroom.assembly import stores  # noqa: PLC0415 -- as above
+
+        return getattr(stores, name)
     raise AttributeError(f"module 'strongroom.assembly' has no attribute {name!r}")

@@ -19,24 +19,19 @@ from __future__ import annotations
 import os
 import re
 import ssl
-from collections import deque
 from contextlib import contextmanager, nullcontext, suppress
-from datetime import timedelta
 from functools import lru_cache
-from os import getpid
 from pathlib import Path
-from threading import BoundedSemaphore, Lock
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from strongroom.errors import (
     BackendConfigError,
-    BackendUnavailableError,
     ReadOnlyError,
     StrongroomError,
     TamperedError,
 )
-from strongroom.store.engine import Connection, Engine
+from strongroom.store.server import ServerEngine, Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -45,16 +40,14 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from strongroom.model.secret import Secret
+    from strongroom.store.engine import Connection
 
 __all__ = ["MariadbEngine"]
-
-T = TypeVar("T")
 
 _CONNECT_SECONDS = 2  # below the 3 s a backend has
 _LOCK_SECONDS = 2  # whole seconds are all that InnoDB takes
 _ANSWER_SECONDS = 30  # of one statement; what a lookup waits for is bounded above, and a move has long ones
 _MAX_CONNECTIONS = 32  # of one process: a server takes 151 unless told otherwise
-_WAIT_SECONDS = 2.5  # for one of them
 _INIT = (
     "SET SESSION sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',"
     " default_storage_engine = InnoDB, tx_isolation = 'READ-COMMITTED', time_zone = '+00:00',"
@@ -90,8 +83,15 @@ class _Address(NamedTuple):
     database: str
     tls: dict[str, object] | None
 
+    def __str__(self) -> str:
+        """Give it for people, without a user."""
+        if self.socket is not None:
+            return f"mariadb:///{self.database}?unix_socket={self.socket}"
+        host = f"[{self.host}]" if ":" in (self.host or "") else self.host
+        return f"mariadb://{host}:{self.port}/{self.database}"
 
-class MariadbEngine(Engine):
+
+class MariadbEngine(ServerEngine):
     """
     One database of a MariaDB server.
 
@@ -111,8 +111,9 @@ class MariadbEngine(Engine):
     def __init__(
         self, place: str, *, name: str = "native", password: Callable[[], Secret[str]] | None = None
     ) -> None:
-        self.name = name
-        self._at = _address(place)
+        at = _address(place)
+        super().__init__(name=name, address=str(at), most=_MAX_CONNECTIONS)
+        self._at = at
         self._password = password
         try:
             import pymysql  # type: ignore[import-untyped]  # noqa: PLC0415 -- only where it is configured
@@ -123,25 +124,18 @@ class MariadbEngine(Engine):
             ) from None
         self._driver = pymysql
         self.errors = (pymysql.err.Error, OSError)
-        where = self._at.socket or f"{self._at.host}:{self._at.port}"
-        self.address = (
-            f"mariadb://{where}/{self._at.database}"
-            if self._at.socket is None
-            else (f"mariadb:///{self._at.database}?unix_socket={where}")
-        )
-        self._pool = _Pool()
 
     # --- the tables as a whole -----------------------------------------------------------------------
 
     @contextmanager
     def creating(self) -> Iterator[None]:
         # A session's lock, which ends with it: a migration commits several times.
-        with self._lent() as connection:
+        with self.lent() as connection:
             taken = connection.execute(
                 "SELECT GET_LOCK(CONCAT('strongroom/', DATABASE()), ?)", (_LOCK_SECONDS * 5,)
             )
             if taken.fetchone()[0] != 1:
-                raise self._busy()
+                raise self.busy()
             try:
                 yield
             finally:
@@ -152,7 +146,7 @@ class MariadbEngine(Engine):
         return self.revision()
 
     def revision(self) -> str | None:
-        with self._lent() as connection:
+        with self.lent() as connection:
             names = connection.execute(
                 "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()"
             ).fetchall()
@@ -190,61 +184,13 @@ class MariadbEngine(Engine):
         finally:
             engine.dispose()
 
-    def start(self) -> None:
-        with self._lent() as connection:
-            self.id = self.id_on(connection)
-
     # --- reading -------------------------------------------------------------------------------------
 
-    def borrow(self) -> Connection:
-        pool = self._here()
-        found = pool.take()
-        if found is not None:
-            return found
-        if not pool.slots.acquire(timeout=_WAIT_SECONDS):
-            raise self._busy()
-        # One may have come back while this thread waited for its turn.
-        found = pool.take()
-        if found is not None:
-            pool.slots.release()
-            return found
-        try:
-            connection = _Connection(self._connected(), pool)
-            self._require_same(connection)
-        except BaseException as error:
-            pool.slots.release()
-            if isinstance(error, self.errors):
-                raise self.translate(error) from None
-            raise
-        return connection
+    def connect(self) -> Session:
+        return _Session(self._connected())
 
-    def _require_same(self, connection: _Connection) -> None:
-        """Refuse another store in the place of the one that was opened: nothing of it is ours."""
-        if self.id is None:
-            return
-        try:
-            if self.id_on(connection) == self.id:
-                return
-        except BaseException:
-            connection.close()
-            raise
-        connection.close()
-        raise BackendConfigError(
-            f"the database of the store {self.name} was replaced by another store",
-            hint="bring the right one back, or start this process again",
-        )
-
-    def give_back(self, connection: Connection) -> None:
-        cast("_Connection", connection).give_back()
-
-    def repeat(self, connection: Connection, error: Exception, query: Callable[[Connection], T]) -> T:
-        """Repeat *query* on a new connection where the old one was lost: it only reads."""
-        cast("_Connection", connection).is_broken = True
-        if _number(error) not in _GONE:
-            raise self.translate(error) from None
-        self._here().forget()  # those that wait were connected to the same server
-        with self._lent() as fresh:
-            return query(fresh)
+    def is_lost(self, error: Exception) -> bool:
+        return _number(error) in _GONE
 
     @contextmanager
     def snapshot(self, connection: Connection) -> Iterator[None]:
@@ -253,64 +199,35 @@ class MariadbEngine(Engine):
         try:
             yield
         finally:
-            cast("_Connection", connection).end("ROLLBACK")
+            cast("_Session", connection).end()
 
     def lenient(self, connection: Connection) -> AbstractContextManager[None]:  # noqa: ARG002 -- as the promise
         return nullcontext()  # a column of text holds nothing else here
 
     def data_version(self) -> int:
-        def query(connection: Connection) -> int:
-            row = connection.execute(_BELL).fetchone()
-            return 0 if row is None else int(row[0])
-
         connection = self.borrow()
         try:
-            return query(connection)
+            return _turn(connection)
         except self.errors as error:
-            return self.repeat(connection, error, query)
+            return self.repeat(connection, error, _turn)
         finally:
             self.give_back(connection)
 
     # --- writing -------------------------------------------------------------------------------------
 
-    @contextmanager
-    def begin(self) -> Iterator[Connection]:
-        connection = self._begun()
-        try:
-            yield connection
-            connection.execute("COMMIT")
-        except self.errors as error:
-            connection.is_broken = True
-            raise self.translate(error) from None
-        except BaseException:
-            connection.end("ROLLBACK")
-            raise
-        finally:
-            connection.give_back()
+    def take_turn(self, session: Session) -> None:
+        session.execute("START TRANSACTION")
+        if not session.execute(_TURN).rowcount:
+            session.execute(_FIRST_TURN)
+            session.execute(_TURN)
 
-    def _begun(self) -> _Connection:
-        """Give a connection whose turn it is; one that was lost while it waited in the pool is replaced."""
-        for is_last in (False, True):
-            connection = cast("_Connection", self.borrow())
-            try:
-                connection.execute("START TRANSACTION")
-                if not connection.execute(_TURN).rowcount:
-                    connection.execute(_FIRST_TURN)
-                    connection.execute(_TURN)
-            except self.errors as error:
-                connection.is_broken = True
-                connection.give_back()
-                if is_last or _number(error) not in _GONE:
-                    raise self.translate(error) from None
-                self._here().forget()
-            else:
-                return connection
-        raise AssertionError("the second time either returns or raises")
+    def commit(self, session: Session) -> None:
+        session.execute("COMMIT")
 
     def translate(self, error: Exception) -> StrongroomError:
         number = _number(error)
         if number in _BUSY:
-            return self._busy()
+            return self.busy()
         if number in _CONTRADICTS:
             return TamperedError(
                 f"the rows of the store {self.name} contradict each other", hint="restore it from a backup"
@@ -322,50 +239,13 @@ class MariadbEngine(Engine):
         if number in _MISCONFIGURED:
             what, hint = _MISCONFIGURED[number]
             return BackendConfigError(f"the database of the store {self.name} {what}", hint=hint)
-        return self._unavailable(_REASONS.get(number, "gives no answer"))
-
-    def _busy(self) -> BackendUnavailableError:
-        return BackendUnavailableError(
-            f"the store {self.name} is busy with other writes",
-            backend=self.name,
-            retry_after=timedelta(seconds=1),
-        )
-
-    def _unavailable(self, what: str) -> BackendUnavailableError:
-        return BackendUnavailableError(f"the database of the store {self.name} {what}", backend=self.name)
-
-    def close(self) -> None:
-        if self._pool.pid == getpid():
-            self._pool.close()
-
-    # --- connections ---------------------------------------------------------------------------------
-
-    @contextmanager
-    def _lent(self) -> Iterator[_Connection]:
-        connection = cast("_Connection", self.borrow())
-        try:
-            yield connection
-        except self.errors as error:
-            connection.is_broken = True
-            raise self.translate(error) from None
-        finally:
-            connection.give_back()
-
-    def _here(self) -> _Pool:
-        pool = self._pool
-        if pool.pid != getpid():
-            # The parent's connections: closing them would say goodbye to its server.
-            _ABANDONED.append(pool)
-            pool = self._pool = _Pool()
-        if pool.is_closed:
-            raise BackendUnavailableError(f"the store {self.name} was closed", backend=self.name)
-        return pool
+        return self.unavailable(_REASONS.get(number, "gives no answer"))
 
     def _connected(self) -> Any:  # noqa: ANN401 -- PyMySQL comes without types
         at = self._at
         if at.socket is not None and not Path(at.socket).exists():
             # PyMySQL would leave its own end open to the garbage collector.
-            raise self._unavailable("gives no answer")
+            raise self.unavailable("gives no answer")
         found: dict[str, Any] = (
             {"unix_socket": at.socket} if at.socket else {"host": at.host, "port": at.port}
         )
@@ -410,86 +290,54 @@ _REASONS = {
     **dict.fromkeys(_NO_ROOM, "has no connection left"),
     _TLS: "cannot be spoken to as TLS is set",
 }
-_ABANDONED: list[_Pool] = []
 
 
-class _Pool:
-    """The connections of one process that wait for work, and how many there may be."""
-
-    def __init__(self) -> None:
-        self.pid = getpid()
-        self.is_closed = False
-        self.slots = BoundedSemaphore(_MAX_CONNECTIONS)
-        self.generation = 0
-        self._waiting: deque[_Connection] = deque()
-        self._lock = Lock()
-
-    def take(self) -> _Connection | None:
-        with suppress(IndexError):
-            return self._waiting.pop()
-        return None
-
-    def put(self, connection: _Connection) -> None:
-        with self._lock:
-            is_kept = not self.is_closed and connection.generation == self.generation
-            if is_kept:
-                self._waiting.append(connection)
-        if not is_kept:
-            self.drop(connection)
-
-    def drop(self, connection: _Connection) -> None:
-        connection.close()
-        self.slots.release()
-
-    def forget(self) -> None:
-        """Close those that wait; those lent out are closed when they come back."""
-        with self._lock:
-            self.generation += 1
-            waiting, self._waiting = self._waiting, deque()
-        for connection in waiting:
-            self.drop(connection)
-
-    def close(self) -> None:
-        with self._lock:
-            self.is_closed = True
-        self.forget()
+def _turn(connection: Connection) -> int:
+    row = connection.execute(_BELL).fetchone()
+    return 0 if row is None else int(row[0])
 
 
-class _Connection:
+class _Session(Session):
     """One session, asked as sqlite3's own connection is."""
 
-    def __init__(self, session: Any, pool: _Pool) -> None:  # noqa: ANN401 -- PyMySQL comes without types
-        self.is_broken = False
-        self.generation = pool.generation
+    def __init__(self, session: Any) -> None:  # noqa: ANN401 -- PyMySQL comes without types
+        super().__init__()
         self._session = session
-        self._pool = pool
 
     def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> _Cursor:
         cursor = self._session.cursor()
-        cursor.execute(_spelled(sql), _given(sql, parameters))
+        self._ask(cursor.execute, _spelled(sql), _given(sql, parameters))
         return _Cursor(cursor)
 
     def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> _Cursor:
         cursor = self._session.cursor()
-        cursor.executemany(_spelled(sql), [_given(sql, each) for each in parameters])
+        self._ask(cursor.executemany, _spelled(sql), [_given(sql, each) for each in parameters])
         return _Cursor(cursor)
 
-    def end(self, statement: str) -> None:
-        """End a transaction; a session that cannot is not used again."""
+    def _ask(self, ask: Callable[[str, Any], object], sql: str, parameters: object) -> None:
         try:
-            self.execute(statement)
+            ask(sql, parameters)
+        except BaseException as error:
+            # Lost, or interrupted while the answer was on its way: nobody else may take it for his.
+            if not isinstance(error, Exception) or _number(error) in _GONE:
+                self.is_broken = True
+            raise
+
+    def end(self) -> None:
+        """Undo the transaction; a session that cannot is not used again."""
+        if self.is_broken:
+            return
+        try:
+            self.execute("ROLLBACK")
         except Exception:  # noqa: BLE001 -- whatever it was, the session is of no use any more
             self.is_broken = True
 
-    def give_back(self) -> None:
-        if self.is_broken:
-            self._pool.drop(self)
-        else:
-            self._pool.put(self)
-
     def close(self) -> None:
         with suppress(Exception):
-            self._session.close()
+            if self.is_broken:
+                self._session._force_close()  # noqa: SLF001 -- without waiting for who is gone
+            else:
+                self._session.close()
 
 
 class _Cursor:
