@@ -124,6 +124,7 @@ class Admin:
             "connections_ended": dict(floor.closed),
             "reads": floor.served + sum(line.reads for line in list(floor.lines)),
             "announced": len(floor.announced),
+            "verified": dict(floor.verifying.status()),
             "answers_kept": len(floor.answers.remembered),
             **cast("Mapping[str, object]", msgspec.to_builtins(floor.host.status())),
             **{name: tell() for name, tell in self._more.items()},

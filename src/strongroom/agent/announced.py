@@ -11,7 +11,8 @@ Rules of this file:
 2. Whoever is below an announced process cannot announce.
 3. What is announced ends with the process that announced it, and is replaced by what it announces next.
 4. A process that the agent cannot see (another PID namespace) is below nobody.
-5. The announcement is as good as who may connect: it stays a claim (`CLAIMED`) that is marked as announced.
+5. The announcement is as good as who may connect: it stays a claim (`CLAIMED`) that is marked as announced,
+   unless it came with a token by which it was verified (`verifying.py`).
 
 Source: proc_pid_stat(5).
 """
@@ -58,10 +59,13 @@ class Announced:
     Args:
         proc: where the kernel shows processes.
         most: live processes that have announced.
+
+    Attributes:
+        proc: as given.
     """
 
     def __init__(self, proc: str = "/proc", most: int = _MAX_ANNOUNCED) -> None:
-        self._proc = proc
+        self.proc = proc
         self._most = most
         self._runs: dict[Process, Run] = {}
 
@@ -76,7 +80,7 @@ class Announced:
             AccessDeniedError: it is below one that was announced, or it cannot be seen.
             OverloadError: too many live processes have announced.
         """
-        line = list(ancestors(pid, self._proc))
+        line = list(ancestors(pid, self.proc))
         if not line:
             raise AccessDeniedError(
                 f"the process {pid} cannot be seen by this agent",
@@ -101,7 +105,7 @@ class Announced:
         if not self._runs:
             return None
         younger: int | None = None
-        for process in ancestors(pid, self._proc):
+        for process in ancestors(pid, self.proc):
             if younger is not None and process.start > younger:
                 return None  # its id was given to another one while we looked
             if process in self._runs:
@@ -117,8 +121,17 @@ class Announced:
         """Give what *process* announced, if that still counts."""
         return None if process is None else self._runs.get(process)
 
+    def replace(self, process: Process, run: Run) -> None:
+        """Take that *process* asks for *run*, if it still asks for any."""
+        if process in self._runs:
+            self._runs[process] = run
+
+    def forget(self, process: Process) -> None:
+        """Take that *process* has ended. Safe to call twice."""
+        self._runs.pop(process, None)
+
     def _sweep(self) -> None:
-        for process in [each for each in self._runs if next(ancestors(each.pid, self._proc), None) != each]:
+        for process in [each for each in self._runs if next(ancestors(each.pid, self.proc), None) != each]:
             del self._runs[process]
         if len(self._runs) >= self._most:
             raise OverloadError(f"{self._most} live processes have announced runs to this agent")

@@ -17,6 +17,7 @@ import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.agent.announced import Announced
+from strongroom.agent.verifying import Verifying
 from strongroom.client import frames
 from strongroom.service.journal import where
 from strongroom.wire.failure import OverloadError
@@ -88,6 +89,7 @@ class Floor:
         clock: of the loop.
         lines: every open connection.
         announced: which runs their supervisors announced.
+        verifying: which of these are verified.
         is_draining: nothing new is taken.
     """
 
@@ -112,6 +114,7 @@ class Floor:
         self.clock = self.loop.time
         self.hello = frames.pack_hello(version)
         self.announced = Announced()
+        self.verifying = Verifying(self)
         self.lines: dict[Line, None] = {}
         self.of_user: dict[int, int] = {}
         self.served = 0
@@ -240,6 +243,7 @@ class Floor:
     async def drain(self, seconds: float) -> None:
         """Take nothing new, let what is under way be answered for at most *seconds*, then close."""
         self.is_draining = True
+        self.verifying.close()
         lines = list(self.lines)
         for line in lines:
             line.stop()

@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import re
 from datetime import timedelta
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
-from strongroom.assembly.upstream import ServerDecider
+from strongroom.assembly.upstream import ServerDecider, ServerRuns
 from strongroom.cache import boot_seconds
 from strongroom.errors import InvalidInputError, SettingsError
 from strongroom.policy import HostPolicy
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from strongroom.settings import Settings
 
 _KEY = "agent.policy"
+_VERIFYING = timedelta(seconds=10)  # for a run to be verified, Airflow's answer included
 _MAX_BYTES = 1_048_576  # 1 MiB; the parser of policies has bounds of its own
 _NO_NAME = re.compile(r"[^a-z0-9._@-]+")
 
@@ -51,6 +53,7 @@ class Deciding(NamedTuple):
         heard: hears what a backend of the chain tells of: (name, notice).
         kept: what of it the last good copy keeps; None for nothing.
         status: tells how it stands with the server; None where none decides.
+        runs: has the server verify runs; None where there is none.
     """
 
     current: Callable[[], Policy]
@@ -60,6 +63,7 @@ class Deciding(NamedTuple):
     heard: Callable[[str, Watched], None] = lambda _name, _notice: None
     kept: KeptDecisions | None = None
     status: Callable[[], Mapping[str, object]] | None = None
+    runs: ServerRuns | None = None
 
 
 def deciding_by(
@@ -90,7 +94,16 @@ def deciding_by(
     found = ServerPolicy(client, bounds, is_strict, on_trouble)
     asked = found.decisions
     kept = None if settings.agent.last_good is None else KeptDecisions(asked)
-    return Deciding(asked.current, "server", found.start, found.close, found.heard, kept, asked.status)
+    # The server asks Airflow before it answers.
+    asking = server_of(settings, timeout=_VERIFYING)
+    runs = None if asking is None else ServerRuns(asking)
+    close = found.close if asking is None else partial(_each, found.close, asking.close)
+    return Deciding(asked.current, "server", found.start, close, found.heard, kept, asked.status, runs)
+
+
+def _each(*works: Callable[[], None]) -> None:
+    for work in works:
+        work()
 
 
 def server_of(settings: Settings, *, timeout: timedelta | None = None) -> Client | None:

@@ -23,7 +23,7 @@ from strongroom.cache import Cache, boot_seconds, draw
 from strongroom.client.enrolled import find as find_enrolled
 from strongroom.errors import BackendUnavailableError, NotRecordedError, SettingsError
 from strongroom.model.entry import STRICT
-from strongroom.policy.announced import announced_only
+from strongroom.policy.announced import announced_only, pending_runs, verified_only
 from strongroom.service.changes import Feed, Watch
 from strongroom.service.freshness import Freshness
 from strongroom.service.host import Host, Served
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from strongroom.assembly.deciding import Deciding
+    from strongroom.audit import Event
     from strongroom.audit.spool import Spool
     from strongroom.backend import Backend
     from strongroom.cache import Lifetimes
@@ -42,7 +44,9 @@ if TYPE_CHECKING:
     from strongroom.model.entry import Entry
     from strongroom.model.ref import Ref
     from strongroom.model.secret import Secret
+    from strongroom.policy import Policy
     from strongroom.service.guard import Recorder
+    from strongroom.service.runs import RunVerifier
     from strongroom.settings import Settings
 
 
@@ -142,6 +146,7 @@ class _Opening:
             links = [_widened(link) for link in links_of(settings, self._ways, made, None)]
             chain = chain_of(links, settings, self._ways.clock)
             watch = self._watch_of(chain)
+            runs = deciding.runs or self._own_runs(settings)
         except BaseException:
             deciding.close()
             for backend in made:
@@ -151,12 +156,11 @@ class _Opening:
             settings=settings,
             chain=chain,
             lifetimes=lifetimes,
-            current=announced_only(deciding.current)
-            if settings.agent.announced == "required"
-            else deciding.current,
+            current=_floored(deciding, settings, is_verifying=runs is not None),
             decided_by=deciding.by,
             kept=deciding.kept,
             decisions=deciding.status,
+            runs=runs,
             uids=uids,
             gids=gids,
             is_strict=partial(_is_strict, _globs(settings.agent.strict)),
@@ -165,6 +169,20 @@ class _Opening:
             start=partial(_each, watch.start, partial(deciding.start, chain)),
             close=partial(_each, watch.close, deciding.close),
         )
+
+    def _own_runs(self, settings: Settings) -> RunVerifier | None:
+        """Give what verifies runs without a server, where the settings name an Airflow."""
+        if settings.access.airflow is None:
+            return None
+        from strongroom.assembly.runs import own_runs  # noqa: PLC0415 -- only who verifies runs
+
+        return own_runs(settings, self, clock=self._ways.clock, environ=self._ways.environ)
+
+    def append(self, *events: Event) -> None:
+        """Make records of what is verified, with those of the host."""
+        if self._host is None:
+            raise NotRecordedError("the record of this agent is not open yet", folder="")
+        self._host.recorder.append(*events)
 
     def _is_strict_now(self, ref: Ref) -> bool:
         host = self._host
@@ -231,6 +249,14 @@ def _lifetimes(settings: Settings) -> Lifetimes:
     # however late in its jittered lifetime, outlives what the copy may hold.
     left = timedelta(seconds=last_good.max_age) - 1.1 * found.ttl
     return replace(found, stale_if_error=max(found.stale_if_error, left))
+
+
+def _floored(deciding: Deciding, settings: Settings, *, is_verifying: bool) -> Callable[[], Policy]:
+    """Give what decides, with the floors under it that the settings ask for."""
+    current = deciding.current
+    if settings.agent.announced != "off":
+        current = (verified_only if settings.agent.announced == "verified" else announced_only)(current)
+    return pending_runs(current) if is_verifying else current
 
 
 def _each(*works: Callable[[], None]) -> None:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import os
 from copy import copy
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from strongroom.assembly.backends import chain_of, lifetimes_of, links_of, patience_of
+from strongroom.assembly.backends import chain_of, lifetimes_of, links_of, native_of, patience_of
 from strongroom.assembly.nouns import OfHouse, Parts, raise_alarm, registry_of
-from strongroom.assembly.store import barrier_of, no_store
+from strongroom.assembly.store import barrier_of, has_key, no_store, open_barrier
 from strongroom.assembly.ways import Ways, local_owner, now, settings_from
 from strongroom.audit import AuditLog
 from strongroom.cache import Cache
-from strongroom.errors import StrongroomError
+from strongroom.errors import SealedError, StrongroomError
 from strongroom.place import require_library
 from strongroom.policy import OwnerPolicy
 from strongroom.service.changes import Feed, Watch
@@ -25,6 +26,7 @@ from strongroom.service.guard import Guard
 from strongroom.service.house import Deployment, House, Mode
 from strongroom.service.known import known_facts
 from strongroom.service.room import Room
+from strongroom.service.sealing import Opening
 from strongroom.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ def open_house(  # noqa: PLR0913 -- what comes from outside
     uses: Callable[[Settings], Uses] | None = None,
     policy: Callable[[Settings], Callable[[], Policy]] | None = None,
     on_trouble: Callable[[str, StrongroomError], None] | None = None,
+    may_wait: bool = False,
 ) -> House:
     """
     Open every deployment of the settings for many actors, making nothing.
@@ -65,6 +68,7 @@ def open_house(  # noqa: PLR0913 -- what comes from outside
         policy: gives what tells the policy that decides now, instead of those in the store of a deployment.
         on_trouble: told the name of a deployment that cannot be opened, and why; the others are opened.
             Unsaid, and where none can be opened, trouble is raised.
+        may_wait: count a deployment whose key is not to be had as sealed, and open the house all the same.
 
     Raises:
         SettingsError: the settings are wrong, or an agent or server is named.
@@ -75,26 +79,56 @@ def open_house(  # noqa: PLR0913 -- what comes from outside
     first = settings_from(config, environ, cwd, None)
     ways = Ways(environ=environ, clock=now, ask=passphrase)
     mode = Mode()
-    opened: list[Deployment] = []
-    troubles: dict[str, StrongroomError] = {}
     serving = _Serving(ways, mode, recorder=recorder, uses=uses, policy=policy)
+    begun = _Begun([], {}, {}, {})
     try:
         for name in (first.deployment, *first.others):
             try:
-                settings = _sibling(first, name, config, environ, cwd)
-                opened.append(serving.deployment(settings))
+                _begin(begun, serving, _sibling(first, name, config, environ, cwd), may_wait=may_wait)
             except StrongroomError as error:
                 if on_trouble is None:
                     raise _in_deployment(name, error) from None
-                troubles[name] = error
+                begun.troubles[name] = error
                 on_trouble(name, error)
-        if opened:
-            return House(opened, mode=mode, watches=_watches(opened), troubles=troubles)
+        if begun.opened or begun.sealed:
+            return House(
+                begun.opened,
+                mode=mode,
+                settings=first,
+                watches=_watches(begun.opened),
+                openings=begun.openings,
+                sealed=begun.sealed,
+                troubles=begun.troubles,
+                clock=ways.clock,
+            )
     except BaseException:
-        for deployment in opened:
-            deployment.root.close()
+        for deployment in begun.opened:
+            deployment.close()
         raise
-    raise next(iter(troubles.values()))
+    raise next(iter(begun.troubles.values()))
+
+
+class _Begun(NamedTuple):
+    """What a house is made of, while its deployments are opened one after the other."""
+
+    opened: list[Deployment]
+    openings: dict[str, Opening]
+    sealed: dict[str, StrongroomError]
+    troubles: dict[str, StrongroomError]
+
+
+def _begin(begun: _Begun, serving: _Serving, settings: Settings, *, may_wait: bool) -> None:
+    try:
+        deployment = serving.deployment(settings)
+    except SealedError as error:
+        # Where there never was a key there is none to wait for.
+        if not may_wait or not has_key(settings):
+            raise
+        begun.sealed[settings.deployment] = error
+        begun.openings[settings.deployment] = serving.opening(settings, serving.recorder(settings))
+        return
+    begun.opened.append(deployment)
+    begun.openings[settings.deployment] = serving.opening(settings, deployment.recorder)
 
 
 class _Serving:
@@ -115,29 +149,58 @@ class _Serving:
         self._uses = uses
         self._policy = policy
 
-    def deployment(self, settings: Settings) -> Deployment:
+    def opening(self, settings: Settings, recorder: Recorder) -> Opening:
+        """Give how one is opened again, with the record that it has."""
+        asking_nobody = replace(self._ways, ask=None)
+        name = native_of(settings)
+
+        def open_again(ask: Callable[[], Secret[str]] | None) -> Deployment:
+            return self.deployment(settings, replace(self._ways, ask=ask), recorder)
+
+        def confirm() -> None:
+            open_barrier(name, settings, asking_nobody).close()
+
+        return Opening(settings=settings, recorder=recorder, open=open_again, confirm=confirm)
+
+    def recorder(self, settings: Settings) -> Recorder:
+        """Give what records the acts of one."""
+        if self._recorder is not None:
+            return self._recorder(settings)
+        return AuditLog(settings.audit.path, deployment=settings.deployment, clock=self._ways.clock)
+
+    def deployment(
+        self, settings: Settings, ways: Ways | None = None, recorder: Recorder | None = None
+    ) -> Deployment:
         """
         Open one.
+
+        Args:
+            settings: its own.
+            ways: other ways than those of the house.
+            recorder: the record it has already.
 
         Raises:
             As `open_house`.
         """
         made: list[Backend] = []
         try:
-            return self._deployment(settings, made)
+            return self._deployment(settings, made, ways or self._ways, recorder)
         except BaseException:
             for backend in made:
                 backend.close()
             raise
 
-    def _deployment(self, settings: Settings, made: list[Backend]) -> Deployment:
-        clock = self._ways.clock
-        chain = chain_of(links_of(settings, self._ways, made, None), settings, clock)
+    def _deployment(
+        self, settings: Settings, made: list[Backend], ways: Ways, recorder: Recorder | None
+    ) -> Deployment:
+        clock = ways.clock
+        chain = chain_of(links_of(settings, ways, made, None), settings, clock)
         barrier = next((found for link in chain.links if (found := barrier_of(link.backend))), None)
         if barrier is None:
             raise no_store(settings)
         log = AuditLog(settings.audit.path, deployment=settings.deployment, clock=clock)
-        recorder = log if self._recorder is None else self._recorder(settings)
+        if recorder is None:
+            recorder = log if self._recorder is None else self._recorder(settings)
         registry = registry_of(barrier, settings, on_alarm=partial(raise_alarm, recorder))
         who = _Who(self._policy(settings) if self._policy else None)
         guard = self._guard(chain, recorder, who)
@@ -151,6 +214,7 @@ class _Serving:
             log=log,
             clock=clock,
             house=OfHouse(registry, feed, None if self._uses is None else self._uses(settings)),
+            environ=self._ways.environ,
         )
         root = Room(deployment=settings.deployment, actor=local_owner(), parts=parts)
         who.policies = parts.all_policies

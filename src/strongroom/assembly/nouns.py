@@ -6,9 +6,9 @@ Not for opening anything: backends, keys and log are open when they come here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from strongroom.service.reading import Reader, Reading, Uses
     from strongroom.service.room import Room
     from strongroom.service.transfer import Transfer
+    from strongroom.service.verified import VerifiedRuns
 
 _NOTHING_KEPT = Lifetimes(ttl=timedelta(), stale_if_error=timedelta(), absent_ttl=timedelta(), max_absences=0)
 
@@ -71,6 +72,7 @@ class Parts:
         cache: in the library the owner's own, whose fills are recorded; in a house the chain's as such.
         owner: whose *cache* is; None where it is everybody's.
         house: what it shares with the watchers of a house, where there is one.
+        environ: where secrets of the settings may stand.
     """
 
     settings: Settings
@@ -81,6 +83,7 @@ class Parts:
     clock: Callable[[], datetime]
     owner: Actor | None = None
     house: OfHouse | None = None
+    environ: Mapping[str, str] = field(default_factory=dict)
 
     def lookup(self, actor: Actor) -> Lookup:
         return Lookup(
@@ -223,9 +226,18 @@ class Parts:
         return Intake(self.log.folder, self.guard.recorder)
 
     @cached_property
+    def verified(self) -> VerifiedRuns:
+        """What verifies runs for agents."""
+        from strongroom.assembly.runs import verified_runs  # noqa: PLC0415 -- only who has agents
+
+        return verified_runs(
+            self.settings, self._barrier(), self.guard.recorder, clock=self.clock, environ=self.environ
+        )
+
+    @cached_property
     def all_access(self) -> Access:
         """People, tokens and roles, as nobody."""
-        return _access(self.registry, self.guard, self.clock)
+        return _access(self)
 
     @cached_property
     def all_policies(self) -> Policies:
@@ -299,9 +311,21 @@ def registry_of(barrier: Barrier, settings: Settings, on_alarm: Callable[[Tamper
     )
 
 
-def _access(registry: Registry, guard: Guard, clock: Callable[[], datetime]) -> Access:
+def _access(parts: Parts) -> Access:
+    from strongroom.assembly.identity import workloads_of  # noqa: PLC0415 -- as above
+    from strongroom.assembly.oidc import demands_of, logins_of  # noqa: PLC0415 -- as above
     from strongroom.crypto._primitives import ed25519_check  # noqa: PLC0415 -- as above
     from strongroom.crypto.wrapping import stretch  # noqa: PLC0415 -- as above
     from strongroom.service.access import open_access  # noqa: PLC0415 -- as above
 
-    return open_access(registry, guard, local_owner(), clock=clock, stretch=stretch, check=ed25519_check)
+    return open_access(
+        parts.registry,
+        parts.guard,
+        local_owner(),
+        clock=parts.clock,
+        stretch=stretch,
+        check=ed25519_check,
+        demands=demands_of(parts.settings),
+        oidc=logins_of(parts.settings, parts.environ, parts.clock),
+        workloads=workloads_of(parts.settings.access, clock=parts.clock, environ=parts.environ),
+    )

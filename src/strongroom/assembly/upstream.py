@@ -6,24 +6,38 @@ Shapes of the wire become those of the service here, and nowhere else on this si
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from strongroom.client.request import spelled
 from strongroom.errors import ConflictError
-from strongroom.policy import Decision
+from strongroom.policy import Assurance, Decision, Run
 from strongroom.policy.schema import RUN
 from strongroom.service.ruling import Ruling, Rulings
-from strongroom.wire.agents import AgentQuestion, AgentRulings, AskAgent, DeliverRecords, RecordsDelivered
+from strongroom.service.runs import Proven
+from strongroom.wire.agents import (
+    AgentQuestion,
+    AgentRulings,
+    AgentRun,
+    AskAgent,
+    DeliverRecords,
+    RecordsDelivered,
+    RenewRun,
+    RunVerified,
+    VerifyRun,
+)
 from strongroom.wire.entry import RunClaim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from strongroom.client.client import Client
-    from strongroom.policy import Run
+    from strongroom.model.secret import Secret
+    from strongroom.policy import Actor
     from strongroom.service.ruling import Question
+    from strongroom.service.runs import Presented
 
-__all__ = ["ServerDecider", "deliverer"]
+__all__ = ["ServerDecider", "ServerRuns", "deliverer"]
 
 
 class ServerDecider:
@@ -46,7 +60,11 @@ class ServerDecider:
         return Rulings(
             found.revision,
             [
-                Ruling(Decision(one.is_allowed, one.reason, tuple(one.policies)), one.depends_on_run)
+                Ruling(
+                    Decision(one.is_allowed, one.reason, tuple(one.policies)),
+                    one.depends_on_run,
+                    one.is_lapsed,
+                )
                 for one in found.rulings
             ],
         )
@@ -60,13 +78,44 @@ def _asked(question: Question) -> AgentQuestion:
         kind=ref.kind,
         name=ref.name,
         team=ref.team,
-        run=None if question.run is None else _claim(question.run),
+        run=None if question.run is None else _run(question.run),
     )
 
 
-def _claim(run: Run) -> RunClaim:
+def _run(run: Run) -> AgentRun:
     # What rules look at, and no more: a server may be older, and it takes it for a claim whatever we say.
-    return RunClaim(**{name: getattr(run, name) for name in RUN if name != "assurance"})
+    # What it verified it knows again by the receipt.
+    said = {name: getattr(run, name) for name in RUN if name != "assurance"}
+    return AgentRun(**said, receipt=run.receipt)
+
+
+class ServerRuns:
+    """
+    A `RunVerifier` over the server.
+
+    Args:
+        client: asks as the agent.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def verify(self, actor: Actor, presented: Presented) -> Proven:  # noqa: ARG002 -- the server knows the agent
+        """Verify a run by its token. Raises as the server refuses, or BackendUnavailableError."""
+        said = RunClaim(**{name: getattr(presented.run, name) for name in RunClaim.__struct_fields__})
+        body = VerifyRun(token=presented.token.reveal(), run=said, attempt=presented.attempt)
+        # What an attempt was answered it is answered again: asking twice is not using the token twice.
+        return self._asked("/agents/runs", spelled(body))
+
+    def renew(self, actor: Actor, run: Run) -> Proven:  # noqa: ARG002 -- as above
+        """Verify once more, by the receipt. Raises as `verify`."""
+        return self._asked("/agents/runs/renew", spelled(RenewRun(receipt=run.receipt or "")))
+
+    def _asked(self, path: str, body: Secret[bytes]) -> Proven:
+        found = self._client.post(path, RunVerified, body, is_repeatable=True, may_be_absent=False)
+        said = {name: getattr(found.run, name) for name in RunClaim.__struct_fields__}
+        run = Run(Assurance(found.assurance), **said, announced=True, receipt=found.receipt)
+        return Proven(run, timedelta(seconds=max(0.0, found.lifetime)))
 
 
 def deliverer(client: Client) -> Callable[[str, Sequence[bytes]], int]:

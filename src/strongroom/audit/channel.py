@@ -76,7 +76,7 @@ class Sent(msgspec.Struct, array_like=True, frozen=True):
     version: str | None = None
     request: str | None = None
     source: str | None = None
-    run: Mapping[str, str | int] | None = None
+    run: Mapping[str, str | bool | int] | None = None
     policies: Sequence[str] = ()
     count: int | None = None
     since: str | None = None

@@ -275,7 +275,9 @@ def run_of(run: Run | None) -> Mapping[str, str | int] | None:
     """Give what is recorded of *run*: what it says, and how that was proven."""
     if run is None:
         return None
-    said = {name: value for name, value in run._asdict().items() if value is not None}
+    said = {
+        name: value for name, value in run._asdict().items() if value is not None and name in _RUN_MEMBERS
+    }
     return {**said, "assurance": int(run.assurance)}
 
 

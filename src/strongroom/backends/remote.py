@@ -64,7 +64,7 @@ from strongroom.model.entry import STRICT, Entry, EntryState, Metadata, Summary,
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.wire.access import WhoAmI
-from strongroom.wire.agents import WriteAsAgent
+from strongroom.wire.agents import AgentRun, WriteAsAgent
 from strongroom.wire.entry import (
     BatchWritten,
     EntryFacts,
@@ -76,7 +76,6 @@ from strongroom.wire.entry import (
     NewValue,
     ReadAnswer,
     ReadRequest,
-    RunClaim,
     WriteBatch,
 )
 from strongroom.wire.shape import MAX_BATCH, MAX_PAGE, UNSET
@@ -312,7 +311,7 @@ class Remote(Backend):
         changes, first = [_new_value(draft) for draft in drafts], drafts[0]
         if not self._as_stored:
             return "/entries", WriteBatch(changes=changes, comment=first.comment)
-        run = None if first.run is None else _claim(first.run)
+        run = None if first.run is None else _run(first.run)
         return "/agents/write", WriteAsAgent(
             user=first.author, run=run, changes=changes, comment=first.comment
         )
@@ -529,9 +528,9 @@ def _new_value(draft: Draft) -> NewValue:
     )
 
 
-def _claim(run: Mapping[str, object]) -> RunClaim:
-    # The server takes it for a claim, whatever we say of how it was proven.
-    return RunClaim(**{name: value for name, value in run.items() if name in RunClaim.__struct_fields__})  # type: ignore[arg-type]  # by their names
+def _run(run: Mapping[str, object]) -> AgentRun:
+    # The server takes it for a claim, whatever we say of how it was proven, but for a receipt of its own.
+    return AgentRun(**{name: value for name, value in run.items() if name in AgentRun.__struct_fields__})  # type: ignore[arg-type]  # by their names
 
 
 def _span(seconds: float | None) -> timedelta | None:

@@ -212,17 +212,26 @@ class AgentClient:
         self._idle = []  # those had another said on them
         self._native = None
 
-    def announce(self, run: frames.Run | None) -> None:
+    def announce(self, run: frames.Run | None, token: str | None = None) -> tuple[int, str | None]:
         """
         Say that this process and all below it ask for *run* from now on, whatever they claim; None ends that.
+
+        Args:
+            run: which run it is.
+            token: of Airflow for that run; with it the agent has the run verified, and keeps it nowhere. An
+                agent of minor version 1 does without.
+
+        Returns:
+            how the run is proven (0 claimed, 2 verified), and why no better where a token was given.
 
         Raises:
             AccessDeniedError: this process is below one that was announced itself.
             BackendConfigError: the agent is of minor version 0, and knows no such thing.
             As `read`.
         """
-        asking = frames.frame(frames.ANNOUNCE, ASKED, frames.pack_claim(run or _NO_RUN))
-        self._asked(asking, frames.ANNOUNCE | frames.ANSWER)
+        payload = frames.pack_announce(run or _NO_RUN, token if run is not None else None)
+        asking = frames.frame(frames.ANNOUNCE, ASKED, payload)
+        return frames.read_announced(self._asked(asking, frames.ANNOUNCE | frames.ANSWER))
 
     def explain(self, kind: str, name: str, team: str | None = None) -> str:
         """Give as JSON text who answers and why; never the value. Raises as `read`."""

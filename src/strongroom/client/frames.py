@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from strongroom.client.payload import (
         Hello,
         Refusal,
+        pack_announced,
         pack_answer,
         pack_fields,
         pack_gap,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
         pack_results,
         pack_text,
         pack_version,
+        read_announce,
+        read_announced,
         read_claim,
         read_hello,
         read_json,
@@ -120,6 +123,8 @@ __all__ = [
     "Hello",
     "Refusal",
     "frame",
+    "pack_announce",
+    "pack_announced",
     "pack_answer",
     "pack_claim",
     "pack_fields",
@@ -137,6 +142,8 @@ __all__ = [
     "pack_results",
     "pack_text",
     "pack_version",
+    "read_announce",
+    "read_announced",
     "read_answer",
     "read_claim",
     "read_hello",
@@ -153,7 +160,7 @@ __all__ = [
 
 MAGIC = b"SRM"
 MAJOR = 1
-MINOR = 1
+MINOR = 2
 
 MAX_REQUEST_BYTES = 262_144
 """Most bytes after the length of a frame that a client sends: 256 KiB."""
@@ -337,6 +344,24 @@ def pack_claim(run: Run) -> bytes:
     first = texts + _signed(map_index) + _signed(try_number) + maybe_short(bundle)
     # What says nothing more is what it was in minor version 0.
     return first + b"".join([maybe_short(text) for text in later]) if any(later) else first
+
+
+def pack_announce(run: Run, token: str | None = None) -> bytes:
+    """
+    Give the payload of an ANNOUNCE.
+
+    Args:
+        run: as of `pack_claim`.
+        token: since minor version 2, of Airflow for that run: by it the agent has the run verified.
+
+    Raises:
+        BrokenFrameError: a text is too long, or no Unicode.
+    """
+    if token is None:
+        return pack_claim(run)
+    # All of a claim's fields are said, so that what stands behind them is told from them.
+    whole = b"".join([maybe_short(text) for text in run[6:]])
+    return pack_claim((*run[:6], None, None, None, None)) + whole + short(token)
 
 
 # --- a read --------------------------------------------------------------------------------------------

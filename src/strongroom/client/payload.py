@@ -141,6 +141,52 @@ def read_claim(payload: bytes) -> Run:
     return *first, ti_id, bundle_version, team, source
 
 
+def read_announce(payload: bytes) -> tuple[Run, str | None]:
+    """
+    Give what an ANNOUNCE says of the run, and the token for it; None without one.
+
+    Raises:
+        BrokenFrameError: it is none.
+    """
+    at = _claim_end(payload)
+    token = None if at is None or at == len(payload) else read_maybe_short(payload, at)[0]
+    return read_claim(payload), token
+
+
+def _claim_end(payload: bytes) -> int | None:
+    """Give where a claim ends that says all of its fields; None for one of minor version 0."""
+    at = 0
+    for _ in ("dag_id", "task_id", "run_id"):
+        _, at = read_maybe_short(payload, at)
+    _, at = read_maybe_short(payload, at + 8)
+    if at == len(payload):
+        return None
+    for _ in ("ti_id", "bundle_version", "team", "source"):
+        _, at = read_maybe_short(payload, at)
+    return at
+
+
+def pack_announced(level: int, why: str | None = None) -> bytes:
+    """
+    Give the payload of the answer to an ANNOUNCE.
+
+    Args:
+        level: how the run is proven now (`policy.Assurance`).
+        why: it is no verified run, where a token was brought.
+    """
+    return bytes((level,)) + maybe_short(_bounded(why))
+
+
+def read_announced(payload: bytes) -> tuple[int, str | None]:
+    """
+    Give level and reason in the answer to an ANNOUNCE; an agent before minor version 2 says neither.
+
+    Raises:
+        BrokenFrameError: it is none.
+    """
+    return (0, None) if not payload else (payload[0], read_maybe_short(payload, 1)[0])
+
+
 def pack_refusal(refusal: Refusal) -> bytes:
     """Give the payload of an ERROR."""
     return (

@@ -89,6 +89,8 @@ class Run(NamedTuple):
         team: whose run it is, as Airflow says.
         source: what kind of process asks: `task`, `parse`, `trigger`, `server` or `cli`.
         announced: the agent was told of it by its supervisor, and not by whoever asks.
+        receipt: by which the server that verified it knows it again; of agents alone, and in no record.
+        pending: nobody can tell now whether it is a verified run; as *receipt*.
     """
 
     assurance: Assurance
@@ -103,6 +105,8 @@ class Run(NamedTuple):
     team: str | None = None
     source: str | None = None
     announced: bool | None = None
+    receipt: str | None = None
+    pending: bool | None = None
 
 
 class Scope(NamedTuple):

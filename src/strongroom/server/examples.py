@@ -389,6 +389,38 @@ EXAMPLES: Mapping[type, Any] = {
             }
         ],
     },
+    wire.VerifyRun: {
+        "token": "eyJhbGciOiJFZERTQSIs…",
+        "run": {
+            "dag_id": "daily",
+            "task_id": "load",
+            "run_id": "scheduled__2026-11-21T00:00:00+00:00",
+            "map_index": -1,
+            "try_number": 1,
+            "bundle": "dags-folder",
+            "ti_id": "019a9c1e-6f2b-7d30-9a41-5b7f0c2d8e16",
+            "source": "task",
+        },
+        "attempt": "5f0c4be1a2d7439e",
+    },
+    wire.RenewRun: {"receipt": "AAECAwQ…"},
+    wire.RunVerified: {
+        "receipt": "AAECAwQ…",
+        "run": {
+            "dag_id": "daily",
+            "task_id": "load",
+            "run_id": "scheduled__2026-11-21T00:00:00+00:00",
+            "map_index": -1,
+            "try_number": 1,
+            "bundle": "dags-folder",
+            "ti_id": "019a9c1e-6f2b-7d30-9a41-5b7f0c2d8e16",
+            "bundle_version": None,
+            "team": None,
+            "source": "task",
+        },
+        "assurance": 2,
+        "lifetime": 600.0,
+    },
     wire.WriteAsAgent: {
         "user": "local:50000",
         "changes": [

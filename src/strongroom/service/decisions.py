@@ -31,7 +31,15 @@ from strongroom.errors import (
 )
 from strongroom.model.ref import Ref
 from strongroom.policy import Decision
-from strongroom.service.ruling import PATIENCE_SECONDS, Asked, Question, no_answer, question_of, unavailable
+from strongroom.service.ruling import (
+    PATIENCE_SECONDS,
+    Asked,
+    Question,
+    lapsed,
+    no_answer,
+    question_of,
+    unavailable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -435,8 +443,9 @@ class Decisions:
             return
         self.heard(found.revision)
         for asked, ruling in zip(batch, found.rulings, strict=True):
-            self._keep(asked.question, ruling, found.revision)
-        self._land(batch, [ruling.decision for ruling in found.rulings])
+            if not ruling.is_lapsed:
+                self._keep(asked.question, ruling, found.revision)
+        self._land(batch, [lapsed() if ruling.is_lapsed else ruling.decision for ruling in found.rulings])
 
     def _keep(self, question: Question, ruling: Ruling, revision: str) -> None:
         with self._turn:

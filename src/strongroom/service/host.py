@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from strongroom.service.inventory import Inventory
     from strongroom.service.kept import KeptDecisions
     from strongroom.service.reading import Reader, Uses
+    from strongroom.service.runs import RunVerifier
     from strongroom.service.writing import Wanted
     from strongroom.settings import Settings
 
@@ -77,6 +78,7 @@ class Served(NamedTuple):
         start, close: what belongs to it beside the chain runs from here to there. Both may be called twice.
         kept: what of its decisions the last good copy keeps; None for nothing.
         decisions: tells how it stands with the server that decides; None where none does.
+        runs: verifies runs; None where nobody does.
     """
 
     settings: Settings
@@ -93,6 +95,7 @@ class Served(NamedTuple):
     close: Callable[[], None] = lambda: None
     kept: KeptDecisions | None = None
     decisions: Callable[[], Mapping[str, object]] | None = None
+    runs: RunVerifier | None = None
 
 
 @runtime_checkable
@@ -202,6 +205,11 @@ class Host:
     def kept(self) -> KeptDecisions | None:
         """What of the decisions the last good copy keeps; None for nothing."""
         return self._served.kept
+
+    @property
+    def runs(self) -> RunVerifier | None:
+        """What verifies runs; None where nobody does."""
+        return self._served.runs
 
     @property
     def deployment(self) -> str:

@@ -14,11 +14,15 @@ Rules of this file:
 from __future__ import annotations
 
 import threading
+from datetime import datetime, timezone
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from strongroom.errors import InvalidInputError, NotFoundError, StrongroomError
 from strongroom.policy import Action
+from strongroom.service.changes import Watch
+from strongroom.service.sealing import Seals
 from strongroom.service.windows import Windows
 
 if TYPE_CHECKING:
@@ -30,11 +34,13 @@ if TYPE_CHECKING:
     from strongroom.policy import Actor
     from strongroom.registry import Registry, Snapshot
     from strongroom.service.access import Access
-    from strongroom.service.changes import Feed, Watch
+    from strongroom.service.changes import Feed
     from strongroom.service.guard import Guard, Recorder
     from strongroom.service.policies import Policies
     from strongroom.service.reading import Reading, Uses
     from strongroom.service.room import Room
+    from strongroom.service.sealing import Opening, Unsealing
+    from strongroom.service.verified import VerifiedRuns
     from strongroom.settings import Settings
 
 __all__ = ["LOG_LEVELS", "Deployment", "House", "Mode"]
@@ -58,6 +64,9 @@ class Shared(Protocol):
 
     @property
     def intake(self) -> Intake: ...
+
+    @property
+    def verified(self) -> VerifiedRuns: ...
 
 
 class Deployment(NamedTuple):
@@ -99,6 +108,11 @@ class Deployment(NamedTuple):
         return self.parts.intake
 
     @property
+    def verified(self) -> VerifiedRuns:
+        """What verifies runs for agents."""
+        return self.parts.verified
+
+    @property
     def uses(self) -> Uses:
         """Which uses are on record."""
         return self.reading.uses
@@ -106,6 +120,11 @@ class Deployment(NamedTuple):
     def room(self, actor: Actor) -> Room:
         """Give the room as *actor*, who has been authenticated in this deployment."""
         return self.root.as_actor(actor)
+
+    def close(self) -> None:
+        """Let go of what it holds, but its record. Safe to call twice."""
+        self.registry.close()
+        self.root.close()
 
 
 class Mode:
@@ -150,32 +169,57 @@ class House:
     Threads: may be used from several threads and loops at once.
 
     Args:
-        deployments: the first one first.
+        deployments: those that are open, in the order of the settings.
+        mode: how the process runs.
+        settings: of the first deployment.
         watches: those that tell of changes by other processes.
-        troubles: why deployments of the settings could not be opened, by name.
+        openings: how deployments are opened, by name; without, none can be sealed.
+        sealed: why deployments that could not be opened yet are sealed, by name.
+        troubles: why deployments of the settings could not be opened and never will, by name.
+        clock: UTC.
 
     Attributes:
-        names: of the deployments that are open, the first one first.
         first: the name of the one that is meant where none is named.
         mode: how the process runs.
+        settings: as given.
+        seals: which deployments are sealed, and what opens them.
         troubles: as given.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what a house is made of
         self,
         deployments: Sequence[Deployment],
         *,
         mode: Mode,
+        settings: Settings,
         watches: Sequence[Watch] = (),
+        openings: Mapping[str, Opening] = MappingProxyType({}),
+        sealed: Mapping[str, StrongroomError] = MappingProxyType({}),
         troubles: Mapping[str, StrongroomError] | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
     ) -> None:
         self._deployments = {deployment.name: deployment for deployment in deployments}
-        self.names = tuple(self._deployments)
-        self.first = self.names[0]
+        self._order = (settings.deployment, *settings.others)
+        known = {*self._deployments, *sealed}
+        self.first = next(name for name in self._order if name in known)
         self.mode = mode
+        self.settings = settings
         self.troubles = dict(troubles or {})
-        self._watches = tuple(watches)
+        self._watches = list(watches)
         self._windows = Windows([deployment.reading for deployment in deployments])
+        self._openings = dict(openings)
+        self._is_started = False
+        self._watchers: list[Callable[[str, Deployment | None], None]] = []
+        self.seals = Seals(openings, adopt=self._adopt, let_go=self._let_go, clock=clock)
+        for name, error in sealed.items():
+            self.seals.begin(name, error)
+        for name in self._deployments:
+            self.seals.hold(name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the deployments that are open, in the order of the settings."""
+        return tuple(name for name in self._order if name in self._deployments)
 
     def deployment(self, name: str | None = None) -> Deployment:
         """
@@ -183,11 +227,13 @@ class House:
 
         Raises:
             NotFoundError: there is none of that name here. Whoever has no identity must not be told.
+            SealedError: it is sealed.
         """
-        found = self._deployments.get(self.first if name is None else name)
-        if found is None:
-            raise NotFoundError("there is no such deployment here")
-        return found
+        name = self.first if name is None else name
+        found = self._deployments.get(name)
+        if found is not None:
+            return found
+        raise self.seals.refusal(name) or NotFoundError("there is no such deployment here")
 
     def room(self, deployment: str | None, actor: Actor) -> Room:
         """
@@ -222,26 +268,87 @@ class House:
         """Tell whether *actor*, of the first deployment, might change the mode."""
         return self.deployment().guard.can(actor, Action.ADMINISTER, None).is_allowed
 
+    # --- sealing -----------------------------------------------------------------------------------
+
+    def seal(self, deployment: str, actor: Actor, *, reason: str = "") -> None:
+        """
+        Forget the keys of *deployment* and close it, as an administrator of it, in this process.
+
+        Raises:
+            AccessDeniedError: *actor* does not administer it.
+            NotRecordedError: it cannot be recorded; nothing was changed.
+            ConflictError: as `Seals.seal`.
+        """
+        guard = self.deployment(deployment).guard
+        why = "seal" + (f": {reason}" if reason else "")
+        guard.administer(actor, lambda: self.seals.seal(deployment, actor, reason=reason), reason=why)
+
+    def unseal(self, deployment: str, brought: Unsealing) -> None:
+        """
+        Open *deployment* with what somebody brought.
+
+        Raises:
+            As `Seals.unseal`.
+        """
+        self.seals.unseal(deployment, brought)
+
+    def watch(self, callback: Callable[[str, Deployment | None], None]) -> None:
+        """
+        Call *callback* with the name of each deployment and itself: now for those that are open, when one is
+        opened, and with None when one is sealed. It must not block or raise.
+        """
+        self._watchers.append(callback)
+        for name in self.names:
+            callback(name, self._deployments[name])
+
+    def _adopt(self, deployment: Deployment) -> None:
+        watch = Watch([deployment.feed])
+        self._watches.append(watch)
+        self._windows.add(deployment.reading)
+        if self._is_started:
+            watch.start()
+            deployment.registry.watch(partial(_stir, deployment.feed))
+        self._deployments[deployment.name] = deployment
+        for callback in list(self._watchers):
+            callback(deployment.name, deployment)
+
+    def _let_go(self, name: str) -> None:
+        deployment = self._deployments.pop(name)
+        for callback in list(self._watchers):
+            callback(name, None)
+        for watch in self._watches:
+            watch.forget(deployment.feed)
+        self._windows.remove(deployment.reading)
+        deployment.feed.stir()  # who listens finds that nobody may any more
+        deployment.close()
+
     # --- what runs on behind -----------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to watch for changes by other processes, and to record windows that ended."""
+        """
+        Begin to watch for changes by other processes, to record windows that ended, and to try what is sealed.
+        """
+        self._is_started = True
         for watch in self._watches:
             watch.start()
         for deployment in self._deployments.values():
             deployment.registry.watch(partial(_stir, deployment.feed))
         self._windows.start()
+        self.seals.start()
 
     def close(self) -> None:
         """Let go of everything; what was counted is recorded before. Safe to call twice."""
+        self.seals.close()
         for watch in self._watches:
             watch.close()
         self._windows.close()
         for deployment in self._deployments.values():
-            deployment.registry.close()
-            deployment.root.close()
-            if isinstance(deployment.recorder, _Closing):
-                deployment.recorder.close()
+            deployment.close()
+        recorders = [deployment.recorder for deployment in self._deployments.values()]
+        recorders += [opening.recorder for opening in self._openings.values()]
+        for recorder in dict.fromkeys(recorders):
+            if isinstance(recorder, _Closing):
+                recorder.close()
 
     def __enter__(self) -> House:
         return self

@@ -73,7 +73,7 @@ class KeptDecisions:
                 ref.kind,
                 ref.name,
                 ref.team,
-                None if run is None else tuple(run),
+                None if run is None else tuple(run._replace(receipt=None, pending=None)),
                 is_any,
                 decision.is_allowed,
                 decision.reason,

@@ -27,6 +27,7 @@ __all__ = [
     "Question",
     "Ruling",
     "Rulings",
+    "lapsed",
     "no_answer",
     "question_of",
     "unavailable",
@@ -57,10 +58,12 @@ class Ruling(NamedTuple):
 
     Args:
         depends_on_run: another run might be answered differently.
+        is_lapsed: nothing was decided, as the run is not verified any more.
     """
 
     decision: Decision
     depends_on_run: bool = False
+    is_lapsed: bool = False
 
 
 class Rulings(NamedTuple):
@@ -128,6 +131,16 @@ class Asked:
 def question_of(actor: Actor, action: Action, ref: Ref) -> Question:
     """Give the question whether *actor* may."""
     return Question(actor.id, actor.run, action, ref)
+
+
+def lapsed() -> Decision:
+    """Give the decision about a run that was verified and is not any more: none, until it is again."""
+    trouble = BackendUnavailableError(
+        "the run is not verified now, so that nobody decides for it",
+        backend="runs",
+        hint="it is asked for anew; strongroom agent status says more",
+    )
+    return Decision(is_allowed=False, reason=trouble.code, trouble=trouble)
 
 
 def no_answer() -> BackendUnavailableError:

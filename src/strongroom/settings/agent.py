@@ -147,7 +147,7 @@ class AgentSettings:
         policy: a Cedar file that decides, where no server does.
         audit: whether a use waits until its record is on the disk (`durable`) or with the kernel.
         spool_bytes: records kept at most until the server has them.
-        announced: whether only runs that a supervisor announced may read (`required`).
+        announced: whether only runs that a supervisor announced may read (`required`), or only verified ones.
         parse_ttl: seconds for which reads at the top level of DAG files share one snapshot.
         strict: patterns of names whose uses are always durable and never served past `revoke_bound`.
         revoke_bound: seconds a decision on a strict entry is good without the server.
@@ -174,7 +174,7 @@ class AgentSettings:
     policy: Path | None = None
     audit: Literal["spooled", "durable"] = "spooled"
     spool_bytes: int = 67_108_864  # 64 MiB
-    announced: Literal["off", "required"] = "off"
+    announced: Literal["off", "required", "verified"] = "off"
     parse_ttl: float = 300.0
     strict: tuple[str, ...] = ()
     revoke_bound: float = 60.0

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from strongroom.model.ref import Kind  # noqa: TC001 -- as above
 from strongroom.wire.access import RoleName, ScopeShape  # noqa: TC001 -- as above
-from strongroom.wire.entry import Comment, NewValue, RunClaim  # noqa: TC001 -- as above
+from strongroom.wire.entry import Comment, NewValue, RunClaim
 from strongroom.wire.shape import MAX_BATCH, Asked, Given
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "AgentRow",
     "AgentRuling",
     "AgentRulings",
+    "AgentRun",
     "AgentSession",
     "Agents",
     "AskAgent",
@@ -30,11 +31,17 @@ __all__ = [
     "InvitationRow",
     "InviteAgent",
     "RecordsDelivered",
+    "RenewRun",
+    "RunVerified",
+    "VerifyRun",
     "WriteAsAgent",
 ]
 
 MAX_QUESTIONS = 1000
 MAX_LINES = 1000
+MAX_RECEIPT_CHARACTERS = 8192
+MAX_RUN_TOKEN_CHARACTERS = 16_384
+MAX_ATTEMPT_CHARACTERS = 64
 
 
 class InviteAgent(Asked, kw_only=True):
@@ -168,13 +175,67 @@ class Agents(Given, kw_only=True):
     invitations: list[InvitationRow]
 
 
+class AgentRun(RunClaim, kw_only=True, omit_defaults=True):
+    """
+    A run of a process of this host: what is said of it, or what the server verified of it.
+
+    Args:
+        receipt: that the server gave for it (`/agents/runs`). It says which run it is, whatever else is said.
+    """
+
+    receipt: Annotated[str, Meta(max_length=MAX_RECEIPT_CHARACTERS)] | None = None
+
+
+class VerifyRun(Asked, kw_only=True):
+    """
+    A run to be verified by its token of Airflow, which is used up by it.
+
+    Args:
+        token: of the task instance, as its supervisor has it. It is kept nowhere.
+        run: which it is, as the supervisor says; DAG, task and run id must be said.
+        attempt: random, of the agent's: the same one where the same is asked again for want of an answer.
+    """
+
+    token: Annotated[str, Meta(max_length=MAX_RUN_TOKEN_CHARACTERS)]
+    run: RunClaim
+    attempt: Annotated[str, Meta(min_length=16, max_length=MAX_ATTEMPT_CHARACTERS)]
+
+
+class RenewRun(Asked, kw_only=True):
+    """
+    A verified run that goes on.
+
+    Args:
+        receipt: that stands for it.
+    """
+
+    receipt: Annotated[str, Meta(max_length=MAX_RECEIPT_CHARACTERS)]
+
+
+class RunVerified(Given, kw_only=True):
+    """
+    A run that Airflow has at work.
+
+    Args:
+        receipt: that stands for it from now on, for this agent alone.
+        run: which it is, as Airflow says.
+        assurance: how that is proven: 2, a verified run.
+        lifetime: seconds the receipt is good for from now; `/agents/runs/renew` gives another one.
+    """
+
+    receipt: str
+    run: RunClaim
+    assurance: int
+    lifetime: float
+
+
 class AgentQuestion(Asked, kw_only=True):
     """
     May a process of this host?
 
     Args:
         user: of the host, as its kernel says: `local:1000`.
-        run: what the process says of itself.
+        run: what the process says of itself, or a run that was verified.
     """
 
     user: str
@@ -182,7 +243,7 @@ class AgentQuestion(Asked, kw_only=True):
     kind: Kind
     name: str
     team: str | None = None
-    run: RunClaim | None = None
+    run: AgentRun | None = None
 
 
 class AskAgent(Asked, kw_only=True):
@@ -197,12 +258,14 @@ class AgentRuling(Given, kw_only=True):
 
     Args:
         depends_on_run: another run might be answered differently.
+        is_lapsed: nothing was decided: the receipt of the run is not good any more.
     """
 
     is_allowed: bool
     reason: str
     policies: list[str]
     depends_on_run: bool
+    is_lapsed: bool = False
 
 
 class AgentRulings(Given, kw_only=True):
@@ -230,7 +293,7 @@ class WriteAsAgent(Asked, kw_only=True):
 
     user: str
     changes: Annotated[list[NewValue], Meta(extra_json_schema={"maxItems": MAX_BATCH})]
-    run: RunClaim | None = None
+    run: AgentRun | None = None
     comment: Comment = ""
 
 

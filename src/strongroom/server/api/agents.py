@@ -4,8 +4,10 @@
 Enrolling and logging in need no identity: a code and a key prove one, a signature the other
 (`service/access/enrolment.py`). Revoking is possible in read-only mode too; the service decides that.
 
-What agents alone ask: who may (`/agents/decide`), to write for a process of their host (`/agents/write`), and
-to take their records (`/agents/records`).
+What agents alone ask: who may (`/agents/decide`), to write for a process of their host (`/agents/write`), to
+take their records (`/agents/records`), and to verify a run of Airflow by its token (`/agents/runs`, the one
+place that takes such a token). What they are given for that is a receipt (`service/receipt.py`), by which
+they name the run in what they ask.
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from strongroom.errors import BackendUnavailableError
 from strongroom.model.enrolment import NONCE_BYTES, Claim
 from strongroom.model.ref import Ref
+from strongroom.model.secret import Secret
 from strongroom.policy import Action, Assurance, Role, Run
 from strongroom.server.api.actors import scope_in
 from strongroom.server.api.asked import bounded
@@ -27,6 +31,8 @@ from strongroom.server.api.shape import written_of
 from strongroom.server.endpoint import Answer, Endpoint
 from strongroom.service.deciding import Deciding, check_agent
 from strongroom.service.ruling import Question
+from strongroom.service.runs import Presented
+from strongroom.service.verified import Lapsed
 from strongroom.wire.agents import (
     MAX_LINES,
     MAX_QUESTIONS,
@@ -44,16 +50,21 @@ from strongroom.wire.agents import (
     InvitationRow,
     InviteAgent,
     RecordsDelivered,
+    RenewRun,
+    RunVerified,
+    VerifyRun,
     WriteAsAgent,
 )
-from strongroom.wire.entry import BatchWritten
+from strongroom.wire.entry import BatchWritten, RunClaim
 from strongroom.wire.failure import FieldError, TooLargeError
 
 if TYPE_CHECKING:
+    from strongroom.policy import Decision
     from strongroom.server.endpoint import Call
     from strongroom.service.access import AgentRow as Agent
     from strongroom.service.access import InvitationRow as Invitation
-    from strongroom.wire.entry import RunClaim
+    from strongroom.service.verified import Given
+    from strongroom.wire.agents import AgentRun
 
 __all__ = ["ENDPOINTS"]
 
@@ -136,27 +147,70 @@ def decide(call: Call) -> AgentRulings:
     if len(body.questions) > MAX_QUESTIONS:
         raise TooLargeError(f"a batch has at most {MAX_QUESTIONS} questions", limit=MAX_QUESTIONS)
     check_agent(actor, place.guard)
+    runs = [_named(call, one.run) for one in body.questions]
     asked = [
-        Question(one.user, _claimed(one.run), Action(one.action), Ref(one.kind, one.name, one.team))
-        for one in body.questions
+        Question(one.user, run, Action(one.action), Ref(one.kind, one.name, one.team))
+        for one, run in zip(body.questions, runs, strict=True)
+        if not isinstance(run, Lapsed)
     ]
     # Before what it is the revision of: told too old, it is asked again, and never kept too long.
     revision = call.room.changes.revision()
-    found = Deciding(place.guard, place.cache, actor).decide(asked)
-    rulings = [
-        AgentRuling(
-            is_allowed=decision.is_allowed,
-            reason=decision.reason,
-            policies=list(decision.policies),
-            depends_on_run=depends,
-        )
-        for decision, depends in found
-    ]
+    found = iter(Deciding(place.guard, place.cache, actor).decide(asked))
+    rulings = [_lapsed(run) if isinstance(run, Lapsed) else _ruling(*next(found)) for run in runs]
     return AgentRulings(revision=revision, rulings=rulings)
 
 
-def _claimed(run: RunClaim | None) -> Run | None:
-    return None if run is None else Run(Assurance.CLAIMED, **msgspec.structs.asdict(run))
+def _ruling(decision: Decision, depends: bool) -> AgentRuling:  # noqa: FBT001 -- as it was decided
+    return AgentRuling(
+        is_allowed=decision.is_allowed,
+        reason=decision.reason,
+        policies=list(decision.policies),
+        depends_on_run=depends,
+    )
+
+
+def _lapsed(lapsed: Lapsed) -> AgentRuling:
+    return AgentRuling(
+        is_allowed=False, reason=lapsed.reason, policies=[], depends_on_run=True, is_lapsed=True
+    )
+
+
+def _named(call: Call, run: AgentRun | None) -> Run | Lapsed | None:
+    """Give the run that is asked for: as the agent says, or as the receipt does that it brings."""
+    if run is None:
+        return None
+    if run.receipt is not None:
+        return call.place.verified.of(call.identity.actor, run.receipt)
+    said = msgspec.structs.asdict(run)
+    del said["receipt"]
+    return Run(Assurance.CLAIMED, **said)
+
+
+def verify_run(call: Call) -> Answer:
+    """Verify a run by its token of Airflow."""
+    body = call.take(VerifyRun)
+    check_agent(call.identity.actor, call.place.guard)
+    said = Run(Assurance.CLAIMED, **msgspec.structs.asdict(body.run))
+    presented = Presented(Secret(body.token), said, body.attempt)
+    return _verified(call.place.verified.verify(call.identity.actor, presented))
+
+
+def renew_run(call: Call) -> Answer:
+    """Verify once more a run that was verified, by its receipt."""
+    body = call.take(RenewRun)
+    check_agent(call.identity.actor, call.place.guard)
+    return _verified(call.place.verified.renew(call.identity.actor, body.receipt))
+
+
+def _verified(given: Given) -> Answer:
+    run = given.run
+    shown = RunVerified(
+        receipt=given.receipt,
+        run=RunClaim(**{name: getattr(run, name) for name in RunClaim.__struct_fields__}),
+        assurance=int(run.assurance),
+        lifetime=given.lifetime.total_seconds(),
+    )
+    return Answer(shown, headers=_UNSEEN)
 
 
 def write(call: Call) -> BatchWritten:
@@ -165,7 +219,10 @@ def write(call: Call) -> BatchWritten:
     check_agent(actor, call.place.guard)
     user, comment = bounded(body.user, field="user", most=_MAX_USER), bounded(body.comment, field="comment")
     changes = changes_in(body.changes)
-    entries = call.place.root.as_actor(replace(actor, user=user, run=_claimed(body.run))).entries
+    run = _named(call, body.run)
+    if isinstance(run, Lapsed):
+        raise BackendUnavailableError(run.reason, backend="runs")
+    entries = call.place.root.as_actor(replace(actor, user=user, run=run)).entries
     written = entries.write_many(changes, comment=comment) if changes else []
     return BatchWritten(
         written=[written_of(change.ref, one) for change, one in zip(changes, written, strict=True)]
@@ -268,6 +325,27 @@ ENDPOINTS = (
         gives=BatchWritten,
         errors=(404, 405, 409, 413, 415, 422, 502, 503),
         is_change=True,
+    ),
+    Endpoint(
+        "POST",
+        "/agents/runs",
+        verify_run,
+        "Verify a run of Airflow for a process of an agent's host",
+        "agents",
+        takes=VerifyRun,
+        gives=RunVerified,
+        errors=(503,),
+        cost=1.0,
+    ),
+    Endpoint(
+        "POST",
+        "/agents/runs/renew",
+        renew_run,
+        "Verify a run once more",
+        "agents",
+        takes=RenewRun,
+        gives=RunVerified,
+        errors=(503,),
     ),
     Endpoint(
         "POST",

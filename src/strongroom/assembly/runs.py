@@ -1,0 +1,169 @@
+"""
+What verifies runs of Airflow, by `[access.airflow]`: on a server for its agents, or in an agent without one.
+
+Not for how it is done: `service/runs.py`, `service/verified.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import urlsafe_b64decode
+from binascii import Error as Base64Error
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from strongroom.service.receipt import Receipts
+from strongroom.service.runs import Proven, Remembered, Runs, Unproven
+from strongroom.service.verified import VerifiedRuns
+from strongroom.settings.source import Fetcher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from strongroom.barrier import Barrier
+    from strongroom.policy import Actor, Run
+    from strongroom.service.guard import Recorder
+    from strongroom.service.runs import Once, Presented, Verified
+    from strongroom.settings import Settings
+    from strongroom.settings.runs import AirflowRunSettings
+    from strongroom.settings.source import SecretSource
+    from strongroom.vendors.jwt import Keys, Verifier
+
+_NAME = "airflow"
+_ALGORITHMS = ("EdDSA", "RS256")  # what Airflow signs with: by the type of its private key
+_SIGNED_BY_SECRET = (  # noqa: S105 -- advice
+    "set [api_auth] jwt_private_key_path of Airflow to an Ed25519 or RSA key, and [api_auth] trusted_jwks_url"
+    " to its public half, which access.airflow.jwks names here; unset jwt_secret"
+)
+_MAX_HEADER_CHARACTERS = 2048
+
+
+def verified_runs(
+    settings: Settings,
+    barrier: Barrier,
+    recorder: Recorder,
+    *,
+    clock: Callable[[], datetime],
+    environ: Mapping[str, str],
+) -> VerifiedRuns:
+    """
+    Give what verifies runs for the agents of a server's deployment.
+
+    Raises:
+        BackendConfigError: the keys of Airflow cannot be read.
+    """
+    airflow = settings.access.airflow
+    once = Remembered(clock)
+    runs = None if airflow is None else _runs(airflow, once, recorder, clock=clock, environ=environ)
+    return VerifiedRuns(runs, Receipts(barrier, settings.deployment), recorder=recorder, clock=clock)
+
+
+def own_runs(
+    settings: Settings, recorder: Recorder, *, clock: Callable[[], datetime], environ: Mapping[str, str]
+) -> OwnRuns | None:
+    """
+    Give what an agent verifies runs with itself; None where its settings name no Airflow.
+
+    Raises:
+        BackendConfigError: the keys of Airflow cannot be read.
+    """
+    airflow = settings.access.airflow
+    if airflow is None:
+        return None
+    return OwnRuns(_runs(airflow, Remembered(clock), recorder, clock=clock, environ=environ), clock)
+
+
+class OwnRuns:
+    """A `RunVerifier` of an agent without a server."""
+
+    def __init__(self, runs: Runs, clock: Callable[[], datetime]) -> None:
+        self._runs = runs
+        self._clock = clock
+
+    def verify(self, actor: Actor, presented: Presented) -> Proven:
+        """As `RunVerifier.verify`."""
+        return self._proven(self._runs.verify(actor, presented))
+
+    def renew(self, actor: Actor, run: Run) -> Proven:
+        """As `RunVerifier.renew`."""
+        return self._proven(self._runs.renew(actor, run))
+
+    def _proven(self, verified: Verified) -> Proven:
+        return Proven(verified.run, max(timedelta(0), verified.ends - self._clock()))
+
+
+def _runs(
+    airflow: AirflowRunSettings,
+    once: Once,
+    recorder: Recorder,
+    *,
+    clock: Callable[[], datetime],
+    environ: Mapping[str, str],
+) -> Runs:
+    from strongroom.vendors.airflow_runs import AirflowApi, AirflowApiOptions  # noqa: PLC0415 -- only who verifies
+    from strongroom.vendors.jwt import Verifier  # noqa: PLC0415 -- as above
+
+    def fetched(source: SecretSource | None) -> Fetcher | None:
+        return None if source is None else Fetcher(source, environ)
+
+    verifier = Verifier(
+        issuer=airflow.issuer,
+        audience=airflow.audience,
+        algorithms=_ALGORITHMS,
+        keys=_keys(airflow),
+        clock=clock,
+        longest=timedelta(seconds=airflow.max_token_seconds),
+        types=("jwt",),
+    )
+    api = AirflowApiOptions(
+        url=airflow.api,
+        user=airflow.user,
+        password=fetched(airflow.password),
+        token=fetched(airflow.token),
+        timeout=timedelta(seconds=airflow.timeout_seconds),
+        ca=airflow.ca,
+    )
+    return Runs(
+        _checking(verifier),
+        AirflowApi(api),
+        once,
+        recorder=recorder,
+        clock=clock,
+        states=airflow.states,
+        lifetime=timedelta(seconds=airflow.receipt_seconds),
+    )
+
+
+def _keys(airflow: AirflowRunSettings) -> Keys:
+    from strongroom.vendors.jwks import FileKeys, UrlKeys  # noqa: PLC0415 -- as above
+
+    if airflow.jwks is not None:
+        return FileKeys(_NAME, airflow.jwks)
+    return UrlKeys(_NAME, url=airflow.jwks_url, issuer=airflow.issuer, ca=airflow.ca)
+
+
+def _checking(verifier: Verifier) -> Callable[[str], Mapping[str, object]]:
+    from strongroom.vendors.jwt import TokenError  # noqa: PLC0415 -- as above
+
+    def check(token: str) -> Mapping[str, object]:
+        try:
+            return verifier.verify(token).all
+        except TokenError as error:
+            reason = error.reason
+        if _is_of_shared_secret(token):
+            raise Unproven("Airflow signs with a secret that it shares (HS512)", _SIGNED_BY_SECRET)
+        raise Unproven(f"the token proves nothing: {reason}")
+
+    return check
+
+
+def _is_of_shared_secret(token: str) -> bool:
+    """Tell whether a token that proves nothing says it is signed as Airflow does unless told otherwise."""
+    head = token.partition(".")[0][:_MAX_HEADER_CHARACTERS]
+    try:
+        said = json.loads(urlsafe_b64decode(head + "=" * (-len(head) % 4)))
+    except (Base64Error, ValueError, RecursionError):
+        return False
+    algorithm = said.get("alg") if isinstance(said, dict) else None
+    return isinstance(algorithm, str) and algorithm.startswith("HS")
