@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 _SAFE = frozenset({"GET", "HEAD"})
-_MAX_CREDENTIAL = 4096  # characters
+_MAX_CREDENTIAL = 16_384  # characters: a signed token with the groups of its owner
 
 
 class Credential(NamedTuple):

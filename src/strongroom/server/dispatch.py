@@ -35,6 +35,7 @@ from strongroom.server.guard import send_error
 from strongroom.server.limits import network_of
 from strongroom.server.request import request_of
 from strongroom.service.access.gate import refused
+from strongroom.service.access.workload import is_signed
 from strongroom.service.guard import event_of
 from strongroom.wire.failure import (
     ErrorAnswer,
@@ -177,7 +178,8 @@ class Resource:
         return credential.kind == "cookie"
 
     async def _proven(self, access: Access, credential: Credential, source: str) -> Identity:
-        if credential.kind == "basic":  # a password takes long to check
+        # A password takes long to check, and whoever signed a token may have to be asked for his keys.
+        if credential.kind == "basic" or is_signed(credential.text):
             return await self._desk.threads.run(lambda: identify(access, credential, source=source))
         return identify(access, credential, source=source)
 

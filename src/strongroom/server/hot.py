@@ -253,7 +253,8 @@ class Hot:
         client = scope["client"]
         try:
             request = _DECODER.decode(body)
-            actor = reads.deployment.access.authenticate(token, source=client[0] if client else "").actor
+            source = client[0] if client else ""
+            actor = reads.deployment.access.authenticate(token, source=source, waits=False).actor
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, StrongroomError):
             return None
         names = request.refs

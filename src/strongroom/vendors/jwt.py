@@ -35,7 +35,17 @@ from strongroom.holding import boot_seconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["ALGORITHMS", "Claims", "Keys", "PublicKey", "TokenError", "Verifier", "keys_of", "peek"]
+__all__ = [
+    "ALGORITHMS",
+    "Claims",
+    "Keys",
+    "PublicKey",
+    "TokenError",
+    "Verifier",
+    "ends_of",
+    "keys_of",
+    "peek",
+]
 
 MAX_TOKEN_CHARACTERS = 16_384
 _MAX_HEADER_CHARACTERS = 2_048
@@ -201,7 +211,7 @@ class Verifier:
         self.keys = keys
         self._algorithms = frozenset(algorithms)
         self._clock = clock
-        self._leeway = leeway
+        self.leeway = leeway
         self._longest = int(longest.total_seconds())
         self._types = frozenset(kind.lower() for kind in types)
         self._needs_subject = needs_subject
@@ -233,7 +243,7 @@ class Verifier:
     def _remember(self, digest: bytes, generation: int, claims: Claims) -> None:
         while len(self._remembered) >= _MAX_REMEMBERED:
             self._remembered.pop(next(iter(self._remembered)), None)
-        left = (claims.expires + self._leeway - self._clock()).total_seconds()
+        left = (claims.expires + self.leeway - self._clock()).total_seconds()
         self._remembered[digest] = (self._timer() + min(left, _REMEMBERED_SECONDS), generation, claims)
 
     def _verified(self, token: str) -> Claims:
@@ -297,7 +307,7 @@ class Verifier:
         begins = _seconds(said, "nbf") if "nbf" in said else issued
         if not 0 < expires - issued <= self._longest:
             raise TokenError("a lifetime that is not taken")
-        now, leeway = self._clock(), self._leeway
+        now, leeway = self._clock(), self.leeway
         if now >= _EPOCH + timedelta(seconds=expires) + leeway:
             raise TokenError("it has expired")
         if now < _EPOCH + timedelta(seconds=max(begins, issued)) - leeway:
@@ -311,11 +321,32 @@ def peek(token: str) -> str | None:
     none. Nothing of it is believed.
     """
     try:
-        _, body, _ = _parts(token)
-        issuer = _object(_bytes_of(body), "").get("iss")
+        issuer = _said(token).get("iss")
     except TokenError:
         return None
     return issuer if _is_plain(issuer) else None
+
+
+def ends_of(token: str, *, audience: str, now: datetime) -> datetime:
+    """
+    Give when a token ends, as it says itself, to spare a question about one that is over or not for us.
+    Nothing of it is believed.
+
+    Raises:
+        TokenError: it is over, not for *audience*, or no token.
+    """
+    said = _said(token)
+    if audience not in _audiences(said.get("aud")):
+        raise TokenError("another audience")
+    ends = _EPOCH + timedelta(seconds=_seconds(said, "exp"))
+    if now >= ends:
+        raise TokenError("it has expired")
+    return ends
+
+
+def _said(token: str) -> dict[str, Any]:
+    _, body, _ = _parts(token)
+    return _object(_bytes_of(body), "claims that are no JSON object")
 
 
 # --- bytes --------------------------------------------------------------------------------------------

@@ -13,10 +13,17 @@ __all__ = [
     "ActorRow",
     "Actors",
     "CodeLogin",
+    "GlassRequest",
+    "GlassRow",
+    "Glasses",
+    "LoggedOut",
     "Login",
+    "LoginWays",
     "NewActor",
     "NewPassword",
     "NewToken",
+    "OidcQuery",
+    "OidcReturn",
     "PatchActor",
     "RoleMember",
     "RoleName",
@@ -64,6 +71,22 @@ class ScopeShape(Asked, kw_only=True):
     teams: list[str] = []
 
 
+class GlassRow(Given, kw_only=True):
+    """
+    That a person broke the glass: an administrator until it ends.
+
+    Args:
+        reason: why, in his words.
+        source: the address he did it from.
+    """
+
+    actor: str
+    reason: str
+    begun_at: datetime
+    expires_at: datetime
+    source: str
+
+
 class WhoAmI(Given, kw_only=True):
     """
     Who the request is taken to come from.
@@ -73,15 +96,19 @@ class WhoAmI(Given, kw_only=True):
         how: how the identity was proven; `user` is what the kernel tells an agent of its socket.
         assurance: how strong that proof is, from 0.
         expires_at: when the credential ends; None for never.
+        proven_at: when the identity was proven; what needs a fresh proof asks for another one after a while.
+        break_glass: the person broke the glass, and is an administrator until it ends.
     """
 
     deployment: str
     actor: str
-    how: Literal["token", "session", "basic", "user"]
+    how: Literal["token", "session", "basic", "jwt", "certificate", "user"]
     assurance: int
     roles: list[RoleName]
     scope: ScopeShape | None
     expires_at: datetime | None
+    proven_at: datetime | None = None
+    break_glass: GlassRow | None = None
 
 
 class Login(Asked, kw_only=True):
@@ -92,9 +119,87 @@ class Login(Asked, kw_only=True):
 
 
 class CodeLogin(Asked, kw_only=True):
-    """The single-use code of a login link."""
+    """
+    The single-use code of a login link, or of a login by way of a browser.
+
+    Args:
+        verifier: what the challenge of that login was made of; empty for a link.
+    """
 
     code: str
+    verifier: str = ""
+
+
+class LoginWays(Given, kw_only=True):
+    """
+    How people log in.
+
+    Args:
+        password: with name and password.
+        oidc: with the identity provider, at `/login/oidc`.
+    """
+
+    password: bool
+    oidc: bool
+
+
+class OidcQuery(Asked, kw_only=True):
+    """
+    How a login with the identity provider begins.
+
+    Args:
+        challenge: of the program that waits for it, S256 of RFC 7636; unsaid for a browser.
+        port: of 127.0.0.1 where that program waits; unsaid, a person brings it the code.
+        again: prove anew who it is, however lately that was.
+    """
+
+    challenge: str | None = None
+    port: int | None = None
+    again: bool = False
+
+
+class OidcReturn(Asked, kw_only=True):
+    """
+    What the identity provider sends a browser back with; what else it says is passed over.
+
+    Args:
+        iss: who it is (RFC 9207).
+    """
+
+    state: str | None = None
+    code: str | None = None
+    error: str | None = None
+    iss: str | None = None
+
+
+class LoggedOut(Given, kw_only=True):
+    """
+    A session of the identity provider's that has ended here.
+
+    Args:
+        provider_logout: where a browser ends it there, too; None where there is no such place.
+    """
+
+    provider_logout: str | None = None
+
+
+class GlassRequest(Asked, kw_only=True):
+    """
+    To break the glass.
+
+    Args:
+        reason: why; it is recorded.
+        seconds: for how long.
+    """
+
+    reason: str
+    seconds: int
+
+
+class Glasses(Given, kw_only=True):
+    """Who broke the glass and is an administrator now."""
+
+    break_glass: list[GlassRow]
 
 
 class SessionGiven(Given, kw_only=True):
@@ -129,14 +234,14 @@ class SessionRow(Given, kw_only=True):
     A session that stands; never its token.
 
     Args:
-        how: what it was begun with; `key` is an agent's.
+        how: what it was begun with; `key` is an agent's, `oidc` the identity provider's.
         source: where it was begun from.
         is_current: it is the one this request came with.
     """
 
     id: str
     actor: str
-    how: Literal["password", "code", "key"]
+    how: Literal["password", "code", "key", "oidc"]
     source: str
     created_at: datetime
     last_used_at: datetime

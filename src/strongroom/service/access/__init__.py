@@ -21,7 +21,7 @@ from strongroom.service.access import token as tokens
 from strongroom.service.access.agents import AgentRow, Agents, InvitationRow, Invited
 from strongroom.service.access.desk import Desk, Done, standing
 from strongroom.service.access.enrolment import Enrolment
-from strongroom.service.access.gate import Gate, Identity, Lifetimes, Login
+from strongroom.service.access.gate import Demands, Gate, Identity, Lifetimes, Login
 from strongroom.service.access.issuing import Issued, TokenRow, Tokens
 from strongroom.service.access.password import RECOMMENDED, Cost, Passwords
 from strongroom.service.access.people import People, PersonRow
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from strongroom.model.secret import Secret
     from strongroom.policy import Actor
     from strongroom.registry import Registry, Snapshot
+    from strongroom.service.access.oidc import OidcLogin
     from strongroom.service.access.password import Stretch
+    from strongroom.service.access.workload import Workloads
     from strongroom.service.guard import Guard
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "AgentRow",
     "Agents",
     "Cost",
+    "Demands",
     "Done",
     "Identity",
     "InvitationRow",
@@ -72,7 +75,10 @@ def open_access(  # noqa: PLR0913 -- what stands behind a gate
     stretch: Stretch,
     check: Callable[[bytes, bytes, bytes], None],
     lifetimes: Lifetimes | None = None,
+    demands: Demands | None = None,
     cost: Cost = RECOMMENDED,
+    oidc: Callable[[Gate], OidcLogin] | None = None,
+    workloads: Workloads | None = None,
 ) -> Access:
     """
     Make the access of one deployment. Its registry's watcher, where it runs, keeps it up to date.
@@ -85,11 +91,25 @@ def open_access(  # noqa: PLR0913 -- what stands behind a gate
         stretch: `crypto.wrapping.stretch`.
         check: checks a signature of Ed25519: (public key, signature, message).
         lifetimes: of sessions and codes; the usual ones if unsaid.
+        demands: of people; the usual ones if unsaid.
         cost: of one guess of a password.
+        oidc: makes logins by an identity provider; None where there is none.
+        workloads: by whose tokens services are known beside our own; None for nobody's.
     """
     passwords = Passwords(registry.seal, registry.deployment, stretch, cost=cost)
-    gate = Gate(registry, guard.recorder, passwords, clock=clock, lifetimes=lifetimes or Lifetimes())
-    return Access(gate, guard, actor, Enrolment(gate, check))
+    gate = Gate(
+        registry,
+        guard.recorder,
+        passwords,
+        clock=clock,
+        lifetimes=lifetimes or Lifetimes(),
+        demands=demands,
+        workloads=workloads,
+    )
+    logins = None if oidc is None else oidc(gate)
+    if logins is not None:
+        registry.on_close(logins.close)
+    return Access(gate, guard, actor, Enrolment(gate, check), logins)
 
 
 class Access:
@@ -102,12 +122,18 @@ class Access:
         actor: who acts in the nouns.
         people, tokens, agents, roles, sessions: the nouns.
         authenticate, basic, login, login_with_code, logout, change_password: the gate's; see there.
+        demands: what is asked of people.
         enrolment: begins agents, and sessions of theirs.
+        oidc: logs people in by an identity provider; None where there is none.
     """
 
-    def __init__(self, gate: Gate, guard: Guard, actor: Actor, enrolment: Enrolment) -> None:
+    def __init__(
+        self, gate: Gate, guard: Guard, actor: Actor, enrolment: Enrolment, oidc: OidcLogin | None = None
+    ) -> None:
         self.actor = actor
+        self.demands = gate.demands
         self.enrolment = enrolment
+        self.oidc = oidc
         self._gate = gate
         self._guard = guard
         self._desk = Desk(gate, guard, actor)
@@ -121,7 +147,9 @@ class Access:
 
     def as_actor(self, actor: Actor) -> Access:
         """Give the same as *actor*, who has been authenticated."""
-        return self if actor == self.actor else Access(self._gate, self._guard, actor, self.enrolment)
+        return (
+            self if actor == self.actor else Access(self._gate, self._guard, actor, self.enrolment, self.oidc)
+        )
 
     @cached_property
     def people(self) -> People:

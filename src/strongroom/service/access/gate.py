@@ -13,7 +13,6 @@ Rules of this file:
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
 from contextlib import suppress
 from dataclasses import replace as replaced
 from datetime import datetime, timedelta, timezone
@@ -36,6 +35,7 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.model import principal
+from strongroom.model.pairing import challenge_of
 from strongroom.model.principal import AGENT as AGENT_PREFIX
 from strongroom.model.principal import LOCAL
 from strongroom.model.principal import PERSON as PERSON_PREFIX
@@ -62,6 +62,7 @@ from strongroom.service.access.shape import (
     LastLogin,
     Membership,
     Person,
+    Service,
     Session,
     Token,
     body_of,
@@ -69,6 +70,8 @@ from strongroom.service.access.shape import (
     encoded,
 )
 from strongroom.service.access.throttle import Attempts, Turns
+from strongroom.service.access.workload import is_signed
+from strongroom.vendors.jwt import TokenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -77,9 +80,10 @@ if TYPE_CHECKING:
     from strongroom.policy import Scope
     from strongroom.registry import Registry, Row
     from strongroom.service.access.password import Passwords
+    from strongroom.service.access.workload import Proof, Workloads
     from strongroom.service.guard import Recorder
 
-__all__ = ["Begun", "Gate", "Identity", "Lifetimes", "Login", "refused", "roles_of", "sessions_of"]
+__all__ = ["Begun", "Demands", "Gate", "Identity", "Lifetimes", "Login", "refused", "roles_of", "sessions_of"]
 
 _SEEN_SESSION, _SEEN_TOKEN = (
     timedelta(seconds=60),
@@ -107,7 +111,7 @@ class Identity(NamedTuple):
 
     Args:
         actor: with roles, scope and source, and no run.
-        how: "token", "session" or "basic".
+        how: "token", "session" or "basic"; "jwt" for what somebody else signed.
         id: of the token or session, public; "" for a name and password.
         expires: when the credential ends at the latest, None where it does not.
         since: when the session's person proved who he is, or the token was issued.
@@ -146,10 +150,37 @@ class Lifetimes(NamedTuple):
     agent: timedelta = timedelta(minutes=15)
 
 
+class Demands(NamedTuple):
+    """
+    What is asked of people (`settings.access.AccessSettings`).
+
+    Args:
+        takes_passwords: they may begin a session with a password.
+        fresh: for how long a proof of who somebody is counts for what needs a fresh one.
+        glass: for how long an administrator's role is taken in need at most.
+    """
+
+    takes_passwords: bool = True
+    fresh: timedelta = timedelta(minutes=5)
+    glass: timedelta = timedelta(hours=4)
+
+
 class _Held:
     """What is known of one credential for as long as nothing of it changes."""
 
-    __slots__ = ("actor", "expires", "glass", "how", "id", "identities", "idle", "key", "seen", "since")
+    __slots__ = (
+        "actor",
+        "again",
+        "expires",
+        "glass",
+        "how",
+        "id",
+        "identities",
+        "idle",
+        "key",
+        "seen",
+        "since",
+    )
 
     def __init__(  # noqa: PLR0913 -- one field each
         self,
@@ -162,16 +193,19 @@ class _Held:
         expires: datetime | None,
         idle: timedelta | None = None,
         glass: Glass | None = None,
+        again: datetime | None = None,
+        id: str | None = None,  # noqa: A002 -- as of `Identity`
     ) -> None:
         self.key = key
         self.actor = actor
         self.how = how
-        self.id = key[1]
+        self.id = key[1] if id is None else id
         self.since = since
         self.seen = seen
         self.expires = expires
         self.idle = idle
         self.glass = glass
+        self.again = again if glass is None else glass.expires  # when it is to be looked at again
         self.identities: dict[str, Identity] = {}
 
     def identity(self, source: str) -> Identity:
@@ -190,7 +224,9 @@ class _Memo:
     def __init__(self, snapshot: Snapshot, before: _Memo | None) -> None:
         self.snapshot = snapshot
         self.roles: Mapping[str, tuple[Role, ...]]
-        self.kinds = tuple(snapshot.of(kind) for kind in (TOKEN, SESSION, PERSON, AGENT, BREAK_GLASS, ROLE))
+        self.kinds = tuple(
+            snapshot.of(kind) for kind in (TOKEN, SESSION, PERSON, SERVICE, AGENT, BREAK_GLASS, ROLE)
+        )
         same = [one is other for one, other in zip(self.kinds, before.kinds, strict=True)] if before else []
         self.held: dict[bytes, _Held] = before.held if before and all(same) else {}
         self.roles = before.roles if before and same[-1] else roles_of(snapshot)
@@ -204,7 +240,7 @@ class Gate:
     Consistency: what another process on the host changed counts within a second.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what stands behind a gate
         self,
         registry: Registry,
         recorder: Recorder,
@@ -212,12 +248,16 @@ class Gate:
         *,
         clock: Callable[[], datetime],
         lifetimes: Lifetimes,
+        workloads: Workloads | None = None,
+        demands: Demands | None = None,
     ) -> None:
         self.registry = registry
         self.recorder = recorder
         self.passwords = passwords
         self.clock = clock
         self.lifetimes = lifetimes
+        self.demands = demands or Demands()
+        self.workloads = workloads
         self.attempts = Attempts(registry, clock)
         self.refusals = Refusals(recorder, clock)
         self._turns = Turns()
@@ -229,35 +269,44 @@ class Gate:
         self._basic: dict[bytes, tuple[Row, float]] = {}
         self._lock = Lock()
         self._missed_at = 0.0
+        self._greeted: dict[bytes, datetime] = {}  # by digest: when a signed token that is on record ends
         self._sweep_at = monotonic() + _SWEEP_SECONDS
         registry.every_look(self.tick)
         registry.on_close(self.close)
 
+    @property
+    def services(self) -> frozenset[str]:
+        """Whom tokens of others prove: `service:etl`."""
+        names = () if self.workloads is None else self.workloads.services
+        return frozenset(principal.SERVICE + name for name in names)
+
     # --- credentials ---------------------------------------------------------------------------
 
-    def authenticate(self, token: str, *, source: str) -> Identity:
+    def authenticate(self, token: str, *, source: str, waits: bool = True) -> Identity:
         """
-        Give whose *token* this is: a token's or a session's. A look into a table.
+        Give whose *token* this is: a token's or a session's. A look into a table; for what somebody else
+        signed the first time, and now and then, a question to him.
 
         Args:
             token: as it came.
             source: the address it came from.
+            waits: False refuses what would take a question, which counts for nothing.
 
         Raises:
             NotAuthenticatedError: nobody's, or nobody's any more.
             TamperedError: the rows of who may were changed by hand: nobody is believed.
-            BackendUnavailableError: the store gave no answer for a second.
+            BackendUnavailableError: the store gave no answer for a second; or whoever signed it gives none.
         """
         digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
         snapshot = self.registry.snapshot()
         memo = self._memo
         if memo.snapshot is not snapshot:
             self._memo = memo = _Memo(snapshot, memo)
-        held = memo.held.get(digest) or self._held(memo, digest, token, source)
+        held = memo.held.get(digest) or self._held(memo, digest, token, source, waits=waits)
         now = self.clock()
-        if held.glass is not None and now >= held.glass.expires:
+        if held.again is not None and now >= held.again:
             memo.held.pop(digest, None)
-            held = self._held(memo, digest, token, source)
+            held = self._held(memo, digest, token, source, waits=waits)
         if held.expires is not None and now >= held.expires:
             raise self.refusal(held.actor.id, source, "it has expired")
         if held.idle is not None and now - held.seen >= held.idle:
@@ -272,8 +321,13 @@ class Gate:
             self._memo = memo = _Memo(snapshot, memo)
         return memo
 
-    def _held(self, memo: _Memo, digest: bytes, token: str, source: str) -> _Held:
+    def _held(self, memo: _Memo, digest: bytes, token: str, source: str, *, waits: bool) -> _Held:
         """Find a credential that was not asked for since the rows last changed."""
+        if is_signed(token):
+            held = self._held_workload(memo, digest, token, source, waits=waits)
+            if len(memo.held) < _MOST_HELD:
+                memo.held[digest] = held
+            return held
         found = self._found(memo, digest)
         now = monotonic()
         if found is None and now >= self._missed_at and tokens.is_wellformed(token):
@@ -315,7 +369,7 @@ class Gate:
         )
 
     def _held_token(self, row: Row, token: Token, digest: bytes, memo: _Memo) -> _Held | None:
-        if not compare_digest(token.digest, digest):
+        if not compare_digest(token.digest, digest) or is_disabled(memo.snapshot, token.name):
             return None
         actor = _actor(principal.SERVICE + token.name, memo.roles, token.scope)
         return _Held(
@@ -326,6 +380,39 @@ class Gate:
             seen=token.created_at,
             expires=token.expires,
         )
+
+    def _held_workload(self, memo: _Memo, digest: bytes, token: str, source: str, *, waits: bool) -> _Held:
+        """Give which service a token is that somebody else signed."""
+        if not waits:
+            raise refused()
+        if self.workloads is None:
+            raise self.refusal(NOBODY, source, "a signed token, and no issuer is named in the settings")
+        try:
+            proof = self.workloads.prove(token)
+        except TokenError as error:
+            raise self.refusal(NOBODY, source, f"a signed token: {error.reason}") from None
+        actor = _actor(principal.SERVICE + proof.service, memo.roles)
+        if is_disabled(memo.snapshot, proof.service):
+            raise self.refusal(actor.id, source, "a service that is disabled")
+        self._greet(digest, proof, source)
+        return _Held(
+            (SERVICE, proof.service),
+            replaced(actor, assurance=proof.assurance, run=proof.run),
+            how="jwt",
+            since=self.clock(),
+            seen=self.clock(),
+            expires=proof.expires,
+            again=proof.again,
+            id=tokens.id_of(digest),
+        )
+
+    def _greet(self, digest: bytes, proof: Proof, source: str) -> None:
+        """Put the first use of a signed token on record."""
+        if digest in self._greeted:
+            return
+        reason = f"signed token of {proof.issuer}, {proof.subject}{_from(source)}"
+        self.record(principal.SERVICE + proof.service, "done", reason, assurance=proof.assurance)
+        self._greeted[digest] = proof.expires
 
     def basic(self, name: str, password: Secret[str], *, source: str) -> Identity:
         """
@@ -340,6 +427,7 @@ class Gate:
         """
         if tokens.is_wellformed(password.reveal()):
             return self.authenticate(password.reveal(), source=source)._replace(how="basic")
+        self._check_takes_passwords(source)
         fingerprint = self._fingerprint(name, password)
         row, ends = self._basic.get(fingerprint, (None, 0.0))
         memo = self._current()
@@ -375,6 +463,7 @@ class Gate:
             NotRecordedError: the login cannot be recorded, so there is none.
             TamperedError, BackendUnavailableError: as `authenticate`.
         """
+        self._check_takes_passwords(source)
         row = self._proven(name, password, source)
         last = LastLogin(at=self.clock(), source=source)
         changes = [
@@ -388,6 +477,15 @@ class Gate:
         except ConflictError:
             # The person was changed, or logged in elsewhere, between proof and session: proof is void.
             raise self.refusal(PERSON_PREFIX + row.id, source, "changed meanwhile", _WRONG) from None
+
+    def _check_takes_passwords(self, source: str) -> None:
+        """Refuse whatever name and password it is, before anything is looked at."""
+        if not self.demands.takes_passwords:
+            self.refusals.add(NOBODY, source, "a password, where none is taken")
+            raise NotAuthenticatedError(
+                "passwords are not taken here",
+                hint="log in with the identity provider: strongroom login --oidc",
+            )
 
     def _proven(self, name: str, password: Secret[str], source: str) -> Row:
         """Give the row of the person *name*, whose *password* it is."""
@@ -598,12 +696,18 @@ class Gate:
         self.refusals.add(actor, source, reason)
         return refused() if message == _REFUSED else NotAuthenticatedError(message)
 
-    def record(self, actor: str, outcome: str, reason: str, action: str = "login") -> None:
+    def record(
+        self,
+        actor: str,
+        outcome: str,
+        reason: str,
+        action: str = "login",
+        *,
+        assurance: Assurance = Assurance.HOST_USER,
+    ) -> None:
         """Record what *actor* did at the gate. Raises NotRecordedError."""
         self.recorder.append(
-            Event(
-                actor=actor, assurance=int(Assurance.HOST_USER), action=action, outcome=outcome, reason=reason
-            )
+            Event(actor=actor, assurance=int(assurance), action=action, outcome=outcome, reason=reason)
         )
 
     # --- now and then --------------------------------------------------------------------------
@@ -620,14 +724,24 @@ class Gate:
         changes = list(self._touched(snapshot))
         if monotonic() >= self._sweep_at:
             self._sweep_at = monotonic() + _SWEEP_SECONDS
+            self._forget_signed()
             changes += self._swept(snapshot)
         if changes:
             # Each expects the row it saw: what ended meanwhile is not brought back.
             with suppress(ConflictError):
                 self.registry.put_many(changes)
 
+    def _forget_signed(self) -> None:
+        """Drop signed tokens that have ended: unlike ours, there is no end to how many there are."""
+        now, held = self.clock(), self._memo.held
+        for digest in [digest for digest, ends in list(self._greeted.items()) if ends <= now]:
+            self._greeted.pop(digest, None)
+            held.pop(digest, None)
+
     def close(self) -> None:
         """Record what was gathered. Safe to call twice."""
+        if self.workloads is not None:
+            self.workloads.close()
         self.refusals.record(is_last=True)
 
     def _touched(self, snapshot: Snapshot) -> Iterable[Change]:
@@ -709,14 +823,6 @@ class Begun(NamedTuple):
         mine.sort(key=lambda row: decoded(row, Session).seen)
         surplus = [Change(SESSION, row.id, None) for row in mine[: max(0, len(mine) - _MOST_SESSIONS + 1)]]
         return [*surplus, *ended, *self.changes, Change(SESSION, row_id, encoded(session))]
-
-
-def challenge_of(verifier: str) -> str:
-    """Give what stands for *verifier* where it must not be told (RFC 7636 §4.2, S256); "" for none."""
-    if not verifier:
-        return ""
-    digest = sha256(verifier.encode("utf-8", "surrogatepass")).digest()
-    return urlsafe_b64encode(digest).decode().rstrip("=")
 
 
 def glass_of(snapshot: Snapshot, actor: str, now: datetime) -> Glass | None:
@@ -827,11 +933,18 @@ def memberships_of(snapshot: Snapshot, actor: str) -> list[Change]:
     ]
 
 
+def is_disabled(snapshot: Snapshot, service: str) -> bool:
+    """Tell whether nothing may prove the service of that name."""
+    row = snapshot.of(SERVICE).get(service)
+    return row is not None and decoded(row, Service).is_disabled
+
+
 def token_gone(snapshot: Snapshot, row: Row) -> list[Change]:
-    """Give the changes that take a token away, and its service with the roles it had."""
+    """Give the changes that take a token away, and its service with its roles; a disabled one stays."""
     name = decoded(row, Token).name
+    kept = encoded(Service(is_disabled=True)) if is_disabled(snapshot, name) else None
     return [
         Change(TOKEN, row.id, None),
-        Change(SERVICE, name, None),
+        Change(SERVICE, name, kept),
         *memberships_of(snapshot, principal.SERVICE + name),
     ]

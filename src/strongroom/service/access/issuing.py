@@ -161,6 +161,10 @@ class Tokens:
         row = snapshot.of(SERVICE).get(name)
         if row is None:
             return []
+        if decoded(row, Service).is_disabled:
+            raise ConflictError(
+                f"the service {name} is disabled", hint=f"strongroom access services enable {name}"
+            )
         held = snapshot.of(TOKEN).get(decoded(row, Service).token)
         if held is None:
             return []

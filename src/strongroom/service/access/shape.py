@@ -121,10 +121,17 @@ class LastLogin(_Body, frozen=True, kw_only=True):
     source: str
 
 
-class Service(_Body, frozen=True, kw_only=True):
-    """That a service of this name has a token; the row's id is the name."""
+class Service(_Body, frozen=True, kw_only=True, omit_defaults=True):
+    """
+    That a service of this name has a token, or is disabled; the row's id is the name.
 
-    token: str
+    Args:
+        token: the id of the token's row; "" without one.
+        is_disabled: nothing proves it: no token of ours, and no issuer's.
+    """
+
+    token: str = ""
+    is_disabled: bool = False
 
 
 class Token(_Body, frozen=True, kw_only=True):
