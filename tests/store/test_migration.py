@@ -128,7 +128,7 @@ def test_migration_that_fails_half_way_leaves_the_old_store(path, newer):
 
 def test_store_opened_by_newer_code_is_migrated(path, newer, monkeypatch):
     monkeypatch.setattr("strongroom.store.store.REVISION", "9001")
-    monkeypatch.setattr(migration.run, "__kwdefaults__", {"location": newer})
+    monkeypatch.setattr(migration.run, "__kwdefaults__", {"location": newer, "target": "head"})
     with pytest.raises(BackendConfigError, match="lost its id"):  # the synthetic revision touches it
         Store.open(path)
     assert sqlite.revision(path, name="native") == "9001"

@@ -116,6 +116,7 @@ sa.Index(
     entries.c.deployment,
     entries.c.expires_at,
     sqlite_where=entries.c.expires_at.is_not(None),
+    postgresql_where=entries.c.expires_at.is_not(None),
 )
 
 versions = sa.Table(
@@ -138,7 +139,8 @@ sa.Index("versions_by_key", versions.c.kek_id, versions.c.entry_id)
 changes = sa.Table(
     "changes",
     METADATA,
-    sa.Column("sequence", sa.Integer, primary_key=True),
+    # BIGSERIAL and AUTO_INCREMENT; SQLite gives numbers of 64 bits to INTEGER alone.
+    sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
     sa.Column("deployment", sa.Text, nullable=False),
     sa.Column("team", sa.Text, nullable=False),
     sa.Column("kind", sa.Text, nullable=False),

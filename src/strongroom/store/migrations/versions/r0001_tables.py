@@ -25,7 +25,7 @@ def upgrade() -> None:
     _make_entries()
     op.create_table(
         "changes",
-        sa.Column("sequence", sa.Integer, primary_key=True),
+        sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
         sa.Column("deployment", sa.Text, nullable=False),
         sa.Column("team", sa.Text, nullable=False),
         sa.Column("kind", sa.Text, nullable=False),
@@ -85,6 +85,7 @@ def _make_entries() -> None:
         "entries",
         ["deployment", "expires_at"],
         sqlite_where=entries.c.expires_at.is_not(None),
+        postgresql_where=entries.c.expires_at.is_not(None),
     )
     op.create_table(
         "versions",
