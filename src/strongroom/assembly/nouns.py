@@ -143,7 +143,13 @@ class Parts:
     def keys(self, room: Room) -> Keys:
         from strongroom.service.keys import Keys  # noqa: PLC0415 -- see the class
 
-        return Keys([barrier.keys for barrier in self._barriers()], self.guard, room.actor)
+        return Keys(
+            self._barriers(),
+            self.guard,
+            room.actor,
+            registry=lambda: self.registry,
+            rate=self.settings.keys.rewrap_rate,
+        )
 
     def audit(self, room: Room) -> AuditTrail:
         from strongroom.service.audit import AuditTrail  # noqa: PLC0415 -- see the class

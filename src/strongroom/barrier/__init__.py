@@ -24,7 +24,7 @@ docs/envelope.md.
 from __future__ import annotations
 
 from strongroom.barrier.barrier import ROTATOR, SWEEPER, Barrier, Change
-from strongroom.barrier.keychain import KeyStatus
 from strongroom.barrier.proof import MAX_METADATA_BYTES
+from strongroom.barrier.status import Job, KeyStatus, Rotated
 
-__all__ = ["MAX_METADATA_BYTES", "ROTATOR", "SWEEPER", "Barrier", "Change", "KeyStatus"]
+__all__ = ["MAX_METADATA_BYTES", "ROTATOR", "SWEEPER", "Barrier", "Change", "Job", "KeyStatus", "Rotated"]

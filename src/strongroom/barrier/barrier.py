@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from strongroom.barrier.keychain import Keychain, KeyStatus
+from strongroom.barrier.keychain import Keychain
 from strongroom.barrier.proof import Proof
 from strongroom.barrier.writing import BATCH, Writing, absent, expect, number_of
 from strongroom.errors import ConflictError, SealedError, StrongroomError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from strongroom.barrier.rewrap import Rewrap
     from strongroom.barrier.rotation import Rotation
+    from strongroom.barrier.status import KeyStatus
     from strongroom.crypto.keyring import Keyring
     from strongroom.crypto.wrapping import Wrapper
     from strongroom.store.rows import KekRow, WrapRow

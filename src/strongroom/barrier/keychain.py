@@ -7,10 +7,9 @@ its canary proved that it is the one that was stored, in the state that was stor
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
+from strongroom.barrier.status import KeyStatus
 from strongroom.crypto.keyring import Kek, Keyring, Place, State
 from strongroom.crypto.wrapping import no_key_opens
 from strongroom.errors import (
@@ -26,41 +25,17 @@ from strongroom.store.rows import KekRow, WrapRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from strongroom.crypto.wrapping import Wrapper
     from strongroom.store.store import Store
     from strongroom.store.transaction import Transaction
 
-__all__ = ["KEY_ID_BYTES", "KeyStatus", "Keychain", "row_of"]
+__all__ = ["KEY_ID_BYTES", "Keychain", "row_of"]
 
 KEY_ID_BYTES = 16  # a key's id, which begins every MAC made under it
 
 _KEK_COLUMNS = [bytes, str, str, int, str, int, bytes]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyStatus:
-    """
-    One key of the deployment.
-
-    Attributes:
-        id: hexadecimal; public.
-        number: counts the keys of one team from 1.
-        wrapped_by: kind and name of each outer key, as `file /path`, as they were at wrapping.
-        sealed_versions: how many versions only this key opens.
-        wraps: how many values it has ever sealed, toward `ALARM_WRAPS` and `MAX_WRAPS`.
-        replaced_at: when the next key of its team was made, None for the newest.
-    """
-
-    id: str
-    number: int
-    team: str | None
-    state: State
-    wrapped_by: tuple[str, ...]
-    sealed_versions: int
-    created_at: datetime
-    wraps: int = 0
-    replaced_at: datetime | None = None
 
 
 class Keychain:

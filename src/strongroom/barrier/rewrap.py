@@ -15,12 +15,11 @@ Rules of this file:
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from datetime import datetime
 from secrets import token_bytes
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.barrier.proof import authenticated, resealed
+from strongroom.barrier.status import LEASE_SECONDS, Job
 from strongroom.barrier.writing import worn_out
 from strongroom.crypto.keyring import MAX_WRAPS
 from strongroom.errors import ConflictError, InvalidInputError, TamperedError
@@ -30,6 +29,7 @@ from strongroom.store.rotation import Moved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     from strongroom.barrier.keychain import Keychain
     from strongroom.barrier.proof import Proof
@@ -40,37 +40,12 @@ if TYPE_CHECKING:
     from strongroom.store.store import Store
     from strongroom.store.transaction import Transaction
 
-__all__ = ["LEASE_SECONDS", "Job", "Rewrap"]
-
-LEASE_SECONDS = 15.0  # without a sign of life, after which another process takes a job over
+__all__ = ["Rewrap"]
 
 _ENTRIES = 100  # in a batch: a short transaction, and few of them
 _VERSIONS = 16  # of one entry read at once: 16 MiB at most
 _BATCH_BYTES = 8_388_608  # 8 MiB of sealed values, after which a batch ends
 _NAP_SECONDS = 0.0  # after each entry: whoever waits for the interpreter gets it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """
-    How far a job is.
-
-    Attributes:
-        state: `running` until nothing is left under older keys, then `finished`.
-        total: versions that stood under older keys when it began.
-        done: of those, put under the new ones.
-        damaged: left as they are, because they fail authentication.
-        is_at_work: some process was at it within the last `LEASE_SECONDS`.
-    """
-
-    state: str
-    started_at: datetime
-    started_by: str
-    total: int
-    done: int
-    damaged: int
-    is_at_work: bool
-    finished_at: datetime | None = None
 
 
 class _Batch(NamedTuple):

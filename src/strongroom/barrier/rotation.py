@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.barrier.keychain import row_of
+from strongroom.barrier.status import Rotated
 from strongroom.crypto.keyring import Kek
 from strongroom.errors import ConflictError, InvalidInputError, NotFoundError
 from strongroom.store import rotation, rows
@@ -33,22 +34,7 @@ if TYPE_CHECKING:
     from strongroom.store.store import Store
     from strongroom.store.transaction import Transaction
 
-__all__ = ["Rotated", "Rotation"]
-
-
-class Rotated(NamedTuple):
-    """
-    One key that took the place of another.
-
-    Attributes:
-        id: of the new key, in hexadecimal.
-        replaced: the id of the one before.
-    """
-
-    team: str | None
-    number: int
-    id: str
-    replaced: str
+__all__ = ["Rotation"]
 
 
 class _Successor(NamedTuple):
@@ -186,6 +172,15 @@ class Rotation:
         if len(found) > 1:
             raise InvalidInputError("several keys begin so", hint="give more of its id")
         return found[0]
+
+    def sealing(self) -> bytes:
+        """
+        Give the id of the key that seals for the deployment itself, and vouches for the rows of who may.
+
+        Raises:
+            SealedError: there is none, or it is not loaded.
+        """
+        return self._keychain.current("").active.id
 
     def named(self, key: KekRow) -> Named:
         """Count the rows that name *key*."""

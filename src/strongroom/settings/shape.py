@@ -20,6 +20,7 @@ from strongroom.settings.access import AccessSettings, access_of
 from strongroom.settings.agent import AgentSettings, agent_of
 from strongroom.settings.audit import AuditSettings, audit_of
 from strongroom.settings.backup import BackupSettings, backup_of
+from strongroom.settings.keys import KeySettings, keys_of
 from strongroom.settings.server import ServerSettings, server_of
 from strongroom.settings.table import Converter, Table, check_most, unknown
 from strongroom.settings.traces import TraceSettings, traces_of
@@ -33,6 +34,7 @@ __all__ = [
     "BackupSettings",
     "CacheSettings",
     "Home",
+    "KeySettings",
     "LookupSettings",
     "ServerSettings",
     "Settings",
@@ -51,6 +53,7 @@ TOP_KEYS = (
     "store",
     "audit",
     "backup",
+    "keys",
     "access",
     "server",
     "agent",
@@ -148,10 +151,13 @@ class StoreSettings:
     Args:
         path: the SQLite file.
         wrappers: what holds its outer key; each of them opens the store alone.
+        keep_keys_seconds: how long a server goes on with the keys it has while no wrapper opens the store,
+            where a key service is one of them.
     """
 
     path: Path
     wrappers: tuple[WrapperSettings, ...]
+    keep_keys_seconds: float = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +178,7 @@ class Settings:
         traces: where traces are sent; None for nowhere.
         access: by whose word people, workloads, agents and runs are believed.
         backup: to whom backups are sealed.
+        keys: when keys of the store are replaced.
         server: how the file's deployments are served; of the first one's table.
     """
 
@@ -190,6 +197,7 @@ class Settings:
     copies: Path | None = None
     access: AccessSettings = field(default_factory=AccessSettings)
     backup: BackupSettings = field(default_factory=BackupSettings)
+    keys: KeySettings = field(default_factory=KeySettings)
     traces: TraceSettings | None = None
     server: ServerSettings = field(default_factory=ServerSettings)
 
@@ -247,6 +255,7 @@ def complete(top: Table, name: str, home: Home, source: Path | None, others: tup
         others=others,
         access=access_of(top.section("access")),
         backup=backup_of(top.section("backup")),
+        keys=keys_of(top.section("keys")),
         traces=traces_of(top.section("traces")),
         server=server_of(top.section("server")),
     )
@@ -308,9 +317,11 @@ def _store(table: Table, home: Home) -> StoreSettings:
     table.check_keys([member.name for member in fields(StoreSettings)])
     wrappers = wrappers_of(table, home.key)
     rest = {key: value for key, value in table.values.items() if key != "wrappers"}
-    return Table(rest, table.prefix, table.folder).build(
+    found = Table(rest, table.prefix, table.folder).build(
         StoreSettings, defaults={"path": home.store}, given={"wrappers": wrappers}
     )
+    _check_least(found.keep_keys_seconds, 1, f"{table.prefix}keep_keys_seconds")
+    return found
 
 
 def _check_least(value: float, least: float, key: str) -> None:
