@@ -202,6 +202,12 @@ class Engine(ABC):
             TamperedError, ReadOnlyError: as `translate`.
         """
 
+    def resume_numbers(self, connection: Connection) -> None:  # noqa: B027 -- most databases see to it themselves
+        """
+        Let the numbers of changes that the database gives go on after the greatest that stands: rows were put
+        in with theirs.
+        """
+
     @abstractmethod
     def translate(self, error: Exception) -> StrongroomError:
         """Give our error for one of `errors`."""

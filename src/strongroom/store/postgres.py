@@ -69,6 +69,10 @@ _BEGIN = (
 _FIRST_TURN = "INSERT INTO settings (\"key\", value) VALUES ('turn', '1') ON CONFLICT (\"key\") DO NOTHING"
 _BELL = "SELECT value FROM settings WHERE \"key\" = 'turn'"
 _CHANNEL = "strongroom"
+_RESUME = (
+    "SELECT setval(pg_get_serial_sequence('changes', 'sequence'), greatest(max(sequence), 1),"
+    " max(sequence) IS NOT NULL) FROM changes"
+)
 _LOCK = 0x7374726F6E67726D  # "strongrm": of who makes or migrates a store in this database
 _TABLES = "SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = current_schema()"
 
@@ -254,6 +258,9 @@ class PostgresEngine(ServerEngine):
         if mine.run(f"NOTIFY {_CHANNEL}; COMMIT") != b"COMMIT":
             raise PostgresError("25P02")  # a statement failed, and somebody went on nevertheless
         mine.milliseconds = _READ_MILLISECONDS
+
+    def resume_numbers(self, connection: Connection) -> None:
+        connection.execute(_RESUME)
 
     def translate(self, error: Exception) -> StrongroomError:
         state = error.state if isinstance(error, PostgresError) else ""

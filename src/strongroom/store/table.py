@@ -31,7 +31,7 @@ _MARKS = (rows.ARRIVING, rows.MOVED, rows.TURN)
 
 def names() -> tuple[str, ...]:
     """Give the tables, those that others refer to first."""
-    return tuple(table.name for table in schema.METADATA.sorted_tables)
+    return tuple(str(table.name) for table in schema.METADATA.sorted_tables)
 
 
 @cache
@@ -42,13 +42,13 @@ def columns(table: str) -> tuple[str, ...]:
     Raises:
         InvalidInputError: there is no such table.
     """
-    return tuple(_found(table).columns.keys())
+    return tuple(map(str, _found(table).columns.keys()))
 
 
 @cache
 def key_of(table: str) -> tuple[str, ...]:
     """Give the columns of a table's primary key in their order."""
-    return tuple(column.name for column in _found(table).primary_key)
+    return tuple(str(column.name) for column in _found(table).primary_key)
 
 
 def count(connection: Connection) -> dict[str, int]:
@@ -70,11 +70,20 @@ def revision(connection: Connection) -> str:
     return str(connection.execute("SELECT version_num FROM schema_revision").fetchone()[0])
 
 
-def batches(connection: Connection, table: str) -> Iterator[list[tuple[object, ...]]]:
-    """Give the rows of *table* in the order of their keys, up to 200 at once."""
-    keys = key_of(table)
-    places = [columns(table).index(key) for key in keys]
-    named = ", ".join(map(_quoted, columns(table)))
+def batches(
+    connection: Connection, table: str, *, of: Sequence[str] = ()
+) -> Iterator[list[tuple[object, ...]]]:
+    """
+    Give the rows of *table* in the order of their keys, up to 200 at once.
+
+    Args:
+        connection: where they are read.
+        table: whose.
+        of: its columns, where it has others yet than `columns` gives.
+    """
+    keys, wanted_columns = key_of(table), of or columns(table)
+    places = [wanted_columns.index(key) for key in keys]
+    named = ", ".join(map(_quoted, wanted_columns))
     order = ", ".join(map(_quoted, keys))
     wanted = f"SELECT {named} FROM {table}"  # noqa: S608 -- constants of schema.py
     after: list[object] | None = None
@@ -89,12 +98,14 @@ def batches(connection: Connection, table: str) -> Iterator[list[tuple[object, .
         after = [found[-1][place] for place in places]
 
 
-def insert(connection: Connection, table: str, found: Sequence[Sequence[object]]) -> None:
-    """Add rows to *table* as they are."""
+def insert(
+    connection: Connection, table: str, found: Sequence[Sequence[object]], *, of: Sequence[str] = ()
+) -> None:
+    """Add rows to *table* as they are; *of* as for `batches`."""
     if not found:
         return
-    named = ", ".join(map(_quoted, columns(table)))
-    marks = ", ".join("?" * len(columns(table)))
+    named = ", ".join(map(_quoted, of or columns(table)))
+    marks = ", ".join("?" * len(of or columns(table)))
     connection.executemany(f"INSERT INTO {table} ({named}) VALUES ({marks})", found)  # noqa: S608 -- as above
 
 

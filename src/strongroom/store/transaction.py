@@ -153,6 +153,10 @@ class Transaction:
         """Add changes in order; their sequence numbers are given by the database."""
         self._many(_INSERT_CHANGE, [(deployment, *change[1:]) for change in changes])
 
+    def resume_numbers(self) -> None:
+        """Let the numbers of later changes follow those that were put in with theirs."""
+        self._engine.resume_numbers(self.connection)
+
     def _many(self, sql: str, parameters: Sequence[Sequence[object]]) -> None:
         if len(parameters) == 1:
             self.connection.execute(sql, parameters[0])

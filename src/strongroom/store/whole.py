@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from strongroom.store.engine import Connection
     from strongroom.store.transaction import Transaction
 
-__all__ = ["Sum", "copy", "mark", "sums"]
+__all__ = ["Sum", "copy", "gathered", "mark", "sums"]
 
 
 class Sum(NamedTuple):
@@ -55,7 +55,9 @@ def copy(
         tables.insert(target.connection, name, rows)
         progress(len(rows))
 
-    return {name: _gathered(source, name, keep) for name in tables.names()}
+    found = {name: gathered(source, name, keep) for name in tables.names()}
+    target.resume_numbers()
+    return found
 
 
 def sums(connection: Connection, *, progress: Callable[[int], None] = lambda _rows: None) -> dict[str, Sum]:
@@ -65,15 +67,25 @@ def sums(connection: Connection, *, progress: Callable[[int], None] = lambda _ro
     Raises:
         TamperedError: as `copy`.
     """
-    return {name: _gathered(connection, name, lambda _, rows: progress(len(rows))) for name in tables.names()}
+    return {name: gathered(connection, name, lambda _, rows: progress(len(rows))) for name in tables.names()}
 
 
-def _gathered(
-    connection: Connection, name: str, each: Callable[[str, Sequence[tuple[object, ...]]], None]
+def gathered(
+    connection: Connection,
+    name: str,
+    each: Callable[[str, Sequence[tuple[object, ...]]], None],
+    *,
+    of: Sequence[str] = (),
 ) -> Sum:
+    """
+    Hand the rows of one table to *each*, batch by batch, and give what they are; *of* as of `table.batches`.
+
+    Raises:
+        TamperedError: as `copy`.
+    """
     digest, count = sha256(), 0
     try:
-        for rows in tables.batches(connection, name):
+        for rows in tables.batches(connection, name, of=of):
             for row in rows:
                 digest.update(covered(name, row))
             count += len(rows)
