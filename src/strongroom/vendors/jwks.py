@@ -101,6 +101,12 @@ class UrlKeys:
             raise self._unavailable()
         return found
 
+    def only(self) -> PublicKey | None:
+        """Give the one key the issuer has; None where it has several, or none. As `find`."""
+        self.find("")
+        found = self._keys
+        return next(iter(found.values())) if len(found) == 1 else None
+
     def close(self) -> None:
         """Let go of connections. Safe to call twice."""
         self._origins.close()
@@ -198,6 +204,12 @@ class FileKeys:
             self._looked_at = now
             self._look()
         return self._keys.get(kid)
+
+    def only(self) -> PublicKey | None:
+        """Give the one key there is; None where there are several, or none."""
+        self.find("")
+        found = self._keys
+        return next(iter(found.values())) if len(found) == 1 else None
 
     def close(self) -> None:
         """Do nothing: a file is not held."""

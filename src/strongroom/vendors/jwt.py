@@ -159,6 +159,14 @@ class Keys(Protocol):
             BackendUnavailableError: the keys are not at hand and cannot be had now.
         """
 
+    def only(self) -> PublicKey | None:
+        """
+        Give the one key the issuer has; None where it has several, or none.
+
+        Raises:
+            BackendUnavailableError: as `find`.
+        """
+
 
 class Verifier:
     """
@@ -177,6 +185,8 @@ class Verifier:
         longest: what may lie between `iat` and `exp`.
         types: what `typ` may be, in any case; a token may also leave it out.
         needs_subject: False takes a token without `sub`; its subject is "".
+        may_leave_out_kid: takes a token that names no key where the issuer has one alone, as an ID token may
+            (OpenID Connect Core 1.0 §10.1).
         timer: seconds that only go up, in sleep too: for what is remembered.
 
     Raises:
@@ -195,6 +205,7 @@ class Verifier:
         longest: timedelta = timedelta(days=1),
         types: Sequence[str] = ("jwt", "at+jwt"),
         needs_subject: bool = True,
+        may_leave_out_kid: bool = False,
         timer: Callable[[], float] = boot_seconds,
     ) -> None:
         if not algorithms or not set(algorithms) <= ALGORITHMS.keys():
@@ -215,6 +226,7 @@ class Verifier:
         self._longest = int(longest.total_seconds())
         self._types = frozenset(kind.lower() for kind in types)
         self._needs_subject = needs_subject
+        self._may_leave_out_kid = may_leave_out_kid
         self._timer = timer
         # By digest: until when on the timer, the keys' generation, what it says.
         self._remembered: dict[bytes, tuple[float, int, Claims]] = {}
@@ -266,9 +278,14 @@ class Verifier:
             raise TokenError("a header that would choose how it is checked")
         if kind is not None and (not isinstance(kind, str) or self._bare(kind) not in self._types):
             raise TokenError("a token of another type")
+        if "kid" not in header and self._may_leave_out_kid:
+            return self._fitting(self.keys.only(), algorithm)
         if not isinstance(kid, str) or len(kid) > _MAX_KID_CHARACTERS or not _PLAIN.fullmatch(kid):
             raise TokenError("no plain name of a key")
-        key = self.keys.find(kid)
+        return self._fitting(self.keys.find(kid), algorithm)
+
+    @staticmethod
+    def _fitting(key: PublicKey | None, algorithm: str) -> PublicKey:
         if key is None:
             raise TokenError("a key the issuer does not have")
         if key.kind != ALGORITHMS[algorithm][:2] or key.alg not in (None, algorithm):

@@ -481,6 +481,7 @@ class OidcProvider:
                 leeway=said.leeway,
                 types=types,
                 needs_subject=needs_subject,
+                may_leave_out_kid=True,
             )
 
         return _Keys(url, verifier("jwt"), verifier("logout+jwt", "jwt", needs_subject=False))
