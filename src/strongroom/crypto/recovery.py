@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Identities", "Recipients", "RecoveryWrapper", "new_identity"]
 
 KIND = "recovery"
-_SECRET_START = "AGE-SECRET-KEY-1"
+_IDENTITY_START = "AGE-SECRET-KEY-1"
 _MAX_RECIPIENTS = 32
 _DIGEST_BYTES = 32
 _NO_MATCH = "No matching keys found"
@@ -103,7 +103,9 @@ class Identities:
         lines = [line.strip() for line in text.reveal().splitlines()]
         self._identities = [_identity(line) for line in lines if line and not line.startswith("#")]
         if not self._identities:
-            raise InvalidInputError("there is no identity in the file", hint=f"a line begins {_SECRET_START}")
+            raise InvalidInputError(
+                "there is no identity in the file", hint=f"a line begins {_IDENTITY_START}"
+            )
         self.recipients = tuple(str(each.to_public()) for each in self._identities)
 
     def open(self, sealed: bytes) -> bytes:
@@ -177,13 +179,13 @@ def _identity(line: str) -> Any:  # noqa: ANN401 -- as above
         return library.x25519.Identity.from_str(line)
     except library.IdentityError:
         raise InvalidInputError(
-            "a line of the identity file is no identity", hint=f"it begins {_SECRET_START}"
+            "a line of the identity file is no identity", hint=f"it begins {_IDENTITY_START}"
         ) from None
 
 
 def _library() -> Any:  # noqa: ANN401 -- a module without complete types
     try:
-        import pyrage  # noqa: PLC0415 -- only who makes or opens a backup needs it
+        import pyrage  # type: ignore[import-untyped]  # noqa: PLC0415 -- only who makes or opens a backup
     except ImportError:
         raise BackendConfigError(
             "backups need pyrage, which is not installed here",

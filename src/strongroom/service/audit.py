@@ -239,6 +239,7 @@ class AuditTrail:
         *,
         witnesses: Sequence[Path] = (),
         keys: Sequence[str] = (),
+        also: Callable[[Sequence[Verifier]], Iterable[Evidence]] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Verdict:
         """
@@ -250,6 +251,7 @@ class AuditTrail:
         Args:
             witnesses: further files of copies.
             keys: verifier keys to trust, instead of the one beside the signing key or in the folder.
+            also: gives what somebody else holds of the log, told which keys are trusted.
             progress: told the number of records checked, now and then.
 
         Raises:
@@ -261,11 +263,26 @@ class AuditTrail:
         return self._looking(
             lambda: verify_log(
                 self.folder,
-                evidence=lambda known: self._evidence(witnesses, known),
+                evidence=lambda known: [
+                    *self._evidence(witnesses, known),
+                    *(() if also is None else also(known)),
+                ],
                 keys=trusted,
                 progress=progress,
             )
         )
+
+    def known_keys(self) -> tuple[Verifier, ...]:
+        """Give the keys known here: beside the signing key, in the folder, beside files of witnesses."""
+        from strongroom.audit.verify import KEYS, read_keys  # noqa: PLC0415 -- as above
+
+        found = list(self._own_keys())
+        files = [witness.path for witness in (self._settings.witnesses if self._settings else ())]
+        places = [path.with_name(f"{path.name}.keys") for path in files if path is not None]
+        for path in (self.folder / KEYS, *places):
+            with suppress(OSError, ValueError):  # it may be another's to read
+                found += read_keys(path)
+        return tuple(dict.fromkeys(found))
 
     def _own_keys(self) -> Sequence[Verifier]:
         from strongroom.audit.checkpoint import public_of  # noqa: PLC0415 -- as above

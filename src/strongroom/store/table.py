@@ -1,9 +1,9 @@
 """
 Any table of a store, row by row: what a backup and a move read and write without knowing what a row means.
 
-Tables, their order and their columns are those of `schema.py`, so that what a later migration adds comes along;
-parents stand before what refers to them. Marks of one home of a store are no rows of it: they are neither given
-nor taken away.
+Tables, their order and their columns are those of `schema.py`, so that what a later migration adds comes
+along; parents stand before what refers to them. Marks of one home of a store are no rows of it: they are
+neither given nor taken away.
 
 Importing this file loads SQLAlchemy, by `schema.py`.
 """
@@ -117,7 +117,8 @@ def clear(connection: Connection) -> None:
 
 def _after(keys: Sequence[str], after: Sequence[object]) -> tuple[str, list[object]]:
     """Give the clause for what follows a key, told so that every database goes along its index."""
-    clauses, parameters = [], []
+    clauses: list[str] = []
+    parameters: list[object] = []
     for number, key in enumerate(keys):
         equal = [f"{_quoted(before)} = ?" for before in keys[:number]]
         clauses.append(f"({' AND '.join([*equal, f'{_quoted(key)} > ?'])})")
