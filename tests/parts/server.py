@@ -89,7 +89,7 @@ class Running:
 
 
 @contextmanager
-def serving(home, settings="", *, environ=None, served=None, make=True):
+def serving(home, settings="", *, environ=None, served=None, make=True, port=0):
     """
     Serve what stands in the folder *home*.
 
@@ -97,12 +97,13 @@ def serving(home, settings="", *, environ=None, served=None, make=True):
         settings: text of a settings file; `[server]` in it counts but host and port.
         served: the APIs; all of them if unsaid.
         make: make the store first.
+        port: 0 takes a free one.
     """
     environ = {"HOME": str(home), "STRONGROOM_HOME": str(home)} | (environ or {})
     file = home / "strongroom.toml"
     file.touch(mode=0o600)
     file.write_text(settings)
-    environ |= {"STRONGROOM_CONFIG": str(file), "STRONGROOM__SERVER__PORT": "0"}
+    environ |= {"STRONGROOM_CONFIG": str(file), "STRONGROOM__SERVER__PORT": str(port)}
     found = load(file, environ=environ)
     if make:
         for name in (found.deployment, *found.others):

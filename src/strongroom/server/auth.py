@@ -32,6 +32,7 @@ __all__ = [
     "check_origin",
     "check_same_site",
     "cookie_name",
+    "cookie_value",
     "credential_of",
     "expired_cookie",
     "identify",
@@ -89,7 +90,7 @@ def credential_of(headers: Mapping[str, str], cookie: str, *, allows_basic: bool
         NotAuthenticatedError: there is none, there are several, or it is of no kind that is taken here.
     """
     given = headers.get("authorization")
-    session = _cookie(headers.get("cookie", ""), cookie)
+    session = cookie_value(headers.get("cookie", ""), cookie)
     if given is None:
         if session is None:
             raise NotAuthenticatedError(
@@ -113,13 +114,19 @@ def credential_of(headers: Mapping[str, str], cookie: str, *, allows_basic: bool
     )
 
 
-def _cookie(header: str, name: str) -> str | None:
+def cookie_value(header: str, name: str) -> str | None:
+    """
+    Give what the cookie *name* holds, None for none.
+
+    Raises:
+        NotAuthenticatedError: it came twice.
+    """
     found = None
     for part in header.replace(", ", "; ").split(";"):
         key, mark, value = part.strip().partition("=")
         if key == name and mark:
             if found is not None:
-                raise NotAuthenticatedError("the session cookie came twice")
+                raise NotAuthenticatedError("a cookie of ours came twice")
             found = value[:_MAX_CREDENTIAL]
     return found
 

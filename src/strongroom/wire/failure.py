@@ -51,6 +51,7 @@ __all__ = [
     "PreconditionError",
     "ReadOnlyModeError",
     "RequestTimeoutError",
+    "StepUpError",
     "TooLargeError",
     "answer_of",
     "hides_path",
@@ -122,6 +123,12 @@ class CrossSiteError(AccessDeniedError):
     """A change that came with a cookie did not provably come from our own pages."""
 
     code = "cross_site"
+
+
+class StepUpError(AccessDeniedError):
+    """A person must prove anew who he is before this: a session that was proven lately is asked for."""
+
+    code = "step_up_required"
 
 
 class ReadOnlyModeError(AccessDeniedError):

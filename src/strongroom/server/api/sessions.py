@@ -11,6 +11,8 @@ from strongroom.server.auth import cookie_name, credential_of, expired_cookie, s
 from strongroom.server.endpoint import Answer, Endpoint
 from strongroom.wire.access import (
     CodeLogin,
+    GlassRow,
+    LoggedOut,
     Login,
     RoleName,
     ScopeShape,
@@ -26,8 +28,9 @@ if TYPE_CHECKING:
     from strongroom.server.endpoint import Call
     from strongroom.service.access import Login as Begun
     from strongroom.service.access.sessions import SessionRow as Session
+    from strongroom.service.access.shape import Glass
 
-__all__ = ["ENDPOINTS", "roles_of", "scope_of"]
+__all__ = ["ENDPOINTS", "cookie_of", "glass_row", "roles_of", "scope_of", "standing"]
 
 
 def roles_of(roles: tuple[Role, ...]) -> list[RoleName]:
@@ -59,6 +62,19 @@ def whoami(call: Call) -> WhoAmI:
         roles=roles_of(actor.roles),
         scope=scope_of(actor.scope),
         expires_at=identity.expires,
+        proven_at=identity.since if identity.how == "session" else None,
+        break_glass=None if identity.glass is None else glass_row(actor.id, identity.glass),
+    )
+
+
+def glass_row(actor: str, glass: Glass) -> GlassRow:
+    """Give as the wire has it that *actor* broke the glass."""
+    return GlassRow(
+        actor=actor,
+        reason=glass.reason,
+        begun_at=glass.begun,
+        expires_at=glass.expires,
+        source=glass.source,
     )
 
 
@@ -66,7 +82,7 @@ def login(call: Call) -> Answer:
     """Begin a session with a person's name and password; the session that came with the request ends."""
     body = call.take(Login)
     begun = call.place.access.login(
-        body.name, Secret(body.password), source=call.source, replaces=_standing(call)
+        body.name, Secret(body.password), source=call.source, replaces=standing(call)
     )
     return _given(call, begun)
 
@@ -74,11 +90,13 @@ def login(call: Call) -> Answer:
 def login_with_code(call: Call) -> Answer:
     """Begin a session with the single-use code of a login link."""
     body = call.take(CodeLogin)
-    begun = call.place.access.login_with_code(body.code, source=call.source, replaces=_standing(call))
+    begun = call.place.access.login_with_code(
+        body.code, source=call.source, replaces=standing(call), verifier=body.verifier
+    )
     return _given(call, begun)
 
 
-def _standing(call: Call) -> str | None:
+def standing(call: Call) -> str | None:
     """Give the token of the session a request came with: it ends where another begins (AA10)."""
     if not call.has_identity or call.identity.how != "session":
         return None
@@ -88,29 +106,38 @@ def _standing(call: Call) -> str | None:
 
 def _given(call: Call, begun: Begun) -> Answer:
     token, identity = begun.token.reveal(), begun.identity
-    now = datetime.now(timezone.utc)
-    expires = identity.expires or now
-    cookie = session_cookie(
-        cookie_name(call.deployment, call.house.first, is_secure=call.is_secure),
-        token,
-        is_secure=call.is_secure,
-        seconds=max(1, int((expires - now).total_seconds())),
-    )
+    expires = identity.expires or datetime.now(timezone.utc)
     # Where a cookie keeps it, no script need ever hold it.
     is_browser = "sec-fetch-site" in call.headers or "origin" in call.headers
     given = SessionGiven(
         token="" if is_browser else token, id=identity.id, actor=identity.actor.id, expires_at=expires
     )
-    return Answer(given, headers={"set-cookie": cookie, "cache-control": "no-store"})
+    return Answer(given, headers={"set-cookie": cookie_of(call, begun), "cache-control": "no-store"})
+
+
+def cookie_of(call: Call, begun: Begun) -> str:
+    """Give the `Set-Cookie` that has a browser keep a session."""
+    now = datetime.now(timezone.utc)
+    return session_cookie(
+        cookie_name(call.deployment, call.house.first, is_secure=call.is_secure),
+        begun.token.reveal(),
+        is_secure=call.is_secure,
+        seconds=max(1, int(((begun.identity.expires or now) - now).total_seconds())),
+    )
 
 
 def logout(call: Call) -> Answer:
-    """End the session the request came with; a token stays."""
-    call.place.access.logout(call.identity)
+    """End the session the request came with; a token stays. A provider's says where it ends there."""
+    access = call.place.access
+    how = access.logout(call.identity)
     cookie = expired_cookie(
         cookie_name(call.deployment, call.house.first, is_secure=call.is_secure), is_secure=call.is_secure
     )
-    return Answer(status=204, headers={"set-cookie": cookie})
+    if how != "oidc" or access.oidc is None:
+        return Answer(status=204, headers={"set-cookie": cookie})
+    place = "" if call.deployment == call.house.first else f"/d/{call.deployment}"
+    there = access.oidc.logout_address(f"{access.oidc.public_url}{place}/login")
+    return Answer(LoggedOut(provider_logout=there), status=200, headers={"set-cookie": cookie})
 
 
 def sessions(call: Call) -> Sessions:
@@ -168,7 +195,9 @@ ENDPOINTS = (
         is_public=True,
         cost=5.0,
     ),
-    Endpoint("POST", "/logout", logout, "End the session", "sessions", status=204),
+    Endpoint(
+        "POST", "/logout", logout, "End the session", "sessions", gives=LoggedOut, status=204, errors=(200,)
+    ),
     Endpoint("GET", "/sessions", sessions, "List sessions", "sessions", asks=SessionQuery, gives=Sessions),
     Endpoint("DELETE", "/sessions/{id}", revoke, "End a session", "sessions", status=204),
 )

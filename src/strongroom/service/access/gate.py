@@ -621,17 +621,21 @@ class Gate:
             return self.lifetimes.agent, self.lifetimes.agent
         return self.lifetimes.absolute, self.lifetimes.idle
 
-    def logout(self, identity: Identity) -> None:
+    def logout(self, identity: Identity) -> str:
         """
-        End the session *identity* came with; that of a token ends nothing.
+        End the session *identity* came with, and give what it was begun with; a token ends nothing, and
+        gives "".
 
         Raises:
             NotRecordedError, TamperedError, BackendUnavailableError: as `login`.
         """
-        if identity.how == "session" and self.registry.delete(SESSION, identity.id):
-            self.record(
-                identity.actor.id, "done", f"session {identity.id}{_from(identity.actor.source)}", "logout"
-            )
+        row = self.registry.snapshot().of(SESSION).get(identity.id)
+        if identity.how != "session" or row is None or not self.registry.delete(SESSION, identity.id):
+            return ""
+        self.record(
+            identity.actor.id, "done", f"session {identity.id}{_from(identity.actor.source)}", "logout"
+        )
+        return decoded(row, Session).how
 
     def end_own(self, actor: Actor, session: str) -> Done:
         """
