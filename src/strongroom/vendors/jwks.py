@@ -234,22 +234,24 @@ class FileKeys:
 
     def _read(self) -> tuple[tuple[int, ...], dict[str, PublicKey]]:
         try:
-            with self._path.open("rb") as file:
-                found = os.fstat(file.fileno())
-                data = file.read(_MAX_BYTES + 1)
+            # A FIFO in its place would wait for a writer.
+            file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            with os.fdopen(file, "rb") as opened:
+                found = os.fstat(file)
+                data = opened.read(_MAX_BYTES + 1) if stat.S_ISREG(found.st_mode) else b""
         except OSError as error:
             why = os.strerror(error.errno or 0).lower()
             raise BackendConfigError(
                 f"the keys of the issuer {self._name} cannot be read ({why})",
                 hint=f"jwks of access.issuer.{self._name} names the file",
             ) from None
-        if not stat.S_ISREG(found.st_mode) or found.st_mode & stat.S_IWOTH:
+        if found.st_mode & stat.S_IWOTH:
             raise BackendConfigError(
                 f"the keys of the issuer {self._name} stand in a file that anybody may change",
                 hint="chmod o-w",
             )
         try:
-            return _signature(found), keys_of(data[:_MAX_BYTES])  # what is cut short is no JSON
+            return _signature(found), keys_of(data if len(data) <= _MAX_BYTES else b"")
         except ValueError:
             raise _no_keys(self._name) from None
 
