@@ -1,5 +1,6 @@
 """
-Stand in the supervisor of Airflow 3.3 while it runs a task: announce the run, and mask the copy of its log.
+Stand in the supervisor of Airflow 3.3 while it runs a task: announce the run, have it verified, and mask the
+copy of its log.
 
     [sdk]
     coordinators = {"strongroom": {"classpath": "strongroom.airflow.StrongroomCoordinator"}}
@@ -13,7 +14,8 @@ Rules of this file:
 1. A task runs, whatever fails here. Whether one that is not announced may read is the agent's to decide
    (`agent.announced`), which refuses its reads.
 2. Nothing of Airflow's is touched on a Task SDK that this was not tested with.
-3. The token with which a run speaks to Airflow is not looked at.
+3. The token with which the supervisor speaks to Airflow goes to the agent, over its socket, and nowhere else:
+   by it the run is verified. It is not looked at, kept or logged here, and the task is given nothing.
 """
 
 from __future__ import annotations
@@ -42,8 +44,10 @@ _log = logging.getLogger("strongroom.airflow")
 
 _TESTED = ("1.3.",)  # Task SDK; that of Airflow 3.3
 _PATIENCE_SECONDS = 1.0  # that an agent may be away: the task waits meanwhile
-_ANSWER_SECONDS = 5.0
+_ANSWER_SECONDS = 8.0  # longer than an agent takes to say that it has no answer yet
+_VERIFIED = 2  # the level of a verified run
 _MAX_CHARACTERS = 250  # of one text of a claim: what the agent takes
+_NO_WORD = "the agent is older than this, and knows nothing of it"
 _warned: set[str] = set()
 
 
@@ -53,11 +57,13 @@ class StrongroomCoordinator(BaseCoordinator):
 
     Args:
         socket: of the agent; unsaid, the one that the secrets backend of this process asks, if any.
+        verify: False announces runs and has none verified: no token leaves this process.
         kwargs: none other is known; one that is given is warned of, and the task runs.
     """
 
-    def __init__(self, socket: str | None = None, **kwargs: Any) -> None:  # noqa: ANN401 -- as configured
+    def __init__(self, socket: str | None = None, verify: bool = True, **kwargs: Any) -> None:  # noqa: ANN401, FBT001, FBT002 -- as configured
         self._socket = socket
+        self._verifies = verify
         self._client: tuple[int, AgentClient | None] | None = None
         if kwargs:
             _warn_once(
@@ -69,20 +75,26 @@ class StrongroomCoordinator(BaseCoordinator):
         if not _is_tested():
             return _plain().execute_task(what=what, **rest)
         _mask_copy()
-        is_announced = self._announce(what, rest.get("bundle_info"))
+        is_announced = self._announce(what, rest.get("bundle_info"), rest.get("client"))
         try:
             return _plain().execute_task(what=what, **rest)
         finally:
             if is_announced:
                 self._announce(None)
 
-    def _announce(self, what: Any, bundle: Any = None) -> bool:  # noqa: ANN401 -- as above
+    def _announce(self, what: Any, bundle: Any = None, api: Any = None) -> bool:  # noqa: ANN401 -- as above
         """Tell the agent for which run this process's children ask; tell whether it was told."""
         try:
             client = self._agent()
             if client is None:
                 return False
-            client.announce(None if what is None else _run_of(what, bundle))
+            if what is None:
+                client.announce(None)
+                return True
+            token = _token_of(api) if self._verifies else None
+            level, why = client.announce(_run_of(what, bundle), token)
+            if token is not None and level < _VERIFIED:
+                _log.warning("the run is announced and not verified: %s", why or _NO_WORD)
         except StrongroomError as error:
             _log.warning("the run is not announced to the agent: %s", error)
         except Exception as error:  # noqa: BLE001 -- rule 1
@@ -133,6 +145,12 @@ def _run_of(what: Any, bundle: Any) -> Run:  # noqa: ANN401 -- Airflow's own typ
         None,  # the team, which a supervisor is not told
         "task",
     )
+
+
+def _token_of(api: Any) -> str | None:  # noqa: ANN401 -- as above
+    """Give the token with which the supervisor speaks to Airflow; None where it has none."""
+    found = getattr(getattr(api, "auth", None), "token", None)
+    return found if isinstance(found, str) and found else None
 
 
 def _text(of: object, name: str) -> str | None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _NAME = "airflow"
 _ALGORITHMS = ("EdDSA", "RS256")  # what Airflow signs with: by the type of its private key
-_SIGNED_BY_SECRET = (  # noqa: S105 -- advice
+_ASYMMETRIC = (
     "set [api_auth] jwt_private_key_path of Airflow to an Ed25519 or RSA key, and [api_auth] trusted_jwks_url"
     " to its public half, which access.airflow.jwks names here; unset jwt_secret"
 )
@@ -152,7 +152,7 @@ def _checking(verifier: Verifier) -> Callable[[str], Mapping[str, object]]:
         except TokenError as error:
             reason = error.reason
         if _is_of_shared_secret(token):
-            raise Unproven("Airflow signs with a secret that it shares (HS512)", _SIGNED_BY_SECRET)
+            raise Unproven("Airflow signs with a secret that it shares (HS512)", _ASYMMETRIC)
         raise Unproven(f"the token proves nothing: {reason}")
 
     return check

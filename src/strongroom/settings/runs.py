@@ -97,7 +97,7 @@ def runs_of(table: Table) -> AirflowRunSettings:
             key=f"{key}states",
             hint="a run that is not at work is nobody's to ask for",
         )
-    _within(found.receipt_seconds, 30, _LONGEST_RECEIPT, f"{key}receipt_seconds")
+    _within(found.receipt_seconds, 5, _LONGEST_RECEIPT, f"{key}receipt_seconds")
     _within(found.max_token_seconds, 60, _LONGEST_TOKEN, f"{key}max_token_seconds")
     _within(found.timeout_seconds, 0.1, _LONGEST_WAIT, f"{key}timeout_seconds")
     return found
