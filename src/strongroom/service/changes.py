@@ -3,8 +3,8 @@ What changed, as it happens: for caches of this process and for whoever follows 
 
 Rules of this file:
 
-1. The truth is the table `changes` of the store, read by sequence number. A bell (SQLite's
-   `data_version`, looked at four times a second by one watcher a store) only says when to read it.
+1. The truth is the table `changes` of the store, read by sequence number. Bells only say when to read it:
+   `data_version`, looked at four times a second by one watcher a store, and a PostgreSQL's own.
 2. Each change drops its Ref from the cache of this process first, whoever made it; listeners come after.
 3. Notices name Refs and versions. Each listener is told of those its actor may see listed, and where a
    number is left out says nothing: what it goes on from is sealed text, not a number.
@@ -35,7 +35,6 @@ from strongroom.policy import Action
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-    from pathlib import Path
 
     from strongroom.asynchronous import Bridge
     from strongroom.barrier import Barrier, Change
@@ -43,10 +42,13 @@ if TYPE_CHECKING:
     from strongroom.model.ref import Ref
     from strongroom.policy import Actor, Policy
     from strongroom.service.guard import Guard, Sight
+    from strongroom.store.engine import Bell
 
 __all__ = ["Beat", "Changes", "Feed", "Notice", "Watch"]
 
 _LOOK_SECONDS = 0.25  # between two looks at the bell
+_BELL_SECONDS = 5.0  # for one wait for what the database rings, and between two attempts to hear it
+_GATHER_SECONDS = 0.01  # in which what rings again is heard once
 _PAGE = 1000  # changes read from the store at once
 _KEPT = 10_000  # changes kept in memory for listeners that are not far behind
 _KEEP = 100_000  # changes kept in the store; twice as many, and the older half is forgotten
@@ -105,7 +107,7 @@ class Feed:
         cache: drops what changed.
 
     Attributes:
-        store: the file of the store, by which a `Watch` is shared.
+        store: where the store is, by which a `Watch` is shared.
     """
 
     def __init__(self, barrier: Barrier, cache: _Dropping) -> None:
@@ -123,9 +125,13 @@ class Feed:
         self.gaps = 0
 
     @property
-    def store(self) -> Path:
-        """The file of the store."""
-        return self._barrier.store.path
+    def store(self) -> str:
+        """Where the store is."""
+        return self._barrier.store.address
+
+    def bell(self) -> Bell | None:
+        """Give what the store's database rings by itself, where it does."""
+        return self._barrier.store.engine.bell()
 
     @property
     def last(self) -> int:
@@ -144,7 +150,9 @@ class Feed:
             if bell == self._bell:
                 return
             is_other_file = bell >> _GENERATION_BITS != self._bell >> _GENERATION_BITS
-            if is_other_file or self._barrier.last_sequence() < self._last:
+            # Behind what was forgotten: an older state was brought back, or very much happened meanwhile.
+            is_behind = self._last < self._barrier.pruned_to() or self._barrier.last_sequence() < self._last
+            if is_other_file or is_behind:
                 self._start_over()
             self._read_on()
             self._bell = bell
@@ -357,14 +365,16 @@ class Watch:
     """
     Look at the bells of the feeds of one store, four times a second and when it is rung.
 
-    Threads: its own, one a store however many listen; a daemon.
+    Threads: its own, one a store however many listen, and one more where its database rings by itself.
     """
 
     def __init__(self, feeds: Sequence[Feed]) -> None:
         self._feeds = tuple(feeds)
         self._rung = threading.Event()
-        self._is_ended = False
         self._thread: threading.Thread | None = None
+        self._bell: Bell | None = None
+        self._hearing: threading.Thread | None = None
+        self._ended = threading.Event()
         for feed in self._feeds:
             feed.ring = self._rung.set
 
@@ -373,10 +383,32 @@ class Watch:
         if self._thread is None and self._feeds:
             self._thread = threading.Thread(target=self._look, name="strongroom-changes", daemon=True)
             self._thread.start()
+            self._bell = self._feeds[0].bell()
+            if self._bell is not None:
+                self._hearing = threading.Thread(
+                    target=self._hear, args=(self._bell,), name="strongroom-bell", daemon=True
+                )
+                self._hearing.start()
+
+    def _hear(self, bell: Bell) -> None:
+        while not self._ended.is_set():
+            try:
+                if bell.wait(_BELL_SECONDS):
+                    self._rung.set()
+                    self._ended.wait(_GATHER_SECONDS)
+            except StrongroomError:
+                # Polling goes on; the database is asked again for a session that listens.
+                self._ended.wait(_BELL_SECONDS)
+
+    def forget(self, feed: Feed) -> None:
+        """Look at *feed* no more; without any the looking ends."""
+        self._feeds = tuple(one for one in self._feeds if one is not feed)
+        if not self._feeds:
+            self._end()
 
     def _look(self) -> None:
         prune_at = time.monotonic() + _PRUNE_SECONDS
-        while not self._is_ended:
+        while not self._ended.is_set():
             for feed in self._feeds:
                 # Trouble passes: what changed meanwhile is read with the next look.
                 with suppress(StrongroomError):
@@ -391,10 +423,18 @@ class Watch:
 
     def close(self) -> None:
         """End the looking and wait for it. Safe to call twice."""
-        self._is_ended = True
+        self._end()
+        for thread in (self._thread, self._hearing):
+            if thread is not None:
+                thread.join()
+        if self._bell is not None:
+            self._bell.end()
+
+    def _end(self) -> None:
+        self._ended.set()
         self._rung.set()
-        if self._thread is not None:
-            self._thread.join()
+        if self._bell is not None:
+            self._bell.close()
 
 
 class Changes:

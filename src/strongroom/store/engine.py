@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from strongroom.errors import StrongroomError
     from strongroom.model.secret import Secret
 
-__all__ = ["ID_BYTES", "Connection", "Cursor", "Engine", "engine_of"]
+__all__ = ["ID_BYTES", "Bell", "Connection", "Cursor", "Engine", "engine_of"]
 
 ID_BYTES = 16
 """Of a store's id."""
@@ -68,6 +68,27 @@ class Connection(Protocol):
 
     def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> Cursor:
         """Run one statement once for each of *parameters*."""
+        ...
+
+
+class Bell(Protocol):
+    """Rings when somebody commits; may miss some."""
+
+    def wait(self, seconds: float) -> bool:
+        """
+        Wait until it rings, and tell whether it did; at most *seconds*.
+
+        Raises:
+            BackendUnavailableError, BackendConfigError: the database gives no answer.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let who waits go on, and no wait be one any more."""
+        ...
+
+    def end(self) -> None:
+        """Let go of everything; nobody waits any more."""
         ...
 
 
@@ -188,6 +209,10 @@ class Engine(ABC):
         Raises:
             BackendUnavailableError: the database gave no answer.
         """
+
+    def bell(self) -> Bell | None:
+        """Give what rings at each commit, where the database has such a thing. It may miss some."""
+        return None
 
     # --- writing -------------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ from strongroom.errors import (
     TamperedError,
 )
 from strongroom.store.postgres_address import Address
+from strongroom.store.postgres_bell import PostgresBell
 from strongroom.store.server import ServerEngine, Session
 
 if TYPE_CHECKING:
@@ -244,6 +245,17 @@ class PostgresEngine(ServerEngine):
         finally:
             self.give_back(connection)
 
+    def bell(self) -> PostgresBell:
+        return PostgresBell(self._listening, self.translate)
+
+    def _listening(self) -> _Session:
+        try:
+            session = cast("_Session", self.connect())
+            session.run(f"LISTEN {_CHANNEL}")
+        except PostgresError as error:
+            raise self.translate(error) from None
+        return session
+
     # --- writing -------------------------------------------------------------------------------------
 
     def take_turn(self, session: Session) -> None:
@@ -441,6 +453,23 @@ class _Session(Session):
 
     def close(self) -> None:
         self._pgconn.finish()
+
+    # --- as one that listens: `postgres_bell.py` -------------------------------------------------------
+
+    def fileno(self) -> int:
+        """Give the socket that can be read when something has arrived."""
+        return self._pgconn.socket
+
+    def drained(self) -> bool:
+        """Take what has arrived, and tell whether a notification was in it."""
+        try:
+            self._pgconn.consume_input()
+            is_rung = False
+            while self._pgconn.notifies() is not None:
+                is_rung = True
+        except BaseException as error:  # noqa: BLE001 -- raised
+            raise self._met(error) from None
+        return is_rung
 
     # --- how it is spoken to -------------------------------------------------------------------------
 
