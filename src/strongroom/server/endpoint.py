@@ -81,7 +81,9 @@ class Endpoint(NamedTuple):
         status: of a success.
         errors: statuses beside those every endpoint may answer.
         is_public: needs no identity. Anything else answers 401 without one.
+        when_sealed: answers in a sealed deployment too, where nobody is known; it must be public.
         is_change: refused in read-only mode; honours `Idempotency-Key`.
+        needs_proof: a person in a session must have proven lately who he is (`server/proof.py`).
         stream: the answer is a stream.
         cost: what one call takes from the caller's allowance (`server/limits.py`).
         takes_media: media types of the body that are taken beside JSON.
@@ -99,6 +101,8 @@ class Endpoint(NamedTuple):
     errors: tuple[int, ...] = ()
     is_public: bool = False
     is_change: bool = False
+    needs_proof: bool = False
+    when_sealed: bool = False
     stream: bool = False
     cost: float = 1.0
     takes_media: tuple[str, ...] = ()

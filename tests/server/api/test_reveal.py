@@ -10,7 +10,8 @@ import pytest
 
 from strongroom.model.secret import Secret
 from strongroom.policy import Role, Scope
-from strongroom.server.api.reveal import FRESH, _is_fresh
+from strongroom.server.proof import is_fresh
+from strongroom.service.access import Demands
 
 SECRET = "s3cret-canary"
 PASSWORD = "four plain words here"
@@ -56,7 +57,7 @@ def test_AA14_a_reveal_needs_a_reason(api, people, entry, reason):
 
 def test_AA14_a_token_that_was_not_made_for_it_is_asked_to_step_up_and_that_is_recorded(api, entry):
     answer = api.ask("POST", entry, {"reason": "curious"}, role="admin")
-    assert (answer.status, answer.code) == (403, "step_up")
+    assert (answer.status, answer.code) == (403, "step_up_required")
     assert SECRET.encode() not in answer.body
     found = [one for one in records(api) if one.actor == "service:api-admin" and one.action == "reveal"][-1]
     assert found.outcome == "denied"
@@ -68,17 +69,19 @@ def test_AA14_a_token_whose_scope_names_reveal_may(api, entry):
     assert api.ask("POST", entry, {"reason": "nightly check"}, token=token).status == 200
 
 
-def test_AA14_a_session_is_fresh_for_five_minutes():
-    now = datetime.now(timezone.utc)
+@pytest.mark.parametrize("who", ["person:anna", "local:0"])
+def test_AA14_a_session_is_fresh_for_as_long_as_the_settings_say(who):
+    now, demands = datetime.now(timezone.utc), Demands(fresh=timedelta(minutes=5))
 
-    def is_fresh(age):
-        actor = SimpleNamespace(scope=None)
-        return _is_fresh(SimpleNamespace(how="session", since=now - age, actor=actor), now)
+    def is_one(age):
+        return is_fresh(
+            SimpleNamespace(how="session", since=now - age, actor=SimpleNamespace(id=who)), demands, now
+        )
 
-    assert is_fresh(timedelta())
-    assert is_fresh(FRESH)
-    assert not is_fresh(FRESH + timedelta(microseconds=1))
-    assert not is_fresh(timedelta(seconds=-1))  # begun in the future: a clock was set back
+    assert is_one(timedelta())
+    assert is_one(demands.fresh)
+    assert not is_one(demands.fresh + timedelta(microseconds=1))
+    assert not is_one(timedelta(seconds=-1))  # begun in the future: a clock was set back
 
 
 def test_RT11_a_view_of_the_same_entry_shows_nothing(api, people, entry):

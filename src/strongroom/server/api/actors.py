@@ -14,6 +14,7 @@ from strongroom.model.secret import Secret
 from strongroom.policy import Role, Scope
 from strongroom.server.api.sessions import roles_of, scope_of
 from strongroom.server.endpoint import Answer, Endpoint
+from strongroom.server.proof import require_proof
 from strongroom.wire.access import (
     ActorRow,
     Actors,
@@ -88,6 +89,7 @@ def set_password(call: Call) -> Answer:
     """Set a password; whoever sets his own proves the old one. The person's sessions end, this one too."""
     body, identity = call.take(NewPassword), call.identity
     if identity.actor.id != _PERSON + _name(call).strip().casefold():
+        require_proof(call)
         call.room.access.people.set_password(_name(call), Secret(body.password))
     elif body.old_password is None:
         raise FieldError("your own password is changed with the old one", field="$.old_password")
@@ -224,6 +226,7 @@ ENDPOINTS = (
         errors=_NEW,
         is_change=True,
         cost=5.0,
+        needs_proof=True,
     ),
     Endpoint("GET", "/actors/{id}", actor, "Show a person", "actors", gives=ActorRow),
     Endpoint(
@@ -260,6 +263,7 @@ ENDPOINTS = (
         status=201,
         errors=_NEW,
         is_change=True,
+        needs_proof=True,
     ),
     Endpoint("DELETE", "/tokens/{id}", revoke, "Take a token away", "tokens", status=204, errors=(409,)),
     Endpoint("GET", "/roles", roles, "List roles and who has them", "roles", gives=Roles),
@@ -273,6 +277,7 @@ ENDPOINTS = (
         status=204,
         errors=(409,),
         is_change=True,
+        needs_proof=True,
     ),
     Endpoint(
         "DELETE",

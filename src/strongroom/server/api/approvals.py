@@ -150,6 +150,7 @@ ENDPOINTS = (
         status=201,
         errors=(202, 404, 409),
         is_change=True,
+        needs_proof=True,
     ),
     Endpoint("DELETE", "/grants/{id}", end, "End a grant", "grants", status=204, errors=(409,)),
     Endpoint("GET", "/approvals", approvals, "List requests", "approvals", gives=Approvals),
@@ -163,6 +164,7 @@ ENDPOINTS = (
         gives=ApprovalRow,
         errors=(409,),
         is_change=True,
+        needs_proof=True,
     ),
     Endpoint(
         "POST",
@@ -191,5 +193,6 @@ ENDPOINTS = (
         gives=Switches,
         errors=(202, 409),
         is_change=True,
+        needs_proof=True,
     ),
 )

@@ -304,6 +304,7 @@ ENDPOINTS = (
         status=201,
         errors=(202, 409, 412),
         is_change=True,
+        needs_proof=True,
     ),
     # Before the pattern that would take their words for ids.
     Endpoint(
@@ -336,6 +337,7 @@ ENDPOINTS = (
         gives=PolicyRow,
         errors=(202, 409, 412),
         is_change=True,
+        needs_proof=True,
     ),
     Endpoint(
         "PATCH",
@@ -347,6 +349,7 @@ ENDPOINTS = (
         gives=PolicyRow,
         errors=(202, 409, 412),
         is_change=True,
+        needs_proof=True,
     ),
     Endpoint(
         "DELETE",
@@ -357,6 +360,7 @@ ENDPOINTS = (
         gives=PolicyRow,
         errors=(202, 409, 412),
         is_change=True,
+        needs_proof=True,
     ),
     Endpoint("POST", "/can", can, "Ask whether somebody may", "access", takes=CanRequest, gives=DecisionRow),
     Endpoint(

@@ -3,41 +3,35 @@
 
 Rules of this file:
 
-1. Whoever reveals has just proven who he is: a session begun within five minutes, or a token made for it,
-   whose scope names the act (facts AA14). Every refusal is recorded, with what he said his reason was.
+1. Whoever reveals has lately proven who he is (`server/proof.py`), or comes with a token made for it, whose
+   scope names the act (facts AA14). Every refusal is recorded, with what he said his reason was.
 2. Where a second person has to agree, the first answer is the request, and an approval is good once
    (`service/entries.py` uses it up before the value leaves).
 """
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from strongroom.errors import AccessDeniedError, ConflictError
+from strongroom.errors import ConflictError
 from strongroom.policy import Action
 from strongroom.policy.cedar import NEEDS_APPROVAL
 from strongroom.server.api.approvals import approval_of
 from strongroom.server.api.asked import entry_of, reason_of
 from strongroom.server.api.shape import revealed
 from strongroom.server.endpoint import Answer, Endpoint
+from strongroom.server.proof import is_fresh, stale
 from strongroom.service.guard import event_of
 from strongroom.wire.entry import Revealed, RevealRequest, TeamQuery
+from strongroom.wire.failure import StepUpError
 
 if TYPE_CHECKING:
     from strongroom.model.ref import Ref
     from strongroom.server.endpoint import Call
-    from strongroom.service.access import Identity
+    from strongroom.service.access import Demands, Identity
 
-__all__ = ["ENDPOINTS", "FRESH", "StepUpError"]
-
-FRESH = timedelta(minutes=5)
-
-
-class StepUpError(AccessDeniedError):
-    """The identity was proven too long ago for this."""
-
-    code = "step_up"
+__all__ = ["ENDPOINTS"]
 
 
 def reveal(call: Call) -> Answer:
@@ -63,24 +57,26 @@ def _approved(call: Call, ref: Ref) -> set[str]:
 
 
 def _require_fresh(call: Call, ref: Ref, reason: str) -> None:
-    if _is_fresh(call.identity, datetime.now(timezone.utc)):
+    error = _refusal(call.identity, call.place.access.demands)
+    if error is None:
         return
-    event = event_of(
-        call.identity.actor, Action.REVEAL, ref, "denied", reason=f"identity proven too long ago: {reason}"
-    )
+    event = event_of(call.identity.actor, Action.REVEAL, ref, "denied", reason=f"{error.reason}: {reason}")
     call.place.guard.recorder.append(event)
-    raise StepUpError(
-        "a reveal needs an identity proven within the last five minutes",
+    raise error
+
+
+def _refusal(identity: Identity, demands: Demands) -> StepUpError | None:
+    """Give why *identity* sees nothing now, None where it may as far as this goes."""
+    if identity.how in ("session", "basic"):
+        return None if is_fresh(identity, demands, datetime.now(timezone.utc)) else stale(demands)
+    scope = identity.actor.scope
+    if scope is not None and Action.REVEAL.value in scope.actions:
+        return None
+    return StepUpError(
+        "a program reveals with a token that was made for it",
         reason="step-up",
-        hint="log in again, or use a token whose scope names reveal",
+        hint="a person logs in; a program uses a token whose scope names reveal",
     )
-
-
-def _is_fresh(identity: Identity, now: datetime) -> bool:
-    if identity.how == "token":
-        scope = identity.actor.scope
-        return scope is not None and Action.REVEAL.value in scope.actions
-    return timedelta() <= now - identity.since <= FRESH
 
 
 ENDPOINTS = (
