@@ -259,6 +259,21 @@ def test_everything_may_be_said(read, tmp_path):
     assert found.audit.path == Path("/var/log/strongroom")
 
 
+def test_a_store_may_be_a_servers_and_says_its_place_without_a_password(read):
+    found = read(
+        "[store]\nurl = 'postgresql://me@db.example/x?sslmode=require'\npassword = { env = 'PW' }"
+    ).store
+    assert found.url == found.place == "postgresql://me@db.example/x?sslmode=require"
+    assert found.password == SecretSource(kind="env", argument=("PW",), key="store.password")
+    assert found.may_exist
+
+
+def test_a_store_may_be_a_file_by_its_url(read):
+    found = read("[store]\nurl = 'sqlite:////srv/store.db'").store
+    assert (found.url, found.path, found.place) == (None, Path("/srv/store.db"), "/srv/store.db")
+    assert not found.may_exist
+
+
 def test_everything_may_be_overridden(read, tmp_path):
     found = read(
         FULL,
@@ -344,6 +359,13 @@ def test_without_a_file_any_deployment_has_places_of_its_own(tmp_path, environ):
         ("[backend.vault]\ntimeout_seconds = 0", "backend.vault.timeout_seconds", "more than 0"),
         ("[store]\npath = ''", "store.path", "must be a path"),
         ("[store]\npath = 1", "store.path", "must be text"),
+        ("[store]\nurl = 'postgresql://me:pw@db/x'", "store.url", "holds a password"),
+        ("[store]\nurl = 'postgresql://me:@db/x'", "store.url", "holds a password"),
+        ("[store]\nurl = 'mariadb://me@db/x?a=b&password=pw'", "store.url", "holds a password"),
+        ("[store]\nurl = 'oracle://me@db/x'", "store.url", "no address of a store"),
+        ("[store]\nurl = '/srv/store.db'", "store.url", "no address of a store"),
+        ("[store]\nurl = 'sqlite:///a'\npath = 'b'", "store.url", "both name a file"),
+        ("[store]\npassword = { env = 'X' }", "store.password", "a store in a file has no password"),
         ("[store]\nwrappers = []", "store.wrappers", "needs a wrapper"),
         ("[store]\nwrappers = [{}]", "store.wrappers.kind", "is missing"),
         ("[store]\nwrappers = [{ kind = 'kms' }]", "store.wrappers.kind", "one of file, passphrase"),
@@ -875,6 +897,7 @@ VAULT = '[backend.vault]\nurl = "https://v.example"\ntoken = { command = ["print
             "[store]\nwrappers = [{ kind = 'passphrase', passphrase = { command = ['x'] } }]\n",
             "store.wrappers",
         ),
+        ("[store]\nurl = 'postgresql://me@db.example/x'\npassword = { file = '/f' }\n", "store.url"),
     ],
 )
 def test_what_a_file_that_was_come_across_runs_or_asks_counts_after_a_yes_only(

@@ -29,6 +29,7 @@ __all__ = ["Consent", "reach"]
 
 _LOCAL_KINDS = frozenset({"env", "file", "native"})
 _LOCAL_WRAPPERS = frozenset({"file", "passphrase", "credential"})
+_OF_A_SERVER = ("url", "password")  # of the store: ask over the network, and with what
 _OF_AUDIT = ("witnesses", "sinks", "retention")  # they send, write and remove
 _OF_AN_AGENT = ("server", "file", "users", "groups", "tcp", "tcp_token", "user")  # let in, ask, write, run
 _MAX_BYTES = 4096  # of a kept consent: a digest and a path
@@ -67,6 +68,9 @@ def _of_deployment(tables: Parts, prefix: str) -> Iterator[tuple[str, Any]]:
     # A passphrase from a file or a variable stays on this machine; a key service is asked over the network.
     if any(_reaches_out(one) for one in wrappers or () if isinstance(wrappers, list)):
         yield f"{prefix}store.wrappers", wrappers
+    server = {key: store[key] for key in _OF_A_SERVER if key in store} if isinstance(store, Mapping) else {}
+    if server:
+        yield f"{prefix}store.url", server
 
 
 def _told_elsewhere(tables: Parts, prefix: str) -> Iterator[tuple[str, Any]]:

@@ -56,8 +56,13 @@ def _chain(settings: Settings) -> list[BackendSettings]:
     """Give the backends in the order asked; unsaid, the environment and then the store there is."""
     names = settings.chain
     if not names:
-        names = (_ENV, _NATIVE) if settings.store.path.exists() else (_ENV,)
+        names = (_ENV, _NATIVE) if settings.store.may_exist else (_ENV,)
     return [settings.backend.get(name) or BackendSettings(name=name, kind=name) for name in names]
+
+
+def native_of(settings: Settings) -> str:
+    """Give what the store of the deployment is called in its chain."""
+    return next((one.name for one in _chain(settings) if one.kind == _NATIVE), _NATIVE)
 
 
 def links_of(

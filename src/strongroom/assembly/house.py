@@ -122,7 +122,7 @@ def _begin(begun: _Begun, serving: _Serving, settings: Settings, *, may_wait: bo
         deployment = serving.deployment(settings)
     except SealedError as error:
         # Where there never was a key there is none to wait for.
-        if not may_wait or not has_key(settings):
+        if not may_wait or not serving.has_key(settings):
             raise
         begun.sealed[settings.deployment] = error
         begun.openings[settings.deployment] = serving.opening(settings, serving.recorder(settings))
@@ -161,6 +161,10 @@ class _Serving:
             open_barrier(name, settings, asking_nobody).close()
 
         return Opening(settings=settings, recorder=recorder, open=open_again, confirm=confirm)
+
+    def has_key(self, settings: Settings) -> bool:
+        """Tell whether one has a key in its store, whoever opens it."""
+        return has_key(settings, self._ways.environ)
 
     def recorder(self, settings: Settings) -> Recorder:
         """Give what records the acts of one."""
@@ -280,8 +284,8 @@ def _in_deployment(name: str, error: StrongroomError) -> StrongroomError:
 
 
 def _watches(deployments: Sequence[Deployment]) -> list[Watch]:
-    """Give one watch for each store's file, however many deployments are in it."""
-    feeds: dict[Path, list[Feed]] = {}
+    """Give one watch for each store, however many deployments are in it."""
+    feeds: dict[str, list[Feed]] = {}
     for deployment in deployments:
-        feeds.setdefault(deployment.feed.store.absolute(), []).append(deployment.feed)
+        feeds.setdefault(deployment.feed.store, []).append(deployment.feed)
     return [Watch(shared) for shared in feeds.values()]

@@ -96,7 +96,7 @@ def create_room(
     require_library(environ)
     settings = settings_from(config, environ, cwd, deployment)
     ways = Ways(environ=environ, clock=now, ask=passphrase)
-    if not has_key(settings):
+    if not has_key(settings, environ):
         require_store_tools()
         make_parents(settings.audit.path)
         log = AuditLog(settings.audit.path, deployment=settings.deployment, clock=ways.clock)

@@ -8,23 +8,26 @@ from typing import TYPE_CHECKING
 from strongroom.assembly.ways import now
 from strongroom.assembly.wrappers import load_wrappers
 from strongroom.errors import BackendConfigError, ConflictError
+from strongroom.settings import resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from strongroom.assembly.ways import Ways
     from strongroom.backend import Backend
     from strongroom.barrier import Barrier
     from strongroom.crypto.wrapping import Wrapper
+    from strongroom.model.secret import Secret
     from strongroom.settings import Settings
+    from strongroom.store.store import Store
 
 
 def open_barrier(name: str, settings: Settings, ways: Ways) -> Barrier:
     """Open the store called *name* with the first wrapper that opens it."""
     from strongroom.barrier import Barrier  # noqa: PLC0415 -- only a chain with a store loads it
-    from strongroom.store.store import Store  # noqa: PLC0415
 
-    store = Store.open(settings.store.path, name=name)
+    store = open_store(settings, ways.environ, name=name)
     wrappers: list[Wrapper] = []
     try:
         wrappers += load_wrappers(settings, ways)
@@ -36,14 +39,31 @@ def open_barrier(name: str, settings: Settings, ways: Ways) -> Barrier:
         raise
 
 
-def has_key(settings: Settings) -> bool:
+def open_store(
+    settings: Settings, environ: Mapping[str, str], *, create: bool = False, name: str = "native"
+) -> Store:
+    """Open the store of *settings*, as `Store.open`."""
+    from strongroom.store.store import Store  # noqa: PLC0415 -- only a chain with a store loads it
+
+    place, password = _where(settings, environ)
+    return Store.open(place, create=create, name=name, password=password)
+
+
+def _where(
+    settings: Settings, environ: Mapping[str, str]
+) -> tuple[str | Path, Callable[[], Secret[str]] | None]:
+    source = settings.store.password
+    place = settings.store.url or settings.store.path
+    return place, None if source is None else lambda: resolve(source, environ=environ)
+
+
+def has_key(settings: Settings, environ: Mapping[str, str]) -> bool:
     """Tell whether the store is there and has a key of this deployment, which only its wrappers may open."""
     from strongroom.barrier import Barrier  # noqa: PLC0415 -- only `init` asks
-    from strongroom.store.store import Store  # noqa: PLC0415
 
-    if not settings.store.path.exists():
+    store = _made(settings, environ)
+    if store is None:
         return False
-    store = Store.open(settings.store.path, create=True)
     try:
         return bool(Barrier(store, (), deployment=settings.deployment, clock=now).keys())
     finally:
@@ -60,26 +80,32 @@ def make_parents(path: Path) -> None:
 def create_store(settings: Settings, ways: Ways) -> None:
     """Make what is missing: the outer key, the store, and in it a key of the deployment."""
     from strongroom.barrier import Barrier  # noqa: PLC0415 -- only `init` makes one
-    from strongroom.store.store import Store  # noqa: PLC0415
     from strongroom.wrappers import file  # noqa: PLC0415
 
     for wrapper in settings.store.wrappers:
         # A file that wraps a key of another deployment in this store is missing, not yet to be made.
-        if wrapper.path is not None and not _is_in_use(wrapper.path, settings):
+        if wrapper.path is not None and not _is_in_use(wrapper.path, settings, ways.environ):
             # Another process may have been faster: its key is the key.
             with suppress(ConflictError):
                 file.create(wrapper.path)
     wrappers = load_wrappers(settings, ways)
-    store = Store.open(settings.store.path, create=True)
+    store = open_store(settings, ways.environ, create=True)
     Barrier.create(store, wrappers, deployment=settings.deployment, clock=ways.clock).close()
 
 
-def _is_in_use(key: Path, settings: Settings) -> bool:
-    from strongroom.store.store import Store  # noqa: PLC0415 -- as `create_store`
+def _made(settings: Settings, environ: Mapping[str, str]) -> Store | None:
+    """Open the store that was made, a half made file made whole; None where there is none."""
+    from strongroom.store.store import is_made  # noqa: PLC0415 -- as `open_store`
 
-    if not settings.store.path.exists():
+    if settings.store.url is None:
+        return open_store(settings, environ, create=True) if settings.store.path.exists() else None
+    return open_store(settings, environ) if is_made(*_where(settings, environ)) else None
+
+
+def _is_in_use(key: Path, settings: Settings, environ: Mapping[str, str]) -> bool:
+    store = _made(settings, environ)
+    if store is None:
         return False
-    store = Store.open(settings.store.path, create=True)
     try:
         return store.is_wrapped_by("file", str(key.absolute()))
     finally:

@@ -56,7 +56,7 @@ class StorePlace:
 
 def place_of(settings: Settings, environ: Mapping[str, str]) -> StorePlace:
     """Give where the settings say the store is."""
-    return place_at(settings.store.path, None, environ)
+    return place_at(settings.store.url or settings.store.path, settings.store.password, environ)
 
 
 def place_at(where: str | Path, password: SecretSource | None, environ: Mapping[str, str]) -> StorePlace:

@@ -440,7 +440,7 @@ def _settled(session: Session, tell: Callable[[str, StrongroomError], None]) -> 
         raise place.missing_agent()
     staying = set(_chain(wanted)) - {_NATIVE}
     more = [name for name in wanted.chain if name not in staying and name != _NATIVE]
-    if not more and not wanted.store.path.exists():
+    if not more and not wanted.store.may_exist:
         raise InvalidInputError(
             "no deployment is named that could be copied from",
             hint="strongroom login URL, then: strongroom --profile NAME dev; or --deployment NAME",

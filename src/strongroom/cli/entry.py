@@ -330,7 +330,7 @@ def note_nothing(session: Session, what: str, *, is_narrowed: bool) -> None:
         terminal.note(f"there {what}{team} among the names asked for", session)
         return
     # Whoever wrote a chain has said where entries are kept.
-    has_place = session.is_remote or bool(session.settings().chain) or session.settings().store.path.exists()
+    has_place = session.is_remote or bool(session.settings().chain) or session.settings().store.may_exist
     more = "" if has_place else "; `strongroom up` makes a store"
     terminal.note(f"there {what}{team} here yet{more}", session)
 

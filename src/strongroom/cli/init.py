@@ -118,7 +118,7 @@ def create(session: Session, settings: Settings) -> Room:
     """Make what is missing and open the room; a new passphrase is asked for twice."""
     from strongroom import assembly  # noqa: PLC0415 -- it loads the store
 
-    ask = asker(is_new=not settings.store.path.exists())
+    ask = asker(is_new=not settings.store.may_exist)
     return assembly.create_room(settings, environ=session.environ, passphrase=ask)
 
 
@@ -127,7 +127,7 @@ def places(settings: Settings) -> dict[str, object]:
     keys = [wrapper.place for wrapper in settings.store.wrappers]
     return {
         "deployment": settings.deployment,
-        "store": str(settings.store.path),
+        "store": settings.store.place,
         "key": ", ".join(keys),
         "audit": str(settings.audit.path),
     }

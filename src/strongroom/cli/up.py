@@ -106,7 +106,7 @@ class _Up:
         self._answers = answers
         self._agree()
         self._settings = session.settings()
-        self._is_new = not self._settings.store.path.exists()
+        self._is_new = not self._settings.store.may_exist
         # Settings that are there already are the user's word: what else was found is only told.
         self._is_said = bool(self._settings.source or self._settings.personal or self._settings.chain)
         self._ask = asker(is_new=self._is_new)
@@ -249,7 +249,7 @@ class _Up:
         if self._session.output != "table":
             return
         made = places(self._settings)
-        if self._settings.store.path.exists():
+        if self._settings.store.may_exist:
             write(clean(f"{'made' if self._is_new else 'found'} the store {made['store']}"))
             write(clean(f"its key is {made['key']}: keep {_copy(self._settings)} in another place"))
             write("")
@@ -261,7 +261,7 @@ class _Up:
     def _end(self, found: Sequence[Place], survey: Survey, offer: _Offer) -> None:
         commands = _next(survey, offer)
         if self._session.output != "table":
-            is_made = self._is_new and self._settings.store.path.exists()
+            is_made = self._is_new and self._settings.store.may_exist
             facts = {**places(self._settings), "made": is_made, **survey.facts()}
             facts["places"] = [facts_of_place(place, survey) for place in found]
             facts |= offer.facts()

@@ -183,8 +183,8 @@ def _settings(settings: Settings, *, has_hosts: bool) -> dict[str, Any]:
         "cache": asdict(settings.cache),
         "lookup": asdict(settings.lookup),
         "store": {
-            "path": "<path>",
-            "exists": settings.store.path.exists(),
+            "path": "<path>" if settings.store.url is None else "<url>",
+            "exists": settings.store.may_exist,
             "wrappers": [wrapper.kind for wrapper in settings.store.wrappers],
         },
         "audit": {"path": "<path>", "exists": settings.audit.path.exists()},

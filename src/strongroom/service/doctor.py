@@ -180,10 +180,10 @@ class Doctor:
             folder = hygiene.SecretFile(settings.audit.path, "the audit folder", mode=0o700)
             yield from hygiene.open_to_others([folder])
         store = settings.store.path
-        if not store.exists():
+        if not settings.store.may_exist:
             yield Finding(name="no-store", level="note", what="there is no store yet", fix="strongroom init")
             return
-        for wrapper in settings.store.wrappers:
+        for wrapper in settings.store.wrappers if settings.store.url is None else ():
             if wrapper.path is not None and wrapper.path.parent.resolve() == store.parent.resolve():
                 yield Finding(
                     name="key-beside-store",

@@ -22,9 +22,10 @@ from strongroom.settings.audit import AuditSettings, audit_of
 from strongroom.settings.backup import BackupSettings, backup_of
 from strongroom.settings.keys import KeySettings, keys_of
 from strongroom.settings.server import ServerSettings, server_of
+from strongroom.settings.store import StoreSettings, store_of
 from strongroom.settings.table import Converter, Table, check_most, unknown
 from strongroom.settings.traces import TraceSettings, traces_of
-from strongroom.settings.wrapper import WrapperSettings, wrappers_of
+from strongroom.settings.wrapper import WrapperSettings
 
 __all__ = [
     "AccessSettings",
@@ -144,23 +145,6 @@ class LookupSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoreSettings:
-    """
-    `[store]`: our own tables, for backends of the kind `native`.
-
-    Args:
-        path: the SQLite file.
-        wrappers: what holds its outer key; each of them opens the store alone.
-        keep_keys_seconds: how long a server goes on with the keys it has while no wrapper opens the store,
-            where a key service is one of them.
-    """
-
-    path: Path
-    wrappers: tuple[WrapperSettings, ...]
-    keep_keys_seconds: float = 86_400.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """
     One deployment's settings, complete: every default is filled in.
@@ -248,7 +232,7 @@ def complete(top: Table, name: str, home: Home, source: Path | None, others: tup
         backend=backends,
         cache=_cache(top.section("cache")),
         lookup=_lookup(top.section("lookup")),
-        store=_store(top.section("store"), home),
+        store=store_of(top.section("store"), home.store, home.key),
         audit=audit_of(top.section("audit"), home.audit, home.key),
         agent=agent_of(top.section("agent"), home.state, home.socket),
         source=source,
@@ -310,17 +294,6 @@ def _lookup(table: Table) -> LookupSettings:
     found = table.build(LookupSettings)
     _check_above(found.timeout_seconds, 0, f"{table.prefix}timeout_seconds")
     _check_above(found.deadline_seconds, 0, f"{table.prefix}deadline_seconds")
-    return found
-
-
-def _store(table: Table, home: Home) -> StoreSettings:
-    table.check_keys([member.name for member in fields(StoreSettings)])
-    wrappers = wrappers_of(table, home.key)
-    rest = {key: value for key, value in table.values.items() if key != "wrappers"}
-    found = Table(rest, table.prefix, table.folder).build(
-        StoreSettings, defaults={"path": home.store}, given={"wrappers": wrappers}
-    )
-    _check_least(found.keep_keys_seconds, 1, f"{table.prefix}keep_keys_seconds")
     return found
 
 

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     )
     from strongroom.store.transaction import Transaction
 
-__all__ = ["REVISION", "Store"]
+__all__ = ["REVISION", "Store", "is_made", "require_current", "require_tools"]
 
 REVISION = "0003"
 """The newest revision under `migrations/versions`; later ones sort after earlier ones."""
@@ -312,6 +312,20 @@ class Store:
                 f"the store {self.name} is not whole: it is being moved to this place",
                 hint="let strongroom store move end, or begin it again from the old place",
             )
+
+
+def is_made(place: str | Path, password: Callable[[], Secret[str]] | None = None) -> bool:
+    """
+    Tell whether there are tables of ours at *place*, of whichever revision; nothing is touched.
+
+    Raises:
+        BackendConfigError, BackendUnavailableError: as `Store.open`.
+    """
+    engine = engine_of(place, password=password)
+    try:
+        return engine.revision() is not None
+    finally:
+        engine.close()
 
 
 def require_current(engine: Engine) -> None:

@@ -67,7 +67,7 @@ def import_settings(
         Surroundings(environ=session.environ, cwd=Path.cwd()),
         file=file.expanduser().absolute(),
         deployment=session.deployment or "default",
-        has_store=settings.without_file(session.environ).store.path.exists(),
+        has_store=settings.without_file(session.environ).store.may_exist,
     )
     files = _new(adopted, with_secrets=with_secrets)
     if session.output == "table":
