@@ -85,6 +85,10 @@ class Parts:
     house: OfHouse | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for barrier in self._barriers():
+            barrier.on_worn = partial(raise_key_alarm, self.guard.recorder)
+
     def lookup(self, actor: Actor) -> Lookup:
         return Lookup(
             self.reading.reader(actor),
@@ -149,6 +153,7 @@ class Parts:
             room.actor,
             registry=lambda: self.registry,
             rate=self.settings.keys.rewrap_rate,
+            lifetime=timedelta(days=self.settings.keys.rotate_after_days),
         )
 
     def audit(self, room: Room) -> AuditTrail:
@@ -301,6 +306,13 @@ def raise_alarm(recorder: Recorder, error: TamperedError) -> None:
     """Put on record that the rows of who may were changed by hand; every decision is a denial until then."""
     alarm = event_of(local_owner(), Action.ADMINISTER, None, "invalid", reason=f"alarm: {error}")
     with suppress(StrongroomError):  # what cannot be recorded is refused wherever it is asked for
+        recorder.append(alarm)
+
+
+def raise_key_alarm(recorder: Recorder, told: str) -> None:
+    """Put on record that a key has sealed as much as it should."""
+    alarm = event_of(local_owner(), Action.ADMINISTER, None, "done", reason=f"alarm: {told}")
+    with suppress(StrongroomError):  # the write that it came with stands
         recorder.append(alarm)
 
 

@@ -25,6 +25,7 @@ class KeyStatus:
         sealed_versions: how many versions only this key opens.
         wraps: how many values it has ever sealed, toward `ALARM_WRAPS` and `MAX_WRAPS`.
         replaced_at: when the next key of its team was made, None for the newest.
+        due_at: when an active key is to be replaced because of its age, None where that is not watched.
     """
 
     id: str
@@ -36,6 +37,7 @@ class KeyStatus:
     created_at: datetime
     wraps: int = 0
     replaced_at: datetime | None = None
+    due_at: datetime | None = None
 
 
 class Rotated(NamedTuple):

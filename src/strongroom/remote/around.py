@@ -1,4 +1,4 @@
-"""What stands around the entries of a server: its backends, keys and deployments."""
+"""What stands around the entries of a server: its backends and deployments."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ from strongroom.backend import Health
 from strongroom.service.backends import BackendRow, Backends, Checked
 from strongroom.service.deployments import DeploymentInfo, Deployments
 from strongroom.service.inventory import Counts
-from strongroom.service.keys import Keys, KeyStatus
 from strongroom.wire.place import Backends as BackendsTold
 from strongroom.wire.place import CheckedBackends, DeploymentView
 from strongroom.wire.place import Deployments as DeploymentsTold
-from strongroom.wire.place import Keys as KeysTold
 
 if TYPE_CHECKING:
     from strongroom.client import Client
 
-__all__ = ["RemoteBackends", "RemoteDeployments", "RemoteKeys"]
+__all__ = ["RemoteBackends", "RemoteDeployments"]
 
 
 class RemoteBackends(Backends):
@@ -59,28 +57,6 @@ class RemoteBackends(Backends):
                 on_unavailable=row.on_unavailable,
             )
             for row in self._client.get("/backends", BackendsTold).backends
-        ]
-
-
-class RemoteKeys(Keys):
-    """Tell about the keys of a server's store. Threads: as `Client`."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    def status(self) -> list[KeyStatus]:
-        """Give the keys by store, team and number. As `Keys.status`."""
-        return [
-            KeyStatus(
-                id=row.id,
-                number=row.number,
-                team=row.team,
-                state=row.state,  # type: ignore[arg-type]  # a newer server's word is shown as it is
-                wrapped_by=tuple(row.wrapped_by),
-                sealed_versions=row.sealed_versions,
-                created_at=row.created_at,
-            )
-            for row in self._client.get("/keys", KeysTold).keys
         ]
 
 

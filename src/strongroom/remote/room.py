@@ -95,7 +95,7 @@ class _Parts:
         return RemoteBackends(self._client)
 
     def keys(self, room: Room) -> Keys:  # noqa: ARG002 -- as Parts
-        from strongroom.remote.around import RemoteKeys  # noqa: PLC0415 -- reads do without
+        from strongroom.remote.keys import RemoteKeys  # noqa: PLC0415 -- reads do without
 
         return RemoteKeys(self._client)
 

@@ -13,6 +13,28 @@ __all__ = ["EXAMPLES"]
 
 _AT = "2026-11-21T12:00:00Z"
 _LATER = "2027-02-19T12:00:00Z"
+_KEY = {
+    "id": "9c1e" * 8,
+    "number": 1,
+    "team": None,
+    "state": "active",
+    "wrapped_by": ["file /etc/strongroom/key"],
+    "sealed_versions": 300,
+    "created_at": _AT,
+    "wraps": 412,
+    "replaced_at": None,
+    "due_at": _LATER,
+}
+_KEY_JOB = {
+    "state": "running",
+    "started_at": _AT,
+    "started_by": "person:anna",
+    "total": 300,
+    "done": 120,
+    "damaged": 0,
+    "is_at_work": True,
+    "finished_at": None,
+}
 _ORDERS = {"kind": "connection", "name": "orders_db", "team": None}
 _FACTS = {
     "description": "orders, read only",
@@ -523,19 +545,22 @@ EXAMPLES: Mapping[type, Any] = {
     },
     wire.Deployments: {"deployments": [_DEPLOYMENT]},
     wire.DeploymentView: {**_DEPLOYMENT, "teams": ["data"], "connections": 212, "variables": 88},
-    wire.Keys: {
-        "keys": [
-            {
-                "id": "9c1e" * 8,
-                "number": 1,
-                "team": None,
-                "state": "active",
-                "wrapped_by": ["file /etc/strongroom/key"],
-                "sealed_versions": 412,
-                "created_at": _AT,
-            }
-        ]
+    wire.Keys: {"keys": [_KEY], "job": None},
+    wire.RotateKeys: {"team": "data", "reason": "left the company: anna"},
+    wire.RotatedKeys: {
+        "keys": [{"team": "data", "number": 2, "id": "4b70" * 8, "replaced": "9c1e" * 8}],
+        "job": _KEY_JOB,
     },
+    wire.WrapKeys: {"reason": "a second key service"},
+    wire.KeyRemains: {
+        "key": "9c1e" * 8,
+        "state": "deactivated",
+        "versions": 0,
+        "entries": 0,
+        "registry": 0,
+        "passwords": 1,
+    },
+    wire.DestroyKey: {"reason": "retired in spring"},
     wire.ChangeRow: _CHANGED,
     wire.ConfigView: {"settings": {"deployment": "prod", "chain": ["env", "vault", "native"]}},
     wire.ModeView: {"is_read_only": False, "log_level": "info"},

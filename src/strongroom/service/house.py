@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 from strongroom.errors import InvalidInputError, NotFoundError, StrongroomError
 from strongroom.policy import Action
 from strongroom.service.changes import Watch
+from strongroom.service.keeping import Keeper
 from strongroom.service.sealing import Seals
 from strongroom.service.windows import Windows
 
@@ -215,6 +216,8 @@ class House:
             self.seals.begin(name, error)
         for name in self._deployments:
             self.seals.hold(name)
+        self._keeper = Keeper(lambda: self.mode.read_only)
+        self.watch(self._keeper.heed)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -325,15 +328,14 @@ class House:
     # --- what runs on behind -----------------------------------------------------------------------
 
     def start(self) -> None:
-        """
-        Begin to watch for changes by other processes, to record windows that ended, and to try what is sealed.
-        """
+        """Begin to watch for others' changes, to record windows that ended, and to try what is sealed."""
         self._is_started = True
         for watch in self._watches:
             watch.start()
         for deployment in self._deployments.values():
             deployment.registry.watch(partial(_stir, deployment.feed))
         self._windows.start()
+        self._keeper.start()
         self.seals.start()
 
     def close(self) -> None:
@@ -341,6 +343,7 @@ class House:
         self.seals.close()
         for watch in self._watches:
             watch.close()
+        self._keeper.close()
         self._windows.close()
         for deployment in self._deployments.values():
             deployment.close()

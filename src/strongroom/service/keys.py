@@ -10,6 +10,8 @@ Rules of this file:
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from strongroom.barrier import Job, KeyStatus, Rotated
@@ -63,6 +65,7 @@ class Keys:
         barriers: one for each store of ours in the chain.
         registry: gives the rows of who may; asked only by what changes keys.
         rate: entries a second that are moved to a new key at most; 0 for as fast as it goes.
+        lifetime: age at which a key is to be replaced; none at all for never.
     """
 
     def __init__(
@@ -73,12 +76,14 @@ class Keys:
         *,
         registry: Callable[[], Registry],
         rate: float = 0.0,
+        lifetime: timedelta = timedelta(),
     ) -> None:
         self._barriers = tuple(barriers)
         self._guard = guard
         self._actor = actor
         self._registry = registry
         self._rate = rate
+        self._lifetime = lifetime
 
     # --- looking -------------------------------------------------------------------------------
 
@@ -108,7 +113,11 @@ class Keys:
         return self._barriers[0].rewrap.status() if self._barriers and self._sees_all() else None
 
     def _status(self) -> list[KeyStatus]:
-        found = [key for barrier in self._barriers for key in barrier.keys()]  # noqa: SIM118 -- not a mapping
+        found = [
+            self._dated(key)
+            for barrier in self._barriers
+            for key in barrier.keys()  # noqa: SIM118 -- not a mapping
+        ]
         if self._sees_all():
             return found
         teams = {role.team for role in self._actor.roles}
@@ -119,6 +128,26 @@ class Keys:
             for key in found
             if (None in teams or key.team in teams) and (bounds is None or key.team in bounds)
         ]
+
+    def has_idle_job(self) -> bool:
+        """
+        Tell whether a job waits for somebody to work on it; for the process itself, so nobody is asked.
+
+        Raises:
+            BackendUnavailableError: the store gave no answer.
+        """
+        found = self._barriers[0].rewrap.status() if self._barriers else None
+        return found is not None and found.state == "running" and not found.is_at_work
+
+    def overdue(self, now: datetime) -> list[KeyStatus]:
+        """Give the active keys that have come to their age; as `has_idle_job`."""
+        found = [self._dated(key) for barrier in self._barriers[:1] for key in barrier.keys()]  # noqa: SIM118
+        return [key for key in found if key.due_at is not None and key.due_at <= now]
+
+    def _dated(self, key: KeyStatus) -> KeyStatus:
+        if key.state != "active" or not self._lifetime:
+            return key
+        return replace(key, due_at=key.created_at + self._lifetime)
 
     def _sees_all(self) -> bool:
         return self._guard.sight(self._actor, Action.DESCRIBE).is_whole or self._administers()

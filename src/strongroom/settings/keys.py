@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["KeySettings", "keys_of"]
 
+_MOST_DAYS = 3650  # ten years; 0 says never
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeySettings:
@@ -41,4 +43,9 @@ def keys_of(table: Table) -> KeySettings:
         if getattr(found, name) < 0:
             raise SettingsError(f"{table.prefix}{name} must be at least 0", key=table.prefix + name)
         check_most(getattr(found, name), table.prefix + name)
+    if found.rotate_after_days > _MOST_DAYS:
+        raise SettingsError(
+            f"{table.prefix}rotate_after_days must be at most {_MOST_DAYS}",
+            key=f"{table.prefix}rotate_after_days",
+        )
     return found

@@ -1,4 +1,4 @@
-"""Shapes of the place itself: deployments, backends, keys, changes, settings, mode."""
+"""Shapes of the place itself: deployments, backends, changes, settings, mode."""
 
 # ruff: noqa: RUF012 -- msgspec gives every object an empty default of its own
 
@@ -21,8 +21,6 @@ __all__ = [
     "DeploymentView",
     "Deployments",
     "FollowQuery",
-    "KeyRow",
-    "Keys",
     "ModeView",
     "PolicyNotice",
     "SetMode",
@@ -120,31 +118,6 @@ class CheckedBackends(Given, kw_only=True):
     """How each backend is, in the chain's order."""
 
     backends: list[CheckedBackend]
-
-
-class KeyRow(Given, kw_only=True):
-    """
-    One key of the store; never its bytes.
-
-    Args:
-        number: counts the keys of one team from 1.
-        wrapped_by: kind and name of each outer key.
-        sealed_versions: how many versions only this key opens.
-    """
-
-    id: str
-    number: int
-    team: str | None
-    state: str
-    wrapped_by: list[str]
-    sealed_versions: int
-    created_at: datetime
-
-
-class Keys(Given, kw_only=True):
-    """The keys, by store, team and number."""
-
-    keys: list[KeyRow]
 
 
 class ChangeQuery(Asked, kw_only=True):

@@ -1,4 +1,4 @@
-"""`/backends`, `/keys`, `/deployments`: what stands where, and how it is."""
+"""`/backends`, `/deployments`: what stands where, and how it is."""
 
 from __future__ import annotations
 
@@ -11,14 +11,11 @@ from strongroom.wire.place import (
     Backends,
     CheckedBackend,
     CheckedBackends,
-    KeyRow,
-    Keys,
 )
 
 if TYPE_CHECKING:
     from strongroom.server.endpoint import Call
     from strongroom.service.backends import Checked
-    from strongroom.service.keys import KeyStatus
 
 __all__ = ["ENDPOINTS"]
 
@@ -60,23 +57,6 @@ def _checked(one: Checked) -> CheckedBackend:
     )
 
 
-def keys(call: Call) -> Keys:
-    """Give the keys of the store; never their bytes."""
-    return Keys(keys=[_key(one) for one in call.room.keys.status()])
-
-
-def _key(one: KeyStatus) -> KeyRow:
-    return KeyRow(
-        id=one.id,
-        number=one.number,
-        team=one.team,
-        state=one.state,
-        wrapped_by=list(one.wrapped_by),
-        sealed_versions=one.sealed_versions,
-        created_at=one.created_at,
-    )
-
-
 ENDPOINTS = (
     Endpoint("GET", "/backends", backends, "List the chain", "backends", gives=Backends),
     Endpoint(
@@ -88,5 +68,4 @@ ENDPOINTS = (
         gives=CheckedBackends,
         cost=10.0,
     ),
-    Endpoint("GET", "/keys", keys, "List the keys of the store", "keys", gives=Keys, errors=(503,)),
 )
