@@ -72,9 +72,7 @@ class Deployed:
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
         )
-        public = key.public_key().public_bytes(
-            serialization.Encoding.Raw, serialization.PublicFormat.Raw
-        )
+        public = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
         x = base64.urlsafe_b64encode(public).rstrip(b"=").decode()
         # By the name that Airflow gives it: [api_auth] jwt_kid.
         shown = {"kty": "OKP", "crv": "Ed25519", "x": x, "use": "sig", "kid": "of-the-tests"}
@@ -191,9 +189,9 @@ class Deployed:
         if self._token is not None:
             headers["authorization"] = f"Bearer {self._token}"
         data = None if body is None else json.dumps(body).encode()
-        asked = urllib.request.Request(self.address + path, data, headers, method=method)  # noqa: S310 -- ours
+        asked = urllib.request.Request(self.address + path, data, headers, method=method)
         try:
-            with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310 -- as above
+            with urllib.request.urlopen(asked, timeout=30) as answer:
                 return json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{method} {path}: {error.code} {error.read()[:500]!r}") from None
@@ -233,5 +231,3 @@ class Deployed:
     def run(self, dag_id, **conf):
         """Begin a run and wait for its end."""
         return self.ended(dag_id, self.begin(dag_id, **conf))
-
-

@@ -6,8 +6,8 @@ The part of an Airflow that verifies runs: its key, and its REST API with the lo
         token = airflow.sign(ti)                            # as the scheduler signs it
         settings = airflow.settings()                       # the table [access.airflow]
 
-`airflow.asked` counts what was asked for; `airflow.answers` makes it answer otherwise for a time; `ti.state` and
-the others may be changed.
+`airflow.asked` counts what was asked for; `airflow.saying(503)` makes it answer otherwise for a time;
+`ti.state` and the others may be changed.
 """
 
 from __future__ import annotations
