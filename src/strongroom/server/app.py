@@ -34,13 +34,13 @@ from strongroom.server.threads import Threads
 from strongroom.wire.head import HEADERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from strongroom.server.dispatch import ErrorShape
     from strongroom.server.endpoint import Endpoint
     from strongroom.server.logs import Journal
     from strongroom.server.request import Receive, Request, Scope, Send
-    from strongroom.service.house import House
+    from strongroom.service.house import Deployment, House
     from strongroom.settings import LimitSettings, ServerSettings
 
 __all__ = ["Api", "Application", "apis", "make_app"]
@@ -112,8 +112,8 @@ class Application:
         self.threads = Threads("the server", threads=threads, waiting=threads * _WAITING_FOR_ONE_THREAD)
         rate = Rate(settings.limits.read_per_second, settings.limits.read_burst)
         bucket = Buckets(rate, "names read by one identity")
-        reads = {name: Reads(house.deployment(name), self.metrics, bucket) for name in house.names}
-        each = (Api("/v1", (read_endpoint(reads.__getitem__),)), *(apis() if served is None else served))
+        self._reads: dict[str, Reads] = {}
+        each = (Api("/v1", (read_endpoint(self._reads_of),)), *(apis() if served is None else served))
         self.routes = tuple(_routes(self._desk(settings.limits), self._health(settings), each))
         router = Router(routes=[route for _, route in self.routes], redirect_slashes=False, default=_nowhere)
         guard = Guard(
@@ -123,7 +123,10 @@ class Application:
             on_end=self._ended,
             on_trouble=journal.unexpected,
         )
-        self.hot = self._hot(guard, reads, settings)
+        self.hot = self._hot(guard, settings)
+        # What a proxy passes on is looked at the ordinary way: who is behind it stands in its headers.
+        is_plain = not settings.trusted_proxies
+        house.watch(partial(self._follow, bucket, is_plain))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.hot(scope, receive, send)
@@ -142,17 +145,27 @@ class Application:
             closing=self.closing,
         )
 
-    def _hot(self, guard: Guard, reads: Mapping[str, Reads], settings: ServerSettings) -> Hot:
-        house = self.house
-        # What a proxy passes on is looked at the ordinary way: who is behind it stands in its headers.
-        places = (
-            {}
-            if settings.trusted_proxies
-            else {place: reads[name] for name in house.names for place in _places(name, house.first)}
-        )
+    def _follow(self, bucket: Buckets, is_plain: bool, name: str, deployment: Deployment | None) -> None:  # noqa: FBT001 -- bound
+        """Read from a deployment that was opened, and no more from one that was sealed."""
+        reads = None if deployment is None else Reads(deployment, self.metrics, bucket)
+        if reads is None:
+            self._reads.pop(name, None)
+        else:
+            self._reads[name] = reads
+        if is_plain:
+            self.hot.serve(_places(name, self.house.first), reads)
+
+    def _reads_of(self, name: str) -> Reads:
+        found = self._reads.get(name)
+        if found is None:
+            self.house.deployment(name)  # it is sealed, or nowhere
+            raise NotFoundError("there is no such deployment here")
+        return found
+
+    def _hot(self, guard: Guard, settings: ServerSettings) -> Hot:
         return Hot(
             guard,
-            places,
+            {},
             is_ours=guard.is_ours,
             headers=(*HEADERS, STRICT_TRANSPORT) if settings.has_tls else HEADERS,
             on_end=partial(self.metrics.timed, _READ, "POST"),

@@ -33,6 +33,7 @@ from strongroom.server.auth import check_origin, check_same_site, cookie_name, c
 from strongroom.server.endpoint import MAX_BODY_BYTES, Answer, Call, Endpoint
 from strongroom.server.guard import send_error
 from strongroom.server.limits import network_of
+from strongroom.server.proof import require_proof
 from strongroom.server.request import request_of
 from strongroom.service.access.gate import refused
 from strongroom.service.access.workload import is_signed
@@ -141,6 +142,7 @@ class Resource:
     async def _answer(self, scope: Scope, receive: Receive, send: Send, request: Request) -> None:
         endpoint = self._endpoints.get(scope["method"])
         call = _call(self._desk.house, scope, request)
+        self._check_open(endpoint, call, request)
         is_public = self._is_public if endpoint is None else endpoint.is_public
         is_session = await self._identify(call, request, is_public=is_public)
         if endpoint is None:
@@ -157,10 +159,19 @@ class Resource:
         answer, body = await self._handled(endpoint, call)
         await self._send(answer, body, scope, receive, send)
 
+    def _check_open(self, endpoint: Endpoint | None, call: Call, request: Request) -> None:
+        """Refuse what is asked of a sealed deployment, where nobody can be known."""
+        refusal = self._desk.house.seals.refusal(call.deployment)
+        if refusal is not None and (endpoint is None or not endpoint.when_sealed):
+            self._desk.strangers.take(network_of(request.source))
+            raise refusal
+
     # --- who asks, and how much ------------------------------------------------------------------
 
     async def _identify(self, call: Call, request: Request, *, is_public: bool) -> bool:
         """Find who asks; True where it came with a cookie."""
+        if call.deployment in self._desk.house.seals.names:
+            return False
         name = cookie_name(call.deployment, self._desk.house.first, is_secure=request.is_secure)
         try:
             credential = credential_of(call.headers, name, allows_basic=self._allows_basic)
@@ -185,6 +196,8 @@ class Resource:
 
     def _check_let_through(self, endpoint: Endpoint, call: Call, *, is_session: bool) -> None:
         self._check_origin(endpoint.method, call, is_session=is_session)
+        if endpoint.needs_proof:
+            require_proof(call)
         if endpoint.is_change and self._desk.house.mode.read_only:
             raise ReadOnlyModeError("the server is in read-only mode", reason="read-only mode")
 

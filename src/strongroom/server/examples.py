@@ -564,5 +564,14 @@ EXAMPLES: Mapping[type, Any] = {
     wire.ChangeRow: _CHANGED,
     wire.ConfigView: {"settings": {"deployment": "prod", "chain": ["env", "vault", "native"]}},
     wire.ModeView: {"is_read_only": False, "log_level": "info"},
+    wire.SealView: {
+        "is_sealed": True,
+        "is_by_hand": False,
+        "takes_passphrase": False,
+        "since": _AT,
+        "retry_after": 12.5,
+    },
+    wire.SetSeal: {"reason": "a host was stolen"},
+    wire.Unseal: {"passphrase": "correct horse battery staple"},
     wire.SetMode: {"is_read_only": True, "reason": "moving the store"},
 }

@@ -31,12 +31,20 @@ def measure(metrics: Metrics, house: House, is_ready: Callable[[], bool]) -> Non
     metrics.gauge("strongroom_audit_pending", lambda: _audit(house, 0))
     metrics.gauge("strongroom_audit_lag_seconds", lambda: _audit(house, 1))
     metrics.gauge("strongroom_key_age_seconds", _KeyAges(house))
+    metrics.gauge("strongroom_sealed", lambda: _sealed(house))
     metrics.gauge("strongroom_read_only", lambda: [((), float(house.mode.read_only))])
     metrics.gauge("strongroom_ready", lambda: [((), float(is_ready()))])
 
 
 def _each(house: House) -> list[Deployment]:
     return [house.deployment(name) for name in house.names]
+
+
+def _sealed(house: House) -> Values:
+    for name in house.names:
+        yield (name,), 0.0
+    for name in house.seals.names:
+        yield (name,), 1.0
 
 
 def _cache(house: House, name: str) -> Values:

@@ -65,6 +65,7 @@ class Health:
                 "Whether the process answers",
                 "health",
                 is_public=True,
+                when_sealed=True,
                 cost=0.0,
             ),
             Endpoint(
@@ -74,9 +75,18 @@ class Health:
                 "Whether to send requests",
                 "health",
                 is_public=True,
+                when_sealed=True,
                 cost=0.0,
             ),
-            Endpoint("GET", "/metrics", self._figures, "Figures for Prometheus", "health", is_public=True),
+            Endpoint(
+                "GET",
+                "/metrics",
+                self._figures,
+                "Figures for Prometheus",
+                "health",
+                is_public=True,
+                when_sealed=True,
+            ),
         )
 
     def _ready(self, call: Call) -> Answer:
@@ -84,12 +94,14 @@ class Health:
         if why is None:
             return Answer({"status": "ready"})
         self._on_trouble(why)
-        return Answer({"status": "not ready"}, status=503)
+        return Answer({"status": "not ready" if call.house.names else "sealed"}, status=503)
 
     def trouble(self, house: House) -> str | None:
         """Give why the server should not be asked, or None."""
         if self._is_draining():
             return "draining"
+        if not house.names:
+            return f"{', '.join(house.seals.names)}: sealed"
         for name in house.names:
             try:
                 house.deployment(name).registry.snapshot()

@@ -29,7 +29,7 @@ from strongroom.wire.head import new_id
 from strongroom.wire.strict import check_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from strongroom.policy import Actor
     from strongroom.server.limits import Bucket, Buckets
@@ -170,13 +170,23 @@ class Hot:
         on_trouble: Callable[[Exception], None],
     ) -> None:
         self._inner = inner
-        self._places = places
+        self._places = dict(places)
         self._is_ours = is_ours
         self._headers = tuple(headers)
         self.timed = on_end
         self._on_trouble = on_trouble
-        self.paths = frozenset(place.encode() for place in places)
+        self.paths = {place.encode() for place in places}
         self.head = b"".join(b"%b: %b\r\n" % header for header in self._headers)
+
+    def serve(self, places: Iterable[str], reads: Reads | None) -> None:
+        """Answer reads at *places* with *reads* from now on; with None, let others answer there."""
+        for place in places:
+            if reads is None:
+                self.paths.discard(place.encode())
+                self._places.pop(place, None)
+            else:
+                self._places[place] = reads
+                self.paths.add(place.encode())
 
     def wants(self, method: str, path: str) -> bool:
         """Tell whether a request may be answered here."""
@@ -249,7 +259,9 @@ class Hot:
             token = None if scope["query_string"] else self.token_of(scope["headers"])
         if token is None or len(body) > _MAX_INLINE_BYTES:
             return None
-        reads = self._places[scope["path"]]
+        reads = self._places.get(scope["path"])
+        if reads is None:  # sealed a moment ago
+            return None
         client = scope["client"]
         try:
             request = _DECODER.decode(body)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import ssl
     from collections import Counter
     from collections.abc import Awaitable, Iterable
+    from collections.abc import Set as AbstractSet
 
     from uvicorn.config import Config
     from uvicorn.server import ServerState
@@ -102,7 +103,7 @@ class Door:
         self.idle: dict[Line, None] = {}  # between two requests, longest first
         self.leaving: dict[Line, None] = {}  # were told to go
         self.hellos: dict[Hello, None] = {}  # in their TLS handshake, oldest first
-        self.hot_paths: frozenset[bytes] = frozenset()
+        self.hot_paths: AbstractSet[bytes] = frozenset()
         if hot is not None:
             self.hot_paths = hot.paths
             self.attempt = hot.attempt

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from strongroom.model.secret import Secret
     from strongroom.server.app import Application
     from strongroom.service.house import House, Mode
+    from strongroom.service.sealing import SealNotice
     from strongroom.settings import ServerSettings, Settings
 
 __all__ = ["Server", "give_back", "harden", "listen", "recorders", "serve", "uses_of"]
@@ -203,6 +204,7 @@ def serve(
     passphrase: Callable[[], Secret[str]] | None = None,
     on_ready: Callable[[str], None] | None = None,
     is_flexible: bool = False,
+    may_wait: bool = True,
 ) -> None:
     """
     Serve every deployment of the file of *settings* until told to stop.
@@ -213,6 +215,7 @@ def serve(
         passphrase: asks a person, where a store needs it.
         on_ready: told the address once connections are accepted.
         is_flexible: take a free port where the configured one is taken.
+        may_wait: begin with what is sealed too, and wait for its key.
 
     Raises:
         SettingsError: the settings are wrong, or the address is taken.
@@ -230,12 +233,13 @@ def serve(
             traced(
                 settings.traces, service="strongroom-server", version=__version__, environ=environ, say=say
             ),
-            _house(settings, environ, passphrase, journal) as house,
+            _house(settings, environ, passphrase, journal, may_wait=may_wait) as house,
         ):
             server = Server(
                 house, settings.server, journal=journal, sockets=sockets, context=context, on_ready=on_ready
             )
             house.mode.watch(partial(_follow, journal))
+            house.seals.watch(partial(tell_of_seal, journal))
             house.start()
             server.run_until_told()
     finally:
@@ -247,11 +251,22 @@ def _follow(journal: Journal, mode: Mode) -> None:
         journal.level = mode.log_level
 
 
+def tell_of_seal(journal: Journal, notice: SealNotice) -> None:
+    if notice.error is None:
+        journal.say("a deployment is open", deployment=notice.name)
+        return
+    what = "a deployment is sealed" if notice.what == "sealed" else "no outer key is to be had; it goes on"
+    hint = notice.error.hint or ""
+    journal.say(what, level="error", deployment=notice.name, why=str(notice.error), hint=hint)
+
+
 def _house(
     settings: Settings,
     environ: Mapping[str, str],
     passphrase: Callable[[], Secret[str]] | None,
     journal: Journal,
+    *,
+    may_wait: bool,
 ) -> House:
     def trouble(name: str, error: StrongroomError) -> None:
         journal.say(
@@ -265,6 +280,7 @@ def _house(
         recorder=recorders(journal, environ),
         uses=uses_of,
         on_trouble=trouble if settings.others else None,
+        may_wait=may_wait,
     )
     house.mode.read_only = settings.server.read_only
     house.mode.log_level = settings.server.log_level

@@ -38,6 +38,15 @@ class Windows:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
+    def add(self, reading: Reading) -> None:
+        """Look at *reading* too."""
+        self._readings = (*self._readings, reading)
+
+    def remove(self, reading: Reading) -> None:
+        """Record what is still counted of *reading*, and look at it no more."""
+        self._readings = tuple(one for one in self._readings if one is not reading)
+        self._close(reading, is_last=True)
+
     def start(self) -> None:
         """Begin to look. Safe to call twice."""
         if self._thread is None:
@@ -50,11 +59,14 @@ class Windows:
 
     def _close_ended(self, *, is_last: bool) -> None:
         for reading in self._readings:
-            # A count that cannot be recorded now is one that its first use already stands for.
-            try:
-                reading.close_windows(is_last=is_last)
-            except StrongroomError as error:
-                self._on_trouble(error)
+            self._close(reading, is_last=is_last)
+
+    def _close(self, reading: Reading, *, is_last: bool) -> None:
+        # A count that cannot be recorded now is one that its first use already stands for.
+        try:
+            reading.close_windows(is_last=is_last)
+        except StrongroomError as error:
+            self._on_trouble(error)
 
     def close(self) -> None:
         """Record what is still counted, and look no more. Safe to call twice."""

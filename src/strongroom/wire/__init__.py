@@ -6,6 +6,8 @@ from strongroom.wire.access import *  # noqa: F403 -- each module names what it 
 from strongroom.wire.agents import *  # noqa: F403
 from strongroom.wire.audit import *  # noqa: F403
 from strongroom.wire.entry import *  # noqa: F403
+from strongroom.wire.keys import *  # noqa: F403
 from strongroom.wire.place import *  # noqa: F403
 from strongroom.wire.policy import *  # noqa: F403
+from strongroom.wire.seal import *  # noqa: F403
 from strongroom.wire.shape import *  # noqa: F403

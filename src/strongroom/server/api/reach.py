@@ -70,7 +70,7 @@ def test(call: Call) -> TestResult:
 
 def is_on(call: Call) -> bool:
     """Tell whether connections may be tested here at all."""
-    return call.house.deployment().settings.server.test_connections
+    return call.house.settings.server.test_connections
 
 
 def reached(call: Call, ref: Ref, find: Callable[[], Connection | None]) -> bool:
@@ -111,7 +111,7 @@ def _one_turn() -> Iterator[None]:
 
 def _tested(call: Call, ref: Ref, find: Callable[[], Connection | None]) -> bool:
     actor = call.identity.actor
-    listed = call.house.deployment().settings.server.test_networks
+    listed = call.house.settings.server.test_networks
 
     def work() -> bool:
         _ALLOWANCE.take((call.deployment, actor.id))
