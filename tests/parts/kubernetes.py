@@ -32,6 +32,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from parts.certificates import Authority, server_context
+from parts.kubernetes_accounts import Accounts
 from parts.kubernetes_secrets import (
     Refused,
     Store,
@@ -214,6 +215,7 @@ class Cluster:
         self.store = Store({NAMESPACE, "other"})
         self.tokens = {"root-token": "root"}
         self.rules = [("root", "*", {"*"}, {"*"}, set(), {"*"})]
+        self.accounts = Accounts()
         self.asked = []
         self.faults = []
 
@@ -394,6 +396,10 @@ class _Handler(BaseHTTPRequestHandler):
         secrets = _SECRETS.fullmatch(path)
         if secrets is not None:
             return self._secrets(cluster, user, secrets["namespace"], secrets["name"], body)
+        pod = re.fullmatch(r"/api/v1/namespaces/([^/]+)/pods/([^/]+)", path)
+        if pod is not None and self.command == "GET":
+            self._allow(cluster, user, "get", "pods", *pod.groups())
+            return 200, cluster.accounts.pod(*pod.groups())
         namespace = re.fullmatch(r"/api/v1/namespaces/([^/]+)", path)
         if namespace is not None and self.command == "GET":
             self._allow(cluster, user, "get", "namespaces", namespace[1], namespace[1])
@@ -425,16 +431,19 @@ class _Handler(BaseHTTPRequestHandler):
                 **body,
                 "status": {"userInfo": {"username": user, "groups": ["system:authenticated"]}},
             }
+        if path == "/apis/authentication.k8s.io/v1/tokenreviews":
+            self._allow(cluster, user, "create", "tokenreviews", "", "", group="authentication.k8s.io")
+            return 201, cluster.accounts.reviewed(body)
         raise Refused(404, "NotFound", "the server could not find the requested resource")
 
-    def _allow(self, cluster, user, verb, resource, namespace, name):
-        if not cluster.may(user, verb, "", resource, namespace, name):
+    def _allow(self, cluster, user, verb, resource, namespace, name, *, group=""):
+        if not cluster.may(user, verb, group, resource, namespace, name):
             named = f' "{name}"' if name else ""
             raise Refused(
                 403,
                 "Forbidden",
                 f'{resource}{named} is forbidden: User "{user}" cannot {verb} resource "{resource}" in API '
-                f'group "" in the namespace "{namespace}"',
+                f'group "{group}" in the namespace "{namespace}"',
                 details={"name": name, "kind": resource},
             )
 

@@ -42,7 +42,13 @@ class Desk:
         self.store = copy_store(folder / "room")
 
     def open(
-        self, *, deployment: str = "prod", cost=CHEAP, policy=None, lifetimes: Lifetimes | None = None
+        self,
+        *,
+        deployment: str = "prod",
+        cost=CHEAP,
+        policy=None,
+        lifetimes: Lifetimes | None = None,
+        workloads=None,
     ) -> Access:
         barrier = make_barrier(self.store, deployment=deployment, clock=self.clock)
         anchor = self.folder / f"{deployment}.anchor"
@@ -61,6 +67,7 @@ class Desk:
             check=ed25519_check,
             cost=cost,
             lifetimes=lifetimes,
+            workloads=workloads,
         )
         self.opened.append((registry, barrier, log))
         return access

@@ -10,15 +10,24 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
+from strongroom.model.principal import SERVICE
 from strongroom.service.access.workload import ReviewedIssuer, Rule, SignedIssuer, Workloads
 from strongroom.settings.source import Fetcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from strongroom.service.access.workload import Issuer
-    from strongroom.settings.access import AccessSettings, IssuerSettings, ReviewSettings
+    from strongroom.settings.access import (
+        AccessSettings,
+        AllowSettings,
+        IssuerSettings,
+        PodSettings,
+        ReviewSettings,
+    )
+
+    _OfService = AllowSettings | PodSettings
 
 _REMEMBERED = timedelta(seconds=60)  # what was proven is proven again after so long
 
@@ -35,15 +44,20 @@ def workloads_of(
         environ: says where the cluster of this pod is, and where secrets of the settings may stand.
     """
     makers: dict[str, Callable[[], Issuer]] = {}
-    services: set[str] = set()
+    services: dict[str, tuple[str, ...]] = {}
     for name, issuer in access.issuer.items():
         makers[issuer.issuer] = partial(_signed, name, issuer, clock)
-        services.update(rule.service for rule in issuer.allow)
+        _add(services, name, issuer.allow)
     review = access.kubernetes
     if review is not None:
         makers[review.issuer] = partial(_reviewed, review, clock, environ)
-        services.update(rule.service for rule in review.allow)
+        _add(services, "kubernetes", review.allow)
     return Workloads(makers, services) if makers else None
+
+
+def _add(services: dict[str, tuple[str, ...]], name: str, rules: Iterable[_OfService]) -> None:
+    for service in {SERVICE + rule.service for rule in rules}:
+        services[service] = (*services.get(service, ()), name)
 
 
 def _signed(name: str, said: IssuerSettings, clock: Callable[[], datetime]) -> SignedIssuer:

@@ -248,7 +248,7 @@ class Verifier:
             return found[2]
         # Asked before: what an older set of keys says is not remembered as the word of a newer one.
         generation = self.keys.generation
-        claims = self._verified(token)
+        claims = self.check(token)
         self._remember(digest, generation, claims)
         return claims
 
@@ -258,7 +258,13 @@ class Verifier:
         left = (claims.expires + self.leeway - self._clock()).total_seconds()
         self._remembered[digest] = (self._timer() + min(left, _REMEMBERED_SECONDS), generation, claims)
 
-    def _verified(self, token: str) -> Claims:
+    def check(self, token: str) -> Claims:
+        """
+        Give what *token* says, as `verify`, remembering nothing: for whoever remembers more than that.
+
+        Raises:
+            TokenError, BackendUnavailableError: as `verify`.
+        """
         head, body, signature = _parts(token)
         header = _object(_bytes_of(head), "a header that is no JSON object")
         key = self._key(header)

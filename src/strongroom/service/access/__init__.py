@@ -26,6 +26,7 @@ from strongroom.service.access.issuing import Issued, TokenRow, Tokens
 from strongroom.service.access.password import RECOMMENDED, Cost, Passwords
 from strongroom.service.access.people import People, PersonRow
 from strongroom.service.access.roles import MembershipRow, Roles
+from strongroom.service.access.services import ServiceRow, Services
 from strongroom.service.access.sessions import SessionRow, Sessions
 from strongroom.service.access.shape import CODE, INVITATION, PERSON, SESSION, Code, encoded
 
@@ -58,6 +59,8 @@ __all__ = [
     "People",
     "PersonRow",
     "Roles",
+    "ServiceRow",
+    "Services",
     "SessionRow",
     "Sessions",
     "TokenRow",
@@ -120,7 +123,7 @@ class Access:
 
     Attributes:
         actor: who acts in the nouns.
-        people, tokens, agents, roles, sessions: the nouns.
+        people, tokens, services, agents, roles, sessions: the nouns.
         authenticate, basic, login, login_with_code, logout, change_password: the gate's; see there.
         demands: what is asked of people.
         enrolment: begins agents, and sessions of theirs.
@@ -165,6 +168,11 @@ class Access:
     def agents(self) -> Agents:
         """The hosts that ask for their processes."""
         return Agents(self._desk)
+
+    @cached_property
+    def services(self) -> Services:
+        """The programs that ask, and who vouches for them."""
+        return Services(self._desk)
 
     @cached_property
     def roles(self) -> Roles:

@@ -275,10 +275,9 @@ class Gate:
         registry.on_close(self.close)
 
     @property
-    def services(self) -> frozenset[str]:
-        """Whom tokens of others prove: `service:etl`."""
-        names = () if self.workloads is None else self.workloads.services
-        return frozenset(principal.SERVICE + name for name in names)
+    def services(self) -> Mapping[str, tuple[str, ...]]:
+        """Whom tokens of others prove, `service:etl`, and the names of these others."""
+        return {} if self.workloads is None else self.workloads.services
 
     # --- credentials ---------------------------------------------------------------------------
 
@@ -647,6 +646,10 @@ class Gate:
         self.registry.delete(SESSION, session)
         self.record(actor.id, "done", f"session {session}{_from(actor.source)}", "logout")
         return Done(str(self.registry.snapshot().revision))
+
+    def last_heard(self, service: str) -> tuple[datetime | None, str]:
+        """Give when and from where a service last showed what others signed, as far as this process knows."""
+        return self._seen.get((SERVICE, service), (None, ""))
 
     def last_use(self, row: Row, body: Session | Token) -> tuple[datetime | None, str]:
         """Give when and from where a credential was last used, as far as this process knows."""

@@ -26,7 +26,7 @@ from strongroom.policy import Assurance, Run
 from strongroom.vendors.jwt import TokenError, peek
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from strongroom.vendors.jwt import Claims, Verifier
@@ -93,11 +93,13 @@ class Workloads:
 
     Args:
         makers: make an issuer each, when it is first needed.
-        services: the names of every service a rule gives.
+        services: every service a rule gives, `service:etl`, and the names of the issuers of these rules.
     """
 
-    def __init__(self, makers: Mapping[str, Callable[[], Issuer]], services: Iterable[str]) -> None:
-        self.services = frozenset(services)
+    def __init__(
+        self, makers: Mapping[str, Callable[[], Issuer]], services: Mapping[str, tuple[str, ...]]
+    ) -> None:
+        self.services = services
         self._makers = makers
         self._made: dict[str, Issuer] = {}
         self._lock = Lock()
@@ -193,7 +195,7 @@ class SignedIssuer:
 
     def prove(self, token: str) -> Proof:
         """Give what *token* proves; as `Issuer.prove`."""
-        claims = self._verifier.verify(token)
+        claims = self._verifier.check(token)
         rule = next((one for one in self._rules if one.takes(claims.all)), None)
         if rule is None:
             raise TokenError(f"no rule of the issuer {self._name} takes it")
