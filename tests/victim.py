@@ -33,9 +33,14 @@ A, B, C = (Ref("variable", name) for name in "abc")
 def seed(path):
     """Make the store that every scenario but `create` starts from."""
     barrier = make_barrier(path)
+    fill(barrier)
+    barrier.close()
+
+
+def fill(barrier):
+    """Write what is there before any act."""
     barrier.write_many([draft(name, f"{name}{number}") for number in (1, 2) for name in "abc"])
     barrier.delete(C, author="alice")
-    barrier.close()
 
 
 def put(barrier):
