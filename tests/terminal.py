@@ -38,7 +38,10 @@ class Seen:
 
 
 def on_terminal(arguments, environ, *, answers=(), columns=80, cwd=None) -> Seen:
-    """Run `strongroom` on a terminal; each of *answers* is (what is shown last, what is typed then)."""
+    """
+    Run `strongroom` on a terminal; each of *answers* is (what is shown last, what is typed then), the latter
+    as such or made of all that was shown.
+    """
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     process = subprocess.Popen(
@@ -69,5 +72,6 @@ def _talk(ours: int, answers: list) -> bytes:
         if answers and answers[0][0].encode() in shown[asked:]:
             asked = len(shown)
             typed = answers.pop(0)[1]
+            typed = typed(_COLOUR.sub("", shown.decode())) if callable(typed) else typed
             os.write(ours, typed if isinstance(typed, bytes) else typed.encode())
     raise AssertionError(f"nothing more was shown after {shown[-200:]!r}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from strongroom import remote
-from strongroom.cli import intake, terminal
+from strongroom.cli import browser, intake, terminal
 from strongroom.cli.app import command, single
 from strongroom.cli.entry import Ca, PlainHttp
 from strongroom.cli.output import sentence
@@ -46,6 +46,12 @@ def login(
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from stdin.")
     ] = False,
+    oidc: Annotated[
+        bool, typer.Option("--oidc", help="Log in with the server's identity provider, by a browser.")
+    ] = False,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Open none here: print the address, ask for the code.")
+    ] = False,
     ca: Ca = None,
     plain_http: PlainHttp = False,
     token: Annotated[str | None, typer.Option(hidden=True)] = None,
@@ -55,13 +61,15 @@ def login(
     r"""
     Log in to a server, and keep it as a profile.
 
-    Asks for name and password, or takes a token or the code of a login link, never on the command line. What
+    Asks for name and password, logs in with the identity provider of the server by way of a browser, or takes
+    a token or the code of a login link, never on the command line. What
     the server gives is kept in a file that only this user can read; a session ends by itself, a token when it
     says so. Commands ask the server with --profile or STRONGROOM_PROFILE; without either they go on using the
     settings of this machine. A certificate that cannot be checked is refused: --ca names its authority.
 
     Example:
       $ strongroom login https://strongroom.example.com --name anna
+      $ strongroom login https://strongroom.example.com --oidc
       $ strongroom login https://strongroom.example.com --profile ci \
           --token-stdin < token.txt
       $ strongroom login --profile prod            # again, at the same server
@@ -70,15 +78,22 @@ def login(
     session: Session = context.obj
     _refuse_secrets(url, token=token, password=password, code=code)
     called = session.profile or session.environ.get("STRONGROOM_PROFILE") or remote.DEFAULT
-    if sum((token_stdin, code_stdin, password_stdin)) > 1:
-        raise InvalidInputError("--token-stdin, --code-stdin and --password-stdin exclude one another")
-    if name is not None and (token_stdin or code_stdin):
-        raise InvalidInputError("a token or a code says itself who logs in", hint="leave --name out")
+    oidc = oidc or no_browser
+    if sum((token_stdin, code_stdin, password_stdin, oidc)) > 1:
+        raise InvalidInputError(
+            "--token-stdin, --code-stdin, --password-stdin and --oidc exclude one another"
+        )
+    if name is not None and (token_stdin or code_stdin or oidc):
+        who = "the identity provider" if oidc else "a token or a code"
+        raise InvalidInputError(f"{who} says itself who logs in", hint="leave --name out")
     profiles = remote.Profiles(session.environ)
     wanted = _wanted(session, profiles.find(called), url, ca=ca, plain_http=plain_http)
     address = wanted.address(called)._replace(setting="the url")
     remote.check(address)  # before anything is asked
-    begun = _begun(address, name, token_stdin=token_stdin, code_stdin=code_stdin, is_piped=password_stdin)
+    if oidc:
+        begun = browser.log_in(address, session, may_open=not no_browser)
+    else:
+        begun = _begun(address, name, token_stdin=token_stdin, code_stdin=code_stdin, is_piped=password_stdin)
     kept = remote.Profile(
         url=wanted.url,
         deployment=wanted.deployment,
@@ -87,6 +102,7 @@ def login(
         actor=begun.actor,
         expires_at=begun.expires_at,
         is_session=begun.is_session,
+        by_browser=oidc,
     )
     profiles.keep(called, kept, begun.token)
     facts = {"profile": called, "actor": begun.actor, "expires_at": begun.expires_at}

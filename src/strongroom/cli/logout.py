@@ -24,8 +24,9 @@ def logout(
     """
     End the session at a server and forget the profile.
 
-    A session ends at the server too. A token that was kept is only removed here: whoever else has it can use
-    it until it ends or is revoked with `strongroom access tokens revoke`.
+    A session ends at the server too. One of an identity provider goes on there until a browser ends it at the
+    address that is printed. A token that was kept is only removed here: whoever else has it can use it until
+    it ends or is revoked with `strongroom access tokens revoke`.
 
     Example:
       $ strongroom logout
@@ -36,7 +37,10 @@ def logout(
     profiles = remote.Profiles(session.environ)
     named = session.profile or session.environ.get("STRONGROOM_PROFILE") or remote.DEFAULT
     for name in profiles.names() if everything else [named]:
-        trouble = remote.leave(profiles, name)
-        if trouble is not None:
-            terminal.warn(f"the session of {name} may go on at the server: {trouble}", session)
-        sentence(session, f"the profile {name} is forgotten", {"profile": name, "ended": trouble is None})
+        ended = remote.leave(profiles, name)
+        if ended.trouble is not None:
+            terminal.warn(f"the session of {name} may go on at the server: {ended.trouble}", session)
+        facts = {"profile": name, "ended": ended.trouble is None, "provider_logout": ended.provider_logout}
+        sentence(session, f"the profile {name} is forgotten", facts)
+        if ended.provider_logout is not None:
+            terminal.note(f"to log out at the identity provider too: {ended.provider_logout}", session)

@@ -142,7 +142,7 @@ class Session:
                 raise InvalidInputError("the cache of a server cannot be bypassed")
             from strongroom import remote  # noqa: PLC0415 -- only where a server is named
 
-            return remote.open_room(environ=self.environ, deployment=self.deployment)
+            return remote.open_room(environ=self.environ, deployment=self.deployment, prove=self._prove)
         if where.kind == place.AGENT:
             from strongroom.remote import host  # noqa: PLC0415 -- only where an agent is asked
 
@@ -156,6 +156,11 @@ class Session:
             raise place.missing_agent()
         ask = ask_passphrase if asks else None
         return assembly.open_room(settings, environ=self.environ, passphrase=ask, on_trouble=on_trouble)
+
+    def _prove(self) -> Secret[str] | None:
+        from strongroom.cli.step_up import prove  # noqa: PLC0415 -- only where the server wants it
+
+        return prove(self)
 
     def audit(self) -> AuditTrail:
         """

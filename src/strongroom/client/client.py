@@ -40,6 +40,8 @@ _JSON = "application/json"
 _EVENTS = "text/event-stream"
 _MAX_REFUSAL_BYTES = 65_536
 _NOBODY = 401  # RFC 9110 §15.5.2
+_FORBIDDEN = 403  # RFC 9110 §15.5.4
+_STEP_UP = "step_up_required"
 _CA = "set STRONGROOM_CA, or --ca of strongroom login,"
 _CAS = {  # by what names the server, where that is not a login's
     "--url": "set --ca",
@@ -185,7 +187,7 @@ class Client:
         Args:
             method: in capital letters.
             path: as `get`.
-            gives: as `get`; None for an answer without a body.
+            gives: as `get`; None where no body counts. An answer without one is None in any case.
             body: as `post`.
             query: as `get`.
             expected_version: only over this version; "" only where there is none; None over any.
@@ -201,7 +203,9 @@ class Client:
         reply = self._ask(
             method, with_query(path, query), body=body, headers=headers, is_repeatable=is_repeatable
         )
-        return None if gives is None else self._decoded(reply, gives)
+        if gives is None or reply.status == 204:  # noqa: PLR2004 -- RFC 9110 §15.3.5
+            return None
+        return self._decoded(reply, gives)
 
     def listen(self, path: str, headers: Mapping[str, str] | None = None) -> Listening:
         """
@@ -282,9 +286,23 @@ class Client:
         renewed = self._renewed(token) if reply.status == _NOBODY else None
         if renewed is not None:  # there is a newer one by now; what was refused was not done
             reply = self._sent(method, path, said, body, renewed, is_repeatable=is_repeatable)
+        proven = self._proven(reply)
+        if proven is not None:  # likewise
+            reply = self._sent(method, path, said, body, proven, is_repeatable=is_repeatable)
         if 200 <= reply.status < 300:  # noqa: PLR2004 -- RFC 9110 §15.3
             return reply
         raise self._refused(reply, may_be_absent=may_be_absent)
+
+    def _proven(self, reply: Reply) -> Secret[str] | None:
+        """Give the token of who proved anew who he is, where that is what the server wants."""
+        prove = None if self._credential is None else self._credential.prove
+        if reply.status != _FORBIDDEN or prove is None:
+            return None
+        try:
+            wants_proof = msgspec.json.decode(reply.body, type=Failure).error.code == _STEP_UP
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            return None
+        return prove() if wants_proof else None
 
     def _token(self) -> Secret[str] | None:
         return None if self._credential is None else self._credential.token()

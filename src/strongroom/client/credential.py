@@ -9,6 +9,7 @@ from strongroom.model.secret import Secret
 from strongroom.settings.source import SecretSource, resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -21,6 +22,10 @@ class Credential:
         file: a file that holds it; used where *text* is None.
         setting: what named it, for messages.
         remedy: what to type where the server takes it no more.
+
+    Attributes:
+        prove: has whoever asks prove anew who he is, where the server wants that, and gives the token to go
+            on with; None where he does not, or nobody can be asked.
     """
 
     def __init__(
@@ -35,6 +40,7 @@ class Credential:
         self._file = file
         self.setting = setting
         self.remedy = remedy
+        self.prove: Callable[[], Secret[str] | None] | None = None
 
     def token(self) -> Secret[str]:
         """

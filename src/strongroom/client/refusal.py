@@ -160,6 +160,7 @@ _ERRORS: dict[str, _Making] = {
     "not_authenticated": _plain(NotAuthenticatedError),
     "access_denied": _denied,
     "cross_site": _denied,
+    "step_up_required": _denied,
     "read_only": _plain(ReadOnlyError),
     "not_found": _plain(NotFoundError),
     "conflict": _conflict,

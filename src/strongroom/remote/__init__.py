@@ -19,28 +19,41 @@ from typing import TYPE_CHECKING
 from strongroom.client import Client, Credential, ServerAddress
 from strongroom.errors import SettingsError
 from strongroom.remote.profile import DEFAULT, Profile, Profiles, whereabouts
-from strongroom.remote.session import begin, begin_with_code, begin_with_token, end
+from strongroom.remote.session import (
+    Begun,
+    Ended,
+    begin,
+    begin_with_code,
+    begin_with_token,
+    browser_address,
+    end,
+    ways,
+)
 from strongroom.wire.access import WhoAmI
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from strongroom.errors import StrongroomError
     from strongroom.model.connection import Dialect
+    from strongroom.model.secret import Secret
     from strongroom.remote.room import RemoteRoom
     from strongroom.service.doctor import Doctor
 
 __all__ = [
     "DEFAULT",
+    "Begun",
+    "Ended",
     "Profile",
     "Profiles",
     "begin",
     "begin_with_code",
     "begin_with_token",
+    "browser_address",
     "check",
     "leave",
     "open_doctor",
     "open_room",
+    "ways",
     "whoami",
 ]
 
@@ -50,6 +63,7 @@ def open_room(
     environ: Mapping[str, str] = os.environ,
     deployment: str | None = None,
     dialect: Dialect = "core",
+    prove: Callable[[], Secret[str] | None] | None = None,
 ) -> RemoteRoom:
     """
     Open a room of the server that *environ* names. Asks nothing yet: an outage shows with the first question.
@@ -58,6 +72,7 @@ def open_room(
         environ: `STRONGROOM_URL` or `STRONGROOM_PROFILE`, and what goes with them (docs/remote.md).
         deployment: which of the server's deployments; its first, or the profile's, if unsaid.
         dialect: which of Airflow's two readings connections follow.
+        prove: as of `client.Credential`.
 
     Raises:
         SettingsError: the url, the profile or the authorities are wrong.
@@ -65,6 +80,7 @@ def open_room(
     from strongroom.remote.room import RemoteRoom  # noqa: PLC0415 -- `login` needs no nouns
 
     address, credential = whereabouts(environ, deployment=deployment)
+    credential.prove = prove
     return RemoteRoom(Client(address, credential), dialect=dialect)
 
 
@@ -100,19 +116,19 @@ def whoami(*, environ: Mapping[str, str] = os.environ, deployment: str | None = 
         client.close()
 
 
-def leave(profiles: Profiles, name: str) -> StrongroomError | None:
+def leave(profiles: Profiles, name: str) -> Ended:
     """
-    Forget a profile; a session ends at the server too. Gives why that could not be, where it could not.
+    Forget a profile; a session ends at the server too, as far as that can be.
 
     Raises:
         NotFoundError: there is no such profile.
     """
-    trouble = None
+    ended = Ended()
     try:
         profile = profiles.find(name)
         if profile is not None and profile.is_session:
-            trouble = end(profile.address(name), Credential(file=profiles.token_file(name), setting=name))
+            ended = end(profile.address(name), Credential(file=profiles.token_file(name), setting=name))
     except SettingsError as error:
-        trouble = error  # it cannot be read, and is taken away all the same
+        ended = Ended(error)  # it cannot be read, and is taken away all the same
     profiles.forget(name)
-    return trouble
+    return ended

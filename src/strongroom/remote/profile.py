@@ -53,6 +53,7 @@ class Profile:
         actor: who logged in, as the server calls him.
         expires_at: when the token ends; None for never, or where it is not known.
         is_session: the token is a session's, which `logout` ends at the server too.
+        by_browser: it was begun with the identity provider, and is proven anew there.
     """
 
     url: str
@@ -62,6 +63,7 @@ class Profile:
     actor: str = ""
     expires_at: datetime | None = None
     is_session: bool = False
+    by_browser: bool = False
 
     def address(self, name: str) -> ServerAddress:
         """Give where the server is; *name* is how the profile is called."""

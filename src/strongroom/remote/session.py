@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote, urlencode
 
 from strongroom.client import Client, Credential, spelled
 from strongroom.errors import InvalidInputError, NotAuthenticatedError, StrongroomError
 from strongroom.model.secret import Secret
-from strongroom.wire.access import CodeLogin, Login, SessionGiven, WhoAmI
+from strongroom.wire.access import CodeLogin, LoggedOut, Login, LoginWays, SessionGiven, WhoAmI
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from strongroom.client import ServerAddress
 
-__all__ = ["Begun", "begin", "begin_with_code", "begin_with_token", "end", "whoami"]
+__all__ = [
+    "Begun",
+    "Ended",
+    "begin",
+    "begin_with_code",
+    "begin_with_token",
+    "browser_address",
+    "end",
+    "ways",
+    "whoami",
+]
 
 
 class Begun(NamedTuple):
@@ -32,29 +43,89 @@ class Begun(NamedTuple):
     is_session: bool
 
 
-def begin(address: ServerAddress, name: str, password: Secret[str]) -> Begun:
+class Ended(NamedTuple):
+    """
+    How a session ended.
+
+    Args:
+        trouble: why the server could not end it; here it is forgotten all the same.
+        provider_logout: where a browser ends it at the identity provider, too.
+    """
+
+    trouble: StrongroomError | None = None
+    provider_logout: str | None = None
+
+
+def ways(address: ServerAddress) -> LoginWays:
+    """
+    Tell how people log in at a server.
+
+    Raises:
+        As `Client.get`.
+    """
+    client = Client(address)
+    try:
+        return client.get("/login/ways", LoginWays)
+    finally:
+        client.close()
+
+
+def browser_address(address: ServerAddress, challenge: str, *, port: int | None, again: bool) -> str:
+    """
+    Give where a browser logs in for this program.
+
+    Args:
+        address: of the server.
+        challenge: of `model.pairing`.
+        port: where the program waits for that browser; None for a code that a person brings.
+        again: prove anew who it is.
+    """
+    place = "" if address.deployment is None else f"/d/{quote(address.deployment)}"
+    said = {"challenge": challenge, "port": port, "again": "true" if again else None}
+    query = urlencode({name: value for name, value in said.items() if value is not None})
+    return f"{address.url.rstrip('/')}{place}/v1/login/oidc?{query}"
+
+
+def begin(
+    address: ServerAddress, name: str, password: Secret[str], *, instead: Credential | None = None
+) -> Begun:
     """
     Log in with a person's name and password.
+
+    Args:
+        address: of the server.
+        name: in any spelling of it.
+        password: as it was typed.
+        instead: of the session that this one takes the place of.
 
     Raises:
         NotAuthenticatedError: the two do not go together, or too many were tried.
         As `Client.get`.
     """
-    return _given(address, "/login", spelled(Login(name=name, password=password.reveal())))
+    return _given(address, "/login", spelled(Login(name=name, password=password.reveal())), instead)
 
 
-def begin_with_code(address: ServerAddress, code: Secret[str]) -> Begun:
+def begin_with_code(
+    address: ServerAddress, code: Secret[str], *, verifier: str = "", instead: Credential | None = None
+) -> Begun:
     """
-    Log in with the single-use code of a login link.
+    Log in with the single-use code of a login link, or of a login by way of a browser.
+
+    Args:
+        address: of the server.
+        code: as it was given.
+        verifier: what the challenge of that login was made of; "" for a link.
+        instead: as of `begin`.
 
     Raises:
         As `begin`.
     """
-    return _given(address, "/login/code", spelled(CodeLogin(code=code.reveal().strip())))
+    said = CodeLogin(code=code.reveal().strip(), verifier=verifier)
+    return _given(address, "/login/code", spelled(said), instead)
 
 
-def _given(address: ServerAddress, path: str, body: Secret[bytes]) -> Begun:
-    client = Client(address)
+def _given(address: ServerAddress, path: str, body: Secret[bytes], instead: Credential | None) -> Begun:
+    client = Client(address, instead)
     try:
         given = client.post(path, SessionGiven, body)
     finally:
@@ -90,17 +161,17 @@ def whoami(address: ServerAddress, token: Secret[str]) -> WhoAmI:
         client.close()
 
 
-def end(address: ServerAddress, credential: Credential) -> StrongroomError | None:
-    """Have the server end the session; gives why it could not, since here it is forgotten all the same."""
+def end(address: ServerAddress, credential: Credential) -> Ended:
+    """Have the server end the session."""
     client = Client(address, credential)
     try:
-        client.change("POST", "/logout", None)
+        told = client.change("POST", "/logout", LoggedOut)
     except NotAuthenticatedError:
-        return None  # it had ended already
+        return Ended()  # it had ended already
     except InvalidInputError:
-        return None
+        return Ended()
     except StrongroomError as error:
-        return error
+        return Ended(error)
     finally:
         client.close()
-    return None
+    return Ended(None, None if told is None else told.provider_logout)
