@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from parts.airflow_api import AUDIENCE, ISSUER, PASSWORD, USER, AirflowServer
+from parts.house import Notebook
+from strongroom.assembly import create_room, open_house
 from strongroom.assembly.runs import own_runs
 from strongroom.errors import (
     AccessDeniedError,
@@ -20,7 +24,10 @@ from strongroom.errors import (
 )
 from strongroom.model.secret import Secret
 from strongroom.policy import Actor, Assurance, Run
+from strongroom.service.receipt import Receipts
 from strongroom.service.runs import Presented, Remembered
+from strongroom.service.used import UsedTokens
+from strongroom.service.verified import Lapsed, VerifiedRuns
 from strongroom.settings import load
 
 AGENT = Actor("agent:host-1", Assurance.HOST_USER)
@@ -392,3 +399,109 @@ def test_what_the_api_is_asked_as_may_be_a_token(airflow, record, tmp_path):
     logins = airflow.logins
     assert runs.verify(AGENT, presented(airflow, airflow.instance("by-token"))).run.dag_id == "by-token"
     assert airflow.logins == logins
+
+
+# --- a server: receipts, and tokens used in another process --------------------------------------------
+
+
+@contextmanager
+def house_in(folder, *, is_new=True):
+    environ = {"HOME": str(folder), "STRONGROOM_HOME": str(folder)}
+    file = folder / "house.toml"
+    file.touch(mode=0o600)
+    if is_new:
+        create_room(file, environ=environ).close()
+    with open_house(file, environ=environ, recorder=lambda _settings: Notebook()) as opened:
+        yield opened
+
+
+@pytest.fixture
+def house(tmp_path):
+    with house_in(tmp_path) as opened:
+        yield opened
+
+
+def test_a_token_used_at_one_server_is_used_at_all_of_them(tmp_path):
+    with house_in(tmp_path) as one, house_in(tmp_path, is_new=False) as other:
+        first, second = (
+            UsedTokens(each.deployment().registry, lambda: datetime.now(timezone.utc))
+            for each in (one, other)
+        )
+        until = datetime.now(timezone.utc) + timedelta(minutes=10)
+        assert first.take(b"token", b"agent", until)
+        assert not second.take(b"token", b"other", until)
+        assert second.take(b"token", b"agent", until)
+        assert not second.take(b"token", b"", until)
+        assert second.take(b"nobody's", b"", until)
+        assert not first.take(b"nobody's", b"", until)
+
+
+def test_of_many_that_use_a_token_at_once_one_does(house):
+    used = UsedTokens(house.deployment().registry, lambda: datetime.now(timezone.utc))
+    until = datetime.now(timezone.utc) + timedelta(minutes=10)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda number: used.take(b"once", b"%d" % number, until), range(24)))
+    assert sorted(found) == [False] * 23 + [True]
+
+
+def test_used_tokens_that_have_ended_are_forgotten(house):
+    now = [datetime(2026, 11, 21, tzinfo=timezone.utc)]
+    registry = house.deployment().registry
+    used = UsedTokens(registry, lambda: now[0])
+    for number in range(5):
+        used.take(b"%d" % number, b"", now[0] + timedelta(minutes=10))
+    now[0] += timedelta(minutes=11)
+    used.take(b"later", b"", now[0] + timedelta(minutes=10))
+    assert list(registry.snapshot().of("used_token")) == [b"later".hex()]
+
+
+RUN = Run(
+    Assurance.VERIFIED_RUN, "etl", "load", "r", -1, 1, "main", "ti", "3f2a", None, "task", announced=True
+)
+
+
+@pytest.fixture
+def verified(house, airflow, record):
+    """Give what verifies for agents, its receipts, and a clock that a test sets."""
+    now = [datetime.now(timezone.utc)]
+    barrier = house.deployment().registry.seal
+    receipts = Receipts(barrier, "default")
+    return VerifiedRuns(None, receipts, recorder=record, clock=lambda: now[0]), receipts, now
+
+
+def test_a_receipt_says_what_was_verified_to_its_agent_alone_until_it_ends(verified, record):
+    runs, receipts, now = verified
+    receipt = receipts.issue(AGENT.id, RUN, now[0] + timedelta(seconds=60))
+    assert runs.of(AGENT, receipt) == RUN
+    assert isinstance(runs.of(OTHER, receipt), Lapsed)
+    assert (record.last.actor, record.last.outcome) == (OTHER.id, "denied")
+    assert record.last.reason.startswith("alarm: ")
+    count = len(record)
+    assert isinstance(runs.of(OTHER, receipt), Lapsed)  # the same attempt, once on record
+    assert len(record) == count
+    now[0] += timedelta(seconds=60)
+    assert runs.of(AGENT, receipt) == Lapsed("the receipt of the run has ended; the agent has it renewed")
+
+
+def test_a_changed_receipt_says_nothing(verified):
+    runs, receipts, now = verified
+    receipt = receipts.issue(AGENT.id, RUN, now[0] + timedelta(seconds=60))
+    for at in range(0, len(receipt) - 1, 7):
+        changed = receipt[:at] + ("A" if receipt[at] != "A" else "B") + receipt[at + 1 :]
+        assert isinstance(runs.of(AGENT, changed), Lapsed)
+    for text in ("", receipt[:-9], receipt + "AAAA", "é", "A" * 9000, receipt.swapcase()):
+        assert isinstance(runs.of(AGENT, text), Lapsed)
+
+
+def test_a_receipt_of_another_deployment_says_nothing(verified, house):
+    runs, _, now = verified
+    other = Receipts(house.deployment().registry.seal, "other")
+    assert isinstance(runs.of(AGENT, other.issue(AGENT.id, RUN, now[0] + timedelta(seconds=60))), Lapsed)
+
+
+def test_a_deployment_without_an_airflow_says_which_table_is_missing(verified):
+    runs, receipts, now = verified
+    with pytest.raises(BackendConfigError, match=r"\[access\.airflow\] is not set"):
+        runs.verify(AGENT, Presented(Secret("x"), RUN))
+    with pytest.raises(BackendConfigError):
+        runs.renew(AGENT, receipts.issue(AGENT.id, RUN, now[0]))

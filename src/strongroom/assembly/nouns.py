@@ -242,7 +242,12 @@ class Parts:
         from strongroom.assembly.runs import verified_runs  # noqa: PLC0415 -- only who has agents
 
         return verified_runs(
-            self.settings, self._barrier(), self.guard.recorder, clock=self.clock, environ=self.environ
+            self.settings,
+            self._barrier(),
+            self.registry,
+            self.guard.recorder,
+            clock=self.clock,
+            environ=self.environ,
         )
 
     @cached_property

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.service.receipt import Receipts
 from strongroom.service.runs import Proven, Remembered, Runs, Unproven
+from strongroom.service.used import UsedTokens
 from strongroom.service.verified import VerifiedRuns
 from strongroom.settings.source import Fetcher
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from strongroom.barrier import Barrier
     from strongroom.policy import Actor, Run
+    from strongroom.registry import Registry
     from strongroom.service.guard import Recorder
     from strongroom.service.runs import Once, Presented, Verified
     from strongroom.settings import Settings
@@ -42,6 +44,7 @@ _MAX_HEADER_CHARACTERS = 2048
 def verified_runs(
     settings: Settings,
     barrier: Barrier,
+    registry: Registry,
     recorder: Recorder,
     *,
     clock: Callable[[], datetime],
@@ -54,7 +57,7 @@ def verified_runs(
         BackendConfigError: the keys of Airflow cannot be read.
     """
     airflow = settings.access.airflow
-    once = Remembered(clock)
+    once = UsedTokens(registry, clock)
     runs = None if airflow is None else _runs(airflow, once, recorder, clock=clock, environ=environ)
     return VerifiedRuns(runs, Receipts(barrier, settings.deployment), recorder=recorder, clock=clock)
 

@@ -32,6 +32,7 @@ __all__ = [
     "SESSION",
     "SUBJECT",
     "TOKEN",
+    "USED_TOKEN",
     "Agent",
     "AgentLogin",
     "Code",
@@ -45,6 +46,7 @@ __all__ = [
     "Session",
     "Subject",
     "Token",
+    "UsedToken",
     "Verifier",
     "body_of",
     "decoded",
@@ -55,7 +57,7 @@ __all__ = [
 PERSON, SERVICE, TOKEN, SESSION = "person", "service", "token", "session"
 CODE, ROLE, LOCKOUT, LOGIN = "code", "role", "lockout", "login"
 AGENT, AGENT_LOGIN, INVITATION = "agent", "agent_login", "invitation"
-SUBJECT, BREAK_GLASS = "subject", "break_glass"
+SUBJECT, BREAK_GLASS, USED_TOKEN = "subject", "break_glass", "used_token"
 
 
 class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -288,6 +290,19 @@ class Lockout(_Body, frozen=True, kw_only=True):
 
     until: datetime
     failures: int
+
+
+class UsedToken(_Body, frozen=True, kw_only=True):
+    """
+    A token of Airflow that verified a run; the row's id is the SHA-256 of its issuer and its own id.
+
+    Args:
+        holder: the SHA-256 of who used it; empty where nobody may use it again.
+        until: then it may be forgotten.
+    """
+
+    holder: bytes
+    until: datetime
 
 
 BodyT = TypeVar("BodyT", bound=_Body)
