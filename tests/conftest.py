@@ -36,6 +36,8 @@ _IMPORT_A_STORE = (
     "policy",
     "regressions",
     "server",
+    "service/test_backup.py",
+    "faults/test_backup_kill.py",
     "service/test_host_remote.py",
     "service/test_house_policies.py",
     "service/test_policies.py",

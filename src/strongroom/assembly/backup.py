@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from strongroom.crypto.wrapping import Wrapper
     from strongroom.model.secret import Secret
     from strongroom.service.backup import Checked, Drilled, Made, Proven, Restoring, Source
-    from strongroom.settings import Settings
+    from strongroom.settings import SecretSource, Settings
     from strongroom.store.store import Store
 
 __all__ = ["BackupDesk", "new_identity", "open_backups"]
@@ -181,6 +181,7 @@ class BackupDesk:
         restoring: Restoring,
         *,
         to: str | None,
+        password: SecretSource | None,
         accepts_rollback: bool,
         progress: Callable[[str, int, int], None],
     ) -> Mapping[str, Proven]:
@@ -190,11 +191,12 @@ class BackupDesk:
         Args:
             restoring: it was laid out.
             to: a path or an address; None for the place of the settings.
+            password: of the database's user at *to*.
             accepts_rollback: changes on record may be lost.
             progress: told the step, rows done, and all.
         """
         return restoring.finish(
-            lambda: self._store(to, create=True),
+            lambda: self._store(to, password, create=True),
             lambda: self._wrappers(makes_files=True),
             accepts_rollback=accepts_rollback,
             progress=progress,
@@ -202,7 +204,7 @@ class BackupDesk:
 
     def place(self, to: str | None) -> str:
         """Tell where a backup would be brought back to."""
-        return to or str(self._settings.store.path)
+        return to or self._settings.store.place
 
     def close(self) -> None:
         """Let go of the records. Safe to call twice."""
@@ -223,7 +225,7 @@ class BackupDesk:
         from strongroom.barrier import Barrier  # noqa: PLC0415 -- as `open_barrier`
         from strongroom.service.backup import Source  # noqa: PLC0415 -- as above
 
-        store = self._store(None, create=False)
+        store = self._store(None, None, create=False)
         barriers: dict[str, Barrier] = {}
         try:
             for name, each in self._all.items():
@@ -249,10 +251,15 @@ class BackupDesk:
                 barrier.close()
             store.close()
 
-    def _store(self, place: str | None, *, create: bool) -> Store:
-        from strongroom.store.store import Store  # noqa: PLC0415 -- as `open_barrier`
+    def _store(self, place: str | None, password: SecretSource | None, *, create: bool) -> Store:
+        from strongroom.assembly.stores import place_at  # noqa: PLC0415 -- it loads the store
 
-        return Store.open(place or self._settings.store.path, create=create)
+        settings = self._settings.store
+        # The password of the settings is of the database they name, and is shown to no other.
+        password = settings.password if place in (None, settings.place) and password is None else password
+        return place_at(place or settings.url or settings.path, password, self._ways.environ).open(
+            create=create
+        )
 
     def _wrappers(self, *, makes_files: bool = False) -> dict[str, list[Wrapper]]:
         """Make what wraps the keys of each deployment; with *makes_files* key files that are gone, too."""
@@ -279,6 +286,6 @@ def _siblings(settings: Settings, ways: Ways) -> dict[str, Settings]:
     for name in settings.others:
         with suppress(StrongroomError):  # of a deployment that is not set up nothing can be in the store
             each = load(settings.source, environ=ways.environ, deployment=name)
-            if each.store.path == settings.store.path:
+            if each.store.place == settings.store.place:
                 found[name] = each
     return found

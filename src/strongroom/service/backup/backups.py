@@ -17,7 +17,7 @@ from strongroom.service.backup.file import Reader
 from strongroom.service.backup.making import make
 from strongroom.service.backup.manifest import Manifest, signer_of
 from strongroom.service.backup.restoring import check_place, swap_in
-from strongroom.service.backup.span import Span, evidence_in, span_of
+from strongroom.service.backup.span import RESTORE, SHOWN, Span, evidence_in, span_of
 from strongroom.service.backup.staging import Proven, staged
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["Backups", "Checked", "Drilled", "Restoring"]
 
 _ENDING_WITH_A_RESTORE = (SESSION, CODE, INVITATION)
-_SHOWN = 8  # digits of a backup's id
 
 
 def _no_progress(_step: str, _done: int, _total: int) -> None:
@@ -313,7 +312,7 @@ class Backups:
     ) -> Mapping[str, Proven]:
         """Do *work* as this actor, and record which backup it was, what is lost and who accepted that."""
         manifest = laid_out.manifest
-        why = f"restore: the backup {manifest.id[:_SHOWN]} of {manifest.at}"
+        why = f"{RESTORE}{manifest.id[:SHOWN]} of {manifest.at}"
         if restoring.is_rollback:
             until = max(span.until for span in restoring.checked.spans)
             why += f"; {restoring.changes} changes since are lost, the last of {until or 'an unknown time'}"

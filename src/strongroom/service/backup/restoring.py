@@ -95,6 +95,7 @@ def _go_on(transaction: Transaction, staged: Staged, sequence: int) -> None:
         [(sequence + 1, staged.manifest.deployments[0], "", _MARKER, "", None)],
         of=("sequence", "deployment", "team", "kind", "name", "version"),
     )
+    transaction.resume_numbers()
 
 
 def _uses(connection: Connection) -> dict[bytes, int]:

@@ -35,10 +35,15 @@ if TYPE_CHECKING:
     from strongroom.service.audit import AuditTrail
     from strongroom.service.backup.manifest import Manifest, Place
 
-__all__ = ["Lost", "Span", "evidence_in", "span_of"]
+__all__ = ["RESTORE", "SHOWN", "Lost", "Span", "evidence_in", "span_of"]
+
+RESTORE = "restore: the backup "
+"""How the reason of a restore's record begins; the first digits of the backup's id follow."""
+SHOWN = 8  # of these digits
+
 
 _CHANGES = frozenset({"write", "delete", "rotate", "administer", "password", "enrol"})
-_OF_ENTRIES = frozenset({"write", "delete", "rotate"})
+_CHANGING_NOTHING = ("backup:", "audit:")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +145,7 @@ def span_of(
         return replace(span, trouble="its record cannot be read here")
     if trail is None or not end:
         return replace(span, trouble="its record is not here, so nobody can tell what was changed since")
-    gathering = _Gathering(deployment, holds)
+    gathering = _Gathering(deployment, manifest.id, holds)
     try:
         for record in _records(trail.folder, place.size, end):
             gathering.take(record)
@@ -181,8 +186,9 @@ class _Gathering:
     A change is on record twice, before and after it. One without an ending may have been made: it counts.
     """
 
-    def __init__(self, deployment: str, holds: Callable[[Ref, Record], bool]) -> None:
+    def __init__(self, deployment: str, backup: str, holds: Callable[[Ref, Record], bool]) -> None:
         self._deployment = deployment
+        self._restored = f"{RESTORE}{backup[:SHOWN]} "
         self._holds = holds
         self._ended: list[Lost] = []
         self._begun: dict[tuple[str, str, Ref | None], Lost] = {}
@@ -191,15 +197,29 @@ class _Gathering:
         """Look at one record."""
         if record.deployment != self._deployment or record.action not in _CHANGES or _is_an_agents(record):
             return
-        lost = _lost(record)
-        if lost is None:
+        if record.reason.startswith(_CHANGING_NOTHING):
             return
-        act = (lost.actor, lost.action, lost.ref)
+        ref = _ref_of(record)
+        lost = Lost(
+            at=record.at,
+            actor=record.actor,
+            action=record.action,
+            ref=ref,
+            version=record.version,
+            reason=record.reason,
+        )
         if record.outcome == "begun":
-            self._begun[act] = lost
+            self._begun[lost.actor, lost.action, ref] = lost
             return
-        self._begun.pop(act, None)
-        if record.outcome == "done" and not (lost.ref is not None and self._holds(lost.ref, record)):
+        self._begun.pop((lost.actor, lost.action, ref), None)
+        self._begun.pop((lost.actor, lost.action, None), None)  # a batch begins as one
+        if record.outcome != "done":
+            return
+        if record.reason.startswith(self._restored):
+            # This very backup was brought back: what had been changed until then was lost there.
+            self._ended.clear()
+            self._begun.clear()
+        elif ref is None or not self._holds(ref, record):
             self._ended.append(lost)
 
     def changes(self) -> list[Lost]:
@@ -211,21 +231,9 @@ def _is_an_agents(record: Record) -> bool:
     return record.agent is not None and "chain" in record.agent  # its own log tells of uses
 
 
-def _lost(record: Record) -> Lost | None:
-    if record.action not in _OF_ENTRIES:
-        if record.reason.startswith(_CHANGING_NOTHING):
-            return None
-        return Lost(at=record.at, actor=record.actor, action=record.action, ref=None, reason=record.reason)
-    ref = _ref_of(record)
-    if ref is None:
-        return None
-    return Lost(at=record.at, actor=record.actor, action=record.action, ref=ref, version=record.version)
-
-
-_CHANGING_NOTHING = ("backup:", "audit:")
-
-
 def _ref_of(record: Record) -> Ref | None:
+    if record.kind is None:
+        return None
     with suppress(InvalidInputError, TypeError):
         return Ref(record.kind, record.name, record.team)  # type: ignore[arg-type]  # Ref refuses what is none
     return None
