@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from strongroom.service.room import Room
     from strongroom.settings import Settings
 
-__all__ = ["Served", "serve_behind"]
+__all__ = ["Served", "reachable", "serve_behind"]
 
 _EVERY = ("0.0.0.0", "::")  # noqa: S104 -- compared with, not listened on
 
@@ -76,13 +76,13 @@ def _serve(session: Session, settings: Settings, room: Room) -> Served:
         running = background.start(settings, ["serve", "--any-port", *arguments], environ=session.environ)
     link = ""
     if session.output == "table":  # what programs are given ends up in logs
-        base = _reachable(running.address, settings)
+        base = reachable(running.address, settings)
         base += "" if room.deployment == settings.deployment else f"/d/{room.deployment}"
         link = f"{base}/login#code={room.access.login_link().reveal()}"
     return Served(running.address, was_running, link, running.log)
 
 
-def _reachable(address: str, settings: Settings) -> str:
+def reachable(address: str, settings: Settings) -> str:
     """Give *address* by a name that the server answers for, which its certificate may hold."""
     parts = urlsplit(address)
     named = next((host for host in settings.server.allowed_hosts if not host.startswith("*.")), None)

@@ -44,7 +44,8 @@ def serve(
 
     The API /v1, Airflow's own API, /metrics and /health, on this machine alone unless --host says otherwise;
     other machines need TLS (server.tls_cert, server.tls_key). Runs until Ctrl-C or SIGTERM, then answers what
-    is under way. docs/server.md tells the rest.
+    is under way. A deployment whose key is not to be had is sealed until it is: strongroom unseal.
+    docs/server.md tells the rest.
 
     Example:
       $ strongroom serve
@@ -95,6 +96,7 @@ def _serve(session: Session, settings: Settings, *, ready: int | None, is_flexib
             passphrase=None if ready is not None else ask_passphrase,
             on_ready=on_ready,
             is_flexible=is_flexible,
+            may_wait=ready is None,  # whoever started it behind is told at once what is wrong
         )
 
 
