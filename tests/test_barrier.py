@@ -3,11 +3,10 @@
 import json
 import multiprocessing
 import os
-import sqlite3
 import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -15,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from native_room import NOON, Clock, HeldKey, draft, make_barrier, open_barrier
+from parts.homes import KINDS, REFUSALS, by_hand, everything, lent
 from strongroom.barrier import MAX_METADATA_BYTES, Barrier
 from strongroom.errors import (
     BackendConfigError,
@@ -35,9 +35,11 @@ X = Ref("variable", "x")
 CANARY = "cAnArY-5up3r-s3cret"
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "room" / "store.db"
+@pytest.fixture(params=KINDS)
+def path(request, tmp_path):
+    """Where the store is, in each kind of database."""
+    with lent(request.param, tmp_path) as place:
+        yield place
 
 
 @pytest.fixture
@@ -50,6 +52,10 @@ def barrier(path, clock):
     made = make_barrier(path, clock=clock)
     yield made
     made.close()
+
+
+in_a_file = pytest.mark.parametrize("path", ["sqlite"], indirect=True)
+"""Of what no database but SQLite lets stand, or of the file itself."""
 
 
 def text(barrier, ref=X):
@@ -66,10 +72,8 @@ def statuses(barrier):
 
 
 def sql(path, statement, *parameters):
-    with closing(sqlite3.connect(path)) as connection:
-        changed = connection.execute(statement, parameters).rowcount
-        connection.commit()
-    return changed
+    with by_hand(path) as hand:
+        return hand.execute(statement, parameters).rowcount
 
 
 # --- keys --------------------------------------------------------------------------------------
@@ -99,11 +103,11 @@ def test_wrong_key_refuses_the_start_and_overwrites_nothing(path, make):
     first = make_barrier(path)
     first.write(draft("x", "kept"))
     first.close()
-    before = path.read_bytes()
+    before = everything(path)
     with pytest.raises(SealedError, match="start refused, nothing overwritten") as caught:
         make(path, key=HeldKey(b"w" * 32))
     assert caught.value.hint
-    assert path.read_bytes() == before
+    assert everything(path) == before
     again = open_barrier(path)
     assert (text(again), len(statuses(again))) == ("kept", 1)
     again.close()
@@ -148,13 +152,19 @@ def test_every_wrapper_wraps_and_any_one_opens(path):
 def test_key_whose_row_was_changed_is_not_taken(path):
     make_barrier(path).close()
     changes = [("state", "deactivated"), ("created_at", 1), ("canary", b"x" * 48), ("canary", 7)]
+
+    def held(column):
+        with by_hand(path) as hand:
+            return hand.execute(f"SELECT {column} FROM keks").fetchone()
+
     for column, value in [*changes, ("state", b"active"), ("created_at", "x"), ("number", "x")]:
-        with closing(sqlite3.connect(path)) as connection:
-            was = connection.execute(f"SELECT {column} FROM keks").fetchone()[0]
-        sql(path, f"UPDATE keks SET {column} = ?", value)
-        with pytest.raises(TamperedError, match="start refused"):
-            open_barrier(path)
-        sql(path, f"UPDATE keks SET {column} = ?", was)
+        was = held(column)
+        with suppress(*REFUSALS):
+            sql(path, f"UPDATE keks SET {column} = ?", value)
+        if held(column) != was:
+            with pytest.raises(TamperedError, match="start refused"):
+                open_barrier(path)
+        sql(path, f"UPDATE keks SET {column} = ?", *was)
     open_barrier(path).close()
 
 
@@ -162,9 +172,9 @@ def test_key_of_another_store_is_refused(path, tmp_path):
     make_barrier(path).close()
     other = tmp_path / "other" / "store.db"
     make_barrier(other).close()
-    with closing(sqlite3.connect(other)) as connection:
-        (store_id,) = connection.execute("SELECT value FROM settings WHERE key = 'store_id'").fetchone()
-    sql(path, "UPDATE settings SET value = ? WHERE key = 'store_id'", store_id)
+    with by_hand(other) as connection:
+        (store_id,) = connection.execute("SELECT value FROM settings WHERE \"key\" = 'store_id'").fetchone()
+    sql(path, "UPDATE settings SET value = ? WHERE \"key\" = 'store_id'", store_id)
     with pytest.raises((SealedError, TamperedError), match="start refused, nothing overwritten"):
         open_barrier(path)
 
@@ -178,7 +188,7 @@ def test_create_never_makes_a_key_beside_rows_that_lost_theirs(path, team):
         sql(path, f"DELETE FROM {table}")
     with pytest.raises(SealedError, match="are gone"):
         make_barrier(path)
-    with closing(sqlite3.connect(path)) as connection:
+    with by_hand(path) as connection:
         assert connection.execute("SELECT count(*) FROM keks").fetchone() == (0,)
 
 
@@ -284,7 +294,7 @@ def test_two_processes_creating_at_once_with_two_keys_never_mix_them(path):
 
 def test_entry_carries_everything_that_was_written(barrier, clock):
     metadata = Metadata(
-        description="d\x00é",
+        description="d\x01é",
         tags=("b", "a", "b"),
         owner="team data",
         conn_type="postgres",
@@ -314,8 +324,9 @@ def test_any_text_is_read_back_or_refused(barrier, value, description):
     try:
         barrier.write(draft("x", value, metadata=Metadata(description=description)))
     except InvalidInputError:
-        with pytest.raises(UnicodeEncodeError):
-            (description or "").encode()
+        if "\0" not in description:
+            with pytest.raises(UnicodeEncodeError):
+                description.encode()
     else:
         entry = barrier.read(X)
         assert (entry.secret.reveal(), entry.metadata.description) == (value, description)
@@ -480,7 +491,7 @@ def test_batch_of_large_values_takes_bounded_memory(barrier):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 20_000_000  # bytes, for 40 million written
+    assert peak < 25_000_000  # bytes, for 40 million written
     assert len(names(barrier)) == 40
 
 
@@ -700,7 +711,7 @@ def test_column_of_another_type_is_tampered_and_not_a_crash(path, barrier, colum
     barrier.write_many([draft("x"), draft("y")])
     try:
         sql(path, f"UPDATE entries SET {column} = ? WHERE name = 'x'", value)
-    except sqlite3.IntegrityError:
+    except REFUSALS:
         return
     if (column, value) == ("description", None):
         return
@@ -709,6 +720,7 @@ def test_column_of_another_type_is_tampered_and_not_a_crash(path, barrier, colum
     assert text(barrier, Ref("variable", "y")) == "plaintext"
 
 
+@in_a_file
 def test_text_that_is_no_utf8_is_tampered_and_no_other_suffers(path, barrier):
     barrier.write_many([draft("x"), draft("y", "fine")])
     sql(path, "UPDATE entries SET description = CAST(x'ff80' AS TEXT) WHERE name = 'x'")
@@ -731,11 +743,10 @@ def test_row_renamed_to_no_legal_name_is_left_out_of_the_listing(path, barrier):
 
 def test_sealed_bytes_swapped_between_rows_are_tampered(path, barrier):
     barrier.write_many([draft("x", "one"), draft("y", "two")])
-    with closing(sqlite3.connect(path)) as connection:
+    with by_hand(path) as connection:
         (a, sealed_a), (b, sealed_b) = connection.execute("SELECT entry_id, sealed FROM versions").fetchall()
         connection.execute("UPDATE versions SET sealed = ? WHERE entry_id = ?", (sealed_b, a))
         connection.execute("UPDATE versions SET sealed = ? WHERE entry_id = ?", (sealed_a, b))
-        connection.commit()
     for name in ("x", "y"):
         with pytest.raises(TamperedError, match=name):
             barrier.read(Ref("variable", name))
@@ -757,7 +768,7 @@ def test_old_sealed_bytes_put_back_as_the_current_version_are_tampered(path, bar
 
 def test_whole_row_put_back_is_noticed_by_the_history_and_the_next_write(path, barrier):
     barrier.write(draft("x", "old"))
-    with closing(sqlite3.connect(path)) as connection:
+    with by_hand(path) as connection:
         columns = ", ".join(schema.entries.columns.keys())
         row = connection.execute(f"SELECT {columns} FROM entries").fetchone()
     barrier.write(draft("x", "new"))
@@ -802,7 +813,7 @@ def test_version_row_moved_to_another_number_is_tampered(path, barrier):
 @pytest.mark.parametrize("byte", [0, 2, *range(5, 200, 13)])
 def test_any_flipped_byte_of_a_sealed_value_is_an_error_and_never_another_value(path, barrier, byte):
     barrier.write(draft("x", "one"))
-    with closing(sqlite3.connect(path)) as connection:
+    with by_hand(path) as connection:
         sealed = bytearray(connection.execute("SELECT sealed FROM versions").fetchone()[0])
     sealed[byte] ^= 1
     sql(path, "UPDATE versions SET sealed = ?", bytes(sealed))
@@ -814,7 +825,7 @@ def test_any_flipped_byte_of_a_sealed_value_is_an_error_and_never_another_value(
 @pytest.mark.parametrize("byte", [3, 4])
 def test_value_in_a_newer_format_is_malformed_and_says_to_upgrade(path, barrier, byte):
     barrier.write(draft("x", "one"))
-    with closing(sqlite3.connect(path)) as connection:
+    with by_hand(path) as connection:
         sealed = bytearray(connection.execute("SELECT sealed FROM versions").fetchone()[0])
     sealed[byte] = 9
     sql(path, "UPDATE versions SET sealed = ?", bytes(sealed))
@@ -833,7 +844,7 @@ def test_sweep_leaves_rows_that_were_made_to_expire_by_hand(path, barrier, clock
 
 def test_row_that_names_an_unknown_key_is_tampered(path, barrier):
     barrier.write(draft("x"))
-    with closing(sqlite3.connect(path)) as connection:
+    with by_hand(path) as connection:
         (mac,) = connection.execute("SELECT mac FROM entries").fetchone()
     sql(path, "UPDATE entries SET mac = ?", b"?" * 16 + mac[16:])
     with pytest.raises(TamperedError):
@@ -846,6 +857,7 @@ def test_change_with_an_illegal_name_is_skipped(path, barrier):
     assert [change.ref.name for change in barrier.changes()] == ["y"]
 
 
+@in_a_file
 def test_no_value_and_no_key_stands_in_the_files(path, barrier):
     key = HeldKey()
     barrier.write(draft("orders_db", CANARY, metadata=Metadata(description="seen")))
@@ -905,7 +917,7 @@ def test_closed_barrier_forgets_its_keys(path):
 def test_json_of_tags_keeps_their_characters(path, barrier):
     barrier.write(draft("x", metadata=Metadata(tags=("é", '"', "a,b"))))
     assert barrier.read(X).metadata.tags == tuple(sorted(("é", '"', "a,b")))
-    with closing(sqlite3.connect(path)) as connection:
+    with by_hand(path) as connection:
         assert json.loads(connection.execute("SELECT tags FROM entries").fetchone()[0]) == ['"', "a,b", "é"]
 
 
@@ -950,12 +962,14 @@ def test_time_that_utc_cannot_say_is_refused_and_listing_goes_on(barrier, field,
     assert barrier.list("variable") == []
 
 
+@in_a_file
 def test_listing_ends_at_bytes_planted_as_a_name(path, barrier):
     barrier.write_many(draft(name) for name in "abc")
     sql(path, "UPDATE entries SET name = x'62' WHERE name = 'b'")
     assert [summary.ref.name for summary in barrier.list("variable")] == ["a", "c"]
 
 
+@in_a_file
 @pytest.mark.parametrize(
     ("column", "value"),
     [
@@ -969,7 +983,6 @@ def test_listing_ends_at_bytes_planted_as_a_name(path, barrier):
 )
 def test_key_row_with_a_column_of_another_type_is_tampered(path, barrier, column, value):
     barrier.write(draft("x", team="data"))
-    sql(path, "PRAGMA foreign_keys=OFF")
     sql(path, f"UPDATE keks SET {column} = {value} WHERE team = 'data'")
     with pytest.raises(TamperedError):
         barrier.keys()
@@ -977,6 +990,7 @@ def test_key_row_with_a_column_of_another_type_is_tampered(path, barrier, column
         open_barrier(path).read(Ref("variable", "x", "data"))
 
 
+@in_a_file
 @pytest.mark.parametrize("planted", ["x'03'", "x'62ff'", "'a//b'"])
 def test_planted_name_that_is_not_legal_cuts_no_listing_short(path, barrier, planted):
     barrier.write_many(draft(name) for name in "abcdef")
@@ -985,6 +999,7 @@ def test_planted_name_that_is_not_legal_cuts_no_listing_short(path, barrier, pla
     assert [summary.ref.name for summary in barrier.list("variable", limit=3, after="d")] == ["e", "f"]
 
 
+@in_a_file
 @pytest.mark.parametrize("planted", ["x'03'", "x'62ff'", "'a//b'"])
 def test_planted_name_that_is_not_legal_cuts_no_outline_short(path, barrier, planted):
     barrier.write_many(draft(name) for name in "abcdef")
@@ -1007,6 +1022,7 @@ def test_named_entries_are_those_of_the_listing(path, barrier, clock):
     assert [one.name for one in barrier.outline("variable")] == ["a", "c"]
 
 
+@in_a_file
 @pytest.mark.parametrize("column", ["changed_at", "conn_type", "description", "expires_at"])
 @pytest.mark.parametrize("value", ["x'00'", "'9'", "1e300", "-9223372036854775808"])
 def test_outline_takes_any_column_of_another_type(path, barrier, column, value):

@@ -118,14 +118,18 @@ def entry_row(ref: Ref, metadata: Metadata) -> EntryRow:
 def check_texts(**texts: object) -> None:
     """
     Refuse what a column of text would keep as something else: SQLite turns a number put there into
-    text, and the row would fail its authentication for ever after.
+    text, and the row would fail its authentication for ever after; PostgreSQL takes no NUL.
 
     Raises:
-        InvalidInputError: one is neither a plain `str` nor None.
+        InvalidInputError: one is neither a plain `str` nor None, or holds a NUL.
     """
     for what, text in texts.items():
-        if text is not None and type(text) is not str:
+        if text is None:
+            continue
+        if type(text) is not str:
             raise InvalidInputError(f"the {what} beside a value is not text", hint="give a str")
+        if "\0" in text:
+            raise InvalidInputError(f"the {what} beside a value holds a NUL", hint="leave it out")
 
 
 def metadata_of(row: EntryRow) -> Metadata:

@@ -295,6 +295,7 @@ def _spelled(name: str) -> bytes:
         return name.encode("utf-8", "surrogatepass")
 
 
+_ALL = 2**62  # rows: no database has so many, and only SQLite takes -1 for all
 _FIRST_SURROGATE, _AFTER_SURROGATES, _LAST = 0xD800, 0xE000, 0x10FFFF  # code points
 
 
@@ -310,12 +311,12 @@ def _successor(prefix: str) -> str | None:
 
 
 def expired(connection: Connection, deployment: str, now: int, limit: int) -> list[EntryRow]:
-    """Give up to *limit* entries that stand and whose time was up at *now* (microseconds)."""
+    """Give up to *limit* entries, or with -1 all, that stand and whose time was up at *now* (microseconds)."""
     rows = connection.execute(
         f"SELECT {_ENTRY} FROM entries e"  # noqa: S608 -- columns are constants of this file
         " WHERE e.deployment = ? AND e.expires_at <= ? AND e.is_deleted = 0"
         " ORDER BY e.expires_at LIMIT ?",
-        (deployment, now, limit),
+        (deployment, now, limit if limit >= 0 else _ALL),
     ).fetchall()
     return [EntryRow(*row) for row in rows]
 
