@@ -3,6 +3,7 @@
 import pytest
 
 from native_room import draft, make_barrier
+from parts.homes import lent
 from strongroom.backend import Checkable, Listable, Versioned, Writable, load
 from strongroom.backends.native import Native
 from strongroom.model.ref import Ref
@@ -10,11 +11,26 @@ from strongroom.testing.contract import BackendContract
 
 
 class TestNative(BackendContract):
+    kind = "sqlite"
+
+    @pytest.fixture(autouse=True)
+    def _place(self, tmp_path):
+        with lent(self.kind, tmp_path) as self.place:
+            yield
+
     def make(self, tmp_path):
-        return Native(make_barrier(tmp_path / "room" / "store.db"))
+        return Native(make_barrier(self.place))
 
     def down(self, backend):
         backend.close()
+
+
+class TestNativeOnPostgresql(TestNative):
+    kind = "postgresql"
+
+
+class TestNativeOnMariadb(TestNative):
+    kind = "mariadb"
 
 
 @pytest.fixture
