@@ -26,6 +26,7 @@ from strongroom.errors import (
     NotAuthenticatedError,
     StrongroomError,
 )
+from strongroom.model.secret import Secret
 from strongroom.vendors.google_access import GoogleAccess, Token
 from strongroom.vendors.google_answer import PERMISSIONS, GoogleRefusal, trouble_of
 from strongroom.vendors.google_call import GrpcCarrier, RestCarrier
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from strongroom.vendors.google_call import Carrier
+    from strongroom.vendors.http1 import Reply
 
 __all__ = ["GoogleAccess", "GoogleRefusal", "GoogleSession"]
 
@@ -45,6 +47,7 @@ _AHEAD = timedelta(seconds=225)  # of its end a token is replaced, as Google's l
 _REGION = re.compile(r"[a-z0-9-]{1,63}", re.ASCII)
 _SHARE = 4  # of a short life, at most this part ahead
 _MAX_BODY_BYTES = 8 * 1024 * 1024
+_NOT_AUTHENTICATED = 401
 _ONCE = frozenset(("add_secret_version", "create_secret"))  # asked twice, they are not the same as asked once
 
 
@@ -162,6 +165,35 @@ class GoogleSession:
             return self._asked(question, request, self._renewed(token))
         except GoogleRefusal as refusal:
             raise self._trouble(refusal, question) from None
+
+    def carry(self, method: str, url: str, body: Secret[bytes]) -> Reply:
+        """
+        Ask another of Google's services over HTTP, as the same account, and give its answer whatever it is.
+
+        Args:
+            method: capital letters.
+            url: whole; the token goes there.
+            body: JSON.
+
+        Raises:
+            NotAuthenticatedError, BackendConfigError: no login.
+            BackendUnavailableError: no answer now.
+        """
+        token = self._current()
+        reply = self._carried(method, url, body, token)
+        if reply.status == _NOT_AUTHENTICATED:
+            reply = self._carried(method, url, body, self._renewed(token))
+        return reply
+
+    def _carried(self, method: str, url: str, body: Secret[bytes], token: Token) -> Reply:
+        headers: dict[str, str | Secret[str]] = {
+            "authorization": Secret(f"Bearer {token.text.reveal()}"),
+            "content-type": "application/json",
+            "accept": "application/json",
+        }
+        if self.access.quota_project_id:
+            headers["x-goog-user-project"] = self.access.quota_project_id
+        return self._origins.request(method, url, headers, body)
 
     def _asked(self, question: str, request: Mapping[str, Any], token: Token) -> Any:  # noqa: ANN401 -- as above
         headers = {"authorization": f"Bearer {token.text.reveal()}"}
