@@ -16,6 +16,8 @@ from pathlib import Path
 import sqlalchemy.dialects.sqlite.pysqlite
 
 from native_room import draft, make_barrier, open_barrier
+from strongroom.barrier import rewrap as rewrapping
+from strongroom.barrier import rotation
 from strongroom.errors import BackendUnavailableError
 from strongroom.model.entry import Metadata
 from strongroom.model.ref import Ref
@@ -83,6 +85,32 @@ def registry(barrier):
     yield rows.close
 
 
+def rewrap(barrier):
+    """Put entries of three batches and the rows of who may under a new key."""
+    rows = registry_of(barrier)
+
+    def run():
+        barrier.rotation.resume(author="bob")  # whoever was at work on it was killed
+        barrier.rewrap.run(before_end=lambda: rows.reseal(barrier.rotation.sealing()))
+
+    yield lambda: barrier.write_many(draft(f"m{number}", str(number)) for number in range(60))
+    yield lambda: rows.put("person", "a", b"alice")
+    yield lambda: barrier.rotation.rotate([""], author="bob")
+    yield run
+    yield rows.close
+
+
+def keys(barrier):
+    """Replace a key, what wraps it, and destroy the one before."""
+    first = barrier.rotation.find(barrier.keys()[0].id)
+    yield lambda: barrier.rotation.wrap_anew()
+    yield lambda: barrier.rotation.rotate([""], author="bob")
+    yield barrier.rewrap.run
+    yield barrier.rotation.wrap_anew
+    yield lambda: barrier.rotation.destroy(first)
+    yield barrier.close
+
+
 def create(barrier):
     yield lambda: barrier.write(draft("first", "kept"))
 
@@ -93,6 +121,8 @@ SCENARIOS = {
     "rollback": rollback,
     "write_many": write_many,
     "registry": registry,
+    "rewrap": rewrap,
+    "keys": keys,
     "create": create,
 }
 

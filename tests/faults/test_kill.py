@@ -26,8 +26,9 @@ from native_room import draft, make_barrier, open_barrier
 from strongroom.model.ref import Ref
 
 CALLS = ",".join(victim.CALLS)
-# In six scenarios. `make trials` kills more often; then boundaries come up several times.
-KILLS_EACH = int(os.environ.get("STRONGROOM_KILLS", "240")) // 6
+# In eight scenarios. `make trials` kills more often; then boundaries come up several times.
+KILLS_EACH = int(os.environ.get("STRONGROOM_KILLS", "240")) // len(victim.SCENARIOS)
+OF_KEYS = ("rewrap", "keys")
 NO_LIMIT = 60_000  # strace counts in 16 bits
 
 
@@ -71,14 +72,19 @@ class Victim:
 
 
 @contextmanager
-def traced(log, limit, strike="signal=KILL"):
-    """Give a victim whose children are struck at their *limit*-th call of a kind."""
+def traced(log, limit, strike="signal=KILL", *, program=victim, environ=()):
+    """
+    Give a victim whose children are struck at their *limit*-th call of a kind.
+
+    It is the process of *program*, with *environ* beside its environment.
+    """
     mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     mine.settimeout(60)
     command = ["strace", "-f", "-qq", "-o", str(log), "-e", f"trace={CALLS}"]
     command += ["-e", f"inject={CALLS}:{strike}:when={limit}"]
-    command += [sys.executable, str(Path(victim.__file__)), str(theirs.fileno())]
+    command += [sys.executable, str(Path(program.__file__)), str(theirs.fileno())]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    environment |= dict(environ)
     process = subprocess.Popen(
         command, pass_fds=[theirs.fileno()], env=environment, stderr=subprocess.PIPE, text=True
     )
@@ -172,7 +178,9 @@ def states(folder, scenario):
     return seen
 
 
-@pytest.mark.parametrize("scenario", [name for name in victim.SCENARIOS if name != "create"])
+@pytest.mark.parametrize(
+    "scenario", [name for name in victim.SCENARIOS if name != "create" and name not in OF_KEYS]
+)
 def test_kill_leaves_the_old_or_the_new_state_whole(scenario, boundaries, killer, tmp_path):
     expected = states(tmp_path / "unharmed", scenario)
     seeded = fresh(tmp_path / "seed", scenario)
@@ -190,6 +198,43 @@ def test_kill_leaves_the_old_or_the_new_state_whole(scenario, boundaries, killer
         assert intact(folder / "store.db")
         ends["old" if found == expected[done] else "new"] += 1
     print(f"{scenario}: {KILLS_EACH} kills over {len(boundaries[scenario])} boundaries, {dict(ends)}")
+
+
+@pytest.mark.parametrize("scenario", OF_KEYS)
+def test_kill_while_keys_change_leaves_every_row_readable_and_the_job_is_gone_on_with(
+    scenario, boundaries, killer, tmp_path
+):
+    expected = states(tmp_path / "unharmed", scenario)
+    seeded = fresh(tmp_path / "seed", scenario)
+    midway = 0
+    for index, boundary in enumerate(spread(boundaries[scenario])):
+        folder = tmp_path / f"kill{index}"
+        shutil.copytree(seeded.parent, folder)
+        acknowledged = killer.kill(scenario, folder / "store.db", boundary)
+        done = max(0, acknowledged - 1)  # the first is for opening
+        barrier = open_barrier(folder / "store.db")
+        found = snapshot(barrier)
+        assert found in expected[done : done + 2], f"{boundary}, {done} acts acknowledged"
+        midway += any(0 < key.sealed_versions for key in barrier.keys() if key.state == "deactivated")
+        finish(barrier)
+        entries, changes, _ = snapshot(barrier)
+        assert (entries, changes) == found[:2]
+        barrier.write(draft("after", "alive"))
+        barrier.close()
+        assert intact(folder / "store.db")
+    print(f"{scenario}: {KILLS_EACH} kills over {len(boundaries[scenario])} boundaries, {midway} midway")
+
+
+def finish(barrier):
+    """Go on with what was killed, and destroy every key that it leaves behind."""
+    rows = victim.registry_of(barrier)
+    barrier.rotation.rotate([""], author="carol")
+    barrier.rewrap.run(before_end=lambda: rows.reseal(barrier.rotation.sealing()))
+    for key in barrier.keys():  # noqa: SIM118 -- not a mapping's
+        if key.state == "deactivated":
+            barrier.rotation.destroy(barrier.rotation.find(key.id))
+    assert [key.state for key in barrier.keys()].count("active") == 1  # noqa: SIM118 -- as above
+    rows.close()
 
 
 def test_kill_while_creating_leaves_nothing_or_a_store_that_opens(boundaries, killer, tmp_path):

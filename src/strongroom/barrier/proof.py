@@ -46,6 +46,11 @@ class Proof:
         """Give the keyring of *ref*'s team if *row* is as it was written."""
         return self.check(ref, "entry", row[:-2], row.mac, keyring)
 
+    def remarked(self, row: EntryRow, ref: Ref, keyring: Keyring) -> bytes:
+        """Give the MAC that *row*, which must be as it was written, has under the key that seals now."""
+        self.authenticate(row, ref, keyring)
+        return keyring.row_mac(covered("entry", row[:-2]))
+
     def is_authentic(self, row: EntryRow, ref: Ref) -> bool:
         try:
             self.authenticate(row, ref)
