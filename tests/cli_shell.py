@@ -14,7 +14,7 @@ A transcript is a text file of commands and what they say:
     ? 3                       its exit code, where it is not 0
 
 What differs from run to run is written `<home>`, `<time>`, `<version>` (of Strongroom), `<ms>`,
-`<seconds>`, `<id>`, `<token>`.
+`<seconds>`, `<id>`, `<token>`, `<recipient>`, `<key>`.
 Write a transcript anew after a change meant to show: `python tests/cli_shell.py tests/cli/*.txt`.
 """
 
@@ -171,6 +171,8 @@ _VARYING = (
     (re.compile(r"(?<=  )\d+\.\d(?=  |$)|(?<=milliseconds: )[\d.]+"), "<ms>"),
     (re.compile(r"(?<=age_seconds: )[\d.e-]+"), "<seconds>"),
     (re.compile(rf"local:{os.geteuid()}\b"), "local:<user>"),
+    (re.compile(r"\bage1[02-9ac-hj-np-z]{58}\b"), "<recipient>"),
+    (re.compile(r"(?<=<id>)\+[0-9a-f]{8}\+[A-Za-z0-9+/=]{44}"), "+<key>"),
     (re.compile(r"\bsrm_[tsle]_[A-Za-z0-9_-]{49}\b"), "<token>"),
 )
 

@@ -68,7 +68,6 @@ _LABELS = {
     "holds": "holds",
     "opened": "opened",
     "recipients": "for",
-    "size": "bytes",
     "key": "key",
     "lost": "lost by it",
     "seconds": "seconds",

@@ -102,6 +102,9 @@ def restore(
         )
     if session.output == "table":
         terminal.note("brought back; look through people, tokens, roles and policies now", session)
+        if to is not None:
+            key_said = "url" if "://" in to else "path"
+            terminal.note(f'it is used once the settings say so: [store] {key_said} = "{to}"', session)
         return
     record["lost"] = [plain_span(span) for span in checked.spans]
     show_record(session, {**record, "restored": True}, labels=_LABELS)

@@ -69,11 +69,14 @@ class Recipients:
 
     def __init__(self, texts: Sequence[str]) -> None:
         self.texts = tuple(dict.fromkeys(texts))
-        if not 0 < len(self.texts) <= _MAX_RECIPIENTS:
+        if not self.texts:
             raise InvalidInputError(
-                f"a backup has 1 to {_MAX_RECIPIENTS} recipients",
-                limit=_MAX_RECIPIENTS,
-                hint="strongroom backup keygen makes one",
+                "no recovery recipient is named",
+                hint="--recipient age1…, or backup.recipients; strongroom backup keygen makes one",
+            )
+        if len(self.texts) > _MAX_RECIPIENTS:
+            raise InvalidInputError(
+                f"a backup has at most {_MAX_RECIPIENTS} recipients", limit=_MAX_RECIPIENTS
             )
         self._recipients = [_recipient(text) for text in self.texts]
 

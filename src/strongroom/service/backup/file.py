@@ -27,7 +27,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import msgspec
 
-from strongroom.errors import BackendConfigError, BackendUnavailableError, ConflictError, TamperedError
+from strongroom.errors import (
+    BackendConfigError,
+    BackendUnavailableError,
+    ConflictError,
+    InvalidInputError,
+    TamperedError,
+)
 from strongroom.service.backup.manifest import FORMAT, Manifest, newer, parse_manifest
 
 if TYPE_CHECKING:
@@ -197,8 +203,7 @@ class Reader:
         note: the manifest as it is signed.
 
     Raises:
-        InvalidInputError: a newer release made it.
-        BackendConfigError: it cannot be read, or is no backup.
+        InvalidInputError: a newer release made it, it cannot be read, or is no backup.
         TamperedError: it is cut short, has parts in another order, or is damaged.
     """
 
@@ -247,7 +252,7 @@ class Reader:
             with _opened(self._path) as file:
                 start = file.read(len(_MAGIC) + 1)
                 if start[: len(_MAGIC)] != _MAGIC:
-                    raise BackendConfigError(
+                    raise InvalidInputError(
                         f'"{self._path}" is no backup of Strongroom', hint="name the file of a backup"
                     )
                 if start[len(_MAGIC) :] != bytes([FORMAT]):
@@ -256,7 +261,7 @@ class Reader:
                     yield _part(file, frame)
         except OSError as error:
             reason = os.strerror(error.errno or 0).lower()
-            raise BackendConfigError(
+            raise InvalidInputError(
                 f'the backup "{self._path}" cannot be read: {reason}', hint="name the file of a backup"
             ) from None
 
