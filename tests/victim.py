@@ -25,7 +25,7 @@ from strongroom.registry import Change, Registry
 from strongroom.store import migration, transaction
 
 # Loaded before the fork, once: a child that loads them itself takes a second under strace.
-LOADED = (migration, transaction, sqlalchemy.dialects.sqlite.pysqlite)
+LOADED = (rewrapping, rotation, migration, transaction, sqlalchemy.dialects.sqlite.pysqlite)
 
 CALLS = ("write", "pwrite64", "fsync", "fdatasync", "ftruncate", "unlink")
 NULL = os.open(os.devnull, os.O_WRONLY)
@@ -103,7 +103,7 @@ def rewrap(barrier):
 def keys(barrier):
     """Replace a key, what wraps it, and destroy the one before."""
     first = barrier.rotation.find(barrier.keys()[0].id)
-    yield lambda: barrier.rotation.wrap_anew()
+    yield barrier.rotation.wrap_anew
     yield lambda: barrier.rotation.rotate([""], author="bob")
     yield barrier.rewrap.run
     yield barrier.rotation.wrap_anew

@@ -15,6 +15,7 @@ Rules of this file:
 from __future__ import annotations
 
 import time
+from functools import partial
 from secrets import token_bytes
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,9 +35,8 @@ if TYPE_CHECKING:
     from strongroom.barrier.keychain import Keychain
     from strongroom.barrier.proof import Proof
     from strongroom.crypto.keyring import Keyring
-    from strongroom.model.ref import Ref
     from strongroom.store.rotation import JobRow
-    from strongroom.store.rows import EntryRow, KekRow
+    from strongroom.store.rows import KekRow, VersionRow
     from strongroom.store.store import Store
     from strongroom.store.transaction import Transaction
 
@@ -49,10 +49,12 @@ _NAP_SECONDS = 0.0  # after each entry: whoever waits for the interpreter gets i
 
 
 class _Batch(NamedTuple):
+    """What one transaction writes. Damaged are ids of entries, with the number of a version, or 0 for all."""
+
     versions: list[Moved]
     marks: list[tuple[bytes, bytes, bytes]]
     reached: bytes
-    damaged: int
+    damaged: set[tuple[bytes, int]]
 
 
 class Rewrap:
@@ -114,17 +116,21 @@ class Rewrap:
         row = self._taken()
         if row is None:
             return None
-        pace = _Pace(rate)
+        work = _Work(row, _Pace(rate), progress, is_ended)
         try:
-            for key in self._older():
-                row = self._leave(key, row, pace, progress, is_ended)
-                if is_ended():
-                    return self.status()
-            before_end()
-            row = self._written(row._replace(state="finished", finished_at=self._now()), None)
+            if self._is_worked_off(work):
+                before_end()
+                self._write(work, None, state="finished", finished_at=self._now())
         finally:
-            self._let_go(row)
+            self._let_go(work.row)
         return self.status()
+
+    def _is_worked_off(self, work: _Work) -> bool:
+        """Work key by key; False where it was ended before."""
+        for key in self._keychain.rows():
+            if key.state == "deactivated" and not self._is_left_behind(key, work):
+                return False
+        return True
 
     # --- who is at work ------------------------------------------------------------------------
 
@@ -158,31 +164,21 @@ class Rewrap:
 
     # --- batches -------------------------------------------------------------------------------
 
-    def _older(self) -> list[KekRow]:
-        return [row for row in self._keychain.rows() if row.state == "deactivated"]
-
-    def _leave(
-        self,
-        key: KekRow,
-        row: JobRow,
-        pace: _Pace,
-        progress: Callable[[int, int], None] | None,
-        is_ended: Callable[[], bool],
-    ) -> JobRow:
-        """Put every row that names *key* under the one that seals now."""
-        row = row._replace(reached=b"")
+    def _is_left_behind(self, key: KekRow, work: _Work) -> bool:
+        """Put every row that names *key* under the one that seals now; False where it was ended before."""
         for find in (self._under, self._naming):
-            row = row._replace(reached=b"")
-            while ids := find(key, row.reached):
+            reached = b""
+            while ids := find(key, reached):
                 batch = self._batch(key, ids)
-                row = row._replace(reached=batch.reached, damaged=row.damaged + batch.damaged)
-                row = self._written(row, batch)
-                if progress is not None:
-                    progress(min(row.done, row.total), row.total)
-                if is_ended():
-                    return row
-                pace.wait(len(ids))
-        return row
+                reached = batch.reached
+                work.damaged |= batch.damaged
+                self._write(work, batch, reached=reached, damaged=len(work.damaged))
+                if work.progress is not None:
+                    work.progress(min(work.row.done, work.row.total), work.row.total)
+                if work.is_ended():
+                    return False
+                work.pace.wait(len(ids))
+        return True
 
     def _under(self, key: KekRow, after: bytes) -> list[bytes]:
         return self._store.ask(lambda connection: rotation.entries_under(connection, key.id, after, _ENTRIES))
@@ -196,77 +192,89 @@ class Rewrap:
     def _batch(self, key: KekRow, ids: list[bytes]) -> _Batch:
         """Seal the rows of as many entries of *ids* anew as one transaction should hold."""
         keyring = self._keychain.current(key.team)
-        versions: list[Moved] = []
-        marks: list[tuple[bytes, bytes, bytes]] = []
-        damaged, weight, reached = 0, 0, b""
+        made = _Batch([], [], b"", set())
+        weight = 0
         for entry_id in ids:
-            reached = entry_id
+            made = made._replace(reached=entry_id)
             try:
-                mark, moved, lost = self._entry(entry_id, key, keyring)
+                weight += self._entry(entry_id, key, keyring, made)
             except TamperedError:
-                damaged += 1
-                continue
-            damaged += lost
-            versions += moved
-            marks += mark
-            weight += sum(len(one.sealed) for one in moved)
+                made.damaged.add((entry_id, 0))
             if weight >= _BATCH_BYTES:
                 break
             time.sleep(_NAP_SECONDS)
-        return _Batch(versions, marks, reached, damaged)
+        return made
 
-    def _entry(
-        self, entry_id: bytes, key: KekRow, keyring: Keyring
-    ) -> tuple[list[tuple[bytes, bytes, bytes]], list[Moved], int]:
-        """Give the new mark of an entry, its versions under *key* sealed anew, and how many are damaged."""
+    def _entry(self, entry_id: bytes, key: KekRow, keyring: Keyring, made: _Batch) -> int:
+        """Add an entry's new MAC and its versions under *key*, sealed anew, to *made*; give their bytes."""
         entry = self._store.ask(lambda connection: rotation.entry(connection, entry_id))
         ref = None if entry is None else ref_of(entry.kind, entry.name, entry.team)
         if entry is None or ref is None or (entry.deployment, entry.team) != (key.deployment, key.team):
             raise TamperedError("an entry is not where its key is")
         mark = self._proof.remarked(entry, ref, keyring)
-        found = list(self._versions(entry, key, ref, keyring))
-        moved = [one for one in found if one is not None]
-        marks = [] if mark == entry.mac else [(mark, entry.id, entry.mac)]
-        return marks, moved, len(found) - len(moved)
+        weight = 0
+        for row in self._versions(entry_id, key.id):
+            try:
+                self._proof.check_version(ref, row, keyring)
+                new = resealed(ref, row, keyring)
+            except (TamperedError, InvalidInputError):
+                made.damaged.add((entry_id, row.number))
+            else:
+                made.versions.append(
+                    Moved(row.entry_id, row.number, new.sealed, new.kek_id, new.mac, row.mac)
+                )
+                weight += len(new.sealed)
+        if mark != entry.mac:
+            made.marks.append((mark, entry.id, entry.mac))
+        return weight
 
-    def _versions(self, entry: EntryRow, key: KekRow, ref: Ref, keyring: Keyring) -> Iterator[Moved | None]:
+    def _versions(self, entry_id: bytes, key_id: bytes) -> Iterator[VersionRow]:
         after = 0
         while True:
             rows = self._store.ask(
-                lambda connection, after=after: rotation.versions_under(  # type: ignore[misc]
-                    connection, entry.id, key.id, after, _VERSIONS
+                partial(
+                    rotation.versions_under, entry_id=entry_id, kek_id=key_id, after=after, limit=_VERSIONS
                 )
             )
-            for row in rows:
-                try:
-                    self._proof.check_version(ref, row, keyring)
-                    new = resealed(ref, row, keyring)
-                except (TamperedError, InvalidInputError):
-                    yield None
-                else:
-                    yield Moved(row.entry_id, row.number, new.sealed, new.kek_id, new.mac, row.mac)
+            yield from rows
             if len(rows) < _VERSIONS:
                 return
             after = rows[-1].number
 
-    def _written(self, row: JobRow, batch: _Batch | None) -> JobRow:
+    def _write(self, work: _Work, batch: _Batch | None, **changed: object) -> None:
         """Write a batch and how far the job is, if it is still this process's."""
-        row = row._replace(beat_at=self._now())
+        row = work.row._replace(beat_at=self._now(), **changed)  # type: ignore[arg-type]  # its columns
         with self._store.write() as transaction:
             connection = transaction.connection
             if batch is not None:
-                moved = rotation.move(connection, batch.versions, batch.marks)
-                row = row._replace(done=row.done + moved)
+                row = row._replace(done=row.done + rotation.move(connection, batch.versions, batch.marks))
                 if batch.versions:
                     self._count(transaction, batch.versions[0].kek_id, len(batch.versions))
             if not rotation.beat(connection, row):
                 raise ConflictError("another process took the job over", hint="strongroom keys status")
-        return row
+        work.row = row
 
     def _count(self, transaction: Transaction, key_id: bytes, uses: int) -> None:
         made = rotation.add_wraps(transaction.connection, key_id, uses, MAX_WRAPS)
         if made is not None and made > MAX_WRAPS:
             raise worn_out(key_id)
+
+
+class _Work:
+    """One run of the job: how far it is, and who is told."""
+
+    def __init__(
+        self,
+        row: JobRow,
+        pace: _Pace,
+        progress: Callable[[int, int], None] | None,
+        is_ended: Callable[[], bool],
+    ) -> None:
+        self.row = row
+        self.pace = pace
+        self.progress = progress
+        self.is_ended = is_ended
+        self.damaged: set[tuple[bytes, int]] = set()
 
 
 class _Pace:
