@@ -32,6 +32,7 @@ from strongroom.wire.head import HEADERS, new_id
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from strongroom.agent.announced import Announced, Process
     from strongroom.agent.door import Peers
     from strongroom.model.secret import Secret
     from strongroom.policy import Run
@@ -74,7 +75,7 @@ class Web:
         hosts: names in `Host` that TCP answers for, beside loopback's own; in lower case.
         is_ready: whether to send requests.
         figures: more lines for `/metrics`.
-        announced: gives the run that was announced for a process, by its id, or None.
+        announced: tells which process announced a run for another, by its id, and which run that is now.
         on_trouble: told of what nobody expected.
 
     Attributes:
@@ -93,7 +94,7 @@ class Web:
         hosts: Iterable[str] = (),
         is_ready: Callable[[], bool] = lambda: True,
         figures: Callable[[], str] = lambda: "",
-        announced: Callable[[int], Run | None] = lambda _pid: None,
+        announced: Announced | None = None,
         on_trouble: Callable[[Exception], None] = lambda _error: None,
     ) -> None:
         self.host = host
@@ -193,10 +194,26 @@ class Web:
 
     def known(self, uid: int, gids: Sequence[int], pid: int = 0) -> Caller:
         """Give the user *uid* of this machine, who is in *gids* and asks from the process *pid*."""
-        may, run = self.host.may_connect, self._announced(pid)
+        may = self.host.may_connect
+        above = None if self._announced is None else self._announced.above(pid)
+        run = self._run_of(above)
         return Caller(
-            self.host.actor(uid, run), "user", uid, lambda: not self.is_draining and may(uid, gids), run
+            self.host.actor(uid, run),
+            "user",
+            uid,
+            lambda: not self.is_draining and may(uid, gids),
+            run,
+            above,
         )
+
+    def still(self, caller: Caller, gids: Sequence[int], pid: int) -> Caller:
+        """Give who asks on a connection on which *caller* asked before: his run may be another by now."""
+        if caller.uid is None or self._run_of(caller.above) == caller.run:
+            return caller
+        return self.known(caller.uid, gids, pid)
+
+    def _run_of(self, process: Process | None) -> Run | None:
+        return None if self._announced is None else self._announced.run_of(process)
 
     def claimed(self, given: bytes | None) -> Caller | None:
         """Give who sent the token *given* over TCP; None for nobody."""

@@ -92,6 +92,7 @@ class Line(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._peer: tuple[int, Sequence[int]] | None = None
         self._caller: Caller | None = None
+        self._pid = 0
         self._who: object = "tcp"
         self._task: asyncio.Task[None] | None = None
         self._writable = asyncio.Event()
@@ -129,7 +130,7 @@ class Line(asyncio.Protocol):
         web = self._web
         if not self._is_tcp:
             peer = web.peers.admit(transport)
-            self._peer, self._who = (peer.uid, peer.gids), peer.uid
+            self._peer, self._who, self._pid = (peer.uid, peer.gids), peer.uid, peer.pid
             self._caller = web.known(*self._peer, peer.pid)
         if web.is_draining or not web.admit(self, self._who):
             raise OverloadError("the agent has no connection left", retry_after=_RETRY)
@@ -320,6 +321,8 @@ class Line(asyncio.Protocol):
                 raise InvalidInputError("a method cannot be overridden by a header")
         if not self._is_tcp:
             self._check_welcome()
+            if self._caller is not None and self._peer is not None:
+                self._caller = self._web.still(self._caller, self._peer[1], self._pid)
             return self._caller
         self._web.check_host(headers[b"host"])
         return self._web.claimed(headers.get(_TOKEN))

@@ -237,7 +237,7 @@ class Agent:
             token=None if token is None else resolve(token, environ=self._environ),
             hosts=[host.lower() for host in settings.tcp_hosts],
             figures=partial(_figures, self._floor, self._peers),
-            announced=self._floor.announced.of,
+            announced=self._floor.announced,
             on_trouble=self._floor.unexpected,
         )
 

@@ -47,8 +47,10 @@ ANSWER_SECONDS = 5.0
 _TOKEN_SECONDS = 900.0  # longer than a token of Airflow's is good for, unless it was told otherwise
 _RENEW_AT = (0.60, 0.72)  # of a lifetime: a little apart for each, so that they do not come all at once
 _MARGIN_SECONDS = 2.0  # it ends here before it ends at the server
+_LOOK_SECONDS = 5.0  # between two looks whether the supervisor lives
 _RETRY_SECONDS = (0.5, 10.0)  # the first wait, and the longest
-_FINAL = (AccessDeniedError, InvalidInputError, BackendConfigError)
+_ENDED = (AccessDeniedError, InvalidInputError)
+_FINAL = (*_ENDED, BackendConfigError)  # of a run that was never verified: settings are to be changed first
 _NOT_YET = "nobody answers yet whether the run is verified; the agent goes on asking"
 
 
@@ -174,10 +176,10 @@ class Verifying:
                 proven = await self._floor.host.reading.bridge().run(
                     partial(_asked, verifier, held, self._floor.host.actor(held.uid))
                 )
-            except _FINAL as error:
-                self._refused(process, held, str(error))
-                return
             except StrongroomError as error:
+                if isinstance(error, _FINAL if held.proven is None else _ENDED):
+                    self._refused(process, held, _told(error))
+                    return
                 self._unavailable(held, str(error))
                 if held.proven is None and clock() >= given_up:
                     self._refused(process, held, "nobody answered whether the run is verified")
@@ -190,13 +192,15 @@ class Verifying:
             await self._rest(process, held, proven.lifetime.total_seconds() * uniform(*_RENEW_AT))  # noqa: S311 -- spreads load
 
     async def _rest(self, process: Process, held: _Held, seconds: float) -> None:
-        """Wait, and see to it that what is proven is so no longer than it is."""
+        """Wait while the supervisor lives, and see to it that what is proven is so no longer than it is."""
         clock = self._floor.clock
-        until = clock() + seconds
-        if held.proven is not None and held.proven_until < until:
-            await asyncio.sleep(max(0.0, held.proven_until - clock()))
-            self._lapsed(process, held)
-        await asyncio.sleep(max(0.0, until - clock()))
+        until, is_lapsing = clock() + seconds, held.proven is not None
+        while (now := clock()) < until and self._is_there(process):
+            if is_lapsing and now >= held.proven_until:
+                is_lapsing = False
+                self._lapsed(process, held)
+            ends = min(until, held.proven_until) if is_lapsing else until
+            await asyncio.sleep(min(_LOOK_SECONDS, max(0.0, ends - now)))
 
     def _is_there(self, process: Process) -> bool:
         """Tell whether the supervisor still runs and stands by what it announced."""
@@ -220,7 +224,7 @@ class Verifying:
         held.told.set()
 
     def _lapsed(self, process: Process, held: _Held) -> None:
-        if held.proven is not None:
+        if self._level(process) >= Assurance.VERIFIED_RUN:
             self._say("a verified run could not be renewed", held, level="warning", why=held.why)
             self._use(process, _claim(held, pending=True))
 
@@ -259,6 +263,11 @@ def _asked(verifier: RunVerifier, held: _Held, actor: Actor) -> Proven:
     if held.token is None:
         raise AccessDeniedError("the announcement has ended", reason="the supervisor said so")
     return verifier.verify(actor, Presented(held.token, held.said, held.attempt))
+
+
+def _told(error: StrongroomError) -> str:
+    """Give what is told the supervisor, whose log the operator reads: the hint with it."""
+    return f"{error}; {error.hint}" if error.hint else str(error)
 
 
 def _claim(held: _Held, *, pending: bool | None = None) -> Run:

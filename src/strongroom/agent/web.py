@@ -32,6 +32,7 @@ from strongroom.wire.strict import check_media, read_json, read_query
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+    from strongroom.agent.announced import Process
     from strongroom.policy import Actor, Run
     from strongroom.service.host import Host
     from strongroom.service.reading import Reader
@@ -59,6 +60,7 @@ class Caller(NamedTuple):
         uid: the user; None where nobody told.
         is_welcome: whether he may still be answered.
         run: what was announced for him; it goes before what a request says.
+        above: the process that announced it.
     """
 
     actor: Actor
@@ -66,6 +68,7 @@ class Caller(NamedTuple):
     uid: int | None
     is_welcome: Callable[[], bool]
     run: Run | None = None
+    above: Process | None = None
 
 
 class Asked(NamedTuple):
@@ -216,6 +219,7 @@ class Routes:
                 actor=actor.id,
                 how=caller.how,
                 assurance=int(actor.assurance),
+                level=actor.assurance.level,
                 roles=[],
                 scope=None,
                 expires_at=None,

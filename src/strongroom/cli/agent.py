@@ -191,6 +191,7 @@ _LABELS = {
     "entries": "entries",
     "oldest_stale": "oldest stale",
     "parsed": "parsed",
+    "runs": "runs",
     "heard": "last notice",
     "reload_trouble": "not taken anew",
     "record": "record",
@@ -244,6 +245,7 @@ def _summary(told: Mapping[str, Any]) -> dict[str, object]:
         "entries": f"{cache['entries']}, {cache['absences']} absences",
         "oldest_stale": None if stale is None else _span(stale),
         "parsed": _parsed(told.get("parsing")),
+        "runs": _runs(told),
         "top": ", ".join(readers),
         "last_good": _copy(told.get("last_good")),
         "files": _files(told.get("files") or []),
@@ -254,6 +256,16 @@ def _parsed(told: Mapping[str, int] | None) -> str | None:
     if not told or not told["reads"]:
         return None
     return f"{told['reads']} reads at the top of DAG files, {told['asked']} asked for"
+
+
+def _runs(told: Mapping[str, Any]) -> str | None:
+    """Tell of the runs that supervisors announced, and how many of them are more than a claim."""
+    announced, verified = told.get("announced", 0), told.get("verified") or {}
+    if not announced:
+        return None
+    now, pending = verified.get("now", 0), verified.get("pending", 0)
+    parts = [f"{now} verified (L2)", f"{announced - now} announced (L0)"]
+    return ", ".join(parts) + (f", {pending} of them waiting to be verified" if pending else "")
 
 
 def _decided(told: Mapping[str, Any]) -> str:

@@ -47,6 +47,7 @@ _COLUMNS = (
     Column("seq", "SEQ", 3, is_number=True),
     Column("when", "AT"),
     Column("actor", "ACTOR", 2),
+    Column("level", "LEVEL", 3),
     Column("action", "ACTION", styles={"reveal": "bold yellow"}),
     Column("what", "WHAT", styles={"": "bold"}),
     Column("outcome", "OUTCOME", styles=_OUTCOMES),
@@ -174,6 +175,7 @@ def _facts(record: Record) -> dict[str, object]:
         "when": record.at[:19].replace("T", " ") + "Z",
         "actor": record.actor,
         "assurance": record.assurance,
+        "level": _level(record),
         "action": record.action,
         "kind": record.kind,
         "name": record.name,
@@ -197,6 +199,12 @@ def _facts(record: Record) -> dict[str, object]:
     if record.refs:
         facts["refs"] = [ref._asdict() for ref in record.refs]
     return facts
+
+
+def _level(record: Record) -> str:
+    """Give how sure it is who acted, and for which run where one was named."""
+    run = "" if record.run is None else f", run L{record.run.get('assurance', 0)}"
+    return f"L{record.assurance}{run}"
 
 
 @command(app, "state")

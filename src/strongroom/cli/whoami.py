@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import typer
@@ -10,6 +11,10 @@ from strongroom import remote
 from strongroom.cli.app import command, single
 from strongroom.cli.output import show_record
 from strongroom.cli.session import Session
+from strongroom.policy import Assurance
+
+if TYPE_CHECKING:
+    from strongroom.wire.access import GlassRow
 
 app = single()
 
@@ -18,9 +23,10 @@ _LABELS = {
     "deployment": "deployment",
     "actor": "actor",
     "how": "by",
-    "assurance": "assurance",
+    "level": "assurance",
     "roles": "roles",
     "expires_at": "until",
+    "break_glass": "BREAK-GLASS",
 }
 
 
@@ -45,6 +51,7 @@ def whoami(context: typer.Context) -> None:
                 "actor": room.actor.id,
                 "how": "the user of this machine",
                 "assurance": int(room.actor.assurance),
+                "level": _level(room.actor.assurance),
                 "roles": [],
                 "expires_at": None,
             }
@@ -56,9 +63,20 @@ def whoami(context: typer.Context) -> None:
             "actor": seen.actor,
             "how": seen.how,
             "assurance": seen.assurance,
+            "level": _level(Assurance(seen.assurance)),
             "roles": [
                 role.name if role.team is None else f"{role.name} of {role.team}" for role in seen.roles
             ],
             "expires_at": seen.expires_at,
         }
+        if seen.break_glass is not None:
+            record["break_glass"] = _glass(seen.break_glass)
     show_record(session, record, labels=_LABELS)
+
+
+def _glass(row: GlassRow) -> str:
+    return f"an administrator until {row.expires_at:%Y-%m-%d %H:%M}Z: {row.reason}"
+
+
+def _level(assurance: Assurance) -> str:
+    return f"{assurance.level} ({assurance.meaning})"

@@ -51,6 +51,7 @@ class Action(str, Enum):
     ROTATE = "rotate"
     TEST = "test"
     ADMINISTER = "administer"
+    BREAK_GLASS = "break_glass"  # to become an administrator for a while, in need
 
 
 class Assurance(IntEnum):
@@ -61,6 +62,25 @@ class Assurance(IntEnum):
     VERIFIED_RUN = 2
     SIGNED_TICKET = 3
     ISOLATED_PROCESS = 4
+
+    @property
+    def level(self) -> str:
+        """Its name where an identity is shown: `L1`."""
+        return f"L{int(self)}"
+
+    @property
+    def meaning(self) -> str:
+        """What it proves, in words: `this host and its user`."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    Assurance.CLAIMED: "claimed",
+    Assurance.HOST_USER: "a host and its user, or a credential",
+    Assurance.VERIFIED_RUN: "a verified run",
+    Assurance.SIGNED_TICKET: "a signed ticket",
+    Assurance.ISOLATED_PROCESS: "a process of its own",
+}
 
 
 class Role(NamedTuple):

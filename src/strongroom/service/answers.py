@@ -166,5 +166,7 @@ def run_of(claim: RunClaim) -> Run:
 
 
 def as_run(actor: Actor, claim: RunClaim) -> Actor:
-    """Give *actor* in the run that *claim* says it is."""
+    """Give *actor* in the run that *claim* says it is; one that is proven stays in that, whatever is said."""
+    if actor.run is not None and actor.run.assurance > Assurance.CLAIMED:
+        return actor
     return replace(actor, run=run_of(claim))

@@ -25,11 +25,14 @@ __all__ = [
     "OidcQuery",
     "OidcReturn",
     "PatchActor",
+    "PatchService",
     "RoleMember",
     "RoleName",
     "RoleRow",
     "Roles",
     "ScopeShape",
+    "ServiceRow",
+    "Services",
     "SessionGiven",
     "SessionQuery",
     "SessionRow",
@@ -93,8 +96,10 @@ class WhoAmI(Given, kw_only=True):
 
     Args:
         actor: `person:anna`, `service:ci`; of an agent `local:1000`.
-        how: how the identity was proven; `user` is what the kernel tells an agent of its socket.
+        how: how the identity was proven; `jwt` by a token somebody else signed; `user` is what the kernel
+            tells an agent of its socket.
         assurance: how strong that proof is, from 0.
+        level: the same by its name: `L1`.
         expires_at: when the credential ends; None for never.
         proven_at: when the identity was proven; what needs a fresh proof asks for another one after a while.
         break_glass: the person broke the glass, and is an administrator until it ends.
@@ -102,8 +107,9 @@ class WhoAmI(Given, kw_only=True):
 
     deployment: str
     actor: str
-    how: Literal["token", "session", "basic", "jwt", "certificate", "user"]
+    how: Literal["token", "session", "basic", "jwt", "user"]
     assurance: int
+    level: str = ""
     roles: list[RoleName]
     scope: ScopeShape | None
     expires_at: datetime | None
@@ -241,7 +247,7 @@ class SessionRow(Given, kw_only=True):
 
     id: str
     actor: str
-    how: Literal["password", "code", "key", "oidc"]
+    how: Literal["password", "code", "key", "certificate", "oidc"]
     source: str
     created_at: datetime
     last_used_at: datetime
@@ -263,7 +269,8 @@ class ActorRow(Given, kw_only=True):
         id: how policies and records call him: `person:anna`.
         is_locked: too many wrong passwords; ends by itself.
         sessions: how many stand.
-        last_login_at: when he last logged in with his password.
+        last_login_at: when he last logged in, with his password or at the identity provider.
+        is_linked: he is somebody of the identity provider.
     """
 
     id: str
@@ -276,6 +283,7 @@ class ActorRow(Given, kw_only=True):
     created_at: datetime
     created_by: str
     last_login_at: datetime | None
+    is_linked: bool = False
 
 
 class Actors(Given, kw_only=True):
@@ -321,6 +329,44 @@ class NewPassword(Asked, kw_only=True):
 
     password: str
     old_password: str | None = None
+
+
+class PatchService(Asked, kw_only=True):
+    """
+    What to change of a service.
+
+    Args:
+        is_enabled: a service that is not is let in no more, whatever proves it.
+    """
+
+    is_enabled: bool
+
+
+class ServiceRow(Given, kw_only=True):
+    """
+    A program that asks.
+
+    Args:
+        issuers: by whose signed tokens it is known, as the settings call them.
+        has_token: it has a token of ours.
+        last_used_at: when it was last heard of; None for never, as far as the server knows.
+        source: from where.
+    """
+
+    name: str
+    actor: str
+    roles: list[RoleName]
+    issuers: list[str]
+    has_token: bool
+    is_enabled: bool
+    last_used_at: datetime | None
+    source: str
+
+
+class Services(Given, kw_only=True):
+    """Every service that has a token or is in a rule of an issuer, in order of names."""
+
+    services: list[ServiceRow]
 
 
 class NewToken(Asked, kw_only=True):

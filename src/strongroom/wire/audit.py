@@ -91,6 +91,7 @@ class RecordRow(Given, kw_only=True, omit_defaults=True):
     Args:
         seq: its number in the log.
         assurance: how strongly the actor's identity was proven.
+        level: the same by its name: `L1`.
         request: id of the request it came by.
         source: the address it came from.
         run: what the request said of its run, and with what assurance.
@@ -109,6 +110,7 @@ class RecordRow(Given, kw_only=True, omit_defaults=True):
     outcome: str
     hash: str
     prev: str
+    level: str = ""
     kind: str | None = None
     name: str | None = None
     team: str | None = None
@@ -117,7 +119,7 @@ class RecordRow(Given, kw_only=True, omit_defaults=True):
     version: str | None = None
     request: str | None = None
     source: str | None = None
-    run: dict[str, str | int] | None = None
+    run: dict[str, str | bool | int] | None = None
     policies: list[str] = []
     count: int | None = None
     since: str | None = None

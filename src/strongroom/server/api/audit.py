@@ -164,6 +164,7 @@ def _row(record: Record) -> RecordRow:
         at=_moment(record.at) or datetime.fromtimestamp(0, timezone.utc),
         actor=record.actor,
         assurance=record.assurance,
+        level=f"L{record.assurance}",
         action=record.action,
         outcome=record.outcome,
         hash=record.hash,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from strongroom.policy import Role, Scope
     from strongroom.server.endpoint import Call
     from strongroom.service.access import Login as Begun
+    from strongroom.service.access.break_glass import GlassRow as Broken
     from strongroom.service.access.sessions import SessionRow as Session
     from strongroom.service.access.shape import Glass
 
@@ -59,6 +60,7 @@ def whoami(call: Call) -> WhoAmI:
         actor=actor.id,
         how=identity.how,  # type: ignore[arg-type]  # one of the three
         assurance=int(actor.assurance),
+        level=actor.assurance.level,
         roles=roles_of(actor.roles),
         scope=scope_of(actor.scope),
         expires_at=identity.expires,
@@ -67,7 +69,7 @@ def whoami(call: Call) -> WhoAmI:
     )
 
 
-def glass_row(actor: str, glass: Glass) -> GlassRow:
+def glass_row(actor: str, glass: Glass | Broken) -> GlassRow:
     """Give as the wire has it that *actor* broke the glass."""
     return GlassRow(
         actor=actor,
