@@ -6,7 +6,6 @@ import os
 import re
 import stat
 import threading
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 

@@ -15,7 +15,9 @@ from strongroom.service.access import (
     Access,
     AgentRow,
     Agents,
+    BreakGlass,
     Done,
+    GlassRow,
     InvitationRow,
     Invited,
     Issued,
@@ -23,6 +25,8 @@ from strongroom.service.access import (
     People,
     PersonRow,
     Roles,
+    ServiceRow,
+    Services,
     SessionRow,
     Sessions,
     TokenRow,
@@ -64,6 +68,11 @@ class RemoteAccess(Access):
         return _Agents(self._client)
 
     @cached_property
+    def services(self) -> Services:
+        """The programs that ask, and who vouches for them."""
+        return _Services(self._client)
+
+    @cached_property
     def roles(self) -> Roles:
         """Who is a member of what."""
         return _Roles(self._client)
@@ -72,6 +81,11 @@ class RemoteAccess(Access):
     def sessions(self) -> Sessions:
         """Who is logged in."""
         return _Sessions(self._client)
+
+    @cached_property
+    def break_glass(self) -> BreakGlass:
+        """Who is an administrator in need."""
+        return _BreakGlass(self._client)
 
     def whoami(self) -> wire.WhoAmI:
         """Tell who the server takes the token to be of."""
@@ -92,6 +106,29 @@ class RemoteAccess(Access):
 
     def close(self) -> None:
         """Do nothing: the room closes what it asks with."""
+
+
+class _BreakGlass(BreakGlass):
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def begin(self, reason: str, lifetime: timedelta) -> GlassRow:
+        body = spelled(wire.GlassRequest(reason=reason, seconds=int(lifetime.total_seconds())))
+        return _glass(self._client.post("/break-glass", wire.GlassRow, body))
+
+    def end(self, actor: str | None = None) -> Done:
+        whose = self._client.get("/whoami", wire.WhoAmI).actor if actor is None else actor
+        self._client.change("DELETE", _path("/break-glass", whose), None, is_repeatable=False)
+        return _DONE
+
+    def list(self) -> list[GlassRow]:
+        return [_glass(row) for row in self._client.get("/break-glass", wire.Glasses).break_glass]
+
+
+def _glass(row: wire.GlassRow) -> GlassRow:
+    return GlassRow(
+        actor=row.actor, reason=row.reason, begun=row.begun_at, expires=row.expires_at, source=row.source
+    )
 
 
 class _People(People):
@@ -167,6 +204,37 @@ class _Tokens(Tokens):
         return [_token(row) for row in self._client.get("/tokens", wire.Tokens).tokens]
 
 
+class _Services(Services):
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def disable(self, name: str) -> Done:
+        return self._patch(name, is_enabled=False)
+
+    def enable(self, name: str) -> Done:
+        return self._patch(name, is_enabled=True)
+
+    def _patch(self, name: str, *, is_enabled: bool) -> Done:
+        body = spelled(wire.PatchService(is_enabled=is_enabled))
+        self._client.change("PATCH", _path("/services", name), None, body)
+        return _DONE
+
+    def list(self) -> list[ServiceRow]:
+        return [
+            ServiceRow(
+                name=row.name,
+                actor=row.actor,
+                roles=_had(row.roles),
+                issuers=tuple(row.issuers),
+                has_token=row.has_token,
+                is_disabled=not row.is_enabled,
+                seen=row.last_used_at,
+                source=row.source,
+            )
+            for row in self._client.get("/services", wire.Services).services
+        ]
+
+
 class _Agents(Agents):
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -189,6 +257,15 @@ class _Agents(Agents):
             expires=given.expires_at,
         )
         return Invited(code=Secret(given.token), row=row)
+
+    def admit(
+        self, name: str, *, roles: Sequence[Role] = (), scope: Scope | None = None, comment: str = ""
+    ) -> Done:
+        request = agents_wire.InviteAgent(
+            name=name, roles=_named(roles), scope=_scope_shape(scope), comment=comment
+        )
+        self._client.change("POST", "/agents/admit", None, spelled(request), is_repeatable=False)
+        return _DONE
 
     def revoke(self, name: str) -> Done:
         self._client.change("DELETE", _path("/agents", name), None, is_repeatable=False)
@@ -325,6 +402,7 @@ def _person(row: wire.ActorRow) -> PersonRow:
         actor=row.id,
         is_disabled=not row.is_enabled,
         has_password=row.has_password,
+        is_linked=row.is_linked,
         is_locked=row.is_locked,
         roles=_had(row.roles),
         sessions=row.sessions,

@@ -32,6 +32,7 @@ def measure(metrics: Metrics, house: House, is_ready: Callable[[], bool]) -> Non
     metrics.gauge("strongroom_audit_lag_seconds", lambda: _audit(house, 1))
     metrics.gauge("strongroom_key_age_seconds", _KeyAges(house))
     metrics.gauge("strongroom_sealed", lambda: _sealed(house))
+    metrics.gauge("strongroom_break_glass", lambda: _broken(house))
     metrics.gauge("strongroom_read_only", lambda: [((), float(house.mode.read_only))])
     metrics.gauge("strongroom_ready", lambda: [((), float(is_ready()))])
 
@@ -45,6 +46,12 @@ def _sealed(house: House) -> Values:
         yield (name,), 0.0
     for name in house.seals.names:
         yield (name,), 1.0
+
+
+def _broken(house: House) -> Values:
+    for deployment in _each(house):
+        with suppress(StrongroomError):  # rows that cannot be believed have no figures
+            yield (deployment.name,), float(len(deployment.access.break_glass.list()))
 
 
 def _cache(house: House, name: str) -> Values:

@@ -61,6 +61,7 @@ FIGURES: dict[str, tuple[str, tuple[str, ...]]] = {
     "strongroom_audit_lag_seconds": ("how long the oldest of them waits", ("deployment",)),
     "strongroom_key_age_seconds": ("age of the oldest key of the store", ("deployment", "state")),
     "strongroom_sealed": ("1 where no key is loaded that opens the store", ("deployment",)),
+    "strongroom_break_glass": ("people who are administrators by break-glass now", ("deployment",)),
     "strongroom_read_only": ("1 in read-only mode", ()),
     "strongroom_ready": ("1 when /health/ready says so", ()),
     "strongroom_started_seconds": ("when the server started, since 1970", ()),

@@ -43,7 +43,7 @@ __all__ = ["Covering", "Guard", "Guarded", "Recorder", "Sight", "event_of", "fac
 
 T = TypeVar("T")
 
-_CHANGES = frozenset({Action.WRITE, Action.DELETE, Action.ROTATE, Action.ADMINISTER})
+_CHANGES = frozenset({Action.WRITE, Action.DELETE, Action.ROTATE, Action.ADMINISTER, Action.BREAK_GLASS})
 _RECORDED = _CHANGES | {Action.READ, Action.REVEAL}
 
 
@@ -239,14 +239,21 @@ class Guard:
         """
         return self._do(_Deed(actor, action, tuple(refs), reason), work, plan, otherwise=otherwise)
 
-    def administer(self, actor: Actor, work: Callable[[], T], *, reason: str) -> T:
+    def administer(
+        self,
+        actor: Actor,
+        work: Callable[[], T],
+        *,
+        reason: str,
+        action: Action = Action.ADMINISTER,
+    ) -> T:
         """
         Do *work* about the whole room though it is read-only: what ends that, and what revokes.
 
         Raises:
             As `act`, but for ReadOnlyError.
         """
-        deed = _Deed(actor, Action.ADMINISTER, (None,), reason)
+        deed = _Deed(actor, action, (None,), reason)
         (answer,) = self._do(deed, lambda: (work(),), None, heeds_mode=False)
         return answer
 

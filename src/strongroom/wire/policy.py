@@ -39,7 +39,9 @@ __all__ = [
     "Verb",
 ]
 
-Verb = Literal["list", "describe", "read", "reveal", "write", "delete", "rotate", "test", "administer"]
+Verb = Literal[
+    "list", "describe", "read", "reveal", "write", "delete", "rotate", "test", "administer", "break_glass"
+]
 
 
 class PolicyRow(Given, kw_only=True):

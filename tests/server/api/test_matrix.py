@@ -28,7 +28,7 @@ RIGHTS = {
         for verb in ("list", "describe", "read", "reveal", "write", "delete", "test")
         for kind in KINDS
     }
-    | {(verb, ROOM) for verb in ("list", "describe", "test", "administer")},
+    | {(verb, ROOM) for verb in ("list", "describe", "test", "administer", "break_glass")},
     "op": {(verb, kind) for verb in ("list", "describe", "write", "delete", "test") for kind in BOTH}
     | {("reveal", "variable"), ("list", ROOM), ("describe", ROOM), ("test", ROOM)},
     "user": {("list", ROOM)},
@@ -65,9 +65,16 @@ NEEDS = {
     ("GET", "/whoami"): ANY,
     ("POST", "/login"): PUBLIC,
     ("POST", "/login/code"): PUBLIC,
+    ("GET", "/login/ways"): PUBLIC,
+    ("GET", "/login/oidc"): PUBLIC,
+    ("GET", "/login/oidc/callback"): PUBLIC,
+    ("POST", "/login/oidc/logout"): PUBLIC,
     ("POST", "/logout"): ANY,
     ("GET", "/sessions"): ANY,  # one's own
     ("DELETE", "/sessions/{id}"): ("administer", ROOM),  # another's
+    ("GET", "/break-glass"): ANY,  # one's own
+    ("POST", "/break-glass"): ("break_glass", ROOM),
+    ("DELETE", "/break-glass/{actor}"): ("administer", ROOM),  # another's
     ("GET", "/actors"): ("administer", ROOM),
     ("POST", "/actors"): ("administer", ROOM),
     ("GET", "/actors/{id}"): ("administer", ROOM),
@@ -77,6 +84,10 @@ NEEDS = {
     ("GET", "/tokens"): ("administer", ROOM),
     ("POST", "/tokens"): ("administer", ROOM),
     ("DELETE", "/tokens/{id}"): ("administer", ROOM),
+    ("GET", "/services"): ("administer", ROOM),
+    ("PATCH", "/services/{name}"): ("administer", ROOM),
+    ("POST", "/agents/admit"): ("administer", ROOM),
+    ("POST", "/agents/login/certificate"): PUBLIC,
     ("GET", "/agents"): ("administer", ROOM),
     ("POST", "/agents/invite"): ("administer", ROOM),
     ("POST", "/agents/enrol"): PUBLIC,
@@ -119,6 +130,7 @@ BODIES = {
     ("POST", "/can"): {"action": "read", "kind": "variable", "name": "x"},
     ("PUT", "/entries" + ENTRY): {"value": "postgres://h/db"},
     ("PUT", "/mode"): {},
+    ("POST", "/break-glass"): {"reason": "x", "seconds": 60},
     ("POST", "/policies/simulate"): {"questions": [{"action": "read", "actor": "service:ci"}]},
 }
 QUERIES = {("GET", "/diff" + ENTRY): "?from=1"}

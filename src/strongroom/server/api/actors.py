@@ -110,6 +110,7 @@ def _person(row: PersonRow) -> ActorRow:
         is_enabled=not row.is_disabled,
         is_locked=row.is_locked,
         has_password=row.has_password,
+        is_linked=row.is_linked,
         roles=roles_of(row.roles),
         sessions=row.sessions,
         created_at=row.created_at,

@@ -87,6 +87,14 @@ class Desk:
         """
         return self.act(lambda: Done(str(self.registry.change(decide))), reason=reason)
 
+    def may(self) -> bool:
+        """Tell whether the actor may administer, without recording anything."""
+        return self._guard.can(self.actor, Action.ADMINISTER, None).is_allowed
+
+    def administer(self, work: Callable[[], T], *, reason: str, action: Action = Action.ADMINISTER) -> T:
+        """Do *work* though the deployment is read-only; as `Guard.administer`."""
+        return self._guard.administer(self.actor, work, reason=reason, action=action)
+
     def act(self, work: Callable[[], T], *, reason: str) -> T:
         """Do *work* if the actor may, and record it; as `Guard.act`."""
         return self._guard.act(self.actor, Action.ADMINISTER, None, work, reason=reason)

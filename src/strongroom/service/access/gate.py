@@ -616,7 +616,7 @@ class Gate:
 
     def _lifetimes_of(self, how: str) -> tuple[timedelta, timedelta]:
         """Give how long a session lasts, and how long without use."""
-        if how == "key":
+        if how in ("key", "certificate"):
             return self.lifetimes.agent, self.lifetimes.agent
         return self.lifetimes.absolute, self.lifetimes.idle
 
@@ -737,6 +737,13 @@ class Gate:
             # Each expects the row it saw: what ended meanwhile is not brought back.
             with suppress(ConflictError):
                 self.registry.put_many(changes)
+                self._tell_of_glass(changes)
+
+    def _tell_of_glass(self, changes: Iterable[Change]) -> None:
+        """Record who is no administrator by break-glass any more, because its time is up."""
+        for change in changes:
+            if change.kind == BREAK_GLASS:
+                self.record(PERSON_PREFIX + change.id, "done", "its time is up", BREAK_GLASS)
 
     def _forget_signed(self) -> None:
         """Drop signed tokens that have ended: unlike ours, there is no end to how many there are."""
@@ -810,7 +817,7 @@ class Begun(NamedTuple):
     """
 
     actor: str
-    how: Literal["password", "code", "key", "oidc"]
+    how: Literal["password", "code", "key", "certificate", "oidc"]
     source: str
     replaces: str | None
     rows: list[Row]
@@ -931,12 +938,13 @@ def codes_of(snapshot: Snapshot, actor: str) -> list[Change]:
     ]
 
 
-def memberships_of(snapshot: Snapshot, actor: str) -> list[Change]:
-    """Give the changes that take every role from *actor*."""
+def memberships_of(snapshot: Snapshot, actor: str, *, by_group: bool = False) -> list[Change]:
+    """Give the changes that take every role from *actor*; *by_group*, those alone that came with a group."""
+    members = [(row.id, decoded(row, Membership)) for row in _of(snapshot, ROLE, actor)]
     return [
-        Change(ROLE, row.id, None)
-        for row in _of(snapshot, ROLE, actor)
-        if decoded(row, Membership).actor == actor
+        Change(ROLE, row_id, None)
+        for row_id, member in members
+        if member.actor == actor and (member.by_group or not by_group)
     ]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from strongroom.errors import ConflictError
+from strongroom.errors import ConflictError, NotFoundError
 from strongroom.model.principal import PERSON as PREFIX
 from strongroom.model.principal import canonical
 from strongroom.policy import Role
@@ -17,10 +17,12 @@ from strongroom.service.access.desk import standing
 from strongroom.service.access.gate import codes_of, memberships_of, roles_of, sessions_of
 from strongroom.service.access.roles import granted
 from strongroom.service.access.shape import (
+    BREAK_GLASS,
     LOCKOUT,
     LOGIN,
     PERSON,
     SESSION,
+    SUBJECT,
     LastLogin,
     Lockout,
     Person,
@@ -47,6 +49,7 @@ class PersonRow:
 
     Args:
         actor: how policies and records call him.
+        is_linked: he is somebody of the identity provider.
         is_locked: too many wrong passwords; ends by itself.
         sessions: how many stand.
         login_at: when he last logged in with his password.
@@ -56,6 +59,7 @@ class PersonRow:
     actor: str
     is_disabled: bool
     has_password: bool
+    is_linked: bool
     is_locked: bool
     roles: tuple[Role, ...]
     sessions: int
@@ -118,6 +122,7 @@ class People:
             actor=actor,
             is_disabled=person.is_disabled,
             has_password=person.verifier is not None,
+            is_linked=bool(person.subject),
             is_locked=any(is_of(key, account) for key in locked),
             roles=roles.get(actor, ()),
             sessions=counts.get(actor, 0),
@@ -193,6 +198,7 @@ class People:
             fresh = msgspec.structs.replace(decoded(row, Person), **fields)
             return [
                 Change(PERSON, name, encoded(fresh)),
+                *([Change(BREAK_GLASS, name, None)] if name in snapshot.of(BREAK_GLASS) else []),
                 *sessions_of(snapshot, PREFIX + name),
                 *codes_of(snapshot, PREFIX + name),
             ]
@@ -210,17 +216,45 @@ class People:
         wanted = canonical(name)
 
         def decide(snapshot: Snapshot) -> list[Change]:
-            standing(snapshot, PERSON, wanted, f"person {wanted}")
+            person = decoded(standing(snapshot, PERSON, wanted, f"person {wanted}"), Person)
             actor = PREFIX + wanted
             return [
                 Change(PERSON, wanted, None),
                 Change(LOGIN, wanted, None),
+                *([Change(SUBJECT, person.subject, None)] if person.subject else []),
+                *([Change(BREAK_GLASS, wanted, None)] if wanted in snapshot.of(BREAK_GLASS) else []),
                 *sessions_of(snapshot, actor),
                 *codes_of(snapshot, actor),
                 *memberships_of(snapshot, actor),
             ]
 
         return self._desk.change(decide, reason=f"delete person {wanted}")
+
+    def unlink(self, name: str) -> Done:
+        """
+        Let a person be nobody of the identity provider any more; sessions and roles by group end. The next
+        who comes with that name is taken for him where settings link names (`access.oidc.link_existing`).
+
+        Raises:
+            NotFoundError: there is none of this name, or nobody is linked with him.
+        """
+        wanted = canonical(name)
+
+        def decide(snapshot: Snapshot) -> list[Change]:
+            row = standing(snapshot, PERSON, wanted, f"person {wanted}")
+            person, actor = decoded(row, Person), PREFIX + wanted
+            if not person.subject:
+                raise NotFoundError(f"person {wanted} is nobody of the identity provider")
+            fresh = msgspec.structs.replace(person, subject="")
+            return [
+                Change(PERSON, wanted, encoded(fresh)),
+                Change(SUBJECT, person.subject, None),
+                *sessions_of(snapshot, actor),
+                *codes_of(snapshot, actor),
+                *memberships_of(snapshot, actor, by_group=True),
+            ]
+
+        return self._desk.change(decide, reason=f"unlink person {wanted} from the identity provider")
 
     def unlock(self, name: str) -> Done:
         """

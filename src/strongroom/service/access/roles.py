@@ -98,9 +98,15 @@ class Roles:
         """
         wanted, whom = checked(Role(role, team)), check_actor(actor)
         row_id = membership_id(wanted.name, wanted.team, whom)
+        by_group = membership_id(wanted.name, wanted.team, whom, by_group=True)
 
         def decide(snapshot: Snapshot) -> list[Change]:
             if row_id not in snapshot.of(ROLE):
+                if by_group in snapshot.of(ROLE):
+                    raise NotFoundError(
+                        f"{whom} has the role {said(wanted)} by a group, not by a grant",
+                        hint="take him out of the group at the identity provider",
+                    )
                 raise NotFoundError(f"{whom} does not have the role {said(wanted)}")
             return [Change(ROLE, row_id, None), *sessions_of(snapshot, whom)]
 

@@ -162,7 +162,7 @@ class Session(_Body, frozen=True, kw_only=True, omit_defaults=True):
 
     Args:
         digest: as that of a token.
-        how: what it was begun with; `key` is an agent's.
+        how: what it was begun with; `key` and `certificate` are an agent's.
         expires: its absolute end.
         idle_seconds: without use for this long, it ends.
         seen: when it was last used; written now and then.
@@ -172,7 +172,7 @@ class Session(_Body, frozen=True, kw_only=True, omit_defaults=True):
 
     digest: bytes
     actor: str
-    how: Literal["password", "code", "key", "oidc"]
+    how: Literal["password", "code", "key", "certificate", "oidc"]
     source: str
     begun: datetime
     expires: datetime
@@ -221,10 +221,10 @@ class Agent(_Body, frozen=True, kw_only=True):
     An enrolled agent; the row's id is its name.
 
     Args:
-        public: the key it proves itself with, 32 bytes of Ed25519.
-        fingerprint: of the host it was enrolled on.
+        public: the key it proves itself with, 32 bytes of Ed25519; empty where a certificate does.
+        fingerprint: of the host it was enrolled on; empty where a certificate may be shown from any.
         created_by: who invited it.
-        source: the address it was enrolled from.
+        source: the address it was enrolled from; "" where it was not.
     """
 
     public: bytes
