@@ -45,7 +45,7 @@ class Authority:
         self.file.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
 
     def issue(self, name, *hosts, lasts=DAY, password=None):
-        """Give (certificate, key) of *name* for *hosts*, names or addresses."""
+        """Give (certificate, key) of *name* for *hosts*: names, addresses or URIs."""
         key = ec.generate_private_key(ec.SECP256R1())
         # Python 3.13 asks for who signed it, by key: RFC 5280 §4.2.1.1.
         signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
@@ -93,6 +93,8 @@ def _name(name):
 
 
 def _host(host):
+    if "://" in host:
+        return x509.UniformResourceIdentifier(host)
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:

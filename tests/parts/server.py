@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from parts.http import Answer
 from strongroom import assembly
 from strongroom.policy import Role
+from strongroom.server import tls
 from strongroom.server.app import make_app
 from strongroom.server.logs import Journal
 from strongroom.server.serve import Server, recorders, uses_of
@@ -115,7 +116,14 @@ def serving(home, settings="", *, environ=None, served=None, make=True, port=0):
     ready = threading.Event()
     try:
         app = make_app(house, found.server, journal=journal, served=served)
-        server = Server(house, found.server, journal=journal, app=app, on_ready=lambda _: ready.set())
+        server = Server(
+            house,
+            found.server,
+            journal=journal,
+            app=app,
+            context=tls.context_of(found.server),
+            on_ready=lambda _: ready.set(),
+        )
         thread = threading.Thread(target=server.run_until_told, daemon=True)
         thread.start()
         assert ready.wait(START_SECONDS), f"the server did not start: {lines.getvalue()}"

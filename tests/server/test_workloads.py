@@ -66,7 +66,7 @@ def test_a_workload_reads_what_its_role_may(server, keys):
     mine = token(keys)
     (denied,) = server.ask("POST", "/v1/read", wanted, token=mine).json()["results"]
     assert denied["outcome"] == "denied"
-    server.house.deployment(None).root.access.roles.grant("op", "service:deployer")
+    server.house.deployment(None).root.access.roles.grant("reader", "service:deployer")
     for _ in range(3):
         (found,) = server.ask("POST", "/v1/read", wanted, token=mine).json()["results"]
         assert found["value"] == "eu"

@@ -28,7 +28,8 @@ from strongroom.errors import (
     NotAuthenticatedError,
 )
 from strongroom.model.enrolment import enrolment
-from strongroom.wire.agents import AgentEnrolled, EnrolAgent
+from strongroom.model.principal import AGENT
+from strongroom.wire.agents import AgentEnrolled, AgentSession, EnrolAgent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from strongroom.client.address import ServerAddress
     from strongroom.model.secret import Secret
 
-__all__ = ["enrol"]
+__all__ = ["enrol", "enrol_with_certificate"]
 
 _NEW_KEY = f"{KEY_FILE}.new"
 
@@ -59,12 +60,7 @@ def enrol(state: Path, address: ServerAddress, code: Secret[str], *, is_again: b
         SettingsError: the address is none.
     """
     _make(state)
-    before = find(state)
-    if before is not None and not is_again:
-        raise ConflictError(
-            f"this host is enrolled already, as agent {before.name}",
-            hint="say --again to enrol it anew; strongroom access agents revoke ends the old one",
-        )
+    _check_free(state, is_again=is_again)
     looks, (key, seed) = _looks(state), HostKey.drawn()
     replace_file(state / _NEW_KEY, seed.reveal(), looks)
     try:
@@ -76,6 +72,44 @@ def enrol(state: Path, address: ServerAddress, code: Secret[str], *, is_again: b
         with suppress(OSError):
             (state / _NEW_KEY).unlink()
     return enrolled
+
+
+def enrol_with_certificate(state: Path, address: ServerAddress, *, is_again: bool = False) -> Enrolled:
+    """
+    Enrol this host by the TLS client certificate of *address*, and give who it is at the server.
+
+    Args:
+        state: as of `enrol`.
+        address: where the server is, and the certificate.
+        is_again: as of `enrol`.
+
+    Raises:
+        NotAuthenticatedError: the certificate is of no agent there, or it was not admitted.
+        As `enrol`.
+    """
+    _make(state)
+    _check_free(state, is_again=is_again)
+    looks, client = _looks(state), Client(address)
+    try:
+        given = client.post("/agents/login/certificate", AgentSession, may_be_absent=False)
+    except NotAuthenticatedError as error:
+        error.hint = "strongroom access agents admit NAME, and access.certificates of the server's settings"
+        raise
+    finally:
+        client.close()
+    name = given.actor.removeprefix(AGENT)
+    enrolled = _enrolled(address, AgentEnrolled(name=name, actor=given.actor, deployment=given.deployment))
+    replace_file(state / FILE, msgspec.json.encode(enrolled), looks)
+    return enrolled
+
+
+def _check_free(state: Path, *, is_again: bool) -> None:
+    before = find(state)
+    if before is not None and not is_again:
+        raise ConflictError(
+            f"this host is enrolled already, as agent {before.name}",
+            hint="say --again to enrol it anew; strongroom access agents revoke ends the old one",
+        )
 
 
 def _make(state: Path) -> None:
@@ -133,4 +167,6 @@ def _enrolled(address: ServerAddress, given: AgentEnrolled) -> Enrolled:
         is_first=address.deployment is None,
         ca=None if address.ca is None else str(address.ca.absolute()),
         allows_plain_http=address.allows_plain_http,
+        client_cert=None if address.client_cert is None else str(address.client_cert.absolute()),
+        client_key=None if address.client_key is None else str(address.client_key.absolute()),
     )

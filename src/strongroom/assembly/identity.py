@@ -55,6 +55,11 @@ def workloads_of(
     return Workloads(makers, services) if makers else None
 
 
+def certificates_of(access: AccessSettings) -> Mapping[str, str]:
+    """Give the names of TLS client certificates, to the agent each is."""
+    return {} if access.certificates is None else access.certificates.agents
+
+
 def _add(services: dict[str, tuple[str, ...]], name: str, rules: Iterable[_OfService]) -> None:
     for service in {SERVICE + rule.service for rule in rules}:
         services[service] = (*services.get(service, ()), name)

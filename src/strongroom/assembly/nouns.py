@@ -335,7 +335,7 @@ def registry_of(barrier: Barrier, settings: Settings, on_alarm: Callable[[Tamper
 
 
 def _access(parts: Parts) -> Access:
-    from strongroom.assembly.identity import workloads_of  # noqa: PLC0415 -- as above
+    from strongroom.assembly.identity import certificates_of, workloads_of  # noqa: PLC0415 -- as above
     from strongroom.assembly.oidc import demands_of, logins_of  # noqa: PLC0415 -- as above
     from strongroom.crypto._primitives import ed25519_check  # noqa: PLC0415 -- as above
     from strongroom.crypto.wrapping import stretch  # noqa: PLC0415 -- as above
@@ -351,4 +351,5 @@ def _access(parts: Parts) -> Access:
         demands=demands_of(parts.settings),
         oidc=logins_of(parts.settings, parts.environ, parts.clock),
         workloads=workloads_of(parts.settings.access, clock=parts.clock, environ=parts.environ),
+        certificates=certificates_of(parts.settings.access),
     )

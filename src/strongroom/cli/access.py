@@ -31,7 +31,19 @@ app = noun(
     """,
 )
 
-_ELSEWHERE = ("people", "tokens", "agents", "roles", "logins", "rights", "policies", "grants", "approvals")
+_ELSEWHERE = (
+    "people",
+    "tokens",
+    "services",
+    "agents",
+    "roles",
+    "logins",
+    "rights",
+    "policies",
+    "grants",
+    "approvals",
+    "break_glass",
+)
 """Files of `cli/` whose `attach(app)` declares subgroups or commands of `access`."""
 
 for _name in _ELSEWHERE:

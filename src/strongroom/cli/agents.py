@@ -88,6 +88,37 @@ def invite(
         sentence(session, "", {"code": invited.code.reveal(), **_invitation(row)})
 
 
+@command(app, "admit")
+def admit(
+    context: typer.Context,
+    *,
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="Of the agent; policies call it agent:NAME.", show_default=False),
+    ],
+    role: RoleOption = None,
+    scope: ScopeOption = None,
+    comment: Purpose = "",
+) -> None:
+    """
+    Admit an agent that proves itself with a TLS client certificate.
+
+    The server's settings say which certificate is whose, in access.certificates. On the host:
+    strongroom agent enrol --url URL --client-cert FILE --client-key FILE. Revoking the agent ends it,
+    whatever its certificate says.
+
+    Example:
+      $ strongroom access agents admit host-1 --role reader
+    """
+    session: Session = context.obj
+    wanted = canonical(name)
+    with session.room() as room:
+        room.access.agents.admit(
+            wanted, roles=roles_in(session, role), scope=scope_in(scope), comment=comment
+        )
+    sentence(session, f"agent {wanted} is admitted", {"name": wanted, "actor": f"agent:{wanted}"})
+
+
 @command(app, "list")
 def list_(context: typer.Context) -> None:
     """

@@ -48,6 +48,15 @@ def enrol(
     ] = None,
     ca: Ca = None,
     plain_http: PlainHttp = False,
+    client_cert: Annotated[
+        Path | None,
+        typer.Option(
+            "--client-cert", metavar="FILE", help="A TLS client certificate (PEM) in place of a code."
+        ),
+    ] = None,
+    client_key: Annotated[
+        Path | None, typer.Option("--client-key", metavar="FILE", help="The key of --client-cert (PEM).")
+    ] = None,
     again: Annotated[bool, typer.Option("--again", help="Instead of what is enrolled here.")] = False,
 ) -> None:
     r"""
@@ -57,8 +66,12 @@ def enrol(
     never stands on the command line. A key is made here and does not leave: it stands in the agent's state
     folder beside where the server is, both for the agent's user alone. Run it as that user, or as root.
 
+    Where the server knows the host by a TLS client certificate, that takes the place of code and key.
+
     Example:
       $ strongroom agent enrol --url https://strongroom.example.com
+      $ strongroom agent enrol --url https://strongroom.example.com \
+          --client-cert /etc/ssl/host-1.crt --client-key /etc/ssl/host-1.key
       $ strongroom agent enrol --url https://strongroom.example.com \
           --code - < code.txt
     """
@@ -66,12 +79,17 @@ def enrol(
     if code not in (None, intake.STDIN):
         raise intake.refuse_argument("an enrolment code", instead="say --code - and give it on stdin")
     from strongroom.agent.enrol import enrol as enrol_host  # noqa: PLC0415 -- it loads cryptography
+    from strongroom.agent.enrol import enrol_with_certificate  # noqa: PLC0415 -- as above
     from strongroom.client.address import checked  # noqa: PLC0415 -- as above
 
     settings = load(session.config, environ=session.environ, deployment=session.deployment)
     address = _address(url, server_deployment, ca, plain_http=plain_http)
     checked(address)  # before anything is asked
-    found = enrol_host(settings.agent.state, address, _code(is_stdin=code is not None), is_again=again)
+    if client_cert is None and client_key is None:
+        found = enrol_host(settings.agent.state, address, _code(is_stdin=code is not None), is_again=again)
+    else:
+        shown = _shown(address, code, client_cert, client_key)
+        found = enrol_with_certificate(settings.agent.state, shown, is_again=again)
     facts = {
         "name": found.name,
         "actor": f"agent:{found.name}",
@@ -96,6 +114,20 @@ def _address(url: str, deployment: str | None, ca: str | None, *, plain_http: bo
         allows_plain_http=plain_http,
         setting="--url",
     )
+
+
+def _shown(
+    address: ServerAddress, code: str | None, certificate: Path | None, key: Path | None
+) -> ServerAddress:
+    if code is not None:
+        raise InvalidInputError("a code and a certificate exclude one another", hint="leave --code out")
+    if certificate is None or key is None:
+        missing = "--client-cert" if certificate is None else "--client-key"
+        raise InvalidInputError("a certificate and its key belong together", hint=f"say {missing} too")
+    for file in (certificate, key):
+        if not file.is_file():
+            raise InvalidInputError("the certificate or its key is not there", hint="name two PEM files")
+    return address._replace(client_cert=certificate.absolute(), client_key=key.absolute())
 
 
 def _code(*, is_stdin: bool) -> Secret[str]:

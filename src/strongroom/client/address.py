@@ -22,6 +22,8 @@ class ServerAddress(NamedTuple):
         ca: a PEM file of authorities in place of the system's.
         allows_plain_http: http to another machine was asked for in so many words.
         setting: what named the url, for messages: `STRONGROOM_URL`, `the profile prod`.
+        client_cert: a PEM file to show who we are, with its chain.
+        client_key: of `client_cert`, PEM.
     """
 
     url: str
@@ -29,6 +31,8 @@ class ServerAddress(NamedTuple):
     ca: Path | None = None
     allows_plain_http: bool = False
     setting: str = "STRONGROOM_URL"
+    client_cert: Path | None = None
+    client_key: Path | None = None
 
 
 def checked(address: ServerAddress) -> Address:

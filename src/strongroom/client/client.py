@@ -78,6 +78,8 @@ class Client:
                 timeout=timeout,
                 total_timeout=_TOTAL,
                 ca=address.ca,
+                client_cert=address.client_cert,
+                client_key=address.client_key,
                 max_body_bytes=_MAX_BODY_BYTES,
                 is_ours=True,
                 is_answer=_is_ours,

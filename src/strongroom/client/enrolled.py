@@ -61,6 +61,8 @@ class Enrolled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         is_first: `/v1` addresses it.
         ca: a PEM file of authorities in place of the system's.
         allows_plain_http: http to another machine was asked for in so many words.
+        client_cert: a PEM file of the certificate that proves the agent, in place of a key of its own.
+        client_key: of `client_cert`.
     """
 
     url: str
@@ -69,6 +71,8 @@ class Enrolled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     is_first: bool = True
     ca: str | None = None
     allows_plain_http: bool = False
+    client_cert: str | None = None
+    client_key: str | None = None
 
     @property
     def address(self) -> ServerAddress:
@@ -79,6 +83,8 @@ class Enrolled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             None if self.ca is None else Path(self.ca),
             allows_plain_http=self.allows_plain_http,
             setting="the enrolment of this agent",
+            client_cert=None if self.client_cert is None else Path(self.client_cert),
+            client_key=None if self.client_key is None else Path(self.client_key),
         )
 
 
@@ -179,13 +185,10 @@ class AgentCredential(Credential):
 
     def _begin(self) -> Secret[str]:
         """Begin a session; under the lock."""
-        self._signed_at = max(self._clock(), self._signed_at + 1)
-        key = self._key()
-        claim = Claim(self.enrolled.name, self._signed_at, os.urandom(NONCE_BYTES), key.fingerprint)
         asked_at = self._timer()
         client = Client(self.address)
         try:
-            given = client.post("/agents/login", AgentSession, spelled(self._said(claim, key)))
+            given = self._asked(client)
         except NotAuthenticatedError as error:
             error.hint = error.hint or self.remedy
             raise
@@ -195,6 +198,14 @@ class AgentCredential(Credential):
         self._ends_at = asked_at + given.lifetime
         self._renew_at = asked_at + given.lifetime * _RENEW
         return self._session
+
+    def _asked(self, client: Client) -> AgentSession:
+        if self.enrolled.client_cert is not None:
+            return client.post("/agents/login/certificate", AgentSession)
+        self._signed_at = max(self._clock(), self._signed_at + 1)
+        key = self._key()
+        claim = Claim(self.enrolled.name, self._signed_at, os.urandom(NONCE_BYTES), key.fingerprint)
+        return client.post("/agents/login", AgentSession, spelled(self._said(claim, key)))
 
     def _said(self, claim: Claim, key: HostKey) -> AgentLogin:
         return AgentLogin(
@@ -229,7 +240,7 @@ def credential_of(folder: Path, address: ServerAddress | None = None) -> AgentCr
             f"no agent is enrolled in {folder}",
             hint="strongroom agent enrol --url https://…, with a code of strongroom access agents invite",
         )
-    where = enrolled.address if address is None else address
+    where = enrolled.address if address is None else _shown(address, enrolled.address)
     key = (str(folder), where._replace(setting=""))
     with _making:
         found = _credentials.get(key)
@@ -237,6 +248,11 @@ def credential_of(folder: Path, address: ServerAddress | None = None) -> AgentCr
             found = AgentCredential(enrolled, lambda: HostKey.of(folder), address=where)
             _credentials[key] = found
     return found
+
+
+def _shown(address: ServerAddress, enrolled: ServerAddress) -> ServerAddress:
+    """Give *address* with the certificate that the agent was enrolled with, wherever the server is now."""
+    return address._replace(client_cert=enrolled.client_cert, client_key=enrolled.client_key)
 
 
 def client_of(

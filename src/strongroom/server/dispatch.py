@@ -34,7 +34,7 @@ from strongroom.server.endpoint import MAX_BODY_BYTES, Answer, Call, Endpoint
 from strongroom.server.guard import send_error
 from strongroom.server.limits import network_of
 from strongroom.server.proof import require_proof
-from strongroom.server.request import request_of
+from strongroom.server.request import CERTIFICATE, request_of
 from strongroom.service.access.gate import refused
 from strongroom.service.access.workload import is_signed
 from strongroom.service.guard import event_of
@@ -375,6 +375,7 @@ def _call(house: House, scope: Scope, request: Request) -> Call:
         request_id=request.id,
         source=request.source,
         is_secure=request.is_secure,
+        certificate=scope.get("state", {}).get(CERTIFICATE, ()),
     )
 
 

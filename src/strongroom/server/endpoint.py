@@ -122,6 +122,7 @@ class Call:
         request_id: of this request, in answers and logs.
         source: the address it came from, after the trusted proxies.
         is_secure: it came over TLS, to us or to a trusted proxy.
+        certificate: the names of the TLS client certificate it came with; () for none.
         aside: does blocking work on a thread, for a stream that runs on the loop.
         await_: runs a coroutine on the loop and gives its answer, for a handler on its thread.
     """
@@ -139,6 +140,7 @@ class Call:
         request_id: str = "",
         source: str = "",
         is_secure: bool = False,
+        certificate: tuple[str, ...] = (),
     ) -> None:
         self.house = house
         self.deployment = deployment
@@ -149,6 +151,7 @@ class Call:
         self.request_id = request_id
         self.source = source
         self.is_secure = is_secure
+        self.certificate = certificate
         self.aside: Callable[[Callable[[], Any]], Awaitable[Any]] = _no_loop
         self.await_: Callable[[Coroutine[Any, Any, Any]], Any] = _no_wait
         self._identity = identity

@@ -84,6 +84,16 @@ _ACTOR = {
     "created_by": "local:1000",
     "last_login_at": None,
 }
+_SERVICE = {
+    "name": "deployer",
+    "actor": "service:deployer",
+    "roles": [{"name": "reader", "team": None}],
+    "issuers": ["github"],
+    "has_token": False,
+    "is_enabled": True,
+    "last_used_at": "2026-11-21T12:00:00Z",
+    "source": "10.0.0.7",
+}
 _TOKEN = {
     "id": "t_6f1c",
     "name": "ci",
@@ -358,6 +368,9 @@ EXAMPLES: Mapping[type, Any] = {
     wire.PatchActor: {"is_enabled": False},
     wire.NewPassword: {"password": "four other plain words", "old_password": "correct horse battery staple"},
     wire.Tokens: {"tokens": [_TOKEN]},
+    wire.Services: {"services": [_SERVICE]},
+    wire.ServiceRow: _SERVICE,
+    wire.PatchService: {"is_enabled": False},
     wire.NewToken: {"name": "ci", "roles": [{"name": "user"}], "expires_in": 7_776_000, "scope": _SCOPE},
     wire.TokenIssued: {**_TOKEN, "token": "srm_t_…"},
     wire.Agents: {"agents": [_AGENT], "invitations": [_INVITATION]},

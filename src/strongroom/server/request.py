@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     Send = Callable[[Message], Awaitable[None]]
     App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-__all__ = ["Request", "request_of"]
+__all__ = ["CERTIFICATE", "Request", "request_of"]
+
+CERTIFICATE = "strongroom.certificate"
+"""In the state of a scope: the names of the TLS client certificate it came with."""
 
 
 class Request:

@@ -2,7 +2,8 @@
 TLS of the server itself: the certificate, its key, and nothing older than TLS 1.2.
 
 A certificate is replaced without a restart: `reload` reads both files anew, for the handshakes to come. If
-they are wrong the old ones stay.
+they are wrong the old ones stay. Authorities of client certificates are added so; one that is taken out of
+the file counts until the next start.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from strongroom.errors import SettingsError
 
 if TYPE_CHECKING:
+    import asyncio
     from pathlib import Path
 
     from strongroom.settings import ServerSettings
@@ -40,7 +42,20 @@ def context_of(settings: ServerSettings) -> ssl.SSLContext | None:
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
     _load(context, settings.tls_cert, settings.tls_key)
+    if settings.tls_client_ca is not None:
+        _trust(context, settings.tls_client_ca)
     return context
+
+
+def names_of(transport: asyncio.BaseTransport) -> tuple[str, ...]:
+    """
+    Give the URI and DNS names (SAN) of the certificate the other side of a connection has shown, which the
+    handshake has checked; () where it showed none.
+    """
+    connection = transport.get_extra_info("ssl_object")
+    seen = None if connection is None else connection.getpeercert()
+    listed = seen.get("subjectAltName", ()) if seen else ()
+    return tuple(name for kind, name in listed if kind in ("URI", "DNS"))
 
 
 def reload(context: ssl.SSLContext, settings: ServerSettings) -> None:
@@ -53,6 +68,21 @@ def reload(context: ssl.SSLContext, settings: ServerSettings) -> None:
     # Tried on another context first: a failed load leaves half of the pair behind.
     if context_of(settings) is not None and settings.tls_cert is not None and settings.tls_key is not None:
         _load(context, settings.tls_cert, settings.tls_key)
+        if settings.tls_client_ca is not None:
+            _trust(context, settings.tls_client_ca)
+
+
+def _trust(context: ssl.SSLContext, path: Path) -> None:
+    """Let clients show certificates of these authorities; who shows another is turned away."""
+    _check(path, "tls_client_ca", closed=0o022, hint="chmod go-w it")
+    try:
+        context.load_verify_locations(path)
+    except (ssl.SSLError, OSError):
+        pass
+    else:
+        context.verify_mode = ssl.CERT_OPTIONAL
+        return
+    raise SettingsError("server.tls_client_ca holds no certificates in PEM", key="server.tls_client_ca")
 
 
 def _check(path: Path, key: str, *, closed: int, hint: str) -> None:

@@ -60,6 +60,7 @@ class ServerSettings:
         port: 0 takes a free one.
         tls_cert: the certificate with its chain, PEM; with it the server speaks TLS.
         tls_key: its key, PEM, closed to others.
+        tls_client_ca: authorities of client certificates, PEM: agents may show one.
         allow_plain_http: speak plain HTTP on an address that is not loopback: a proxy does the TLS.
         allowed_hosts: names the server answers for; () for loopback's own where it listens there, else any.
         trusted_proxies: networks that are believed what they say of the client.
@@ -81,6 +82,7 @@ class ServerSettings:
     port: int = DEFAULT_PORT
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    tls_client_ca: Path | None = None
     allow_plain_http: bool = False
     allowed_hosts: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
@@ -138,6 +140,12 @@ def server_of(table: Table) -> ServerSettings:
         raise SettingsError(
             f"{table.prefix}{missing} is missing: a certificate and its key belong together",
             key=table.prefix + missing,
+        )
+    if found.tls_client_ca is not None and found.tls_cert is None:
+        raise SettingsError(
+            f"{table.prefix}tls_client_ca needs TLS: a certificate is shown in its handshake",
+            key=f"{table.prefix}tls_client_ca",
+            hint="set server.tls_cert and server.tls_key",
         )
     return found
 

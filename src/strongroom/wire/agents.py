@@ -125,6 +125,7 @@ class AgentSession(Given, kw_only=True):
     Args:
         token: for `Authorization: Bearer`; shown once.
         lifetime: seconds it is good for from now.
+        deployment: whose agent it is.
     """
 
     token: str
@@ -132,6 +133,7 @@ class AgentSession(Given, kw_only=True):
     actor: str
     expires_at: datetime
     lifetime: float
+    deployment: str = ""
 
 
 class AgentRow(Given, kw_only=True):

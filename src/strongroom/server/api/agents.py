@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from strongroom.server.endpoint import Call
     from strongroom.service.access import AgentRow as Agent
     from strongroom.service.access import InvitationRow as Invitation
+    from strongroom.service.access import Login as Begun
     from strongroom.service.verified import Given
     from strongroom.wire.agents import AgentRun
 
@@ -99,6 +100,18 @@ def invite(call: Call) -> Answer:
     return Answer(given, headers=_UNSEEN)
 
 
+def admit(call: Call) -> Answer:
+    """Make an agent that proves itself with a TLS client certificate."""
+    body = call.take(InviteAgent)
+    call.room.access.agents.admit(
+        body.name,
+        roles=[Role(role.name, role.team) for role in body.roles],
+        scope=scope_in(body.scope),
+        comment=body.comment,
+    )
+    return Answer(status=204)
+
+
 def revoke(call: Call) -> Answer:
     """Take an agent away, with its sessions and roles, or the invitation for one."""
     call.room.access.agents.revoke(call.params["name"].removeprefix(_AGENT))
@@ -128,6 +141,16 @@ def login(call: Call) -> Answer:
     begun = call.place.access.enrolment.login(
         Claim(body.name, body.at, body.nonce, body.fingerprint), body.signature, source=call.source
     )
+    return _begun(call, begun)
+
+
+def login_with_certificate(call: Call) -> Answer:
+    """Begin a session of the agent whose TLS client certificate came with the connection."""
+    access = call.place.access
+    return _begun(call, access.enrolment.login_with_certificate(call.certificate, source=call.source))
+
+
+def _begun(call: Call, begun: Begun) -> Answer:
     now, identity = datetime.now(timezone.utc), begun.identity
     expires = identity.expires or now
     given = AgentSession(
@@ -137,6 +160,7 @@ def login(call: Call) -> Answer:
         expires_at=expires,
         # Beside the moment: the clock of the agent may be minutes off.
         lifetime=max(0.0, (expires - now).total_seconds()),
+        deployment=call.deployment,
     )
     return Answer(given, headers=_UNSEEN)
 
@@ -305,6 +329,28 @@ ENDPOINTS = (
         errors=(401,),
         is_public=True,
         cost=1.0,
+    ),
+    Endpoint(
+        "POST",
+        "/agents/login/certificate",
+        login_with_certificate,
+        "Begin a session of an agent by its TLS client certificate",
+        "agents",
+        gives=AgentSession,
+        errors=(401,),
+        is_public=True,
+        cost=1.0,
+    ),
+    Endpoint(
+        "POST",
+        "/agents/admit",
+        admit,
+        "Admit an agent that has a TLS client certificate",
+        "agents",
+        takes=InviteAgent,
+        status=204,
+        errors=(409, 413, 415, 422, 503),
+        is_change=True,
     ),
     Endpoint(
         "POST",

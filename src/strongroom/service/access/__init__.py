@@ -11,6 +11,7 @@ through the guard; all of it stands on `registry/`, which nobody changes unseen.
 from __future__ import annotations
 
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from strongroom.errors import AccessDeniedError
@@ -19,6 +20,7 @@ from strongroom.model.principal import PERSON as PERSON_PREFIX
 from strongroom.registry import Change
 from strongroom.service.access import token as tokens
 from strongroom.service.access.agents import AgentRow, Agents, InvitationRow, Invited
+from strongroom.service.access.break_glass import BreakGlass, GlassRow
 from strongroom.service.access.desk import Desk, Done, standing
 from strongroom.service.access.enrolment import Enrolment
 from strongroom.service.access.gate import Demands, Gate, Identity, Lifetimes, Login
@@ -28,10 +30,10 @@ from strongroom.service.access.people import People, PersonRow
 from strongroom.service.access.roles import MembershipRow, Roles
 from strongroom.service.access.services import ServiceRow, Services
 from strongroom.service.access.sessions import SessionRow, Sessions
-from strongroom.service.access.shape import CODE, INVITATION, PERSON, SESSION, Code, encoded
+from strongroom.service.access.shape import BREAK_GLASS, CODE, INVITATION, PERSON, SESSION, Code, encoded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from strongroom.model.secret import Secret
@@ -46,9 +48,11 @@ __all__ = [
     "Access",
     "AgentRow",
     "Agents",
+    "BreakGlass",
     "Cost",
     "Demands",
     "Done",
+    "GlassRow",
     "Identity",
     "InvitationRow",
     "Invited",
@@ -82,6 +86,7 @@ def open_access(  # noqa: PLR0913 -- what stands behind a gate
     cost: Cost = RECOMMENDED,
     oidc: Callable[[Gate], OidcLogin] | None = None,
     workloads: Workloads | None = None,
+    certificates: Mapping[str, str] = MappingProxyType({}),
 ) -> Access:
     """
     Make the access of one deployment. Its registry's watcher, where it runs, keeps it up to date.
@@ -98,6 +103,7 @@ def open_access(  # noqa: PLR0913 -- what stands behind a gate
         cost: of one guess of a password.
         oidc: makes logins by an identity provider; None where there is none.
         workloads: by whose tokens services are known beside our own; None for nobody's.
+        certificates: the names in TLS client certificates, to the agent each is.
     """
     passwords = Passwords(registry.seal, registry.deployment, stretch, cost=cost)
     gate = Gate(
@@ -112,7 +118,7 @@ def open_access(  # noqa: PLR0913 -- what stands behind a gate
     logins = None if oidc is None else oidc(gate)
     if logins is not None:
         registry.on_close(logins.close)
-    return Access(gate, guard, actor, Enrolment(gate, check), logins)
+    return Access(gate, guard, actor, Enrolment(gate, check, certificates), logins)
 
 
 class Access:
@@ -180,6 +186,11 @@ class Access:
         return Roles(self._desk)
 
     @cached_property
+    def break_glass(self) -> BreakGlass:
+        """Who is an administrator in need."""
+        return BreakGlass(self._desk)
+
+    @cached_property
     def sessions(self) -> Sessions:
         """Who is logged in."""
         return Sessions(self._desk)
@@ -230,7 +241,7 @@ class Access:
     def accept(self) -> list[str]:
         """
         Take the rows as they stand for right, on the host: what is not authentic is dropped, every session,
-        login code and invitation ends, and the acts go on. Gives what was wrong.
+        login code, invitation and broken glass ends, and the acts go on. Gives what was wrong.
 
         Raises:
             AccessDeniedError: somebody else than the local owner acts.
@@ -239,6 +250,6 @@ class Access:
         if not self.actor.id.startswith(LOCAL) or self.actor.source:
             raise AccessDeniedError("only the local owner, on the host, accepts them", reason="not local")
         return self._desk.act(
-            lambda: self._gate.registry.accept(dropping=(SESSION, CODE, INVITATION)),
+            lambda: self._gate.registry.accept(dropping=(SESSION, CODE, INVITATION, BREAK_GLASS)),
             reason="accept the rows of who may",
         )

@@ -16,7 +16,7 @@ from strongroom.registry import Change
 from strongroom.service.access import token as tokens
 from strongroom.service.access.gate import memberships_of, roles_of, sessions_of
 from strongroom.service.access.issuing import check_comment, check_scope
-from strongroom.service.access.roles import checked, said
+from strongroom.service.access.roles import checked, granted, said
 from strongroom.service.access.shape import (
     AGENT,
     AGENT_LOGIN,
@@ -140,6 +140,44 @@ class Agents:
         as_what = ", ".join(map(said, body.roles))
         self._desk.change(decide, reason=f"invite agent {wanted}{f' as {as_what}' if as_what else ''}")
         return Invited(code=code, row=_invitation(body))
+
+    def admit(
+        self, name: str, *, roles: Sequence[Role] = (), scope: Scope | None = None, comment: str = ""
+    ) -> Done:
+        """
+        Make an agent that proves itself with a TLS client certificate, and with nothing else.
+
+        Args:
+            name: in any spelling; the settings give it names of certificates.
+            roles: the agent's.
+            scope: what it is good for at most, whatever policy would allow its roles.
+            comment: public.
+
+        Raises:
+            ConflictError: there is an agent of this name.
+            InvalidInputError: name, role, scope or comment is none.
+        """
+        wanted, now = canonical(name), self._desk.now()
+        check_scope(scope)
+        check_comment(comment)
+        body = Agent(
+            public=b"",
+            fingerprint=b"",
+            created_at=now,
+            created_by=self._desk.actor.id,
+            source="",
+            scope=None if scope is None or not any(scope) else scope,
+            comment=comment,
+        )
+        given = [granted(role, PREFIX + wanted, by=self._desk.actor.id, now=now) for role in roles]
+
+        def decide(snapshot: Snapshot) -> list[Change]:
+            if wanted in snapshot.of(AGENT):
+                raise ConflictError(f"the agent {wanted} is there", hint="revoke it, or admit another name")
+            return [*invitations_of(snapshot, wanted), Change(AGENT, wanted, encoded(body), 0), *given]
+
+        as_what = ", ".join(map(said, roles))
+        return self._desk.change(decide, reason=f"admit agent {wanted}{f' as {as_what}' if as_what else ''}")
 
     def revoke(self, name: str) -> Done:
         """

@@ -8,12 +8,16 @@ Rules of this file:
 2. A login is signed over its time, and each must be later than the last one that succeeded, in whatever
    process of the server that was: one that was heard on the way begins nothing a second time.
 3. Nobody who has not the key learns anything, not even whether there is such an agent.
+4. A certificate proves an agent by a name in it that the settings give to that agent, to the letter, and only
+   one that was admitted: who revokes the agent need not wait for the certificate to end.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from hmac import compare_digest
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from strongroom.errors import ConflictError, InvalidInputError, TamperedError
@@ -37,7 +41,7 @@ from strongroom.service.access.shape import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from strongroom.model.enrolment import Claim
     from strongroom.registry import Row, Snapshot
@@ -50,6 +54,9 @@ __all__ = ["Enrolment"]
 _MOST_SKEW = timedelta(minutes=2)  # between the clock of a host and ours
 _NO_CODE = "this enrolment code is not valid any more"
 _REFUSED = "no agent is known by this name, key and host"
+_NO_CERTIFICATE = "no client certificate came with this connection"
+_NO_AGENT = "this certificate is of no agent"
+_TRIES = 3
 _DECOY = bytes(KEY_BYTES)  # no key anybody has; checked where there is no agent
 
 
@@ -59,10 +66,14 @@ class Enrolment:
 
     Args:
         check: `crypto._primitives.ed25519_check`.
+        certificates: the names in certificates (SAN), to the name of the agent each is.
     """
 
-    def __init__(self, gate: Gate, check: Check) -> None:
+    def __init__(
+        self, gate: Gate, check: Check, certificates: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self._gate = gate
+        self._certificates = certificates
         self._registry = gate.registry
         self._check = check
 
@@ -179,14 +190,46 @@ class Enrolment:
         except ConflictError:
             raise self._gate.refusal(actor, source, "a login that was used before", _REFUSED) from None
 
+    def login_with_certificate(self, names: Sequence[str], *, source: str) -> Login:
+        """
+        Begin a session of the agent a TLS client certificate is of.
+
+        Args:
+            names: of the certificate, which TLS has checked; empty where none was shown.
+            source: the address it came from.
+
+        Raises:
+            NotAuthenticatedError: they are no one agent's, or it was not admitted, or is revoked.
+            NotRecordedError, TamperedError, BackendUnavailableError: as `login`.
+        """
+        if not names:
+            raise self._gate.refusal(NOBODY, source, "a login without a certificate", _NO_CERTIFICATE)
+        found = {self._certificates[name] for name in names if name in self._certificates}
+        if len(found) != 1:
+            raise self._gate.refusal(NOBODY, source, "a certificate of no one agent", _NO_AGENT)
+        (name,) = found
+        for _ in range(_TRIES):
+            row = self._found(name)
+            if row is None:
+                break
+            last = self._registry.snapshot().of(AGENT_LOGIN).get(name)
+            claimed = 0 if last is None else decoded(last, AgentLogin).claimed
+            body = AgentLogin(claimed=claimed, at=self._gate.clock(), source=source)
+            change = Change(AGENT_LOGIN, name, encoded(body), 0 if last is None else last.revision)
+            with suppress(ConflictError):  # another login of it at the same moment, or its end
+                return self._gate.begin(Begun(PREFIX + name, "certificate", source, None, [row], [change]))
+        raise self._gate.refusal(
+            PREFIX + name, source, "a certificate of an agent that is not there", _NO_AGENT
+        )
+
     def _proven(self, claim: Claim, signature: bytes, source: str) -> Row:
         """Give the row of the agent whose key signed *claim*, on its host."""
         row = self._found(claim.name)
         body = None if row is None else decoded(row, Agent)
-        key = _DECOY if body is None else body.public
+        key = _DECOY if body is None or not body.public else body.public
         # Checked alike for who is not there.
         is_signed = self._is_signed(key, signature, claim.signed(self._registry.deployment))
-        if row is None or body is None or not is_signed:
+        if row is None or body is None or not body.public or not is_signed:
             who = NOBODY if row is None else PREFIX + row.id
             raise self._gate.refusal(who, source, "an unknown agent, or a wrong key", _REFUSED)
         if not compare_digest(body.fingerprint, claim.fingerprint):
