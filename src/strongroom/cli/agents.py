@@ -171,7 +171,7 @@ def revoke(
 def _agent(row: AgentRow) -> dict[str, object]:
     return {
         "name": row.name,
-        "state": "enrolled",
+        "state": "enrolled" if row.fingerprint else "admitted",  # by a certificate
         "actor": row.actor,
         "roles": [role._asdict() for role in row.roles],
         "scope": scope_facts(row.scope),
