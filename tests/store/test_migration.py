@@ -2,11 +2,14 @@
 
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -17,12 +20,18 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from hatchling import build
 
+from parts.homes import KINDS, by_hand, everything, home
 from strongroom.errors import BackendConfigError
 from strongroom.store import migration, schema, sqlite
 from strongroom.store.engine import engine_of
-from strongroom.store.store import REVISION, Store
+from strongroom.store.rows import ChangeRow
+from strongroom.store.sqlite_engine import TABLES
+from strongroom.store.store import REVISION, Store, require_current, step_back
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import freeze_tables  # noqa: E402 -- a script of this repository
 
 SECOND = """
 import sqlalchemy as sa
@@ -82,6 +91,21 @@ def test_tables_after_the_last_migration_are_those_described(path):
             assert stored == {column.name: column.nullable for column in table.columns}
             assert [column["name"] for column in inspector.get_columns(table.name)] == table.columns.keys()
     engine.dispose()
+
+
+def test_new_store_is_made_with_what_the_migrations_make():
+    assert TABLES.read_text() == freeze_tables.frozen(), "run scripts/freeze_tables.py"
+
+
+def test_making_a_store_loads_neither_alembic_nor_sqlalchemy(tmp_path):
+    code = (
+        "import sys\n"
+        "from strongroom.store.store import Store\n"
+        "with Store.open(sys.argv[1], create=True).write() as transaction:\n"
+        "    transaction.prune_changes('prod', 1)\n"
+        "assert not {'sqlalchemy', 'alembic'} & set(sys.modules), 'slow start'\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "room" / "store.db")], check=True, timeout=60)
 
 
 def test_older_store_is_migrated_and_keeps_its_rows(path, newer):
@@ -161,6 +185,111 @@ def test_newer_store_with_an_unfolded_log_keeps_it(path):
     with pytest.raises(BackendConfigError, match="newer version"):
         Store.open(copy / "store.db")
     assert (copy / "store.db").read_bytes() == before
+
+
+# --- in every database ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=KINDS)
+def place(request, tmp_path):
+    """Where a store with one change is, in each kind of database."""
+    place = home(request.param, tmp_path)
+    store = Store.open(place, create=True)
+    with store.write() as transaction:
+        transaction.add_changes("prod", [ChangeRow(0, "", "variable", "a", 1)])
+    store.close()
+    return place
+
+
+def revision_of(place):
+    with by_hand(place) as hand:
+        return hand.execute("SELECT version_num FROM schema_revision").fetchone()[0]
+
+
+def shape_of(place):
+    """Give what an inspector sees of all tables."""
+    with engine_of(place).migrating() as connection:
+        inspector = sa.inspect(connection)
+        return {
+            name: (
+                sorted((column["name"], str(column["type"])) for column in inspector.get_columns(name)),
+                sorted(str(index["column_names"]) for index in inspector.get_indexes(name)),
+            )
+            for name in sorted(inspector.get_table_names())
+        }
+
+
+def test_newest_revision_is_taken_back_and_comes_again_when_the_store_is_opened(place, caplog):
+    before, rows = shape_of(place), everything(place)
+    newest, older = step_back(engine_of(place))
+    assert (newest, older) == (REVISION, revision_of(place))
+    assert shape_of(place) != before
+    with pytest.raises(BackendConfigError, match="a schema older than this version's"):
+        step_back(engine_of(place))
+    Store.open(place).close()
+    assert f"brought up to date (schema {older} to {REVISION})" in caplog.text
+    assert (revision_of(place), shape_of(place), everything(place)) == (REVISION, before, rows)
+
+
+def test_store_of_a_newer_schema_is_refused_everywhere_and_left_as_it_was(place):
+    with by_hand(place) as hand:
+        hand.execute("UPDATE schema_revision SET version_num = '9999'")
+    before = everything(place)
+    for create in (False, True):
+        with pytest.raises(BackendConfigError, match="newer version of Strongroom"):
+            Store.open(place, create=create)
+    with pytest.raises(BackendConfigError, match="a schema newer than this version's"):
+        step_back(engine_of(place))
+    assert (everything(place), revision_of(place)) == (before, "9999")
+
+
+def test_tables_that_are_not_ours_are_refused_and_left_as_they_were(place):
+    with by_hand(place) as hand:
+        hand.execute("DROP TABLE schema_revision")
+    before = everything(place)
+    for create in (False, True):
+        with pytest.raises(BackendConfigError, match=r"not (a store )?of Strongroom"):
+            Store.open(place, create=create)
+    assert everything(place) == before
+
+
+@pytest.mark.parametrize("way", ["forward", "back"])
+def test_migration_killed_at_any_statement_leaves_the_old_or_the_new_store(place, way):
+    rows = everything(place)
+    older = "0002"
+    ends = Counter()
+    for number in count():
+        if revision_of(place) == (REVISION if way == "forward" else older):
+            (step_back if way == "forward" else require_current)(engine_of(place))
+        is_through = killed_at(number, place, step_back if way == "back" else require_current)
+        found = revision_of(place)
+        assert found in (older, REVISION)
+        ends[found] += 1
+        Store.open(place).close()
+        assert (revision_of(place), everything(place)) == (REVISION, rows)
+        if is_through:
+            break
+    assert len(ends) == 2
+    print(f"{way}: {sum(ends.values())} kills, {dict(ends)}")
+
+
+def killed_at(number, place, act):
+    """Do *act* in a process that is killed before its statement *number*; tell whether it had so many."""
+    pid = os.fork()
+    if pid == 0:
+        statements = count()
+
+        def strike(*_given):
+            if next(statements) == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sa.event.listen(sa.Engine, "before_cursor_execute", strike)
+        sa.event.listen(sa.Engine, "commit", strike)
+        try:
+            act(engine_of(place))
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def test_store_without_its_id_is_refused(path):

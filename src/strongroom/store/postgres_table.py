@@ -18,11 +18,11 @@ __all__: list[str] = []
 
 
 @compiles(sa.Text, "postgresql")
-def _text(_type: sa.Text, _compiler: TypeCompiler, **_given: Any) -> str:  # noqa: ANN401 -- SQLAlchemy's
+def _text(_type: sa.Text, _compiler: TypeCompiler, **given: Any) -> str:  # noqa: ANN401 -- SQLAlchemy's
     # "C" compares bytes, and the bytes of UTF-8 stand in the order of code points.
-    return 'TEXT COLLATE "C"'
+    return 'TEXT COLLATE "C"' if "type_expression" in given else "TEXT"  # of a column, or of a cast
 
 
 @compiles(sa.Integer, "postgresql")
-def _number(_type: sa.Integer, _compiler: TypeCompiler, **_given: Any) -> str:  # noqa: ANN401 -- as above
-    return "BIGINT"
+def _number(type_: sa.Integer, _compiler: TypeCompiler, **given: Any) -> str:  # noqa: ANN401 -- as above
+    return "BIGINT" if "type_expression" in given or isinstance(type_, sa.BigInteger) else "INTEGER"

@@ -311,7 +311,7 @@ def _successor(prefix: str) -> str | None:
 
 
 def expired(connection: Connection, deployment: str, now: int, limit: int) -> list[EntryRow]:
-    """Give up to *limit* entries, or with -1 all, that stand and whose time was up at *now* (microseconds)."""
+    """Give up to *limit* entries, with -1 all, that stand and whose time was up at *now* (microseconds)."""
     rows = connection.execute(
         f"SELECT {_ENTRY} FROM entries e"  # noqa: S608 -- columns are constants of this file
         " WHERE e.deployment = ? AND e.expires_at <= ? AND e.is_deleted = 0"

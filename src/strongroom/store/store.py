@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     )
     from strongroom.store.transaction import Transaction
 
-__all__ = ["REVISION", "Store", "is_made", "require_current", "require_tools"]
+__all__ = ["REVISION", "Store", "is_made", "require_current", "require_tools", "step_back"]
 
 REVISION = "0003"
 """The newest revision under `migrations/versions`; later ones sort after earlier ones."""
@@ -373,8 +373,9 @@ def _bring_up_to_date(engine: Engine, *, found: str | None) -> None:
         return
     if found is None:
         engine.make()
-        return
-    if found > REVISION:
+        if engine.revision() == REVISION:
+            return
+    elif found > REVISION:
         raise BackendConfigError(
             "the store was written by a newer version of Strongroom; it was left as it is",
             hint="upgrade this installation",
@@ -383,7 +384,33 @@ def _bring_up_to_date(engine: Engine, *, found: str | None) -> None:
     from strongroom.store import migration  # noqa: PLC0415 -- Alembic: 0.4 s
 
     migration.run(engine)
-    _tell(engine.name, found)
+    if found is not None:
+        _tell(engine.name, found)
+
+
+def step_back(engine: Engine) -> tuple[str, str]:
+    """
+    Take the newest revision of the tables back, so that the release before this one opens them, and give the
+    revision that stood and the one that stands. Nobody else may have the store open.
+
+    Raises:
+        BackendConfigError: the store is not of the newest revision, or that cannot be taken back.
+        BackendUnavailableError: it cannot be reached or written now.
+    """
+    require_tools()
+    from strongroom.store import migration  # noqa: PLC0415 -- Alembic: 0.4 s
+
+    with engine.creating():
+        found = engine.revision()
+        if found != REVISION:
+            which = "newer" if found is not None and found > REVISION else "older"
+            raise BackendConfigError(
+                f"the store is of a schema {which} than this version's; it was left as it is",
+                hint=f"only the version of Strongroom that brought it to the schema {found} takes it back"
+                if which == "newer"
+                else "the version before this one opens it already",
+            )
+        return found, migration.back(engine)
 
 
 def _tell(name: str, found: str) -> None:
