@@ -108,6 +108,13 @@ _TOKEN = {
     "last_used_at": None,
     "source": "",
 }
+_GLASS = {
+    "actor": "person:olga",
+    "reason": "INC-42: nobody of the admins answers",
+    "begun_at": "2026-11-21T12:00:00Z",
+    "expires_at": "2026-11-21T13:00:00Z",
+    "source": "10.0.0.7",
+}
 _SESSION = {
     "id": "s_81be",
     "actor": "person:anna",
@@ -352,9 +359,16 @@ EXAMPLES: Mapping[type, Any] = {
         "roles": [_ROLE],
         "scope": None,
         "expires_at": "2026-11-21T20:00:00Z",
+        "proven_at": "2026-11-21T12:00:00Z",
+        "break_glass": None,
     },
     wire.Login: {"name": "anna", "password": "correct horse battery staple"},
     wire.CodeLogin: {"code": "2f7c-9d41-77b0"},
+    wire.LoginWays: {"local": True, "oidc": True},
+    wire.LoggedOut: {"provider_logout": "https://id.example.com/session/end?client_id=strongroom"},
+    wire.GlassRequest: {"reason": "INC-42: nobody of the admins answers", "seconds": 3600},
+    wire.GlassRow: _GLASS,
+    wire.Glasses: {"break_glass": [_GLASS]},
     wire.SessionGiven: {
         "token": "srm_s_…",
         "id": "s_81be",

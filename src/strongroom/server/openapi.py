@@ -37,11 +37,12 @@ STATUSES: Mapping[int, str] = {
     201: "It was not there before, and is now.",
     202: "It waits for a second person.",
     204: "Done; there is no body.",
+    302: "It is at the address of `Location`.",
     304: "It has not changed since the version in `If-None-Match`.",
     400: "The path, the query, a header or the JSON is malformed. `invalid_input`",
     401: "No valid identity came with the request. `not_authenticated`",
     403: "Policy says no, whether or not it exists; or the server is in read-only mode."
-    " `access_denied`, `read_only`, `cross_site`",
+    " `access_denied`, `read_only`, `cross_site`, `step_up_required`",
     404: "Every place was asked and had nothing. `not_found`",
     405: "This path has no such method. `method_not_allowed`",
     409: "It exists already, or changed meanwhile. `conflict`",
@@ -250,7 +251,7 @@ def _response(status: int, endpoint: Endpoint, refs: Mapping[type, dict[str, Any
             kind: {"schema": {"type": "string"}, "example": example, **item}
             for kind, example in kinds.items()
         }
-    elif endpoint.gives is not None:
+    elif endpoint.gives is not None and status != 204:  # noqa: PLR2004 -- HTTP: no content
         content = {"schema": refs[endpoint.gives], "example": EXAMPLES[endpoint.gives]}
         answer["content"] = {"application/json": content}
     return answer

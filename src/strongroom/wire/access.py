@@ -141,11 +141,11 @@ class LoginWays(Given, kw_only=True):
     How people log in.
 
     Args:
-        password: with name and password.
+        local: with a name and a password of this server's.
         oidc: with the identity provider, at `/login/oidc`.
     """
 
-    password: bool
+    local: bool
     oidc: bool
 
 
@@ -169,6 +169,9 @@ class OidcReturn(Asked, kw_only=True):
     What the identity provider sends a browser back with; what else it says is passed over.
 
     Args:
+        state: as it was sent there.
+        code: what proves somebody, once.
+        error: why nobody was let in.
         iss: who it is (RFC 9207).
     """
 

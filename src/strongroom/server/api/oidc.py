@@ -38,7 +38,7 @@ _OURS = ("none", "same-origin")
 def ways(call: Call) -> LoginWays:
     """Tell how people log in here."""
     access = call.place.access
-    return LoginWays(password=access.demands.takes_passwords, oidc=access.oidc is not None)
+    return LoginWays(local=access.demands.takes_passwords, oidc=access.oidc is not None)
 
 
 def begin(call: Call) -> Answer:
