@@ -99,15 +99,19 @@ ATTACKS = {
     ),
     "PO01": Row(
         "a request that names the dag of another",
+        "agent/test_verified.py::test_PO01_a_receipt_says_which_run_it_is_to_its_own_agent_alone",
+        "inside_airflow/test_runs.py::test_PO01_another_dag_is_denied_whatever_it_claims",
         "policy/test_lint.py::test_PO01_claim_that_takes_a_right_away_is_warned_of_whatever_stands_beside_it",
         "policy/test_lint.py::test_PO01_floor_may_stand_in_a_condition_of_its_own",
         "policy/test_lint.py::test_PO01_only_a_floor_that_must_hold_is_one",
         "policy/test_lint.py::test_PO01_policy_that_believes_a_claim_is_warned_of",
         "policy/test_lint.py::test_PO01_prohibition_may_make_an_exception_of_what_is_proven",
+        "service/test_runs.py::test_PO01_another_run_than_the_token_is_of_cannot_be_said",
     ),
     "PO02": Row(
         "a dag of one bundle that another owns",
         "policy/test_lint.py::test_PO02_dag_without_its_bundle_is_warned_of",
+        "service/test_runs.py::test_PO02_the_bundle_of_a_run_is_the_one_airflow_took_its_dag_from",
     ),
     "PO04": Row(
         "two names that meet in one path of a store",
@@ -140,10 +144,22 @@ ATTACKS = {
         "policy/test_text.py::test_PO09_text_that_nests_too_deeply_is_refused_before_it_is_parsed",
         "service/test_policies.py::test_PO09_where_policies_cannot_be_told_nobody_may_anything",
     ),
+    "PO10": Row(
+        "a token used again: by another process, another agent, after the end, for another try",
+        "agent/test_verified.py::test_PO10_a_token_of_another_supervisor_verifies_nothing_and_takes_nothing_away",
+        "inside_airflow/test_runs.py::test_PO10_a_token_found_in_memory_verifies_no_second_process_and_is_an_alarm",
+        "service/test_runs.py::test_PO10_a_token_is_used_once",
+        "service/test_runs.py::test_PO10_a_verified_run_that_ended_or_was_tried_again_is_not_renewed",
+    ),
     "PO13": Row(
         "names that begin alike",
         "policy/test_cedar.py::test_PO13_dag_ids_are_compared_whole",
         "regressions/test_source.py::test_RT26_PO13_identities_are_compared_whole",
+        "service/test_runs.py::test_PO13_names_are_asked_for_to_the_letter",
+    ),
+    "PO14": Row(
+        "a parser that asks for what runs may have",
+        "inside_airflow/test_runs.py::test_PO14_a_parser_is_no_run_and_reads_nothing_behind_a_floor",
     ),
     "NM02": Row(
         "names encoded twice or to climb",
@@ -292,6 +308,13 @@ ATTACKS = {
         "crypto/test_envelope.py::test_only_the_named_key_is_tried",
         "crypto/test_keyring.py::test_a_destroyed_key_is_known_but_has_no_bytes",
         "test_barrier.py::test_row_that_names_an_unknown_key_is_tampered",
+        "test_barrier_keys.py::test_value_that_names_a_key_of_another_state_or_team_does_not_open",
+    ),
+    "CR07": Row(
+        "more values under one key than is safe",
+        "test_barrier_keys.py::test_key_that_has_sealed_2_to_the_28_values_is_replaced_by_the_write_with_an_alarm",
+        "test_barrier_keys.py::test_write_stands_though_the_worn_key_cannot_be_replaced",
+        "test_barrier_keys.py::test_key_seals_no_more_after_2_to_the_32_values",
     ),
     "CR10": Row(
         "statements in an order, a filter or a search",

@@ -110,6 +110,7 @@ ENDPOINTS = (
         gives=RotatedKeys,
         errors=(404, 409, 503),
         is_change=True,
+        needs_proof=True,
         cost=10.0,
     ),
     Endpoint(
@@ -122,6 +123,7 @@ ENDPOINTS = (
         gives=Keys,
         errors=(409, 503),
         is_change=True,
+        needs_proof=True,
         cost=10.0,
     ),
     Endpoint(
@@ -144,6 +146,7 @@ ENDPOINTS = (
         gives=KeyRemains,
         errors=(404, 409, 503),
         is_change=True,
+        needs_proof=True,
         cost=5.0,
     ),
 )
