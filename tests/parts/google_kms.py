@@ -96,17 +96,19 @@ class KeyService:
             found = _PATH.fullmatch(path)
             if found is None:
                 return 404, None
-            if self._google.known(header) not in self.allowed:
-                raise Fault(
-                    "PERMISSION_DENIED", f"Permission denied on resource '{found[1]}' (or it may not exist)."
-                )
-            self.asked.append((found[1], found[2]))
-            if found[1] not in self._keys:
-                raise Fault("NOT_FOUND", f"CryptoKey {found[1]} not found.")
-            return 200, getattr(self, f"_{found[2]}")(found[1], _read(json.loads(body), found[2]))
+            return 200, self._answered(found[1], found[2], header, body)
         except Fault as fault:
             code = _HTTP[fault.status]
             return code, {"error": {"code": code, "message": fault.words, "status": fault.status}}
+
+    def _answered(self, name, act, header, body):
+        if self._google.known(header) not in self.allowed:
+            raise Fault("PERMISSION_DENIED", f"Permission denied on resource '{name}' (or it may not exist).")
+        self.asked.append((name, act))
+        if name not in self._keys:
+            raise Fault("NOT_FOUND", f"CryptoKey {name} not found.")
+        said = _read(json.loads(body), act)
+        return self._encrypt(name, said) if act == "encrypt" else self._decrypt(name, said)
 
     def _encrypt(self, name, said):
         number = len(self._keys[name])

@@ -6,7 +6,8 @@ use, and disabling it closes the store for whoever starts anew.
 
 Rules of this file:
 
-1. `Decrypt` names the key, though KMS would find it by itself: what another key wrapped is refused.
+1. `Decrypt` names the key, though KMS would find it by itself: what another key wrapped is refused. So is an
+   answer that says it was another.
 2. What is wrapped is bound to its place by the encryption context, which CloudTrail shows; it is a digest.
 3. KMS rotates what is behind a key by itself, and goes on opening what it wrapped before.
 
@@ -93,7 +94,16 @@ class AwsKmsWrapper(RemoteWrapper):
 
     def _unwrapped(self, found: Wrapped, bound: bytes) -> bytes:
         answer = self._asked("Decrypt", {"CiphertextBlob": found.body, **self._said(bound)}, "Plaintext")
+        if not self._is_meant(answer.get("KeyId")):
+            raise self.another("it was unwrapped by another key")
         return _bytes(answer["Plaintext"])
+
+    def _is_meant(self, used: object) -> bool:
+        """Tell whether the key that KMS says it used is the one that is named; an alias names any."""
+        wanted = self._options.key.rpartition(":")[2]
+        if wanted.startswith("alias/"):
+            return True
+        return isinstance(used, str) and used.rpartition("/")[2] == wanted.rpartition("/")[2]
 
     def _said(self, bound: bytes) -> dict[str, object]:
         return {
