@@ -184,7 +184,7 @@ def test_an_announcement_may_come_twice_and_stays_verified(one, airflow):
         assert supervisor.read() == "eu"
 
 
-def test_a_token_of_another_supervisor_verifies_nothing_and_takes_nothing_away(one, airflow):
+def test_PO10_a_token_of_another_supervisor_verifies_nothing_and_takes_nothing_away(one, airflow):
     instance = airflow.instance(run_id="stolen")
     token = airflow.sign(instance)
     with supervising(one) as supervisor, supervising(one) as thief:
@@ -363,7 +363,7 @@ def test_only_agents_have_runs_verified(served, airflow):
         assert server.ask("POST", path, said).status == 401
 
 
-def test_an_execution_token_is_no_credential_anywhere_else(served, airflow):  # JW08
+def test_JW08_an_execution_token_is_no_credential_anywhere_else(served, airflow):
     server, _ = served
     token = airflow.sign(airflow.instance(run_id="elsewhere"))
     for path, body in (("/v1/read", {"refs": []}), ("/v1/agents/decide", {"questions": []})):
@@ -372,7 +372,7 @@ def test_an_execution_token_is_no_credential_anywhere_else(served, airflow):  # 
     assert token not in server.log
 
 
-def test_a_receipt_is_good_for_its_own_agent_alone(tmp_path, served, airflow):
+def test_PO01_a_receipt_says_which_run_it_is_to_its_own_agent_alone(tmp_path, served, airflow):
     server, _ = served
     clients = []
     for name in ("host-1", "host-2"):

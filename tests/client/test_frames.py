@@ -61,6 +61,17 @@ def _notice(payload):
     return {"notice": None if notice is None else list(notice)}
 
 
+def _announced(payload):
+    run, token = frames.read_announce(payload)
+    assert run == frames.read_claim(payload)  # as an agent of minor version 1 reads it
+    return {"run": list(run)} | ({} if token is None else {"token": token})
+
+
+def _level(payload):
+    level, why = frames.read_announced(payload)
+    return {"level": level, "why": why} if payload else {}
+
+
 def _nothing(payload):
     assert payload == b""
     return {}
@@ -75,8 +86,8 @@ READERS = {
     frames.READ_MANY | frames.ANSWER: _results,
     frames.CLAIM: lambda payload: {"run": list(frames.read_claim(payload))},
     frames.CLAIM | frames.ANSWER: _nothing,
-    frames.ANNOUNCE: lambda payload: {"run": list(frames.read_claim(payload))},
-    frames.ANNOUNCE | frames.ANSWER: _nothing,
+    frames.ANNOUNCE: _announced,
+    frames.ANNOUNCE | frames.ANSWER: _level,
     frames.FOLLOW: _read,
     frames.FOLLOW | frames.ANSWER: lambda payload: {"version": frames.read_version(payload)},
     frames.UNFOLLOW: _read,
@@ -96,6 +107,8 @@ PAYLOADS = {
     "read": frames.read_read,
     "read_many": frames.read_read_many,
     "claim": frames.read_claim,
+    "announce": frames.read_announce,
+    "announced": frames.read_announced,
     "answer": frames.read_answer,
     "results": frames.read_results,
     "error": frames.read_refusal,
@@ -146,7 +159,8 @@ WRITERS = {
     frames.READ_MANY: lambda says: frames.pack_read_many(says["refs"], says["flags"]),
     frames.READ_MANY | frames.ANSWER: _packed_results,
     frames.CLAIM: lambda says: frames.pack_claim(says["run"]),
-    frames.ANNOUNCE: lambda says: frames.pack_claim(says["run"]),
+    frames.ANNOUNCE: lambda says: frames.pack_announce(says["run"], says.get("token")),
+    frames.ANNOUNCE | frames.ANSWER: lambda says: frames.pack_announced(**says) if says else b"",
     frames.FOLLOW: _packed_ref,
     frames.FOLLOW | frames.ANSWER: lambda says: frames.pack_version(says["version"]),
     frames.UNFOLLOW: _packed_ref,

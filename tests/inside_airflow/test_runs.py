@@ -269,7 +269,7 @@ def test_a_task_that_takes_longer_than_a_receipt_stays_verified(told):
     assert told["status"]["verified"]["renewed"] > 0
 
 
-def test_another_dag_is_denied_whatever_it_claims(told):  # PO01
+def test_PO01_another_dag_is_denied_whatever_it_claims(told):
     xcoms = told["runs"]["reports"]["xcoms"]
     assert xcoms["pretends"].startswith("AccessDeniedError")
     assert xcoms["reads"][0].startswith("DeniedError")
@@ -277,7 +277,7 @@ def test_another_dag_is_denied_whatever_it_claims(told):  # PO01
     assert reads(told, "pay_key", dag_id="payments", run_id="x") == set()
 
 
-def test_a_parser_is_no_run_and_reads_nothing_behind_a_floor(told):  # PO14
+def test_PO14_a_parser_is_no_run_and_reads_nothing_behind_a_floor(told):
     assert told["tags"] == ["DeniedError"]
     assert reads(told, "pay_key", source="parse") == {("denied", 0)}
 
@@ -286,7 +286,7 @@ def test_a_process_that_left_its_supervisor_reads_nothing_behind_a_floor(told):
     assert told["stray"]["read"].startswith("AccessDeniedError")
 
 
-def test_a_token_found_in_memory_verifies_no_second_process_and_is_an_alarm(told):  # PO10
+def test_PO10_a_token_found_in_memory_verifies_no_second_process_and_is_an_alarm(told):
     assert told["runs"]["payments"]["xcoms"]["steals"] >= 1, "the token was not in the memory of the task"
     level, why = told["stray"]["announced"]
     assert (level, why.partition(";")[0]) == (

@@ -110,6 +110,15 @@ def test_a_run_is_verified_as_airflow_says_it_is(airflow, runs, record):
     assert record.last.run["assurance"] == 2
 
 
+def test_PO02_the_bundle_of_a_run_is_the_one_airflow_took_its_dag_from(airflow, runs):
+    # Another bundle defines a Dag of the same name: the run is of that bundle, whatever its supervisor says.
+    instance = airflow.instance("payments", bundle="of-somebody-else")
+    token = airflow.sign(instance)
+    assert "another bundle" in str(refused(runs, presented(airflow, instance, token, bundle="payments")))
+    found = runs.verify(AGENT, presented(airflow, instance, token, bundle=None)).run
+    assert (found.dag_id, found.bundle) == ("payments", "of-somebody-else")
+
+
 def test_both_kinds_of_token_verify_a_run(airflow, runs):
     for scope in ("workload", "execution"):
         instance = airflow.instance("etl", scope)
@@ -149,7 +158,7 @@ def test_it_is_good_no_longer_than_the_token_and_then_for_as_long_as_was_set(air
         ("a..b", "t.", "r", 7),
     ],
 )
-def test_names_are_asked_for_to_the_letter(airflow, runs, dag, task, run, index):
+def test_PO13_names_are_asked_for_to_the_letter(airflow, runs, dag, task, run, index):
     instance = airflow.instance(dag, task, run, map_index=index)
     found = runs.verify(AGENT, presented(airflow, instance)).run
     assert (found.dag_id, found.task_id, found.run_id, found.map_index) == (dag, task, run, index)
@@ -158,7 +167,7 @@ def test_names_are_asked_for_to_the_letter(airflow, runs, dag, task, run, index)
 # --- what proves none --------------------------------------------------------------------------------------
 
 
-def test_a_token_is_used_once(airflow, runs, record):
+def test_PO10_a_token_is_used_once(airflow, runs, record):
     instance = airflow.instance("replayed")
     token = airflow.sign(instance)
     runs.verify(AGENT, presented(airflow, instance, token, "an attempt of the agent"))
@@ -240,7 +249,7 @@ SAID = {
 
 
 @pytest.mark.parametrize("what", SAID)
-def test_another_run_than_the_token_is_of_cannot_be_said(airflow, runs, record, what):
+def test_PO01_another_run_than_the_token_is_of_cannot_be_said(airflow, runs, record, what):
     instance = airflow.instance("said", bundle_version="new")
     airflow.instance("payments", run_id=instance.run_id)  # there is one, and it is another
     airflow.instance("said", map_index=3)
@@ -261,7 +270,7 @@ def test_a_run_that_is_not_at_work_is_refused(airflow, runs, state):
     assert "--" not in str(error)
 
 
-def test_a_verified_run_that_ended_or_was_tried_again_is_not_renewed(airflow, runs, record):
+def test_PO10_a_verified_run_that_ended_or_was_tried_again_is_not_renewed(airflow, runs, record):
     instance = airflow.instance("renewed", state="running")
     run = runs.verify(AGENT, presented(airflow, instance)).run
     instance.state = "success"
