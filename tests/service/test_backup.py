@@ -6,7 +6,9 @@ import json
 import sqlite3
 import struct
 import threading
+from hashlib import sha256
 
+import msgspec
 import pytest
 
 from parts.backups import BackedUp, identity
@@ -14,6 +16,7 @@ from parts.homes import KINDS, home
 from strongroom.assembly import open_house
 from strongroom.assembly.backup import new_identity
 from strongroom.audit.note import Signer, new_signer
+from strongroom.crypto.recovery import Identities, Recipients
 from strongroom.errors import (
     BackendConfigError,
     ConflictError,
@@ -416,21 +419,63 @@ def test_backup_of_a_newer_format_is_told_as_that(backed_up):
     unchanged(backed_up, InvalidInputError, "newer release")
 
 
+def rewritten(site, change, *, keeps=lambda table: True):
+    """Put one in the place of a backup that says what *change* makes of its manifest, signed by its key."""
+    opening, to = Identities(identity()[0]), Recipients([identity()[1]])
+    start, parts = parts_of(site.file)
+    header, *sealed, manifest = [data for _, data in parts]
+    mark, origin, line = manifest.decode().partition("\n\n")[0].split("\n")
+    said = json.loads(line)
+    backup, kept = bytes.fromhex(said["id"]), []
+    for data in sealed:
+        _, _, table, rows = msgspec.msgpack.decode(opening.open(data))
+        if keeps(table):
+            kept.append(to.seal(msgspec.msgpack.encode([backup, len(kept), table, rows])))
+    said["chunks"] = [sha256(data).hexdigest() for data in kept]
+    said["tables"] = {name: table for name, table in said["tables"].items() if keeps(name)}
+    change(said)
+    text = f"{mark}\n{origin}\n{json.dumps(said, sort_keys=True, separators=(',', ':'))}\n"
+    signer = Signer.parse(site.settings.audit.checkpoint.key.read_text())
+    parts = [[b"H", header], *([b"C", data] for data in kept), [b"M", signer.sign(text).format().encode()]]
+    put_together(site.file, start, parts)
+
+
 def test_backup_of_a_newer_schema_is_told_as_that(backed_up):
-    key = backed_up.settings.audit.checkpoint.key
-    start, parts = parts_of(backed_up.file)
-    text = parts[-1][1].decode().partition("\n\n")[0] + "\n"
-    said = json.loads(text.split("\n")[2])
-    said["schema"] = "9999"
-    lines = text.split("\n")[:2]
-    line = json.dumps(said, sort_keys=True, separators=(",", ":"))
-    signed = Signer.parse(key.read_text()).sign("\n".join([*lines, line]) + "\n")
-    parts[-1][1] = signed.format().encode()
-    put_together(backed_up.file, start, parts)
+    rewritten(backed_up, lambda said: said.update(schema="9999"))
     before = backed_up.read()
     with pytest.raises(InvalidInputError, match="newer release"):
         backed_up.restore(accepts=True)
     assert backed_up.read() == before
+
+
+def test_backup_of_an_older_schema_is_brought_up_to_date_on_its_way(backed_up, caplog):
+    before = backed_up.read()
+    rewritten(
+        backed_up,
+        lambda said: said.update(schema="0002"),
+        keeps=lambda table: table not in ("kek_uses", "key_jobs"),
+    )
+    backed_up.write(region="moon")
+    backed_up.restore(accepts=True)
+    assert backed_up.read() == before
+
+
+def test_backup_whose_rows_are_not_what_its_manifest_says_is_refused_though_it_is_signed(backed_up):
+    rewritten(backed_up, lambda said: said["tables"]["entries"].update(rows=1))
+    unchanged_when_opened(backed_up, TamperedError, "not what its manifest says")
+
+
+def test_backup_without_its_keys_is_refused(backed_up):
+    rewritten(backed_up, lambda said: None, keeps=lambda table: table != "recovery")
+    unchanged_when_opened(backed_up, SealedError, "every key")
+
+
+def unchanged_when_opened(site, expected, match):
+    """See that *site* refuses what its own key signed, once it is opened."""
+    before = site.read()
+    with pytest.raises(expected, match=match):
+        site.restore(accepts=True)
+    assert site.read() == before
 
 
 def test_another_identity_opens_nothing(backed_up):
@@ -513,6 +558,36 @@ def test_drill_opens_everything_records_itself_and_changes_nothing(backed_up):
     assert ("administer", "done", "backup: drill") in backed_up.records()
     assert {path.name for path in store.parent.iterdir()} >= {"store.db", "key"}
     assert not list(backed_up.folder.rglob(".strongroom-restore-*"))
+
+
+def test_backup_from_the_midst_of_a_rotation_and_after_it_is_brought_back(site):
+    with site.room() as room:
+        room.keys.rotate(reason="test")
+    site.back_up(site.folder / "midst.srb")
+    before = site.read()
+    with site.room() as room:
+        room.keys.rewrap()
+        (old, _) = room.keys.status()
+        room.keys.destroy(old.id, reason="test")
+    assert site.read() == before
+    site.back_up()
+    site.restore()
+    assert site.read() == before
+    with site.room() as room:
+        assert [key.state for key in room.keys.status()] == ["destroyed", "active"]
+    site.restore(site.folder / "midst.srb", accepts=True)
+    assert site.read() == before
+
+
+def test_use_of_a_key_is_never_counted_down(site):
+    site.back_up()
+    site.write(**{f"n{number}": "x" for number in range(50)})
+    with site.room() as room:
+        (before,) = room.keys.status()
+    site.restore(accepts=True)
+    with site.room() as room:
+        (after,) = room.keys.status()
+    assert after.wraps >= before.wraps
 
 
 def test_any_of_several_recipients_opens_a_backup(site):

@@ -253,7 +253,7 @@ def _laid_out(reader: Reader, opening: Opening, path: Path, progress: Callable[[
     engine.start()
     try:
         with engine.begin() as connection:
-            table.clear(connection)
+            connection.execute("DELETE FROM settings")  # the id of its own: the only row of a new store
             keys = _fill(connection, reader, opening, progress)
             _compare(connection, manifest)
             _add_keys(connection, manifest, keys)
