@@ -85,12 +85,12 @@ def test_a_token_of_nobody_is_refused_like_any_other(server, keys):
         assert (answer.status, answer.body) == (wrong.status, wrong.body)
 
 
-def test_a_token_in_the_address_is_no_credential(server, keys):
+def test_JW10_a_token_in_the_address_is_no_credential(server, keys):
     for path in ("/v1/whoami?access_token=", "/v1/whoami?token="):
         assert server.ask("GET", path + token(keys)).status in (400, 401)
 
 
-def test_the_record_names_the_issuer_and_the_workload_and_never_the_token(server, keys):
+def test_JW10_the_record_names_the_issuer_and_the_workload_and_never_the_token(server, keys):
     mine = token(keys, sub="repo:acme/etl:ref:refs/heads/main", jti="recorded")
     assert server.ask("GET", "/v1/whoami", token=mine).status == 200
     deadline = time.monotonic() + 10
@@ -104,3 +104,13 @@ def test_the_record_names_the_issuer_and_the_workload_and_never_the_token(server
             break
     assert any(reason.startswith("signed token of ci, repo:acme/etl") for reason in found)
     assert mine.rpartition(".")[2] not in str(told)
+
+
+def test_JW10_a_token_shows_in_no_line_of_the_log(server, keys):
+    mine, bad = token(keys), token(keys, aud="somebody-else")
+    for one in (mine, bad):
+        server.ask("GET", "/v1/whoami", token=one)
+        server.ask("GET", f"/v1/whoami?token={one}")
+        server.ask("GET", "/v1/whoami", headers={"Referer": f"https://x.test/?token={one}"})
+    for one in (mine, bad):
+        assert one.rpartition(".")[2] not in server.log

@@ -143,7 +143,7 @@ def test_a_token_ends_when_it_says_and_the_leeway_is_over(desk, access):
     refused(desk, access, text)
 
 
-def test_a_key_that_was_taken_away_counts_for_a_minute_at_most(desk, access):
+def test_JW06_a_key_that_was_taken_away_counts_for_a_minute_at_most(desk, access):
     text = token(desk)
     access.authenticate(text, source=HERE)
     desk.jwks.write_text(json.dumps(Signer("ed").jwks))
@@ -174,7 +174,7 @@ def test_the_first_use_of_a_token_is_on_record_and_the_next_are_not(desk, access
     assert told == [("service:deployer", "login", "done", f"signed token of ci, repo:acme/etl, from {HERE}")]
 
 
-def test_nothing_of_a_token_is_written_anywhere(desk, access):
+def test_JW10_nothing_of_a_token_is_written_anywhere(desk, access):
     text = token(desk, secret_claim="canary-in-a-claim")
     access.authenticate(text, source=HERE)
     with pytest.raises(NotAuthenticatedError):
@@ -312,7 +312,7 @@ def test_the_run_a_pod_was_made_for_is_what_its_scheduler_wrote():
         assert pod_of({**said, missing: ""}) is None
 
 
-def test_an_audience_is_always_asked_for(desk, access):
+def test_JW04_an_audience_is_always_asked_for(desk, access):
     assert "another audience" in refused(desk, access, token(desk, aud=f"not-{AUDIENCE}"))[3]
 
 
@@ -321,3 +321,12 @@ def test_what_is_remembered_of_a_token_is_not_its_text(desk, access):
     access.authenticate(text, source=HERE)
     assert text not in str(vars(access._gate)) + str(access._gate._memo.held)
     assert timedelta(0) < access.authenticate(text, source=HERE).expires - desk.clock()
+
+
+def test_JW08_a_token_of_airflow_for_its_tasks_is_no_identity_here(desk, access):
+    said = {
+        "aud": "urn:airflow.apache.org:task",
+        "sub": "019a9c1e-6f2b-7d30-9a41-5b7f0c2d8e16",
+        "scope": "execution",
+    }
+    assert "another audience" in refused(desk, access, token(desk, **said))[3]

@@ -77,7 +77,7 @@ def test_the_discovery_document_says_where_keys_are(server, timer):
         b'{"issuer": "ISSUER", "jwks_uri": "http://[::1"}',
     ],
 )
-def test_a_discovery_document_that_leads_elsewhere_is_not_followed(server, timer, document):
+def test_JW02_a_discovery_document_that_leads_elsewhere_is_not_followed(server, timer, document):
     said = document.replace(b"ISSUER", server.issuer.encode())
     server.say["/.well-known/openid-configuration"] = (200, {}, said)
     keys = UrlKeys("ci", url=None, issuer=server.issuer, timer=timer)
@@ -92,7 +92,7 @@ def test_an_issuer_over_tls_cannot_send_us_to_bare_http():
     assert _may_follow("https://issuer.test", "https://keys.issuer.test/jwks")
 
 
-def test_an_unknown_name_asks_once_in_thirty_seconds(server, keys, timer):
+def test_JW06_ten_thousand_unknown_names_ask_once_in_thirty_seconds(server, keys, timer):
     assert keys.find("ed") is not None
     for number in range(10_000):
         assert keys.find(f"unknown-{number}") is None
@@ -102,7 +102,7 @@ def test_an_unknown_name_asks_once_in_thirty_seconds(server, keys, timer):
     assert server.count() == 2
 
 
-def test_a_key_that_was_added_is_found_with_the_next_question(server, keys, timer):
+def test_JW06_a_key_that_was_added_is_found_with_the_next_question(server, keys, timer):
     keys.find("ed")
     server.signer.add("new", "ed")
     assert keys.find("new") is None
@@ -111,7 +111,7 @@ def test_a_key_that_was_added_is_found_with_the_next_question(server, keys, time
     assert keys.generation == 2
 
 
-def test_a_key_that_was_taken_away_is_refused_within_five_minutes(server, keys, timer):
+def test_JW06_a_key_that_was_taken_away_is_refused_within_five_minutes(server, keys, timer):
     now = datetime.now(timezone.utc)
     checks = Verifier(
         issuer=server.issuer,
@@ -137,7 +137,7 @@ def test_a_key_that_was_taken_away_is_refused_within_five_minutes(server, keys, 
     assert refused_after <= 300
 
 
-def test_the_last_good_keys_count_for_a_day_while_the_issuer_is_down(server, keys, timer):
+def test_JW06_the_last_good_keys_count_for_a_day_while_the_issuer_is_down(server, keys, timer):
     keys.find("ed")
     server.say["/jwks"] = (500, {}, b"")
     for hours in range(1, 24):
@@ -174,7 +174,7 @@ def test_an_issuer_that_comes_back_is_asked_again(server, keys, timer):
         (204, {}, b""),
     ],
 )
-def test_an_answer_that_is_no_set_of_keys_is_no_answer(server, keys, timer, answer, caplog):
+def test_JW06_an_answer_that_is_no_set_of_keys_is_no_answer(server, keys, timer, answer, caplog):
     keys.find("ed")
     server.say["/jwks"] = answer
     timer.now += 300
@@ -191,7 +191,7 @@ def test_a_set_without_any_key_takes_every_key_away(server, keys, timer):
     assert keys.find("ed") is None
 
 
-def test_however_many_ask_at_once_the_issuer_is_asked_once(server, keys):
+def test_JW06_however_many_ask_at_once_the_issuer_is_asked_once(server, keys):
     server.hold.clear()
     found = []
     threads = [threading.Thread(target=lambda: found.append(keys.find("ed"))) for _ in range(32)]
@@ -206,7 +206,7 @@ def test_however_many_ask_at_once_the_issuer_is_asked_once(server, keys):
     assert server.count() == 1
 
 
-def test_who_has_a_good_key_does_not_wait_for_a_slow_issuer(server, keys, timer):
+def test_JW06_who_has_a_good_key_does_not_wait_for_a_slow_issuer(server, keys, timer):
     keys.find("ed")
     timer.now += 300
     server.hold.clear()

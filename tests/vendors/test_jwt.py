@@ -51,7 +51,7 @@ def said(**more):
 
 
 @pytest.mark.parametrize("row", GOOD, ids=[row["what"] for row in GOOD])
-def test_a_good_token_says_who_it_is(row):
+def test_JW05_a_good_token_says_who_it_is(row):
     found = verifier().verify(row["token"])
     assert (found.issuer, found.subject) == (ISSUER, "etl")
     assert AUDIENCE in found.audiences
@@ -59,7 +59,7 @@ def test_a_good_token_says_who_it_is(row):
 
 
 @pytest.mark.parametrize("row", BAD, ids=[row["what"] for row in BAD])
-def test_a_bad_token_is_refused_in_the_same_words(row):
+def test_JW01_JW02_JW04_JW05_JW08_JW09_a_bad_token_is_refused_in_the_same_words(row):
     with pytest.raises(NotAuthenticatedError) as caught:
         verifier().verify(row["token"])
     assert str(caught.value) == "this token proves nobody"
@@ -95,12 +95,12 @@ def test_the_library_alone_takes_what_must_be_refused():
 
 
 @pytest.mark.parametrize("alg", ["HS256", "none", "ES512"])
-def test_an_algorithm_that_proves_nothing_cannot_be_configured(alg):
+def test_JW01_an_algorithm_that_proves_nothing_cannot_be_configured(alg):
     with pytest.raises(BackendConfigError):
         mine(algorithms=["RS256", alg])
 
 
-def test_an_algorithm_the_operator_did_not_name_is_refused():
+def test_JW01_an_algorithm_the_operator_did_not_name_is_refused():
     token = _signer.sign(said(), kid="ed")
     assert mine().verify(token)
     with pytest.raises(TokenError) as caught:
@@ -109,12 +109,12 @@ def test_an_algorithm_the_operator_did_not_name_is_refused():
 
 
 @pytest.mark.parametrize("seconds", [11, 60])
-def test_no_more_than_ten_seconds_of_leeway_can_be_configured(seconds):
+def test_JW05_no_more_than_ten_seconds_of_leeway_can_be_configured(seconds):
     with pytest.raises(BackendConfigError):
         mine(leeway=timedelta(seconds=seconds))
 
 
-def test_the_name_of_a_key_is_looked_up_once_and_to_the_letter():
+def test_JW02_the_name_of_a_key_is_looked_up_once_and_to_the_letter():
     keys = Held(_signer.jwks)
     checks = verifier(keys)
     checks.verify(_signer.sign(said()))
@@ -123,7 +123,7 @@ def test_the_name_of_a_key_is_looked_up_once_and_to_the_letter():
     assert keys.asked == ["rsa", "../../rsa"]
 
 
-def test_nothing_of_a_key_is_asked_for_a_token_whose_header_is_wrong():
+def test_JW02_no_key_is_asked_for_where_the_header_is_wrong():
     keys = Held(_signer.jwks)
     for header in (
         {"alg": "none"},
@@ -250,7 +250,7 @@ def test_a_set_of_too_many_keys_is_refused():
         keys_of(json.dumps({"keys": [{}] * 257}).encode())
 
 
-def test_keys_that_are_of_no_use_are_passed_over():
+def test_JW01_keys_that_are_of_no_use_are_passed_over():
     good = _signer.jwks["keys"][0]
     point = Signer("p256").jwks["keys"][0]
     useless = [
