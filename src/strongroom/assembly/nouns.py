@@ -14,7 +14,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.assembly.backends import patience_of
-from strongroom.assembly.store import barrier_of, no_store
+from strongroom.assembly.store import barrier_of, make_key_files, no_store
 from strongroom.assembly.ways import local_owner
 from strongroom.audit import AuditLog
 from strongroom.cache import Cache, Lifetimes
@@ -154,6 +154,7 @@ class Parts:
             registry=lambda: self.registry,
             rate=self.settings.keys.rewrap_rate,
             lifetime=timedelta(days=self.settings.keys.rotate_after_days),
+            make_outer=partial(make_key_files, self.settings, self.environ),
         )
 
     def audit(self, room: Room) -> AuditTrail:

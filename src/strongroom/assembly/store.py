@@ -80,17 +80,23 @@ def make_parents(path: Path) -> None:
 def create_store(settings: Settings, ways: Ways) -> None:
     """Make what is missing: the outer key, the store, and in it a key of the deployment."""
     from strongroom.barrier import Barrier  # noqa: PLC0415 -- only `init` makes one
-    from strongroom.wrappers import file  # noqa: PLC0415
 
-    for wrapper in settings.store.wrappers:
-        # A file that wraps a key of another deployment in this store is missing, not yet to be made.
-        if wrapper.path is not None and not _is_in_use(wrapper.path, settings, ways.environ):
-            # Another process may have been faster: its key is the key.
-            with suppress(ConflictError):
-                file.create(wrapper.path)
+    make_key_files(settings, ways.environ)
     wrappers = load_wrappers(settings, ways)
     store = open_store(settings, ways.environ, create=True)
     Barrier.create(store, wrappers, deployment=settings.deployment, clock=ways.clock).close()
+
+
+def make_key_files(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Make the key files of the settings that are not there, and never wrapped anything in this store."""
+    from strongroom.wrappers import file  # noqa: PLC0415 -- only what makes keys
+
+    for wrapper in settings.store.wrappers:
+        # A file that wraps a key in this store, of whichever deployment, is missing: not yet to be made.
+        if wrapper.path is not None and not _is_in_use(wrapper.path, settings, environ):
+            # Another process may have been faster: its key is the key.
+            with suppress(ConflictError):
+                file.create(wrapper.path)
 
 
 def _made(settings: Settings, environ: Mapping[str, str]) -> Store | None:

@@ -158,9 +158,7 @@ def rotate(
     ] = False,
     rate: Annotated[
         float | None,
-        typer.Option(
-            metavar="ENTRIES", min=0.0, help="Entries moved a second at most; 0 for as fast as it goes."
-        ),
+        typer.Option(metavar="ENTRIES", help="Entries moved a second at most; 0 for as fast as it goes."),
     ] = None,
     reason: Reason = "",
     yes: Yes = False,
@@ -184,6 +182,8 @@ def rotate(
     session: Session = context.obj
     if sum((every, root, resume)) > 1 or (later and (root or resume)):
         raise InvalidInputError("--every, --root, --resume and --later do not go together like this")
+    if rate is not None and rate < 0:
+        raise InvalidInputError("--rate is a number from 0")
     with session.room() as room:
         if root:
             _wrap_anew(session, room, reason=reason, is_agreed=yes)

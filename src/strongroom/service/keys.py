@@ -66,9 +66,10 @@ class Keys:
         registry: gives the rows of who may; asked only by what changes keys.
         rate: entries a second that are moved to a new key at most; 0 for as fast as it goes.
         lifetime: age at which a key is to be replaced; none at all for never.
+        make_outer: makes outer keys of the settings that can be made here and wrap nothing yet.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what its acts need
         self,
         barriers: Sequence[Barrier],
         guard: Guard,
@@ -77,6 +78,7 @@ class Keys:
         registry: Callable[[], Registry],
         rate: float = 0.0,
         lifetime: timedelta = timedelta(),
+        make_outer: Callable[[], None] = lambda: None,
     ) -> None:
         self._barriers = tuple(barriers)
         self._guard = guard
@@ -84,6 +86,7 @@ class Keys:
         self._registry = registry
         self._rate = rate
         self._lifetime = lifetime
+        self._make_outer = make_outer
 
     # --- looking -------------------------------------------------------------------------------
 
@@ -230,12 +233,19 @@ class Keys:
         """
         Wrap every key with exactly the outer keys of the settings, and give how many keys there are.
 
+        A key file of the settings that is not there, and wraps nothing here, is made.
+
         Raises:
             SealedError, BackendConfigError: an outer key is not to be had; nothing was changed.
             AccessDeniedError, ConflictError, BackendUnavailableError: as `rotate`.
         """
         barrier = self._barrier()
-        return self._administer(barrier.rotation.wrap_anew, _said("wrap every key anew", reason))
+
+        def wrap_anew() -> int:
+            self._make_outer()
+            return barrier.rotation.wrap_anew()
+
+        return self._administer(wrap_anew, _said("wrap every key anew", reason))
 
     # --- the end of a key ----------------------------------------------------------------------
 
