@@ -386,6 +386,8 @@ def test_PO09_where_policies_cannot_be_told_nobody_may_anything(error):
     for action in Action:
         decision = noun.current().decide(LOCAL, action, ORDERS)
         assert (decision.is_allowed, decision.reason) == (False, f"policies cannot be told: {error.code}")
+        # A store that gives no answer is trouble that passes, and no denial; what was tampered with is.
+        assert decision.trouble is (error if isinstance(error, BackendUnavailableError) else None)
     assert noun.current().covers(LOCAL, Action.LIST) is False
     assert noun.revision == ""
 

@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import ssl
 from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -44,9 +44,10 @@ if TYPE_CHECKING:
 
 __all__ = ["MariadbEngine"]
 
-_CONNECT_SECONDS = 2  # below the 3 s a backend has
+_CONNECT_SECONDS = 2.0  # below the 3 s a backend has
 _LOCK_SECONDS = 2  # whole seconds are all that InnoDB takes
-_ANSWER_SECONDS = 30  # of one statement; what a lookup waits for is bounded above, and a move has long ones
+_READ_SECONDS = 2.5  # without a byte from the server; below the 3 s a backend has
+_LONG_SECONDS = 30.0  # the same, inside a transaction: a move reads, and a batch writes, for longer
 _MAX_CONNECTIONS = 32  # of one process: a server takes 151 unless told otherwise
 _INIT = (
     "SET SESSION sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',"
@@ -131,6 +132,7 @@ class MariadbEngine(ServerEngine):
     def creating(self) -> Iterator[None]:
         # A session's lock, which ends with it: a migration commits several times.
         with self.lent() as connection:
+            cast("_Session", connection).wait(_LONG_SECONDS)
             taken = connection.execute(
                 "SELECT GET_LOCK(CONCAT('strongroom/', DATABASE()), ?)", (_LOCK_SECONDS * 5,)
             )
@@ -141,6 +143,7 @@ class MariadbEngine(ServerEngine):
             finally:
                 with suppress(*self.errors):
                     connection.execute("SELECT RELEASE_LOCK(CONCAT('strongroom/', DATABASE()))")
+                cast("_Session", connection).wait(_READ_SECONDS)
 
     def prepare(self) -> str | None:
         return self.revision()
@@ -196,6 +199,7 @@ class MariadbEngine(ServerEngine):
     def snapshot(self, connection: Connection) -> Iterator[None]:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         connection.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+        cast("_Session", connection).wait(_LONG_SECONDS)
         try:
             yield
         finally:
@@ -216,6 +220,7 @@ class MariadbEngine(ServerEngine):
     # --- writing -------------------------------------------------------------------------------------
 
     def take_turn(self, session: Session) -> None:
+        cast("_Session", session).wait(_LONG_SECONDS)
         session.execute("START TRANSACTION")
         if not session.execute(_TURN).rowcount:
             session.execute(_FIRST_TURN)
@@ -223,6 +228,7 @@ class MariadbEngine(ServerEngine):
 
     def commit(self, session: Session) -> None:
         session.execute("COMMIT")
+        cast("_Session", session).wait(_READ_SECONDS)
 
     def translate(self, error: Exception) -> StrongroomError:
         number = _number(error)
@@ -243,33 +249,33 @@ class MariadbEngine(ServerEngine):
 
     def _connected(self) -> Any:  # noqa: ANN401 -- PyMySQL comes without types
         at = self._at
-        if at.socket is not None and not Path(at.socket).exists():
-            # PyMySQL would leave its own end open to the garbage collector.
-            raise self.unavailable("gives no answer")
-        found: dict[str, Any] = (
-            {"unix_socket": at.socket} if at.socket else {"host": at.host, "port": at.port}
-        )
-        if at.tls is not None:
-            found["ssl"] = _tls(at.tls)
-        else:
-            found["ssl_disabled"] = True
+        found: dict[str, Any] = {"ssl_disabled": True} if at.tls is None else {"ssl": _tls(at.tls)}
         if self._password is not None:
             found["password"] = self._password().reveal().encode()  # PyMySQL would take text for Latin-1
-        return self._driver.connect(
+        made = self._driver.connect(
             **found,
+            host=at.host or "localhost",
             user=at.user,
             database=at.database,
             charset="utf8mb4",
             autocommit=True,
-            connect_timeout=_CONNECT_SECONDS,
-            read_timeout=_ANSWER_SECONDS,
-            write_timeout=_ANSWER_SECONDS,
+            read_timeout=_READ_SECONDS,
+            write_timeout=_READ_SECONDS,
             init_command=_INIT,
             local_infile=False,  # a server could ask for our files
             # How many rows were found, not how many of them differed.
             client_flag=self._driver.constants.CLIENT.FOUND_ROWS,
             auth_plugin_map={} if at.tls is not None else {"mysql_clear_password": self._clear_refused},
+            defer_connect=True,
         )
+        # Its own way leaves its end open to the garbage collector where nobody listens.
+        opened = _opened(at)
+        try:
+            made.connect(opened)
+        except BaseException:
+            opened.close()
+            raise
+        return made
 
     def _clear_refused(self, _session: object) -> None:
         # Without TLS nobody is given the password in clear, who only has to ask PyMySQL for it.
@@ -323,8 +329,13 @@ class _Session(Session):
                 self.is_broken = True
             raise
 
+    def wait(self, seconds: float) -> None:
+        """Wait so long for every answer from now on."""
+        self._session._read_timeout = self._session._write_timeout = seconds  # noqa: SLF001 -- it has no other way
+
     def end(self) -> None:
         """Undo the transaction; a session that cannot is not used again."""
+        self.wait(_READ_SECONDS)
         if self.is_broken:
             return
         try:
@@ -446,6 +457,22 @@ def _me() -> str:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         raise _wrong("must name a user") from None
+
+
+def _opened(at: _Address) -> socket.socket:
+    if at.socket is None:
+        opened = socket.create_connection((at.host or "", at.port), _CONNECT_SECONDS)
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        return opened
+    opened = socket.socket(socket.AF_UNIX)
+    try:
+        opened.settimeout(_CONNECT_SECONDS)
+        opened.connect(at.socket)
+    except BaseException:
+        opened.close()
+        raise
+    return opened
 
 
 def _tls(files: dict[str, object]) -> ssl.SSLContext:

@@ -21,7 +21,7 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import TYPE_CHECKING, NamedTuple
 
-from strongroom.errors import ConflictError, StrongroomError
+from strongroom.errors import BackendUnavailableError, ConflictError, SealedError, StrongroomError
 from strongroom.model.ref import Ref
 from strongroom.policy import Action, Decision
 from strongroom.policy.cedar import CedarPolicy, parse
@@ -82,14 +82,15 @@ class Denying:
     Args:
         reason: why.
         revision: stands beside decisions.
+        trouble: where it passes: it is told instead of a denial, which is final to whoever hears it.
     """
 
     needs_facts = False
     valid_until = None
 
-    def __init__(self, reason: str, revision: str = "") -> None:
+    def __init__(self, reason: str, revision: str = "", *, trouble: StrongroomError | None = None) -> None:
         self.revision = revision
-        self._decision = Decision(is_allowed=False, reason=reason)
+        self._decision = Decision(is_allowed=False, reason=reason, trouble=trouble)
         self.remembered = self.decide
 
     def decide(self, actor: Actor, action: Action, ref: Ref | None, facts: Facts | None = None) -> Decision:  # noqa: ARG002 -- the promise of Policy
@@ -262,7 +263,8 @@ def _is(one: object, other: object) -> bool:
 
 
 def _denying(error: StrongroomError) -> Denying:
-    return Denying(f"policies cannot be told: {error.code}")
+    passes = isinstance(error, (BackendUnavailableError, SealedError))
+    return Denying(f"policies cannot be told: {error.code}", trouble=error if passes else None)
 
 
 def _shipped_document(name: str, row: Row | None) -> Document:
