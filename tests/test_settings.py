@@ -21,6 +21,7 @@ from strongroom.settings import (
     AuditSettings,
     BackendSettings,
     CacheSettings,
+    KeySettings,
     LookupSettings,
     SecretSource,
     StoreSettings,
@@ -710,11 +711,15 @@ SECTIONS = {
     "audit": AuditSettings,
     "audit.checkpoint": CheckpointSettings,
     "audit.retention": RetentionSettings,
+    "keys": KeySettings,
     "backend.NAME": BackendSettings,
     "agent": AgentSettings,
     "agent.server": AgentServerSettings,
     "agent.last_good": LastGoodSettings,
     "agent.file.NAME": FileSettings,
+    "access.issuer.NAME": IssuerSettings,
+    "access.kubernetes": ReviewSettings,
+    "access.certificates": CertificateSettings,
 }
 TOP = ("deployment", "deployments", *TOP_KEYS)
 NOT_SETTINGS = {
@@ -726,7 +731,7 @@ NOT_SETTINGS = {
 @pytest.mark.parametrize(
     "key",
     [
-        *(key for key in TOP if key not in ("backend", "cache", "lookup", "store", "audit", "agent")),
+        *(key for key in TOP if key not in ("backend", "cache", "lookup", "store", "audit", "agent", "access")),
         *(
             f"{section}.{member.name}"
             for section, shape in SECTIONS.items()

@@ -31,7 +31,7 @@ def test_key_is_destroyed_by_the_beginning_of_its_id_once_it_was_replaced(shell)
     done = shell(f"keys destroy {key['id'][:8]} --yes --reason gone --output json")
     assert json.loads(done.out) == {"id": key["id"], "state": "destroyed"}
     assert [key["state"] for key in keys(shell)] == ["destroyed", "active"]
-    assert shell("read region").out == "eu-west-1\n"
+    assert shell("read region").out == "eu-west-1"
 
 
 def test_key_file_that_wraps_the_store_is_never_made_anew(shell):
