@@ -14,7 +14,8 @@ from native_room import Clock, HeldKey
 from strongroom.barrier import Barrier
 from strongroom.registry import Change, Registry
 from strongroom.store import mariadb, mariadb_tables, migration, postgres, postgres_table, transaction
-from strongroom.store.store import Store
+from strongroom.store.engine import engine_of
+from strongroom.store.store import Store, step_back
 
 # Loaded before the fork, once.
 LOADED = (mariadb, mariadb_tables, migration, postgres, postgres_table, transaction)
@@ -28,11 +29,15 @@ def open_barrier(place):
     return Barrier.open(Store.open(place), [HeldKey()], deployment="prod", clock=Clock())
 
 
-def seed(place):
-    """Make the store that every scenario but `create` starts from."""
+def seed(place, *, is_older=False):
+    """Make the store that every scenario but `create` starts from; `migrate` from an older one."""
     barrier = make_barrier(place)
     victim.fill(barrier)
     barrier.close()
+    if is_older:
+        engine = engine_of(place)
+        step_back(engine)
+        engine.close()
 
 
 def registry_of(barrier):
@@ -46,17 +51,13 @@ def registry(barrier):
     yield rows.close
 
 
-def migrate(_barrier):
-    yield from ()  # it is brought up to date by being opened
-
-
 SCENARIOS = {
     "put": victim.put,
     "delete": victim.delete,
     "write_many": victim.write_many,
     "registry": registry,
     "create": victim.create,
-    "migrate": migrate,
+    "migrate": victim.migrate,
 }
 
 

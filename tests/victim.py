@@ -23,6 +23,8 @@ from strongroom.model.entry import Metadata
 from strongroom.model.ref import Ref
 from strongroom.registry import Change, Registry
 from strongroom.store import migration, transaction
+from strongroom.store.engine import engine_of
+from strongroom.store.store import step_back
 
 # Loaded before the fork, once: a child that loads them itself takes a second under strace.
 LOADED = (rewrapping, rotation, migration, transaction, sqlalchemy.dialects.sqlite.pysqlite)
@@ -32,11 +34,13 @@ NULL = os.open(os.devnull, os.O_WRONLY)
 A, B, C = (Ref("variable", name) for name in "abc")
 
 
-def seed(path):
-    """Make the store that every scenario but `create` starts from."""
+def seed(path, *, is_older=False):
+    """Make the store that every scenario but `create` starts from; `migrate` from an older one."""
     barrier = make_barrier(path)
     fill(barrier)
     barrier.close()
+    if is_older:
+        step_back(engine_of(path))
 
 
 def fill(barrier):
@@ -115,6 +119,11 @@ def create(barrier):
     yield lambda: barrier.write(draft("first", "kept"))
 
 
+def migrate(barrier):
+    # It was brought up to date by being opened.
+    yield barrier.close
+
+
 SCENARIOS = {
     "put": put,
     "delete": delete,
@@ -124,6 +133,7 @@ SCENARIOS = {
     "rewrap": rewrap,
     "keys": keys,
     "create": create,
+    "migrate": migrate,
 }
 
 

@@ -141,7 +141,7 @@ def spread(made, count=KILLS_EACH):
 def fresh(folder, scenario):
     path = folder / "store.db"
     if scenario != "create":
-        victim.seed(path)
+        victim.seed(path, is_older=scenario == "migrate")
     return path
 
 

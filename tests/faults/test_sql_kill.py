@@ -39,7 +39,9 @@ SHARES = {
     ("postgresql", "delete"): 4,
     ("postgresql", "write_many"): 4,
     ("postgresql", "registry"): 4,
+    ("postgresql", "migrate"): 6,
     ("mariadb", "put"): 4,
+    ("mariadb", "migrate"): 4,
 }
 
 
@@ -188,19 +190,20 @@ def snapshot(barrier):
 class Seeds:
     """Stores to begin from, each a copy of one."""
 
-    def __init__(self, kind, folder):
+    def __init__(self, kind, folder, *, is_older=False):
         self._kind = kind
         self._folder = folder
+        self._is_older = is_older
         self._name = None
 
     def place(self):
         if self._kind == "mariadb":
             place = home(self._kind, self._folder)
-            sql_victim.seed(place)
+            sql_victim.seed(place, is_older=self._is_older)
             return place
         if self._name is None:
             place = home(self._kind, self._folder)
-            sql_victim.seed(place)
+            sql_victim.seed(place, is_older=self._is_older)
             self._name = place.rpartition("/")[0] and place.split("@/")[1].partition("?")[0]
         name = f"{self._name}_{os.urandom(4).hex()}"
         databases.server_of(self._kind).run(f"CREATE DATABASE {name} TEMPLATE {self._name}")
@@ -236,7 +239,7 @@ def spread(proxy, kills):
 
 @pytest.mark.parametrize(("kind", "scenario"), SHARES)
 def test_kill_leaves_the_old_or_the_new_state_whole(kind, scenario, victims, proxied, tmp_path):
-    proxy, seeds = proxied(kind), Seeds(kind, tmp_path)
+    proxy, seeds = proxied(kind), Seeds(kind, tmp_path, is_older=scenario == "migrate")
     expected = states(scenario, seeds.place())
     assert victims.run(scenario, through(proxy, seeds.place()), proxy)[1] == 0
     ends = Counter()
@@ -246,6 +249,7 @@ def test_kill_leaves_the_old_or_the_new_state_whole(kind, scenario, victims, pro
         acknowledged, status = victims.run(scenario, through(proxy, place), proxy, at)
         assert status == -signal.SIGKILL, f"no kill at {at}"
         done = max(0, acknowledged - 1)  # the first is for opening
+        assert engine_of(place).revision() in ("0002", REVISION)
         with opened(place) as barrier:
             found = snapshot(barrier)
             assert found in expected[done : done + 2], f"{at}, {done} acts acknowledged"

@@ -25,6 +25,7 @@ app = noun(
 
     Example:
       $ strongroom store status
+      $ strongroom store migrate
       $ strongroom store move --to postgresql://strongroom@db.example.com/strongroom --password-file db.pass
     """,
 )
@@ -65,6 +66,40 @@ def status(context: typer.Context) -> None:
     with _stores(session, "a store is looked at") as stores:
         found = stores.status()
     show_record(session, _facts(found), labels=_LABELS)
+
+
+@command(app, "migrate")
+def migrate(
+    context: typer.Context,
+    *,
+    back: Annotated[
+        bool, typer.Option("--back", help="Take this release's schema back, for the release before.")
+    ] = False,
+    yes: Yes = False,
+) -> None:
+    """
+    Bring the store to the schema of this release, all of it or nothing.
+
+    Every command that opens an older store does the same; this one does nothing else. With --back the
+    newest step is taken back, so that the release before opens the store again: stop what has it open
+    first, and know that what only the newer schema has room for is lost (of this one: how far keys were
+    rotated, and how often each was used).
+
+    Example:
+      $ strongroom store migrate
+      $ strongroom store migrate --back
+    """
+    session: Session = context.obj
+    with _stores(session, "a store is migrated") as stores:
+        if back:
+            terminal.confirm("take the schema of the store one step back", is_agreed=yes)
+        before, after = stores.migrate(is_back=back)
+    if session.output != "table":
+        show_record(session, {"before": before, "after": after}, labels={})
+    elif before == after:
+        write(f"the store is of the schema {after} already")
+    else:
+        write(f"the store was of the schema {before} and is of {after} now")
 
 
 @command(app, "move")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 from strongroom.policy import Action
 from strongroom.service.moving import Checked, Moved, move
 from strongroom.store import rows
-from strongroom.store.store import REVISION, Store
+from strongroom.store.store import REVISION, Store, step_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,6 +133,39 @@ class Stores:
                 )
         finally:
             store.close()
+
+    def migrate(self, *, is_back: bool = False) -> Migrated:
+        """
+        Bring the store to the schema of this release, or take that one back, so that the release before opens
+        it; then no process of this release may have it open.
+
+        Raises:
+            BackendConfigError: it is of another schema than this release's, or that cannot be taken back.
+            BackendUnavailableError: it cannot be reached or written now.
+        """
+        work = self._step_back if is_back else self._bring_up_to_date
+        return self._guard.administer(
+            self._actor, work, reason="store migrate back" if is_back else "store migrate"
+        )
+
+    def _bring_up_to_date(self) -> Migrated:
+        before = self._revision()
+        self._place.open(past_marks=True).close()
+        return Migrated(before, self._revision())
+
+    def _step_back(self) -> Migrated:
+        engine = self._place.engine()
+        try:
+            return Migrated(*step_back(engine))
+        finally:
+            engine.close()
+
+    def _revision(self) -> str | None:
+        engine = self._place.engine()
+        try:
+            return engine.revision()
+        finally:
+            engine.close()
 
     def move(self, to: Place, *, progress: Progress = lambda _step, _done, _total: None) -> Moved:
         """
