@@ -60,7 +60,7 @@ with open(os.environ["STRAY"], "w") as file:
 '''
 
 def tokens():
-    # What a Dag's author can do (docs/identity.md): find its own workload token in the memory of its process.
+    # What a Dag's author can do (docs/runs.md): find its own workload token in the memory of its process.
     holders = [one for one in gc.get_objects() if type(one).__name__ in ("ExecuteTask", "BearerAuth")]
     found = {getattr(one, "token", None) for one in holders}
     return sorted((one for one in found if isinstance(one, str) and one.count(".") == 2), key=len)

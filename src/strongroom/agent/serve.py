@@ -45,7 +45,7 @@ from strongroom.settings import resolve
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from strongroom.agent.http import Web
@@ -484,10 +484,21 @@ def _figures(floor: Floor, peers: Peers) -> str:
         *figure("strongroom_agent_parse_reads_total", "", {"": parsed.reads}),
         *figure("strongroom_agent_parse_asked_total", "", {"": parsed.asked}),
         *figure("strongroom_agent_announced", "", {"": len(floor.announced)}),
+        *_verified(floor),
         *figure("strongroom_agent_closed_total", "reason", floor.closed),
         *figure("strongroom_agent_refused_total", "", {"": sum(peers.refused.values())}),
     ]
     return "".join(f"{line}\n" for line in told)
+
+
+def _verified(floor: Floor) -> Iterable[str]:
+    """Give what is counted of runs that were to be verified."""
+    from strongroom.agent.http import figure  # noqa: PLC0415 -- as above
+
+    told = dict(floor.verifying.status())
+    states = {"verified": told.pop("now"), "pending": told.pop("pending")}
+    yield from figure("strongroom_agent_runs", "state", states)
+    yield from figure("strongroom_agent_verifications_total", "outcome", told)
 
 
 def _server_of(host: Host) -> dict[str, str]:

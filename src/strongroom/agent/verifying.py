@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from hashlib import sha256
+from hmac import compare_digest
 from random import uniform
 from typing import TYPE_CHECKING
 
@@ -121,7 +122,7 @@ class Verifying:
             return int(said.assurance), "this agent has no server, and [access.airflow] is not set"
         held = self._held.get(process)
         known = _Held(said, token, uid, process)
-        if held is None or held.digest != known.digest:
+        if held is None or not compare_digest(held.digest, known.digest):
             self.end(process)
             held = self._held[process] = known
             self._use(process, said._replace(pending=True))

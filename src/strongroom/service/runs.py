@@ -6,7 +6,7 @@ Not for checking a token's signature and claims (`vendors/jwt.py`), for what han
 
 What is proven: Airflow made this token for the task instance whose id it names, that instance is the one of
 the coordinates that were said, and it is at work now. Not that its author is honest, nor that nobody else on
-its host had the token: DAG code can find its own in memory (docs/identity.md).
+its host had the token: DAG code can find its own in memory (docs/runs.md).
 
 Rules of this file:
 
@@ -26,6 +26,7 @@ import re
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from hashlib import sha256
+from hmac import compare_digest
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 
@@ -378,7 +379,7 @@ class Remembered:
         with self._lock:
             known = self._used.get(digest)
             if known is not None:
-                return bool(holder) and known[0] == holder
+                return bool(holder) and compare_digest(known[0], holder)
             if len(self._used) >= self._most:
                 now = self._clock()
                 self._used = {key: one for key, one in self._used.items() if one[1] > now}

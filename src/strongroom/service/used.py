@@ -8,6 +8,7 @@ from it. It goes once the token has ended.
 from __future__ import annotations
 
 from datetime import timedelta
+from hmac import compare_digest
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,7 @@ class UsedTokens:
                 yield Change(USED_TOKEN, name, encoded(UsedToken(holder=holder, until=until)))
                 yield from self._ended(snapshot)
             else:
-                is_taken = bool(holder) and decoded(row, UsedToken).holder == holder
+                is_taken = bool(holder) and compare_digest(decoded(row, UsedToken).holder, holder)
 
         self._registry.change(decide)
         return is_taken

@@ -109,7 +109,7 @@ class VerifiedRuns:
         if self._runs is None:
             raise BackendConfigError(
                 "this deployment verifies no runs of Airflow: [access.airflow] is not set",
-                hint="docs/identity.md says what to set there, and in Airflow",
+                hint="docs/runs.md says what to set there, and in Airflow",
             )
         return self._runs
 

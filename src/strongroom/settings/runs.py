@@ -1,4 +1,4 @@
-"""What `[access.airflow]` is: by whose word runs of Airflow are verified (docs/identity.md)."""
+"""What `[access.airflow]` is: by whose word runs of Airflow are verified (docs/runs.md)."""
 
 from __future__ import annotations
 
