@@ -32,8 +32,11 @@ def checked(tmp_path):
             "AIRFLOW_HOME": str(tmp_path),
             "PATH": "/usr/bin:/bin",
             "AIRFLOW__CORE__FERNET_KEY": "k",
+            "AIRFLOW__API_AUTH__JWT_PRIVATE_KEY_PATH": "/etc/airflow/jwt.pem",
+            "AIRFLOW__API_AUTH__JWT_ISSUER": "https://airflow.test",
             **environ,
         }
+        every = {name: text for name, text in every.items() if text is not None}
         config = find_config(every)
         asked = Asked(python=python, ids={"variable": {"region"}}, kwargs={"settings": "/s.toml"})
         found = check(config, asked, environ=every, cwd=tmp_path)
@@ -87,10 +90,19 @@ def test_nothing_is_said_where_nothing_is_wrong(checked, tmp_path):
             "warning",
         ),
         ("", {}, {"AIRFLOW__SDK__COORDINATORS": "{}"}, "unmasked-stdout", "warning"),
+        ("", {}, {"AIRFLOW__API_AUTH__JWT_PRIVATE_KEY_PATH": None}, "runs-not-verified", "note"),
+        ("", {}, {"AIRFLOW__API_AUTH__JWT_ISSUER": None}, "runs-not-verified", "note"),
     ],
 )
 def test_each_danger_is_told_by_its_name(checked, cfg, told, environ, name, level):
     assert checked(cfg, GOOD | told, **environ)[name].level == level
+
+
+def test_runs_signed_by_a_shared_secret_are_told_of_with_the_settings_to_change(checked):
+    notice = checked(AIRFLOW__API_AUTH__JWT_PRIVATE_KEY_PATH=None)["runs-not-verified"]
+    assert "HS512" in notice.what
+    assert "jwt_private_key_path" in notice.fix
+    assert "trusted_jwks_url" in notice.fix
 
 
 def test_airflow_2_makes_no_copy_to_warn_of(checked):

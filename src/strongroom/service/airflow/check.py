@@ -278,6 +278,28 @@ def _of_configuration(
             what="Airflow copies task logs to the supervisor's stdout without masking them",
             fix="strongroom airflow enable --verified-runs adds the coordinator, which masks that copy",
         )
+    elif version >= _COORDINATORS:
+        yield from _of_runs(config)
+
+
+def _of_runs(config: AirflowConfig) -> Iterator[Notice]:
+    """Tell what keeps the runs that our coordinator announces from being verified."""
+    if config.source("api_auth", "jwt_private_key_path") in (None, "default"):
+        yield Notice(
+            name="runs-not-verified",
+            level="note",
+            what="Airflow signs its tokens with a secret that it shares (HS512), so runs are announced (L0)"
+            " and not verified (L2)",
+            fix="set [api_auth] jwt_private_key_path to an Ed25519 or RSA key, and trusted_jwks_url to its"
+            " public half",
+        )
+    elif config.source("api_auth", "jwt_issuer") in (None, "default"):
+        yield Notice(
+            name="runs-not-verified",
+            level="note",
+            what="the tokens of this Airflow name no issuer, so runs are announced (L0) and not verified (L2)",
+            fix="set [api_auth] jwt_issuer, and access.airflow.issuer to the same",
+        )
 
 
 def _of_workers(config: AirflowConfig) -> Iterator[Notice]:
