@@ -57,6 +57,7 @@ from strongroom.errors import (
     NotFoundError,
     RateLimitedError,
     ReadOnlyError,
+    SealedError,
     SettingsError,
     StrongroomError,
 )
@@ -272,7 +273,8 @@ class Remote(Backend):
         except NotAuthenticatedError as error:
             # Not an outage: an agent that was revoked is denied, and served nothing old.
             trouble = AccessDeniedError(str(error), reason=error.code, hint=error.hint)
-        except (BackendUnavailableError, RateLimitedError) as error:
+        except (BackendUnavailableError, RateLimitedError, SealedError) as error:
+            # A server that is sealed answers nobody: what is held serves as in any outage.
             trouble = BackendUnavailableError(
                 str(error), backend=self.name, retry_after=error.retry_after, hint=error.hint
             )

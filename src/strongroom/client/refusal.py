@@ -141,6 +141,10 @@ def _limited(message: str, problem: _Refusing, hint: str | None, _ref: Ref | Non
     return RateLimitedError(message, retry_after=_wait(problem), hint=hint)
 
 
+def _sealed(message: str, problem: _Refusing, hint: str | None, _ref: Ref | None) -> StrongroomError:
+    return SealedError(message, retry_after=_wait(problem), hint=hint)
+
+
 def _malformed(message: str, _problem: _Refusing, hint: str | None, ref: Ref | None) -> StrongroomError:
     return MalformedEntryError(message, backend=NAME, ref="" if ref is None else str(ref), hint=hint)
 
@@ -170,7 +174,7 @@ _ERRORS: dict[str, _Making] = {
     "rate_limited": _limited,
     "backend_config": _plain(BackendConfigError),
     "settings": _plain(BackendConfigError),
-    "sealed": _plain(SealedError),
+    "sealed": _sealed,
     "malformed_entry": _malformed,
     "tampered": _plain(TamperedError),
     "not_recorded": _not_recorded,
