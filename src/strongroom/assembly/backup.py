@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.assembly.store import make_parents
 from strongroom.assembly.ways import Ways, local_owner, now
@@ -15,7 +15,7 @@ from strongroom.crypto.recovery import Identities, Recipients, RecoveryWrapper, 
 from strongroom.errors import ConflictError, StrongroomError
 from strongroom.policy import OwnerPolicy
 from strongroom.service.audit import AuditTrail
-from strongroom.service.backup import Backups
+from strongroom.service.backup import Backups, KeptBackups
 from strongroom.service.guard import Guard
 from strongroom.settings import load
 
@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from strongroom.barrier import Barrier
     from strongroom.crypto.wrapping import Wrapper
     from strongroom.model.secret import Secret
+    from strongroom.policy import Actor
     from strongroom.service.backup import Checked, Drilled, Made, Proven, Restoring, Source
     from strongroom.settings import SecretSource, Settings
     from strongroom.store.store import Store
 
-__all__ = ["BackupDesk", "new_identity", "open_backups"]
+__all__ = ["BackupDesk", "kept_backups", "new_identity", "open_backups"]
 
 
 def open_backups(
@@ -52,34 +54,71 @@ def open_backups(
     return BackupDesk(settings, Ways(environ=environ, clock=now, ask=passphrase))
 
 
+def kept_backups(
+    settings: Settings, ways: Ways, *, barrier: Barrier, log: AuditLog, guard: Guard, actor: Actor
+) -> KeptBackups:
+    """
+    Give the backups in the folder of the settings, made of a store that is open, as *actor*.
+
+    The keys that are in memory go into them, whatever became of their outer key since.
+    """
+
+    def make(path: Path) -> Made:
+        make_parents(path)
+        with BackupDesk(settings, ways, opened=_Opened(barrier, log, guard, actor)) as desk:
+            return desk.create(path, progress=lambda _done, _total: None)
+
+    return KeptBackups(
+        make,
+        guard,
+        actor,
+        folder=settings.backup.folder,
+        deployment=settings.deployment,
+        clock=ways.clock,
+    )
+
+
+class _Opened(NamedTuple):
+    """What a room has open already."""
+
+    barrier: Barrier
+    log: AuditLog
+    guard: Guard
+    actor: Actor
+
+
 class BackupDesk:
     """
-    Backups of one store, as the local owner.
+    Backups of one store, as the local owner or as somebody in a room that is open.
 
     Threads: one.
     """
 
-    def __init__(self, settings: Settings, ways: Ways) -> None:
+    def __init__(self, settings: Settings, ways: Ways, *, opened: _Opened | None = None) -> None:
         self._ways = ways
         self._settings = settings
+        self._opened = opened
         self._all = {settings.deployment: settings, **_siblings(settings, ways)}
         make_parents(settings.audit.path)
-        self._log = AuditLog(settings.audit.path, deployment=settings.deployment, clock=ways.clock)
-        guard = Guard(OwnerPolicy(local_owner()), self._log)
+        if opened is None:
+            log = AuditLog(settings.audit.path, deployment=settings.deployment, clock=ways.clock)
+            guard, actor = Guard(OwnerPolicy(local_owner()), log), local_owner()
+        else:
+            log, guard, actor = opened.log, opened.guard, opened.actor
         self._trails = {
             name: AuditTrail(
-                self._log
+                log
                 if name == settings.deployment
                 else AuditLog(each.audit.path, deployment=name, clock=ways.clock),
                 guard,
-                local_owner(),
+                actor,
                 each.audit,
             )
             for name, each in self._all.items()
         }
         self.backups = Backups(
             guard,
-            local_owner(),
+            actor,
             clock=ways.clock,
             trails=self._trails,
             anchors={name: each.audit.path.parent / f"{name}.anchor" for name, each in self._all.items()},
@@ -208,8 +247,9 @@ class BackupDesk:
 
     def close(self) -> None:
         """Let go of the records. Safe to call twice."""
-        for trail in self._trails.values():
-            trail.close()
+        for name, trail in self._trails.items():
+            if self._opened is None or name != self._settings.deployment:
+                trail.close()
 
     def __enter__(self) -> BackupDesk:
         return self
@@ -225,17 +265,19 @@ class BackupDesk:
         from strongroom.barrier import Barrier  # noqa: PLC0415 -- as `open_barrier`
         from strongroom.service.backup import Source  # noqa: PLC0415 -- as above
 
-        store = self._store(None, None, create=False)
+        opened = self._opened
+        store = self._store(None, None, create=False) if opened is None else opened.barrier.store
+        held = {} if opened is None else {opened.barrier.deployment: opened.barrier}
         barriers: dict[str, Barrier] = {}
         try:
             for name, each in self._all.items():
-                if store.keks(name):
+                if name not in held and store.keks(name):
                     barriers[name] = Barrier.open(
                         store, load_wrappers(each, self._ways), deployment=name, clock=self._ways.clock
                     )
             yield Source(
                 store=store,
-                barriers=barriers,
+                barriers=barriers | held,
                 keepers={
                     name: Keeper(
                         each.audit.path, each.audit.checkpoint.key, deployment=name, clock=self._ways.clock
@@ -248,8 +290,9 @@ class BackupDesk:
             )
         finally:
             for barrier in barriers.values():
-                barrier.close()
-            store.close()
+                barrier.forget()
+            if opened is None:
+                store.close()
 
     def _store(self, place: str | None, password: SecretSource | None, *, create: bool) -> Store:
         from strongroom.assembly.stores import place_at  # noqa: PLC0415 -- it loads the store

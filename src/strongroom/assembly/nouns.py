@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from strongroom.service.access import Access
     from strongroom.service.audit import AuditTrail
     from strongroom.service.backends import Backends
+    from strongroom.service.backup import KeptBackups
     from strongroom.service.changes import Changes, Feed
     from strongroom.service.deployments import Deployments
     from strongroom.service.doctor import Doctor
@@ -155,6 +156,19 @@ class Parts:
             rate=self.settings.keys.rewrap_rate,
             lifetime=timedelta(days=self.settings.keys.rotate_after_days),
             make_outer=partial(make_key_files, self.settings, self.environ),
+        )
+
+    def backups(self, room: Room) -> KeptBackups:
+        from strongroom.assembly.backup import kept_backups  # noqa: PLC0415 -- see the class
+        from strongroom.assembly.ways import Ways  # noqa: PLC0415 -- as above
+
+        return kept_backups(
+            self.settings,
+            Ways(environ=self.environ, clock=self.clock),
+            barrier=self._barrier(),
+            log=self.log,
+            guard=self.guard,
+            actor=room.actor,
         )
 
     def audit(self, room: Room) -> AuditTrail:

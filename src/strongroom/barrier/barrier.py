@@ -116,6 +116,10 @@ class Barrier:
             )
         return barrier
 
+    def forget(self) -> None:
+        """Forget the keys, and leave the store open to others. Safe to call twice."""
+        self._keychain.forget()
+
     def close(self) -> None:
         """Forget the keys and close the store. Safe to call twice."""
         self._keychain.forget()

@@ -144,7 +144,9 @@ class Keychain:
         """
         if row.state == "destroyed":
             return []
-        kek = self._load(row, wraps)
+        # One that is in memory was proven when it came there, and its outer key may be gone since.
+        known = self._keyrings.get(row.team)
+        kek = known.find(row.id) if known is not None and row.id in known.openers else self._load(row, wraps)
         return [
             WrapRow(kek.id, index, wrapper.kind, wrapper.name, kek.wrapped(by=wrapper))
             for index, wrapper in enumerate(by, start=1)

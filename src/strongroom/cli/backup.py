@@ -21,7 +21,7 @@ from strongroom.model.secret import Secret
 
 if TYPE_CHECKING:
     from strongroom.assembly.backup import BackupDesk
-    from strongroom.service.backup import Checked, Lost, Manifest, Proven, Span
+    from strongroom.service.backup import Checked, Lost, MadeBackup, Manifest, Proven, Span
 
 __all__ = [
     "File",
@@ -78,6 +78,11 @@ _COLUMNS = (
     Column("action", "ACTION"),
     Column("what", "WHAT", styles={"": "bold"}),
     Column("version", "VERSION", 2),
+)
+_KEPT = (
+    Column("file", "FILE", styles={"": "bold"}),
+    Column("size", "BYTES", 1, is_number=True),
+    Column("at", "FINISHED"),
 )
 
 
@@ -137,8 +142,9 @@ def create(
     context: typer.Context,
     *,
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Where the backup is to be.", show_default=False)
-    ],
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="Where the backup is to be; in backup.folder if unsaid."),
+    ] = None,
     recipient: Annotated[
         list[str] | None,
         typer.Option(
@@ -151,13 +157,17 @@ def create(
 
     It holds every deployment of the store as it stood in one moment, sealed to the recipients and signed with
     the key that signs the audit log. Its keys are in it for the recipients too: a lost key file or key
-    service is survived. The audit log itself is not in it; witnesses keep what proves that.
+    service is survived. The audit log itself is not in it; witnesses keep what proves that. A server that is
+    asked puts it into the folder of its own settings.
 
     Example:
       $ strongroom backup create monday.srb --recipient age1…
-      $ strongroom backup create "/backups/$(date +%F-%H%M).srb"
+      $ strongroom backup create
     """
     session: Session = context.obj
+    if file is None or session.is_remote:
+        _create_kept(session, is_plain=file is None and not recipient)
+        return
     with open_desk(session, "a backup is made") as desk, terminal.progress("backing up") as bar:
         made = desk.create(file, recipients=recipient or (), progress=bar or _no_bar)
     manifest = made.manifest
@@ -169,6 +179,40 @@ def create(
     if session.output == "table":
         write("")
         write("keep the key with the identity: it tells on any host that a backup is yours")
+
+
+def _create_kept(session: Session, *, is_plain: bool) -> None:
+    """Have the room put a backup where its settings say, for whom they say."""
+    if not is_plain:
+        raise InvalidInputError(
+            "where a backup of the settings' folder goes, and for whom, is said by the settings alone",
+            hint="leave FILE and --recipient out, or name both beside the store",
+        )
+    with session.room() as room, terminal.progress("backing up"):
+        made = room.backups.create()
+    record = made._asdict() | {"backup": made.id, "holds": _held(made)}
+    show_record(session, record, labels={"file": "file", **_LABELS})
+
+
+def _held(made: MadeBackup) -> str:
+    entries, versions = _counted(made.entries, "entry", "entries"), _counted(made.versions, "version")
+    return f"{entries}, {versions} of {', '.join(made.deployments)}"
+
+
+@command(app, "list")
+def list_(context: typer.Context) -> None:
+    """
+    List the backups in the folder of the settings, newest first.
+
+    Nothing of them is proven by it: strongroom backup verify does that.
+
+    Example:
+      $ strongroom backup list
+    """
+    session: Session = context.obj
+    with session.room() as room:
+        rows = [{"file": one.file, "size": one.size, "at": one.at} for one in room.backups.list()]
+    show_rows(session, _KEPT, [rows], nothing="there is none yet; strongroom backup create makes one")
 
 
 @command(app, "verify")

@@ -290,6 +290,9 @@ class _Parts:
     def keys(self, room: Room) -> NoReturn:  # noqa: ARG002 -- as Parts
         self._refuse("keys are looked at")
 
+    def backups(self, room: Room) -> NoReturn:  # noqa: ARG002 -- as Parts
+        self._refuse("backups are made and listed")
+
     def audit(self, room: Room) -> NoReturn:  # noqa: ARG002 -- as Parts
         self._refuse("records are read")
 

@@ -24,8 +24,10 @@ from strongroom.wire.audit import AuditState as StateTold
 from strongroom.wire.audit import RecordRow, Verified
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from strongroom.audit.note import Verifier
+    from strongroom.audit.verify import Evidence
     from strongroom.client import Client
 
 __all__ = ["RemoteAudit"]
@@ -124,6 +126,7 @@ class RemoteAudit(AuditTrail):
         *,
         witnesses: Sequence[Path] = (),
         keys: Sequence[str] = (),
+        also: Callable[[Sequence[Verifier]], Iterable[Evidence]] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Verdict:
         """
@@ -132,7 +135,7 @@ class RemoteAudit(AuditTrail):
         Raises:
             SettingsError: it is to be compared with a witness or a key of here; that needs the log itself.
         """
-        if witnesses or keys:
+        if witnesses or keys or also is not None:
             raise elsewhere("a record is compared with witnesses and keys")
         told = self._client.post("/audit/verify", Verified, is_repeatable=True)
         if progress is not None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from strongroom.service.access import Access
     from strongroom.service.audit import AuditTrail
     from strongroom.service.backends import Backends
+    from strongroom.service.backup import KeptBackups
     from strongroom.service.changes import Changes
     from strongroom.service.deployments import Deployments
     from strongroom.service.doctor import Doctor
@@ -98,6 +99,11 @@ class _Parts:
         from strongroom.remote.keys import RemoteKeys  # noqa: PLC0415 -- reads do without
 
         return RemoteKeys(self._client)
+
+    def backups(self, room: Room) -> KeptBackups:  # noqa: ARG002 -- as Parts
+        from strongroom.remote.backups import RemoteBackups  # noqa: PLC0415 -- reads do without
+
+        return RemoteBackups(self._client)
 
     def audit(self, room: Room) -> AuditTrail:  # noqa: ARG002 -- as Parts
         from strongroom.remote.recorded import RemoteAudit  # noqa: PLC0415 -- reads do without

@@ -573,6 +573,18 @@ EXAMPLES: Mapping[type, Any] = {
     wire.Deployments: {"deployments": [_DEPLOYMENT]},
     wire.DeploymentView: {**_DEPLOYMENT, "teams": ["data"], "connections": 212, "variables": 88},
     wire.Keys: {"keys": [_KEY], "job": None},
+    wire.BackupMade: {
+        "file": "prod-20261121T120000Z.srb",
+        "id": "5e0c" * 8,
+        "at": "2026-11-21T12:00:00.000000Z",
+        "size": 183_204,
+        "key": "strongroom/prod/4234866ee0c27fa4+cc382822+ATbti8cT7ADb7E7ZYBIcglG7lJUsBqnGlm4UG/C/D6uy",
+        "deployments": ["prod"],
+        "entries": 300,
+        "versions": 412,
+        "recipients": ["age19lhnntjkmfwcv59j3pukfyc5juwlx9c5rkkqfkeyumay4tn5c3aqty95c0"],
+    },
+    wire.Backups: {"backups": [{"file": "prod-20261121T120000Z.srb", "size": 183_204, "finished_at": _AT}]},
     wire.RotateKeys: {"team": "data", "reason": "left the company: anna"},
     wire.RotatedKeys: {
         "keys": [{"team": "data", "number": 2, "id": "4b70" * 8, "replaced": "9c1e" * 8}],

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from strongroom.service.access import Access
     from strongroom.service.audit import AuditTrail
     from strongroom.service.backends import Backends
+    from strongroom.service.backup import KeptBackups
     from strongroom.service.changes import Changes
     from strongroom.service.deployments import Deployments
     from strongroom.service.doctor import Doctor
@@ -36,6 +37,7 @@ class Parts(Protocol):
     def transfer(self, room: Room) -> Transfer: ...
     def backends(self, room: Room) -> Backends: ...
     def keys(self, room: Room) -> Keys: ...
+    def backups(self, room: Room) -> KeptBackups: ...
     def audit(self, room: Room) -> AuditTrail: ...
     def doctor(self, room: Room) -> Doctor: ...
     def access(self, room: Room) -> Access: ...
@@ -56,7 +58,7 @@ class Room:
     Attributes:
         deployment: its name.
         actor: who acts here.
-        entries, inventory, transfer, backends, keys, audit, doctor, access, policies, changes,
+        entries, inventory, transfer, backends, keys, backups, audit, doctor, access, policies, changes,
             deployments: one noun each; what reads stands in `lookup`, and `reader` for many at once.
     """
 
@@ -129,6 +131,11 @@ class Room:
     def keys(self) -> Keys:
         """The keys of the store, never their bytes."""
         return self._parts.keys(self)
+
+    @cached_property
+    def backups(self) -> KeptBackups:
+        """Backups in the folder of the settings."""
+        return self._parts.backups(self)
 
     @cached_property
     def audit(self) -> AuditTrail:

@@ -1,9 +1,10 @@
-"""What `[backup]` is: to whom backups of the store are sealed."""
+"""What `[backup]` is: to whom backups of the store are sealed, and where they are put."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from strongroom.errors import SettingsError
@@ -23,9 +24,11 @@ class BackupSettings:
 
     Args:
         recipients: `age1…` each; the identity of any of them opens a backup.
+        folder: where one is put that is given no name, and where a server puts those it is asked for.
     """
 
     recipients: tuple[str, ...] = ()
+    folder: Path | None = None
 
 
 def backup_of(table: Table) -> BackupSettings:

@@ -61,6 +61,8 @@ NEEDS = {
     ("POST", "/keys/rotate"): ("administer", ROOM),
     ("POST", "/keys/wrap"): ("administer", ROOM),
     ("POST", "/keys/{id}/destroy"): ("administer", ROOM),
+    ("GET", "/backups"): ("administer", ROOM),
+    ("POST", "/backups"): ("administer", ROOM),
     ("GET", "/deployments"): ("list", ROOM),
     ("GET", "/deployments/{name}"): ("list", ROOM),
     ("GET", "/config"): ("administer", ROOM),

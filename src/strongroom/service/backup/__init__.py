@@ -18,6 +18,7 @@ Rules of this folder:
 from __future__ import annotations
 
 from strongroom.service.backup.backups import Backups, Checked, Drilled, Restoring
+from strongroom.service.backup.kept import KeptBackup, KeptBackups, MadeBackup
 from strongroom.service.backup.making import Made, Source
 from strongroom.service.backup.manifest import Manifest
 from strongroom.service.backup.span import Lost, Span
@@ -27,8 +28,11 @@ __all__ = [
     "Backups",
     "Checked",
     "Drilled",
+    "KeptBackup",
+    "KeptBackups",
     "Lost",
     "Made",
+    "MadeBackup",
     "Manifest",
     "Proven",
     "Restoring",

@@ -205,7 +205,7 @@ class Backups:
         def work() -> Made:
             return make(source, path, sealing=sealing, wrapper=wrapper, clock=self._clock, progress=progress)
 
-        return self._guard.act(self._actor, Action.ADMINISTER, None, work, reason="backup: create")
+        return self._guard.administer(self._actor, work, reason="backup: create")
 
     def verify(
         self,
