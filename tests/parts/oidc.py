@@ -9,8 +9,8 @@ Real OpenID providers for tests, each a process of its own, and a browser that g
         browser = Browser()
         page = strict_provider.log_in(browser, browser.get(address), "anna")
 
-`mock_provider` is pip's oidc-provider-mock, `strict_provider` npm's oidc-provider. Without them tests skip, and
-fail where `CI` is set. They listen on free ports of 127.0.0.1 and are ended by their process id.
+`mock_provider` is pip's oidc-provider-mock, `strict_provider` npm's oidc-provider. Without them tests skip,
+and fail where `CI` is set. They listen on free ports of 127.0.0.1 and are ended by their process id.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def mock_provider():
 
 @pytest.fixture(scope="session")
 def strict_provider():
-    """A provider as one would run it: it demands PKCE, knows its clients and their addresses to the letter."""
+    """A provider as one would run it: it demands PKCE and knows its clients' addresses to the letter."""
     with _running(Strict) as provider:
         yield provider
 
@@ -185,6 +185,11 @@ class _Provider:
                     return
             time.sleep(0.02)
         raise AssertionError(f"the provider did not start: {(self.folder / 'log').read_text()}")
+
+    def kill(self):
+        """End it, and keep its files: whoever asks it gets no answer."""
+        self._process.kill()
+        self._process.wait()
 
     def stop(self):
         if self._process is not None:

@@ -80,7 +80,7 @@ def strict(tmp_path_factory, strict_provider):  # noqa: F811 -- the fixture
 
 def refusal(page, status=401):
     assert page.status == status, page.text
-    assert "Not signed in" in page.text
+    assert "Not signed in" in page.text, page.text
     assert "set-cookie" not in page.headers or "Max-Age=0" in page.headers["set-cookie"]
     return page.text
 
@@ -237,10 +237,19 @@ def test_a_name_that_is_none_is_refused_not_mended(mock_provider, tmp_path, clai
         assert place.root.access.people.list() == []
 
 
-def test_who_is_refused_there_is_told_so_here(place):
+def test_who_is_refused_there_is_told_so_here(strict):
     browser = Browser()
-    page = place.provider.refuse(browser, browser.get(f"{place.url}/v1/login/oidc"))
+    page = strict.provider.refuse(browser, browser.get(f"{strict.url}/v1/login/oidc"))
     assert "refused there" in refusal(page)
+
+
+def test_a_refusal_that_does_not_say_of_which_login_is_of_none(mock_provider, tmp_path):  # noqa: F811
+    running, url = placed(tmp_path, mock_provider)
+    with running:
+        browser = Browser()
+        # This provider leaves the state out where it refuses, which RFC 6749 §4.1.2.1 does not allow.
+        page = mock_provider.refuse(browser, browser.get(f"{url}/v1/login/oidc"))
+        assert "not begun in this browser" in refusal(page)
 
 
 # --- forged, replayed, foreign ------------------------------------------------------------------------
@@ -469,9 +478,9 @@ def test_a_provider_that_is_down_is_unavailable_and_nobody_is_denied(tmp_path):
         state = parse_qs(urlsplit([one for one in browser.sent if "code_challenge" in one][-1]).query)[
             "state"
         ][0]
-        issuer = provider.issuer
+        provider.kill()
+        ended = come_back(place, browser, state=state, code="x", iss=provider.issuer)
         provider.stop()
-        ended = come_back(place, browser, state=state, code="x", iss=issuer)
         assert ended.status == 503
         assert "srm_" not in ended.text
         assert page.status == 200

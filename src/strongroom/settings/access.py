@@ -221,7 +221,7 @@ def access_of(table: Table) -> AccessSettings:
     table.check_keys(known)
     rest = {key: value for key, value in table.values.items() if key not in parts}
     found = Table(rest, table.prefix, table.folder).build(AccessSettings, given=parts)
-    _within(found.step_up_seconds, 0, 86_400, f"{table.prefix}step_up_seconds")
+    _within(found.step_up_seconds, 30, 86_400, f"{table.prefix}step_up_seconds")
     _within(found.break_glass_seconds, 60, 86_400, f"{table.prefix}break_glass_seconds")
     _check_apart(found, table.prefix)
     return found

@@ -25,6 +25,8 @@ const provider = new Provider(`http://127.0.0.1:${said.port}`, {
     email: ['email'],
   },
   conformIdTokenClaims: said.userinfo_only,
+  // Its own fetch refuses loopback, where tests are.
+  fetch: (url, { dispatcher, ...options }) => fetch(url, options),
   pkce: { required: () => true },
   cookies: { keys: ['a key of a test'] },
   features: {
@@ -37,4 +39,5 @@ const provider = new Provider(`http://127.0.0.1:${said.port}`, {
   ttl: { AccessToken: 600, IdToken: 600, Session: 3600, Interaction: 600, Grant: 3600, AuthorizationCode: 60 },
 });
 provider.on('server_error', (_context, error) => console.error(error));
+provider.on('backchannel.error', (_context, error) => console.error(error));
 provider.listen(said.port, '127.0.0.1');
