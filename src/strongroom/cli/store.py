@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -65,7 +66,11 @@ def status(context: typer.Context) -> None:
     session: Session = context.obj
     with _stores(session, "a store is looked at") as stores:
         found = stores.status()
-    show_record(session, _facts(found), labels=_LABELS)
+    if session.output == "table":
+        show_record(session, _facts(found), labels=_LABELS)
+    else:
+        told = {field.name: getattr(found, field.name) for field in fields(found)}
+        show_record(session, told | {"rows": dict(found.rows)}, labels={})
 
 
 @command(app, "migrate")
@@ -156,7 +161,8 @@ def _tell(session: Session, moved: Moved, *, to: str, password_file: str | None)
     write("say so in the settings, then start again what was started with the old ones:")
     write("")
     write("  [store]")
-    write(f'  {"url" if "://" in to else "path"} = "{to}"')
+    # As it was typed, user and all; but a path from wherever the settings stand.
+    write(f'  url = "{to}"' if "://" in to else f'  path = "{moved.place}"')
     if password_file is not None:
         write(f'  password = {{ file = "{password_file}" }}')
 

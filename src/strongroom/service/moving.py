@@ -145,7 +145,11 @@ def _require_free(source: Store, target: Store) -> None:
     if target.setting(ARRIVING) is not None:
         return
     if target.id == source.id:
-        raise ConflictError("the store is there already", hint="name another place")
+        is_left = source.setting(MOVED) is not None
+        raise ConflictError(
+            "the store was moved there already" if is_left else "the store is there already",
+            hint="name that place in the settings" if is_left else "name another place",
+        )
     with target.snapshot() as reading:
         held = table.count(reading)
     if any(count for name, count in held.items() if name != "settings"):
