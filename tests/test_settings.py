@@ -32,6 +32,7 @@ from strongroom.settings import (
     resolve,
 )
 from strongroom.settings import source as secrets
+from strongroom.settings.access import CertificateSettings, IssuerSettings, ReviewSettings
 from strongroom.settings.agent import AgentServerSettings, AgentSettings, FileSettings, LastGoodSettings
 from strongroom.settings.audit import CheckpointSettings, RetentionSettings, SinkSettings, WitnessSettings
 from strongroom.settings.shape import TOP_KEYS
@@ -731,7 +732,11 @@ NOT_SETTINGS = {
 @pytest.mark.parametrize(
     "key",
     [
-        *(key for key in TOP if key not in ("backend", "cache", "lookup", "store", "audit", "agent", "access")),
+        *(
+            key
+            for key in TOP
+            if key not in ("backend", "cache", "lookup", "store", "audit", "agent", "access")
+        ),
         *(
             f"{section}.{member.name}"
             for section, shape in SECTIONS.items()
