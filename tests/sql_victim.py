@@ -51,11 +51,17 @@ def registry(barrier):
     yield rows.close
 
 
+def rewrap(barrier):
+    yield from victim.rewrapped(barrier, registry_of(barrier))
+
+
 SCENARIOS = {
     "put": victim.put,
     "delete": victim.delete,
     "write_many": victim.write_many,
     "registry": registry,
+    "rewrap": rewrap,
+    "keys": victim.keys,
     "create": victim.create,
     "migrate": victim.migrate,
 }

@@ -90,8 +90,11 @@ def registry(barrier):
 
 
 def rewrap(barrier):
+    yield from rewrapped(barrier, registry_of(barrier))
+
+
+def rewrapped(barrier, rows):
     """Put entries of three batches and the rows of who may under a new key."""
-    rows = registry_of(barrier)
 
     def run():
         barrier.rotation.resume(author="bob")  # whoever was at work on it was killed
@@ -113,6 +116,17 @@ def keys(barrier):
     yield barrier.rotation.wrap_anew
     yield lambda: barrier.rotation.destroy(first)
     yield barrier.close
+
+
+def finish(barrier, rows):
+    """Go on with what was killed, and destroy every key that it leaves behind."""
+    barrier.rotation.rotate([""], author="carol")
+    barrier.rewrap.run(before_end=lambda: rows.reseal(barrier.rotation.sealing()))
+    for key in barrier.keys():  # noqa: SIM118 -- not a mapping
+        if key.state == "deactivated":
+            barrier.rotation.destroy(barrier.rotation.find(key.id))
+    assert [key.state for key in barrier.keys()].count("active") == 1  # noqa: SIM118
+    rows.close()
 
 
 def create(barrier):

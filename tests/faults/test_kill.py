@@ -220,25 +220,13 @@ def test_kill_while_keys_change_leaves_every_row_readable_and_the_job_is_gone_on
             for key in barrier.keys()  # noqa: SIM118 -- not a mapping's
             if key.state == "deactivated"
         )
-        finish(barrier)
+        victim.finish(barrier, victim.registry_of(barrier))
         entries, changes, _ = snapshot(barrier)
         assert (entries, changes) == found[:2]
         barrier.write(draft("after", "alive"))
         barrier.close()
         assert intact(folder / "store.db")
     print(f"{scenario}: {KILLS_EACH} kills over {len(boundaries[scenario])} boundaries, {midway} midway")
-
-
-def finish(barrier):
-    """Go on with what was killed, and destroy every key that it leaves behind."""
-    rows = victim.registry_of(barrier)
-    barrier.rotation.rotate([""], author="carol")
-    barrier.rewrap.run(before_end=lambda: rows.reseal(barrier.rotation.sealing()))
-    for key in barrier.keys():  # noqa: SIM118 -- not a mapping's
-        if key.state == "deactivated":
-            barrier.rotation.destroy(barrier.rotation.find(key.id))
-    assert [key.state for key in barrier.keys()].count("active") == 1  # noqa: SIM118 -- as above
-    rows.close()
 
 
 def test_kill_while_creating_leaves_nothing_or_a_store_that_opens(boundaries, killer, tmp_path):
