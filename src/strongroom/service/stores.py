@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 from strongroom.policy import Action
 from strongroom.service.moving import Checked, Moved, move
 from strongroom.store import rows
-from strongroom.store.store import REVISION, Store, step_back
+from strongroom.store.store import REVISION, Store, bring_up_to_date, step_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,21 +149,21 @@ class Stores:
         )
 
     def _bring_up_to_date(self) -> Migrated:
-        before = self._revision()
-        self._place.open(past_marks=True).close()
-        return Migrated(before, self._revision())
+        engine = self._place.engine()
+        try:
+            before = engine.revision()
+            if _schema(before) == "older":
+                bring_up_to_date(engine)
+            else:
+                self._place.open(past_marks=True).close()  # refuses what is newer, or was never finished
+            return Migrated(before, engine.revision())
+        finally:
+            engine.close()
 
     def _step_back(self) -> Migrated:
         engine = self._place.engine()
         try:
             return Migrated(*step_back(engine))
-        finally:
-            engine.close()
-
-    def _revision(self) -> str | None:
-        engine = self._place.engine()
-        try:
-            return engine.revision()
         finally:
             engine.close()
 

@@ -50,7 +50,15 @@ if TYPE_CHECKING:
     )
     from strongroom.store.transaction import Transaction
 
-__all__ = ["REVISION", "Store", "is_made", "require_current", "require_tools", "step_back"]
+__all__ = [
+    "REVISION",
+    "Store",
+    "bring_up_to_date",
+    "is_made",
+    "require_current",
+    "require_tools",
+    "step_back",
+]
 
 REVISION = "0003"
 """The newest revision under `migrations/versions`; later ones sort after earlier ones."""
@@ -386,6 +394,23 @@ def _bring_up_to_date(engine: Engine, *, found: str | None) -> None:
     migration.run(engine)
     if found is not None:
         _tell(engine.name, found)
+
+
+def bring_up_to_date(engine: Engine) -> None:
+    """
+    Bring a store of an older schema to the newest, as opening it does, and say nothing of it.
+
+    Raises:
+        BackendUnavailableError: it cannot be reached or written now.
+    """
+    require_tools()
+    from strongroom.store import migration  # noqa: PLC0415 -- Alembic: 0.4 s
+
+    with engine.creating():
+        found = engine.revision()
+        # Asked again under the lock: another process may have been faster.
+        if found is not None and found < REVISION:
+            migration.run(engine)
 
 
 def step_back(engine: Engine) -> tuple[str, str]:
