@@ -101,6 +101,8 @@ NEEDS = {
     ("POST", "/agents/decide"): None,  # of agents alone: tests/agent/test_revocation.py
     ("POST", "/agents/write"): None,
     ("POST", "/agents/records"): None,
+    ("POST", "/agents/runs"): None,  # as above: tests/agent/test_verified.py
+    ("POST", "/agents/runs/renew"): None,
     ("DELETE", "/agents/{name}"): ("administer", ROOM),
     ("GET", "/roles"): ("administer", ROOM),
     ("PUT", "/roles/{role}/members/{actor}"): ("administer", ROOM),
