@@ -252,6 +252,42 @@ class SqliteEngine(Engine):
 _ABANDONED: list[_Local] = []
 
 
+class _Queue:
+    """
+    A lock that goes to who waits longest. A `Lock` goes to who asks next, which is the thread that has just
+    let go of it: one that writes without pause would keep the others out until they give up.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._is_held = False
+        self._waiting: deque[Lock] = deque()
+
+    def enter(self, seconds: float) -> bool:
+        """Wait until it is this thread's turn, and tell whether it came in time."""
+        with self._lock:
+            if not self._is_held:
+                self._is_held = True
+                return True
+            turn = Lock()
+            turn.acquire()
+            self._waiting.append(turn)
+        if turn.acquire(timeout=seconds):
+            return True
+        with self._lock, suppress(ValueError):
+            self._waiting.remove(turn)
+            return False
+        return True  # it came meanwhile
+
+    def leave(self) -> None:
+        """Let the next one in."""
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._is_held = False
+
+
 class _Local:
     """The connections of one process: readers handed out in turn, one writer, one bell."""
 
@@ -265,7 +301,7 @@ class _Local:
         self._readers: deque[FileConnection] = deque()
         self._is_closed = False
         self._lock = Lock()
-        self._writing = Lock()
+        self._writing = _Queue()
         self._writer: sqlite3.Connection | None = None
         self._bell: sqlite3.Connection | None = None
 
@@ -307,7 +343,7 @@ class _Local:
         later could find that another process wrote in between, and SQLite could only refuse it.
         """
         self.require_open(name)
-        if not self._writing.acquire(timeout=sqlite.BUSY_SECONDS):
+        if not self._writing.enter(sqlite.BUSY_SECONDS):
             raise sqlite.busy(name)
         try:
             if self._writer is None:
@@ -321,7 +357,7 @@ class _Local:
         finally:
             if self._is_closed:
                 self._close_writer()
-            self._writing.release()
+            self._writing.leave()
 
     def _undo(self) -> None:
         """End a transaction that did not commit; a connection that cannot is not used again."""
@@ -345,9 +381,9 @@ class _Local:
     def close(self) -> None:
         """Close every connection; those lent out are closed when they come back."""
         self._is_closed = True
-        if self._writing.acquire(blocking=False):
+        if self._writing.enter(0.0):
             self._close_writer()
-            self._writing.release()
+            self._writing.leave()
         with self._lock:
             if self._bell is not None:
                 self._bell.close()
