@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
 
 from parts.server import serving
 from parts.signing import KeyServer, Signer, claims
+from strongroom.client import Client, ServerAddress
+from strongroom.client.credential import Credential
+from strongroom.errors import BackendConfigError, NotAuthenticatedError
+from strongroom.wire.access import WhoAmI
 
 SETTINGS = """
 [server.limits]
@@ -114,3 +119,78 @@ def test_JW10_a_token_shows_in_no_line_of_the_log(server, keys):
         server.ask("GET", "/v1/whoami", headers={"Referer": f"https://x.test/?token={one}"})
     for one in (mine, bad):
         assert one.rpartition(".")[2] not in server.log
+
+
+def test_while_an_issuer_keeps_us_waiting_everybody_else_is_served(tmp_path):
+    with KeyServer(Signer("ed")) as slow:
+        slow.hold.clear()
+        with serving(tmp_path, SETTINGS.format(issuer=slow.url)) as server:
+            own = server.token("own")
+            waiting = [
+                threading.Thread(target=server.ask, args=("GET", "/v1/whoami"), kwargs={"token": token(slow)})
+                for _ in range(8)
+            ]
+            for thread in waiting:
+                thread.start()
+            deadline = time.monotonic() + 10
+            while slow.count("/.well-known/openid-configuration") == 0:
+                assert time.monotonic() < deadline
+            assert server.ask("GET", "/v1/whoami", token=own).status == 200
+            wanted = {"refs": [{"kind": "variable", "name": "region"}]}
+            assert server.ask("POST", "/v1/read", wanted, token=own).status == 200
+            slow.hold.set()
+            for thread in waiting:
+                thread.join(20)
+            assert slow.count("/jwks") == 1
+
+
+def test_an_issuer_that_is_down_is_trouble_and_no_refusal_and_nobody_is_locked_out(tmp_path):
+    with KeyServer(Signer("ed")) as down:
+        down.say["/.well-known/openid-configuration"] = (503, {}, b"")
+        with serving(tmp_path, SETTINGS.format(issuer=down.url)) as server:
+            answer = server.ask("GET", "/v1/whoami", token=token(down))
+            assert (answer.status, answer.code) == (503, "backend_unavailable")
+            assert int(answer.headers["retry-after"]) <= 30
+            assert server.ask("GET", "/v1/whoami", token=server.token("own")).status == 200
+
+
+def test_what_can_never_work_is_told_when_the_server_starts(tmp_path):
+    text = SETTINGS.replace('issuer = "{issuer}"', 'issuer = "https://x.test"\njwks = "gone.json"')
+    told = pytest.raises(BackendConfigError, match="the keys of the issuer ci cannot be read")
+    with told, serving(tmp_path, text.format()):
+        pass
+
+
+def test_a_client_reads_its_token_anew_when_the_file_changes(server, keys, tmp_path):
+    file = tmp_path / "token"
+    file.touch(mode=0o600)
+    file.write_text(token(keys, jti="one"))
+    client = Client(ServerAddress(server.address), Credential(file=file))
+    assert client.get("/whoami", WhoAmI).actor == "service:deployer"
+    file.write_text(token(keys, jti="two", ref="refs/heads/other"))
+    assert client.get("/whoami", WhoAmI).actor == "service:scheduled"
+    file.write_text(token(keys, exp=int(time.time()) - 60, iat=int(time.time()) - 120))
+    with pytest.raises(NotAuthenticatedError):
+        client.get("/whoami", WhoAmI)
+    client.close()
+
+
+def test_the_services_of_a_deployment_are_looked_at_from_afar(server, keys):
+    mine = token(keys)
+    assert server.ask("GET", "/v1/whoami", token=mine).status == 200
+    (row,) = (
+        row
+        for row in server.ask("GET", "/v1/services", token=server.admin).json()["services"]
+        if row["name"] == "deployer"
+    )
+    assert (row["issuers"], row["has_token"], row["is_enabled"]) == (["ci"], False, True)
+    assert row["last_used_at"] is not None
+    path = "/v1/services/deployer"
+    assert server.ask("PATCH", path, {"is_enabled": False}, token=server.admin).status == 204
+    assert server.ask("GET", "/v1/whoami", token=mine).status == 401
+    assert server.ask("PATCH", path, {"is_enabled": True}, token=server.admin).status == 204
+    assert server.ask("GET", "/v1/whoami", token=mine).status == 200
+    for name, status in (("nobody", 404), ("service:deployer", 204)):
+        given = server.ask("PATCH", f"/v1/services/{name}", {"is_enabled": True}, token=server.admin)
+        assert given.status == status
+    assert server.ask("PATCH", path, {"is_enabled": "no"}, token=server.admin).status == 422

@@ -8,6 +8,19 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis.strategies import (
+    booleans,
+    data,
+    dictionaries,
+    floats,
+    integers,
+    lists,
+    none,
+    recursive,
+    sampled_from,
+    text,
+)
 from joserfc import jwk, jwt
 from joserfc.errors import JoseError
 
@@ -290,3 +303,39 @@ def test_what_is_private_of_a_key_is_dropped():
     private = jwk.RSAKey.generate_key(2048, {"kid": "p"}).as_dict(private=True)
     found = keys_of(json.dumps({"keys": [private]}).encode())
     assert not found["p"].key.is_private
+
+
+# --- whatever is tried --------------------------------------------------------------------------------
+
+_GOOD = {kid: _signer.sign(said(), kid=kid) for kid in ("rsa", "ed")}
+
+
+@given(data())
+def test_a_token_that_was_changed_anywhere_is_refused(drawn):
+    token = _GOOD[drawn.draw(sampled_from(sorted(_GOOD)))]
+    at = drawn.draw(integers(0, len(token) - 1))
+    other = drawn.draw(sampled_from("ABCDEFabcdef0123456789-_.=+/ \n\0é"))
+    changed = token[:at] + other + token[at + 1 :]
+    if changed != token:
+        with pytest.raises(TokenError):
+            mine().verify(changed)
+
+
+@given(text(max_size=300))
+def test_no_text_but_a_token_is_taken_and_none_breaks_anything(token):
+    assert peek(token) is None or isinstance(peek(token), str)
+    with pytest.raises(TokenError):
+        mine().verify(token)
+
+
+@given(
+    recursive(
+        none() | booleans() | integers() | floats() | text(),
+        lambda inner: lists(inner) | dictionaries(text(), inner),
+    )
+)
+def test_no_header_and_no_claims_but_good_ones_are_taken(said_instead):
+    for header, body in ((said_instead, said()), ({"alg": "RS256", "kid": "rsa"}, said_instead)):
+        raw = json.dumps(header).encode(), json.dumps(body).encode()
+        with pytest.raises(TokenError):
+            mine().verify(Signer.signed(*raw, _signer.keys["rsa"]))

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.assembly.backends import chain_of, lifetimes_of, links_of, native_of, patience_of
+from strongroom.assembly.identity import check_issuers
 from strongroom.assembly.nouns import OfHouse, Parts, raise_alarm, registry_of
 from strongroom.assembly.store import barrier_of, has_key, no_store, open_barrier
 from strongroom.assembly.ways import Ways, local_owner, now, settings_from
@@ -198,6 +199,7 @@ class _Serving:
         self, settings: Settings, made: list[Backend], ways: Ways, recorder: Recorder | None
     ) -> Deployment:
         clock = ways.clock
+        check_issuers(settings.access, clock=clock, environ=ways.environ)
         chain = chain_of(links_of(settings, ways, made, None), settings, clock)
         barrier = next((found for link in chain.links if (found := barrier_of(link.backend))), None)
         if barrier is None:

@@ -55,6 +55,23 @@ def workloads_of(
     return Workloads(makers, services) if makers else None
 
 
+def check_issuers(
+    access: AccessSettings, *, clock: Callable[[], datetime], environ: Mapping[str, str]
+) -> None:
+    """
+    Refuse issuers that can never work as they are configured; none of them is asked.
+
+    Raises:
+        BackendConfigError: one cannot: its file of keys, the account we ask as, or a library is not there.
+    """
+    workloads = workloads_of(access, clock=clock, environ=environ)
+    if workloads is not None:
+        try:
+            workloads.open()
+        finally:
+            workloads.close()
+
+
 def certificates_of(access: AccessSettings) -> Mapping[str, str]:
     """Give the names of TLS client certificates, to the agent each is."""
     return {} if access.certificates is None else access.certificates.agents

@@ -40,6 +40,7 @@ _MAX_BYTES = 256 * 1024
 _ASK_SECONDS = 30.0  # between two questions
 _FRESH_SECONDS = 240.0
 _GOOD_SECONDS = 86_400.0  # the last good set counts without an answer
+_WAIT_SECONDS = 2.0  # for another's question
 _LOOK_SECONDS = 1.0  # between two looks at a file
 _OK = 200
 _WELL_KNOWN = "/.well-known/openid-configuration"
@@ -94,8 +95,10 @@ class UrlKeys:
         """
         found = self._keys.get(kid)
         if found is None or not self._is_within(_FRESH_SECONDS):
-            # Whoever has a good key goes on with it while another asks; who has none waits for the answer.
-            self._ask(waits=found is None or not self._is_within(_GOOD_SECONDS))
+            # Whoever has a good key goes on with it while another asks; who has none waits a moment for the
+            # answer, and no longer: anybody can name a key that nobody has.
+            is_good = found is not None and self._is_within(_GOOD_SECONDS)
+            self._ask(0.0 if is_good else _WAIT_SECONDS)
             found = self._keys.get(kid)
         if not self._is_within(_GOOD_SECONDS):
             raise self._unavailable()
@@ -114,8 +117,9 @@ class UrlKeys:
     def _is_within(self, seconds: float) -> bool:
         return self._good_at is not None and self._timer() - self._good_at < seconds
 
-    def _ask(self, *, waits: bool) -> None:
-        if not self._flight.acquire(blocking=waits):
+    def _ask(self, patience: float) -> None:
+        """Ask the issuer, if nobody does; else wait at most *patience* seconds for who does."""
+        if not self._flight.acquire(timeout=patience):
             return
         try:
             now = self._timer()
