@@ -137,7 +137,7 @@ def test_it_is_loud_in_the_record_the_log_and_the_figures(api):
 
 def test_read_only_mode_does_not_stand_in_its_way_and_stays(api):
     token = log_in(api, "olga")
-    assert api.ask("PUT", "/mode", {"read_only": True}).status == 200
+    assert api.ask("PUT", "/mode", {"is_read_only": True}).status == 200
     assert break_it(api, token).status == 201
     assert api.ask("POST", "/actors", {"name": "eve"}, token=token).code == "read_only"
 
