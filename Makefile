@@ -56,7 +56,7 @@ trials: $(VENV)/.dev  ## The long trials: kill writers 10,000 times (KILLS=n for
 		tests/agent/test_processes.py tests/agent/test_soak.py tests/agent/test_kills.py $(ARGS)
 	@STRONGROOM_KILLS=$(KILLS) STRONGROOM_ATTACKS=1000 STRONGROOM_FUZZ_CASES=20000 STRONGROOM_MUTANTS=1 \
 		$(BIN)/python -m pytest -n $(WORKERS) -rP \
-		tests/faults/test_kill.py tests/audit/test_attacks.py tests/server/api/test_fuzz.py tests/mutants $(ARGS)
+		tests/faults/test_kill.py tests/faults/test_backup_kill.py tests/audit/test_attacks.py tests/server/api/test_fuzz.py tests/mutants $(ARGS)
 
 format: $(VENV)/.dev  ## Format the code
 	$(BIN)/ruff check --fix-only

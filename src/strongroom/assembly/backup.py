@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from strongroom.crypto.wrapping import Wrapper
     from strongroom.model.secret import Secret
     from strongroom.policy import Actor
-    from strongroom.service.backup import Checked, Drilled, Made, Proven, Restoring, Source
+    from strongroom.service.backup import Checked, Drilled, Made, Restoring, Source
     from strongroom.settings import SecretSource, Settings
     from strongroom.store.store import Store
 
@@ -223,7 +223,7 @@ class BackupDesk:
         password: SecretSource | None,
         accepts_rollback: bool,
         progress: Callable[[str, int, int], None],
-    ) -> Mapping[str, Proven]:
+    ) -> None:
         """
         Bring a backup back. Raises as `Restoring.finish`.
 
@@ -234,7 +234,7 @@ class BackupDesk:
             accepts_rollback: changes on record may be lost.
             progress: told the step, rows done, and all.
         """
-        return restoring.finish(
+        restoring.finish(
             lambda: self._store(to, password, create=True),
             lambda: self._wrappers(makes_files=True),
             accepts_rollback=accepts_rollback,

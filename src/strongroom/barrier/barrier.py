@@ -280,6 +280,17 @@ class Barrier:
         """Give every key of the deployment, by team and number, without loading any."""
         return self._keychain.statuses()
 
+    def prove_keys(self) -> int:
+        """
+        Unwrap every key of every team, see by its canary that it is the one, and give how many there are.
+
+        Raises:
+            SealedError: no wrapper opens one.
+            TamperedError: it is not what was stored.
+            BackendConfigError: an outer key is kept in the open.
+        """
+        return sum(len(self._keychain.reload(team).keys) for team in ("", *self.teams()))
+
     def escrow(self, row: KekRow, wraps: Sequence[WrapRow], by: Sequence[Wrapper]) -> list[WrapRow]:
         """
         Give a stored key of the deployment wrapped anew by each of *by*: for a backup, and out of one.

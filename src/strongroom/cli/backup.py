@@ -39,7 +39,7 @@ __all__ = [
 app = noun(
     "backup",
     """
-    Back the store up, and see that what was backed up can be brought back.
+    Back the store up, and see that backups can be brought back.
 
     Example:
       $ strongroom backup keygen recovery.txt
@@ -153,12 +153,12 @@ def create(
     ] = None,
 ) -> None:
     """
-    Back the whole store up into one file, while everybody goes on reading and writing.
+    Back the whole store up into one file.
 
-    It holds every deployment of the store as it stood in one moment, sealed to the recipients and signed with
-    the key that signs the audit log. Its keys are in it for the recipients too: a lost key file or key
-    service is survived. The audit log itself is not in it; witnesses keep what proves that. A server that is
-    asked puts it into the folder of its own settings.
+    Everybody goes on reading and writing meanwhile. It holds every deployment of the store as it stood in one
+    moment, sealed to the recipients and signed with the key that signs the audit log. Its keys are in it for
+    the recipients too: a lost key file or key service is survived. The audit log itself is not in it;
+    witnesses keep what proves that. A server that is asked puts it into the folder of its own settings.
 
     Example:
       $ strongroom backup create monday.srb --recipient age1…
@@ -229,9 +229,10 @@ def verify(
     key: Key = None,
 ) -> None:
     """
-    Prove a backup: whose it is, that it is whole, and how far the room has gone on since.
+    Prove a backup whole, and whose it is.
 
-    With the identity every value is opened as well, in a store of its own that is thrown away.
+    It tells how far the room has gone on since, too: what would be lost. With the identity every value is
+    opened as well, in a store of its own that is thrown away.
 
     Example:
       $ strongroom backup verify monday.srb
@@ -247,9 +248,10 @@ def verify(
 @command(app, "drill")
 def drill(context: typer.Context, *, file: File, identity: Identity, key: Key = None) -> None:
     """
-    Try a backup out: bring it back into a store of its own, open everything, compare, throw it away.
+    Try a backup out.
 
-    Its keys are wrapped anew by what the settings name, and everything is opened with that, as after a
+    It is brought back into a store of its own, opened to the last value, compared with what is on record,
+    and thrown away. Its keys are wrapped anew by what the settings name, and opened with that, as after a
     restore. What is in use stays untouched. The drill is recorded.
 
     Example:

@@ -72,7 +72,7 @@ def restore(
 
     Example:
       $ strongroom restore monday.srb --identity recovery.txt
-      $ strongroom restore monday.srb --identity recovery.txt --to postgresql://room@db/room
+      $ strongroom restore monday.srb -i recovery.txt --to postgresql://room@db/room
     """
     session: Session = context.obj
     secret = identity_in(identity)

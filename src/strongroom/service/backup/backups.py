@@ -105,9 +105,9 @@ class Restoring:
         *,
         accepts_rollback: bool,
         progress: Callable[[str, int, int], None] = _no_progress,
-    ) -> Mapping[str, Proven]:
+    ) -> None:
         """
-        Bring it back, and give what opens at its place.
+        Bring it back.
 
         Args:
             open_target: opens the place it goes to, made where there was nothing.
@@ -122,7 +122,7 @@ class Restoring:
             SealedError, BackendConfigError: an outer key cannot be used; nothing was changed.
             BackendUnavailableError: the place gave no answer; nothing was changed.
         """
-        return self._backups.finish(
+        self._backups.finish(
             self,
             self._staged,
             lambda: self._bring_back(open_target, wrappers, accepts_rollback, progress),
@@ -135,7 +135,7 @@ class Restoring:
         wrappers: Callable[[], Mapping[str, list[Wrapper]]],
         accepts_rollback: bool,  # noqa: FBT001 -- handed on from `finish`
         progress: Callable[[str, int, int], None],
-    ) -> Mapping[str, Proven]:
+    ) -> None:
         if self.is_rollback and not accepts_rollback:
             raise ConflictError(
                 "going back to this backup loses changes that were acknowledged, or may; nothing was changed",
@@ -148,14 +148,13 @@ class Restoring:
             made = wrappers()
             try:
                 self._staged.rewrap(made)
-                opened = self._staged.opened_by(made)
+                self._staged.check_wrapped(made)
             finally:
                 for wrapper in (each for of_one in made.values() for each in of_one):
                     wrapper.close()
             swap_in(self._staged, target, progress=lambda done, total: progress("writing", done, total))
         finally:
             target.close()
-        return opened
 
 
 class Backups:
@@ -273,7 +272,7 @@ class Backups:
                 made = wrappers()
                 try:
                     laid_out.rewrap(made)
-                    laid_out.opened_by(made)
+                    laid_out.check_wrapped(made)
                 finally:
                     for each in (one for of_one in made.values() for one in of_one):
                         each.close()
@@ -306,10 +305,10 @@ class Backups:
         self,
         restoring: Restoring,
         laid_out: Staged,
-        work: Callable[[], Mapping[str, Proven]],
+        work: Callable[[], None],
         *,
         accepts_rollback: bool,
-    ) -> Mapping[str, Proven]:
+    ) -> None:
         """Do *work* as this actor, and record which backup it was, what is lost and who accepted that."""
         manifest = laid_out.manifest
         why = f"{RESTORE}{manifest.id[:SHOWN]} of {manifest.at}"
@@ -317,7 +316,7 @@ class Backups:
             until = max(span.until for span in restoring.checked.spans)
             why += f"; {restoring.changes} changes since are lost, the last of {until or 'an unknown time'}"
             why += "; rollback accepted" if accepts_rollback else "; rollback not accepted"
-        return self._guard.act(self._actor, Action.ADMINISTER, None, work, reason=why)
+        self._guard.act(self._actor, Action.ADMINISTER, None, work, reason=why)
 
     # --- steps ---------------------------------------------------------------------------------------
 

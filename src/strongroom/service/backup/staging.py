@@ -171,18 +171,19 @@ class Staged:
             # Whoever follows the store reads everything again, so no line of then is of use.
             transaction.connection.execute("DELETE FROM changes")
 
-    def opened_by(self, wrappers: Mapping[str, list[Wrapper]]) -> dict[str, Proven]:
+    def check_wrapped(self, wrappers: Mapping[str, list[Wrapper]]) -> None:
         """
-        Open everything of the deployments that are known here as their own settings will.
+        Unwrap the keys of the deployments that are known here by each of *wrappers* alone, as their settings
+        will: a key that is the same opens what it opened in `prove`.
 
         Raises:
-            As `prove`.
+            SealedError, BackendConfigError: an outer key cannot be used.
+            TamperedError: it gave back another key than it was given.
         """
-        found: dict[str, Proven] = {}
         for name in self.barriers.keys() & wrappers.keys():
-            own = Barrier.open(self.store, wrappers[name], deployment=name, clock=self._clock)
-            found[name] = Proven(*open_all(own))
-        return found
+            for wrapper in wrappers[name]:
+                own = Barrier.open(self.store, [wrapper], deployment=name, clock=self._clock)
+                own.prove_keys()
 
     def close(self) -> None:
         """Let go of keys and files."""
