@@ -1,5 +1,8 @@
 """
-The store on SQLite: reading by name, listing, writing; ours beside SQLAlchemy's ORM.
+The store on SQLite and PostgreSQL: reading by name, listing, writing; ours beside SQLAlchemy's ORM.
+
+On PostgreSQL, over its Unix socket, psycopg's own cursor with a prepared statement is a peer too, and the
+round trip of a statement that does nothing is the limit.
 
 The peer is one ORM class over our own tables in the same file (the same columns, the same join),
 with one session a call, as web applications and Airflow's metastore use it; where ours opens a
@@ -14,23 +17,26 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 from cryptography.fernet import Fernet
 from sqlalchemy import orm
 
+from bench import stores
 from strongroom.barrier import Barrier
 from strongroom.crypto import wrapping
 from strongroom.model.entry import Draft
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
-from strongroom.store import schema, sqlite
+from strongroom.store import rows, schema, sqlite
 from strongroom.store.store import Store
 
-TITLE = "Store on SQLite (10,000 entries of 200 bytes)"
+TITLE = "Store (10,000 entries of 200 bytes)"
 ENTRIES = 10_000
 READS = 1_000
 WRITES = 100
@@ -119,10 +125,79 @@ class _Peer:
 
 def measure() -> list[dict[str, object]]:
     folder = Path(tempfile.mkdtemp(prefix="strongroom-bench-"))
+    _map_peer()
     try:
-        return _measure(folder)
+        on_sqlite = _measure(folder)
     finally:
         shutil.rmtree(folder)
+    with stores.store("postgresql") as server:
+        return on_sqlite + _measure_postgresql(server)
+
+
+def _measure_postgresql(server: Mapping[str, Any]) -> list[dict[str, object]]:
+    conninfo = f"host={server['socket']} dbname={server['database']} user={server['user']}"
+    place = f"postgresql://{server['user']}@/{server['database']}?host={server['socket']}"
+    store = Store.open(place, create=True)
+    barrier = Barrier.create(
+        store, [_HeldKey()], deployment="bench", clock=lambda: datetime.now(timezone.utc)
+    )
+    names = [f"team_{number % 50}/entry_{number}" for number in range(ENTRIES)]
+    filling = _timed(lambda: barrier.write_many(map(_draft, names)))
+    engine = sa.create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(conninfo),
+        isolation_level="AUTOCOMMIT",
+    )
+    with psycopg.connect(conninfo, autocommit=True, prepare_threshold=0) as raw:
+        raw.execute("ANALYZE")
+        found = _postgresql_rows(store, barrier, engine, raw, names)
+    note = f"one transaction, {ENTRIES / filling:,.0f} a second"
+    found.append(_row(f"PostgreSQL: write {ENTRIES:,} at once", filling, None, SECOND, "", note))
+    barrier.close()
+    engine.dispose()
+    return found
+
+
+def _postgresql_rows(
+    store: Store, barrier: Barrier, engine: sa.Engine, raw: psycopg.Connection[Any], names: list[str]
+) -> list[dict[str, object]]:
+    chosen = random.Random(7).sample(names, READS)
+    refs = [Ref("variable", name) for name in chosen]
+    few = chosen[:WRITES]
+    statement = rows._CURRENT.replace("?", "%s")
+
+    def mapped(name: str) -> object:
+        with orm.Session(engine) as session:
+            return session.get(_PeerRow, ("bench", "", "variable", name))
+
+    def cursor(name: str) -> object:
+        return raw.execute(statement, ("bench", "", "variable", name)).fetchone()
+
+    ways: dict[str, tuple[Callable[[], object], int]] = {
+        "row": (lambda: [store.current("bench", "", "variable", name) for name in chosen], READS),
+        "cursor": (lambda: [cursor(name) for name in chosen], READS),
+        "orm": (lambda: [mapped(name) for name in chosen[: READS // 4]], READS // 4),
+        "open": (lambda: [barrier.read(ref) for ref in refs], READS),
+        "bell": (lambda: [store.data_version() for _ in range(READS)], READS),
+        "nothing": (lambda: [raw.execute("SELECT 1").fetchone() for _ in range(READS)], READS),
+        "page": (lambda: barrier.list("variable", limit=PAGE), 1),
+        "write": (lambda: [barrier.write(_draft(name)) for name in few], WRITES),
+    }
+    took: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(ROUNDS):
+        for name, (way, count) in ways.items():
+            took[name].append(_timed(way) / count)
+    median = {name: statistics.median(times) for name, times in took.items()}
+    best = min(took["row"]) * 1e6
+    beside = f"best round {best:.1f} µs; psycopg's cursor {median['cursor'] * 1e6:.0f} µs"
+    nothing = f"SELECT 1 by psycopg {median['nothing'] * 1e6:.0f} µs; bell {median['bell'] * 1e6:.0f} µs"
+    return [
+        _row("PostgreSQL: row by name", median["row"], median["orm"], MICRO, "≤ 100 µs", beside),
+        _row("PostgreSQL: row by name beside psycopg", median["row"], median["cursor"], MICRO, "", nothing),
+        _row("PostgreSQL: row authenticated, value opened", median["open"], None, MICRO, "", ""),
+        _row(f"PostgreSQL: page of {PAGE:,}", median["page"], None, MILLI, "", "each row authenticated"),
+        _row("PostgreSQL: write one", median["write"], None, MICRO, "", "durable"),
+    ]
 
 
 def _measure(folder: Path) -> list[dict[str, object]]:
@@ -136,15 +211,14 @@ def _measure(folder: Path) -> list[dict[str, object]]:
     shutil.copytree(folder / "ours", folder / "peer")
     store = Store.open(folder / "ours" / "store.db")
     barrier = Barrier.open(store, [_HeldKey()], deployment="bench", clock=lambda: datetime.now(timezone.utc))
-    _map_peer()
     peer = _Peer(folder / "peer" / "store.db")
-    rows = _rows(store, barrier, peer, names)
+    found = _rows(store, barrier, peer, names)
     note = f"one transaction, {ENTRIES / filling:,.0f} a second; the peer updates as many"
     peer_filling = _timed(lambda: peer.write(names))
-    rows.append(_row(f"write {ENTRIES:,} at once", filling, peer_filling, SECOND, "well under 6 s", note))
+    found.append(_row(f"write {ENTRIES:,} at once", filling, peer_filling, SECOND, "well under 6 s", note))
     barrier.close()
     peer.engine.dispose()
-    return rows
+    return found
 
 
 def _rows(store: Store, barrier: Barrier, peer: _Peer, names: list[str]) -> list[dict[str, object]]:
@@ -198,8 +272,10 @@ def _timed(way: Callable[[], object]) -> float:
 
 
 def _row(
-    path: str, ours: float, peer: float, unit: tuple[float, str], target: str, note: str
+    path: str, ours: float, peer: float | None, unit: tuple[float, str], target: str, note: str
 ) -> dict[str, object]:
     factor, name = unit
-    figures = {"ours": ours * factor, "peer": peer * factor, "unit": name, "ratio": ours / peer}
+    figures: dict[str, object] = {"ours": ours * factor, "unit": name}
+    if peer is not None:
+        figures |= {"peer": peer * factor, "ratio": ours / peer}
     return {"path": path, **figures, "target": target, "note": note}

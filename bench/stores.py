@@ -11,10 +11,10 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 TESTS = Path(__file__).parent.parent / "tests"
 
@@ -72,8 +72,21 @@ def kubernetes() -> dict[str, Any]:
     return {"port": server.plain_port, "token": "root-token"}
 
 
+def postgresql() -> dict[str, Any]:
+    from parts import databases  # noqa: PLC0415 -- on the path in the child alone
+
+    server = databases.postgresql()
+    server.run("CREATE DATABASE bench")
+    _kept.append(Stopped(databases.stop_all))
+    return {"socket": server.socket, "database": "bench", "user": "postgres"}
+
+
+class Stopped(NamedTuple):
+    stop: Callable[[], None]
+
+
 _kept: list[Any] = []
-STORES = {one.__name__: one for one in (vault, aws, google, azure, kubernetes)}
+STORES = {one.__name__: one for one in (vault, aws, google, azure, kubernetes, postgresql)}
 
 
 @contextmanager
