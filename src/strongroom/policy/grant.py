@@ -29,7 +29,7 @@ __all__ = ["MAX_NAMES", "Right", "check_right", "rule_of_right"]
 
 MAX_NAMES = 32
 
-_GRANTABLE = frozenset(Action) - {Action.ADMINISTER}
+_GRANTABLE = frozenset(Action) - {Action.ADMINISTER, Action.BREAK_GLASS}
 
 
 class Right(NamedTuple):
@@ -61,7 +61,8 @@ def check_right(right: Right) -> Right:
     actor = check_actor(right.actor)
     if not right.actions or not set(right.actions) <= _GRANTABLE:
         raise InvalidInputError(
-            "a grant names one action or more, and not administer", hint="who administers has a role"
+            "a grant names one action or more, and neither administer nor break_glass",
+            hint="who administers has a role",
         )
     if not set(right.kinds) <= set(KINDS):
         raise InvalidInputError("a kind is connection, variable or config")
