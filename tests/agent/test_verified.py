@@ -200,9 +200,10 @@ def test_PO10_a_token_of_another_supervisor_verifies_nothing_and_takes_nothing_a
     ]
 
 
-def test_a_used_token_is_none_after_a_restart_of_the_agent_either_where_a_server_verifies(served, airflow):
-    _, asked = served
-    instance = airflow.instance(run_id="restarted")
+@pytest.mark.parametrize("which", ["by the server", "by the agent"])
+def test_a_used_token_is_none_after_a_restart_of_the_agent_either(one, served, airflow, which):
+    asked = served[1] if which == "by the server" else one
+    instance = airflow.instance(run_id=f"restarted {which}")
     token = airflow.sign(instance)
     with supervising(asked) as supervisor, supervising(asked) as thief:
         assert supervisor.announce(instance, token) == [2, None]
@@ -213,6 +214,20 @@ def test_a_used_token_is_none_after_a_restart_of_the_agent_either_where_a_server
         # The same process may announce it again.
         assert supervisor.announce(instance, token) == [2, None]
         assert supervisor.read() == "eu"
+
+
+def test_settings_that_are_taken_anew_know_the_tokens_that_were_used(tmp_path, airflow):
+    instance = airflow.instance(run_id="reloaded")
+    token = airflow.sign(instance)
+    with (
+        alone(tmp_path, airflow) as one,
+        supervising(one) as supervisor,
+        supervising(one) as thief,
+    ):
+        assert supervisor.announce(instance, token) == [2, None]
+        one.admin({"do": "reload"})
+        assert supervisor.read() == "eu"
+        assert thief.announce(instance, token)[0] == 0
 
 
 # --- over HTTP ---------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def runs_of(airflow, record, folder, clock=None, **more):
     file.write_text(airflow.settings(**more))
     settings = load(file, environ=airflow.environ)
     clock = clock or (lambda: datetime.now(timezone.utc))
-    return own_runs(settings, record, clock=clock, environ=airflow.environ)
+    return own_runs(settings, Remembered(clock), record, clock=clock, environ=airflow.environ)
 
 
 def said_of(instance, **more):
@@ -322,9 +322,8 @@ def test_a_wrong_password_is_a_setting_to_change_and_is_not_shown(airflow, recor
     file.touch(mode=0o600)
     file.write_text(airflow.settings())
     environ = {"AIRFLOW_PASSWORD": "wr0ng-of-airflow"}
-    runs = own_runs(
-        load(file, environ=environ), record, clock=lambda: datetime.now(timezone.utc), environ=environ
-    )
+    clock = lambda: datetime.now(timezone.utc)  # noqa: E731 -- one word for it
+    runs = own_runs(load(file, environ=environ), Remembered(clock), record, clock=clock, environ=environ)
     with pytest.raises(BackendConfigError) as caught:
         runs.verify(AGENT, presented(airflow, airflow.instance("password")))
     assert "wr0ng" not in f"{caught.value!r}{caught.value.hint}"
@@ -402,9 +401,8 @@ def test_what_the_api_is_asked_as_may_be_a_token(airflow, record, tmp_path):
     text = airflow.settings().replace(f'user = "{USER}"\n', "")
     file.write_text(text.replace('password = { env = "AIRFLOW_PASSWORD" }', 'token = { env = "TOKEN" }'))
     environ = {"TOKEN": "a-token-of-its-own"}
-    runs = own_runs(
-        load(file, environ=environ), record, clock=lambda: datetime.now(timezone.utc), environ=environ
-    )
+    clock = lambda: datetime.now(timezone.utc)  # noqa: E731 -- one word for it
+    runs = own_runs(load(file, environ=environ), Remembered(clock), record, clock=clock, environ=environ)
     logins = airflow.logins
     assert runs.verify(AGENT, presented(airflow, airflow.instance("by-token"))).run.dag_id == "by-token"
     assert airflow.logins == logins

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from strongroom.assembly.deciding import Deciding
+    from strongroom.assembly.runs import OwnRuns
     from strongroom.audit import Event
     from strongroom.audit.spool import Spool
     from strongroom.backend import Backend
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from strongroom.model.secret import Secret
     from strongroom.policy import Policy
     from strongroom.service.guard import Recorder
-    from strongroom.service.runs import RunVerifier
+    from strongroom.service.runs import Once
     from strongroom.settings import Settings
 
 
@@ -93,6 +94,7 @@ class _Opening:
         self._ways = ways
         self._on_trouble = on_trouble
         self._host: Host | None = None
+        self._once: Once | None = None  # of the process: settings that are taken anew know of no token
 
     def host(self, settings: Settings, recorder: Callable[[Settings], Recorder]) -> Host:
         """
@@ -146,7 +148,8 @@ class _Opening:
             links = [_widened(link) for link in links_of(settings, self._ways, made, None)]
             chain = chain_of(links, settings, self._ways.clock)
             watch = self._watch_of(chain)
-            runs = deciding.runs or self._own_runs(settings)
+            own = None if deciding.runs else self._own_runs(settings)
+            runs = deciding.runs or own
         except BaseException:
             deciding.close()
             for backend in made:
@@ -167,16 +170,19 @@ class _Opening:
             told_of=frozenset(link.name for link in chain.links if _is_told_of(link.backend)),
             heard=deciding.heard,
             start=partial(_each, watch.start, partial(deciding.start, chain)),
-            close=partial(_each, watch.close, deciding.close),
+            close=partial(_each, watch.close, deciding.close, own.close if own else _nothing),
         )
 
-    def _own_runs(self, settings: Settings) -> RunVerifier | None:
+    def _own_runs(self, settings: Settings) -> OwnRuns | None:
         """Give what verifies runs without a server, where the settings name an Airflow."""
         if settings.access.airflow is None:
             return None
         from strongroom.assembly.runs import own_runs  # noqa: PLC0415 -- only who verifies runs
+        from strongroom.service.used_file import UsedInFile  # noqa: PLC0415 -- as above
 
-        return own_runs(settings, self, clock=self._ways.clock, environ=self._ways.environ)
+        if self._once is None:
+            self._once = UsedInFile(settings.agent.state / "used-tokens", self._ways.clock)
+        return own_runs(settings, self._once, self, clock=self._ways.clock, environ=self._ways.environ)
 
     def append(self, *events: Event) -> None:
         """Make records of what is verified, with those of the host."""
@@ -257,6 +263,10 @@ def _floored(deciding: Deciding, settings: Settings, *, is_verifying: bool) -> C
     if settings.agent.announced != "off":
         current = (verified_only if settings.agent.announced == "verified" else announced_only)(current)
     return pending_runs(current) if is_verifying else current
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def _each(*works: Callable[[], None]) -> None:

@@ -201,6 +201,8 @@ class Parts:
     def close(self) -> None:
         if "bridge" in self.__dict__:
             self.bridge.close()
+        if "verified" in self.__dict__:
+            self.verified.close()
         if self.house is None and "registry" in self.__dict__:
             self.registry.close()
         self.cache.close()

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from strongroom.service.receipt import Receipts
-from strongroom.service.runs import Proven, Remembered, Runs, Unproven
+from strongroom.service.runs import Proven, Runs, Unproven
 from strongroom.service.used import UsedTokens
 from strongroom.service.verified import VerifiedRuns
 from strongroom.settings.source import Fetcher
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from strongroom.settings import Settings
     from strongroom.settings.runs import AirflowRunSettings
     from strongroom.settings.source import SecretSource
-    from strongroom.vendors.jwt import Keys, Verifier
+    from strongroom.vendors.jwks import FileKeys, UrlKeys
+    from strongroom.vendors.jwt import Verifier
 
 _NAME = "airflow"
 _ALGORITHMS = ("EdDSA", "RS256")  # what Airflow signs with: by the type of its private key
@@ -63,10 +64,22 @@ def verified_runs(
 
 
 def own_runs(
-    settings: Settings, recorder: Recorder, *, clock: Callable[[], datetime], environ: Mapping[str, str]
+    settings: Settings,
+    once: Once,
+    recorder: Recorder,
+    *,
+    clock: Callable[[], datetime],
+    environ: Mapping[str, str],
 ) -> OwnRuns | None:
     """
     Give what an agent verifies runs with itself; None where its settings name no Airflow.
+
+    Args:
+        settings: of the agent.
+        once: remembers used tokens for as long as the agent lives, whatever settings it takes.
+        recorder: as of `Runs`; so are the others.
+        clock: the wall clock, UTC.
+        environ: where secrets of the settings may stand.
 
     Raises:
         BackendConfigError: the keys of Airflow cannot be read.
@@ -74,13 +87,14 @@ def own_runs(
     airflow = settings.access.airflow
     if airflow is None:
         return None
-    return OwnRuns(_runs(airflow, Remembered(clock), recorder, clock=clock, environ=environ), clock)
+    return OwnRuns(_runs(airflow, once, recorder, clock=clock, environ=environ), clock)
 
 
 class OwnRuns:
     """A `RunVerifier` of an agent without a server."""
 
     def __init__(self, runs: Runs, clock: Callable[[], datetime]) -> None:
+        self.close = runs.close
         self._runs = runs
         self._clock = clock
 
@@ -110,11 +124,12 @@ def _runs(
     def fetched(source: SecretSource | None) -> Fetcher | None:
         return None if source is None else Fetcher(source, environ)
 
+    keys = _keys(airflow)
     verifier = Verifier(
         issuer=airflow.issuer,
         audience=airflow.audience,
         algorithms=_ALGORITHMS,
-        keys=_keys(airflow),
+        keys=keys,
         clock=clock,
         longest=timedelta(seconds=airflow.max_token_seconds),
         types=("jwt",),
@@ -127,18 +142,25 @@ def _runs(
         timeout=timedelta(seconds=airflow.timeout_seconds),
         ca=airflow.ca,
     )
+    asking = AirflowApi(api)
+
+    def close() -> None:
+        asking.close()
+        keys.close()
+
     return Runs(
         _checking(verifier),
-        AirflowApi(api),
+        asking,
         once,
         recorder=recorder,
         clock=clock,
         states=airflow.states,
         lifetime=timedelta(seconds=airflow.receipt_seconds),
+        close=close,
     )
 
 
-def _keys(airflow: AirflowRunSettings) -> Keys:
+def _keys(airflow: AirflowRunSettings) -> FileKeys | UrlKeys:
     from strongroom.vendors.jwks import FileKeys, UrlKeys  # noqa: PLC0415 -- as above
 
     if airflow.jwks is not None:

@@ -196,6 +196,7 @@ class Runs:
         clock: tells the time, in UTC.
         states: of a task instance that may ask.
         lifetime: how long a verification is good.
+        close: lets go of what asks Airflow and of its keys; safe to call twice.
     """
 
     def __init__(  # noqa: PLR0913 -- what comes from outside
@@ -208,7 +209,9 @@ class Runs:
         clock: Callable[[], datetime],
         states: tuple[str, ...] = ("queued", "running"),
         lifetime: timedelta = timedelta(minutes=10),
+        close: Callable[[], None] = lambda: None,
     ) -> None:
+        self.close = close
         self._check = check
         self._instances = instances
         self._once = once
@@ -374,6 +377,11 @@ class Remembered:
         self._used: dict[bytes, tuple[bytes, datetime]] = {}
         self._lock = Lock()
 
+    def learn(self, digest: bytes, holder: bytes, until: datetime) -> None:
+        """Take that *holder* used up *digest* before, unless that may be forgotten by now."""
+        if until > self._clock() and len(self._used) < self._most:
+            self._used[digest] = (holder, until)
+
     def take(self, digest: bytes, holder: bytes, until: datetime) -> bool:
         """As `Once.take`."""
         with self._lock:
@@ -387,5 +395,9 @@ class Remembered:
                     raise BackendUnavailableError(
                         f"{self._most} runs were verified within the life of their tokens", backend="runs"
                     )
+            self._noted(digest, holder, until)
             self._used[digest] = (holder, until)
             return True
+
+    def _noted(self, digest: bytes, holder: bytes, until: datetime) -> None:
+        """Keep it elsewhere, too, before it counts; here it is kept nowhere else."""
