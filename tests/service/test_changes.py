@@ -344,3 +344,14 @@ def test_a_store_that_gives_no_answer_is_asked_again(site, quiet):
         return False
 
     until(is_told)
+
+
+def test_cursor_of_before_keys_were_replaced_is_still_good(quiet):
+    feed = quiet.deployment().feed
+    rotation = feed._barrier.rotation
+    cursor = feed.sealed(7)
+    for number in (2, 3):
+        rotation.rotate([""], author="alice")
+        feed.poll()
+        assert feed.opened(feed.sealed(number)) == number
+        assert feed.opened(cursor) == (7 if number == 2 else None)

@@ -97,7 +97,7 @@ class Rewrap:
         rate: float = 0.0,
         progress: Callable[[int, int], None] | None = None,
         is_ended: Callable[[], bool] = lambda: False,
-        before_end: Callable[[], None] = lambda: None,
+        before_end: Callable[[], object] = lambda: None,
     ) -> Job | None:
         """
         Work until nothing is left, and give how it ended; None where there was nothing to do.

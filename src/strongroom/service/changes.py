@@ -121,6 +121,7 @@ class Feed:
         self._held: tuple[int, list[Change], int] = (self._last, [], self._last)
         self._listeners: set[Callable[[], None]] = set()
         self._hubs: dict[asyncio.AbstractEventLoop, _Hub] = {}
+        self._cursor_keys: tuple[bytes, ...] = ()
         self.ring: Callable[[], None] = lambda: None
         self.gaps = 0
 
@@ -155,6 +156,8 @@ class Feed:
             if is_other_file or is_behind:
                 self._start_over()
             self._read_on()
+            if self._cursor_keys:
+                self._look_at_key()
             self._bell = bell
         self._wake()
 
@@ -220,24 +223,32 @@ class Feed:
 
     def sealed(self, sequence: int) -> str:
         """Give *sequence* as text that tells nobody how many changes there were, or whether any."""
-        key, nonce = self._key(), secrets.token_bytes(8)
+        key, nonce = self._keys()[0], secrets.token_bytes(8)
         body = _masked(key, nonce, sequence.to_bytes(8, "big"))
         return urlsafe_b64encode(nonce + body + _mac(key, b"tag", nonce + body)[:8]).decode()
 
     def opened(self, cursor: str) -> int | None:
         """Give the number in a text that `sealed` gave; None where it is not one of this deployment's."""
-        key = self._key()
         try:
             given = urlsafe_b64decode(cursor.encode("ascii"))
         except ValueError:
             return None
         nonce, body, tag = given[:8], given[8:16], given[16:]
-        if len(given) != _CURSOR_BYTES or not hmac.compare_digest(tag, _mac(key, b"tag", nonce + body)[:8]):
-            return None
-        return int.from_bytes(_masked(key, nonce, body), "big")
+        for key in self._keys() if len(given) == _CURSOR_BYTES else ():
+            if hmac.compare_digest(tag, _mac(key, b"tag", nonce + body)[:8]):
+                return int.from_bytes(_masked(key, nonce, body), "big")
+        return None
 
-    def _key(self) -> bytes:
-        return self._barrier.mac_row("changes-cursor", (self._barrier.deployment,))
+    def _keys(self) -> tuple[bytes, ...]:
+        """Give the key of cursors, and the one before: whoever listens goes on when keys are replaced."""
+        return self._cursor_keys or self._look_at_key()
+
+    def _look_at_key(self) -> tuple[bytes, ...]:
+        # With the bell and not for each cursor: those are made on loops, and this asks the store.
+        key = self._barrier.mac_row("changes-cursor", (self._barrier.deployment,))
+        if key not in self._cursor_keys[:1]:
+            self._cursor_keys = (key, *self._cursor_keys[:1])
+        return self._cursor_keys
 
     @contextmanager
     def listening(self, callback: Callable[[], None]) -> Iterator[None]:

@@ -84,12 +84,9 @@ class Keeper:
                     self._tend(name, deployment, is_due=is_due)
 
     def _tend(self, name: str, deployment: Deployment, *, is_due: bool) -> None:
-        keys = deployment.root.keys
+        now = datetime.now(timezone.utc)
         try:
-            for key in keys.overdue(datetime.now(timezone.utc)) if is_due else ():
-                keys.rotate(team=key.team, reason="it has come to its age")
-            if keys.has_idle_job():
-                keys.rewrap(is_ended=lambda: self._is_left(name))
+            deployment.root.keys.keep(old_at=now if is_due else None, is_ended=lambda: self._is_left(name))
         except ConflictError:
             pass  # another server is at it
         except StrongroomError as error:

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from strongroom.barrier import Job, KeyStatus, Rotated
-from strongroom.errors import BackendConfigError, ConflictError, InvalidInputError
+from strongroom.barrier import ROTATOR, Job, KeyStatus, Rotated
+from strongroom.errors import BackendConfigError, ConflictError, InvalidInputError, StrongroomError
 from strongroom.policy import Action
+from strongroom.service.guard import event_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from strongroom.service.guard import Guard
 
 __all__ = ["Job", "KeyStatus", "Keys", "Remains", "Rotated"]
+
+_REWRAP = "keys: re-wrap"
 
 T = TypeVar("T")
 
@@ -132,21 +136,6 @@ class Keys:
             if (None in teams or key.team in teams) and (bounds is None or key.team in bounds)
         ]
 
-    def has_idle_job(self) -> bool:
-        """
-        Tell whether a job waits for somebody to work on it; for the process itself, so nobody is asked.
-
-        Raises:
-            BackendUnavailableError: the store gave no answer.
-        """
-        found = self._barriers[0].rewrap.status() if self._barriers else None
-        return found is not None and found.state == "running" and not found.is_at_work
-
-    def overdue(self, now: datetime) -> list[KeyStatus]:
-        """Give the active keys that have come to their age; as `has_idle_job`."""
-        found = [self._dated(key) for barrier in self._barriers[:1] for key in barrier.keys()]  # noqa: SIM118
-        return [key for key in found if key.due_at is not None and key.due_at <= now]
-
     def _dated(self, key: KeyStatus) -> KeyStatus:
         if key.state != "active" or not self._lifetime:
             return key
@@ -205,19 +194,23 @@ class Keys:
             AccessDeniedError, SealedError, BackendUnavailableError: as `rotate`; what is done stays done.
             TamperedError: the rows of who may were changed by hand; what is done stays done.
         """
-        barrier = self._barrier()
-        return self._administer(
-            lambda: barrier.rewrap.run(
-                rate=self._rate if rate is None else rate,
-                progress=progress,
-                is_ended=is_ended,
-                before_end=lambda: self._reseal(barrier),
-            ),
-            "keys: re-wrap",
-        )
+        self._barrier()
+        pace = self._rate if rate is None else rate
+        return self._administer(lambda: self._worked_off(pace, progress, is_ended), _REWRAP)
 
-    def _reseal(self, barrier: Barrier) -> None:
-        self._registry().reseal(barrier.rotation.sealing())
+    def _worked_off(
+        self,
+        rate: float,
+        progress: Callable[[int, int], None] | None,
+        is_ended: Callable[[], bool],
+    ) -> Job | None:
+        barrier = self._barrier()
+        return barrier.rewrap.run(
+            rate=rate,
+            progress=progress,
+            is_ended=is_ended,
+            before_end=lambda: self._registry().reseal(barrier.rotation.sealing()),
+        )
 
     def resume(self) -> None:
         """
@@ -302,6 +295,50 @@ class Keys:
             return key.id.hex()
 
         return self._administer(destroy, _said(f"destroy {key.id.hex()}", reason))
+
+    # --- what a server does by itself --------------------------------------------------------------
+
+    def keep(self, *, old_at: datetime | None, is_ended: Callable[[], bool]) -> None:
+        """
+        Replace keys that have come to their age, and work on a job that nobody works on.
+
+        It is the process that does so and nobody in it, so nobody is asked; it is recorded as anything else.
+
+        Args:
+            old_at: the time by which age is told; None looks at no age.
+            is_ended: asked after each batch of the job.
+
+        Raises:
+            ConflictError: another process was faster.
+            SealedError, BackendConfigError, BackendUnavailableError, TamperedError, NotRecordedError: as
+                `rotate` and `rewrap`.
+        """
+        if not self._barriers:
+            return
+        barrier = self._barriers[0]
+        for key in barrier.keys() if old_at is not None and self._lifetime else ():
+            if key.state == "active" and key.created_at + self._lifetime <= (old_at or key.created_at):
+                teams = [key.team or ""]
+                self._recorded(
+                    lambda teams=teams: barrier.rotation.rotate(teams, author=ROTATOR),  # type: ignore[misc]
+                    f"keys: rotate {key.id}, which has come to its age",
+                )
+        job = barrier.rewrap.status()
+        if job is not None and job.state == "running" and not job.is_at_work:
+            self._recorded(lambda: self._worked_off(self._rate, None, is_ended), _REWRAP)
+
+    def _recorded(self, work: Callable[[], T], said: str) -> T:
+        record = partial(event_of, self._actor, Action.ADMINISTER, None)
+        recorder = self._guard.recorder
+        recorder.append(record("begun", reason=said))
+        try:
+            answer = work()
+        except BaseException as error:
+            why = error.code if isinstance(error, StrongroomError) else type(error).__name__
+            recorder.append(record("failed", reason=why))
+            raise
+        recorder.append(record("done", reason=said))
+        return answer
 
     # --- helping -------------------------------------------------------------------------------
 
