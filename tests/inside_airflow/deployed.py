@@ -43,6 +43,7 @@ class Deployed:
         folder: where it leaves what it writes.
         dags: texts of Dag files by name.
         environ: of its processes, beside what is needed here.
+        is_signing: with a key of its own; False leaves it the shared secret that Airflow comes with.
 
     Attributes:
         address: of its API server.
@@ -50,7 +51,7 @@ class Deployed:
         home: its AIRFLOW_HOME.
     """
 
-    def __init__(self, place, folder, *, dags, environ=None):
+    def __init__(self, place, folder, *, dags, environ=None, is_signing=True):
         self.home = place.home(folder, dags)
         self.folder = folder
         self._place = place
@@ -62,6 +63,7 @@ class Deployed:
             self._port = free.getsockname()[1]
         self.address = f"http://127.0.0.1:{self._port}"
         self._make_keys()
+        self._is_signing = is_signing
 
     def _make_keys(self):
         key = Ed25519PrivateKey.generate()
@@ -106,16 +108,24 @@ class Deployed:
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__WORKERS": "1",
             "AIRFLOW__API__SECRET_KEY": "of the tests " * 4,
-            "AIRFLOW__API_AUTH__JWT_PRIVATE_KEY_PATH": str(self._private),
-            "AIRFLOW__API_AUTH__TRUSTED_JWKS_URL": str(self.jwks),
-            "AIRFLOW__API_AUTH__JWT_KID": "of-the-tests",
             "AIRFLOW__API_AUTH__JWT_ISSUER": ISSUER,
+            **self._signing,
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
             "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",
             "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             **self._environ,
+        }
+
+    @property
+    def _signing(self):
+        if not self._is_signing:
+            return {"AIRFLOW__API_AUTH__JWT_SECRET": "of the tests " * 6}
+        return {
+            "AIRFLOW__API_AUTH__JWT_PRIVATE_KEY_PATH": str(self._private),
+            "AIRFLOW__API_AUTH__TRUSTED_JWKS_URL": str(self.jwks),
+            "AIRFLOW__API_AUTH__JWT_KID": "of-the-tests",
         }
 
     # --- its life --------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import re
 import pytest
 
 from inside_airflow.deployed import Deployed
-from inside_airflow.place import Ran
+from inside_airflow.place import TRIALS, Ran
 from parts.agent import agent, until
 from parts.oracle import records_in
 from parts.server import serving
@@ -329,3 +329,45 @@ def test_no_token_stands_in_any_log_record_or_file_of_ours_or_airflows(told):
 
 def test_nobody_is_warned_of_a_run_that_is_verified(told):
     assert told["warned"] == []
+
+
+SHARED = """
+import datetime, os
+from airflow.sdk import DAG, task
+
+with DAG("shared", start_date=datetime.datetime(2024, 1, 1), schedule=None):
+
+    @task
+    def reads():
+        from strongroom.client.agent import AgentClient
+        from strongroom.errors import StrongroomError
+        try:
+            return AgentClient(os.environ["OWN"]).variable("own_key")
+        except StrongroomError as error:
+            return f"{type(error).__name__}: {error}"
+
+    reads()
+"""
+
+
+@pytest.mark.skipif(not TRIALS, reason="a second Airflow: make trials")
+def test_an_airflow_that_signs_with_a_shared_secret_runs_its_tasks_unverified_and_is_told_what_to_change(
+    airflow, tmp_path
+):
+    place = airflow(3)
+    air = Deployed(place, tmp_path, dags={"shared.py": SHARED}, is_signing=False)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "own.cedar").write_text(OWN_FLOOR)
+    settings = 'chain = ["env"]\n[agent]\npolicy = "own.cedar"\n' + air.settings()
+    environ = {**air.password, "AIRFLOW_VAR_OWN_KEY": "0wn"}
+    with agent(tmp_path / "own", settings, environ=environ) as own:
+        air._environ = {**place.coordinated(socket=str(own.socket)), "OWN": str(own.socket)}
+        with air:
+            run = air.run("shared")
+        assert run["tasks"] == {"reads": "success"}
+        assert run["xcoms"]["reads"].startswith("AccessDeniedError")
+        [line] = [line for line in air.log().splitlines() if "not verified" in line]
+        assert "HS512" in line
+        assert "jwt_private_key_path" in line
+        assert "trusted_jwks_url" in line
+        assert "eyJ" not in own.log() + line
