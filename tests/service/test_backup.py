@@ -316,6 +316,32 @@ def test_people_and_policies_of_then_are_believed_though_they_are_older(site):
         assert not room.access.problems()
 
 
+def test_time_before_there_was_anybody_is_believed_too(site):
+    site.back_up()
+    with site.room() as room:
+        room.access.people.add("anna")
+    site.restore(accepts=True)
+    with site.room() as room:
+        assert not room.access.problems()
+        assert room.access.people.list() == []
+        room.access.people.add("bert")
+        assert not room.access.problems()
+
+
+def test_server_that_runs_goes_on_with_who_may_of_then(site):
+    with site.room() as room:
+        room.access.people.add("anna")
+    site.back_up()
+    with open_house(site.settings, environ=site.environ) as house:
+        access = house.deployment().root.access
+        access.people.add("bert")
+        assert [person.name for person in access.people.list()] == ["anna", "bert"]
+        site.restore(accepts=True)
+        house.deployment().registry.look()
+        assert not access.problems()
+        assert [person.name for person in access.people.list()] == ["anna"]
+
+
 def test_sessions_of_then_do_not_come_back(site):
     with site.room() as room:
         room.access.people.add("anna")

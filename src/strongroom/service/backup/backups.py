@@ -144,7 +144,7 @@ class Restoring:
         target = open_target()
         try:
             check_place(target, self.checked.manifest.store)
-            self._staged.accept(self._backups.anchors, dropping=_ENDING_WITH_A_RESTORE)
+            self._staged.accept(self._backups.anchors, dropping=_ENDING_WITH_A_RESTORE, over=target)
             made = wrappers()
             try:
                 self._staged.rewrap(made)

@@ -26,7 +26,7 @@ from strongroom.errors import InvalidInputError
 from strongroom.model.ref import Ref
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from strongroom.audit import Record
@@ -174,9 +174,11 @@ def _unproven(verdict: Verdict, place: Place, end: int) -> str:
     return ""
 
 
-def _records(folder: Path, start: int, end: int) -> list[Record]:
-    found = (read_line(line) for _, line in lines_of(folder, position_of(folder, start), end))
-    return [record for record in found if record is not None and record.seq >= start]
+def _records(folder: Path, start: int, end: int) -> Iterator[Record]:
+    for _, line in lines_of(folder, position_of(folder, start), end):
+        record = read_line(line)
+        if record is not None and record.seq >= start:
+            yield record
 
 
 class _Gathering:

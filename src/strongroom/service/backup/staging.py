@@ -125,13 +125,16 @@ class Staged:
         if (entries, versions) != (held["entries"], held["versions"]):
             raise TamperedError("the backup holds rows that belong to no entry; nothing was changed")
 
-    def accept(self, anchors: Mapping[str, Path], *, dropping: tuple[str, ...]) -> None:
+    def accept(
+        self, anchors: Mapping[str, Path], *, dropping: tuple[str, ...], over: Store | None = None
+    ) -> None:
         """
         Make what stands here the newest there is: who may is older than it was, and meant to be.
 
         Args:
             anchors: of each deployment, the file that holds the highest revision acknowledged.
             dropping: kinds of rows that are not brought back.
+            over: the store that this will take the place of.
         """
         for name, barrier in self.barriers.items():
             # A copy: the anchor itself says what stands in the store that is still in use.
@@ -142,7 +145,9 @@ class Staged:
                 anchor = self.store.path.with_name(f"{name}.none")
             registry = Registry(self.store, barrier, deployment=name, anchor=anchor)
             try:
-                if self.store.head(name) is not None:
+                is_known = over is not None and over.head(name) is not None
+                # Nobody who may is older, too, than somebody: only where there never was any it is left out.
+                if is_known or anchor.exists() or self.store.head(name) is not None:
                     registry.accept(dropping=dropping)
             finally:
                 registry.close()
