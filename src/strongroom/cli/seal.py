@@ -26,7 +26,9 @@ def seal(
     is_agreed: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """
-    Have a server forget the keys of a deployment, and answer nothing of it until `strongroom unseal`.
+    Have a server forget the keys of a deployment.
+
+    It answers nothing of it until `strongroom unseal`.
 
     The server that runs over the store of this machine, or the one that is asked. That one process is sealed:
     others over the same store go on, and one that is started anew opens by itself where its wrappers let it.

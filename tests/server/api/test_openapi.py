@@ -112,7 +112,7 @@ def test_AA01_only_logins_are_public():
         "/login/oidc/callback",
         "/login/oidc/logout",
     }
-    assert public == people | {"/agents/enrol", "/agents/login"}
+    assert public == people | {"/seal", "/unseal", "/agents/enrol", "/agents/login"}
     for endpoint in DESCRIBED:
         security = operation_of(endpoint).get("security", DOCUMENT["security"])
         assert (security == []) is endpoint.is_public
