@@ -65,7 +65,8 @@ _SEVERITIES = {
 }  # warning and error; else informational
 _INFORMATIONAL = 6
 _ENTERPRISE = "strongroom@32473"  # the number of RFC 5612 for documentation: we have none of our own
-_ACTIVITIES = {"write": 3, "rotate": 3, "delete": 4, "administer": 3}  # OCSF: update, delete; else read
+# OCSF: update, delete; else read.
+_ACTIVITIES = {"write": 3, "rotate": 3, "delete": 4, "administer": 3, "break_glass": 3}
 _READ = 2
 _CLASS = 6003
 _STATUS = {"denied": 2, "failed": 2, "unavailable": 2, "invalid": 2}  # failure; else success

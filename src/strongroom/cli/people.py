@@ -266,6 +266,20 @@ _declare(
     "person {} need not wait any more",
 )
 _declare(
+    "unlink",
+    """
+    Let a person be nobody of the identity provider any more.
+
+    Open sessions end, and roles that came with groups go. The next who comes from there with that name is
+    taken for this person only where the settings link names (access.oidc.link_existing).
+
+    Example:
+      $ strongroom access people unlink anna
+    """,
+    "person {} is nobody of the identity provider any more",
+    question="unlink person {}",
+)
+_declare(
     "delete",
     """
     Take a person away, with sessions and roles.

@@ -156,6 +156,9 @@ class _People(People):
     def unlock(self, name: str) -> Done:
         return self._patch(name, wire.PatchActor(is_locked=False))
 
+    def unlink(self, name: str) -> Done:
+        return self._patch(name, wire.PatchActor(is_linked=False))
+
     def _patch(self, name: str, body: wire.PatchActor) -> Done:
         self._client.change("PATCH", _path("/actors", name), wire.ActorRow, spelled(body))
         return _DONE

@@ -316,10 +316,12 @@ class PatchActor(Asked, kw_only=True):
     Args:
         is_enabled: a person who is not is let in no more; what he has open ends.
         is_locked: false ends the wait after too many wrong passwords.
+        is_linked: false lets the person be nobody of the identity provider any more.
     """
 
     is_enabled: bool | UnsetType = UNSET
     is_locked: Literal[False] | UnsetType = UNSET
+    is_linked: Literal[False] | UnsetType = UNSET
 
 
 class NewPassword(Asked, kw_only=True):

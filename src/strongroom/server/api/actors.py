@@ -70,12 +70,14 @@ def actor(call: Call) -> ActorRow:
 
 
 def patch(call: Call) -> ActorRow:
-    """Let a person in or not, or end the wait after too many wrong passwords."""
+    """Let a person in or not, end the wait after too many wrong passwords, or let go of a link."""
     body, name, people = call.take(PatchActor), _name(call), call.room.access.people
     if body.is_enabled is not UNSET:
         (people.enable if body.is_enabled else people.disable)(name)
     if body.is_locked is not UNSET:
         people.unlock(name)
+    if body.is_linked is not UNSET:
+        people.unlink(name)
     return _person(people.find(name))
 
 
