@@ -676,7 +676,7 @@ def _finish_connecting(pgconn: PGconn) -> None:
 
 # libpq tells why it could not connect in words only; these are PostgreSQL's in English.
 _WORDS = (
-    ("login", ("authentication failed", "no pg_hba.conf entry", "no password supplied", 'role "')),
+    ("login", ("authentication failed", "pg_hba.conf", "no password supplied", 'role "')),
     ("database", ('database "',)),
     ("setting", ("invalid value", "invalid connection option", "invalid integer", "weak sslmode")),
     ("certificate", ("certificate", "SSL", "TLS")),

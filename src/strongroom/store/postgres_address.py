@@ -6,8 +6,9 @@ Rules of this file:
 1. The password stands elsewhere: an address is shown, copied and committed.
 2. Everything that decides whom we speak to is said here: what libpq would read from the environment,
    `~/.pgpass` or `pg_service.conf` is not looked at.
-3. Beyond this machine the server proves who it is (`sslmode=verify-full`) unless the address says less;
-   what lets anybody on the way choose (`prefer`, `allow`) cannot be said.
+3. Beyond this machine, and where the address says anything of TLS, the server proves who it is
+   (`sslmode=verify-full`) unless the address says less; what lets anybody on the way choose (`prefer`,
+   `allow`) cannot be said.
 
 Source: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS.
 """
@@ -42,6 +43,7 @@ _ARGUMENTS = frozenset(
 )
 _MODES = ("disable", "require", "verify-ca", "verify-full")
 _SHAPE = "postgresql://user@host:5432/database, or postgresql://user@/database?host=/var/run/postgresql"
+_NOWHERE = "/dev/null/none"  # no file: libpq would look into ~/.pgpass and ~/.postgresql for one
 _POOL = 32  # sessions of one process; a server takes 100 unless told otherwise
 _MOST = 1000
 
@@ -95,6 +97,8 @@ class Address:
             raise _wrong("names no user or no database", hint=_SHAPE)
         if arguments.get("sslmode", _MODES[0]) not in _MODES:
             raise _wrong("has an sslmode that is none of ours", hint=f"one of {', '.join(_MODES)}")
+        if arguments.get("sslmode") == "verify-ca" and "sslrootcert" not in arguments:
+            raise _wrong("names no authority to trust", hint="sslrootcert=FILE")
         if "\0" in f"{user}{host}{port}{database}{''.join(arguments.values())}":
             raise _wrong("holds a NUL", hint=_SHAPE)
         return cls(
@@ -129,21 +133,28 @@ class Address:
         """
         parts = {
             "application_name": "strongroom",
-            "sslmode": "disable" if self.is_here else "verify-full",
             "gssencmode": "disable",
-            **({} if self.is_here or "sslrootcert" in self.arguments else {"sslrootcert": "system"}),
+            **self._tls(),
             **self.arguments,
             "host": self.host,
             "port": self.port or "5432",
             "user": self.user,
             "dbname": self.database,
             "client_encoding": "UTF8",
-            # One that is not there: the user's own ~/.pgpass is not asked.
-            "passfile": "/dev/null/none",
+            "passfile": _NOWHERE,
         }
         if password is not None:
             parts["password"] = password().reveal()
         return " ".join(f"{name}='{_quoted(value)}'" for name, value in parts.items()).encode()
+
+    def _tls(self) -> dict[str, str]:
+        """Give how the server is trusted where the address does not say it."""
+        says_nothing = not any(name.startswith("ssl") for name in self.arguments)
+        mode = self.arguments.get("sslmode") or (
+            "disable" if self.is_here and says_nothing else "verify-full"
+        )
+        found = {"sslmode": mode, "sslcert": _NOWHERE}
+        return found | {"sslrootcert": "system"} if mode == "verify-full" else found
 
 
 def _server(netloc: str, arguments: dict[str, str]) -> tuple[str, str]:
