@@ -42,6 +42,20 @@ def test_all_of_them_are_given_and_none_names_anything(server):
     assert {sample.labels["deployment"] for sample in ages} == {"prod", "staging"}
 
 
+def test_keys_and_backups_have_figures(tmp_path):
+    kept = tmp_path / "kept"
+    kept.mkdir(mode=0o700)
+    with serving(tmp_path, f'[backup]\nfolder = "{kept}"\n') as server:
+        server.ask("PUT", "/v1/entries/variable/region", {"value": "eu"}, token=server.token())
+        (kept / "default-20261101T000000Z.srb").write_bytes(b"any")
+        (kept / "default-20261101T000000Z.srb").chmod(0o600)
+        text = server.ask("GET", "/metrics").body.decode()
+    assert 'strongroom_key_wraps{deployment="default"} 1.0' in text
+    assert 'strongroom_key_wrappers{deployment="default"} 1.0' in text
+    (age,) = re.findall(r'^strongroom_backup_age_seconds\{deployment="default"\} (\S+)$', text, re.MULTILINE)
+    assert float(age) >= 0
+
+
 def test_figures_are_for_this_machine_and_for_those_who_may(server):
     assert server.ask("GET", "/metrics").headers["content-type"].startswith("text/plain")
 

@@ -1,4 +1,4 @@
-"""What is measured when figures are asked for: caches, the audit log, keys. `metrics.py` counts the rest."""
+"""What is measured when figures are asked for: caches, the record, keys, backups. `metrics.py` counts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["measure"]
 
-_KEYS_SECONDS = 60.0
+_ASKED_SECONDS = 60.0
 _CACHE = ("hits", "misses", "stale", "evictions", "entries", "bytes", "absences")
 
 
@@ -30,7 +30,11 @@ def measure(metrics: Metrics, house: House, is_ready: Callable[[], bool]) -> Non
         metrics.gauge(f"strongroom_cache_{name}", partial(_cache, house, name))
     metrics.gauge("strongroom_audit_pending", lambda: _audit(house, 0))
     metrics.gauge("strongroom_audit_lag_seconds", lambda: _audit(house, 1))
-    metrics.gauge("strongroom_key_age_seconds", _KeyAges(house))
+    asked = _Asked(house)
+    metrics.gauge("strongroom_key_age_seconds", asked.ages)
+    metrics.gauge("strongroom_key_wraps", asked.wraps)
+    metrics.gauge("strongroom_key_wrappers", asked.wrappers)
+    metrics.gauge("strongroom_backup_age_seconds", asked.backups)
     metrics.gauge("strongroom_sealed", lambda: _sealed(house))
     metrics.gauge("strongroom_break_glass", lambda: _broken(house))
     metrics.gauge("strongroom_read_only", lambda: [((), float(house.mode.read_only))])
@@ -66,27 +70,62 @@ def _audit(house: House, which: int) -> Values:
             yield (deployment.name,), float(lag()[which])
 
 
-class _KeyAges:
-    """The age of the oldest key of each state. Asking the store counts rows, so it is asked once a minute."""
+class _Asked:
+    """What is known of keys and backups. It costs a question to the store or the disk: once a minute."""
 
     def __init__(self, house: House) -> None:
         self._house = house
-        self._known: dict[tuple[str, str], datetime] = {}
         self._until = 0.0
+        self._made: dict[tuple[str, str], datetime] = {}
+        self._wraps: dict[str, int] = {}
+        self._wrappers: dict[str, int] = {}
+        self._backups: dict[str, datetime] = {}
 
-    def __call__(self) -> Values:
-        if time.monotonic() >= self._until:
-            self._known = {labels: made for each in _each(self._house) for labels, made in _oldest(each)}
-            self._until = time.monotonic() + _KEYS_SECONDS
+    def ages(self) -> Values:
+        """The age of the oldest key of each state."""
+        self._look()
         now = datetime.now(timezone.utc)
-        for labels, made in self._known.items():
+        for labels, made in self._made.items():
             yield labels, (now - made).total_seconds()
 
+    def wraps(self) -> Values:
+        """How many values the most used sealing key has sealed."""
+        self._look()
+        for name, count in self._wraps.items():
+            yield (name,), float(count)
 
-def _oldest(deployment: Deployment) -> list[tuple[tuple[str, str], datetime]]:
-    found: dict[tuple[str, str], datetime] = {}
-    with suppress(StrongroomError):  # a store that gives no answer now has no figures
-        for key in deployment.root.keys.status():
-            labels = (deployment.name, key.state)
-            found[labels] = min(found.get(labels, key.created_at), key.created_at)
-    return list(found.items())
+    def wrappers(self) -> Values:
+        """How many outer keys open the sealing key that has fewest."""
+        self._look()
+        for name, count in self._wrappers.items():
+            yield (name,), float(count)
+
+    def backups(self) -> Values:
+        """The age of the newest backup."""
+        self._look()
+        now = datetime.now(timezone.utc)
+        for name, at in self._backups.items():
+            yield (name,), (now - at).total_seconds()
+
+    def _look(self) -> None:
+        if time.monotonic() < self._until:
+            return
+        self._until = time.monotonic() + _ASKED_SECONDS
+        self._made, self._wraps, self._wrappers, self._backups = {}, {}, {}, {}
+        for each in _each(self._house):
+            with suppress(StrongroomError):  # a store that gives no answer now has no figures
+                self._take_keys(each)
+            with suppress(StrongroomError, OSError):
+                at = each.root.backups.newest()
+                if at is not None:
+                    self._backups[each.name] = at
+
+    def _take_keys(self, each: Deployment) -> None:
+        keys = each.root.keys.status()
+        for key in keys:
+            labels = (each.name, key.state)
+            self._made[labels] = min(self._made.get(labels, key.created_at), key.created_at)
+        sealing = [key for key in keys if key.state == "active"]
+        if sealing:
+            self._wraps[each.name] = max(key.wraps for key in sealing)
+            self._wrappers[each.name] = min(len(key.wrapped_by) for key in sealing)

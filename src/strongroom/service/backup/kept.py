@@ -117,6 +117,16 @@ class KeptBackups:
             recipients=manifest.recipients,
         )
 
+    def newest(self) -> datetime | None:
+        """
+        Give when the newest was finished, for figures: nothing is decided, and nothing recorded.
+
+        Raises:
+            ConflictError: the settings name no folder.
+        """
+        found = self._list()
+        return found[0].at if found else None
+
     def _list(self) -> list[KeptBackup]:
         found = []
         folder = self._folder()
