@@ -157,6 +157,11 @@ def _applied(settings: Settings, chosen: _Chosen) -> Settings:
             hint="one of them holds the key",
         )
     store = settings.store
+    if chosen.store and "://" in chosen.store:
+        raise InvalidInputError(
+            "--store is the place of a file",
+            hint="write the address of a server as store.url into the settings, then: strongroom init",
+        )
     if chosen.store:
         store = replace(store, path=_absolute(chosen.store))
     if chosen.key_file:
