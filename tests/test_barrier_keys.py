@@ -139,14 +139,14 @@ def test_keys_in_memory_are_not_unwrapped_again(path):
 
 
 def test_readers_and_writers_go_on_while_a_job_runs(path, barrier):
-    barrier.write_many([draft(f"v{number}", f"text {number}") for number in range(400)])
+    barrier.write_many([draft(f"v{number}", f"text {number}") for number in range(150)])
     other, ended, troubles = open_barrier(path), threading.Event(), []
 
     def read(source):
         for number in count():
             if ended.is_set():
                 return
-            name = f"v{number % 400}"
+            name = f"v{number % 150}"
             try:
                 entry = source.read(Ref("variable", name))
                 assert entry.secret.reveal().startswith("text")
@@ -160,14 +160,14 @@ def test_readers_and_writers_go_on_while_a_job_runs(path, barrier):
     threads = [threading.Thread(target=read, args=(source,)) for source in (barrier, other)]
     for thread in threads:
         thread.start()
-    for _ in range(3):
+    for _ in range(2):
         moved(barrier)
     ended.set()
     for thread in threads:
         thread.join()
     other.close()
     assert troubles == []
-    assert {state[2:] for state in states(barrier)[:3]} == {("deactivated", 0)}
+    assert {state[2:] for state in states(barrier)[:2]} == {("deactivated", 0)}
 
 
 # --- who is at work ------------------------------------------------------------------------------

@@ -200,9 +200,12 @@ class Barrier:
         if row is None:
             return []
         keyring = self._proof.authenticate(row, ref)
-        if self._store.has_version(row.id, row.current_version + 1):
-            # An older state of the row was put back, and what came after it was left behind.
-            raise self._proof.tampered(ref)
+        while self._store.has_version(row.id, row.current_version + 1):
+            newer = self._store.current(self.deployment, ref.team or "", ref.kind, ref.name)
+            if newer is None or newer.current_version <= row.current_version:
+                # An older state of the row was put back, and what came after it was left behind.
+                raise self._proof.tampered(ref)
+            row, keyring = newer, self._proof.authenticate(newer, ref)  # it was written meanwhile
         is_standing = stands(row, micros(self._clock()))
         seen: dict[bytes, str] = {}
         found: list[VersionInfo] = []
@@ -217,6 +220,33 @@ class Barrier:
             found.append(version_info(version, is_current=is_current, same_as=seen.get(fingerprint)))
             seen[fingerprint] = str(number)
         return found[::-1]
+
+    def prove(self, row: EntryRow, versions: Iterable[VersionRow]) -> int:
+        """
+        Authenticate an entry's row and all its versions, open their values, and give how many those are.
+
+        Args:
+            row: of this deployment, from anywhere.
+            versions: every one of it, oldest first; taken one by one.
+
+        Raises:
+            TamperedError: one is not what was written, or is missing, or is one too many.
+            SealedError: the key that sealed it is not to be had.
+        """
+        ref = ref_of(row.kind, row.name, row.team)
+        if ref is None:
+            raise TamperedError(
+                "an entry is stored under a name that is none", hint="restore the store from a backup"
+            )
+        keyring = self._proof.authenticate(row, ref)
+        count = 0
+        for count, version in enumerate(versions, start=1):
+            if (version.entry_id, version.number) != (row.id, count):
+                raise self._proof.tampered(ref)
+            self._proof.secret_of(ref, version, keyring)
+        if count != row.current_version:
+            raise self._proof.tampered(ref)
+        return count
 
     def changes(self, after: int = 0, limit: int = 1000) -> list[Change]:
         """Give up to *limit* changes after the number *after*, oldest first; none: there are no more."""
