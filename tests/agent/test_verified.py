@@ -378,6 +378,15 @@ def test_only_agents_have_runs_verified(served, airflow):
         assert server.ask("POST", path, said).status == 401
 
 
+@pytest.mark.parametrize(("level", "is_allowed"), [(0, False), (1, False), (2, True), (4, True)])
+def test_what_a_run_of_a_level_may_can_be_asked_before_there_is_one(served, level, is_allowed):
+    server, _ = served
+    asked = {"action": "write", "kind": "variable", "name": "region", "actor": "agent:host"}
+    asked["run"] = {"dag_id": "etl", "assurance": level}
+    answer = server.ask("POST", "/v1/can", asked, token=server.token(f"asks-{level}"))
+    assert answer.json()["is_allowed"] is is_allowed
+
+
 def test_JW08_an_execution_token_is_no_credential_anywhere_else(served, airflow):
     server, _ = served
     token = airflow.sign(airflow.instance(run_id="elsewhere"))

@@ -17,7 +17,7 @@ from strongroom.service.policies import Approval, Document, Draft, Flip, Grant, 
 from strongroom.service.policies.approvals import Approvals
 from strongroom.service.policies.grants import Grants
 from strongroom.wire import policy as wire
-from strongroom.wire.entry import Name, RunClaim
+from strongroom.wire.entry import Name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -123,7 +123,7 @@ class RemotePolicies(Policies):
             action=action.value,
             actor=actor,
             source=source,
-            run=None if run is None else _claim(run),
+            run=None if run is None else _supposed(run),
             **_named(ref),
         )
         told = self._client.post("/can", wire.DecisionRow, spelled(question), is_repeatable=True)
@@ -258,8 +258,9 @@ def _ref(kind: Any, name: str | None, team: str | None) -> Ref | None:  # noqa: 
     return None if kind is None or name is None else ref_in(Name(kind=kind, name=name, team=team))
 
 
-def _claim(run: Run) -> RunClaim:
-    return RunClaim(
+def _supposed(run: Run) -> wire.SupposedRun:
+    return wire.SupposedRun(
+        assurance=int(run.assurance),
         dag_id=run.dag_id,
         task_id=run.task_id,
         run_id=run.run_id,

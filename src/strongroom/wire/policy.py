@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from strongroom.wire.entry import RunClaim  # noqa: TC001 -- msgspec reads annotations at run time
+from strongroom.wire.entry import RunClaim
 from strongroom.wire.shape import MAX_BATCH, Asked, Given, Kind, PageLimit
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "SetSwitch",
     "SimulateRequest",
     "Simulated",
+    "SupposedRun",
     "Switches",
     "Validated",
     "Verb",
@@ -128,6 +129,17 @@ class Validated(Given, kw_only=True):
     remarks: list[Remark]
 
 
+class SupposedRun(RunClaim, kw_only=True, omit_defaults=True):
+    """
+    A run that a question supposes; nothing is done for it.
+
+    Args:
+        assurance: how it would be proven, from 0.
+    """
+
+    assurance: Annotated[int, Meta(ge=0, le=4)] = 0
+
+
 class CanRequest(Asked, kw_only=True):
     """
     One question: may this actor do that?
@@ -144,7 +156,7 @@ class CanRequest(Asked, kw_only=True):
     name: str | None = None
     team: str | None = None
     actor: str | None = None
-    run: RunClaim | None = None
+    run: SupposedRun | None = None
     source: str | None = None
 
 

@@ -229,9 +229,8 @@ def _run(one: CanRequest) -> Run | None:
     run = one.run
     if run is None:
         return None
-    return Run(
-        Assurance.CLAIMED, run.dag_id, run.task_id, run.run_id, run.map_index, run.try_number, run.bundle
-    )
+    level = Assurance(run.assurance)
+    return Run(level, run.dag_id, run.task_id, run.run_id, run.map_index, run.try_number, run.bundle)
 
 
 def _ref(one: CanRequest) -> Ref | None:
