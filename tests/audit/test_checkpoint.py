@@ -1,5 +1,6 @@
 import fcntl
 import json
+import os
 import shutil
 
 import pytest
@@ -80,6 +81,23 @@ def test_a_log_that_does_not_go_on_where_the_last_checkpoint_ended_is_not_signed
         keeper_of(log.folder, keeper.key).sign()
     if how != "replaced":
         assert (log.folder / "checkpoints").read_bytes() == before
+
+
+def test_a_key_whose_making_was_killed_once_it_stood_is_never_written_to(log, keeper):
+    fill(log, 1)
+    keeper.sign()
+    text = keeper.key.read_text()
+    for path in (
+        *keeper.key.parent.glob(f"{keeper.key.name}.*"),
+        log.folder / "checkpoints",
+        log.folder / "keys",
+    ):
+        path.unlink()
+    os.link(keeper.key, keeper.key.with_name(f"{keeper.key.name}.new"))
+    again = keeper_of(log.folder, keeper.key)
+    assert again.sign().checkpoint.size == 1
+    assert keeper.key.read_text() == text
+    assert not keeper.key.with_name(f"{keeper.key.name}.new").exists()
 
 
 def test_a_key_that_is_gone_open_or_damaged_is_refused_and_no_other_is_made(log, keeper):

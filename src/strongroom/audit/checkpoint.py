@@ -248,8 +248,10 @@ class Keeper:
                 hint="bring it back; no other one is made beside checkpoints",
             )
         signer = note.new_signer(self._origin())
-        # Whole or not at all, and never over another one.
-        draft = self._beside(".draft")
+        # Whole or not at all, and never over another one. Under a name of its own: killed after the link, it
+        # is another name of the key, which must not be written to.
+        draft = self._beside(".new")
+        draft.unlink(missing_ok=True)
         write_private(draft, f"{signer.format()}\n".encode(), os.O_TRUNC)
         os.link(draft, self.key)
         draft.unlink()
@@ -262,6 +264,7 @@ class Keeper:
         for path in (self._beside(".pub"), self.folder / KEYS):
             known = path.read_bytes() if path.exists() else b""
             if public not in known:
+                self._beside(".new").unlink(missing_ok=True)  # see `_new_key`
                 draft = path.with_name(f".{path.name}.draft")
                 write_private(draft, known + public, os.O_TRUNC)
                 draft.replace(path)
