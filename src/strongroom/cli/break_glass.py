@@ -28,7 +28,7 @@ app = noun(
     by itself, and is recorded, logged as an alarm and counted.
 
     Example:
-      $ strongroom access break-glass begin --reason "INC-42: nobody of the admins answers" --for 1h
+      $ strongroom access break-glass begin --reason "INC-42" --for 1h
       $ strongroom access break-glass list
     """,
 )
@@ -63,8 +63,8 @@ def begin(
     who you are.
 
     Example:
-      $ strongroom access break-glass begin --reason "INC-42: the pager is silent"
-      $ strongroom access break-glass begin --reason "INC-42: restore orders_db" --for 30m
+      $ strongroom access break-glass begin --reason "INC-42: silence"
+      $ strongroom access break-glass begin --reason "INC-42" --for 30m
     """
     session: Session = context.obj
     if reason is None or not reason.strip():
@@ -92,7 +92,9 @@ def end(
     ] = None,
 ) -> None:
     """
-    End it before its time: your own, or as an administrator somebody else's.
+    End it before its time.
+
+    Your own, or as an administrator somebody else's.
 
     Example:
       $ strongroom access break-glass end
@@ -108,9 +110,9 @@ def end(
 @command(app, "list")
 def list_(context: typer.Context) -> None:
     """
-    List who is an administrator this way now; who does not administer sees himself.
+    List who is an administrator this way now.
 
-    What was is in the record: strongroom audit tail --action break_glass.
+    Who does not administer sees himself. What was is in the record: strongroom audit tail --action break_glass.
 
     Example:
       $ strongroom access break-glass list

@@ -48,6 +48,8 @@ _SCRIPT = """
     const who = await fetch("v1/whoami", { credentials: "same-origin", redirect: "error", headers: json });
     if (!who.ok) {
       say("Not signed in", "Open the link that strongroom up prints. It is good for one use.");
+      const ways = await fetch("v1/login/ways", { redirect: "error", headers: json });
+      if (ways.ok && (await ways.json()).oidc) document.getElementById("oidc").hidden = false;
       return;
     }
     const found = await who.json();
@@ -70,6 +72,7 @@ PAGE = f"""<!doctype html>
 <main>
 <h1 id="title">Signing in</h1>
 <p id="text" role="status">One moment.</p>
+<p id="oidc" hidden><a href="v1/login/oidc">Sign in with the identity provider</a></p>
 <noscript><p>This page needs JavaScript to take the code out of its address.</p></noscript>
 </main>
 <script>{_SCRIPT}</script>
