@@ -90,7 +90,7 @@ def _compared(path: str, busy: list[float], quiet: list[float]) -> dict[str, obj
         "peer": _p99(quiet),
         "unit": "µs",
         "ratio": _p99(busy) / _p99(quiet),
-        "target": "≤ 2 ×",
+        "target": "≤ 2 times",
     }
 
 

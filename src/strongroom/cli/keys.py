@@ -60,7 +60,7 @@ Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it i
 @command(app, "status")
 def status(context: typer.Context) -> None:
     """
-    Show the keys, what wraps them, how much each has sealed, and when it is to be replaced.
+    Show the keys, what wraps them, and when each is due.
 
     Example:
       $ strongroom keys status
