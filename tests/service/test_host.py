@@ -487,7 +487,7 @@ def test_status_tells_readers_backends_and_the_record_and_no_value(home):
         text(host, run=run)
     text(host, ORDERS, uid=7)
     status = host.status()
-    assert status.top_readers == ((f"local:{ME}", "load", 3), ("local:7", None, 1))
+    assert status.top_readers == ((f"local:{ME}", "load", 3, "L0"), ("local:7", None, 1, "L1"))
     (backend,) = status.backends
     assert (backend.name, backend.kind, backend.entries) == ("file", "file", 2)
     assert status.spool == {"state": "kept in memory"}

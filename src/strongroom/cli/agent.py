@@ -236,7 +236,7 @@ def status(context: typer.Context) -> None:
 
 def _summary(told: Mapping[str, Any]) -> dict[str, object]:
     stale, cache = told["oldest_stale"], told["cache"]
-    readers = [f"{who}{f' ({dag})' if dag else ''}: {reads}" for who, dag, reads in told["top_readers"]]
+    readers = [_reader(*told_of) for told_of in told["top_readers"]]
     return {
         "decided": _decided(told),
         "heard": _time(told["last_notice"]),
@@ -256,6 +256,12 @@ def _parsed(told: Mapping[str, int] | None) -> str | None:
     if not told or not told["reads"]:
         return None
     return f"{told['reads']} reads at the top of DAG files, {told['asked']} asked for"
+
+
+def _reader(who: str, dag: str | None, reads: int, level: str = "") -> str:
+    """Tell who read how often, and how sure it is that it was he, or that DAG; older agents do not say."""
+    beside = ", ".join(part for part in (dag, level) if part)
+    return f"{who} ({beside}): {reads}" if beside else f"{who}: {reads}"
 
 
 def _runs(told: Mapping[str, Any]) -> str | None:

@@ -71,7 +71,8 @@ class HostStatus:
             it was heard last, and what is wrong; None where no server decides.
         oldest_stale: seconds since the oldest entry that would only be served in an outage was asked for.
         followed: entries that processes follow.
-        top_readers: (who, for which DAG, reads), most first.
+        top_readers: (who, for which DAG, reads, and at which level that DAG or, without one, he himself is
+            known: `L1`), most first.
         parsing: what was read at the top level of DAG files.
         pins: entries that runs are given again (`cache.pin`).
         spool: what the recorder tells of itself.
@@ -89,7 +90,7 @@ class HostStatus:
     last_notice: datetime | None
     followed: int
     renewed: int
-    top_readers: tuple[tuple[str, str | None, int], ...]
+    top_readers: tuple[tuple[str, str | None, int, str], ...]
     parsing: ParseStatus | None = None
     pins: int = 0
     spool: Mapping[str, object] = field(default_factory=dict)
@@ -136,10 +137,12 @@ def parse_status(parsing: Reading) -> ParseStatus:
     )
 
 
-def top_readers(reading: Reading) -> tuple[tuple[str, str | None, int], ...]:
-    """Give who read most: (who, for which DAG, reads), most first, at most ten."""
-    counts: Counter[tuple[str, str | None]] = Counter()
+def top_readers(reading: Reading) -> tuple[tuple[str, str | None, int, str], ...]:
+    """Give who read most: (who, for which DAG, reads, level), most first, at most ten."""
+    counts: Counter[tuple[str, str | None, str]] = Counter()
     for reader in reading.readers():
         run = reader.actor.run
-        counts[reader.actor.id, None if run is None else run.dag_id] += reader.tally[0]
-    return tuple((who, dag, reads) for (who, dag), reads in counts.most_common(_TOP) if reads)
+        dag = None if run is None else run.dag_id
+        proven = reader.actor.assurance if run is None or dag is None else run.assurance
+        counts[reader.actor.id, dag, proven.level] += reader.tally[0]
+    return tuple((who, dag, reads, level) for (who, dag, level), reads in counts.most_common(_TOP) if reads)
