@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import time
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
+from joserfc import jws
+from joserfc.jwk import RSAKey
 
-from parts.agent import until
+from parts.agent import missing, until
 from parts.oidc import Browser, Strict, mock_provider, strict_provider  # noqa: F401 -- fixtures
 from parts.openbao import free_port
+from parts.proxy import Scripted, reply
 from parts.server import serving
 from strongroom.model.pairing import challenge_of, mark_of
 from strongroom.model.secret import Secret
@@ -498,3 +505,75 @@ def test_without_a_provider_in_the_settings_there_is_nothing(tmp_path):
     with serving(tmp_path, 'deployment = "prod"\n') as server:
         assert server.ask("GET", "/v1/login/oidc").status == 404
         assert server.ask("GET", "/v1/login/ways").json() == {"local": True, "oidc": False}
+
+
+# --- in a browser that is one -------------------------------------------------------------------------
+
+
+class Redirecting(Scripted):
+    """A provider on another site (`localhost`, not 127.0.0.1) that lets everybody in at once, as anna."""
+
+    def __init__(self):
+        self.key = RSAKey.generate_key(2048, {"kid": "one"}, private=True)
+        self.nonce = ""
+        super().__init__(self._say)
+
+    @property
+    def issuer(self):
+        return f"http://localhost:{self.port}"
+
+    def _say(self, request):
+        path = request.split(b" ", 2)[1].decode()
+        if path.startswith("/authorize"):
+            asked = {name: found[0] for name, found in parse_qs(urlsplit(path).query).items()}
+            self.nonce = asked["nonce"]
+            back = f"{asked['redirect_uri']}?{urlencode({'code': 'c', 'state': asked['state']})}"
+            return reply(302, {"Location": back}, b"")
+        return reply(200, {"content-type": "application/json"}, json.dumps(self._told(path)).encode())
+
+    def _told(self, path):
+        if path == "/keys":
+            return {"keys": [self.key.as_dict(private=False)]}
+        if path == "/token":
+            now = int(time.time())
+            claims = {"iss": self.issuer, "sub": "1", "aud": "strongroom", "nonce": self.nonce, "iat": now}
+            claims |= {"exp": now + 60, "auth_time": now, "preferred_username": "anna", "groups": ["data"]}
+            token = jws.serialize_compact(
+                {"alg": "RS256", "kid": "one"}, json.dumps(claims).encode(), self.key
+            )
+            return {"access_token": "a", "token_type": "Bearer", "id_token": token}
+        names = {"authorization_endpoint": "authorize", "token_endpoint": "token", "jwks_uri": "keys"}
+        return {"issuer": self.issuer, **{name: f"{self.issuer}/{path}" for name, path in names.items()}}
+
+
+def test_a_real_browser_that_comes_back_from_another_site_is_signed_in(tmp_path):
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        missing("chromium is not here: run scripts/system-packages")
+    port = free_port()
+    with Redirecting() as provider:
+        said = {
+            "issuer": provider.issuer,
+            "client_id": "strongroom",
+            "public_url": f"http://127.0.0.1:{port}",
+        }
+        text = 'deployment = "prod"\n[access.oidc]\nroles = { data = ["op"] }\n'
+        text += "".join(f"{name} = {json.dumps(value)}\n" for name, value in said.items())
+        with serving(tmp_path, text, port=port) as server:
+            words = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'browser'}"]
+            subprocess.run(
+                [
+                    chromium,
+                    *words,
+                    "--virtual-time-budget=8000",
+                    "--dump-dom",
+                    f"{said['public_url']}/v1/login/oidc",
+                ],
+                capture_output=True,
+                timeout=60,
+                check=False,
+                env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+            )
+            line = server.logged(lambda one: one.get("route") == "/v1/whoami")
+    # The cookie of the way back is sent from elsewhere, that of the session by our own page alone.
+    assert (line["status"], line["actor"]) == (200, "person:anna")
