@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from strongroom.barrier.keychain import Keychain
 from strongroom.barrier.proof import Proof
 from strongroom.barrier.writing import BATCH, Writing, absent, expect, number_of
-from strongroom.errors import ConflictError, SealedError, StrongroomError
+from strongroom.errors import ConflictError, SealedError, StrongroomError, TamperedError
 from strongroom.model.entry import Draft, Entry, EntryState, Metadata, Outline, Summary, VersionInfo
 from strongroom.model.ref import Kind, Ref, check_deployment
 from strongroom.store.record import is_time, metadata_of, micros, moment, ref_of, stands, version_info
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from strongroom.barrier.status import KeyStatus
     from strongroom.crypto.keyring import Keyring
     from strongroom.crypto.wrapping import Wrapper
-    from strongroom.store.rows import KekRow, WrapRow
+    from strongroom.store.rows import KekRow, VersionRow, WrapRow
     from strongroom.store.store import Store
 
 SWEEPER = "strongroom:sweep"
