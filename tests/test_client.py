@@ -440,6 +440,7 @@ NOUNS = [
     (access.Access, people.RemoteAccess),
     (access.People, people._People),
     (access.Tokens, people._Tokens),
+    (access.Services, people._Services),
     (access.Agents, people._Agents),
     (access.Roles, people._Roles),
     (access.Sessions, people._Sessions),

@@ -34,6 +34,7 @@ PUBLIC = {
     "POST /v1/login/code",
     "POST /v1/agents/enrol",  # by a code that is good once
     "POST /v1/agents/login",  # by a signature
+    "POST /v1/agents/login/certificate",  # by the handshake of TLS
     "GET /api/v2/version",
     "GET /api/v2/monitor/health",
     "GET /api/v1/version",

@@ -112,7 +112,13 @@ def test_AA01_only_logins_are_public():
         "/login/oidc/callback",
         "/login/oidc/logout",
     }
-    assert public == people | {"/seal", "/unseal", "/agents/enrol", "/agents/login"}
+    assert public == people | {
+        "/seal",
+        "/unseal",
+        "/agents/enrol",
+        "/agents/login",
+        "/agents/login/certificate",
+    }
     for endpoint in DESCRIBED:
         security = operation_of(endpoint).get("security", DOCUMENT["security"])
         assert (security == []) is endpoint.is_public
@@ -127,7 +133,7 @@ def test_IN11_every_body_and_query_refuses_what_it_does_not_know():
 def test_RT01_no_answer_but_those_that_hand_secrets_out_has_a_member_for_one():
     """The shapes of lists, views, diffs and errors have no place where a secret could stand."""
     allowed = {"/read", "/reveal/{kind}/{name:path}", "/login", "/login/code", "/tokens"}
-    allowed |= {"/agents/invite", "/agents/login"}
+    allowed |= {"/agents/invite", "/agents/login", "/agents/login/certificate"}
     for endpoint in DESCRIBED:
         if endpoint.path not in allowed and endpoint.gives not in (None, wire.EntryView):
             assert not has_secret(endpoint.gives), endpoint.path
