@@ -299,3 +299,59 @@ def test_a_store_that_never_had_a_key_is_not_waited_for(tmp_path):
     with pytest.raises(StrongroomError) as caught, home.serving():
         pass
     assert caught.value.code in ("sealed", "backend_config")
+
+
+def test_one_deployment_is_sealed_and_another_of_the_same_server_is_served(tmp_path):
+    more = (
+        f'[deployments.staging]\nchain = ["native"]\n[deployments.staging.store]\npath = "{tmp_path}/s.db"\n'
+    )
+    home = Home(tmp_path, '{ kind = "file", path = "outer.key" }', more)
+    token = home.make()
+    with assembly.create_room(home.file, environ=home.environ, deployment="staging") as room:
+        other = room.access.tokens.issue("ci", roles=[Role("admin")]).token.reveal()
+    (tmp_path / "outer.key").rename(tmp_path / "away")
+    with home.serving() as server:
+        assert server.ask("POST", "/v1/read", REGION, token=token).code == "sealed"
+        assert server.ask("GET", "/d/staging/v1/whoami", token=other).status == 200
+        assert server.ask("POST", "/d/staging/v1/read", REGION, token=other).status == 200
+        # The server is asked for what it can answer; the figures tell which it cannot.
+        assert server.ask("GET", "/health/ready").status == 200
+        assert server.ask("GET", "/d/nowhere/v1/whoami", token=other).status == 401
+        assert server.ask("GET", "/d/nowhere/v1/seal").status == 401
+        (tmp_path / "away").rename(tmp_path / "outer.key")
+        assert unseal(server).status in (200, 429)
+        until(lambda: not is_sealed(server), what="the server to open")
+        assert server.ask("POST", "/v1/read", REGION, token=token).json()["results"][0]["value"] == "eu"
+
+
+def test_followers_are_let_go_and_requests_under_way_end_well(tmp_path):
+    home = Home(tmp_path, '{ kind = "file", path = "outer.key" }')
+    token = home.make()
+    seen = set()
+    with home.serving() as server:
+        ended = threading.Event()
+
+        def ask():
+            while not ended.is_set():
+                answer = server.ask("POST", "/v1/read", REGION, token=token)
+                if answer.status != 200:
+                    seen.add((answer.status, answer.code))
+                    continue
+                (result,) = answer.json()["results"]
+                seen.add((200, result.get("value", result["outcome"])))
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        header = {"Authorization": f"Bearer {token}"}
+        for _ in range(5):
+            assert server.ask("POST", "/v1/seal", {}, token=token).status == 200
+            until(lambda: unseal(server, headers=header).status == 200, what="it to open")
+        ended.set()
+        for thread in threads:
+            thread.join()
+    # Nobody is denied, nothing absent, and no answer is another value.
+    assert (200, "eu") in seen
+    assert {one for one in seen if one[0] == 200} <= {(200, "eu"), (200, "unavailable")}
+    refused = {(503, "sealed"), (503, "backend_unavailable"), (429, "rate_limited")}
+    assert {one for one in seen if one[0] != 200} <= refused
