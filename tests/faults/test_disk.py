@@ -80,7 +80,7 @@ def limited(folder):
     barrier = make_barrier(folder / "store.db")
     barrier.write(draft("x", "old"))
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (350_000, hard))
     barrier.write(draft("x", BIG))
     with pytest.raises(BackendUnavailableError) as caught:
         barrier.write(draft("x", BIG))
