@@ -371,8 +371,8 @@ def require_tools() -> None:
         is_two = False
     if not is_two:
         raise BackendConfigError(
-            "making or writing a store needs SQLAlchemy 2 and Alembic, which are not installed here",
-            hint="pip install 'strongroom[store]', with Python 3.11 or newer; reading works without",
+            "making or migrating a store needs SQLAlchemy 2 and Alembic, which are not installed here",
+            hint="pip install 'strongroom[store]', with Python 3.11 or newer; what is there can be used without",
         )
 
 
