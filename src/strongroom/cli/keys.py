@@ -164,7 +164,7 @@ def rotate(
     yes: Yes = False,
 ) -> None:
     """
-    Have a new key seal from now on, and move what stands under the old one.
+    Have a new key seal from now on, and move what the old one sealed.
 
     Without a team it is the key of the entries of no team; with --team that team's. Reads and writes go on
     meanwhile; what is killed goes on where it stopped, with --resume. The old key opens until it is

@@ -285,10 +285,9 @@ def move(
         marks: new MAC, id and old MAC of each entry.
     """
     moved = 0
-    for row in versions:
-        moved += connection.execute(
-            _MOVE, (row.sealed, row.kek_id, row.mac, row.entry_id, row.number, row.was)
-        ).rowcount
-    for mark in marks:
-        connection.execute(_REMARK, mark)
+    if versions:
+        changed = [(row.sealed, row.kek_id, row.mac, row.entry_id, row.number, row.was) for row in versions]
+        moved = connection.executemany(_MOVE, changed).rowcount
+    if marks:
+        connection.executemany(_REMARK, marks)
     return moved
