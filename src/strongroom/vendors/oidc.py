@@ -22,38 +22,30 @@ from __future__ import annotations
 import json
 import time
 from base64 import urlsafe_b64decode
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from hmac import compare_digest
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from strongroom.errors import (
     BackendConfigError,
     BackendUnavailableError,
-    InvalidInputError,
     NotAuthenticatedError,
     StrongroomError,
 )
-from strongroom.model.jsontext import decode
 from strongroom.model.secret import Secret
 from strongroom.vendors.jwks import UrlKeys, discovered
 from strongroom.vendors.jwt import Verifier
+from strongroom.vendors.oidc_answer import PLACE, Asking, may_ask, object_of, unusable
+from strongroom.vendors.oidc_options import Authorization, LoggedOut, Proof, ProviderOptions
 from strongroom.vendors.origins import Origins
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from authlib.oauth2.auth import ClientAuth
-
-    from strongroom.vendors.http1 import Reply
+    from collections.abc import Callable, Mapping
 
 __all__ = ["Authorization", "LoggedOut", "OidcProvider", "Proof", "ProviderOptions"]
 
-_PLACE = "identity provider"
 _SETTING = "access.oidc"
 _KEPT_SECONDS = 3600.0  # a discovery document is good for
 _LAST_GOOD_SECONDS = 86_400.0  # and this long where the provider does not answer
@@ -63,7 +55,6 @@ _MAX_CODE = 4096  # characters
 _MAX_SUBJECT = 255  # characters: OpenID Connect Core 1.0 §2
 _LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 _OK = 200
-_TROUBLE = 500
 # What a provider may say in words; anything else is not repeated.
 _ERRORS = {
     "access_denied": "it was refused there",
@@ -83,95 +74,6 @@ _WRONG = {
     "invalid_request": "register the redirect address with the client, there; it is in docs/access.md",
 }
 _NOT_PROVEN = "the identity provider proved nobody"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderOptions:
-    """
-    One provider and how it knows us.
-
-    Args:
-        issuer: to the letter.
-        client_id: ours.
-        client_secret: gives it anew each time it is used; None for a public client.
-        client_auth: `basic` or `post`.
-        scopes: what is asked for.
-        wanted: claims to look for in `userinfo` where the ID token has none of that name.
-        algorithms: signatures that are taken.
-        leeway: two clocks may differ by.
-        timeout: for one wait on the provider.
-        ca: the authority of its certificate; the system's if None.
-    """
-
-    issuer: str
-    client_id: str
-    client_secret: Callable[[], Secret[str]] | None = field(default=None, repr=False)
-    client_auth: str = "basic"
-    scopes: tuple[str, ...] = ("openid",)
-    wanted: tuple[str, ...] = ()
-    algorithms: tuple[str, ...] = ("RS256",)
-    leeway: timedelta = timedelta(seconds=10)
-    timeout: timedelta = timedelta(seconds=5)
-    ca: Path | None = None
-
-
-class Authorization(NamedTuple):
-    """
-    A question for the provider, by way of a browser.
-
-    Args:
-        redirect_uri: where it sends the browser back, registered there to the letter.
-        state: comes back as it is.
-        nonce: comes back in the ID token.
-        verifier: PKCE's; only its digest is sent.
-        max_age: seconds since its user last proved who he is, at most; longer ago, he does it again.
-        again: he proves it again in any case.
-    """
-
-    redirect_uri: str
-    state: str
-    nonce: str
-    verifier: Secret[str]
-    max_age: int
-    again: bool = False
-
-
-class Proof(NamedTuple):
-    """
-    Who a provider says came back.
-
-    Args:
-        issuer, subject: who it is, for ever.
-        claims: what else is said of him.
-        proven_at: when he proved it there; None where the provider does not say.
-        session: how the provider calls his session there; "" where it does not.
-    """
-
-    issuer: str
-    subject: str
-    claims: Mapping[str, Any]
-    proven_at: datetime | None
-    session: str
-
-    def __repr__(self) -> str:
-        return f"Proof({self.issuer!r})"  # what is said of him is his
-
-
-class LoggedOut(NamedTuple):
-    """
-    Who logged out at the provider.
-
-    Args:
-        subject: of every session, or "" where *session* says which.
-        session: as of `Proof`.
-        token_id: of the notice: one is good once.
-        ends: when the notice ends.
-    """
-
-    subject: str
-    session: str
-    token_id: str
-    ends: datetime
 
 
 class _Keys(NamedTuple):
@@ -219,9 +121,7 @@ class OidcProvider:
         self._options = options
         self._clock = clock
         self._timer = timer
-        self._origins = Origins(
-            _PLACE, timeout=options.timeout, ca=options.ca, max_body_bytes=_MAX_BODY_BYTES
-        )
+        self._origins = Origins(PLACE, timeout=options.timeout, ca=options.ca, max_body_bytes=_MAX_BODY_BYTES)
         self._found: _Found | None = None
         self._looked_at = self._tried_at = float("-inf")
         self._lock = Lock()
@@ -315,7 +215,7 @@ class OidcProvider:
         token, access = tokens.get("id_token"), tokens.get("access_token")
         if not isinstance(token, str):
             raise BackendUnavailableError(
-                "the identity provider gave no ID token", backend=_PLACE, hint="openid must be in its scopes"
+                "the identity provider gave no ID token", backend=PLACE, hint="openid must be in its scopes"
             )
         claims = dict(found.keys.people.verify(token).all)
         self._check(claims, token, access, asked)
@@ -343,7 +243,7 @@ class OidcProvider:
 
         secret, method = self._options.client_secret, f"client_secret_{self._options.client_auth}"
         client = OAuth2Client(
-            _Asking(self._origins),
+            Asking(self._origins),
             self._options.client_id,
             None if secret is None else secret().reveal(),
             token_endpoint_auth_method="none" if secret is None else method,
@@ -362,7 +262,7 @@ class OidcProvider:
         except OAuth2Error as error:
             failure = self._not_given(str(error.error))
         except ValueError:  # no JSON, or none of an object
-            failure = _unusable()
+            failure = unusable()
         except StrongroomError as error:
             failure = error
         # Outside `except`, anew: the frames it came through hold code, verifier and secret.
@@ -399,9 +299,9 @@ class OidcProvider:
         if reply.status != _OK:
             raise BackendUnavailableError(
                 f"the identity provider does not tell about who logged in (status {reply.status})",
-                backend=_PLACE,
+                backend=PLACE,
             )
-        told = _object(reply)
+        told = object_of(reply)
         if told.get("sub") != subject:
             raise NotAuthenticatedError(_NOT_PROVEN)
         return told
@@ -458,7 +358,7 @@ class OidcProvider:
 
     def _endpoint(self, told: Mapping[str, Any], name: str) -> str:
         address = told.get(name)
-        if isinstance(address, str) and _may_ask(self._options.issuer, address):
+        if isinstance(address, str) and may_ask(self._options.issuer, address):
             return address
         raise BackendConfigError(f"the identity provider names no {name} that can be used")
 
@@ -485,60 +385,6 @@ class OidcProvider:
             )
 
         return _Keys(url, verifier("jwt"), verifier("logout+jwt", "jwt", needs_subject=False))
-
-
-class _Asking:
-    """What Authlib's client asks through: our `Origins`, with its own words for an answer."""
-
-    def __init__(self, origins: Origins) -> None:
-        self._origins = origins
-
-    def post(
-        self, url: str, *, data: Mapping[str, str], headers: Mapping[str, str], auth: ClientAuth
-    ) -> _Said:
-        address, sent, body = auth.prepare("POST", url, dict(headers), urlencode(data))
-        # A code is good once: a question that was asked must not be asked again.
-        return _Said(self._origins.request("POST", address, sent, str(body), is_repeatable=False))
-
-
-class _Said:
-    """An answer, as Authlib reads one."""
-
-    def __init__(self, reply: Reply) -> None:
-        self._reply = reply
-        self.status_code = reply.status
-
-    def json(self) -> dict[str, Any]:
-        return _object(self._reply)
-
-    def raise_for_status(self) -> None:
-        if self.status_code >= _TROUBLE or self.status_code != _OK:
-            raise _unusable()
-
-
-def _object(reply: Reply) -> dict[str, Any]:
-    """Give an answer that must be an object of JSON, no key twice."""
-    try:
-        found = decode(reply.body.decode(), what="the answer")
-    except (UnicodeDecodeError, InvalidInputError):
-        found = None
-    if not isinstance(found, dict):
-        raise _unusable()
-    return found
-
-
-def _may_ask(issuer: str, address: str) -> bool:
-    """Tell whether a document of *issuer* may send anybody to *address*: never from TLS to bare HTTP."""
-    try:
-        parts = urlsplit(address)
-        is_plain = parts.username is None and parts.password is None and bool(parts.hostname)
-    except ValueError:
-        return False
-    return is_plain and not parts.fragment and parts.scheme in {"https", urlsplit(issuer).scheme}
-
-
-def _unusable() -> BackendUnavailableError:
-    return BackendUnavailableError("the identity provider gave no answer that can be used", backend=_PLACE)
 
 
 def _is_paired(at_hash: object, token: str, access: object) -> bool:
