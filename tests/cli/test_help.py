@@ -49,7 +49,8 @@ def test_every_command_the_design_names_is_there():
         "variables": "get set list delete undelete import export history rollback",
         "explain": "connection variable",
         "backends": "list check setup",
-        "keys": "status",
+        "store": "status migrate move",
+        "keys": "status job rotate destroy",
         "audit": "tail state verify export sign hold retain",
     }
     assert {path[0] for path in PATHS} == {name for names in COMMANDS.values() for name in names}

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 app = noun(
     "store",
     """
-    Look at the store, bring it to another schema, move it to another database.
+    Look at the store, migrate it, move it to another database.
 
     Example:
       $ strongroom store status
       $ strongroom store migrate
-      $ strongroom store move --to postgresql://strongroom@db.example.com/strongroom --password-file db.pass
+      $ strongroom store move --to postgresql://srm@db/srm --password-file db.pass
     """,
 )
 
@@ -131,7 +131,7 @@ def move(
     old store is as it was or the move is ended by the same command.
 
     Example:
-      $ strongroom store move --to postgresql://strongroom@db.example.com/strongroom --password-file db.pass
+      $ strongroom store move --to postgresql://srm@db/srm --password-file db.pass
       $ strongroom store move --to ./room.db
     """
     session: Session = context.obj
