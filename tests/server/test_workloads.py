@@ -194,3 +194,24 @@ def test_the_services_of_a_deployment_are_looked_at_from_afar(server, keys):
         given = server.ask("PATCH", f"/v1/services/{name}", {"is_enabled": True}, token=server.admin)
         assert given.status == status
     assert server.ask("PATCH", path, {"is_enabled": "no"}, token=server.admin).status == 422
+
+
+def test_a_stream_of_a_workload_lasts_until_its_service_is_disabled(server, keys):
+    access = server.house.deployment(None).root.access
+    line = server.connect()
+    line.request("GET", "/v1/changes", headers={"Authorization": f"Bearer {token(keys, jti='stream')}"})
+    answer = line.getresponse()
+    assert answer.status == 200
+    gate = access._gate
+    for held in list(gate._memo.held.values()):
+        held.again = gate.clock()  # as if a minute had gone by: proven again, aside
+    for _ in range(2):
+        assert answer.readline()
+    access.services.disable("deployer")
+    try:
+        deadline = time.monotonic() + 15
+        while answer.readline():
+            assert time.monotonic() < deadline
+    finally:
+        access.services.enable("deployer")
+        line.close()

@@ -15,6 +15,7 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 from collections import Counter
@@ -24,9 +25,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from strongroom.errors import InvalidInputError, RateLimitedError, StrongroomError
-from strongroom.server.auth import cookie_name, credential_of, identify
+from strongroom.errors import InvalidInputError, NotAuthenticatedError, RateLimitedError, StrongroomError
+from strongroom.server.auth import cookie_name, credential_of
 from strongroom.server.endpoint import Answer, Endpoint
+from strongroom.service.access.workload import is_signed
 from strongroom.service.changes import Beat
 from strongroom.wire.place import ChangeQuery, ChangeRow, PolicyNotice
 
@@ -88,19 +90,47 @@ def _event(notice: Notice) -> bytes:
 
 
 def _is_good(call: Call) -> Callable[[], bool]:
-    """Give what tells whether the credential of *call* still proves the same actor."""
+    """Give what tells, on the loop, whether the credential of *call* still proves the same actor."""
     name = cookie_name(call.deployment, call.house.first, is_secure=call.is_secure)
     credential = credential_of(call.headers, name, allows_basic=False)
     actor = call.identity.actor
 
+    def proves(*, waits: bool) -> bool:
+        # Another role is another actor: what it may see is decided anew with a new stream.
+        found = call.place.access.authenticate(credential.text, source=call.source, waits=waits)
+        return found.actor == actor
+
     def is_good() -> bool:
         try:
-            # Another role is another actor: what it may see is decided anew with a new stream.
-            return identify(call.place.access, credential, source=call.source).actor == actor
+            return proves(waits=True)
         except StrongroomError:
             return False
 
-    return is_good
+    return _Aside(call, proves, is_good) if is_signed(credential.text) else is_good
+
+
+class _Aside:
+    """Proves a credential that somebody else may have to be asked about, without holding the loop for it."""
+
+    def __init__(self, call: Call, proves: Callable[..., bool], is_good: Callable[[], bool]) -> None:
+        self._call = call
+        self._proves = proves
+        self._is_good = is_good
+        self._asking: asyncio.Future[bool] | None = None
+
+    def __call__(self) -> bool:
+        asking = self._asking
+        if asking is not None:
+            if asking.done():
+                self._asking = None
+            return not asking.done() or asking.result()
+        try:
+            return self._proves(waits=False)
+        except NotAuthenticatedError:  # it has to be proven again, or is nobody's: a thread finds out
+            self._asking = asyncio.ensure_future(self._call.aside(self._is_good))
+            return True
+        except StrongroomError:
+            return False
 
 
 class _Listening:
