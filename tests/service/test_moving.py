@@ -102,6 +102,9 @@ def test_moved_store_opens_no_more_and_says_where_it_is(source, tmp_path):
     place = tmp_path / "new" / "store.db"
     go(source.store, place)[1].close()
     assert source.read(Ref("variable", "a")).secret.reveal() == "second"
+    for _ in range(2):  # whoever decides by it asks this first
+        with pytest.raises(BackendUnavailableError, match="was moved"):
+            source.data_version()
     with pytest.raises(ReadOnlyError, match="was moved; what is written here would be lost"):
         source.write(draft("late", "lost"))
     with pytest.raises(BackendConfigError, match=r"was moved to .*new/store\.db"):

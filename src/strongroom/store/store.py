@@ -28,7 +28,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
-from strongroom.errors import BackendConfigError, ReadOnlyError
+from strongroom.errors import BackendConfigError, BackendUnavailableError, ReadOnlyError
 from strongroom.store import rows
 from strongroom.store.engine import engine_of
 
@@ -86,6 +86,7 @@ class Store:
         self.engine = engine
         self.name = engine.name
         self.id = engine.id or b""
+        self._heard: int | None = None
         if not past_marks:
             self._require_home()
 
@@ -255,8 +256,21 @@ class Store:
         """
         Give a number that differs from the last one given in this process when anything was written
         since, by this process or another. It is a bell only: read `changes` to learn what.
+
+        Raises:
+            BackendUnavailableError: the database gave no answer; or the store was moved away: nobody may go
+                on deciding by what is left here.
         """
-        return self.engine.data_version()
+        found = self.engine.data_version()
+        if found != self._heard:
+            if self.setting(rows.MOVED) is not None:
+                raise BackendUnavailableError(
+                    f"the store {self.name} was moved",
+                    backend=self.name,
+                    hint="start this process again with the settings of its new place",
+                )
+            self._heard = found
+        return found
 
     def ask(self, query: Callable[[Connection], T]) -> T:
         """
