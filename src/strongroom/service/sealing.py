@@ -344,6 +344,7 @@ class Seals:
         try:
             found = seal.opening.open(ask)
         except StrongroomError as error:
+            self._sources.ended(network)
             raise self._refused(seal, error, brought) from None
         try:
             actor = self._proven(seal, brought, found)
@@ -509,6 +510,13 @@ class _Sources:
             self._waits[network] = (wait, now + wait)
             while len(self._waits) > _MOST_SOURCES:
                 self._waits.popitem(last=False)
+
+    def ended(self, network: str) -> None:
+        """Let the wait of *network* begin now: what it waits for took its time."""
+        with self._lock:
+            wait, until = self._waits.get(network, (0.0, 0.0))
+            if wait:
+                self._waits[network] = (wait, max(until, self._timer() + wait))
 
     def succeeded(self, network: str) -> None:
         with self._lock:
