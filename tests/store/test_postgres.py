@@ -332,6 +332,15 @@ def test_reader_that_is_interrupted_leaves_its_answer_to_nobody(store):
     assert len(idle(store)) == 1
 
 
+def test_statements_beyond_the_most_are_asked_and_not_kept(store):
+    def ask(connection):
+        for number in range(140):
+            assert connection.execute(f"SELECT {number} + ?", (1,)).fetchone() == (number + 1,)
+        return len(connection._prepared)
+
+    assert store.ask(ask) == store.ask(ask) == 128
+
+
 def test_another_store_in_the_place_of_an_open_one_is_refused(store, place):
     store.last_sequence()
     with by_hand(place) as hand:

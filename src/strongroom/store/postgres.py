@@ -380,6 +380,7 @@ _POLL_OK, _POLL_READING, _POLL_WRITING = 3, 1, 2  # PostgresPollingStatusType
 _FATAL, _PIPELINE_SYNC, _PIPELINE_ABORTED, _TUPLES = 7, 10, 11, 2  # ExecStatusType
 _BAD = 1  # ConnStatusType
 _SQLSTATE = ord("C")  # PG_DIAG_SQLSTATE
+_MOST_PREPARED = 128  # of a session; a page of names is a statement for each number of them
 _BATCH = 100  # statements sent before their answers are awaited
 
 
@@ -481,14 +482,17 @@ class _Session(Session):
     # --- how it is spoken to -------------------------------------------------------------------------
 
     def _prepare(self, sql: str) -> _Statement:
-        statement = _Statement(f"s{len(self._prepared)}".encode(), *_spelled(sql))
+        # Beyond the most one is prepared each time, under no name: the server keeps the others in memory.
+        is_kept = len(self._prepared) < _MOST_PREPARED
+        statement = _Statement(f"s{len(self._prepared)}".encode() if is_kept else b"", *_spelled(sql))
         try:
             self._pgconn.send_prepare(statement.name, statement.sql)
             self._flush()
             self._result()
         except BaseException as error:  # noqa: BLE001 -- raised
             raise self._met(error) from None
-        self._prepared[sql] = statement
+        if is_kept:
+            self._prepared[sql] = statement
         return statement
 
     def _batch(self, name: bytes, given: Sequence[tuple[list[bytes | None], list[int]]]) -> int:
