@@ -45,6 +45,7 @@ from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.policy import Action, Scope
 from strongroom.remote import around, host, kept, listed, people, reads, recorded, ruled
+from strongroom.remote import keys as far_keys
 from strongroom.service import (
     access,
     audit,
@@ -434,7 +435,7 @@ NOUNS = [
     (entries.Entries, kept.RemoteEntries),
     (inventory.Inventory, listed.RemoteInventory),
     (backends.Backends, around.RemoteBackends),
-    (keys.Keys, around.RemoteKeys),
+    (keys.Keys, far_keys.RemoteKeys),
     (deployments.Deployments, around.RemoteDeployments),
     (audit.AuditTrail, recorded.RemoteAudit),
     (access.Access, people.RemoteAccess),
@@ -444,6 +445,7 @@ NOUNS = [
     (access.Agents, people._Agents),
     (access.Roles, people._Roles),
     (access.Sessions, people._Sessions),
+    (access.BreakGlass, people._BreakGlass),
     (policies.Policies, ruled.RemotePolicies),
     (grants.Grants, ruled._Grants),
     (approvals.Approvals, ruled._Approvals),
