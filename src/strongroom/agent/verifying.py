@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ANSWER_SECONDS", "Verifying"]
 
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 10.0
 """A supervisor is kept waiting for the answer for so long; then it is told that there is none yet."""
 _TOKEN_SECONDS = 900.0  # longer than a token of Airflow's is good for, unless it was told otherwise
 _RENEW_AT = (0.60, 0.72)  # of a lifetime: a little apart for each, so that they do not come all at once

@@ -44,7 +44,7 @@ _log = logging.getLogger("strongroom.airflow")
 
 _TESTED = ("1.3.",)  # Task SDK; that of Airflow 3.3
 _PATIENCE_SECONDS = 1.0  # that an agent may be away: the task waits meanwhile
-_ANSWER_SECONDS = 8.0  # longer than an agent takes to say that it has no answer yet
+_ANSWER_SECONDS = 15.0  # longer than an agent takes to say that it has no answer yet
 _VERIFIED = 2  # the level of a verified run
 _MAX_CHARACTERS = 250  # of one text of a claim: what the agent takes
 _NO_WORD = "the agent is older than this, and knows nothing of it"

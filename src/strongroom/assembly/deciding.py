@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from strongroom.settings import Settings
 
 _KEY = "agent.policy"
-_VERIFYING = timedelta(seconds=10)  # for a run to be verified, Airflow's answer included
+_VERIFYING = timedelta(seconds=15)  # for a run to be verified, Airflow's answer included
 _MAX_BYTES = 1_048_576  # 1 MiB; the parser of policies has bounds of its own
 _NO_NAME = re.compile(r"[^a-z0-9._@-]+")
 
