@@ -386,7 +386,7 @@ def require_tools() -> None:
     if not is_two:
         raise BackendConfigError(
             "making or migrating a store needs SQLAlchemy 2 and Alembic, which are not installed here",
-            hint="pip install 'strongroom[store]', with Python 3.11 or newer; what is there can be used without",
+            hint="pip install 'strongroom[store]', with Python 3.11 or newer; what is there works without",
         )
 
 
