@@ -548,7 +548,7 @@ def _joserfc() -> Any:  # noqa: ANN401 -- the library's module
         from joserfc import jwk  # noqa: PLC0415 -- costs 100 ms, and only whoever checks tokens pays for it
     except ImportError:
         raise BackendConfigError(
-            "checking signed tokens needs the library joserfc", hint="pip install 'strongroom[server]', or strongroom[agent] where an agent checks them"
+            "checking signed tokens needs the library joserfc", hint="pip install 'strongroom[agent]'"
         ) from None
     return jwk
 
