@@ -42,7 +42,18 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "Use": ("read", "run", "explain"),
     "Serve a machine": ("agent",),
     "Ask a server": ("login", "logout", "whoami"),
-    "Care": ("backends", "store", "keys", "seal", "unseal", "backup", "restore", "access", "audit", "airflow"),
+    "Care": (
+        "backends",
+        "store",
+        "keys",
+        "seal",
+        "unseal",
+        "backup",
+        "restore",
+        "access",
+        "audit",
+        "airflow",
+    ),
 }
 """Every command of the first level, under its heading; each stands in `cli/<command>.py`."""
 

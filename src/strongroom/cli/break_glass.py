@@ -112,7 +112,8 @@ def list_(context: typer.Context) -> None:
     """
     List who is an administrator this way now.
 
-    Who does not administer sees himself. What was is in the record: strongroom audit tail --action break_glass.
+    Who does not administer sees himself alone. What was is in the record:
+    strongroom audit tail --action break_glass.
 
     Example:
       $ strongroom access break-glass list

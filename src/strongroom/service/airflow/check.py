@@ -297,7 +297,7 @@ def _of_runs(config: AirflowConfig) -> Iterator[Notice]:
         yield Notice(
             name="runs-not-verified",
             level="note",
-            what="the tokens of this Airflow name no issuer, so runs are announced (L0) and not verified (L2)",
+            what="the tokens of this Airflow name no issuer, so runs are announced (L0), not verified (L2)",
             fix="set [api_auth] jwt_issuer, and access.airflow.issuer to the same",
         )
 
