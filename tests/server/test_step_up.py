@@ -6,11 +6,12 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from parts.api import asking
+from parts.api import SETTINGS, Asking, asking
+from parts.server import serving
 from strongroom.model.secret import Secret
 from strongroom.policy import Role
 from strongroom.server.api import DESCRIBED
-from strongroom.service.access.gate import Begun
+from strongroom.service.access.begun import Begun
 
 PASSWORD = "four plain words here"
 POLICY = '@id("{}") permit(principal == Person::"anna", action == Action::"list", resource);'
@@ -26,6 +27,7 @@ SHOWS_OR_GIVES = {
     ("POST", "/approvals/{id}/approve"),
     ("PUT", "/approvals/switches/{name}"),
     ("POST", "/agents/invite"),
+    ("POST", "/agents/admit"),
     ("POST", "/break-glass"),
 }
 
@@ -39,7 +41,9 @@ def session_of(api, actor, age):
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory):
-    with asking(tmp_path_factory.mktemp("step-up")) as found:
+    # With every API: what takes a proof in one is to take it in each.
+    with serving(tmp_path_factory.mktemp("step-up"), SETTINGS) as server:
+        found = Asking(server)
         found.house.deployment().root.access.people.add("anna", Secret(PASSWORD), roles=[Role("admin")])
         yield found
 
@@ -105,6 +109,43 @@ def test_what_takes_a_right_away_never_waits_for_a_proof(api, stale):
     api.house.deployment().root.access.people.add("gone")
     assert api.ask("PATCH", "/actors/gone", {"is_enabled": False}, token=stale).status == 200
     assert api.ask("DELETE", "/actors/gone", token=stale).status == 204
+
+
+def test_letting_somebody_in_again_takes_a_proof(api, stale, fresh):
+    people = api.house.deployment().root.access.people
+    people.add("back")
+    people.disable("back")
+    for changed in ({"is_enabled": True}, {"is_linked": False}):
+        assert api.ask("PATCH", "/actors/back", changed, token=stale).code == "step_up_required"
+    assert not api.ask("GET", "/actors/back").json()["is_enabled"]
+    assert api.ask("PATCH", "/actors/back", {"is_enabled": True}, token=fresh).status == 200
+
+
+def test_a_service_is_enabled_by_a_fresh_proof_and_disabled_by_any(api, stale, fresh):
+    api.house.deployment().root.access.tokens.issue("nightly")
+    assert api.ask("PATCH", "/services/nightly", {"is_enabled": False}, token=stale).status == 204
+    refused = api.ask("PATCH", "/services/nightly", {"is_enabled": True}, token=stale)
+    assert refused.code == "step_up_required"
+    assert api.ask("PATCH", "/services/nightly", {"is_enabled": True}, token=fresh).status == 204
+
+
+@pytest.mark.parametrize("place", ["/api/v2/variables/plain", "/api/v1/variables/plain", "/api/v2/variables"])
+def test_the_apis_of_airflow_show_no_value_to_a_stale_proof(api, stale, fresh, place):
+    api.put("variable", "plain", {"value": "canary-78"})
+    assert b"canary-78" in api.server.ask("GET", place, token=fresh).body
+    hidden = api.server.ask("GET", place, token=stale)
+    assert hidden.status == 200
+    assert b"canary-78" not in hidden.body
+    assert b"***" in hidden.body
+
+
+def test_writing_back_what_is_hidden_is_no_way_around_a_fresh_proof(api, stale, fresh):
+    api.put("variable", "parts", {"value": '{"host": "canary-79", "port": 1}'})
+    said = {"key": "parts", "value": {"host": "***", "port": 2}}
+    refused = api.server.ask("PATCH", "/api/v2/variables/parts", said, token=stale)
+    assert (refused.status, b"canary-79" in refused.body) == (403, False)
+    assert "5 minutes" in refused.json()["detail"]
+    assert api.server.ask("PATCH", "/api/v2/variables/parts", said, token=fresh).status == 200
 
 
 def test_another_s_password_takes_a_proof_and_one_s_own_the_old_one(api, stale):

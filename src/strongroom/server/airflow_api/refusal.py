@@ -22,7 +22,14 @@ from strongroom.errors import (
     ReadOnlyError,
 )
 from strongroom.server.endpoint import Answer
-from strongroom.wire.failure import CrossSiteError, MethodError, ReadOnlyModeError, members_of, status_of
+from strongroom.wire.failure import (
+    CrossSiteError,
+    MethodError,
+    ReadOnlyModeError,
+    StepUpError,
+    members_of,
+    status_of,
+)
 
 if TYPE_CHECKING:
     from strongroom.errors import StrongroomError
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["FORBIDDEN", "RefusedError", "errors_root", "errors_v1", "errors_v2", "status_and_detail"]
 
 FORBIDDEN = "Forbidden"
+_TOLD = (CrossSiteError, ReadOnlyModeError, StepUpError)  # say what to do, and nothing of what is there
 _DOCS = "https://airflow.apache.org/docs/apache-airflow/2.10.0/stable-rest-api-ref.html#section/Errors/"
 _V1_TITLES = {
     400: ("Bad Request", "BadRequest"),
@@ -66,7 +74,7 @@ def status_and_detail(error: StrongroomError) -> tuple[int, object]:
         return 401, "Not authenticated"
     if isinstance(error, MethodError):
         return 405, "Method Not Allowed"
-    if isinstance(error, AccessDeniedError) and not isinstance(error, (CrossSiteError, ReadOnlyModeError)):
+    if isinstance(error, AccessDeniedError) and not isinstance(error, _TOLD):
         return 403, FORBIDDEN
     if isinstance(error, NotFoundError):
         return 404, "Not Found"

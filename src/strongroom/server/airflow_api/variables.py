@@ -4,8 +4,9 @@
 Rules of this file:
 
 1. Airflow shows what a variable holds. Here that is a reveal of whoever may reveal it, or a read of a
-   program that may read it, recorded as such; anybody else sees `***`. A variable whose own name tells of
-   a secret reads `***` for everybody, and is not read for it.
+   program that may read it, recorded as such; anybody else sees `***`, and so does a person in a session who
+   has not lately proven who he is (`server/proof.py`). A variable whose own name tells of a secret reads
+   `***` for everybody, and is not read for it.
 2. `***` that comes back keeps what is stored, the whole or a part of a JSON value. Airflow would store the
    three stars and destroy the secret; the header `Strongroom-Kept` says what was kept.
 """
@@ -43,6 +44,7 @@ from strongroom.server.airflow_api.named import delete_one, ref_of, standing
 from strongroom.server.airflow_api.page import asked_v2, page_of, rows_of
 from strongroom.server.airflow_api.refusal import RefusedError
 from strongroom.server.endpoint import Answer
+from strongroom.server.proof import is_fresh, require_proof
 from strongroom.service.entries import HIDDEN, Change
 
 if TYPE_CHECKING:
@@ -115,6 +117,8 @@ def stored_texts(call: Call, refs: Sequence[Ref]) -> dict[Ref, str | None]:
     """
     actor, guard = call.identity.actor, call.place.guard
     texts: dict[Ref, str | None] = dict.fromkeys(refs, HIDDEN)
+    if not is_fresh(call.identity, call.place.access.demands, datetime.now(timezone.utc)):
+        return texts
     revealed = [ref for ref in refs if guard.can(actor, Action.REVEAL, ref).is_allowed]
     texts |= _revealed(call, revealed)
     if actor.id.startswith(PERSON):
@@ -317,6 +321,7 @@ def _new_secret(call: Call, found: Described, value: object) -> tuple[Secret[str
     if not places:
         return Secret(text_of(value)), []
     # Who writes a part back has seen the rest: that takes a reveal, and leaves a record of one.
+    require_proof(call)
     stored = call.room.entries.reveal(found.ref, reason="keeps what a change through Airflow's API hides")
     problems = Problems()
     whole: object = None

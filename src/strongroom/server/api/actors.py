@@ -72,6 +72,9 @@ def actor(call: Call) -> ActorRow:
 def patch(call: Call) -> ActorRow:
     """Let a person in or not, end the wait after too many wrong passwords, or let go of a link."""
     body, name, people = call.take(PatchActor), _name(call), call.room.access.people
+    # Whoever is unlinked, the next of the provider with that name may become.
+    if body.is_enabled is True or body.is_linked is not UNSET:
+        require_proof(call)
     if body.is_enabled is not UNSET:
         (people.enable if body.is_enabled else people.disable)(name)
     if body.is_locked is not UNSET:

@@ -351,6 +351,7 @@ ENDPOINTS = (
         status=204,
         errors=(409, 413, 415, 422, 503),
         is_change=True,
+        needs_proof=True,
     ),
     Endpoint(
         "POST",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.server.api.sessions import roles_of
 from strongroom.server.endpoint import Answer, Endpoint
+from strongroom.server.proof import require_proof
 from strongroom.wire.access import PatchService, ServiceRow, Services
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ def patch(call: Call) -> Answer:
     """Disable a service, or enable it again."""
     body = call.take(PatchService)
     found = call.room.access.services
+    if body.is_enabled:
+        require_proof(call)
     (found.enable if body.is_enabled else found.disable)(call.params["name"].removeprefix(_SERVICE))
     return Answer(status=204)
 
