@@ -26,7 +26,7 @@ from native_room import draft, make_barrier, open_barrier
 from strongroom.model.ref import Ref
 
 CALLS = ",".join(victim.CALLS)
-# In eight scenarios. `make trials` kills more often; then boundaries come up several times.
+# In nine scenarios. `make trials` kills more often; then boundaries come up several times.
 KILLS_EACH = int(os.environ.get("STRONGROOM_KILLS", "240")) // len(victim.SCENARIOS)
 OF_KEYS = ("rewrap", "keys")
 NO_LIMIT = 60_000  # strace counts in 16 bits
