@@ -310,11 +310,24 @@ ATTACKS = {
         "test_barrier.py::test_row_that_names_an_unknown_key_is_tampered",
         "test_barrier_keys.py::test_value_that_names_a_key_of_another_state_or_team_does_not_open",
     ),
+    "CR06": Row(
+        "randomness that repeats itself, and that of a forked child",
+        "crypto/test_envelope.py::test_a_forked_child_seals_with_randomness_of_its_own",
+        "crypto/test_primitives.py::test_a_random_source_that_repeats_itself_stops_sealing",
+    ),
     "CR07": Row(
         "more values under one key than is safe",
         "test_barrier_keys.py::test_key_that_has_sealed_2_to_the_28_values_is_replaced_by_the_write_with_an_alarm",
         "test_barrier_keys.py::test_write_stands_though_the_worn_key_cannot_be_replaced",
         "test_barrier_keys.py::test_key_seals_no_more_after_2_to_the_32_values",
+    ),
+    "CR08": Row(
+        "values of Airflow sealed by another Fernet key, by none, or by nothing",
+        "backends/test_airflow_metastore.py::test_row_that_cannot_be_opened_is_invalid_and_never_absent",
+        "crypto/test_fernet.py::test_text_that_is_no_token_is_told_apart_from_a_wrong_key",
+        "crypto/test_fernet.py::test_wrong_key_and_a_changed_token_look_the_same",
+        "vendors/test_metadata.py::test_each_row_has_its_own_state",
+        "vendors/test_metadata.py::test_without_a_key_plain_text_is_read_and_the_rest_is_told",
     ),
     "CR10": Row(
         "statements in an order, a filter or a search",
@@ -337,6 +350,11 @@ ATTACKS = {
         "regressions/test_source.py::test_CR12_digests_and_tokens_are_compared_in_constant_time",
         "regressions/test_source.py::test_CR12_every_exception_is_still_needed",
         "service/test_access_timing.py::test_CR12_token_that_nearly_is_one_takes_as_long_as_one_that_is_not",
+    ),
+    "CR14": Row(
+        "a backup brought back over newer changes",
+        "service/test_backup.py::test_CR14_restore_behind_acknowledged_changes_is_refused_unless_accepted_and_recorded",
+        "service/test_backup.py::test_record_that_was_set_back_is_noticed",
     ),
     "AU01": Row(
         "records deleted, changed, inserted, moved or cut",

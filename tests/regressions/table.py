@@ -270,5 +270,4 @@ LEFT_OUT = {
     "NM05": "the table of attacks has no such row",
     "IN05": "the table of attacks has no such row",
     "DS06": "the table of attacks has no such row",
-    "CR14": "no command restores a store; one older than what was acknowledged is refused: CR11",
 }
