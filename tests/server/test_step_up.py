@@ -139,6 +139,15 @@ def test_the_apis_of_airflow_show_no_value_to_a_stale_proof(api, stale, fresh, p
     assert b"***" in hidden.body
 
 
+def test_a_browser_reads_nothing_with_a_stale_proof(api, stale, fresh):
+    api.put("variable", "read", {"value": "canary-80"})
+    asked = {"refs": [{"kind": "variable", "name": "read"}]}
+    for proof, code in ((fresh, None), (stale, "step_up_required")):
+        headers = {"Cookie": f"strongroom={proof}", "Sec-Fetch-Site": "same-origin"}
+        answer = api.ask("POST", "/read", asked, role=None, headers=headers)
+        assert (b"canary-80" in answer.body, answer.code if code else None) == (code is None, code)
+
+
 def test_writing_back_what_is_hidden_is_no_way_around_a_fresh_proof(api, stale, fresh):
     api.put("variable", "parts", {"value": '{"host": "canary-79", "port": 1}'})
     said = {"key": "parts", "value": {"host": "***", "port": 2}}

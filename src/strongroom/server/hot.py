@@ -22,6 +22,7 @@ from msgspec.structs import astuple
 from strongroom.errors import InvalidInputError, StrongroomError
 from strongroom.model.principal import AGENT
 from strongroom.server.endpoint import MAX_BATCH, Call, Endpoint
+from strongroom.server.proof import require_proof
 from strongroom.service.answers import Answers, as_run
 from strongroom.wire.entry import ReadAnswer, ReadRequest
 from strongroom.wire.failure import TooLargeError, answer_of
@@ -122,6 +123,8 @@ def endpoint(reads: Callable[[str], Reads]) -> Endpoint:
         request = call.take(ReadRequest)
         if len(request.refs) > MAX_BATCH:
             raise TooLargeError(f"a batch has at most {MAX_BATCH} names", limit=MAX_BATCH)
+        if "authorization" not in call.headers:
+            require_proof(call)  # a browser is a person's screen: this would show what a reveal shows
         found = reads(call.deployment)
         actor = call.identity.actor
         found.take(actor, len(request.refs))
