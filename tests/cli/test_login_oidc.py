@@ -19,7 +19,7 @@ from parts.server import serving
 from strongroom.model.secret import Secret
 from strongroom.policy import Role
 from strongroom.remote import Profile, Profiles
-from strongroom.service.access.gate import Begun
+from strongroom.service.access.begun import Begun
 from terminal import on_terminal
 
 SECRET = "s3cret-canary"

@@ -380,7 +380,7 @@ def test_what_ended_is_swept(access, desk):
 
 
 def test_one_actor_has_no_endless_number_of_sessions(access, monkeypatch):
-    monkeypatch.setattr("strongroom.service.access.gate._MOST_SESSIONS", 3)
+    monkeypatch.setattr("strongroom.service.access.begun._MOST_SESSIONS", 3)
     logins = [access.login("anna", GOOD, source=HERE) for _ in range(5)]
     assert [is_let_in(access, token_of(login)) for login in logins] == [False, False, True, True, True]
 

@@ -262,7 +262,7 @@ def test_one_source_cannot_take_every_place_in_the_queue():
 
 
 def test_login_that_got_no_turn_is_not_counted_as_wrong(access):
-    turns = access._gate._turns
+    turns = access._gate._proving._turns
     turns._working = turns._at_once
     turns._patience = timedelta(0)
     for _ in range(FREE_SOURCE + 5):

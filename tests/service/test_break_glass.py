@@ -11,7 +11,7 @@ from parts.api import asking
 from strongroom.errors import ConflictError, InvalidInputError, NotFoundError
 from strongroom.model.secret import Secret
 from strongroom.policy import Role
-from strongroom.service.access.gate import Begun
+from strongroom.service.access.begun import Begun
 from strongroom.service.policies import Draft
 
 PASSWORD = "four plain words here"

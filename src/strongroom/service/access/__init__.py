@@ -23,7 +23,8 @@ from strongroom.service.access.agents import AgentRow, Agents, InvitationRow, In
 from strongroom.service.access.break_glass import BreakGlass, GlassRow
 from strongroom.service.access.desk import Desk, Done, standing
 from strongroom.service.access.enrolment import Enrolment
-from strongroom.service.access.gate import Demands, Gate, Identity, Lifetimes, Login
+from strongroom.service.access.gate import Demands, Gate, Lifetimes
+from strongroom.service.access.identity import Identity, Login
 from strongroom.service.access.issuing import Issued, TokenRow, Tokens
 from strongroom.service.access.password import RECOMMENDED, Cost, Passwords
 from strongroom.service.access.people import People, PersonRow

@@ -14,7 +14,7 @@ from strongroom.model.secret import Secret
 from strongroom.policy import Role, Scope
 from strongroom.registry import Change
 from strongroom.service.access import token as tokens
-from strongroom.service.access.gate import memberships_of, roles_of, sessions_of
+from strongroom.service.access.ending import memberships_of, sessions_of
 from strongroom.service.access.issuing import check_comment, check_scope
 from strongroom.service.access.roles import checked, granted, said
 from strongroom.service.access.shape import (
@@ -29,6 +29,7 @@ from strongroom.service.access.shape import (
     decoded,
     encoded,
 )
+from strongroom.service.access.standing import roles_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

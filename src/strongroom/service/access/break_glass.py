@@ -22,8 +22,8 @@ from strongroom.model.principal import check_actor
 from strongroom.policy import Action
 from strongroom.registry import ABSENT, Change
 from strongroom.service.access.desk import Done, standing
-from strongroom.service.access.gate import glass_of
 from strongroom.service.access.shape import BREAK_GLASS, PERSON, Glass, decoded, encoded
+from strongroom.service.access.standing import glass_of
 
 if TYPE_CHECKING:
     from strongroom.registry import Snapshot
@@ -72,6 +72,7 @@ class BreakGlass:
             AccessDeniedError: policy does not let him.
             ConflictError: he did already, and it has not ended.
         """
+        self._desk.require(Action.BREAK_GLASS)
         actor, now = self._desk.actor, self._desk.now()
         why, longest = _checked(reason), self._desk.gate.demands.glass
         if not actor.id.startswith(PREFIX):

@@ -65,16 +65,14 @@ class Desk:
         self.require()
         return work(self.registry.snapshot())
 
-    def require(self) -> None:
+    def require(self, action: Action = Action.ADMINISTER) -> None:
         """
-        Refuse an actor who may not administer, before anything costs anything.
+        Refuse an actor who may not do *action*, before anything costs anything.
 
         Raises:
             AccessDeniedError: he may not; recorded.
         """
-        if not self._guard.can(self.actor, Action.ADMINISTER, None).is_allowed:
-            # Denied again inside, where it is recorded; nothing is done if policy just changed its mind.
-            self._guard.act(self.actor, Action.ADMINISTER, None, _nothing, reason="look at who may")
+        self._guard.check(self.actor, action, None, None)
 
     def change(self, decide: Callable[[Snapshot], Iterable[Change]], *, reason: str) -> Done:
         """
@@ -98,10 +96,6 @@ class Desk:
     def act(self, work: Callable[[], T], *, reason: str) -> T:
         """Do *work* if the actor may, and record it; as `Guard.act`."""
         return self._guard.act(self.actor, Action.ADMINISTER, None, work, reason=reason)
-
-
-def _nothing() -> None:
-    return None
 
 
 def standing(snapshot: Snapshot, kind: str, row_id: str, what: str) -> Row:

@@ -26,7 +26,7 @@ from strongroom.model.principal import AGENT as PREFIX
 from strongroom.model.principal import canonical
 from strongroom.registry import Change
 from strongroom.service.access import token as tokens
-from strongroom.service.access.gate import Begun
+from strongroom.service.access.begun import Begun
 from strongroom.service.access.refusals import NOBODY
 from strongroom.service.access.roles import granted
 from strongroom.service.access.shape import (
@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 
     from strongroom.model.enrolment import Claim
     from strongroom.registry import Row, Snapshot
-    from strongroom.service.access.gate import Gate, Login
+    from strongroom.service.access.gate import Gate
+    from strongroom.service.access.identity import Login
 
     Check = Callable[[bytes, bytes, bytes], None]
 

@@ -15,61 +15,59 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace as replaced
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from hashlib import sha256
 from hmac import compare_digest
-from secrets import token_bytes
-from threading import Lock
 from time import monotonic
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from strongroom.audit import Event
 from strongroom.errors import (
-    BackendUnavailableError,
     ConflictError,
     InvalidInputError,
     NotAuthenticatedError,
-    RateLimitedError,
     StrongroomError,
 )
 from strongroom.model import principal
 from strongroom.model.pairing import challenge_of
-from strongroom.model.principal import AGENT as AGENT_PREFIX
-from strongroom.model.principal import LOCAL
 from strongroom.model.principal import PERSON as PERSON_PREFIX
-from strongroom.policy import Actor, Assurance, Role
+from strongroom.policy import Assurance
 from strongroom.registry import Change, Snapshot
 from strongroom.service.access import token as tokens
+from strongroom.service.access.begun import Begun
 from strongroom.service.access.desk import Done
+from strongroom.service.access.ending import codes_of, sessions_of
+from strongroom.service.access.identity import Held, Identity, Login, Memo
+from strongroom.service.access.proving import WRONG, Proving
 from strongroom.service.access.refusals import NOBODY, Refusals
 from strongroom.service.access.shape import (
-    AGENT,
     BREAK_GLASS,
     CODE,
-    INVITATION,
     LOGIN,
     PERSON,
-    ROLE,
     SERVICE,
     SESSION,
     TOKEN,
-    Agent,
     Code,
-    Glass,
-    Invitation,
     LastLogin,
-    Membership,
     Person,
-    Service,
     Session,
     Token,
-    body_of,
     decoded,
     encoded,
 )
-from strongroom.service.access.throttle import Attempts, Turns
+from strongroom.service.access.standing import (
+    actor_of,
+    glass_of,
+    is_disabled,
+    is_standing,
+    roles_of,
+    scope_of,
+    with_glass,
+)
+from strongroom.service.access.uses import Uses
 from strongroom.service.access.workload import is_signed
 from strongroom.vendors.jwt import TokenError
 
@@ -77,60 +75,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from strongroom.model.secret import Secret
-    from strongroom.policy import Scope
+    from strongroom.policy import Actor
     from strongroom.registry import Registry, Row
     from strongroom.service.access.password import Passwords
     from strongroom.service.access.workload import Proof, Workloads
     from strongroom.service.guard import Recorder
 
-__all__ = ["Begun", "Demands", "Gate", "Identity", "Lifetimes", "Login", "refused", "roles_of", "sessions_of"]
+__all__ = ["Demands", "Gate", "Lifetimes", "refused"]
 
-_SEEN_SESSION, _SEEN_TOKEN = (
-    timedelta(seconds=60),
-    timedelta(seconds=300),
-)  # between two writes of "last used"
-_BASIC_SECONDS = 300.0  # a password that was proven is not stretched again for this long
-_MOST_BASIC = 1_000
 _MOST_HELD = 100_000
-_MOST_SOURCES = 16  # of one credential, remembered
-_MOST_SESSIONS = 100  # of one actor; one more ends the one used longest ago
 _SWEEP_SECONDS = 60.0
-_KEPT_EXPIRED = timedelta(days=30)  # a token that expired is still listed for this long
 _MISS_SECONDS = 0.02  # between two looks for a token that is not known yet
-ADMIN = "admin"
 _REFUSED = "no valid identity came with this request"
-_NOBODY = "?"  # no name
-_NEVER = datetime.min.replace(tzinfo=timezone.utc)
-_WRONG = "the name or the password is wrong"
 _NO_CODE = "this login code is not valid any more"
-
-
-class Identity(NamedTuple):
-    """
-    Who was authenticated, and how.
-
-    Args:
-        actor: with roles, scope and source, and no run.
-        how: "token", "session" or "basic"; "jwt" for what somebody else signed.
-        id: of the token or session, public; "" for a name and password.
-        expires: when the credential ends at the latest, None where it does not.
-        since: when the session's person proved who he is, or the token was issued.
-        glass: the person broke the glass: an administrator until it ends, whatever roles he has.
-    """
-
-    actor: Actor
-    how: str
-    id: str
-    expires: datetime | None
-    since: datetime
-    glass: Glass | None = None
-
-
-class Login(NamedTuple):
-    """A session that began. Its *token* is shown this once."""
-
-    token: Secret[str]
-    identity: Identity
 
 
 class Lifetimes(NamedTuple):
@@ -165,73 +122,6 @@ class Demands(NamedTuple):
     glass: timedelta = timedelta(hours=4)
 
 
-class _Held:
-    """What is known of one credential for as long as nothing of it changes."""
-
-    __slots__ = (
-        "actor",
-        "again",
-        "expires",
-        "glass",
-        "how",
-        "id",
-        "identities",
-        "idle",
-        "key",
-        "seen",
-        "since",
-    )
-
-    def __init__(  # noqa: PLR0913 -- one field each
-        self,
-        key: tuple[str, str],
-        actor: Actor,
-        *,
-        how: str,
-        since: datetime,
-        seen: datetime,
-        expires: datetime | None,
-        idle: timedelta | None = None,
-        glass: Glass | None = None,
-        again: datetime | None = None,
-        id: str | None = None,  # noqa: A002 -- as of `Identity`
-    ) -> None:
-        self.key = key
-        self.actor = actor
-        self.how = how
-        self.id = key[1] if id is None else id
-        self.since = since
-        self.seen = seen
-        self.expires = expires
-        self.idle = idle
-        self.glass = glass
-        self.again = again if glass is None else glass.expires  # when it is to be looked at again
-        self.identities: dict[str, Identity] = {}
-
-    def identity(self, source: str) -> Identity:
-        actor = replaced(self.actor, source=source)
-        found = Identity(actor, self.how, self.id, self.expires, self.since, self.glass)
-        if len(self.identities) < _MOST_SOURCES:
-            self.identities[source] = found
-        return found
-
-
-class _Memo:
-    """What was made of one snapshot; the next one takes over what its rows did not change."""
-
-    __slots__ = ("held", "kinds", "roles", "snapshot")
-
-    def __init__(self, snapshot: Snapshot, before: _Memo | None) -> None:
-        self.snapshot = snapshot
-        self.roles: Mapping[str, tuple[Role, ...]]
-        self.kinds = tuple(
-            snapshot.of(kind) for kind in (TOKEN, SESSION, PERSON, SERVICE, AGENT, BREAK_GLASS, ROLE)
-        )
-        same = [one is other for one, other in zip(self.kinds, before.kinds, strict=True)] if before else []
-        self.held: dict[bytes, _Held] = before.held if before and all(same) else {}
-        self.roles = before.roles if before and same[-1] else roles_of(snapshot)
-
-
 class Gate:
     """
     Tell who asks, for one deployment.
@@ -258,16 +148,11 @@ class Gate:
         self.lifetimes = lifetimes
         self.demands = demands or Demands()
         self.workloads = workloads
-        self.attempts = Attempts(registry, clock)
         self.refusals = Refusals(recorder, clock)
-        self._turns = Turns()
-        self._memo = _Memo(Snapshot(-1, {}), None)
-        self._seen: dict[tuple[str, str], tuple[datetime, str]] = {}
-        self._kept: dict[tuple[str, str], datetime] = {}
-        self._decoy = encoded(Person(created_at=clock(), created_by="", verifier=passwords.decoy))
-        self._basic_key = token_bytes(32)
-        self._basic: dict[bytes, tuple[Row, float]] = {}
-        self._lock = Lock()
+        self.uses = Uses()
+        self._proving = Proving(registry, passwords, self.refusals, clock)
+        self.attempts = self._proving.attempts
+        self._memo = Memo(Snapshot(-1, {}), None)
         self._missed_at = 0.0
         self._greeted: dict[bytes, datetime] = {}  # by digest: when a signed token that is on record ends
         self._sweep_at = monotonic() + _SWEEP_SECONDS
@@ -300,7 +185,7 @@ class Gate:
         snapshot = self.registry.snapshot()
         memo = self._memo
         if memo.snapshot is not snapshot:
-            self._memo = memo = _Memo(snapshot, memo)
+            self._memo = memo = Memo(snapshot, memo)
         held = memo.held.get(digest) or self._held(memo, digest, token, source, waits=waits)
         now = self.clock()
         if held.again is not None and now >= held.again:
@@ -311,16 +196,16 @@ class Gate:
         if held.idle is not None and now - held.seen >= held.idle:
             raise self.refusal(held.actor.id, source, "it was not used for too long")
         held.seen = now
-        self._seen[held.key] = (now, source)
+        self.uses.seen[held.key] = (now, source)
         return held.identities.get(source) or held.identity(source)
 
-    def _current(self) -> _Memo:
+    def _current(self) -> Memo:
         snapshot, memo = self.registry.snapshot(), self._memo
         if memo.snapshot is not snapshot:
-            self._memo = memo = _Memo(snapshot, memo)
+            self._memo = memo = Memo(snapshot, memo)
         return memo
 
-    def _held(self, memo: _Memo, digest: bytes, token: str, source: str, *, waits: bool) -> _Held:
+    def _held(self, memo: Memo, digest: bytes, token: str, source: str, *, waits: bool) -> Held:
         """Find a credential that was not asked for since the rows last changed."""
         if is_signed(token):
             held = self._held_workload(memo, digest, token, source, waits=waits)
@@ -342,7 +227,7 @@ class Gate:
             memo.held[digest] = found
         return found
 
-    def _found(self, memo: _Memo, digest: bytes) -> _Held | None:
+    def _found(self, memo: Memo, digest: bytes) -> Held | None:
         row_id = tokens.id_of(digest)
         row = memo.snapshot.of(SESSION).get(row_id)
         if row is not None:
@@ -350,28 +235,28 @@ class Gate:
         row = memo.snapshot.of(TOKEN).get(row_id)
         return None if row is None else self._held_token(row, decoded(row, Token), digest, memo)
 
-    def _held_session(self, row: Row, session: Session, digest: bytes, memo: _Memo) -> _Held | None:
-        if not compare_digest(session.digest, digest) or not _is_standing(memo.snapshot, session.actor):
+    def _held_session(self, row: Row, session: Session, digest: bytes, memo: Memo) -> Held | None:
+        if not compare_digest(session.digest, digest) or not is_standing(memo.snapshot, session.actor):
             return None
         key = (SESSION, row.id)
         glass = glass_of(memo.snapshot, session.actor, self.clock())
-        actor = _actor(session.actor, memo.roles, _scope_of(memo.snapshot, session.actor))
-        return _Held(
+        actor = actor_of(session.actor, memo.roles, scope_of(memo.snapshot, session.actor))
+        return Held(
             key,
             actor if glass is None else replaced(actor, roles=with_glass(actor.roles)),
             how="session",
             since=session.proven or session.begun,
-            seen=max(session.seen, self._seen.get(key, (session.seen, ""))[0]),
+            seen=max(session.seen, self.uses.seen.get(key, (session.seen, ""))[0]),
             expires=session.expires,
             idle=timedelta(seconds=session.idle_seconds),
             glass=glass,
         )
 
-    def _held_token(self, row: Row, token: Token, digest: bytes, memo: _Memo) -> _Held | None:
+    def _held_token(self, row: Row, token: Token, digest: bytes, memo: Memo) -> Held | None:
         if not compare_digest(token.digest, digest) or is_disabled(memo.snapshot, token.name):
             return None
-        actor = _actor(principal.SERVICE + token.name, memo.roles, token.scope)
-        return _Held(
+        actor = actor_of(principal.SERVICE + token.name, memo.roles, token.scope)
+        return Held(
             (TOKEN, row.id),
             actor,
             how="token",
@@ -380,7 +265,7 @@ class Gate:
             expires=token.expires,
         )
 
-    def _held_workload(self, memo: _Memo, digest: bytes, token: str, source: str, *, waits: bool) -> _Held:
+    def _held_workload(self, memo: Memo, digest: bytes, token: str, source: str, *, waits: bool) -> Held:
         """Give which service a token is that somebody else signed."""
         if not waits:
             raise refused()
@@ -390,11 +275,11 @@ class Gate:
             proof = self.workloads.prove(token)
         except TokenError as error:
             raise self.refusal(NOBODY, source, f"a signed token: {error.reason}") from None
-        actor = _actor(principal.SERVICE + proof.service, memo.roles)
+        actor = actor_of(principal.SERVICE + proof.service, memo.roles)
         if is_disabled(memo.snapshot, proof.service):
             raise self.refusal(actor.id, source, "a service that is disabled")
         self._greet(digest, proof, source)
-        return _Held(
+        return Held(
             (SERVICE, proof.service),
             replaced(actor, assurance=proof.assurance, run=proof.run),
             how="jwt",
@@ -427,22 +312,10 @@ class Gate:
         if tokens.is_wellformed(password.reveal()):
             return self.authenticate(password.reveal(), source=source)._replace(how="basic")
         self._check_takes_passwords(source)
-        fingerprint = self._fingerprint(name, password)
-        row, ends = self._basic.get(fingerprint, (None, 0.0))
         memo = self._current()
-        if row is None or monotonic() >= ends or memo.snapshot.of(PERSON).get(row.id) != row:
-            row = self._proven(name, password, source)
-            with self._lock:
-                while len(self._basic) >= _MOST_BASIC:
-                    del self._basic[next(iter(self._basic))]
-                self._basic[fingerprint] = (row, monotonic() + _BASIC_SECONDS)
-        actor = replaced(_actor(PERSON_PREFIX + row.id, memo.roles), source=source)
+        row = self._proving.lately(name, password, source=source, snapshot=memo.snapshot)
+        actor = replaced(actor_of(PERSON_PREFIX + row.id, memo.roles), source=source)
         return Identity(actor, "basic", "", None, self.clock())
-
-    def _fingerprint(self, name: str, password: Secret[str]) -> bytes:
-        typed = name.encode("utf-8", "surrogatepass")
-        text = password.reveal().encode("utf-8", "surrogatepass")
-        return sha256(self._basic_key + len(typed).to_bytes(8, "big") + typed + text).digest()
 
     # --- beginning a session -------------------------------------------------------------------
 
@@ -463,10 +336,10 @@ class Gate:
             TamperedError, BackendUnavailableError: as `authenticate`.
         """
         self._check_takes_passwords(source)
-        row = self._proven(name, password, source)
+        row = self._proving.proven(name, password, source)
         last = LastLogin(at=self.clock(), source=source)
         changes = [
-            *self._renewed(row, password),
+            *self._proving.renewed(row, password),
             *self._ended(name, source),
             Change(LOGIN, row.id, encoded(last)),
         ]
@@ -475,7 +348,7 @@ class Gate:
             return self.begin(begun)
         except ConflictError:
             # The person was changed, or logged in elsewhere, between proof and session: proof is void.
-            raise self.refusal(PERSON_PREFIX + row.id, source, "changed meanwhile", _WRONG) from None
+            raise self.refusal(PERSON_PREFIX + row.id, source, "changed meanwhile", WRONG) from None
 
     def _check_takes_passwords(self, source: str) -> None:
         """Refuse whatever name and password it is, before anything is looked at."""
@@ -485,46 +358,6 @@ class Gate:
                 "passwords are not taken here",
                 hint="log in with the identity provider: strongroom login --oidc",
             )
-
-    def _proven(self, name: str, password: Secret[str], source: str) -> Row:
-        """Give the row of the person *name*, whose *password* it is."""
-        account = self.attempts.key_of(name)
-        snapshot = self.registry.snapshot()
-        canonical = _canonical(name) or _NOBODY
-        row = snapshot.of(PERSON).get(canonical)
-        # Everything below is done alike for who is not there, down to the parsing of a row.
-        who = (PERSON_PREFIX + canonical, NOBODY)[row is None]
-        body = self._decoy if row is None else row.body
-        try:
-            self.attempts.take(account, source)
-        except RateLimitedError:
-            self.refusals.add(who, source, "too many attempts")
-            raise
-        try:
-            with self._turns.turn(source):
-                person = body_of(body, Person, PERSON)
-                is_proven = self.passwords.proves(canonical, password, person.verifier)
-        except RateLimitedError:
-            self.attempts.give_back(account, source)
-            self.refusals.add(NOBODY, source, "too many logins at once")
-            raise
-        if row is None or person.is_disabled or not is_proven:
-            with suppress(BackendUnavailableError):  # the count stands in memory
-                self.attempts.failed(account, source)
-            raise self.refusal(who, source, "wrong name or password, or disabled", _WRONG)
-        self.attempts.succeeded(account, source)
-        return row
-
-    def _renewed(self, row: Row, password: Secret[str]) -> list[Change]:
-        """Give the change that stretches anew what is under an old key or cost."""
-        person = decoded(row, Person)
-        if person.verifier is None or self.passwords.is_current(person.verifier):
-            return []
-        try:
-            verifier = self.passwords.verifier(row.id, password)
-        except InvalidInputError:  # refused as a new one today; it is his all the same
-            return []
-        return [Change(PERSON, row.id, encoded(msgspec.structs.replace(person, verifier=verifier)))]
 
     def _ended(self, name: str, source: str) -> list[Change]:
         return self.attempts.ended(self.registry.snapshot(), self.attempts.key_of(name), source)
@@ -557,7 +390,7 @@ class Gate:
         if not compare_digest(said.challenge, challenge_of(verifier)):
             raise self.refusal(said.actor, source, "a login code that another program asked for", _NO_CODE)
         person = self.registry.snapshot().of(PERSON).get(said.actor.removeprefix(PERSON_PREFIX))
-        if not _is_standing(self.registry.snapshot(), said.actor):
+        if not is_standing(self.registry.snapshot(), said.actor):
             raise self.refusal(said.actor, source, "a login code of nobody", _NO_CODE)
         rows = [row] if person is None else [row, person]
         gone = [Change(CODE, row.id, None)]
@@ -609,7 +442,7 @@ class Gate:
                 self.registry.delete(SESSION, row_id)
             raise
         snapshot = self.registry.snapshot()
-        actor = _actor(begun.actor, roles_of(snapshot), _scope_of(snapshot, begun.actor))
+        actor = actor_of(begun.actor, roles_of(snapshot), scope_of(snapshot, begun.actor))
         since = begun.proven or now
         identity = Identity(replaced(actor, source=begun.source), "session", row_id, session.expires, since)
         return Login(token, identity)
@@ -647,17 +480,6 @@ class Gate:
         self.record(actor.id, "done", f"session {session}{_from(actor.source)}", "logout")
         return Done(str(self.registry.snapshot().revision))
 
-    def last_heard(self, service: str) -> tuple[datetime | None, str]:
-        """Give when and from where a service last showed what others signed, as far as this process knows."""
-        return self._seen.get((SERVICE, service), (None, ""))
-
-    def last_use(self, row: Row, body: Session | Token) -> tuple[datetime | None, str]:
-        """Give when and from where a credential was last used, as far as this process knows."""
-        at, source = self._seen.get((row.kind, row.id), (None, ""))
-        if at is None or (body.seen is not None and body.seen > at):
-            return body.seen, body.source
-        return at, source
-
     def change_password(self, identity: Identity, old: Secret[str], new: Secret[str]) -> None:
         """
         Let a person change his own password; all his sessions end, this one too.
@@ -670,7 +492,7 @@ class Gate:
         actor = identity.actor.id
         if not actor.startswith(PERSON_PREFIX):
             raise InvalidInputError("only a person has a password", hint="log in as the person it is of")
-        row = self._proven(actor.removeprefix(PERSON_PREFIX), old, identity.actor.source)
+        row = self._proving.proven(actor.removeprefix(PERSON_PREFIX), old, identity.actor.source)
         verifier = self.passwords.verifier(row.id, new)
         fresh = encoded(msgspec.structs.replace(decoded(row, Person), verifier=verifier))
         reason = f"own password{_from(identity.actor.source)}"
@@ -728,11 +550,12 @@ class Gate:
         """
         self.refusals.record()
         snapshot = self.registry.snapshot()
-        changes = list(self._touched(snapshot))
+        changes = list(self.uses.touched(snapshot))
         if monotonic() >= self._sweep_at:
             self._sweep_at = monotonic() + _SWEEP_SECONDS
             self._forget_signed()
-            changes += self._swept(snapshot)
+            changes += self.uses.swept(snapshot, self.clock())
+            changes += self.attempts.forget(snapshot)
         if changes:
             # Each expects the row it saw: what ended meanwhile is not brought back.
             with suppress(ConflictError):
@@ -758,208 +581,11 @@ class Gate:
             self.workloads.close()
         self.refusals.record(is_last=True)
 
-    def _touched(self, snapshot: Snapshot) -> Iterable[Change]:
-        shapes: tuple[tuple[str, type[Session | Token], timedelta], ...] = (
-            (SESSION, Session, _SEEN_SESSION),
-            (TOKEN, Token, _SEEN_TOKEN),
-        )
-        for kind, shape, interval in shapes:
-            for key in [key for key in list(self._seen) if key[0] == kind]:
-                at, source = self._seen[key]
-                row = snapshot.of(kind).get(key[1])
-                if row is None:
-                    del self._seen[key]
-                    self._kept.pop(key, None)
-                elif key not in self._kept or at - self._kept[key] >= interval:
-                    body = decoded(row, shape)
-                    self._kept[key] = body.seen or _NEVER
-                    if at - self._kept[key] >= interval:
-                        yield Change(kind, row.id, encoded(_used(body, at, source)), row.revision)
-
-    def _swept(self, snapshot: Snapshot) -> list[Change]:
-        now = self.clock()
-        gone = [
-            row
-            for row in snapshot.of(SESSION).values()
-            if _is_over(decoded(row, Session), now) and self._seen.get((SESSION, row.id), (now, ""))[0] <= now
-        ]
-        gone += [row for row in snapshot.of(CODE).values() if decoded(row, Code).expires <= now]
-        gone += [row for row in snapshot.of(INVITATION).values() if decoded(row, Invitation).expires <= now]
-        gone += [row for row in snapshot.of(BREAK_GLASS).values() if decoded(row, Glass).expires <= now]
-        changes = [Change(row.kind, row.id, None, row.revision) for row in gone]
-        for row in snapshot.of(TOKEN).values():
-            expires = decoded(row, Token).expires
-            if expires is not None and expires + _KEPT_EXPIRED <= now:
-                changes += token_gone(snapshot, row)
-        return [*changes, *self.attempts.forget(snapshot)]
-
 
 def refused() -> NotAuthenticatedError:
     """Give the error of a credential that is nobody's, whatever the reason."""
     return NotAuthenticatedError(_REFUSED, hint="log in, or send a token: Authorization: Bearer srm_…")
 
 
-def _used(body: Session | Token, at: datetime, source: str) -> Session | Token:
-    """Give a body that says when its credential was last used; a session's source is where it was begun."""
-    if isinstance(body, Token):
-        return msgspec.structs.replace(body, seen=at, source=source)
-    return msgspec.structs.replace(body, seen=at)
-
-
-class Begun(NamedTuple):
-    """
-    A session about to begin.
-
-    Args:
-        rows: that must stand unchanged for it.
-        changes: done with it.
-        proven, provider_session: as of `shape.Session`.
-    """
-
-    actor: str
-    how: Literal["password", "code", "key", "certificate", "oidc"]
-    source: str
-    replaces: str | None
-    rows: list[Row]
-    changes: list[Change]
-    proven: datetime | None = None
-    provider_session: str = ""
-
-    def changes_in(self, snapshot: Snapshot, row_id: str, session: Session) -> list[Change]:
-        """Give everything to write, in the moment of writing."""
-        for row in self.rows:
-            if snapshot.of(row.kind).get(row.id) != row:
-                raise ConflictError("what the session was to begin with has changed")
-        ended = [] if self.replaces is None else _replaced(snapshot, self.replaces)
-        mine = [
-            row for row in _of(snapshot, SESSION, self.actor) if decoded(row, Session).actor == self.actor
-        ]
-        mine.sort(key=lambda row: decoded(row, Session).seen)
-        surplus = [Change(SESSION, row.id, None) for row in mine[: max(0, len(mine) - _MOST_SESSIONS + 1)]]
-        return [*surplus, *ended, *self.changes, Change(SESSION, row_id, encoded(session))]
-
-
-def glass_of(snapshot: Snapshot, actor: str, now: datetime) -> Glass | None:
-    """Give that *actor* broke the glass, if he did and it has not ended."""
-    row = snapshot.of(BREAK_GLASS).get(actor.removeprefix(PERSON_PREFIX))
-    if row is None or not actor.startswith(PERSON_PREFIX):
-        return None
-    glass = decoded(row, Glass)
-    return glass if now < glass.expires else None
-
-
-def with_glass(roles: tuple[Role, ...]) -> tuple[Role, ...]:
-    """Give *roles* and an administrator's."""
-    return tuple(sorted({*roles, Role(ADMIN)}, key=_order))
-
-
-def _canonical(name: str) -> str | None:
-    try:
-        return principal.canonical(name.strip())
-    except InvalidInputError:
-        return None
-
-
-def _actor(actor: str, roles: Mapping[str, tuple[Role, ...]], scope: Scope | None = None) -> Actor:
-    return Actor(actor, Assurance.HOST_USER, roles=roles.get(actor, ()), scope=scope)
-
-
-def _is_standing(snapshot: Snapshot, actor: str) -> bool:
-    """Tell whether there is such a person, not disabled, or such an agent; the local owner always stands."""
-    if actor.startswith(LOCAL):
-        return True
-    if actor.startswith(AGENT_PREFIX):
-        return actor.removeprefix(AGENT_PREFIX) in snapshot.of(AGENT)
-    row = snapshot.of(PERSON).get(actor.removeprefix(PERSON_PREFIX))
-    return actor.startswith(PERSON_PREFIX) and row is not None and not decoded(row, Person).is_disabled
-
-
-def _scope_of(snapshot: Snapshot, actor: str) -> Scope | None:
-    """Give the bounds an agent was invited with; nobody else's session has any."""
-    if not actor.startswith(AGENT_PREFIX):
-        return None
-    row = snapshot.of(AGENT).get(actor.removeprefix(AGENT_PREFIX))
-    return None if row is None else decoded(row, Agent).scope
-
-
-def _is_over(session: Session, now: datetime) -> bool:
-    return (
-        session.expires <= now
-        or session.seen + timedelta(seconds=session.idle_seconds) + _SEEN_SESSION <= now
-    )
-
-
-def _replaced(snapshot: Snapshot, token: str) -> list[Change]:
-    digest = tokens.digest_of(token)
-    row = snapshot.of(SESSION).get(tokens.id_of(digest))
-    if row is None or not compare_digest(decoded(row, Session).digest, digest):
-        return []
-    return [Change(SESSION, row.id, None)]
-
-
 def _from(source: str) -> str:
     return f", from {source}" if source else ""
-
-
-def roles_of(snapshot: Snapshot) -> dict[str, tuple[Role, ...]]:
-    """Give every actor's roles, in order."""
-    found: dict[str, set[Role]] = {}
-    for row in snapshot.of(ROLE).values():
-        member = decoded(row, Membership)
-        # One that was granted and comes with a group too is one.
-        found.setdefault(member.actor, set()).add(Role(member.role, member.team))
-    return {actor: tuple(sorted(roles, key=_order)) for actor, roles in found.items()}
-
-
-def _order(role: Role) -> tuple[str, str]:
-    return role.name, role.team or ""
-
-
-def _of(snapshot: Snapshot, kind: str, actor: str) -> list[Row]:
-    """Give the rows of *kind* that name *actor*, and perhaps a few more: cheaper than reading each."""
-    # No actor's id holds what JSON escapes.
-    wanted = b'"actor":"' + actor.encode() + b'"'
-    return [row for row in snapshot.of(kind).values() if wanted in row.body]
-
-
-def sessions_of(snapshot: Snapshot, actor: str) -> list[Change]:
-    """Give the changes that end every session of *actor*."""
-    return [
-        Change(SESSION, row.id, None)
-        for row in _of(snapshot, SESSION, actor)
-        if decoded(row, Session).actor == actor
-    ]
-
-
-def codes_of(snapshot: Snapshot, actor: str) -> list[Change]:
-    """Give the changes that end every login code of *actor*."""
-    return [
-        Change(CODE, row.id, None) for row in _of(snapshot, CODE, actor) if decoded(row, Code).actor == actor
-    ]
-
-
-def memberships_of(snapshot: Snapshot, actor: str, *, by_group: bool = False) -> list[Change]:
-    """Give the changes that take every role from *actor*; *by_group*, those alone that came with a group."""
-    members = [(row.id, decoded(row, Membership)) for row in _of(snapshot, ROLE, actor)]
-    return [
-        Change(ROLE, row_id, None)
-        for row_id, member in members
-        if member.actor == actor and (member.by_group or not by_group)
-    ]
-
-
-def is_disabled(snapshot: Snapshot, service: str) -> bool:
-    """Tell whether nothing may prove the service of that name."""
-    row = snapshot.of(SERVICE).get(service)
-    return row is not None and decoded(row, Service).is_disabled
-
-
-def token_gone(snapshot: Snapshot, row: Row) -> list[Change]:
-    """Give the changes that take a token away, and its service with its roles; a disabled one stays."""
-    name = decoded(row, Token).name
-    kept = encoded(Service(is_disabled=True)) if is_disabled(snapshot, name) else None
-    return [
-        Change(TOKEN, row.id, None),
-        Change(SERVICE, name, kept),
-        *memberships_of(snapshot, principal.SERVICE + name),
-    ]

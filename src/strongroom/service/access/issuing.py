@@ -14,9 +14,10 @@ from strongroom.model.secret import Secret
 from strongroom.policy import Action, Role, Scope
 from strongroom.registry import Change
 from strongroom.service.access import token as tokens
-from strongroom.service.access.gate import roles_of, token_gone
+from strongroom.service.access.ending import token_gone
 from strongroom.service.access.roles import granted
 from strongroom.service.access.shape import SERVICE, TOKEN, Service, Token, decoded, encoded
+from strongroom.service.access.standing import roles_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,7 +87,7 @@ class Tokens:
 
     def _row(self, row: Row, roles: dict[str, tuple[Role, ...]]) -> TokenRow:
         body = decoded(row, Token)
-        seen, source = self._desk.gate.last_use(row, body)
+        seen, source = self._desk.gate.uses.last_use(row, body)
         return TokenRow(
             id=row.id,
             name=body.name,

@@ -35,7 +35,8 @@ from strongroom.model.principal import PERSON as PREFIX
 from strongroom.model.secret import Secret
 from strongroom.registry import Change
 from strongroom.service.access import token as tokens
-from strongroom.service.access.gate import Begun, sessions_of
+from strongroom.service.access.begun import Begun
+from strongroom.service.access.ending import sessions_of
 from strongroom.service.access.linking import UnknownPersonError, link, subject_id
 from strongroom.service.access.refusals import NOBODY
 from strongroom.service.access.shape import (
@@ -53,7 +54,8 @@ from strongroom.service.access.shape import (
 
 if TYPE_CHECKING:
     from strongroom.registry import Snapshot
-    from strongroom.service.access.gate import Gate, Login
+    from strongroom.service.access.gate import Gate
+    from strongroom.service.access.identity import Login
     from strongroom.service.access.linking import Linked, Rules
     from strongroom.vendors.oidc import Authorization, OidcProvider, Proof
 

@@ -14,7 +14,7 @@ from strongroom.model.principal import canonical
 from strongroom.policy import Role
 from strongroom.registry import ABSENT, Change
 from strongroom.service.access.desk import standing
-from strongroom.service.access.gate import codes_of, memberships_of, roles_of, sessions_of
+from strongroom.service.access.ending import codes_of, memberships_of, sessions_of
 from strongroom.service.access.roles import granted
 from strongroom.service.access.shape import (
     BREAK_GLASS,
@@ -30,6 +30,7 @@ from strongroom.service.access.shape import (
     decoded,
     encoded,
 )
+from strongroom.service.access.standing import roles_of
 from strongroom.service.access.throttle import is_of
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from strongroom.policy.alike import check_free
 from strongroom.policy.schema import ROLES
 from strongroom.registry import Change
 from strongroom.service.access.desk import standing
-from strongroom.service.access.gate import sessions_of
+from strongroom.service.access.ending import sessions_of
 from strongroom.service.access.shape import (
     AGENT,
     PERSON,

@@ -13,8 +13,8 @@ from strongroom.model.principal import SERVICE as PREFIX
 from strongroom.model.principal import canonical
 from strongroom.policy import Role
 from strongroom.registry import Change
-from strongroom.service.access.gate import roles_of
 from strongroom.service.access.shape import SERVICE, TOKEN, Service, Token, decoded, encoded
+from strongroom.service.access.standing import roles_of
 
 if TYPE_CHECKING:
     from strongroom.registry import Snapshot
@@ -103,9 +103,9 @@ class Services:
         row = snapshot.of(SERVICE).get(name)
         body = Service() if row is None else decoded(row, Service)
         held = snapshot.of(TOKEN).get(body.token)
-        seen, source = self._desk.gate.last_heard(name)
+        seen, source = self._desk.gate.uses.last_heard(name)
         if held is not None:
-            used, place = self._desk.gate.last_use(held, decoded(held, Token))
+            used, place = self._desk.gate.uses.last_use(held, decoded(held, Token))
             if used is not None and (seen is None or used > seen):
                 seen, source = used, place
         return ServiceRow(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from strongroom.errors import NotFoundError
 from strongroom.model.principal import check_actor
 from strongroom.registry import Change
-from strongroom.service.access.gate import codes_of, sessions_of
+from strongroom.service.access.ending import codes_of, sessions_of
 from strongroom.service.access.shape import SESSION, Session, decoded
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Sessions:
         now, found = self._desk.now(), []
         for row in snapshot.of(SESSION).values():
             body = decoded(row, Session)
-            seen, _ = self._desk.gate.last_use(row, body)
+            seen, _ = self._desk.gate.uses.last_use(row, body)
             last = seen or body.seen
             is_over = now >= body.expires or now - last >= timedelta(seconds=body.idle_seconds)
             if not is_over and actor in (None, body.actor):
