@@ -28,7 +28,13 @@ def _entry(row: Mapping[str, object]) -> str:
     return f"{row['kind']} {row['name']}{team}"
 
 
-_LABELS = {"answer": "answer", "reason": "reason", "policies": "policies", "revision": "revision"}
+_LABELS = {
+    "answer": "answer",
+    "run": "run",
+    "reason": "reason",
+    "policies": "policies",
+    "revision": "revision",
+}
 _WHO = (
     Column("actor", "WHO", styles={"": "bold"}),
     Column("actions", "MAY"),
@@ -131,13 +137,15 @@ def can(
     with session.room() as room:
         decision = room.policies.can(wanted, _ref(session, kind, name), actor=who, run=run, source=source)
         revision = room.policies.revision
-    facts = {
+    facts: dict[str, object] = {
         "is_allowed": decision.is_allowed,
         "answer": "yes" if decision.is_allowed else "no",
         "reason": decision.reason,
         "policies": list(decision.policies),
         "revision": revision,
     }
+    if run is not None:
+        facts["run"] = f"{run.assurance.level} ({run.assurance.meaning})"
     show_record(session, facts, labels=_LABELS)
     if not decision.is_allowed:
         raise typer.Exit(4)
