@@ -101,3 +101,12 @@ def test_every_decision_is_in_the_list_of_decisions():
     index = (DOCS / "adr" / "README.md").read_text(encoding="utf-8")
     for page in (DOCS / "adr").glob("0*.md"):
         assert page.name in index
+
+
+@pytest.mark.parametrize("page", ["runs.md", "security.md"])
+def test_what_a_verified_run_does_not_prove_is_printed(page):
+    text = " ".join((DOCS / page).read_text(encoding="utf-8").split()).replace("*", "").lower()
+    assert "exists and is running" in text
+    assert "its author is honest" in text
+    assert "dag code can find its own workload token" in text
+    assert "root on the host sees everything" in text
