@@ -52,6 +52,14 @@ def test_wrong_password_is_told_and_the_store_stays(kind, shell, tmp_path):
     assert shell("variables set region", "still here\n").code == 0
 
 
+def test_schema_of_a_store_that_was_moved_is_not_taken_back(shell, tmp_path):
+    assert shell(f"store move --to '{tmp_path}/new/store.db' --yes").code == 0
+    back = shell("store migrate --back --yes")
+    assert back.code == 7
+    assert "was moved to" in back.err
+    assert json.loads(shell("store status -o json").out)["schema"] == "current"
+
+
 def guarded(kind, folder):
     """Give an empty database whose user needs a password."""
     place = home(kind, folder)

@@ -7,7 +7,7 @@ from contextlib import closing, suppress
 import pytest
 
 from native_room import Clock, HeldKey, draft, make_barrier
-from parts.homes import KINDS, home
+from parts.homes import KINDS, by_hand, home
 from strongroom.barrier import Barrier
 from strongroom.errors import (
     BackendConfigError,
@@ -244,3 +244,43 @@ def test_moved_store_is_not_moved_on_from_its_old_place(source, tmp_path):
     go(source.store, tmp_path / "new" / "store.db")[1].close()
     with pytest.raises(ConflictError, match="was moved to another place already"):
         go(Store.open(source.store.path, past_marks=True), tmp_path / "third" / "store.db")
+
+
+def test_store_that_has_not_arrived_is_not_moved_on(source, tmp_path):
+    halfway, third = tmp_path / "new" / "store.db", tmp_path / "third" / "store.db"
+    interrupted(source.store, halfway, "opening")
+    with pytest.raises(ConflictError, match="is not whole"):
+        go(Store.open(halfway, past_marks=True), third)
+    assert [opens(source.store.path), opens(halfway), opens(third)] == [True, False, False]
+
+
+def test_place_that_another_store_is_being_moved_to_is_left_as_it_is(source, tmp_path):
+    place = tmp_path / "new" / "store.db"
+    interrupted(source.store, place, "opening")
+    other = make_barrier(tmp_path / "other" / "store.db", clock=CLOCK)
+    other.write(draft("theirs", "kept"))
+    with pytest.raises(ConflictError, match="another store is being moved to that place"):
+        go(other.store, place)
+    other.close()
+    assert opens(tmp_path / "other" / "store.db")
+    go(source.store, place)[1].close()
+    assert barrier_of(Store.open(place)).read(Ref("variable", "a")).secret.reveal() == "second"
+
+
+def test_old_home_in_a_server_is_kept_from_idling_while_the_new_one_is_proven(source, tmp_path):
+    place = home("postgresql", tmp_path)
+    there = go(source.store, place)[1]
+    moments = []
+
+    def told(*_):
+        with by_hand(place) as hand:
+            moments.extend(
+                hand.execute(
+                    "SELECT state_change FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND state = 'idle in transaction'"
+                )
+            )
+
+    go(there, tmp_path / "back" / "store.db", told=told)[1].close()
+    there.close()
+    assert len(set(moments)) == len(moments) > 10

@@ -103,16 +103,20 @@ def move(
         progress: told how far it is.
 
     Raises:
-        ConflictError: there is another store at the new place, or *source* was moved elsewhere.
+        ConflictError: there is another store at the new place, or half of one; or *source* was moved
+            elsewhere, or has not arrived itself.
         TamperedError: a row of it fails authentication, or the copy is not the same; nothing was moved.
         BackendUnavailableError: one of the two gave no answer; called again, it goes on.
     """
     target = open_target()
     try:
-        _require_free(source, target)
+        _require_another(source, target)
         with source.write(past_marks=True) as leaving:
             moved_to = _left_for(leaving, target)
+            progress = partial(_tell_awake, leaving, progress)
             with target.write(past_marks=True) as coming:
+                # Asked where nobody else writes: of two moves to one place the later finds the earlier.
+                _require_free(coming, target.engine.id_on(coming.connection), source.id)
                 copied = _arrive(leaving, coming, is_left=moved_to is not None, progress=progress)
             # From here on the copy stands, and for nobody. A store knows its id from when it was opened.
             target.close()
@@ -132,6 +136,12 @@ def move(
 
 def _left_for(leaving: Transaction, target: Store) -> str | None:
     """Give where to the old home was left, which must be *target*; None where it was not."""
+    if rows.setting(leaving.connection, ARRIVING) is not None:
+        # Its old home may be one still: moved on from here there would be two.
+        raise ConflictError(
+            "the store is not whole: it is being moved to this place",
+            hint="let strongroom store move end, or begin it again from the old place",
+        )
     moved_to = rows.setting(leaving.connection, MOVED)
     if moved_to not in (None, target.address):
         raise ConflictError(
@@ -140,18 +150,26 @@ def _left_for(leaving: Transaction, target: Store) -> str | None:
     return moved_to
 
 
-def _require_free(source: Store, target: Store) -> None:
-    """Refuse a place that holds anything but what an unfinished move has left."""
-    if target.setting(ARRIVING) is not None:
+def _require_another(source: Store, target: Store) -> None:
+    """Refuse the place where *source* is itself, or has come to already."""
+    if target.id != source.id or target.setting(ARRIVING) is not None:
         return
-    if target.id == source.id:
-        is_left = source.setting(MOVED) is not None
-        raise ConflictError(
-            "the store was moved there already" if is_left else "the store is there already",
-            hint="name that place in the settings" if is_left else "name another place",
-        )
-    with target.snapshot() as reading:
-        held = table.count(reading)
+    is_left = source.setting(MOVED) is not None
+    raise ConflictError(
+        "the store was moved there already" if is_left else "the store is there already",
+        hint="name that place in the settings" if is_left else "name another place",
+    )
+
+
+def _require_free(coming: Transaction, held_id: bytes, source_id: bytes) -> None:
+    """Refuse a place that holds anything but what an unfinished move of this very store has left."""
+    if rows.setting(coming.connection, ARRIVING) is not None:
+        if held_id != source_id:
+            raise ConflictError(
+                "another store is being moved to that place; it was left as it is", hint="name an empty place"
+            )
+        return
+    held = table.count(coming.connection)
     if any(count for name, count in held.items() if name != "settings"):
         raise ConflictError(
             "there is another store at that place; it was left as it is", hint="name an empty place"
@@ -171,6 +189,12 @@ def _arrive(
         whole.mark(coming, ARRIVING, "1")
     _compare(sent, whole.sums(coming.connection, progress=_told(progress, "comparing", total)))
     return {name: found.rows for name, found in sent.items()}
+
+
+def _tell_awake(leaving: Transaction, progress: Progress, step: str, done: int, total: int) -> None:
+    """Tell, and ask something of the old home: a server ends a transaction in which nothing is asked."""
+    leaving.connection.execute("SELECT 1")
+    progress(step, done, total)
 
 
 def _told(progress: Progress, step: str, total: int) -> Callable[[int], None]:

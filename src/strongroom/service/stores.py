@@ -140,7 +140,8 @@ class Stores:
         it; then no process of this release may have it open.
 
         Raises:
-            BackendConfigError: it is of another schema than this release's, or that cannot be taken back.
+            BackendConfigError: it is of another schema than this release's, or that cannot be taken back; or
+                its schema is taken back where it was moved: no older release heeds the mark.
             BackendUnavailableError: it cannot be reached or written now.
         """
         work = self._step_back if is_back else self._bring_up_to_date
@@ -163,6 +164,8 @@ class Stores:
     def _step_back(self) -> Migrated:
         engine = self._place.engine()
         try:
+            if _schema(engine.revision()) == "current":
+                self._place.open().close()  # refuses what was moved, or has not arrived
             return Migrated(*step_back(engine))
         finally:
             engine.close()
