@@ -116,6 +116,35 @@ def test_backup_of_two_deployments_and_a_team_brings_all_of_them_back(tmp_path):
         assert room.entries.reveal(Ref("variable", "of_team", "data"), reason="t").secret.reveal() == "t"
 
 
+def test_deployment_that_came_after_the_backup_is_not_lost_unless_accepted(tmp_path):
+    config = 'deployment = "prod"\n[store]\npath = "s.db"\n[deployments.staging.store]\npath = "s.db"\n'
+    prod = BackedUp(tmp_path / "site", config=config)
+    staging = BackedUp(tmp_path / "site", config=config)
+    staging.settings = staging.loaded(deployment="staging")
+    prod.write(region="eu")
+    prod.back_up()
+    assert [span.deployment for span in prod.verify().spans] == ["prod"]
+    staging.write(region="test")
+    checked = prod.verify()
+    assert [(span.deployment, span.is_lossless) for span in checked.spans] == [
+        ("prod", True),
+        ("staging", False),
+    ]
+    assert checked.spans[1].entries == (Ref("variable", "region"),)
+    with pytest.raises(ConflictError, match="loses changes that were acknowledged"):
+        prod.restore()
+    assert staging.read() == {"region": ("test", 1)}
+    # Whose record nobody here knows is asked of the store itself.
+    (tmp_path / "site" / "strongroom.toml").write_text('deployment = "prod"\n[store]\npath = "s.db"\n')
+    prod.settings = prod.loaded()
+    with pytest.raises(ConflictError, match="that are not in the backup: staging; nothing was changed"):
+        prod.restore()
+    assert staging.read() == {"region": ("test", 1)}
+    prod.restore(accepts=True)
+    with pytest.raises(SealedError):
+        staging.read()
+
+
 def test_backup_of_a_deployment_that_the_settings_do_not_name_is_refused(tmp_path):
     site = BackedUp(tmp_path / "site")
     site.write(region="eu")

@@ -19,6 +19,7 @@ from strongroom.service.backup.manifest import Manifest, signer_of
 from strongroom.service.backup.restoring import check_place, swap_in
 from strongroom.service.backup.span import RESTORE, SHOWN, Span, evidence_in, span_of
 from strongroom.service.backup.staging import Proven, staged
+from strongroom.store import table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -144,6 +145,7 @@ class Restoring:
         target = open_target()
         try:
             check_place(target, self.checked.manifest.store)
+            self._require_known(target, accepts_rollback)
             self._staged.accept(self._backups.anchors, dropping=_ENDING_WITH_A_RESTORE, over=target)
             made = wrappers()
             try:
@@ -155,6 +157,18 @@ class Restoring:
             swap_in(self._staged, target, progress=lambda done, total: progress("writing", done, total))
         finally:
             target.close()
+
+    def _require_known(self, target: Store, accepts_rollback: bool) -> None:  # noqa: FBT001 -- as above
+        """Refuse a place with deployments that came after the backup, whether their record is here or not."""
+        with target.snapshot() as reading:
+            held = table.deployments(reading)
+        later = [name for name in held if name not in self.checked.manifest.deployments]
+        if later and not accepts_rollback:
+            raise ConflictError(
+                f"the store holds deployments that are not in the backup: {', '.join(later)}; "
+                "nothing was changed",
+                hint="--to brings it back to another place; --accept-rollback loses them",
+            )
 
 
 class Backups:
@@ -367,8 +381,12 @@ class Backups:
             )
 
     def _spans(self, manifest: Manifest, laid_out: Staged | None) -> tuple[Span, ...]:
-        """Tell what of each deployment is on record and not in the backup."""
-        return tuple(
+        """
+        Tell what of each deployment is on record and not in the backup; of one that is not in it at all,
+        where anything was changed.
+        """
+        later = [name for name in sorted(self._trails) if name not in manifest.deployments]
+        spans = (
             span_of(
                 self._trails.get(name),
                 name,
@@ -376,8 +394,9 @@ class Backups:
                 holds=_holding(laid_out, name),
                 evidence=partial(evidence_in, manifest, name),
             )
-            for name in manifest.deployments
+            for name in (*manifest.deployments, *later)
         )
+        return tuple(span for span in spans if span.changes or span.deployment not in later)
 
 
 def _holding(laid_out: Staged | None, deployment: str) -> Callable[[Ref, Record], bool]:

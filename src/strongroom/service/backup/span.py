@@ -24,6 +24,7 @@ from strongroom.audit.record import read_line
 from strongroom.audit.verify import Evidence
 from strongroom.errors import InvalidInputError
 from strongroom.model.ref import Ref
+from strongroom.service.backup.manifest import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from strongroom.audit.note import Verifier
     from strongroom.audit.record import Verdict
     from strongroom.service.audit import AuditTrail
-    from strongroom.service.backup.manifest import Manifest, Place
+    from strongroom.service.backup.manifest import Manifest
 
 __all__ = ["RESTORE", "SHOWN", "Lost", "Span", "evidence_in", "span_of"]
 
@@ -137,6 +138,8 @@ def span_of(
     """
     span = Span(deployment=deployment, since=manifest.at)
     place = manifest.record_of(deployment)
+    if place is None and deployment not in manifest.deployments:
+        place = Place(deployment=deployment, size=0)  # it came later, so all of it is lost
     if place is None:
         return replace(span, trouble="the backup does not say how far its record had come")
     try:
