@@ -20,7 +20,7 @@ from strongroom.errors import (
     TamperedError,
 )
 from strongroom.model.secret import Secret
-from strongroom.store import rows
+from strongroom.store import rows, whole
 from strongroom.store.engine import engine_of
 from strongroom.store.postgres import PostgresError, _name, _spelled
 from strongroom.store.postgres_address import Address
@@ -379,6 +379,26 @@ def test_commit_is_on_the_disk_whatever_the_server_was_told(place):
         sql = "SELECT current_setting('synchronous_commit')"
         assert transaction.connection.execute(sql).fetchone() == ("on",)
     store.close()
+
+
+def test_writers_wait_for_each_other_whatever_a_database_was_told_of_isolation(place):
+    database = place.partition("@/")[2].partition("?")[0]
+    with by_hand(place) as hand:
+        hand.execute(f"ALTER DATABASE {database} SET default_transaction_isolation = 'repeatable read'")
+    store = Store.open(place)
+
+    def write(number):
+        with store.write() as transaction:
+            before = int(rows.setting(transaction.connection, "count") or "0")
+            whole.mark(transaction, "count", str(before + 1))
+        return number
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(write, range(40))) == list(range(40))
+    assert store.setting("count") == "40"
+    store.close()
+    with by_hand(place) as hand:
+        hand.execute(f"ALTER DATABASE {database} RESET ALL")
 
 
 def test_reads_and_listings_are_served_by_an_index(store, place):

@@ -60,7 +60,8 @@ _MIGRATE_LOCK_MILLISECONDS = 10_000
 
 _TURN = "UPDATE settings SET value = (value::bigint + 1)::text WHERE key = 'turn'"
 _BEGIN = (
-    "BEGIN;"
+    # The turn is waited for: whatever a role was told, what is read after it is of after it.
+    "BEGIN ISOLATION LEVEL READ COMMITTED;"
     f" SET LOCAL lock_timeout = {_LOCK_MILLISECONDS};"
     f" SET LOCAL idle_in_transaction_session_timeout = {_IDLE_MILLISECONDS};"
     # Whoever runs the server may ask for more than the disk, and not for less.
