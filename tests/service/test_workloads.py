@@ -235,6 +235,23 @@ def test_services_are_listed_with_how_they_prove_themselves(desk, access):
     assert rows["worker"].issuers == ("cluster",)
 
 
+def test_a_service_that_is_disabled_while_its_token_is_proven_is_not_let_in(desk, access):
+    class Slow:
+        services = access._gate.services
+
+        def prove(self, token):
+            found = asked.prove(token)
+            access.services.disable("deployer")
+            return found
+
+    gate, text = access._gate, token(desk)
+    asked, gate.workloads = gate.workloads, Slow()
+    try:
+        assert "a service that is disabled" in refused(desk, access, text)[3]
+    finally:
+        gate.workloads = asked
+
+
 def test_a_service_nobody_knows_cannot_be_disabled(access):
     with pytest.raises(NotFoundError):
         access.services.disable("nobody")

@@ -275,6 +275,7 @@ class Gate:
             proof = self.workloads.prove(token)
         except TokenError as error:
             raise self.refusal(NOBODY, source, f"a signed token: {error.reason}") from None
+        memo = self._current()  # whoever signed it may have taken seconds to answer
         actor = actor_of(principal.SERVICE + proof.service, memo.roles)
         if is_disabled(memo.snapshot, proof.service):
             raise self.refusal(actor.id, source, "a service that is disabled")
