@@ -120,6 +120,42 @@ def test_a_rule_for_who_signs_for_everybody_says_whose_tokens(tmp_path, kind, cl
     assert read(tmp_path, text.replace(claim, "sub")).issuer["ci"].allow[0].service == "deployer"
 
 
+@pytest.mark.parametrize(
+    ("kind", "claim", "value", "is_enough"),
+    [
+        ("github", "sub", "repo:**", False),
+        ("github", "sub", "repo:*/etl:ref:refs/heads/main", False),
+        ("github", "sub", "repo:acme/*:ref:refs/heads/main", True),
+        ("github", "sub", "repository_owner:acme:**", True),
+        ("github", "repository", "*/etl", False),
+        ("github", "repository", "acme/*", True),
+        ("github", "job_workflow_ref", "acme/ci/.github/workflows/x.yml@refs/heads/main", False),
+        ("gitlab", "sub", "project_path:*/etl:ref_type:branch:ref:main", False),
+        ("gitlab", "project_path", "acme/**", True),
+        ("google", "email", "*@acme.iam.gserviceaccount.com", True),
+        ("kubernetes", "sub", "system:serviceaccount:*:worker", False),
+        ("kubernetes", "sub", "system:serviceaccount:airflow:*", True),
+        ("kubernetes", '"kubernetes.io/serviceaccount/name"', "worker", False),
+        ("kubernetes", '"kubernetes.io/namespace"', "airflow", True),
+    ],
+)
+def test_what_a_rule_says_of_whose_tokens_leaves_somebody_out(tmp_path, kind, claim, value, is_enough):
+    text = f'{ISSUER}kind = "{kind}"\n{RULE}claims = {{ {claim} = "{value}" }}\n'
+    if is_enough:
+        assert read(tmp_path, text).issuer["ci"].allow
+    else:
+        assert "signs for everybody" in str(refused(tmp_path, text))
+
+
+@pytest.mark.parametrize("name", ["issuer", "jwks_url"])
+def test_keys_of_an_issuer_are_asked_for_in_the_open_on_this_machine_alone(tmp_path, name):
+    more = "" if name == "issuer" else 'issuer = "https://x.test"\n'
+    rule = f'{RULE}claims = {{ a = "b" }}\n'
+    text = f'{ISSUER}{more}{name} = "http://x.test/a"\n{rule}'
+    assert refused(tmp_path, text).key == f"access.issuer.ci.{name}"
+    assert read(tmp_path, text.replace("x.test/a", "127.0.0.1:1/a")).issuer
+
+
 @pytest.mark.parametrize("service", ["", "Deployer", "service:x", "a b"])
 def test_a_rule_names_a_service_in_its_one_spelling(tmp_path, service):
     text = f'{ISSUER}issuer = "https://x.test"\n{RULE}claims = {{ a = "b" }}\n'.replace("deployer", service)

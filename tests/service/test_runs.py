@@ -361,6 +361,10 @@ WRONG = {
     "no audience": ({"audience": ""}, "access.airflow.audience"),
     "no keys": ({"jwks": None}, "access.airflow.jwks"),
     "keys twice": ({"jwks_url": "https://airflow.test/jwks"}, "access.airflow.jwks"),
+    "keys on an open way": (
+        {"jwks": None, "jwks_url": "http://airflow.test/jwks"},
+        "access.airflow.jwks_url",
+    ),
     "an address with a user": ({"api": "https://u:p@airflow.test"}, "access.airflow.api"),
     "no address": ({"api": "airflow.test"}, "access.airflow.api"),
     "nobody to ask as": ({"token": None}, "access.airflow.user"),

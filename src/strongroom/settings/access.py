@@ -19,6 +19,7 @@ from strongroom.errors import InvalidInputError, SettingsError
 from strongroom.model.principal import canonical
 from strongroom.settings.oidc import OidcSettings, oidc_of
 from strongroom.settings.runs import AirflowRunSettings, runs_of
+from strongroom.settings.server import is_in_the_open
 from strongroom.settings.source import SecretSource
 from strongroom.settings.table import Table
 
@@ -43,23 +44,23 @@ _MAX_LIFETIME = 366 * 86_400.0
 _MAX_REVIEW = 60.0  # seconds a review is remembered
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 _URL = re.compile(r"https?://[^\s@?#]{1,2000}", re.ASCII)
+# What stands before whose a subject is: `repo:acme/etl:…`, `system:serviceaccount:airflow:worker`.
+_BEFORE_OWNER = re.compile(
+    r"(?:repo|repository(?:_owner)?(?:_id)?|project_(?:path|id)|namespace_(?:path|id)|system:serviceaccount):",
+    re.ASCII,
+)
 _OBJECT = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)  # a name of Kubernetes
 IssuerKind = Literal["jwt", "kubernetes", "github", "gitlab", "google", "azure"]
 Level = Literal["host", "run"]
 # Whoever signs for the whole world must be told whose of it may come: one of these has to be in each rule.
 _OWNERS: Mapping[str, tuple[str, ...]] = {
-    "github": (
-        "sub",
-        "repository",
-        "repository_id",
-        "repository_owner",
-        "repository_owner_id",
-        "job_workflow_ref",
-    ),
+    # Not `job_workflow_ref`: a public workflow may be called from anybody's repository.
+    "github": ("sub", "repository", "repository_id", "repository_owner", "repository_owner_id"),
     "gitlab": ("sub", "project_path", "project_id", "namespace_path", "namespace_id"),
     "google": ("sub", "email"),
     "azure": ("sub", "oid", "appid", "azp"),
-    "kubernetes": ("sub", "kubernetes.io/namespace", "kubernetes.io/serviceaccount/name"),
+    # Not the name of an account: whoever has any namespace may give his one every name.
+    "kubernetes": ("sub", "kubernetes.io/namespace"),
     "jwt": (),
 }
 _ISSUERS = {
@@ -277,8 +278,10 @@ def _check_rule(rule: AllowSettings, kind: str, key: str) -> None:
 
 
 def _says(value: object) -> bool:
-    """Tell whether a claim's value leaves out anybody."""
-    return value is not None and (not isinstance(value, str) or bool(value.strip("*/:")))
+    """Tell whether a claim's value leaves out anybody: who owns stands first in each that names an owner."""
+    if not isinstance(value, str):
+        return value is not None
+    return bool(re.split("[/:]", _BEFORE_OWNER.sub("", value, count=1))[0].strip("*"))
 
 
 def _review(table: Table) -> ReviewSettings:
@@ -355,6 +358,12 @@ def _check_algorithms(found: tuple[str, ...], key: str) -> None:
 def _check_url(url: str, key: str) -> None:
     if not _URL.fullmatch(url):
         raise SettingsError(f"{key} must be http:// or https://, without user, query and fragment", key=key)
+    if is_in_the_open(url):
+        raise SettingsError(
+            f"{key} must be https://: whoever is on the way could answer in its place",
+            key=key,
+            hint="plain http is for what is on this machine",
+        )
 
 
 def _within(value: float, least: float, most: float, key: str) -> None:

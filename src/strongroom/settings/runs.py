@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from strongroom.errors import SettingsError
+from strongroom.settings.server import is_in_the_open
 from strongroom.settings.source import SecretSource
 
 if TYPE_CHECKING:
@@ -90,6 +91,12 @@ def runs_of(table: Table) -> AirflowRunSettings:
                 f"{key}{name} must be http:// or https://, without user, query and fragment",
                 key=f"{key}{name}",
             )
+    if found.jwks_url is not None and is_in_the_open(found.jwks_url):
+        raise SettingsError(
+            f"{key}jwks_url must be https://: whoever is on the way could answer with his own keys",
+            key=f"{key}jwks_url",
+            hint="plain http is for what is on this machine; or jwks, for a file",
+        )
     _check_login(found, key)
     if not found.states or not _STATES.issuperset(found.states):
         raise SettingsError(

@@ -110,6 +110,16 @@ class ServerSettings:
         return self.tls_cert is not None
 
 
+def is_in_the_open(url: str) -> bool:
+    """Tell whether *url* is one of plain HTTP that leads away from this machine."""
+    from urllib.parse import urlsplit  # noqa: PLC0415 -- as in `is_loopback`
+
+    try:
+        return url.startswith("http://") and not is_loopback(urlsplit(url).hostname or "")
+    except ValueError:  # half an address of IPv6
+        return True
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether *host* is an address, or the name, that only this machine reaches."""
     import ipaddress  # noqa: PLC0415 -- a process that reads needs no networks
