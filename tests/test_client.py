@@ -454,7 +454,7 @@ NOUNS = [
 INHERITED = {
     "Lookup": {"entry", "variable", "variable_entry", "json_of", "avariable_entry"},
     "Inventory": {"page"},
-    "AuditTrail": {"tail"} | {"sign", "hold", "lift", "retain"},
+    "AuditTrail": {"tail"} | {"sign", "hold", "lift", "retain", "known_keys"},
     "Access": {"as_actor"},
     "Policies": {"as_actor"},
     "Grants": {"write"},

@@ -49,6 +49,7 @@ ENDS = (":", "/", ".", "|", "[", "*")
 # What is no identity, or is held against whole prefixes that a table lists.
 ALLOWED = {
     ("service", 'rstrip("=")'),  # the padding of base64
+    ("service", 'startswith("eyJ")'),  # the form of a signed token, which is checked whole behind it
     ("policy", "startswith(first)"),  # what stands before the first `*` of a pattern
     ("policy", "endswith(last)"),  # and behind the last one
     ("policy", 'removeprefix("policy")'),  # the numbers that the engine gives
@@ -124,6 +125,7 @@ NO_PROOF = {
     ("audit", "digest == found.hash"),
     ("audit", "known != head.digest"),
     ("audit", "after.prev != before.digest"),
+    ("barrier", "mark != entry.mac"),  # whether a row is to be written anew, once the keyring checked it
     ("vendors", "held.grant.token == refused.grant.token"),  # Secrets
     ("vendors", "held.grant.token != refused.grant.token"),
     ("vendors", "grant.token == refused.grant.token"),
@@ -192,6 +194,7 @@ IMPORTERS = {
     "airflow/__init__.py": "_LAZY, a table of its own",
     "airflow/masks.py": "constants: the modules of Airflow's maskers",
     "airflow/probe.py": "the classes that Airflow's own configuration names, in Airflow's own Python",
+    "assembly/wrappers.py": "the kind of a wrapper in the settings, which is one of a table",
     "backend/kind.py": "the kind of a backend in the settings, below our own package",
     "catalog/__init__.py": "a table of its own",
     "cli/access.py": "a table of its own",

@@ -32,6 +32,10 @@ PUBLIC = {
     "GET /login",
     "POST /v1/login",
     "POST /v1/login/code",
+    "GET /v1/login/ways",  # which of these there are
+    "GET /v1/login/oidc",  # sends a browser to the identity provider
+    "GET /v1/login/oidc/callback",  # by what the provider signed, for the browser that was sent
+    "POST /v1/login/oidc/logout",  # by what the provider signed
     "POST /v1/agents/enrol",  # by a code that is good once
     "POST /v1/agents/login",  # by a signature
     "POST /v1/agents/login/certificate",  # by the handshake of TLS

@@ -1,7 +1,7 @@
 """
 The holders of a store's outer keys, made of `store.wrappers`; each is loaded only where it is configured.
 
-Not for what is wrapped (`barrier.py`).
+Not for what is wrapped (`barrier/`).
 """
 
 from __future__ import annotations

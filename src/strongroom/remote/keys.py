@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from strongroom.client import spelled
+from strongroom.place import elsewhere
 from strongroom.service.keys import Job, Keys, KeyStatus, Remains, Rotated
 from strongroom.wire.keys import DestroyKey, KeyRemains, RotatedKeys, RotateKeys, WrapKeys
 from strongroom.wire.keys import Keys as KeysTold
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from strongroom.client import Client
     from strongroom.wire.keys import KeyJob
@@ -89,6 +91,10 @@ class RemoteKeys(Keys):
         """Destroy a key on which nothing hangs any more. As `Keys.destroy`."""
         path = f"/keys/{quote(key_id, safe='')}/destroy"
         return self._client.post(path, KeyRemains, spelled(DestroyKey(reason=reason)), is_change=True).key
+
+    def keep(self, *, old_at: datetime | None, is_ended: Callable[[], bool]) -> None:  # noqa: ARG002
+        """Refuse: a server keeps its own keys."""
+        raise elsewhere("keys are replaced at their age")
 
 
 def _job(told: KeyJob | None) -> Job | None:

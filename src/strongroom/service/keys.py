@@ -279,6 +279,7 @@ class Keys:
             ConflictError: it seals, or something hangs on it.
             AccessDeniedError, BackendUnavailableError: as `rotate`.
         """
+        self._guard.check(self._actor, Action.ADMINISTER, None, None)  # before it is told which there are
         rotation = self._barrier().rotation
         key = rotation.find(key_id)
         if len(key_id) != len(key.id.hex()):
