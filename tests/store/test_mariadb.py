@@ -99,6 +99,40 @@ def test_database_that_cannot_be_had_is_told_as_what_it_is(place, error, said):
     assert met.value.__suppress_context__
 
 
+@pytest.mark.parametrize(
+    ("identified", "said"),
+    [
+        ("VIA ed25519 USING PASSWORD('p')", "asks for a way to log in that is not known here"),
+        ("BY 'p' PASSWORD EXPIRE", "wants another password"),
+        ("BY 'p' ACCOUNT LOCK", "refuses the user"),
+    ],
+)
+def test_user_who_cannot_log_in_as_he_is_is_a_matter_of_settings(identified, said, place):
+    server = databases.mariadb()
+    if "ed25519" in identified:
+        server.run("INSTALL SONAME 'auth_ed25519'")
+    server.run(f"CREATE USER odd@localhost IDENTIFIED {identified}", "GRANT ALL ON *.* TO odd@localhost")
+    try:
+        with pytest.raises(BackendConfigError, match=said):
+            Store.open(address("mariadb", database_of(place), "odd"), password=lambda: Secret("p"))
+    finally:
+        server.run("DROP USER odd@localhost")
+        if "ed25519" in identified:
+            server.run("UNINSTALL SONAME 'auth_ed25519'")
+
+
+def test_server_that_takes_no_value_of_full_size_is_a_matter_of_settings(place):
+    server = databases.mariadb()
+    server.run("SET GLOBAL max_allowed_packet = 1048576")
+    try:
+        with pytest.raises(BackendConfigError, match="no statement as large as a value") as met:
+            Store.open(place)
+        assert "max_allowed_packet" in met.value.hint
+    finally:
+        server.run("SET GLOBAL max_allowed_packet = 16777216")
+    Store.open(place).close()
+
+
 def test_database_of_somebody_else_is_left_as_it_is(tmp_path):
     place = home("mariadb", tmp_path)
     databases.mariadb().run("CREATE TABLE theirs (id INTEGER)", database=database_of(place))
@@ -149,6 +183,19 @@ def test_other_store_in_its_place_is_refused_by_new_sessions(place):
     store.engine._pool.forget()
     with pytest.raises(BackendConfigError, match="replaced by another store"):
         store.last_sequence()
+    store.close()
+
+
+def test_read_leaves_no_transaction_open(place):
+    store = Store.open(place)
+    store.current("prod", "", "variable", "a")
+    sql = (
+        "SELECT count(*), count(trx_id) FROM information_schema.processlist"
+        " LEFT JOIN information_schema.innodb_trx ON trx_mysql_thread_id = id"
+        " WHERE db = DATABASE() AND id <> CONNECTION_ID()"
+    )
+    with by_hand(place) as hand:
+        assert hand.execute(sql).fetchone() == (1, 0)
     store.close()
 
 

@@ -49,6 +49,7 @@ _LOCK_SECONDS = 2  # whole seconds are all that InnoDB takes
 _READ_SECONDS = 2.5  # without a byte from the server; below the 3 s a backend has
 _LONG_SECONDS = 30.0  # the same, inside a transaction: a move reads, and a batch writes, for longer
 _MAX_CONNECTIONS = 32  # of one process: a server takes 151 unless told otherwise
+_LEAST_PACKET = 4_194_304  # 4 MiB: a value of 1 MiB, sealed, each byte of it escaped
 _INIT = (
     "SET SESSION sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',"
     " default_storage_engine = InnoDB, tx_isolation = 'READ-COMMITTED', time_zone = '+00:00',"
@@ -60,16 +61,19 @@ _FIRST_TURN = "INSERT IGNORE INTO settings (\"key\", value) VALUES ('turn', '0')
 _BELL = "SELECT value FROM settings WHERE \"key\" = 'turn'"
 
 # https://mariadb.com/kb/en/mariadb-error-code-reference/
-_REFUSED = (1045, 1698, 1130, 1251, 2059)  # user, password, host, or a way to log in that is not known
+_REFUSED = (1045, 1698, 1130, 1251, 4151)  # user, password, host, or an account that is locked
+_EXPIRED = (1820, 1862)
+_NO_WAY_IN = 2059  # a way to log in that is not to be had here
 _CLEAR = 2061  # the password is asked for in clear
 _NO_DATABASE = (1044, 1049)
 _MAY_NOT = (1142, 1143, 1227, 1370)
-_BUSY = (1205, 1213)
+_BUSY = (1020, 1205, 1213)
 _READ_ONLY = (1290, 1792, 1836)
 _CONTRADICTS = (1062, 1048, 1451, 1452)
 _FULL = (1021, 1114, 3)
 _NO_ROOM = (1040, 1203, 1226)
 _NOT_OURS = (1146, 1054)
+_BY_STATEMENT = 1665
 _TLS = 2026
 _GONE = (0, 1053, 1152, 1927, 2002, 2003, 2006, 2013, 2014, 2055, 4031)
 
@@ -187,6 +191,17 @@ class MariadbEngine(ServerEngine):
         finally:
             engine.dispose()
 
+    def start(self) -> None:
+        super().start()
+        with self.lent() as connection:
+            most = connection.execute("SELECT @@max_allowed_packet").fetchone()[0]
+        if int(most) < _LEAST_PACKET:
+            # A larger statement only ends its session, which looks like a server that is away.
+            raise BackendConfigError(
+                f"the database of the store {self.name} takes no statement as large as a value may be",
+                hint=f"max_allowed_packet = {_LEAST_PACKET} or more; 16 MiB is usual",
+            )
+
     # --- reading -------------------------------------------------------------------------------------
 
     def connect(self) -> Session:
@@ -272,6 +287,9 @@ class MariadbEngine(ServerEngine):
         opened = _opened(at)
         try:
             made.connect(opened)
+        except RuntimeError:  # PyMySQL, of a package that a way to log in would need
+            opened.close()
+            raise self._driver.err.OperationalError(_NO_WAY_IN, "") from None
         except BaseException:
             opened.close()
             raise
@@ -289,6 +307,12 @@ _MISCONFIGURED = {
     ),
     **dict.fromkeys(_MAY_NOT, ("does not let its user do that", "grant it all on its own database")),
     **dict.fromkeys(_NOT_OURS, ("lacks a table or a column", "strongroom store status tells what is there")),
+    **dict.fromkeys(_EXPIRED, ("wants another password of its user", "give the user a new one there")),
+    _NO_WAY_IN: (
+        "asks for a way to log in that is not known here",
+        "identify its user by a password (mysql_native_password)",
+    ),
+    _BY_STATEMENT: ("repeats statements where rows are meant", "binlog_format = MIXED or ROW"),
     _CLEAR: ("asks for the password in clear", "let its user log in another way, or speak TLS: ssl_ca=FILE"),
 }
 _REASONS = {
