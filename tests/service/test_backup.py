@@ -27,7 +27,7 @@ from strongroom.errors import (
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.registry import Change as RegistryChange
-from strongroom.service.access.shape import SESSION
+from strongroom.service.access.shape import BREAK_GLASS, SESSION
 from strongroom.service.entries import Change
 
 FRAME = struct.Struct(">cI")
@@ -371,14 +371,17 @@ def test_server_that_runs_goes_on_with_who_may_of_then(site):
         assert [person.name for person in access.people.list()] == ["anna"]
 
 
-def test_sessions_of_then_do_not_come_back(site):
+def test_sessions_and_broken_glass_of_then_do_not_come_back(site):
     with site.room() as room:
         room.access.people.add("anna")
-        room.access._gate.registry.put_many([RegistryChange(SESSION, "s", b"{}")])
+        registry = room.access._gate.registry
+        registry.put_many([RegistryChange(SESSION, "s", b"{}"), RegistryChange(BREAK_GLASS, "anna", b"{}")])
     site.back_up()
     site.restore()
     with site.room() as room:
-        assert not room.access._gate.registry.snapshot().of(SESSION)
+        found = room.access._gate.registry.snapshot()
+        assert not found.of(SESSION)
+        assert not found.of(BREAK_GLASS)
 
 
 # --- bad input: one clear error each, nothing changed -----------------------------------------------

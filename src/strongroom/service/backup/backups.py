@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from strongroom.audit.note import Verifier
 from strongroom.errors import ConflictError, InvalidInputError, TamperedError
 from strongroom.policy import Action
-from strongroom.service.access.shape import CODE, INVITATION, SESSION
+from strongroom.service.access.shape import BREAK_GLASS, CODE, INVITATION, SESSION
 from strongroom.service.backup.file import Reader
 from strongroom.service.backup.making import make
 from strongroom.service.backup.manifest import Manifest, signer_of
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Backups", "Checked", "Drilled", "Restoring"]
 
-_ENDING_WITH_A_RESTORE = (SESSION, CODE, INVITATION)
+_ENDING_WITH_A_RESTORE = (SESSION, CODE, INVITATION, BREAK_GLASS)
 
 
 def _no_progress(_step: str, _done: int, _total: int) -> None:
