@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.barrier.keychain import Keychain
+from strongroom.barrier.listing import Listing
 from strongroom.barrier.proof import Proof
 from strongroom.barrier.writing import BATCH, Writing, absent, expect, number_of
 from strongroom.errors import ConflictError, SealedError, StrongroomError, TamperedError
-from strongroom.model.entry import Draft, Entry, EntryState, Metadata, Outline, Summary, VersionInfo
+from strongroom.model.entry import Draft, Entry, Metadata, Outline, Summary, VersionInfo
 from strongroom.model.ref import Kind, Ref, check_deployment
-from strongroom.store.record import is_time, metadata_of, micros, moment, ref_of, stands, version_info
+from strongroom.store.record import metadata_of, micros, ref_of, stands, version_info
 from strongroom.store.rows import ChangeRow, EntryRow, Page
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Barrier:
         self._clock = clock
         self._keychain = Keychain(store, wrappers, deployment)
         self._proof = Proof(self._keychain, store.name)
+        self._listing = Listing(store, self._proof, name=store.name, deployment=deployment, clock=clock)
         self.on_worn: Callable[[str], None] | None = None
 
     @classmethod
@@ -570,27 +572,6 @@ class Barrier:
             raise absent(ref)
         return row, self._proof.authenticate(row, ref)
 
-    def _summary(self, row: EntryRow, kind: Kind, now: int) -> Summary | None:
-        ref = ref_of(kind, row.name, row.team)
-        if ref is None:
-            return None
-        if not self._proof.is_authentic(row, ref):
-            return Summary(
-                ref=ref,
-                backend=self.name,
-                state=EntryState.TAMPERED,
-                problem="what is stored was changed, moved or damaged",
-            )
-        return Summary(
-            ref=ref,
-            backend=self.name,
-            version=str(row.current_version),
-            changed_at=moment(row.changed_at),
-            metadata=metadata_of(row),
-            is_deleted=not stands(row, now),
-            state=EntryState.OK,  # checked when it was written
-        )
-
     def outline(
         self, kind: Kind, *, team: str | None = None, after: str = "", limit: int = 1000
     ) -> Sequence[Outline]:
@@ -601,16 +582,7 @@ class Barrier:
         Raises:
             BackendUnavailableError: as `read`.
         """
-        now = micros(self._clock())
-        wanted = Page(self.deployment, team or "", kind, "", after, limit, now, with_deleted=False)
-        found: Sequence[Outline] = []
-        while len(found) < limit:
-            rows = self._store.outline(wanted._replace(limit=limit - len(found)))
-            found = [*found, *(one for row in rows if (one := _outlined(kind, row)) is not None)]
-            if not rows or type(rows[-1][0]) is not str:
-                break
-            wanted = wanted._replace(after=rows[-1][0])
-        return found
+        return self._listing.outline(kind, team=team, after=after, limit=limit)
 
     def named(self, kind: Kind, names: Sequence[str], *, team: str | None = None) -> Sequence[Summary]:
         """
@@ -619,15 +591,7 @@ class Barrier:
         Raises:
             SealedError, BackendUnavailableError: as `read`.
         """
-        now = micros(self._clock())
-        wanted = Page(self.deployment, team or "", kind, "", "", 0, now, with_deleted=False)
-        ordered = sorted(set(names))
-        return [
-            summary
-            for start in range(0, len(ordered), BATCH)
-            for row in self._store.named(wanted, ordered[start : start + BATCH])
-            if (summary := self._summary(row, kind, now)) is not None
-        ]
+        return self._listing.named(kind, names, team=team)
 
     # --- listing: last, because from here on `list` is not the builtin ------------------------------
 
@@ -664,30 +628,7 @@ class Barrier:
         wanted = Page(
             self.deployment, team or "", kind, prefix, after, limit, now, with_deleted, only_deleted
         )
-        found: list[Summary] = []
-        while len(found) < limit:
-            rows = self._store.page(wanted._replace(limit=limit - len(found)))
-            found += (one for row in rows if (one := self._summary(row, kind, now)) is not None)
-            if len(found) == limit or not rows or type(rows[-1].name) is not str:
-                break  # bytes planted as a name sort after every text
-            # A planted row whose name is not legal is passed over: a page cut short by it would read
-            # as the end of the list.
-            wanted = wanted._replace(after=rows[-1].name)
-        return found
-
-
-def _outlined(kind: Kind, row: tuple[object, ...]) -> Outline | None:
-    """Give what *row* may be put in order by; a column of another type counts as empty."""
-    name, changed_at, conn_type, description, expires_at = row
-    if type(name) is not str or ref_of(kind, name, "") is None:
-        return None
-    return Outline(
-        name,
-        changed_at if is_time(changed_at) else None,  # type: ignore[arg-type]  # told by `is_time`
-        conn_type if type(conn_type) is str else None,
-        description if type(description) is str else None,
-        expires_at if type(expires_at) is int else None,
-    )
+        return self._listing.page(wanted, kind)
 
 
 def _without_past_expiry(metadata: Metadata, now: datetime) -> Metadata:

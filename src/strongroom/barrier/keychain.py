@@ -229,15 +229,7 @@ class Keychain:
                 if wrapper.kind != wrap.kind:
                     continue
                 try:
-                    kek = Kek.unwrapped(
-                        wrap.wrapped,
-                        by=wrapper,
-                        place=self.place(row.team),
-                        id=row.id,
-                        number=row.number,
-                        state=cast("State", row.state),
-                    )
-                    _check_canary(kek, row)
+                    kek = self._unwrapped(row, wrap, wrapper)
                 except (SealedError, BackendConfigError, TamperedError, InvalidInputError) as refusal:
                     refusals.append(refusal)
                 else:
@@ -302,15 +294,20 @@ class Keychain:
             SealedError, TamperedError, BackendConfigError: one does not.
         """
         for wrap, wrapper in zip(wraps, self._wrappers, strict=True):
-            kek = Kek.unwrapped(
-                wrap.wrapped,
-                by=wrapper,
-                place=self.place(row.team),
-                id=row.id,
-                number=row.number,
-                state=cast("State", row.state),
-            )
-            _check_canary(kek, row)
+            self._unwrapped(row, wrap, wrapper)
+
+    def _unwrapped(self, row: KekRow, wrap: WrapRow, wrapper: Wrapper) -> Kek:
+        """Give the key of *row* out of one wrap, proven by its canary."""
+        kek = Kek.unwrapped(
+            wrap.wrapped,
+            by=wrapper,
+            place=self.place(row.team),
+            id=row.id,
+            number=row.number,
+            state=cast("State", row.state),
+        )
+        _check_canary(kek, row)
+        return kek
 
 
 def row_of(kek: Kek, made_at: datetime) -> KekRow:

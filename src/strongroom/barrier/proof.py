@@ -52,6 +52,7 @@ class Proof:
         return keyring.row_mac(covered("entry", row[:-2]))
 
     def is_authentic(self, row: EntryRow, ref: Ref) -> bool:
+        """Tell whether *row* is as it was written; raises SealedError where its key is not to be had."""
         try:
             self.authenticate(row, ref)
         except TamperedError:
@@ -61,6 +62,20 @@ class Proof:
     def check(
         self, ref: Ref, table: str, columns: tuple[object, ...], mac: object, keyring: Keyring | None = None
     ) -> Keyring:
+        """
+        Give the keyring under which *mac* is that of *columns*.
+
+        Args:
+            ref: whose row it is, for the team's keys and for the error.
+            table: its name, which is covered too.
+            columns: as they are stored.
+            mac: likewise; of any type.
+            keyring: where it is at hand; looked for otherwise.
+
+        Raises:
+            TamperedError: it is not, or no key of that id ever was.
+            SealedError: the key is not to be had.
+        """
         try:
             message = covered(table, columns)
             key_id = mac[:KEY_ID_BYTES] if isinstance(mac, bytes) else b""
@@ -77,6 +92,14 @@ class Proof:
     def opened(
         self, sealed: bytes | None, keyring: Keyring, row_id: bytes, number: int, ref: Ref
     ) -> Secret[str]:
+        """
+        Open the value of version *number* of the entry whose row is *row_id*.
+
+        Raises:
+            TamperedError: it is not what was sealed there, or there is none.
+            SealedError: its key is not to be had.
+            MalformedEntryError: a newer release sealed it.
+        """
         context = Context(ref.kind, "value", row_id, number, ref.name)
         try:
             if sealed is None:
@@ -98,6 +121,7 @@ class Proof:
             ) from None
 
     def secret_of(self, ref: Ref, row: VersionRow, keyring: Keyring) -> Secret[str]:
+        """Authenticate a version and open its value; raises what `check` and `opened` do."""
         # A re-wrap may have come between: the version is then under a newer key than its entry was.
         keyring = self.check_version(ref, row, keyring)
         return self.opened(row.sealed, keyring, row.entry_id, row.number, ref)
@@ -107,6 +131,7 @@ class Proof:
         return self.check(ref, "version", (*row[:2], *row[3:-1]), row.mac, keyring)
 
     def tampered(self, ref: Ref) -> TamperedError:
+        """Give the error of a row that is not what was written."""
         return TamperedError(
             f"{ref} in the backend {self._name} failed authentication: "
             "what is stored was changed, moved or damaged",
