@@ -147,6 +147,16 @@ def test_a_group_that_is_left_takes_its_roles_away_and_granted_ones_stay(place):
     assert roles == ["op", "reader", "viewer"]
 
 
+def test_who_left_every_group_loses_its_roles_in_what_he_has_open_too(place):
+    name = place.person("root")
+    browser, _ = place.log_in(name)
+    assert [role["name"] for role in place.whoami(browser)["roles"]] == ["admin"]
+    place.person("nobody knows this one", name=name)
+    _, page = place.log_in(name)
+    assert "has no role here" in refusal(page)
+    assert place.whoami(browser)["roles"] == []
+
+
 def test_a_role_by_group_is_not_taken_like_a_granted_one(place):
     name = place.person("data")
     place.log_in(name)

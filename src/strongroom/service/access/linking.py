@@ -56,12 +56,16 @@ class UnknownPersonError(NotAuthenticatedError):
     Attributes:
         actor: who he would have been, where that is known.
         reason: for the record.
+        has_left: *actor* is linked with whom was proven, and is in no group any more that has a role.
     """
 
-    def __init__(self, message: str, *, reason: str, actor: str = NOBODY, hint: str) -> None:
+    def __init__(
+        self, message: str, *, reason: str, actor: str = NOBODY, hint: str, has_left: bool = False
+    ) -> None:
         super().__init__(message, hint=hint)
         self.actor = actor
         self.reason = reason
+        self.has_left = has_left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +138,7 @@ def link(snapshot: Snapshot, proof: Proof, rules: Rules, *, now: datetime) -> Li
             reason="a person of the identity provider without any role",
             actor=actor,
             hint="access.oidc.roles says which group has which; or strongroom access roles grant",
+            has_left=known is not None and row is not None,
         )
     rows = [one for one in (row, known) if one is not None]
     return Linked(name, rows, [*changes, *_turned(snapshot, actor, roles, now)], roles)

@@ -36,7 +36,7 @@ from strongroom.model.secret import Secret
 from strongroom.registry import Change
 from strongroom.service.access import token as tokens
 from strongroom.service.access.begun import Begun
-from strongroom.service.access.ending import sessions_of
+from strongroom.service.access.ending import codes_of, memberships_of, sessions_of
 from strongroom.service.access.linking import UnknownPersonError, link, subject_id
 from strongroom.service.access.refusals import NOBODY
 from strongroom.service.access.shape import (
@@ -338,6 +338,10 @@ class OidcLogin:
             return link(self._gate.registry.snapshot(), proof, self._rules, now=self._gate.clock())
         except UnknownPersonError as unknown:
             self._gate.refusals.add(unknown.actor, source, unknown.reason)
+            if unknown.has_left:
+                # What he has open goes on, and may nothing: his groups are known to be gone.
+                who = unknown.actor
+                self._gate.registry.change(lambda now: memberships_of(now, who, by_group=True))
             raise
 
     def _begun(self, proof: Proof, linked: Linked, returned: Returned) -> Begun:
@@ -402,18 +406,25 @@ class OidcLogin:
         """
         self._gate.attempts.take("", source)
         notice = self._provider.logged_out(token)
-        if not self._use(f"notice {notice.token_id}", notice.ends + _LEEWAY):
+        used = f"notice {notice.token_id}"
+        if not self._use(used, notice.ends + _LEEWAY):
             raise NotAuthenticatedError("this notice of a logout came before")
-        ended: list[str] = []
+        ended: list[Change] = []
 
         def decide(snapshot: Snapshot) -> list[Change]:
             ended[:] = _ended_by(snapshot, subject_id(self._provider.issuer, notice.subject), notice.session)
-            return [Change(SESSION, row_id, None) for row_id in ended]
+            return ended
 
-        self._gate.registry.change(decide)
-        self._gate.record(NOBODY, "done", f"{len(ended)} sessions, by the provider{_from(source)}", "logout")
+        try:
+            self._gate.registry.change(decide)
+        except BaseException:
+            with self._lock:
+                self._used.pop(used, None)  # nothing was done: the provider may send it again
+            raise
+        count = sum(change.kind == SESSION for change in ended)
+        self._gate.record(NOBODY, "done", f"{count} sessions, by the provider{_from(source)}", "logout")
         self._gate.attempts.give_back("", source)
-        return len(ended)
+        return count
 
     def close(self) -> None:
         """Let go of connections to the provider."""
@@ -435,15 +446,23 @@ def _checked(program: Program) -> Program:
     return program
 
 
-def _ended_by(snapshot: Snapshot, subject: str, session: str) -> list[str]:
-    """Give the ids of the sessions a notice ends: that one at the provider, else all of whom it names."""
+def _ended_by(snapshot: Snapshot, subject: str, session: str) -> list[Change]:
+    """
+    Give what ends the sessions of a notice, and the codes programs wait to begin one with: those of that one
+    session at the provider, and of whom it names those of none that it told of; without one all of his.
+    """
     row = snapshot.of(SUBJECT).get(subject)
-    if session:
-        found = ((one.id, decoded(one, Session)) for one in snapshot.of(SESSION).values())
-        return [row_id for row_id, body in found if body.how == "oidc" and body.provider_session == session]
-    if row is None:
-        return []
-    return [change.id for change in sessions_of(snapshot, PREFIX + decoded(row, Subject).name)]
+    actor = None if row is None else PREFIX + decoded(row, Subject).name
+    if not session:
+        return [] if actor is None else [*sessions_of(snapshot, actor), *codes_of(snapshot, actor)]
+    shapes: tuple[tuple[str, type[Session | Code]], ...] = ((SESSION, Session), (CODE, Code))
+    found = ((one, decoded(one, shape)) for kind, shape in shapes for one in snapshot.of(kind).values())
+    return [
+        Change(one.kind, one.id, None)
+        for one, body in found
+        if body.how == "oidc"
+        and (body.provider_session == session or (not body.provider_session and body.actor == actor))
+    ]
 
 
 def _from(source: str) -> str:
