@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from parts import databases
-from parts.homes import address, home
+from parts.homes import address, by_hand, home
 from strongroom.errors import (
     BackendConfigError,
     BackendUnavailableError,
