@@ -323,6 +323,7 @@ def test_each_trigger_reads_in_its_own_name(ran, inside):
         said = of(ran, f"in_trigger_{number}")
         assert said
         assert {each["source"] for each in said} == {"trigger"}
+        assert {each["assurance"] for each in said} == {0}  # they share one process: a claim
         assert {each["dag_id"] for each in said} == {f"dag{number}"}
         if inside.version == 3:
             assert {each["ti_id"] for each in said} == {f"ti-{number}"}
