@@ -222,7 +222,7 @@ def test_job_that_is_ended_midway_is_gone_on_with(barrier):
     barrier.rotation.rotate([""], author="alice")
     seen = []
     job = barrier.rewrap.run(progress=lambda done, _: seen.append(done), is_ended=lambda: bool(seen))
-    assert (job.state, job.done, job.is_at_work) == ("running", 25, False)
+    assert (job.state, job.done, job.is_at_work) == ("running", 24, False)
     job = barrier.rewrap.run()
     assert (job.state, job.done) == ("finished", 60)
 
@@ -238,12 +238,23 @@ def test_job_goes_no_faster_than_its_rate(barrier, monkeypatch):
     assert sum(waited) >= 60 / 10 - 1 - 1  # a second's worth goes ahead
 
 
+def test_job_gives_the_interpreter_away_between_small_pieces(barrier, monkeypatch):
+    from strongroom.barrier import rewrap  # noqa: PLC0415
+
+    naps = []
+    barrier.write_many([draft(f"v{number}") for number in range(48)])
+    barrier.rotation.rotate([""], author="alice")
+    monkeypatch.setattr(rewrap.time, "sleep", naps.append)
+    barrier.rewrap.run()
+    assert len(naps) >= 48 + 48 / 8 + 48 / 4  # by row sealed, page read and piece written
+
+
 def test_rotating_again_during_a_job_leaves_nothing_behind(barrier):
     barrier.write_many([draft(f"v{number}") for number in range(60)])
     barrier.rotation.rotate([""], author="alice")
     with pytest.raises(ConflictError, match="took the job over"):
         barrier.rewrap.run(
-            progress=lambda done, _: barrier.rotation.rotate([""], author="bob") if done == 25 else None
+            progress=lambda done, _: barrier.rotation.rotate([""], author="bob") if done == 24 else None
         )
     job = barrier.rewrap.run()
     assert (job.started_by, job.total, job.done) == ("bob", 60, 60)
@@ -278,6 +289,26 @@ def test_damaged_version_is_left_as_it_is_and_keeps_its_key(path, barrier, sql):
         barrier.rotation.destroy(barrier.rotation.find(only(barrier).id))
     barrier.rotation.resume(author="alice")
     assert barrier.rewrap.run().damaged == 1  # it does not go in circles
+
+
+def test_version_whose_entry_is_gone_is_not_passed_over(path, barrier):
+    barrier.write_many([draft("x"), draft("y")])
+    barrier.rotation.rotate([""], author="alice")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM entries WHERE name = 'x'")
+    job = barrier.rewrap.run()
+    assert (job.state, job.done, job.damaged) == ("finished", 1, 1)
+
+
+def test_entry_of_many_versions_is_moved_over_several_pages(barrier):
+    for number in range(30):
+        barrier.write(draft("x", f"text {number}"))
+    barrier.write(draft("y"))
+    barrier.rotation.rotate([""], author="alice")
+    job = barrier.rewrap.run()
+    assert (job.done, job.damaged) == (31, 0)
+    assert barrier.read_version(Ref("variable", "x"), "17").secret.reveal() == "text 16"
+    assert [state[2:] for state in states(barrier)] == [("deactivated", 0), ("active", 31)]
 
 
 @pytest.mark.parametrize(

@@ -101,13 +101,10 @@ def test_row_that_was_changed_meanwhile_is_not_written_over(barrier):
     (old,) = [barrier.rotation.find(key.id) for key in barrier.keys()]  # noqa: SIM118 -- not a mapping's
     barrier.rotation.rotate([""], author="alice")
     store = barrier.store
-    for entry_id in store.ask(lambda connection: rotation.entries_under(connection, old.id, b"", 10)):
-        (row,) = store.ask(
-            lambda connection, of=entry_id: rotation.versions_under(connection, of, old.id, 0, 10)
-        )
+    for entry, row in store.ask(lambda connection: rotation.versions_under(connection, old.id, (b"", 0), 10)):
         stale = rotation.Moved(row.entry_id, row.number, b"other", row.kek_id, b"m" * 48, b"another mac")
         with store.write() as transaction:
-            assert rotation.move(transaction.connection, [stale], [(b"m", entry_id, b"another mac")]) == 0
+            assert rotation.move(transaction.connection, [stale], [(b"m", entry.id, b"another mac")]) == 0
     assert barrier.read(Ref("variable", "x")).secret.reveal() == "1"
 
 

@@ -10,14 +10,17 @@ Rules of this file:
 3. A row that fails authentication is left as it is and counted: to seal it anew would make it right.
 4. One process is at work at a time. Each batch says so in its own transaction; one that was stopped for
    longer than a lease finds another in its place, and writes nothing any more.
+5. The interpreter is given away after every few rows. It is never asked for in less than 5 ms, and each short
+   statement wakes whoever waits for it only to be faster again.
 """
 
 from __future__ import annotations
 
 import time
 from functools import partial
+from itertools import chain
 from secrets import token_bytes
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from strongroom.barrier.proof import resealed
 from strongroom.barrier.status import LEASE_SECONDS, Job
@@ -29,32 +32,55 @@ from strongroom.store.record import micros, moment, ref_of
 from strongroom.store.rotation import Moved
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from strongroom.barrier.keychain import Keychain
     from strongroom.barrier.proof import Proof
     from strongroom.crypto.keyring import Keyring
-    from strongroom.store.rotation import JobRow
-    from strongroom.store.rows import KekRow, VersionRow
+    from strongroom.model.ref import Ref
+    from strongroom.store.rotation import JobRow, Standing
+    from strongroom.store.rows import EntryRow, KekRow, VersionRow
     from strongroom.store.store import Store
     from strongroom.store.transaction import Transaction
 
 __all__ = ["Rewrap"]
 
-_ENTRIES = 25  # in a batch: so short a transaction that nobody waits for it
-_VERSIONS = 16  # of one entry read at once: 16 MiB at most
+_BATCH = 24  # rows: so short a transaction that nobody waits for it
 _BATCH_BYTES = 8_388_608  # 8 MiB of sealed values, after which a batch ends
-_NAP_SECONDS = 0.0  # after each entry: whoever waits for the interpreter gets it
+_PAGE = 8  # rows read at once: 8 MiB at most
+_PIECE = 4  # rows written without a pause
+_NAP_SECONDS = 0.002  # at most, after each row
 
 
-class _Batch(NamedTuple):
-    """What one transaction writes. Damaged are ids of entries, with the number of a version, or 0 for all."""
+class _Batch:
+    """
+    What one transaction writes, under one key.
 
-    versions: list[Moved]
-    marks: list[tuple[bytes, bytes, bytes]]
-    reached: bytes
-    damaged: set[tuple[bytes, int]]
+    Attributes:
+        damaged: ids of entries, with the number of a version, or 0 for all.
+        reached: the id of the last entry in it.
+    """
+
+    __slots__ = ("damaged", "keyring", "marks", "reached", "versions", "weight")
+
+    def __init__(self, keyring: Keyring) -> None:
+        self.keyring = keyring
+        self.versions: list[Moved] = []
+        self.marks: list[tuple[bytes, bytes, bytes]] = []
+        self.damaged: set[tuple[bytes, int]] = set()
+        self.reached = b""
+        self.weight = 0
+
+    def add(self, row: VersionRow, mac: bytes) -> None:
+        """Put a version, sealed anew, in the place of the one with *mac*."""
+        self.versions.append(Moved(row.entry_id, row.number, row.sealed, row.kek_id, row.mac, mac))
+        self.weight += len(row.sealed)
+
+    def pieces(self) -> Iterator[tuple[list[Moved], list[tuple[bytes, bytes, bytes]]]]:
+        """Give it in parts that are written without a pause."""
+        for first in range(0, max(len(self.versions), len(self.marks)), _PIECE):
+            yield self.versions[first : first + _PIECE], self.marks[first : first + _PIECE]
 
 
 class Rewrap:
@@ -166,80 +192,78 @@ class Rewrap:
 
     def _is_left_behind(self, key: KekRow, work: _Work) -> bool:
         """Put every row that names *key* under the one that seals now; False where it was ended before."""
-        for find in (self._under, self._naming):
-            reached = b""
-            while ids := find(key, reached):
-                batch = self._batch(key, ids)
-                reached = batch.reached
-                work.damaged |= batch.damaged
-                self._write(work, batch, reached=reached, damaged=len(work.damaged))
-                if work.progress is not None:
-                    work.progress(min(work.row.done, work.row.total), work.row.total)
-                if work.is_ended():
-                    return False
-                work.pace.wait(len(ids))
+        for batch in chain(self._versions(key, work.pace), self._entries(key, work.pace)):
+            work.damaged |= batch.damaged
+            self._write(work, batch, reached=batch.reached, damaged=len(work.damaged))
+            if work.progress is not None:
+                work.progress(min(work.row.done, work.row.total), work.row.total)
+            if work.is_ended():
+                return False
+            work.pace.wait()
         return True
 
-    def _under(self, key: KekRow, after: bytes) -> list[bytes]:
-        return self._store.ask(lambda connection: rotation.entries_under(connection, key.id, after, _ENTRIES))
+    def _versions(self, key: KekRow, pace: _Pace) -> Iterator[_Batch]:
+        """Give every version under *key* sealed anew, with the new MAC of its entry."""
+        after, many = (b"", 0), 0
+        batch = _Batch(self._keychain.current(key.team))
+        while found := self._store.ask(
+            partial(rotation.versions_under, kek_id=key.id, after=after, limit=_PAGE)
+        ):
+            self._add(found, key, batch, pace)
+            after, many = (found[-1].version.entry_id, found[-1].version.number), many + len(found)
+            if many >= _BATCH or batch.weight >= _BATCH_BYTES:
+                yield batch
+                batch, many = _Batch(self._keychain.current(key.team)), 0
+        if many:
+            yield batch
 
-    def _naming(self, key: KekRow, after: bytes) -> list[bytes]:
-        deployment = self._keychain.deployment
-        return self._store.ask(
-            lambda connection: rotation.entries_naming(connection, deployment, key.id, after, _ENTRIES)
-        )
+    def _add(self, found: Sequence[Standing], key: KekRow, batch: _Batch, pace: _Pace) -> None:
+        pace.breathe(0)
+        ref = None
+        for entry, row in found:
+            is_next = row.entry_id != batch.reached
+            # Anew on every page, where it costs little: what was read before may have been written meanwhile.
+            if is_next or row is found[0].version:
+                batch.reached = row.entry_id
+                ref = self._marked(entry, row.entry_id, key, batch)
+            if ref is not None:
+                self._seal(ref, row, batch)
+            pace.breathe(int(is_next))
 
-    def _batch(self, key: KekRow, ids: list[bytes]) -> _Batch:
-        """Seal the rows of as many entries of *ids* anew as one transaction should hold."""
-        keyring = self._keychain.current(key.team)
-        made = _Batch([], [], b"", set())
-        weight = 0
-        for entry_id in ids:
-            made = made._replace(reached=entry_id)
-            try:
-                weight += self._entry(entry_id, key, keyring, made)
-            except TamperedError:
-                made.damaged.add((entry_id, 0))
-            if weight >= _BATCH_BYTES:
-                break
-            time.sleep(_NAP_SECONDS)
-        return made
+    def _entries(self, key: KekRow, pace: _Pace) -> Iterator[_Batch]:
+        """Give a new MAC for every entry that names *key* though no version of it does."""
+        find = partial(rotation.entries_naming, deployment=self._keychain.deployment, kek_id=key.id)
+        after = b""
+        while found := self._store.ask(partial(find, after=after, limit=_BATCH)):
+            batch = _Batch(self._keychain.current(key.team))
+            for entry in found:
+                self._marked(entry, entry.id, key, batch)
+                pace.breathe(1)
+            after = batch.reached = found[-1].id
+            yield batch
 
-    def _entry(self, entry_id: bytes, key: KekRow, keyring: Keyring, made: _Batch) -> int:
-        """Add an entry's new MAC and its versions under *key*, sealed anew, to *made*; give their bytes."""
-        entry = self._store.ask(lambda connection: rotation.entry(connection, entry_id))
+    def _marked(self, entry: EntryRow | None, entry_id: bytes, key: KekRow, batch: _Batch) -> Ref | None:
+        """Add an entry's new MAC to *batch* and give its name; None where it is damaged."""
         ref = None if entry is None else ref_of(entry.kind, entry.name, entry.team)
         if entry is None or ref is None or (entry.deployment, entry.team) != (key.deployment, key.team):
-            raise TamperedError("an entry is not where its key is")
-        mark = self._proof.remarked(entry, ref, keyring)
-        weight = 0
-        for row in self._versions(entry_id, key.id):
-            try:
-                self._proof.check_version(ref, row, keyring)
-                new = resealed(ref, row, keyring)
-            except (TamperedError, InvalidInputError):
-                made.damaged.add((entry_id, row.number))
-            else:
-                made.versions.append(
-                    Moved(row.entry_id, row.number, new.sealed, new.kek_id, new.mac, row.mac)
-                )
-                weight += len(new.sealed)
+            batch.damaged.add((entry_id, 0))  # it is not where its key is
+            return None
+        try:
+            mark = self._proof.remarked(entry, ref, batch.keyring)
+        except TamperedError:
+            batch.damaged.add((entry_id, 0))
+            return None
         if mark != entry.mac:
-            made.marks.append((mark, entry.id, entry.mac))
-        return weight
+            batch.marks.append((mark, entry.id, entry.mac))
+        return ref
 
-    def _versions(self, entry_id: bytes, key_id: bytes) -> Iterator[VersionRow]:
-        after = 0
-        while True:
-            rows = self._store.ask(
-                partial(
-                    rotation.versions_under, entry_id=entry_id, kek_id=key_id, after=after, limit=_VERSIONS
-                )
-            )
-            yield from rows
-            if len(rows) < _VERSIONS:
-                return
-            after = rows[-1].number
+    def _seal(self, ref: Ref, row: VersionRow, batch: _Batch) -> None:
+        """Add an authentic version, sealed anew, to *batch*."""
+        try:
+            self._proof.check_version(ref, row, batch.keyring)
+            batch.add(resealed(ref, row, batch.keyring), row.mac)
+        except (TamperedError, InvalidInputError):
+            batch.damaged.add((row.entry_id, row.number))
 
     def _write(self, work: _Work, batch: _Batch | None, **changed: object) -> None:
         """Write a batch and how far the job is, if it is still this process's."""
@@ -247,7 +271,9 @@ class Rewrap:
         with self._store.write() as transaction:
             connection = transaction.connection
             if batch is not None:
-                row = row._replace(done=row.done + rotation.move(connection, batch.versions, batch.marks))
+                for versions, marks in batch.pieces():
+                    row = row._replace(done=row.done + rotation.move(connection, versions, marks))
+                    time.sleep(0)  # rule 5
                 if batch.versions:
                     self._count(transaction, batch.versions[0].kek_id, len(batch.versions))
             if not rotation.beat(connection, row):
@@ -284,10 +310,16 @@ class _Pace:
         self._rate = rate
         self._free_at = time.monotonic()
 
-    def wait(self, count: int) -> None:
-        """Wait as long as *count* entries ask for."""
-        if self._rate <= 0:
-            return
-        now = time.monotonic()
-        self._free_at = max(self._free_at, now - 1.0) + count / self._rate
-        time.sleep(max(0.0, self._free_at - now))
+    def breathe(self, count: int) -> None:
+        """Give the interpreter away, for as long as *count* entries ask for and a nap at most."""
+        due = 0.0
+        if self._rate > 0:
+            now = time.monotonic()
+            self._free_at = max(self._free_at, now - 1.0) + count / self._rate
+            due = self._free_at - now
+        time.sleep(min(max(0.0, due), _NAP_SECONDS))
+
+    def wait(self) -> None:
+        """Wait as long as the entries up to now ask for."""
+        if self._rate > 0:
+            time.sleep(max(0.0, self._free_at - time.monotonic()))

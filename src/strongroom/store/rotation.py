@@ -7,7 +7,7 @@ of a transaction. Not for what a key may still do: `barrier/`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from strongroom.store.rows import EntryRow, KekRow, VersionRow, WrapRow
 
@@ -20,12 +20,11 @@ __all__ = [
     "JobRow",
     "Moved",
     "Named",
+    "Standing",
     "add_wraps",
     "beat",
     "change_kek",
     "entries_naming",
-    "entries_under",
-    "entry",
     "erase_wraps",
     "job",
     "move",
@@ -79,6 +78,13 @@ class Named(NamedTuple):
         return sum(self)
 
 
+class Standing(NamedTuple):
+    """A version as it stands, and its entry without sealed bytes, None where that is missing."""
+
+    entry: EntryRow | None
+    version: VersionRow
+
+
 class Moved(NamedTuple):
     """One version under another key: its new columns, and the MAC that it must still have."""
 
@@ -95,15 +101,19 @@ _JOB = f"SELECT {', '.join(JobRow._fields)} FROM key_jobs WHERE deployment = ?" 
 _PUT_JOB = (
     f"INSERT INTO key_jobs ({', '.join(JobRow._fields)}) VALUES ({', '.join('?' * len(JobRow._fields))})"  # noqa: S608
 )
-_ENTRY = f"SELECT {', '.join(EntryRow._fields[:-1])} FROM entries WHERE id = ?"  # noqa: S608 -- constants
-_VERSIONS = (
-    f"SELECT {', '.join(VersionRow._fields)} FROM versions"  # noqa: S608 -- constants
-    " WHERE entry_id = ? AND kek_id = ? AND number > ? ORDER BY number LIMIT ?"
+_ENTRY = EntryRow._fields[:-1]
+# From the versions outwards: one whose entry is gone must be found too. Told so that every database goes
+# along its index.
+_UNDER = (
+    f"SELECT {', '.join(f'v.{column}' for column in VersionRow._fields)},"  # noqa: S608 -- constants
+    f" {', '.join(f'e.{column}' for column in _ENTRY)}"
+    " FROM versions v LEFT JOIN entries e ON e.id = v.entry_id"
+    " WHERE v.kek_id = ? AND v.entry_id >= ? AND (v.entry_id > ? OR v.number > ?)"
+    " ORDER BY v.entry_id, v.number LIMIT ?"
 )
-_UNDER = "SELECT DISTINCT entry_id FROM versions WHERE kek_id = ? AND entry_id > ? ORDER BY entry_id LIMIT ?"
 _NAMING = (
-    f"SELECT id FROM entries WHERE deployment = ? AND id > ? AND substr(mac, 1, {_ID}) = ?"  # noqa: S608
-    " ORDER BY id LIMIT ?"
+    f"SELECT {', '.join(_ENTRY)} FROM entries"  # noqa: S608 -- constants
+    f" WHERE deployment = ? AND id > ? AND substr(mac, 1, {_ID}) = ? ORDER BY id LIMIT ?"
 )
 _MOVE = "UPDATE versions SET sealed = ?, kek_id = ?, mac = ? WHERE entry_id = ? AND number = ? AND mac = ?"
 _REMARK = "UPDATE entries SET mac = ? WHERE id = ? AND mac = ?"
@@ -124,31 +134,26 @@ def wraps_of(connection: Connection, kek_id: bytes) -> int:
     return 0 if row is None else int(row[0])
 
 
-def entries_under(connection: Connection, kek_id: bytes, after: bytes, limit: int) -> list[bytes]:
-    """Give the ids, greater than *after*, of entries that have a version under a key, in order."""
-    return [bytes(row[0]) for row in connection.execute(_UNDER, (kek_id, after, limit)).fetchall()]
-
-
 def entries_naming(
     connection: Connection, deployment: str, kek_id: bytes, after: bytes, limit: int
-) -> list[bytes]:
-    """Give the ids, greater than *after*, of entries whose own MAC names a key, in order."""
+) -> list[EntryRow]:
+    """Give entries whose own MAC names a key, of ids greater than *after*, in order, without sealed bytes."""
     found = connection.execute(_NAMING, (deployment, after, kek_id, limit)).fetchall()
-    return [bytes(row[0]) for row in found]
-
-
-def entry(connection: Connection, entry_id: bytes) -> EntryRow | None:
-    """Give one entry, without its sealed bytes."""
-    row = connection.execute(_ENTRY, (entry_id,)).fetchone()
-    return None if row is None else EntryRow(*row)
+    return [EntryRow(*row) for row in found]
 
 
 def versions_under(
-    connection: Connection, entry_id: bytes, kek_id: bytes, after: int, limit: int
-) -> list[VersionRow]:
-    """Give up to *limit* versions of an entry under a key, those with a greater number than *after*."""
-    found = connection.execute(_VERSIONS, (entry_id, kek_id, after, limit)).fetchall()
-    return [VersionRow._make(row) for row in found]
+    connection: Connection, kek_id: bytes, after: tuple[bytes, int], limit: int
+) -> list[Standing]:
+    """Give up to *limit* versions under a key, by entry and number, each with its entry, those after one."""
+    entry_id, number = after
+    found = connection.execute(_UNDER, (kek_id, entry_id, entry_id, number, limit)).fetchall()
+    return [_standing(row) for row in found]
+
+
+def _standing(row: Sequence[Any]) -> Standing:
+    width = len(VersionRow._fields)
+    return Standing(None if row[width] is None else EntryRow(*row[width:]), VersionRow(*row[:width]))
 
 
 def versions_under_all(connection: Connection, kek_ids: Sequence[bytes]) -> int:
