@@ -196,6 +196,12 @@ def test_a_refused_token_is_not_remembered_as_good():
     assert checks.verify(good).subject == "etl"
 
 
+def test_text_that_no_utf8_spells_is_refused_like_any_other():
+    with pytest.raises(TokenError) as caught:
+        mine().verify("\ud800.a.b")
+    assert caught.value.reason == "no token of three parts"
+
+
 def test_only_so_many_tokens_are_remembered(monkeypatch):
     checks = mine()
     first = _signer.sign(said(jti="first"), kid="ed")

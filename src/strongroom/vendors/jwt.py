@@ -57,6 +57,7 @@ _MAX_SECONDS = 253_402_214_399  # a day before the end of what `datetime` has
 _MIN_RSA_BITS, _MAX_RSA_BITS = 2_048, 8_192
 _MAX_REMEMBERED = 10_000
 _REMEMBERED_SECONDS = 60.0
+_begun = sha256().copy  # an eighth of `verify` cheaper than to begin anew, which fetches the algorithm
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
 _PLAIN = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
@@ -242,10 +243,17 @@ class Verifier:
             TokenError: it is not; `reason` says why, for the record.
             BackendUnavailableError: the issuer's keys cannot be had now.
         """
-        digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
+        digesting = _begun()
+        try:
+            digesting.update(token.encode())
+        except UnicodeEncodeError:  # half of a surrogate pair: no token, and `check` says so
+            return self.check(token)
+        digest = digesting.digest()
         found = self._remembered.get(digest)
-        if found is not None and found[1] == self.keys.generation and self._timer() < found[0]:
-            return found[2]
+        if found is not None:
+            until, generation, claims = found
+            if self._timer() < until and self.keys.generation == generation:
+                return claims
         # Asked before: what an older set of keys says is not remembered as the word of a newer one.
         generation = self.keys.generation
         claims = self.check(token)
