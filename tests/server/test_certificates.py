@@ -6,6 +6,7 @@ import socket
 import ssl
 import time
 from datetime import timedelta
+from http.client import HTTPSConnection
 
 import pytest
 
@@ -192,6 +193,25 @@ def test_a_certificate_that_tls_does_not_take_gets_no_answer(server, fleet, how)
     more = {"authority": fleet.others} if "another" in how else {"lasts": timedelta(days=-1)}
     with pytest.raises(BackendUnavailableError):
         begin(fleet.address(server, *HOST_1, **more))
+
+
+def test_a_connection_that_outlasts_its_certificate_begins_nothing_more(server, fleet):
+    root(server).access.agents.admit("host-1")
+    shown = fleet.fleet.issue(*HOST_1, lasts=timedelta(seconds=3))
+    context = ssl.create_default_context(cafile=str(fleet.place.file))
+    context.load_cert_chain(*shown)
+    line = HTTPSConnection("localhost", server.port, timeout=10, context=context)
+    deadline, statuses = time.monotonic() + 15, set()
+    line.connect()
+    kept = line.sock
+    while 401 not in statuses and time.monotonic() < deadline:
+        line.request("POST", "/v1/agents/login/certificate")
+        answer = line.getresponse()
+        answer.read()
+        statuses.add(answer.status)
+        assert line.sock in (kept, None)
+    line.close()
+    assert statuses == {200, 401}
 
 
 def test_a_header_that_names_a_certificate_is_not_believed(server, fleet):

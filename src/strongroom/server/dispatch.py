@@ -14,6 +14,7 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from strongroom.server.limits import Buckets
     from strongroom.server.request import Receive, Request, Scope, Send
     from strongroom.server.threads import Threads
+    from strongroom.server.tls import Shown
     from strongroom.service.access import Access, Identity
     from strongroom.service.house import House
 
@@ -375,8 +377,14 @@ def _call(house: House, scope: Scope, request: Request) -> Call:
         request_id=request.id,
         source=request.source,
         is_secure=request.is_secure,
-        certificate=scope.get("state", {}).get(CERTIFICATE, ()),
+        certificate=_certificate(scope),
     )
+
+
+def _certificate(scope: Scope) -> tuple[str, ...]:
+    """Give the names of the TLS client certificate a request came with, if that has not ended meanwhile."""
+    shown: Shown | None = scope.get("state", {}).get(CERTIFICATE)
+    return () if shown is None or time.time() >= shown.ends else shown.names
 
 
 def _access(house: House, deployment: str) -> Access:

@@ -27,7 +27,7 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from strongroom.server.request import CERTIFICATE
-from strongroom.server.tls import names_of
+from strongroom.server.tls import shown_by
 from strongroom.wire.head import HEADERS, new_id
 
 if TYPE_CHECKING:
@@ -275,9 +275,9 @@ class Line(HttpToolsProtocol):
             return
         self._is_let_in = True
         super().connection_made(transport)
-        if self.hello is not None and (names := names_of(transport)):
+        if self.hello is not None and (shown := shown_by(transport)) is not None:
             # What every request of this connection has in its scope.
-            self.app_state = {**self.app_state, CERTIFICATE: names}
+            self.app_state = {**self.app_state, CERTIFICATE: shown}
         self.ends_at = self._clock() + self._door.receipt_seconds
 
     def connection_lost(self, exc: Exception | None) -> None:

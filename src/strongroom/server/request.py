@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["CERTIFICATE", "Request", "request_of"]
 
 CERTIFICATE = "strongroom.certificate"
-"""In the state of a scope: the names of the TLS client certificate it came with."""
+"""In the state of a scope: the TLS client certificate it came with (`tls.Shown`)."""
 
 
 class Request:

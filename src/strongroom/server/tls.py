@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import ssl
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.errors import SettingsError
 
@@ -47,15 +47,28 @@ def context_of(settings: ServerSettings) -> ssl.SSLContext | None:
     return context
 
 
-def names_of(transport: asyncio.BaseTransport) -> tuple[str, ...]:
+class Shown(NamedTuple):
     """
-    Give the URI and DNS names (SAN) of the certificate the other side of a connection has shown, which the
-    handshake has checked; () where it showed none.
+    What counts of a TLS client certificate, which the handshake has checked.
+
+    Args:
+        names: URI and DNS names (SAN).
+        ends: when it does, in seconds since 1970 UTC: a connection, and a session that is taken up again
+            without another check, may outlast it.
     """
+
+    names: tuple[str, ...]
+    ends: float
+
+
+def shown_by(transport: asyncio.BaseTransport) -> Shown | None:
+    """Give the certificate the other side of a connection has shown; None where it showed none."""
     connection = transport.get_extra_info("ssl_object")
     seen = None if connection is None else connection.getpeercert()
-    listed = seen.get("subjectAltName", ()) if seen else ()
-    return tuple(name for kind, name in listed if kind in ("URI", "DNS"))
+    if not seen:
+        return None
+    names = tuple(name for kind, name in seen.get("subjectAltName", ()) if kind in ("URI", "DNS"))
+    return Shown(names, ssl.cert_time_to_seconds(seen["notAfter"]))
 
 
 def reload(context: ssl.SSLContext, settings: ServerSettings) -> None:
