@@ -48,8 +48,36 @@ def test_wrong_password_is_told_and_the_store_stays(kind, shell, tmp_path):
     moved = shell(f"store move --to '{place}' --password-file {file} --yes")
     assert moved.code == 7
     assert "c4n4ry" not in moved.err
-    assert "refuses" in moved.err
+    assert "the store at --to refuses" in moved.err.replace("the database of ", "")
+    assert "hint: correct --to or --password-file" in moved.err
     assert shell("variables set region", "still here\n").code == 0
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("postgresql://u:c4n4ry@h/x", "--password-file FILE"),
+        ("mariadb://u:c4n4ry@h/x", "--password-file FILE"),
+        ("mariadb://u@h.example/x", "--to leaves this machine without TLS"),
+        ("oracle://u@h/x", "postgresql://, mariadb:// or sqlite:///"),
+    ],
+)
+def test_mistake_in_what_was_typed_names_the_options_and_not_the_settings(place, told, shell):
+    moved = shell(f"store move --to '{place}' --yes")
+    assert moved.code == 7
+    assert told in moved.err
+    assert "store." not in moved.err
+    assert "c4n4ry" not in moved.err
+
+
+def test_settings_to_be_written_name_the_password_file_from_anywhere(shell, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    place, file = guarded("postgresql", tmp_path), tmp_path / "db.pass"
+    file.touch(mode=0o600)
+    file.write_text(PASSWORD)
+    moved = shell(f"store move --to '{place}' --password-file db.pass --yes")
+    assert moved.code == 0, moved.err
+    assert f'password = {{ file = "{file}" }}' in moved.out
 
 
 def test_schema_of_a_store_that_was_moved_is_not_taken_back(shell, tmp_path):

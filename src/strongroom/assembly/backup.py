@@ -300,9 +300,8 @@ class BackupDesk:
         settings = self._settings.store
         # The password of the settings is of the database they name, and is shown to no other.
         password = settings.password if place in (None, settings.place) and password is None else password
-        return place_at(place or settings.url or settings.path, password, self._ways.environ).open(
-            create=create
-        )
+        where = place or settings.url or settings.path
+        return place_at(where, password, self._ways.environ, is_typed=place is not None).open(create=create)
 
     def _wrappers(self, *, makes_files: bool = False) -> dict[str, list[Wrapper]]:
         """Make what wraps the keys of each deployment; with *makes_files* key files that are gone, too."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,18 +41,38 @@ class StorePlace:
     Args:
         where: a path or an address.
         password: gives the password of the database's user.
+        is_typed: it comes from `--to` and `--password-file`, so errors name these and not the settings.
     """
 
     where: str | Path
     password: Callable[[], Secret[str]] | None = None
+    is_typed: bool = False
 
     def engine(self) -> Engine:
         """Give its engine, nothing of it opened yet."""
-        return engine_of(self.where, password=self.password)
+        with self._told():
+            return engine_of(self.where, name=self._name, password=self.password)
 
     def open(self, *, create: bool = False, past_marks: bool = False) -> Store:
         """Open it, as `Store.open`."""
-        return Store.open(self.where, create=create, password=self.password, past_marks=past_marks)
+        with self._told():
+            return Store.open(
+                self.where, create=create, name=self._name, password=self.password, past_marks=past_marks
+            )
+
+    @property
+    def _name(self) -> str:
+        return "at --to" if self.is_typed else "native"
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except BackendConfigError as error:
+            if not self.is_typed:
+                raise
+            hint = None if error.hint is None else _typed(error.hint)
+            raise BackendConfigError(_typed(str(error)), hint=hint) from None
 
 
 def place_of(settings: Settings, environ: Mapping[str, str]) -> StorePlace:
@@ -59,7 +80,13 @@ def place_of(settings: Settings, environ: Mapping[str, str]) -> StorePlace:
     return place_at(settings.store.url or settings.store.path, settings.store.password, environ)
 
 
-def place_at(where: str | Path, password: SecretSource | None, environ: Mapping[str, str]) -> StorePlace:
+def place_at(
+    where: str | Path,
+    password: SecretSource | None,
+    environ: Mapping[str, str],
+    *,
+    is_typed: bool = False,
+) -> StorePlace:
     """
     Give a place by its path or address.
 
@@ -67,8 +94,17 @@ def place_at(where: str | Path, password: SecretSource | None, environ: Mapping[
         where: as `store.url`.
         password: as `store.password`; None for none.
         environ: where it may be fetched from.
+        is_typed: as of `StorePlace`.
     """
-    return StorePlace(where, None if password is None else lambda: resolve(password, environ=environ))
+    secret = None if password is None else lambda: resolve(password, environ=environ)
+    return StorePlace(where, secret, is_typed)
+
+
+def _typed(text: str) -> str:
+    """Name what was typed in the place of the settings."""
+    text = text.replace("store.password = { file = … }", "--password-file FILE")
+    text = text.replace('store.password = { file = "…" }', "--password-file FILE")
+    return text.replace("store.url", "--to").replace("store.password", "--password-file")
 
 
 def open_stores(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -138,7 +139,7 @@ def move(
     from strongroom import assembly  # noqa: PLC0415 -- it loads the store
 
     with _stores(session, "a store is moved") as stores:
-        place = assembly.place_at(to, _source(password_file), session.environ)
+        place = assembly.place_at(to, _source(password_file), session.environ, is_typed=True)
         terminal.confirm(
             f"move the store to {place.engine().address}, with nobody writing to it meanwhile", is_agreed=yes
         )
@@ -164,7 +165,7 @@ def _tell(session: Session, moved: Moved, *, to: str, password_file: str | None)
     # As it was typed, user and all; but a path from wherever the settings stand.
     write(f'  url = "{to}"' if "://" in to else f'  path = "{moved.place}"')
     if password_file is not None:
-        write(f'  password = {{ file = "{password_file}" }}')
+        write(f'  password = {{ file = "{Path(password_file).absolute()}" }}')
 
 
 def _checked(moved: Moved, index: int) -> dict[str, object]:

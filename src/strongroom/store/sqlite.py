@@ -67,7 +67,8 @@ def locate(place: str | Path) -> Path:
         text = text[len(_URL) :]
     elif "://" in text:
         raise BackendConfigError(
-            "the store must be a file", hint=f"give a path or a URL that begins with {_URL}"
+            "there is no such kind of store",
+            hint=f"give a path, or an address that begins with postgresql://, mariadb:// or {_URL}",
         )
     try:
         # Resolved once: a later chdir, or a link put in its place, must not lead to another file.
