@@ -42,9 +42,11 @@ def is_fresh(identity: Identity, demands: Demands, now: datetime) -> bool:
 
 def stale(demands: Demands) -> StepUpError:
     """Give the error of a proof that is too old."""
-    minutes = demands.fresh.total_seconds() / 60
+    seconds = round(demands.fresh.total_seconds())
+    minutes, rest = divmod(seconds, 60)
+    span = f"{minutes} minutes" if minutes > 1 and not rest else f"{seconds} seconds"
     return StepUpError(
-        f"this needs an identity proven within the last {minutes:g} minutes",
+        f"this needs an identity proven within the last {span}",
         reason="step-up",
         hint="log in again: strongroom login, or the login page",
     )

@@ -10,7 +10,7 @@ import pytest
 
 from strongroom.model.secret import Secret
 from strongroom.policy import Role, Scope
-from strongroom.server.proof import is_fresh
+from strongroom.server.proof import is_fresh, stale
 from strongroom.service.access import Demands
 
 SECRET = "s3cret-canary"
@@ -82,6 +82,13 @@ def test_AA14_a_session_is_fresh_for_as_long_as_the_settings_say(who):
     assert is_one(demands.fresh)
     assert not is_one(demands.fresh + timedelta(microseconds=1))
     assert not is_one(timedelta(seconds=-1))  # begun in the future: a clock was set back
+
+
+@pytest.mark.parametrize(
+    ("seconds", "span"), [(30, "30 seconds"), (60, "60 seconds"), (90, "90 seconds"), (300, "5 minutes")]
+)
+def test_how_lately_a_proof_must_be_is_said_in_whole_numbers(seconds, span):
+    assert str(stale(Demands(fresh=timedelta(seconds=seconds)))).endswith(f"within the last {span}")
 
 
 def test_RT11_a_view_of_the_same_entry_shows_nothing(api, people, entry):
