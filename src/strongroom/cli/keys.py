@@ -280,12 +280,12 @@ def _refuse(found: Remains) -> None:
     if found.state == "active":
         raise ConflictError("the key seals what is written now", hint="strongroom keys rotate")
     told = [
-        f"{count} {what}"
-        for what, count in (
-            ("versions", found.versions),
-            ("entries", found.entries),
-            ("rows of who may", found.registry),
-            ("passwords not used since", found.passwords),
+        f"{count} {one if count == 1 else many}"
+        for one, many, count in (
+            ("version", "versions", found.versions),
+            ("entry", "entries", found.entries),
+            ("row of who may", "rows of who may", found.registry),
+            ("password not used since", "passwords not used since", found.passwords),
         )
         if count
     ]

@@ -127,7 +127,7 @@ def no_key_opens(what: str, refusals: Sequence[StrongroomError]) -> SealedError:
         "; ".join([*told, f"no configured key opens {what}: start refused, nothing overwritten"]),
         retry_after=min(waits, default=None),
         hint=next((refusal.hint for refusal in refusals if refusal.hint), None)
-        or "configure the key file or passphrase the store was made with",
+        or "name in store.wrappers what it was made with: a key file, a passphrase, a key service",
     )
 
 
