@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import time
+from types import SimpleNamespace
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
@@ -367,6 +368,23 @@ def test_a_program_is_let_in_by_its_verifier_alone(place):
 def test_a_challenge_or_port_that_is_none_is_refused(place, query):
     page = Browser().get(f"{place.url}/v1/login/oidc?{query}", follow=False)
     assert page.status == 400
+
+
+@pytest.mark.parametrize(
+    ("public_url", "host", "is_there"),
+    [
+        ("https://s.example:443", "s.example", True),
+        ("https://S.example", "s.example", True),
+        ("http://127.0.0.1:80", "127.0.0.1", True),
+        ("https://s.example:80", "s.example", False),
+        ("https://s.example:8443", "s.example", False),
+        ("https://s.example", "s.example.evil", False),
+        ("https://s.example", "", False),
+    ],
+)
+def test_a_browser_that_leaves_out_the_port_it_may_is_not_sent_round_and_round(public_url, host, is_there):
+    call = SimpleNamespace(headers={"host": host})
+    assert _is_there(call, public_url) is is_there
 
 
 def test_a_link_of_another_site_begins_no_login_of_a_program(place):

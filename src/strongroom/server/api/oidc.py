@@ -44,7 +44,7 @@ def ways(call: Call) -> LoginWays:
 def begin(call: Call) -> Answer:
     """Send a browser to the identity provider."""
     asked, logins = call.asked(OidcQuery), _logins(call)
-    if _authority(call) != urlsplit(logins.public_url).netloc.lower():
+    if not _is_there(call, logins.public_url):
         # The cookie of this login must come back to the address that the provider knows.
         return _to(f"{_below(call, logins)}/login/oidc{_query(asked)}")
     program = None if asked.challenge is None else Program(asked.challenge, asked.port)
@@ -122,8 +122,14 @@ def _callback(call: Call, logins: OidcLogin) -> str:
     return f"{_below(call, logins)}/login/oidc/callback"
 
 
-def _authority(call: Call) -> str:
-    return call.headers.get("host", "").lower()
+def _is_there(call: Call, public_url: str) -> bool:
+    """Tell whether a browser asked where it is to come back to; it never says the port that goes without."""
+    there = urlsplit(public_url)
+    implied = ":443" if there.scheme == "https" else ":80"
+    return call.headers.get("host", "").lower() in (
+        there.netloc.lower(),
+        there.netloc.lower().removesuffix(implied),
+    )
 
 
 def _query(asked: OidcQuery) -> str:
