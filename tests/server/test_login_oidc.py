@@ -22,6 +22,7 @@ from parts.server import serving
 from strongroom.model.pairing import challenge_of, mark_of
 from strongroom.model.secret import Secret
 from strongroom.policy import Role
+from strongroom.server.api.oidc import _is_there
 
 ROLES = {"data": ["op", "reader@eu"], "root": ["admin"]}
 PASSWORD = "four plain words here"
