@@ -145,6 +145,7 @@ def play(step: Step, shell: Shell) -> list[str]:
         elif line.startswith("+ "):
             name = line[2:]
             (shell.folder / name).write_text("")
+            (shell.folder / name).chmod(0o600)  # as what writes secrets would
         elif line.startswith("= "):
             copy(_DATA / line[2:], shell.folder)
         elif line.startswith("| "):

@@ -5,6 +5,7 @@ import pytest
 from cli_shell import Shell
 from terminal import on_terminal
 
+READABLE = "others on this machine can read the recovery identity"
 QUESTION = "? [y/N] "
 
 
@@ -33,3 +34,17 @@ def test_what_is_lost_is_shown_before_it_is_asked_and_only_a_yes_loses_it(shell,
     assert 'variable "region"' in shown
     assert 'variable "owner"' not in shown
     assert shell("read region").out == region
+
+
+def test_identity_that_others_can_read_is_told_and_used(shell):
+    command = "backup drill then.srb --identity identity.txt"
+    assert READABLE not in shell(command).err
+    (shell.folder / "identity.txt").chmod(0o644)
+    told = shell(command)
+    assert READABLE in told.err
+    assert told.code == 0
+
+
+def test_place_that_was_typed_is_told_as_the_settings_would_name_it(shell):
+    done = shell("restore then.srb --identity identity.txt --to ./other.db --accept-rollback --yes")
+    assert f'path = "{shell.folder / "other.db"}"' in done.err.replace("\n", " ").replace("  ", " ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +13,7 @@ import typer
 
 from strongroom.cli import terminal
 from strongroom.cli.app import command, noun
-from strongroom.cli.intake import read_secret
+from strongroom.cli.intake import STDIN, read_secret
 from strongroom.cli.output import Column, show_record, show_rows, write
 from strongroom.cli.session import Session, ask_passphrase
 from strongroom.errors import ConflictError, InvalidInputError
@@ -282,11 +282,17 @@ def open_desk(session: Session, what: str) -> BackupDesk:
 
 def identity_in(source: str) -> Secret[str]:
     """
-    Read an identity file.
+    Read an identity file; one that others can read is told, and used: it may be all that is left.
 
     Raises:
         InvalidInputError: it cannot be read.
     """
+    with suppress(OSError, ValueError):
+        if source != STDIN and Path(source).stat().st_mode & 0o077:
+            terminal.note(
+                "others on this machine can read the recovery identity, and with a backup every value: "
+                "chmod 600 it"
+            )
     return Secret(read_secret(source, what="the recovery identity", limit=_IDENTITY_BYTES))
 
 

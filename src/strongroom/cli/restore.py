@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -103,8 +104,9 @@ def restore(
     if session.output == "table":
         terminal.note("brought back; look through people, tokens, roles and policies now", session)
         if to is not None:
-            key_said = "url" if "://" in to else "path"
-            terminal.note(f'it is used once the settings say so: [store] {key_said} = "{to}"', session)
+            # An address as it was typed, user and all; but a path from wherever the settings stand.
+            said = f'url = "{to}"' if "://" in to else f'path = "{Path(to).expanduser().resolve()}"'
+            terminal.note(f"it is used once the settings say so: [store] {said}", session)
         return
     record["lost"] = [plain_span(span) for span in checked.spans]
     show_record(session, {**record, "restored": True}, labels=_LABELS)
