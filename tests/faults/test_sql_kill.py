@@ -241,6 +241,21 @@ def spread(proxy, kills):
     return sorted([*commits, *(1 + index * (count - 1) // max(1, others - 1) for index in range(others))])
 
 
+def struck(run, proxy, at):
+    """
+    Have *run* (given where to strike) struck at the *at*-th message; give what it gave.
+
+    On a busy machine messages that were told apart when they were counted come together. Whoever had ended by
+    then is struck earlier.
+    """
+    *found, status = run(at)
+    while status == 0 and at > 4:
+        at = min(at, proxy.said) - 4
+        *found, status = run(at)
+    assert status == -signal.SIGKILL, f"no kill at {at} of {proxy.said}"
+    return found
+
+
 @pytest.mark.parametrize(("kind", "scenario"), SHARES)
 def test_kill_leaves_the_old_or_the_new_state_whole(kind, scenario, victims, proxied, tmp_path):
     proxy, seeds = proxied(kind), Seeds(kind, tmp_path, is_older=scenario == "migrate")
@@ -248,10 +263,13 @@ def test_kill_leaves_the_old_or_the_new_state_whole(kind, scenario, victims, pro
     assert victims.run(scenario, through(proxy, seeds.place()), proxy)[1] == 0
     ends = Counter()
     kills = max(3, KILLS * SHARES[kind, scenario] // sum(SHARES.values()))
-    for at in spread(proxy, kills):
+
+    def strike(at):
         place = seeds.place()
-        acknowledged, status = victims.run(scenario, through(proxy, place), proxy, at)
-        assert status == -signal.SIGKILL, f"no kill at {at}"
+        return place, *victims.run(scenario, through(proxy, place), proxy, at)
+
+    for at in spread(proxy, kills):
+        place, acknowledged = struck(strike, proxy, at)
         done = max(0, acknowledged - 1)  # the first is for opening
         assert engine_of(place).revision() in ("0002", REVISION)
         with opened(place) as barrier:
@@ -270,10 +288,13 @@ def test_kill_while_creating_leaves_nothing_or_a_store_that_is_finished(kind, vi
     proxy = proxied(kind)
     assert victims.run("create", through(proxy, home(kind, tmp_path)), proxy)[1] == 0
     kills = max(4, KILLS // 6)
-    for at in spread(proxy, kills):
+
+    def strike(at):
         place = home(kind, tmp_path)
-        acknowledged, status = victims.run("create", through(proxy, place), proxy, at)
-        assert status == -signal.SIGKILL, f"no kill at {at}"
+        return place, *victims.run("create", through(proxy, place), proxy, at)
+
+    for at in spread(proxy, kills):
+        place, acknowledged = struck(strike, proxy, at)
         barrier = sql_victim.make_barrier(place)
         entry = barrier.read(Ref("variable", "first"))
         assert entry is not None or acknowledged < 2, at
