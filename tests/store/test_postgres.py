@@ -22,8 +22,8 @@ from strongroom.errors import (
 from strongroom.model.secret import Secret
 from strongroom.store import rows, whole
 from strongroom.store.engine import engine_of
-from strongroom.store.postgres import PostgresError, _name, _spelled
 from strongroom.store.postgres_address import Address
+from strongroom.store.postgres_session import PostgresError, _name, _spelled
 from strongroom.store.rows import ChangeRow
 from strongroom.store.store import Store
 
@@ -283,6 +283,31 @@ def test_threads_beyond_the_sessions_wait_for_one(place):
     store.close()
 
 
+def test_threads_that_lose_every_session_at_once_open_new_ones(place):
+    store = Store.open(f"{place}&pool_size=3")
+    begun = threading.Barrier(4)
+    lost = set()
+
+    def query(connection):
+        if threading.get_ident() not in lost:
+            lost.add(threading.get_ident())
+            begun.wait()
+            connection.execute("SELECT pg_sleep(60)")
+        return connection.execute("SELECT 1").fetchone()
+
+    with ThreadPoolExecutor(3) as threads:
+        answers = [threads.submit(store.ask, query) for _ in range(3)]
+        begun.wait()
+        with by_hand(place) as hand:
+            busy = "FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_sleep%'"
+            busy += " AND state = 'active' AND pid <> pg_backend_pid()"
+            databases.wait_for(lambda: hand.execute(f"SELECT count(*) {busy}").fetchone() == (3,))
+            hand.execute(f"SELECT pg_terminate_backend(pid) {busy}")
+        assert [answer.result() for answer in answers] == [(1,)] * 3
+    assert store.last_sequence() == 0
+    store.close()
+
+
 def test_thread_that_waits_in_vain_for_a_session_is_told_to_come_back(place, monkeypatch):
     monkeypatch.setattr("strongroom.store.server._WAIT_SECONDS", 0.05)
     store = Store.open(f"{place}&pool_size=1")
@@ -295,8 +320,8 @@ def test_thread_that_waits_in_vain_for_a_session_is_told_to_come_back(place, mon
 
 
 def test_server_that_stops_answering_is_unavailable_in_bounded_time(store, place, monkeypatch):
-    monkeypatch.setattr("strongroom.store.postgres._READ_MILLISECONDS", 200)
-    monkeypatch.setattr("strongroom.store.postgres._CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr("strongroom.store.postgres_session.READ_MILLISECONDS", 200)
+    monkeypatch.setattr("strongroom.store.postgres_session._CONNECT_SECONDS", 0.2)
     store.engine._pool.forget()
     store.last_sequence()
     (session,) = idle(store)

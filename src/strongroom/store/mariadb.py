@@ -20,7 +20,7 @@ import os
 import re
 import socket
 import ssl
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -29,13 +29,11 @@ from strongroom.errors import (
     BackendConfigError,
     ReadOnlyError,
     StrongroomError,
-    TamperedError,
 )
 from strongroom.store.server import ServerEngine, Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from contextlib import AbstractContextManager
 
     import sqlalchemy as sa
 
@@ -160,17 +158,9 @@ class MariadbEngine(ServerEngine):
             if not names:
                 return None
             if ("schema_revision",) not in names:
-                raise BackendConfigError(
-                    "the database holds tables that are not of Strongroom",
-                    hint="give the store a database of its own; this one was left as it was",
-                )
+                raise self.foreign()
             row = connection.execute("SELECT version_num FROM schema_revision").fetchone()
             return None if row is None else str(row[0])
-
-    def make(self) -> None:
-        from strongroom.store import migration  # noqa: PLC0415 -- Alembic: 0.4 s
-
-        migration.run(self)
 
     @contextmanager
     def migrating(self) -> Iterator[sa.Connection]:
@@ -220,17 +210,9 @@ class MariadbEngine(ServerEngine):
         finally:
             cast("_Session", connection).end()
 
-    def lenient(self, connection: Connection) -> AbstractContextManager[None]:  # noqa: ARG002 -- as the promise
-        return nullcontext()  # a column of text holds nothing else here
-
-    def data_version(self) -> int:
-        connection = self.borrow()
-        try:
-            return _turn(connection)
-        except self.errors as error:
-            return self.repeat(connection, error, _turn)
-        finally:
-            self.give_back(connection)
+    def turn(self, connection: Connection) -> int:
+        row = connection.execute(_BELL).fetchone()
+        return 0 if row is None else int(row[0])
 
     # --- writing -------------------------------------------------------------------------------------
 
@@ -250,9 +232,7 @@ class MariadbEngine(ServerEngine):
         if number in _BUSY:
             return self.busy()
         if number in _CONTRADICTS:
-            return TamperedError(
-                f"the rows of the store {self.name} contradict each other", hint="restore it from a backup"
-            )
+            return self.contradicting()
         if number in _READ_ONLY:
             return ReadOnlyError(
                 f"the database of the store {self.name} cannot be written", hint="ask who runs it"
@@ -320,11 +300,6 @@ _REASONS = {
     **dict.fromkeys(_NO_ROOM, "has no connection left"),
     _TLS: "cannot be spoken to as TLS is set",
 }
-
-
-def _turn(connection: Connection) -> int:
-    row = connection.execute(_BELL).fetchone()
-    return 0 if row is None else int(row[0])
 
 
 class _Session(Session):

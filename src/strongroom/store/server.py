@@ -17,18 +17,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from os import getpid
 from threading import Condition
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from strongroom.errors import BackendConfigError, BackendUnavailableError
+from strongroom.errors import BackendConfigError, BackendUnavailableError, TamperedError
 from strongroom.store.engine import Connection, Engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from typing import Any
 
     from strongroom.store.engine import Cursor
@@ -46,6 +47,7 @@ class Session(ABC):
 
     Attributes:
         is_broken: it is not used again.
+        is_gone: its place in the pool was given up before it came back.
         pool: where it is given back to.
         generation: how often the pool had lost its server when it was opened.
     """
@@ -55,6 +57,7 @@ class Session(ABC):
 
     def __init__(self) -> None:
         self.is_broken = False
+        self.is_gone = False
 
     @abstractmethod
     def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Cursor:
@@ -111,7 +114,28 @@ class ServerEngine(Engine):
     def commit(self, session: Session) -> None:
         """Let it stand, on the disk."""
 
+    @abstractmethod
+    def turn(self, connection: Connection) -> int:
+        """Give what another number comes of whenever anybody committed."""
+
     # --- reading -------------------------------------------------------------------------------------
+
+    def make(self) -> None:
+        from strongroom.store import migration  # noqa: PLC0415 -- Alembic: 0.4 s
+
+        migration.run(self)
+
+    def lenient(self, connection: Connection) -> AbstractContextManager[None]:  # noqa: ARG002 -- as the promise
+        return nullcontext()  # a column of text holds nothing else in a server
+
+    def data_version(self) -> int:
+        connection = self.borrow()
+        try:
+            return self.turn(connection)
+        except self.errors as error:
+            return self.repeat(connection, error, self.turn)
+        finally:
+            self.give_back(connection)
 
     def start(self) -> None:
         with self.lent() as session:
@@ -175,7 +199,8 @@ class ServerEngine(Engine):
         """Repeat *query* on a new session where the old one was lost."""
         if not self.is_lost(error):
             raise self.translate(error) from None
-        cast("Session", connection).is_broken = True
+        session = cast("Session", connection)
+        session.pool.give_up(session)  # or everybody who lost one would wait for a place that none gives back
         self._here().forget()  # those that wait spoke to the same server
         with self.lent() as fresh:
             return query(fresh)
@@ -248,6 +273,19 @@ class ServerEngine(Engine):
         """Give the error for a database that *what*."""
         return BackendUnavailableError(f"the database of the store {self.name} {what}", backend=self.name)
 
+    def contradicting(self) -> TamperedError:
+        """Give the error for rows at odds: every write has looked first, inside its transaction."""
+        return TamperedError(
+            f"the rows of the store {self.name} contradict each other", hint="restore it from a backup"
+        )
+
+    def foreign(self) -> BackendConfigError:
+        """Give the error for a database that is somebody else's."""
+        return BackendConfigError(
+            f"the database of the store {self.name} holds tables that are not of Strongroom",
+            hint="give the store a database of its own; this one was left as it was",
+        )
+
     def _here(self) -> _Pool:
         pool = self._pool
         if pool.pid != getpid():
@@ -311,9 +349,10 @@ class _Pool:
 
     def put(self, session: Session) -> None:
         """Take a session back; what is broken, or outlived `forget` or `close`, is closed."""
+        if session.is_gone:
+            return
         if session.is_broken or session.generation != self.generation:
-            session.close()
-            self.lose()
+            self.give_up(session)
             return
         self._waiting.append(session)
         if self.is_closed:  # looked at last: it may be closed meanwhile
@@ -321,6 +360,12 @@ class _Pool:
         elif self._waiters:
             with self._changed:
                 self._changed.notify()
+
+    def give_up(self, session: Session) -> None:
+        """Close a session that is lent out still, and let another be opened in its place."""
+        session.is_broken = session.is_gone = True
+        session.close()
+        self.lose()
 
     def lose(self) -> None:
         """Count one less, and let somebody who waits open another."""
