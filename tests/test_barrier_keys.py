@@ -246,7 +246,7 @@ def test_job_gives_the_interpreter_away_between_small_pieces(barrier, monkeypatc
     barrier.rotation.rotate([""], author="alice")
     monkeypatch.setattr(rewrap.time, "sleep", naps.append)
     barrier.rewrap.run()
-    assert len(naps) >= 48 + 48 / 8 + 48 / 4  # by row sealed, page read and piece written
+    assert len(naps) >= 48 + 48 + 48 / 8 + 48 / 4  # by row marked and sealed, page read, piece written
 
 
 def test_rotating_again_during_a_job_leaves_nothing_behind(barrier):

@@ -226,9 +226,10 @@ class Rewrap:
             if is_next or row is found[0].version:
                 batch.reached = row.entry_id
                 ref = self._marked(entry, row.entry_id, key, batch)
+                pace.breathe(int(is_next))
             if ref is not None:
                 self._seal(ref, row, batch)
-            pace.breathe(int(is_next))
+                pace.breathe(0)
 
     def _entries(self, key: KekRow, pace: _Pace) -> Iterator[_Batch]:
         """Give a new MAC for every entry that names *key* though no version of it does."""
