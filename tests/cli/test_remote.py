@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from cli_shell import Shell, play, steps_of
+from parts.agent import agent
 from parts.api import native as serving
 from strongroom.model.secret import Secret
 from strongroom.policy import Action, Role, Scope
@@ -458,3 +460,10 @@ def test_backends_of_a_server_are_checked_by_it_and_told_whole(server, tmp_path)
     native = next(row for row in rows if row["name"] == "native")
     assert (native["status"], native["reachable"]) == ("ready", True)
     assert native["may"] == {"read": "yes", "list": "yes", "write": "yes"}
+
+
+def test_whoami_at_an_agent_is_the_user_whom_the_kernel_tells_it(tmp_path, tmp_path_factory):
+    with agent(tmp_path_factory.mktemp("agent")) as one:
+        told = json.loads(Shell(tmp_path)("whoami -o json", STRONGROOM_SOCKET=str(one.socket)).out)
+    assert told["asks"] == f"the agent {one.socket}"
+    assert (told["actor"], told["assurance"]) == (f"local:{os.geteuid()}", 1)

@@ -85,6 +85,17 @@ class Session:
         """
         return self._place().kind == place.SERVER
 
+    @property
+    def agent(self) -> str | None:
+        """
+        The socket of the agent that is asked; None where none is.
+
+        Raises:
+            InvalidInputError: as `is_remote`.
+        """
+        where = self._place()
+        return (where.path or "") if where.kind == place.AGENT else None
+
     def _place(self) -> place.Place:
         if self.profile is not None and self.config is not None:
             raise InvalidInputError("--profile names a server and --config settings of this machine")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -11,7 +12,7 @@ from strongroom import remote
 from strongroom.cli.app import command, single
 from strongroom.cli.output import show_record
 from strongroom.cli.session import Session
-from strongroom.policy import Assurance
+from strongroom.policy import Actor, Assurance
 
 if TYPE_CHECKING:
     from strongroom.wire.access import GlassRow
@@ -35,26 +36,22 @@ def whoami(context: typer.Context) -> None:
     """
     Tell where commands ask, and as whom.
 
-    Without a server that is this machine and the user of it. With one the server is asked: its answer is the
-    proof that the token is good.
+    Without a server that is this machine, or an agent on it, and the user of it. With one the server is
+    asked: its answer is the proof that the token is good.
 
     Example:
       $ strongroom whoami
       $ strongroom whoami --profile prod --output json
     """
     session: Session = context.obj
-    if not session.is_remote:
+    record: dict[str, object]
+    if session.agent is not None:
+        # The kernel tells the agent which user asks.
+        asker = Actor(f"local:{os.geteuid()}", Assurance.HOST_USER)
+        record = _local(f"the agent {session.agent}", None, asker)
+    elif not session.is_remote:
         with session.room() as room:
-            record: dict[str, object] = {
-                "asks": "this machine",
-                "deployment": room.deployment,
-                "actor": room.actor.id,
-                "how": "the user of this machine",
-                "assurance": int(room.actor.assurance),
-                "level": _level(room.actor.assurance),
-                "roles": [],
-                "expires_at": None,
-            }
+            record = _local("this machine", room.deployment, room.actor)
     else:
         seen, url = remote.whoami(environ=session.environ, deployment=session.deployment)
         record = {
@@ -72,6 +69,20 @@ def whoami(context: typer.Context) -> None:
         if seen.break_glass is not None:
             record["break_glass"] = _glass(seen.break_glass)
     show_record(session, record, labels=_LABELS)
+
+
+def _local(asks: str, deployment: str | None, actor: Actor) -> dict[str, object]:
+    """Describe who is known by being this user: the settings say so here, the kernel at an agent."""
+    return {
+        "asks": asks,
+        "deployment": deployment,
+        "actor": actor.id,
+        "how": "the user of this machine",
+        "assurance": int(actor.assurance),
+        "level": _level(actor.assurance),
+        "roles": [],
+        "expires_at": None,
+    }
 
 
 def _glass(row: GlassRow) -> str:
