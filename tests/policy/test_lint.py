@@ -86,7 +86,7 @@ def when(condition, head='principal in Role::"op", action, resource is Entry', e
         (
             '@id("other") permit (principal in Role::"op", action, resource);',
             "its @id is not mine, and does not begin with mine and a dot",
-            "an @id names the document it stands in",
+            'an @id names the document it stands in, or the file: @id("mine.…")',
         ),
         (
             "permit (principal == ?principal, action, resource);",

@@ -220,7 +220,7 @@ def _errors(document: str, rule: Rule) -> Iterator[Remark]:
     if rule.id != document and not rule.id.startswith(f"{document}."):
         yield _error(
             f"its @id is not {document}, and does not begin with {document} and a dot",
-            hint="an @id names the document it stands in",
+            hint=f'an @id names the document it stands in, or the file: @id("{document}.…")',
             policy=None,
         )
     elif not _is_canonical(rule.id):
