@@ -48,6 +48,20 @@ try:
 except StrongroomError as error:
     print(f"{error.code}: {error}")
 '''
+STRAY = '''
+import os, sys, time
+from strongroom.client.agent import AgentClient
+from strongroom.errors import StrongroomError
+client = AgentClient(os.environ["STRONGROOM_SOCKET"], timeout=20)
+while os.path.exists(sys.argv[2]):
+    try:
+        told = client.variable(sys.argv[1])
+    except StrongroomError as error:
+        told = error.code
+    with open(sys.argv[2], "r+") as file:
+        file.write(told.ljust(40))
+    time.sleep(0.02)
+'''
 for line in sys.stdin:
     do, *said = json.loads(line)
     if do == "announce":
@@ -56,6 +70,9 @@ for line in sys.stdin:
             told = client.announce(None if run is None else tuple(run), token)
         except StrongroomError as error:
             told = [error.code, str(error)]
+    elif do == "leave":
+        left = subprocess.Popen([sys.executable, "-c", STRAY, *said])
+        told = left.pid
     else:
         done = subprocess.run([sys.executable, "-c", CHILD, *said], capture_output=True, text=True)
         told = done.stdout.strip() or done.stderr
@@ -83,6 +100,10 @@ class Supervisor:
 
     def read(self, name="region"):
         return self._told("read", name)
+
+    def leave(self, file, name="region"):
+        """Have a child go on reading over one connection, and write what it was told, while *file* is there."""
+        return self._told("leave", name, str(file))
 
     def end(self):
         self._process.kill()
@@ -317,6 +338,21 @@ def test_the_end_of_a_supervisor_ends_its_verification(tmp_path, airflow):
             supervisor.announce(instance, airflow.sign(instance, lasts=5))
         until(lambda: one.status()["announced"] == 0, what="the end of it")
         assert one.status()["verified"]["now"] == 0
+
+
+def test_a_connection_that_outlives_its_supervisor_is_of_no_run_any_more(one, airflow, tmp_path):
+    told = tmp_path / "told"
+    told.touch()
+    supervisor, instance = Supervisor(one), airflow.instance(run_id="leaves")
+    try:
+        supervisor.announce(instance, airflow.sign(instance))
+        supervisor.leave(told)
+        until(lambda: told.read_text().strip() == "eu", what="what was left to read")
+        supervisor.end()
+        until(lambda: told.read_text().strip() == "access_denied", what="what was left to be nobody's")
+    finally:
+        told.unlink()
+        supervisor.end()
 
 
 def test_an_agent_that_verifies_nothing_says_so_and_goes_on(tmp_path, airflow):

@@ -210,6 +210,10 @@ class Verifying:
         if next(ancestors(process.pid, self._announced.proc), None) == process:
             return True
         self._announced.forget(process)
+        for line in list(self._floor.lines):
+            if line.announcer == process:  # what it left behind with a connection of its own is nobody's now
+                line.announcer = None
+                line.renew()
         return False
 
     # --- what was answered -----------------------------------------------------------------------------
