@@ -308,6 +308,21 @@ def test_threads_that_lose_every_session_at_once_open_new_ones(place):
     store.close()
 
 
+def test_who_makes_a_store_waits_for_who_makes_it_already(place, monkeypatch):
+    monkeypatch.setattr("strongroom.store.postgres._MIGRATE_LOCK_MILLISECONDS", 3000)
+    first, second = engine_of(place), engine_of(f"{place}&pool_size=1")
+    with (
+        first.creating(),
+        pytest.raises(BackendUnavailableError, match="busy with other writes"),
+        second.creating(),
+    ):
+        pytest.fail("only one makes it")
+    assert second.revision() is not None  # the session that waited is of use still
+    with second.creating():
+        first.close()
+    second.close()
+
+
 def test_thread_that_waits_in_vain_for_a_session_is_told_to_come_back(place, monkeypatch):
     monkeypatch.setattr("strongroom.store.server._WAIT_SECONDS", 0.05)
     store = Store.open(f"{place}&pool_size=1")

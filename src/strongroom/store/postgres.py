@@ -139,11 +139,14 @@ class PostgresEngine(ServerEngine):
     def creating(self) -> Iterator[None]:
         with self.lent() as connection:
             session = cast("PostgresSession", connection)
-            session.run(
-                f"BEGIN; SET LOCAL lock_timeout = {_MIGRATE_LOCK_MILLISECONDS};"
-                f" SELECT pg_advisory_xact_lock({_LOCK})"
-            )
+            session.milliseconds = _LONG_MILLISECONDS
             try:
+                session.run(
+                    f"BEGIN; SET LOCAL lock_timeout = {_MIGRATE_LOCK_MILLISECONDS};"
+                    # It idles while another session migrates.
+                    " SET LOCAL idle_in_transaction_session_timeout = 0;"
+                    f" SELECT pg_advisory_xact_lock({_LOCK})"
+                )
                 yield
             finally:
                 session.end()
