@@ -102,7 +102,7 @@ class Supervisor:
         return self._told("read", name)
 
     def leave(self, file, name="region"):
-        """Have a child go on reading over one connection, and write what it was told, while *file* is there."""
+        """Have a child read over one connection while *file* is there, and write there what it was told."""
         return self._told("leave", name, str(file))
 
     def end(self):
