@@ -56,7 +56,7 @@ trials: $(VENV)/.dev  ## The long trials: kill writers 10,000 times (KILLS=n for
 	@STRONGROOM_FORKS=$(FORKS) STRONGROOM_SOAK=$(SOAK) STRONGROOM_AGENT_KILLS=50 $(BIN)/python -m pytest -rP \
 		tests/agent/test_processes.py tests/agent/test_soak.py tests/agent/test_kills.py $(ARGS)
 	@STRONGROOM_REWRAP_ENTRIES=100000 STRONGROOM_REWRAP_KILLS=40 \
-		$(BIN)/python -m pytest -rP tests/faults/test_rewrap_kill.py $(ARGS)
+		$(BIN)/python -m pytest -n $(WORKERS) -rP tests/faults/test_rewrap_kill.py $(ARGS)
 	@STRONGROOM_KILLS=$(KILLS) STRONGROOM_ATTACKS=1000 STRONGROOM_FUZZ_CASES=20000 STRONGROOM_MUTANTS=1 \
 		$(BIN)/python -m pytest -n $(WORKERS) -rP \
 		tests/faults/test_kill.py tests/faults/test_sql_kill.py tests/faults/test_backup_kill.py tests/audit/test_attacks.py tests/server/api/test_fuzz.py tests/mutants $(ARGS)
