@@ -606,3 +606,32 @@ def test_a_real_browser_that_comes_back_from_another_site_is_signed_in(tmp_path)
             line = server.logged(lambda one: one.get("route") == "/v1/whoami")
     # The cookie of the way back is sent from elsewhere, that of the session by our own page alone.
     assert (line["status"], line["actor"]) == (200, "person:anna")
+
+
+def test_the_login_page_names_both_ways_where_there_is_a_provider(tmp_path):
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        missing("chromium is not here: run scripts/system-packages")
+    port = free_port()
+    with Redirecting() as provider:
+        text = (
+            f'deployment = "prod"\n[access.oidc]\nissuer = "{provider.issuer}"\nclient_id = "strongroom"\n'
+            f'public_url = "http://127.0.0.1:{port}"\nroles = {{ data = ["op"] }}\n'
+        )
+        with serving(tmp_path, text, port=port):
+            words = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'browser'}"]
+            shown = subprocess.run(
+                [
+                    chromium,
+                    *words,
+                    "--virtual-time-budget=8000",
+                    "--dump-dom",
+                    f"http://127.0.0.1:{port}/login",
+                ],
+                capture_output=True,
+                timeout=60,
+                check=False,
+                env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+            ).stdout.decode()
+    assert "Sign in here, or open the link that strongroom up prints" in shown
+    assert '<p id="oidc"><a href="v1/login/oidc">' in shown

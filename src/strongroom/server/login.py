@@ -49,7 +49,10 @@ _SCRIPT = """
     if (!who.ok) {
       say("Not signed in", "Open the link that strongroom up prints. It is good for one use.");
       const ways = await fetch("v1/login/ways", { redirect: "error", headers: json });
-      if (ways.ok && (await ways.json()).oidc) document.getElementById("oidc").hidden = false;
+      if (ways.ok && (await ways.json()).oidc) {
+        say("Not signed in", "Sign in here, or open the link that strongroom up prints (good for one use).");
+        document.getElementById("oidc").hidden = false;
+      }
       return;
     }
     const found = await who.json();
