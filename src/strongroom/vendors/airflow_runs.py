@@ -169,7 +169,7 @@ class AirflowApi:
         if reply.status in (_UNAUTHORIZED, _FORBIDDEN):
             raise BackendConfigError(
                 "Airflow knows nobody by access.airflow.user and its password",
-                hint="log in as that user once",
+                hint="correct them, and try by logging in to Airflow as that user",
             )
         if reply.status not in (_OK, _CREATED):
             raise _trouble(reply)
