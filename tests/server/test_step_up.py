@@ -175,4 +175,4 @@ def test_the_settings_say_how_long_a_proof_is_fresh(tmp_path):
         api.house.deployment().root.access.people.add("anna", roles=[Role("admin")])
         token = session_of(api, "person:anna", timedelta(seconds=90))
         refused = api.ask("POST", "/actors", {"name": "x"}, token=token)
-        assert "1 minutes" in refused.json()["error"]["message"]
+        assert "60 seconds" in refused.json()["error"]["message"]
