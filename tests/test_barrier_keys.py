@@ -476,6 +476,26 @@ def test_outer_key_that_is_away_changes_nothing(path, barrier):
     other.close()
 
 
+def test_key_destroyed_while_others_are_wrapped_anew_is_told_as_a_change(path, barrier):
+    barrier.write(draft("x", "text"))
+    barrier.write(draft("y", "text", team="data"))
+    barrier.rotation.rotate(["data"], author="alice")
+    barrier.rewrap.run()
+    old = only(barrier, team="data")
+
+    class Slow(HeldKey):
+        def wrap(self, key, *, context):
+            if only(barrier, team="data").state == "deactivated":
+                barrier.rotation.destroy(barrier.rotation.find(old.id))
+            return super().wrap(key, context=context)
+
+    other = wrappers_of(path, HeldKey(), Slow(b"s" * 32, "second"))
+    with pytest.raises(ConflictError, match="another process changed the keys meanwhile; nothing was done"):
+        other.rotation.wrap_anew()
+    assert other.rotation.wrap_anew() == 2
+    other.close()
+
+
 # --- the end of a key ----------------------------------------------------------------------------
 
 

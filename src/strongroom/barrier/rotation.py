@@ -152,7 +152,10 @@ class Rotation:
         return len(keks)
 
     def _wrapped_anew(self, row: KekRow) -> list[WrapRow]:
-        wraps = self._keychain.wrapped(self._keychain.current(row.team).find(row.id))
+        keyring = self._keychain.current(row.team)
+        if row.id not in keyring.openers:  # it was destroyed since
+            raise _changed()
+        wraps = self._keychain.wrapped(keyring.find(row.id))
         self._keychain.prove(row, wraps)
         return wraps
 
