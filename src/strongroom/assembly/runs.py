@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from strongroom.settings import Settings
     from strongroom.settings.runs import AirflowRunSettings
     from strongroom.settings.source import SecretSource
+    from strongroom.vendors.airflow_runs import AirflowApi
     from strongroom.vendors.jwks import FileKeys, UrlKeys
     from strongroom.vendors.jwt import Verifier
 
@@ -118,14 +119,30 @@ def _runs(
     clock: Callable[[], datetime],
     environ: Mapping[str, str],
 ) -> Runs:
-    from strongroom.vendors.airflow_runs import AirflowApi, AirflowApiOptions  # noqa: PLC0415 -- only who verifies
-    from strongroom.vendors.jwt import Verifier  # noqa: PLC0415 -- as above
+    keys, asking = _keys(airflow), _asking(airflow, environ)
 
-    def fetched(source: SecretSource | None) -> Fetcher | None:
-        return None if source is None else Fetcher(source, environ)
+    def close() -> None:
+        asking.close()
+        keys.close()
 
-    keys = _keys(airflow)
-    verifier = Verifier(
+    return Runs(
+        _checking(_verifier(airflow, keys, clock)),
+        asking,
+        once,
+        recorder=recorder,
+        clock=clock,
+        states=airflow.states,
+        lifetime=timedelta(seconds=airflow.receipt_seconds),
+        close=close,
+    )
+
+
+def _verifier(
+    airflow: AirflowRunSettings, keys: FileKeys | UrlKeys, clock: Callable[[], datetime]
+) -> Verifier:
+    from strongroom.vendors.jwt import Verifier  # noqa: PLC0415 -- only who verifies
+
+    return Verifier(
         issuer=airflow.issuer,
         audience=airflow.audience,
         algorithms=_ALGORITHMS,
@@ -134,29 +151,23 @@ def _runs(
         longest=timedelta(seconds=airflow.max_token_seconds),
         types=("jwt",),
     )
-    api = AirflowApiOptions(
-        url=airflow.api,
-        user=airflow.user,
-        password=fetched(airflow.password),
-        token=fetched(airflow.token),
-        timeout=timedelta(seconds=airflow.timeout_seconds),
-        ca=airflow.ca,
-    )
-    asking = AirflowApi(api)
 
-    def close() -> None:
-        asking.close()
-        keys.close()
 
-    return Runs(
-        _checking(verifier),
-        asking,
-        once,
-        recorder=recorder,
-        clock=clock,
-        states=airflow.states,
-        lifetime=timedelta(seconds=airflow.receipt_seconds),
-        close=close,
+def _asking(airflow: AirflowRunSettings, environ: Mapping[str, str]) -> AirflowApi:
+    from strongroom.vendors.airflow_runs import AirflowApi, AirflowApiOptions  # noqa: PLC0415 -- as above
+
+    def fetched(source: SecretSource | None) -> Fetcher | None:
+        return None if source is None else Fetcher(source, environ)
+
+    return AirflowApi(
+        AirflowApiOptions(
+            url=airflow.api,
+            user=airflow.user,
+            password=fetched(airflow.password),
+            token=fetched(airflow.token),
+            timeout=timedelta(seconds=airflow.timeout_seconds),
+            ca=airflow.ca,
+        )
     )
 
 

@@ -32,6 +32,11 @@ app = noun(
     """,
 )
 
+AgentName = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="Of the agent; policies call it agent:NAME.", show_default=False),
+]
+
 _COLUMNS = (
     Column("name", "NAME", styles={"": "bold"}),
     Column("state", "STATE"),
@@ -54,10 +59,7 @@ def attach(parent: typer.Typer) -> None:
 def invite(
     context: typer.Context,
     *,
-    name: Annotated[
-        str,
-        typer.Argument(metavar="NAME", help="Of the agent; policies call it agent:NAME.", show_default=False),
-    ],
+    name: AgentName,
     role: RoleOption = None,
     scope: ScopeOption = None,
     comment: Purpose = "",
@@ -92,10 +94,7 @@ def invite(
 def admit(
     context: typer.Context,
     *,
-    name: Annotated[
-        str,
-        typer.Argument(metavar="NAME", help="Of the agent; policies call it agent:NAME.", show_default=False),
-    ],
+    name: AgentName,
     role: RoleOption = None,
     scope: ScopeOption = None,
     comment: Purpose = "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -94,11 +95,8 @@ def login(
         begun = browser.log_in(address, session, may_open=not no_browser)
     else:
         begun = _begun(address, name, token_stdin=token_stdin, code_stdin=code_stdin, is_piped=password_stdin)
-    kept = remote.Profile(
-        url=wanted.url,
-        deployment=wanted.deployment,
-        ca=wanted.ca,
-        allows_plain_http=wanted.allows_plain_http,
+    kept = replace(
+        wanted,
         actor=begun.actor,
         expires_at=begun.expires_at,
         is_session=begun.is_session,

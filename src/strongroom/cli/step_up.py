@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from strongroom import remote
@@ -40,17 +41,7 @@ def prove(session: Session) -> Secret[str] | None:
         raise NotAuthenticatedError(
             f"that was {begun.actor}, and {found.actor} asks", hint=f"strongroom login --profile {name}"
         )
-    kept = remote.Profile(
-        url=found.url,
-        deployment=found.deployment,
-        ca=found.ca,
-        allows_plain_http=found.allows_plain_http,
-        actor=begun.actor,
-        expires_at=begun.expires_at,
-        is_session=True,
-        by_browser=found.by_browser,
-    )
-    remote.Profiles(session.environ).keep(name, kept, begun.token)
+    remote.Profiles(session.environ).keep(name, replace(found, expires_at=begun.expires_at), begun.token)
     return begun.token
 
 

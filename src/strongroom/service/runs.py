@@ -315,20 +315,7 @@ class Runs:
         _check_same("try", found.try_number, said.try_number or None)
         _check_same("bundle", found.bundle, said.bundle)
         _check_same("version of the bundle", found.bundle_version, said.bundle_version)
-        return Run(
-            Assurance.VERIFIED_RUN,
-            found.dag_id,
-            found.task_id,
-            found.run_id,
-            map_index,
-            found.try_number or _NO_TRY,
-            found.bundle,
-            ti_id,
-            found.bundle_version,
-            None,  # the team: Airflow does not say it here, and a claim is no proof
-            "task",
-            announced=True,
-        )
+        return _verified(found, ti_id, map_index)
 
     # --- the record ----------------------------------------------------------------------------------
 
@@ -341,6 +328,23 @@ class Runs:
     def _record(self, actor: Actor, run: Run, outcome: str, reason: str) -> None:
         event = event_of(replace(actor, run=run), Action.ADMINISTER, None, outcome, reason=reason)
         self._recorder.append(replace(event, action="verify"))
+
+
+def _verified(found: Found, ti_id: str, map_index: int) -> Run:
+    return Run(
+        Assurance.VERIFIED_RUN,
+        found.dag_id,
+        found.task_id,
+        found.run_id,
+        map_index,
+        found.try_number or _NO_TRY,
+        found.bundle,
+        ti_id,
+        found.bundle_version,
+        None,  # the team: Airflow does not say it here, and a claim is no proof
+        "task",
+        announced=True,
+    )
 
 
 def _check_same(what: str, found: object, said: object) -> None:
