@@ -212,6 +212,16 @@ def test_a_token_that_says_something_else_is_refused(airflow, runs, record, case
     assert record.last.outcome == "denied"
 
 
+@pytest.mark.parametrize(
+    ("claims", "setting"),
+    [({"iss": "x"}, "access.airflow.issuer"), ({"aud": "x"}, "access.airflow.audience")],
+)
+def test_a_token_of_another_airflow_is_refused_with_the_setting_to_compare(airflow, runs, claims, setting):
+    instance = airflow.instance("elsewhere")
+    error = refused(runs, presented(airflow, instance, airflow.sign(instance, **claims)))
+    assert setting in error.hint
+
+
 def test_a_token_of_another_key_is_refused(airflow, runs):
     instance = airflow.instance("forged")
     token = airflow.sign(instance, key=Ed25519PrivateKey.generate())

@@ -40,6 +40,11 @@ _ASYMMETRIC = (
     "set [api_auth] jwt_private_key_path of Airflow to an Ed25519 or RSA key, and [api_auth] trusted_jwks_url"
     " to its public half, which access.airflow.jwks names here; unset jwt_secret"
 )
+_TO_COMPARE = {
+    "another issuer": "access.airflow.issuer must be [api_auth] jwt_issuer of that Airflow, to the letter",
+    "another audience": "access.airflow.audience must be [execution_api] jwt_audience of that Airflow",
+    "a key the issuer does not have": "access.airflow.jwks must name the keys of [api_auth] trusted_jwks_url",
+}
 _MAX_HEADER_CHARACTERS = 2048
 
 
@@ -189,7 +194,7 @@ def _checking(verifier: Verifier) -> Callable[[str], Mapping[str, object]]:
             reason = error.reason
         if _is_of_shared_secret(token):
             raise Unproven("Airflow signs with a secret that it shares (HS512)", _ASYMMETRIC)
-        raise Unproven(f"the token proves nothing: {reason}")
+        raise Unproven(f"the token proves nothing: {reason}", _TO_COMPARE.get(reason))
 
     return check
 
