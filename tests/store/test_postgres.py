@@ -175,6 +175,12 @@ def test_wrong_password_is_a_matter_of_settings_and_shown_nowhere(server, passwo
     assert "keeper" not in shown
 
 
+def test_password_that_cannot_be_told_whole_is_a_matter_of_settings(server):
+    with pytest.raises(BackendConfigError, match="holds a NUL") as caught:
+        Store.open(server.place(), password=lambda: Secret(f"{SECRET}\0more"))
+    assert SECRET not in f"{caught.value!r} {caught.value.hint}"
+
+
 # --- what is not there --------------------------------------------------------------------------------------
 
 

@@ -130,6 +130,7 @@ class Address:
         Give what libpq is told, the password asked for now.
 
         Raises: what *password* raises.
+            BackendConfigError: it holds a NUL.
         """
         parts = {
             "application_name": "strongroom",
@@ -145,6 +146,8 @@ class Address:
         }
         if password is not None:
             parts["password"] = password().reveal()
+            if "\0" in parts["password"]:  # libpq would take what stands before it for all it is told
+                raise BackendConfigError("store.password holds a NUL", hint="correct what it is read from")
         return " ".join(f"{name}='{_quoted(value)}'" for name, value in parts.items()).encode()
 
     def _tls(self) -> dict[str, str]:
