@@ -102,7 +102,7 @@ def site(tmp_path, server, request):
         def open_(more="", *, is_heard=True):
             hosts.append(made.open(more))
             # Until it listens, what it was told may be asked a second time.
-            until(lambda: not is_heard or hosts[-1].guard.current().revision)
+            until(lambda: not is_heard or hosts[-1].guard.current()._inner.revision)
             return hosts[-1]
 
         made.host = open_
