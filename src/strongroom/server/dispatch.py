@@ -14,6 +14,7 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -300,6 +301,8 @@ class _Chunks:
         self._source = source
         self._desk = desk
         self._is_async = isinstance(source, AsyncIterator)
+        # A step goes on when nobody waits for it any more, and what runs cannot be closed.
+        self._stepping = threading.Lock()
 
     async def next(self, gone: asyncio.Task[None] | None = None) -> bytes | None:
         """Give the next chunk; None at the end, when the client is *gone* or the server drains."""
@@ -319,18 +322,27 @@ class _Chunks:
     async def _step(self) -> bytes | None:
         if self._is_async:
             return await anext(self._source, None)
-        return await self._desk.threads.run(lambda: next(self._source, None))
+        return await self._desk.threads.run(self._step_here)
+
+    def _step_here(self) -> bytes | None:
+        with self._stepping:
+            found: bytes | None = next(self._source, None)
+            return found
 
     async def close(self) -> None:
-        with suppress(StrongroomError, ValueError):  # ValueError: a generator that runs still
+        with suppress(StrongroomError):
             if self._is_async:
                 end = getattr(self._source, "aclose", None)
                 if end is not None:
                     await end()
             else:
-                end = getattr(self._source, "close", None)
-                if end is not None:
-                    await self._desk.threads.run(end)
+                await self._desk.threads.run(self._close_here)
+
+    def _close_here(self) -> None:
+        end = getattr(self._source, "close", None)
+        with self._stepping:
+            if end is not None:
+                end()
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], *, most: int = MAX_BODY_BYTES) -> bytes:
