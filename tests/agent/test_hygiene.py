@@ -1,6 +1,5 @@
 """What an agent does to its own process before it holds a secret."""
 
-import ctypes
 import os
 import subprocess
 import sys
@@ -38,7 +37,7 @@ def test_LK07_nobody_looks_into_its_memory_and_no_core_is_written():
 
 
 def test_an_ordinary_process_can_be_looked_into():
-    # What the test above reads would say so. Not of this process: a server of another test may have closed it.
+    # What the test above reads would say so. Not of this process: another test may have closed it.
     code = f"import ctypes; print(ctypes.CDLL(None).prctl({_PR_GET_DUMPABLE}, 0, 0, 0, 0))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "1\n"
