@@ -491,7 +491,8 @@ def test_batch_of_large_values_takes_bounded_memory(barrier):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 25_000_000  # bytes, for 40 million written
+    # Bytes, for 40 million written. PyMySQL writes a statement as one text, values and all.
+    assert peak < (25_000_000 if barrier.store.engine.kind == "mariadb" else 20_000_000)
     assert len(names(barrier)) == 40
 
 
