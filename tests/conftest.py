@@ -97,7 +97,8 @@ def pytest_report_header():
 _LONG = re.compile(
     r"tests/(inside_airflow|airflow_api/test_real|faults|parity|test_acceptance|server/(test_serve|api/test_fuzz)"
     r"|agent/test_(partition|revocation|processes|kills|clocks|soak|herd|attacks|writes|push|versions|outage)"
-    r"|cli/test_(terminal|up|main|run|asking|watch))"
+    r"|cli/test_(terminal|up|main|run|asking|watch)"
+    r"|ui/test_(?!parts))"
 )
 
 

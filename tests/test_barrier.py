@@ -1024,11 +1024,14 @@ def test_named_entries_are_those_of_the_listing(path, barrier, clock):
 
 
 @in_a_file
-@pytest.mark.parametrize("column", ["changed_at", "conn_type", "description", "expires_at"])
-@pytest.mark.parametrize("value", ["x'00'", "'9'", "1e300", "-9223372036854775808"])
+@pytest.mark.parametrize(
+    "column", ["changed_at", "conn_type", "description", "expires_at", "tags", "owner", "not_after"]
+)
+@pytest.mark.parametrize("value", ["x'00'", "'9'", "'[9]'", "1e300", "-9223372036854775808"])
 def test_outline_takes_any_column_of_another_type(path, barrier, column, value):
     barrier.write(draft("x"))
     sql(path, f"UPDATE entries SET {column} = {value}")
     for one in barrier.outline("variable"):
-        for found, kind in zip(one, (str, int, str, str, int), strict=True):
+        kinds = (str, int, str, str, int, str, tuple, str, int, int, bool)
+        for found, kind in zip(one, kinds, strict=True):
             assert found is None or type(found) is kind

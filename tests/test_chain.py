@@ -790,3 +790,70 @@ class TestReadOnly:
             chain(Link(backend=first, read_only=True), Memory("below")).place_to_write(REF)
         with pytest.raises(ReadOnlyError):
             chain(Link(backend=first, read_only=True)).place_to_write(REF)
+
+
+# --- in another order, and for a drill -----------------------------------------------------------
+
+
+def test_a_chain_in_another_order_asks_in_that_order():
+    first, second = Memory("first", {REF: "one"}), Memory("second", {REF: "two"})
+    found = chain(first, second)
+    found.arrange(tuple(reversed(found.links)))
+    assert text(found.read(REF)) == "two"
+    assert [step.backend for step in found.explain(REF).steps] == ["second", "first"]
+
+
+def test_an_order_of_other_backends_is_refused():
+    found = chain(Memory("first"), Memory("second"))
+    for links in (found.links[:1], (*found.links, found.links[0]), [Link(backend=Memory("third"))] * 2):
+        with pytest.raises(BackendConfigError):
+            found.arrange(links)
+    assert [link.name for link in found.links] == ["first", "second"]
+
+
+def test_a_paused_backend_is_unavailable_until_its_time_is_over():
+    now = [NOW]
+    found = chain(Memory("first", {REF: "one"}), clock=lambda: now[0])
+    found.pause({"first": NOW + timedelta(minutes=5)})
+    assert found.explain(REF).outcome is Outcome.UNAVAILABLE
+    with pytest.raises(BackendUnavailableError, match="paused for a drill until"):
+        found.read(REF)
+    assert isinstance(found.read_many([REF])[0], BackendUnavailableError)
+    now[0] += timedelta(minutes=5)
+    assert text(found.read(REF)) == "one"
+
+
+def test_an_outage_for_a_drill_is_passed_over_where_the_operator_said_next():
+    first = Link(backend=Memory("first", {REF: "one"}), on_unavailable="next")
+    found = chain(first, Memory("second", {REF: "two"}))
+    found.pause({"first": NOW + timedelta(minutes=5)})
+    assert text(found.read(REF)) == "two"
+
+
+def test_a_write_never_goes_to_a_paused_backend():
+    found = chain(Memory("first"), Memory("second"), write_to="second")
+    found.pause({"second": NOW + timedelta(minutes=5)})
+    with pytest.raises(BackendUnavailableError):
+        found.place_to_write(REF, force=True)
+
+
+def test_each_backend_is_counted_by_outcome():
+    found = chain(Memory("first"), Memory("second", {REF: "two"}))
+    found.read(REF)
+    found.read_many([REF, OTHER])
+    figures = found.figures()
+    assert figures["first"].outcomes == {"absent": 3}
+    assert figures["second"].outcomes == {"found": 2, "absent": 1}
+    assert figures["second"].silent is None
+
+
+def test_a_backend_that_is_silent_says_since_when():
+    seconds = [100.0]
+    found = chain(Memory("first", {REF: "one"}), timer=lambda: seconds[0])
+    found.pause({"first": NOW + timedelta(minutes=5)})
+    found.explain(REF)
+    seconds[0] = 130.0
+    assert found.figures()["first"].silent == 30.0
+    found.pause({})
+    found.read(REF)
+    assert found.figures()["first"].silent is None

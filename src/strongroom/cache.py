@@ -65,6 +65,7 @@ class Statistics:
     Args:
         hits: fresh entries and remembered absences given out.
         misses: questions to the inner backend.
+        asked: of these, those that somebody waited for and that no stale entry stood in for.
         stale: stale entries given out.
         evictions: entries and absences pushed out by the bounds.
         entries: entries held now.
@@ -74,6 +75,7 @@ class Statistics:
 
     hits: int
     misses: int
+    asked: int
     stale: int
     evictions: int
     entries: int
@@ -150,6 +152,7 @@ class Cache(Backend):
         self._patience = patience.total_seconds()
         self._desks: dict[int, _Desk] = {}
         self._absent_hits = self._misses = self._stale_served = 0
+        self._not_for_readers = 0  # of the misses: asked ahead of readers, or a stale entry was given instead
 
     @property
     def lifetimes(self) -> Lifetimes:
@@ -350,6 +353,7 @@ class Cache(Backend):
         # Before the question: an answer is at least as old as its question.
         asked_at = self._timer()
         self._misses += 1
+        self._not_for_readers += not is_asked
         try:
             if answer is None:
                 entry = self._inner.read(ref)
@@ -383,6 +387,7 @@ class Cache(Backend):
             self._holding.stale[ref] = (stale, self._timer() + self.lifetimes.outage_pause.total_seconds())
             self._pop_flight(desk, ref, flight)
         self._stale_served += is_asked
+        self._not_for_readers += is_asked
         return stale
 
     # --- the tables; every change is made under the desk's lock ---
@@ -550,6 +555,7 @@ class Cache(Backend):
         return Statistics(
             hits=self._absent_hits + self._holding.hits + sum(row.hits for row in list(self._rows.values())),
             misses=self._misses,
+            asked=self._misses - self._not_for_readers,
             stale=self._stale_served,
             evictions=self._holding.evictions,
             entries=len(self._rows),

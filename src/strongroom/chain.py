@@ -14,6 +14,10 @@ Rules of this file:
 4. Nothing absent is claimed past an outage: where a backend was passed over and nobody else had
    the entry, the lookup is *unavailable*.
 5. A backend that leaves the machine is asked on threads of its own and within its time.
+6. The order, and what is said of a backend, may be changed while it is asked (`arrange`); a lookup under way
+   ends as it began.
+7. One that is paused for a drill gives no answer until its time is over (`pause`): to lookups, listings,
+   tests and writes alike, as one that is down.
 
 Source: docs/design.md, "Looking something up"; docs/lookup.md.
 """
@@ -31,7 +35,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from strongroom import tracing
-from strongroom.backend import Backend, Batched, Writable
+from strongroom.backend import Backend, Batched, Folding, PathBackend, Writable
 from strongroom.backend.parallel import together
 from strongroom.bulkhead import Bulkhead, seconds_left
 from strongroom.errors import (
@@ -50,12 +54,15 @@ from strongroom.errors import (
     StrongroomError,
     TamperedError,
 )
+from strongroom.meter import Meter
 from strongroom.model.entry import Entry
 from strongroom.model.explanation import Explanation, Outcome, Remembered, Step
 from strongroom.model.ref import KINDS, Kind, Ref
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+
+    from strongroom.meter import Figures
 
 __all__ = ["Chain", "Explanation", "Link", "Outcome", "Step", "outcome_of"]
 
@@ -252,6 +259,8 @@ class Chain(Backend):
         # The others are asked name by name meanwhile, on threads.
         self.is_batched = any(_is_batched(link.backend) for link in links if not link.backend.is_local)
         self.links = tuple(links)
+        self._meters = {link.name: Meter() for link in links}
+        self._paused: Mapping[str, datetime] = {}
         self._clock = clock
         self._timer = timer
         self._deadline = deadline.total_seconds()
@@ -271,6 +280,50 @@ class Chain(Backend):
     def capacity(self) -> int:
         """How many questions to backends that are not local may be under way at once."""
         return sum(bulkhead.limit for bulkhead in self._bulkheads.values())
+
+    # --- while it is asked ---
+
+    def arrange(self, links: Sequence[Link]) -> None:
+        """
+        Ask the same backends in another order, or as something else is said of them, from now on.
+
+        Args:
+            links: one for each backend of this chain, in the order to ask.
+
+        Raises:
+            BackendConfigError: they are not the backends of this chain.
+        """
+        if sorted(link.name for link in links) != sorted(self._meters):
+            raise BackendConfigError("a chain can only be put into another order")
+        self.links = tuple(links)
+
+    def pause(self, until: Mapping[str, datetime]) -> None:
+        """
+        Have backends give no answer for a drill, and all others answer again.
+
+        Args:
+            until: when each answers again, by its name; UTC.
+        """
+        self._paused = dict(until)
+
+    @property
+    def paused(self) -> Mapping[str, datetime]:
+        """When those that are paused for a drill answer again, by name; some may have done so by now."""
+        return self._paused
+
+    def figures(self) -> dict[str, Figures]:
+        """Give how often each backend was asked in this process and what came of it, by name."""
+        now = self._timer()
+        return {link.name: self._meters[link.name].figures(now) for link in self.links}
+
+    def _check_answers(self, link: Link) -> None:
+        until = self._paused.get(link.name)
+        if until is not None and self._clock() < until:
+            raise BackendUnavailableError(
+                f"the backend {link.name} is paused for a drill until {until:%Y-%m-%d %H:%M:%S} UTC",
+                backend=link.name,
+                hint=f"strongroom backends resume {link.name} ends it",
+            )
 
     # --- reading ---
 
@@ -293,9 +346,9 @@ class Chain(Backend):
 
     def read_many(self, refs: Sequence[Ref]) -> list[Entry | StrongroomError | None]:
         """Give for each of *refs* what `read` would give or raise; who answers many at once is asked once."""
-        ends_at = self._ends_at()
-        lookups = [_Lookup(self._questions(ref)) for ref in refs]
-        for link in self.links:
+        ends_at, links = self._ends_at(), self.links
+        lookups = [_Lookup(self._questions(ref, links)) for ref in refs]
+        for link in links:
             # A second round for the global names of teams that have none of their own.
             while several := [one for one in lookups if one.question is not None and one.question[0] is link]:
                 paths = [one.question[1] for one in several if one.question is not None]
@@ -356,9 +409,11 @@ class Chain(Backend):
             except StopIteration:
                 return
 
-    def _questions(self, ref: Ref) -> Generator[tuple[Link, Ref], _Answer, None]:
+    def _questions(
+        self, ref: Ref, links: Sequence[Link] | None = None
+    ) -> Generator[tuple[Link, Ref], _Answer, None]:
         """Yield what to ask, one after the other, as long as it is taken on: the one lookup loop."""
-        for link in self.links:
+        for link in self.links if links is None else links:
             if link.why_not(ref) is not None:
                 continue
             for path in link.paths(ref):
@@ -433,9 +488,13 @@ class Chain(Backend):
             outcome = outcome_of(error)
             if outcome is Outcome.UNAVAILABLE and link.on_unavailable == "stop":
                 error.is_final = True
-            return _Answer(link, ref, outcome, None, error, self._timer() - begun)
+            return self._counted(_Answer(link, ref, outcome, None, error, self._timer() - begun), begun)
         outcome = Outcome.ABSENT if entry is None else Outcome.FOUND
-        return _Answer(link, ref, outcome, entry, None, self._timer() - begun)
+        return self._counted(_Answer(link, ref, outcome, entry, None, self._timer() - begun), begun)
+
+    def _counted(self, answer: _Answer, begun: float) -> _Answer:
+        self._meters[answer.link.name].note(answer.outcome.value, answer.seconds, begun + answer.seconds)
+        return answer
 
     def ask(self, link: Link, work: Callable[[], T], *, seconds: float | None = None, times: int = 1) -> T:
         """
@@ -449,9 +508,11 @@ class Chain(Backend):
             times: how many questions' time it may take.
 
         Raises:
-            BackendUnavailableError: no answer in time, or too many questions under way.
+            BackendUnavailableError: no answer in time, too many questions under way, or it is paused.
             Whatever *work* raises.
         """
+        if self._paused:
+            self._check_answers(link)
         bulkhead = self._bulkheads.get(link.name)
         if bulkhead is None:
             return work()
@@ -493,6 +554,7 @@ class Chain(Backend):
             is_cached=entry is not None and remembered is not None and remembered.is_of(entry),
             is_shadowed=is_shadowed and answer.is_held_here,
             reason="" if answer.error is None else str(answer.error),
+            place=_spelled(answer.link.backend, answer.ref),
         )
 
     def _not_asked(self, ref: Ref, asked: set[str]) -> tuple[tuple[str, str], ...]:
@@ -527,7 +589,9 @@ class Chain(Backend):
         if to is None and holder is not None and self._may_stay(holder, ref):
             return holder.link.backend
         target = self._target(ref, to or self._write_to)
-        is_shadowed = holder is not None and self.links.index(holder.link) < self.links.index(target)
+        self._check_answers(target)
+        order = [link.name for link in self.links]
+        is_shadowed = holder is not None and order.index(holder.link.name) < order.index(target.name)
         if holder is not None and is_shadowed and not force:
             raise ReadOnlyError(
                 f"{ref} would be written to {target.name}, where {holder.link.name} shadows it",
@@ -597,6 +661,13 @@ def _trace(span: tracing.Span, answers: Sequence[_Answer]) -> None:
     trouble = next((each.error for each in answers if each.error is not None), None)
     if trouble is not None:
         span.failed(trouble.code)
+
+
+def _spelled(backend: Backend, ref: Ref) -> str:
+    """Give how *backend* spells *ref*; "" where it has no word for it."""
+    if isinstance(backend, PathBackend):
+        return next(iter(backend.naming.paths(ref)), "")
+    return (backend.spell(ref) or "") if isinstance(backend, Folding) else ""
 
 
 def _is_batched(backend: Backend) -> bool:

@@ -48,10 +48,10 @@ def test_every_command_the_design_names_is_there():
         "connections": "get list add edit delete undelete import export convert history rollback types lint",
         "variables": "get set list delete undelete import export history rollback",
         "explain": "connection variable",
-        "backends": "list check setup",
+        "backends": "list check setup order set pause resume",
         "store": "status migrate move",
         "keys": "status job rotate destroy",
-        "audit": "tail state verify export sign hold retain",
+        "audit": "tail run state verify export sign hold retain",
     }
     assert {path[0] for path in PATHS} == {name for names in COMMANDS.values() for name in names}
     for noun, verbs in wanted.items():

@@ -70,7 +70,7 @@ class Place:
             page = self.log_in_there(self._opened.read_text(), name)
             self._opened.unlink()
             pages.append(page)
-            if "<a href" in page.text:
+            if 'rel="noreferrer"' in page.text:
                 pages.append(self.browser.get(page.link))
 
         thread = threading.Thread(target=work, daemon=True)

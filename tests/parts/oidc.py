@@ -93,8 +93,8 @@ class Page:
 
     @property
     def link(self):
-        """Where its one link leads."""
-        (found,) = re.findall(r'<a href="([^"]+)"', self.text)
+        """Where the one link leads that lets a program in."""
+        (found,) = re.findall(r'<a class="btn main" href="([^"]+)" rel="noreferrer"', self.text)
         return unescape(found)
 
     def form(self):

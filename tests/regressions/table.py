@@ -224,15 +224,19 @@ REGRESSIONS = {
         "regressions/test_rt_web.py::test_RT31_no_route_changes_anything_for_another_site",
         "server/test_app.py::test_UI03_a_browser_is_not_signed_in_from_another_site",
         "server/test_app.py::test_UI03_a_change_by_cookie_must_come_from_our_own_pages",
+        "ui/test_attacks.py::test_UI03_RT31_a_form_from_elsewhere_or_without_its_token_changes_nothing",
     ),
     "RT32": Row(
         "The parameter `origin` was a script, five times (CVE-2020-13944 to CVE-2021-45229)",
-        "regressions/test_rt_web.py::test_RT32_no_parameter_of_any_route_becomes_a_page",
-        "server/test_app.py::test_UI02_UI04_the_login_page_runs_its_own_script_and_nothing_else",
+        "regressions/test_rt_web.py::test_RT32_no_parameter_of_any_route_becomes_markup",
+        "ui/test_attacks.py::test_RT32_no_page_has_a_script_style_or_handler_of_its_own",
+        "ui/test_attacks.py::test_UI01_RT32_what_is_typed_into_any_form_comes_back_inert",
+        "ui/test_attacks.py::test_UI02_RT32_what_stands_in_an_address_is_inert",
     ),
     "RT33": Row(
         "A parameter sent people to any address (CVE-2022-40754, CVE-2022-45402)",
         "regressions/test_rt_web.py::test_RT33_no_parameter_of_any_route_sends_anybody_elsewhere",
+        "ui/test_attacks.py::test_RT33_one_never_goes_on_to_another_place",
     ),
     "RT34": Row(
         "Testing a connection reached whatever it named (CVE-2023-37379)",

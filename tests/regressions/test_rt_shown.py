@@ -39,7 +39,10 @@ def ask(every, method, path, body=None, *, role="admin", token=None):
         "/api/v2/connections/edited",
         "/api/v2/variables/edited_password",
         "/api/v1/connections/edited",
-        "/login",
+        "/entries/connection/edited",
+        "/entries/connection/edited?tab=json",
+        "/edit/connection/edited",
+        "/edit/variable/edited",
     ],
 )
 @pytest.mark.parametrize("role", ["admin", "op"])

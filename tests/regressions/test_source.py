@@ -113,6 +113,7 @@ NO_PROOF = {
         "service",
         "_digest(body.actor, proposal, body.content) != body.content_hash",
     ),  # of a row that its MAC holds
+    ("server", "call.params['digest'] == digest"),  # which release a public file is of
     ("insight", "text == password"),  # two fields of one connection that is looked at
     ("backends", "digest == held.digest"),  # whether a file was read before
     (

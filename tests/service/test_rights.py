@@ -273,6 +273,61 @@ def test_a_diff_tells_no_value_and_no_length(admin, password):
     assert "changed" in told
 
 
+def test_a_diff_shows_of_both_versions_what_a_form_would_show(admin):
+    one = {**OLD, "extra": {"sslmode": "require", "unheard_of": "canary"}}
+    two = {**OLD, "host": "new", "password": "other", "extra": {"sslmode": "disable", "unheard_of": "c"}}
+    found = {one.field: one for one in versions(admin, one, two).fields}
+    texts = {name: (one.before.text, one.after.text) for name, one in found.items()}
+    assert texts == {
+        "host": ("old", "new"),
+        "password": (None, None),
+        "extra.sslmode": ("require", "disable"),
+        "extra.unheard_of": (None, None),
+    }
+
+
+def test_a_field_that_came_or_went_has_one_side(admin):
+    found = versions(admin, {**OLD, "login": None}, {**OLD, "port": None})
+    sides = [(one.field, one.before is None, one.after is None) for one in found.fields]
+    assert sides == [("login", True, False), ("port", False, True)]
+
+
+def test_what_is_shown_is_what_the_type_of_that_version_shows(admin):
+    one = {"conn_type": "postgres", "extra": {"sslmode": "require"}}
+    two = {"conn_type": "acme", "extra": {"sslmode": "canary"}}
+    told = {one.field: one for one in versions(admin, one, two).fields}
+    assert told["conn_type"].after.text == "acme"
+    assert "canary" not in repr(told)
+
+
+def test_marks_of_one_field_are_equal_where_it_holds_the_same_and_of_no_other(admin):
+    three = [{**OLD, "password": text, "login": text} for text in ("a", "b", "a")]
+    versions(admin, *three)
+    first, back = admin.entries.diff(DB, "1", "2"), admin.entries.diff(DB, "2", "3")
+    marks = [
+        {one.field: (one.before.mark, one.after.mark) for one in found.fields} for found in (first, back)
+    ]
+    assert marks[0]["password"] == marks[1]["password"][::-1]
+    assert not set(marks[0]["password"]) & set(marks[0]["login"])
+    other = versions(admin, *three[:2], ref=Ref("connection", "twin"))
+    assert (
+        marks[0]["password"]
+        != {one.field: (one.before.mark, one.after.mark) for one in other.fields}["password"]
+    )
+
+
+def test_a_diff_counts_the_fields_there_are(admin):
+    assert versions(admin, OLD, {**OLD, "schema": "s"}).total == 6
+
+
+def test_a_rollback_of_what_changed_since_it_was_seen_is_refused(admin):
+    versions(admin, OLD, {**OLD, "host": "new"})
+    with pytest.raises(ConflictError) as caught:
+        admin.entries.rollback(DB, "1", seen="1")
+    assert caught.value.current_version == "2"
+    assert admin.entries.rollback(DB, "1", seen="2").version == "3"
+
+
 def test_equal_versions_are_the_same(admin):
     found = versions(admin, OLD, OLD)
     assert (found.is_same, found.fields) == (True, ())

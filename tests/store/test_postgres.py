@@ -80,6 +80,12 @@ def test_address_that_is_none_is_refused_and_shows_nothing_of_it(url, why):
     assert caught.value.__cause__ is None
 
 
+def test_argument_that_is_nearly_one_is_told_with_the_right_one():
+    with pytest.raises(BackendConfigError, match="the argument slmode, which is not known") as caught:
+        Address.parse("postgresql://me@db/x?slmode=require")
+    assert caught.value.hint == "did you mean sslmode?"
+
+
 def told(url, password=None):
     return Address.parse(url).conninfo(password).decode()
 

@@ -202,12 +202,32 @@ def test_text_that_no_utf8_spells_is_refused_like_any_other():
     assert caught.value.reason == "no token of three parts"
 
 
+def test_a_token_that_is_remembered_no_more_is_held_no_more():
+    seconds = [0.0]
+    keys = Held(_signer.jwks)
+    checks = verifier(keys, timer=lambda: seconds[0])
+    token = _signer.sign(said())
+    checks.verify(token)
+    seconds[0], keys.keys = 61.0, {}
+    with pytest.raises(TokenError):
+        checks.verify(token)
+    assert checks._remembered == {}
+
+
+def test_a_very_long_token_is_checked_each_time():
+    keys = Held(_signer.jwks)
+    checks = verifier(keys)
+    token = _signer.sign(said(more="x" * 4_096))
+    assert checks.verify(token) == checks.verify(token)
+    assert keys.asked == ["rsa", "rsa"]
+
+
 def test_only_so_many_tokens_are_remembered(monkeypatch):
     checks = mine()
     first = _signer.sign(said(jti="first"), kid="ed")
     checks.verify(first)
     for number in range(10_000):
-        checks._remember(number.to_bytes(32, "big"), 0, checks.verify(first))
+        checks._remember(str(number), 0, checks.verify(first))
     assert len(checks._remembered) == 10_000
 
 

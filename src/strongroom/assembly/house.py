@@ -7,6 +7,7 @@ Not for what is done in one: `service/house.py`.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -28,6 +29,7 @@ from strongroom.service.house import Deployment, House, Mode
 from strongroom.service.known import known_facts
 from strongroom.service.room import Room
 from strongroom.service.sealing import Opening
+from strongroom.service.series import Ring
 from strongroom.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -212,6 +214,8 @@ class _Serving:
         guard = self._guard(chain, recorder, who)
         cache = Cache(chain, lifetimes_of(settings), clock=clock, patience=patience_of(settings))
         feed = Feed(barrier, cache)
+        ring = Ring(cache, clock())
+        uses = None if self._uses is None else self._uses(settings)
         parts = Parts(
             settings=settings,
             chain=chain,
@@ -219,11 +223,13 @@ class _Serving:
             guard=guard,
             log=log,
             clock=clock,
-            house=OfHouse(registry, feed, None if self._uses is None else self._uses(settings)),
+            house=OfHouse(registry, feed, uses, ring),
             environ=self._ways.environ,
         )
         root = Room(deployment=settings.deployment, actor=local_owner(), parts=parts)
         who.policies = parts.all_policies
+        with suppress(StrongroomError):  # rows that cannot be believed deny everything by themselves
+            parts.arrangement.look()
         return Deployment(
             name=settings.deployment,
             settings=settings,
@@ -235,6 +241,7 @@ class _Serving:
             reading=parts.reading,
             feed=feed,
             registry=registry,
+            ring=ring,
             parts=parts,
         )
 

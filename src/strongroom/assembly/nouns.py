@@ -36,20 +36,24 @@ if TYPE_CHECKING:
     from strongroom.model.ref import Ref
     from strongroom.registry import Registry
     from strongroom.service.access import Access
+    from strongroom.service.arrangement import Arrangement
     from strongroom.service.audit import AuditTrail
     from strongroom.service.backends import Backends
     from strongroom.service.backup import KeptBackups
     from strongroom.service.changes import Changes, Feed
     from strongroom.service.deployments import Deployments
-    from strongroom.service.doctor import Doctor
+    from strongroom.service.doctor import Doctor, Reports
     from strongroom.service.entries import Entries
     from strongroom.service.guard import Recorder
     from strongroom.service.inventory import Inventory
     from strongroom.service.keys import Keys
     from strongroom.service.order import Orders
     from strongroom.service.policies import Policies
+    from strongroom.service.proving import Proofs
     from strongroom.service.reading import Reader, Reading, Uses
+    from strongroom.service.registered import Registered, Views
     from strongroom.service.room import Room
+    from strongroom.service.series import Ring, Series
     from strongroom.service.transfer import Transfer
     from strongroom.service.verified import VerifiedRuns
 
@@ -62,6 +66,7 @@ class OfHouse(NamedTuple):
     registry: Registry
     feed: Feed
     uses: Uses | None
+    ring: Ring | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +139,11 @@ class Parts:
             orders=None if self.house is None else lambda: self._orders,
         )
 
+    def register(self, room: Room) -> Registered:
+        from strongroom.service.registered import Registered  # noqa: PLC0415 -- see the class
+
+        return Registered(lambda: self._views, self.guard, room.actor)
+
     def transfer(self, room: Room) -> Transfer:
         from strongroom.service.transfer import Transfer  # noqa: PLC0415 -- see the class
 
@@ -143,7 +153,14 @@ class Parts:
         from strongroom.service.backends import Backends  # noqa: PLC0415 -- see the class
 
         kinds = {name: backend.kind for name, backend in self.settings.backend.items()}
-        return Backends(self.chain, self.guard, room.actor, kinds=kinds)
+        return Backends(
+            self.chain,
+            self.guard,
+            room.actor,
+            kinds=kinds,
+            arrangement=self.arrangement,
+            clock=self.clock,
+        )
 
     def keys(self, room: Room) -> Keys:
         from strongroom.service.keys import Keys  # noqa: PLC0415 -- see the class
@@ -174,12 +191,22 @@ class Parts:
     def audit(self, room: Room) -> AuditTrail:
         from strongroom.service.audit import AuditTrail  # noqa: PLC0415 -- see the class
 
-        return AuditTrail(self.log, self.guard, room.actor, self.settings.audit)
+        return AuditTrail(self.log, self.guard, room.actor, self.settings.audit, self._proofs)
+
+    def series(self, room: Room) -> Series:
+        from strongroom.service.series import Series  # noqa: PLC0415 -- see the class
+
+        ring = None if self.house is None else self.house.ring
+        return Series(ring, self.guard, room.actor, clock=self.clock)
 
     def doctor(self, room: Room) -> Doctor:
         from strongroom.service.doctor import Case, Doctor  # noqa: PLC0415 -- see the class
 
-        return Doctor(Case(clock=self.clock, settings=self.settings, room=room, audit=room.audit))
+        case = Case(clock=self.clock, settings=self.settings, room=room, audit=room.audit)
+        if self.house is None:
+            return Doctor(case)
+        check = partial(self.guard.check, room.actor, Action.ADMINISTER, None, None)
+        return Doctor(case, reports=self._reports, require=check)
 
     def access(self, room: Room) -> Access:
         return self.all_access.as_actor(room.actor)
@@ -196,13 +223,27 @@ class Parts:
     def deployments(self, room: Room) -> Deployments:
         from strongroom.service.deployments import Deployments  # noqa: PLC0415 -- see the class
 
-        return Deployments(room, self.guard, self._teams)
+        return Deployments(
+            room,
+            self.guard,
+            self._teams,
+            chain=self.chain,
+            dialect=self.settings.lookup.dialect,
+            has_register=self.house is not None,
+        )
+
+    def warm(self) -> None:
+        """Begin to read behind what pages ask for."""
+        if self._barriers():
+            self._views.register.warm()
 
     def close(self) -> None:
         if "bridge" in self.__dict__:
             self.bridge.close()
         if "verified" in self.__dict__:
             self.verified.close()
+        if "_views" in self.__dict__:
+            self._views.register.close()
         if self.house is None and "registry" in self.__dict__:
             self.registry.close()
         self.cache.close()
@@ -247,6 +288,30 @@ class Parts:
         return registry_of(self._barrier(), self.settings, partial(raise_alarm, self.guard.recorder))
 
     @cached_property
+    def arrangement(self) -> Arrangement:
+        """How the chain stands while it is asked."""
+        from strongroom.service.arrangement import Arrangement  # noqa: PLC0415 -- only who changes it loads it
+
+        return Arrangement(
+            self.chain,
+            (lambda: self.registry) if self._barriers() else None,
+            is_managed=self.settings.managed == "server",
+            clock=self.clock,
+            on_change=self._turn,
+        )
+
+    def _turn(self, backends: frozenset[str] | None) -> None:
+        """Ask anew for what *backends* answered; where it may be any, tell whoever follows, too."""
+        self.cache.expire(backends)
+        if backends is None:
+            if "_orders" in self.__dict__:
+                self._orders.clear()
+            if "_views" in self.__dict__:
+                self._views.register.clear()
+            if self.house is not None:
+                self.house.feed.turn()
+
+    @cached_property
     def intake(self) -> Intake:
         """What takes the records of agents."""
         from strongroom.audit.intake import Intake  # noqa: PLC0415 -- only who has agents
@@ -286,6 +351,18 @@ class Parts:
         return Policies(self.registry, self.guard, local_owner(), clock=self.clock, sources=sources)
 
     @cached_property
+    def _reports(self) -> Reports:
+        from strongroom.service.doctor import Reports  # noqa: PLC0415 -- only who looks
+
+        return Reports()
+
+    @cached_property
+    def _proofs(self) -> Proofs | None:
+        from strongroom.service.proving import Proofs  # noqa: PLC0415 -- only who looks
+
+        return None if self.house is None else Proofs(self.clock)
+
+    @cached_property
     def _feed(self) -> Feed:
         from strongroom.service.changes import Feed  # noqa: PLC0415 -- see the class
 
@@ -298,6 +375,26 @@ class Parts:
         barrier = self._barrier()
         tracked = frozenset(link.name for link in self.chain.links if barrier_of(link.backend) is barrier)
         return Orders(self.chain, self._feed, tracked, clock=self.clock)
+
+    @cached_property
+    def _views(self) -> Views:
+        from strongroom.service.host_inventory import LastReads  # noqa: PLC0415 -- see the class
+        from strongroom.service.register import Register  # noqa: PLC0415 -- as above
+        from strongroom.service.registered import Views  # noqa: PLC0415 -- as above
+        from strongroom.service.trials import trials_of  # noqa: PLC0415 -- as above
+
+        barrier = self._barrier()
+        uses = None if self.house is None else self.house.uses
+        register = Register(
+            self.chain,
+            self._feed,
+            frozenset(link.name for link in self.chain.links if barrier_of(link.backend) is barrier),
+            teams=self._teams,
+            clock=self.clock,
+            reads=uses.last_reads if isinstance(uses, LastReads) else dict,
+            tests=trials_of(self.registry).all,
+        )
+        return Views(register)
 
     def _tell_of_change(self, place: Backend, refs: Sequence[Ref]) -> None:
         """Let other processes hear of a change that a backend without a line in our store has made."""

@@ -212,4 +212,7 @@ def room_of(
     cache = Cache(Guarded(chain, guard, actor), lifetimes_of(settings), clock=clock, patience=patience)
     lookup = Lookup(cache, chain, guard, actor, dialect=settings.lookup.dialect, patience=patience)
     parts = Parts(settings=settings, chain=chain, cache=cache, guard=guard, log=log, clock=clock, owner=actor)
+    if settings.managed == "server":
+        parts.registry  # noqa: B018 -- without a store there is nowhere to keep what the server says
+        parts.arrangement.look()
     return Room(deployment=settings.deployment, actor=actor, lookup=lookup, parts=parts)

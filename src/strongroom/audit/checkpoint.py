@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-__all__ = ["Keeper", "Signed", "evidence_beside", "last_in", "public_of", "write_private"]
+__all__ = ["Keeper", "Signed", "evidence_beside", "last_in", "latest_in", "public_of", "write_private"]
 
 _MAX_FILE_BYTES = 1_048_576
 _MAX_AT_ONCE = 100_000  # records between two checkpoints
@@ -360,17 +360,30 @@ def _torn(file: int, size: int) -> int:
 
 def last_in(folder: Path) -> Checkpoint | None:
     """Give what the last note in *folder* says, without proof; None where there is none that can be read."""
+    found = latest_in(folder, 1)
+    return found[0] if found else None
+
+
+def latest_in(folder: Path, most: int) -> list[Checkpoint]:
+    """Give what the last notes in *folder* say, newest first, without proof: those in its last 64 KiB."""
     try:
         with open_to_read(folder / CHECKPOINTS) as file:
             size = os.fstat(file.fileno()).st_size
             file.seek(max(0, size - 65_536))
             text = file.read().decode("utf-8", "replace")
-        whole = without_torn(text)
-        start = whole.rfind("\nstrongroom/")
-        (found,) = note.parse_notes(whole[start + 1 :])
-        return note.parse_checkpoint(found)
-    except (OSError, ValueError):
-        return None
+    except OSError:
+        return []
+    whole = "\n" + without_torn(text)
+    found: list[Checkpoint] = []
+    end = len(whole)
+    while len(found) < most and (start := whole.rfind("\nstrongroom/", 0, end)) >= 0:
+        try:
+            (one,) = note.parse_notes(whole[start + 1 : end])
+            found.append(note.parse_checkpoint(one))
+        except ValueError:  # cut by where the reading began, or damaged: `verify` tells
+            break
+        end = start + 1
+    return found
 
 
 def public_of(key: Path) -> tuple[note.Verifier, ...]:

@@ -23,7 +23,7 @@ from strongroom.audit.log import end_of_data, open_to_read, reading, segments_of
 from strongroom.audit.record import RefUse, read_line, stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from strongroom.audit.record import Record
@@ -48,6 +48,9 @@ class Filter:
         action, outcome: the words in the record; the outcome of a batch is that of one of its Refs.
         kind, name, team: of the entry, exactly; a batch has it if one of its Refs is it. The team "" is that
             of the global names.
+        dag, task, run: of the run it was asked for, exactly: `dag_id`, `task_id`, `run_id`.
+        text: stands somewhere in what the record says of who, what, why, from where and for which run,
+            small letters or capitals.
     """
 
     since: datetime | None = None
@@ -58,19 +61,45 @@ class Filter:
     kind: str | None = None
     name: str | None = None
     team: str | None = None
+    dag: str | None = None
+    task: str | None = None
+    run: str | None = None
+    text: str | None = None
 
     def needles(self) -> list[bytes]:
         """Give what must stand in the line of every record that is asked for."""
         found = [("actor", self.actor), ("action", self.action)]
+        found += [("dag_id", self.dag), ("task_id", self.task), ("run_id", self.run)]
         members = [f'"{key}":{_json(value)}' for key, value in found if value is not None]
         values = [_json(value) for value in (self.kind, self.name, self.outcome, self.team or None) if value]
         return [needle.encode("utf-8", "replace") for needle in (*members, *values)]
+
+    def text_needle(self) -> bytes:
+        """Give what must stand in such a line in small letters; b"" where only its record can tell."""
+        if not self.text or not self.text.isascii():
+            return b""  # capitals of other scripts have no small letters byte by byte
+        return _json(self.text)[1:-1].lower().encode()
 
     def has(self, record: Record) -> bool:
         """Tell whether *record* is asked for, but for its time."""
         if self.actor not in (None, record.actor) or self.action not in (None, record.action):
             return False
+        if not self._has_run(record.run or {}) or not self._has_text(record):
+            return False
         return any(self._has_ref(ref) for ref in record.refs or (_own(record),))
+
+    def _has_run(self, run: Mapping[str, object]) -> bool:
+        return (
+            self.dag in (None, run.get("dag_id"))
+            and self.task in (None, run.get("task_id"))
+            and self.run in (None, run.get("run_id"))
+        )
+
+    def _has_text(self, record: Record) -> bool:
+        if not self.text:
+            return True
+        wanted = self.text.lower()
+        return any(wanted in said.lower() for said in _said(record))
 
     def _has_ref(self, ref: RefUse) -> bool:
         return (
@@ -135,7 +164,7 @@ def find(  # noqa: PLR0913 -- which, how many, from where, for whom
         BackendUnavailableError: the log cannot be read.
     """
     walk = _back if is_newest_first else _on
-    needles = wanted.needles()
+    needles, text = wanted.needles(), wanted.text_needle()
     since = None if wanted.since is None else stamp(wanted.since)
     until = None if wanted.until is None else stamp(wanted.until)
     too_far = _too_far(wanted, is_newest_first=is_newest_first)
@@ -145,7 +174,7 @@ def find(  # noqa: PLR0913 -- which, how many, from where, for whom
         for looked_at, (line, after) in enumerate(walk(folder, first), 1):
             if not looked_at & _TURN_MASK:
                 time.sleep(0)  # a server that searches goes on answering
-            if all(needle in line for needle in needles):
+            if all(needle in line for needle in needles) and (not text or text in line.lower()):
                 record = read_line(line)
                 if record is not None and too_far(record.at):
                     return Found(tuple(records), None)
@@ -174,6 +203,17 @@ def _too_far(wanted: Filter, *, is_newest_first: bool) -> Callable[[str], bool]:
 
 def _json(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
+
+
+def _said(record: Record) -> Iterator[str]:
+    """Give the texts of a record that people look for."""
+    own = (record.actor, record.action, record.kind, record.name, record.team, record.outcome, record.reason)
+    more = (record.backend, record.request, record.source, record.hash, *record.policies)
+    yield from (text for text in (*own, *more) if text)
+    for members in (record.run, record.agent):
+        yield from (str(value) for value in (members or {}).values())
+    for ref in record.refs:
+        yield from (text for text in (ref.name, ref.team, ref.outcome, ref.backend) if text)
 
 
 def _own(record: Record) -> RefUse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from threading import get_ident
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.barrier.keychain import Keychain
@@ -78,6 +79,7 @@ class Barrier:
         self._keychain = Keychain(store, wrappers, deployment)
         self._proof = Proof(self._keychain, store.name)
         self._listing = Listing(store, self._proof, name=store.name, deployment=deployment, clock=clock)
+        self._readers: set[int] = set()  # threads
         self.on_worn: Callable[[str], None] | None = None
 
     @classmethod
@@ -138,6 +140,14 @@ class Barrier:
             SealedError: the key that sealed it is not to be had.
             BackendUnavailableError: the store gave no answer.
         """
+        reader = get_ident()
+        self._readers.add(reader)  # a job of this process waits meanwhile
+        try:
+            return self._read(ref)
+        finally:
+            self._readers.discard(reader)
+
+    def _read(self, ref: Ref) -> Entry | None:
         row = self._store.current(self.deployment, ref.team or "", ref.kind, ref.name)
         if row is None:
             return None
@@ -535,7 +545,7 @@ class Barrier:
         """The job that puts every row under the newest key."""
         from strongroom.barrier.rewrap import Rewrap  # noqa: PLC0415 -- as above
 
-        return Rewrap(self._store, self._keychain, self._proof, self._clock)
+        return Rewrap(self._store, self._keychain, self._proof, self._clock, readers=self._readers)
 
     # --- rows that are no entries --------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.barrier.writing import BATCH
 from strongroom.model.entry import EntryState, Outline, Summary
-from strongroom.store.record import is_time, metadata_of, micros, moment, ref_of, stands
+from strongroom.store.record import is_time, metadata_of, micros, moment, ref_of, stands, tags_in
 from strongroom.store.rows import EntryRow, Page
 
 if TYPE_CHECKING:
@@ -104,13 +104,29 @@ class Listing:
 
 def _outlined(kind: Kind, row: tuple[object, ...]) -> Outline | None:
     """Give what *row* may be put in order by; a column of another type counts as empty."""
-    name, changed_at, conn_type, description, expires_at = row
+    name, changed_at, conn_type, description, expires_at, version, tags, owner, remind_at, end, references = (
+        row
+    )
     if type(name) is not str or ref_of(kind, name, "") is None:
         return None
     return Outline(
         name,
-        changed_at if is_time(changed_at) else None,  # type: ignore[arg-type]  # told by `is_time`
-        conn_type if type(conn_type) is str else None,
-        description if type(description) is str else None,
+        _time(changed_at),
+        _text(conn_type),
+        _text(description),
         expires_at if type(expires_at) is int else None,
+        str(version) if type(version) is int else None,
+        tags_in(tags),
+        _text(owner),
+        _time(remind_at),
+        _time(end),
+        references == 1,
     )
+
+
+def _text(column: object) -> str | None:
+    return column if type(column) is str else None
+
+
+def _time(column: object) -> int | None:
+    return column if is_time(column) else None  # type: ignore[return-value]  # told by `is_time`

@@ -222,13 +222,14 @@ def rows_of(transaction: Transaction, deployment: str) -> list[KekRow]:
 
 def still_named(named: Named) -> ConflictError:
     """Give the error of a key that rows name."""
+    nouns = (("version", "versions"), ("entry", "entries"), ("row of who may", "rows of who may"))
     told = [
-        f"{count} {what}"
-        for what, count in zip(("versions", "entries", "rows of who may"), named, strict=True)
+        f"{count} {one if count == 1 else many}"
+        for (one, many), count in zip(nouns, named, strict=True)
         if count
     ]
     return ConflictError(
-        f"the key is needed still: {', '.join(told)} name it",
+        f"the key is needed still by {', '.join(told)}",
         hint="strongroom keys rotate --resume, then strongroom keys status for what it left",
     )
 

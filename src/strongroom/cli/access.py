@@ -37,6 +37,7 @@ _ELSEWHERE = (
     "services",
     "agents",
     "roles",
+    "groups",
     "logins",
     "rights",
     "policies",

@@ -38,12 +38,13 @@ CommandT = TypeVar("CommandT", bound=Callable[..., object])
 
 COMMANDS: dict[str, tuple[str, ...]] = {
     "Start": ("up", "init", "dev", "serve", "doctor"),
-    "Keep": ("connections", "variables", "inventory"),
+    "Keep": ("connections", "variables", "inventory", "find", "diff"),
     "Use": ("read", "run", "explain"),
     "Serve a machine": ("agent",),
     "Ask a server": ("login", "logout", "whoami"),
     "Care": (
         "backends",
+        "series",
         "store",
         "keys",
         "seal",

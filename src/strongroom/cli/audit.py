@@ -18,11 +18,12 @@ from strongroom.cli.session import Session
 from strongroom.errors import ConflictError, InvalidInputError, TamperedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from strongroom.audit import Record
     from strongroom.audit.query import Filter
     from strongroom.service.audit import AuditTrail
+    from strongroom.service.sightings import Sighting
 
 app = noun(
     "audit",
@@ -56,6 +57,17 @@ _COLUMNS = (
     Column("version", "VERSION", 4),
     Column("reason", "REASON", 2),
 )
+_SIGHTINGS = (
+    Column("first", "FIRST AT"),
+    Column("task", "TASK", 2),
+    Column("what", "WHAT", styles={"": "bold"}),
+    Column("outcome", "OUTCOME", styles=_OUTCOMES),
+    Column("version", "VERSION", 1),
+    Column("backend", "BACKEND", 3),
+    Column("uses", "USES", is_number=True),
+    Column("level", "LEVEL", 2),
+    Column("actor", "ACTOR", 3),
+)
 _LABELS = {
     "folder": "folder",
     "records": "records",
@@ -80,6 +92,12 @@ _Action = Annotated[
 ]
 _Outcome = Annotated[str | None, typer.Option("--outcome", metavar="OUTCOME", help="denied, failed … only.")]
 _Name = Annotated[str | None, typer.Option("--name", metavar="NAME", help="About entries of this name only.")]
+_Dag = Annotated[str | None, typer.Option("--dag", metavar="DAG", help="For runs of this DAG only.")]
+_Task = Annotated[str | None, typer.Option("--task", metavar="TASK", help="For runs of this task only.")]
+_Run = Annotated[str | None, typer.Option("--run", metavar="RUN", help="For the run of this id only.")]
+_Text = Annotated[
+    str | None, typer.Option("--text", metavar="TEXT", help="Who, what, why, from where or which run has it.")
+]
 _Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded.")]
 
 
@@ -94,6 +112,10 @@ def tail(
     action: _Action = None,
     outcome: _Outcome = None,
     name: _Name = None,
+    dag: _Dag = None,
+    task: _Task = None,
+    run: _Run = None,
+    text: _Text = None,
 ) -> None:
     """
     Show the last records, oldest first.
@@ -104,15 +126,17 @@ def tail(
       $ strongroom audit tail --outcome denied --since 1d
     """
     session: Session = context.obj
-    said = (since, until, actor, action, outcome, name)
+    said = {"actor": actor, "action": action, "outcome": outcome, "name": name}
+    said |= {"dag": dag, "task": task, "run": run, "text": text}
+    is_narrowed = any((since, until, *said.values()))
     with closing(session.audit()) as trail:
-        if said == (None,) * len(said):
-            records = trail.tail(lines)
+        if is_narrowed:
+            records = _last(trail, _filter(since, until, said, team=session.team), lines)
         else:
-            records = _last(trail, _filter(*said, team=session.team), lines)
+            records = trail.tail(lines)
     count = show_rows(session, _COLUMNS, [[_facts(record) for record in records]])
     if not count:
-        terminal.note("nothing of that is recorded" if any(said) else "nothing is recorded yet", session)
+        terminal.note("nothing of that is recorded" if is_narrowed else "nothing is recorded yet", session)
 
 
 def _last(trail: AuditTrail, wanted: Filter, lines: int) -> list[Record]:
@@ -128,26 +152,11 @@ def _last(trail: AuditTrail, wanted: Filter, lines: int) -> list[Record]:
 
 
 def _filter(
-    since: str | None,
-    until: str | None,
-    actor: str | None,
-    action: str | None,
-    outcome: str | None,
-    name: str | None,
-    *,
-    team: str | None = None,
+    since: str | None, until: str | None, said: Mapping[str, str | None], *, team: str | None = None
 ) -> Filter:
     from strongroom.audit.query import Filter  # noqa: PLC0415 -- `--help` needs none
 
-    return Filter(
-        since=_moment(since, "--since"),
-        until=_moment(until, "--until"),
-        actor=actor,
-        action=action,
-        outcome=outcome,
-        name=name,
-        team=team,
-    )
+    return Filter(since=_moment(since, "--since"), until=_moment(until, "--until"), team=team, **said)
 
 
 def _moment(text: str | None, option: str) -> datetime | None:
@@ -205,6 +214,58 @@ def _level(record: Record) -> str:
     """Give how sure it is who acted, and for which run where one was named."""
     run = "" if record.run is None else f", run L{record.run.get('assurance', 0)}"
     return f"L{record.assurance}{run}"
+
+
+@command(app, "run")
+def run_(
+    context: typer.Context,
+    run: Annotated[
+        str, typer.Argument(metavar="run", help="Its id, as Airflow shows it.", show_default=False)
+    ],
+    *,
+    dag: _Dag = None,
+    task: _Task = None,
+) -> None:
+    """
+    Show which entries the tasks of a run asked for, and were given.
+
+    A LEVEL of L0 is what the process said of itself; L2 is a run that Airflow itself confirmed.
+
+    Example:
+      $ strongroom audit run manual__2026-11-21 --dag orders_daily
+    """
+    session: Session = context.obj
+    rows: list[dict[str, object]] = []
+    with closing(session.audit()) as trail:
+        start = None
+        while True:
+            found = trail.sightings(run, dag=dag, task=task, start=start)
+            rows = [_sighting(one) for one in found.rows] + rows  # older ones come later
+            start = found.next
+            if start is None:
+                break
+    if not show_rows(session, _SIGHTINGS, [rows]):
+        terminal.note("no use is on record for that run", session)
+
+
+def _sighting(one: Sighting) -> dict[str, object]:
+    return {
+        "first": one.first_at[:19].replace("T", " ") + "Z",
+        "dag": one.dag,
+        "task": one.task,
+        "kind": one.kind,
+        "name": one.name,
+        "team": one.team,
+        "what": f"{one.kind} {one.name}" + (f" (team {one.team})" if one.team else ""),
+        "outcome": one.outcome,
+        "version": one.version,
+        "backend": one.backend,
+        "uses": one.uses,
+        "level": f"L{one.assurance}",
+        "actor": one.actor,
+        "first_at": one.first_at,
+        "last_at": one.last_at,
+    }
 
 
 @command(app, "state")
@@ -324,6 +385,10 @@ def export(
     action: _Action = None,
     outcome: _Outcome = None,
     name: _Name = None,
+    dag: _Dag = None,
+    task: _Task = None,
+    run: _Run = None,
+    text: _Text = None,
 ) -> None:
     """
     Hand records over, oldest first. They name entries and hold no values.
@@ -334,7 +399,9 @@ def export(
       $ strongroom audit export --format ocsf --action reveal
     """
     session: Session = context.obj
-    wanted = _filter(since, until, actor, action, outcome, name, team=session.team)
+    said = {"actor": actor, "action": action, "outcome": outcome, "name": name}
+    said |= {"dag": dag, "task": task, "run": run, "text": text}
+    wanted = _filter(since, until, said, team=session.team)
     with closing(session.audit()) as trail:
         pieces = trail.export(form, wanted)
         if out is None:

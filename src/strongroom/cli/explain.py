@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from strongroom.cli.app import command, noun
-from strongroom.cli.entry import name_argument
+from strongroom.cli.entry import name_argument, public_text
 from strongroom.cli.output import Column, plain, show_record, show_rows, write
 from strongroom.cli.session import Session
 from strongroom.cli.terminal import clean
@@ -56,8 +56,21 @@ _VERDICTS = {
 }
 
 
+_DAG = Annotated[
+    str | None,
+    typer.Option(metavar="DAG", help="As one who only claims to be a run of this DAG.", callback=public_text),
+]
+_TASK = Annotated[str | None, typer.Option(metavar="TASK", help="Of this task of it.", callback=public_text)]
+
+
 @command(app, "connection")
-def connection(context: typer.Context, name: str = name_argument("connection", "Which connection.")) -> None:
+def connection(
+    context: typer.Context,
+    name: str = name_argument("connection", "Which connection."),
+    *,
+    dag: _DAG = None,
+    task: _TASK = None,
+) -> None:
     """
     Show which backend answers for a connection, and why.
 
@@ -65,12 +78,19 @@ def connection(context: typer.Context, name: str = name_argument("connection", "
 
     Example:
       $ strongroom explain connection orders_db
+      $ strongroom explain connection orders_db --dag orders_daily --task load_facts
     """
-    _explain(context.obj, "connection", name)
+    _explain(context.obj, "connection", name, dag=dag, task=task)
 
 
 @command(app, "variable")
-def variable(context: typer.Context, name: str = name_argument("variable", "Which variable.")) -> None:
+def variable(
+    context: typer.Context,
+    name: str = name_argument("variable", "Which variable."),
+    *,
+    dag: _DAG = None,
+    task: _TASK = None,
+) -> None:
     """
     Show which backend answers for a variable, and why.
 
@@ -79,13 +99,15 @@ def variable(context: typer.Context, name: str = name_argument("variable", "Whic
     Example:
       $ strongroom explain variable region
     """
-    _explain(context.obj, "variable", name)
+    _explain(context.obj, "variable", name, dag=dag, task=task)
 
 
-def _explain(session: Session, kind: Kind, name: str) -> None:
+def _explain(session: Session, kind: Kind, name: str, *, dag: str | None, task: str | None) -> None:
+    from strongroom.service.explaining import claimed  # noqa: PLC0415 -- `--help` does without
+
     ref = session.ref(kind, name)
     with session.room() as room:
-        explanation = room.lookup.explain(ref)
+        explanation = room.lookup.explain(ref, run=claimed(dag, task))
     if session.output != "table":
         show_record(session, explanation.to_dict(), labels={})
         return
@@ -101,6 +123,9 @@ def _explain(session: Session, kind: Kind, name: str) -> None:
         write("refers to")
         for line in _references(explanation, depth=1):
             write(line)
+    if explanation.may_read is False:
+        write("")
+        write(f"it may not be read: {clean(explanation.decision)}")
     if explanation.policies:
         write("")
         write(f"whether it may be read is decided by policy {', '.join(explanation.policies)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from strongroom.model.connection import Connection
     from strongroom.model.entry import Metadata
     from strongroom.model.ref import Ref
-    from strongroom.service.entries import Written
     from strongroom.service.inventory import Row
     from strongroom.service.lint import Looked
     from strongroom.service.room import Room
 
 __all__ = ["Look", "Strict", "TypeUnchecked", "linter_of", "register"]
+
+T = TypeVar("T")
 
 _EXIT_CODE = 9  # as entries that cannot be used: their owner acts
 _INDENT = 14
@@ -89,7 +90,7 @@ class Look:
         told = (remark for remark in found if remark.level != "note")
         return cls(session, tuple(one for one in told if one.rule != "L2" or not takes_any_type))
 
-    def around(self, write: Callable[[], Written], *, strict: bool) -> Written:
+    def around(self, write: Callable[[], T], *, strict: bool) -> T:
         """
         Write, unless *strict* and something is an error.
 

@@ -1,4 +1,4 @@
-"""`strongroom access can`, `who` and `what`: what policies come to."""
+"""`strongroom access can`, `why`, `who` and `what`: what policies come to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from strongroom.model.ref import Ref
-    from strongroom.service.policies import May
+    from strongroom.service.policies import May, Weighed
 
 __all__ = ["action_of", "attach", "kind_of"]
 
@@ -47,7 +47,28 @@ _WHAT = (
     Column("policies", "BY", 1),
     Column("depends_on", "DEPENDS ON", 2),
 )
+_WHY = (
+    Column("policy", "POLICY", styles={"": "bold"}),
+    Column("effect", "WOULD", styles={"forbid": "red", "allow": "green"}),
+    Column("outcome", "HERE"),
+    Column("description", "WHAT IT IS FOR", 1),
+)
+_MISSES = {
+    "who": "is not for this actor",
+    "action": "is not about this action",
+    "what": "is not about this entry",
+    "condition": "its conditions do not hold",
+}
 _PAGE = 200
+_WHOSE = Annotated[
+    str | None,
+    typer.Option("--as", metavar="WHO", help="person:NAME, service:NAME or local:UID; yourself if unsaid."),
+]
+_DAG = Annotated[str | None, typer.Option("--dag-id", metavar="ID", help="Of the run that asks.")]
+_TASK = Annotated[str | None, typer.Option("--task-id", metavar="ID", help="Of the run that asks.")]
+_BUNDLE = Annotated[str | None, typer.Option(metavar="NAME", help="Of the run that asks.")]
+_LEVEL = Annotated[int, typer.Option(metavar="LEVEL", min=0, max=4, help="How that run was proven.")]
+_SOURCE = Annotated[str | None, typer.Option(metavar="ADDRESS", help="Where it asks from.")]
 _KIND = Annotated[
     str | None, typer.Argument(metavar="KIND", help="connection, variable or config; the room if unsaid.")
 ]
@@ -57,6 +78,7 @@ _NAME = Annotated[str | None, typer.Argument(metavar="NAME", help="Of the entry.
 def attach(parent: typer.Typer) -> None:
     """Declare these commands on *parent*."""
     command(parent, "can")(can)
+    command(parent, "why")(why)
     command(parent, "who")(who)
     command(parent, "what")(what)
 
@@ -102,23 +124,12 @@ def can(
     action: Annotated[str, typer.Argument(metavar="ACTION", help="What is done, as read.")],
     kind: _KIND = None,
     name: _NAME = None,
-    who: Annotated[
-        str | None,
-        typer.Option(
-            "--as", metavar="WHO", help="person:NAME, service:NAME or local:UID; yourself if unsaid."
-        ),
-    ] = None,
-    dag_id: Annotated[
-        str | None, typer.Option("--dag-id", metavar="ID", help="Of the run that asks.")
-    ] = None,
-    task_id: Annotated[
-        str | None, typer.Option("--task-id", metavar="ID", help="Of the run that asks.")
-    ] = None,
-    bundle: Annotated[str | None, typer.Option(metavar="NAME", help="Of the run that asks.")] = None,
-    assurance: Annotated[
-        int, typer.Option(metavar="LEVEL", min=0, max=4, help="How that run was proven.")
-    ] = 0,
-    source: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Where it asks from.")] = None,
+    who: _WHOSE = None,
+    dag_id: _DAG = None,
+    task_id: _TASK = None,
+    bundle: _BUNDLE = None,
+    assurance: _LEVEL = 0,
+    source: _SOURCE = None,
 ) -> None:
     """
     Tell whether somebody may do something now, and by which policy.
@@ -130,9 +141,7 @@ def can(
       $ strongroom access can administer --as person:anna
     """
     session: Session = context.obj
-    run = None
-    if dag_id is not None or task_id is not None or bundle is not None or assurance:
-        run = Run(Assurance(assurance), dag_id=dag_id, task_id=task_id, bundle=bundle)
+    run = _run(dag_id, task_id, bundle, assurance)
     wanted = action_of(action)
     with session.room() as room:
         decision = room.policies.can(wanted, _ref(session, kind, name), actor=who, run=run, source=source)
@@ -149,6 +158,60 @@ def can(
     show_record(session, facts, labels=_LABELS)
     if not decision.is_allowed:
         raise typer.Exit(4)
+
+
+def _run(dag_id: str | None, task_id: str | None, bundle: str | None, assurance: int) -> Run | None:
+    if dag_id is None and task_id is None and bundle is None and not assurance:
+        return None
+    return Run(Assurance(assurance), dag_id=dag_id, task_id=task_id, bundle=bundle)
+
+
+def why(
+    context: typer.Context,
+    *,
+    action: Annotated[str, typer.Argument(metavar="ACTION", help="What is done, as read.")],
+    kind: _KIND = None,
+    name: _NAME = None,
+    who: _WHOSE = None,
+    dag_id: _DAG = None,
+    task_id: _TASK = None,
+    bundle: _BUNDLE = None,
+    assurance: _LEVEL = 0,
+    source: _SOURCE = None,
+) -> None:
+    """
+    Tell why somebody may do something now, or may not.
+
+    What holds comes first, prohibitions before the rest; then what differs in one thing. Who does not
+    administer sees what decided. Nothing is done. Ends with 4 where he may not.
+
+    Example:
+      $ strongroom access why read connection orders_db --as service:ci
+      $ strongroom access why write connection orders_db --as person:vera
+    """
+    session: Session = context.obj
+    wanted = action_of(action)
+    run = _run(dag_id, task_id, bundle, assurance)
+    with session.room() as room:
+        found = room.policies.why(wanted, _ref(session, kind, name), actor=who, run=run, source=source)
+    show_rows(session, _WHY, [[_step(one) for one in found.weighed]], nothing="no policy is near it")
+    answer = "yes" if found.decision.is_allowed else "no"
+    terminal.note(f"{answer}: {found.decision.reason}", session)
+    if not found.decision.is_allowed:
+        raise typer.Exit(4)
+
+
+def _step(one: Weighed) -> dict[str, object]:
+    needs = None if one.needs is None else f"{one.needs[0].lower()} {one.needs[1]}"
+    outcome = "holds" if one.holds else _MISSES[one.misses[0]]
+    return {
+        "policy": one.id,
+        "effect": "allow" if one.is_permit else "forbid",
+        "outcome": outcome if needs is None else f"is for {needs}",
+        "misses": list(one.misses),
+        "needs": needs,
+        "description": one.description,
+    }
 
 
 def who(

@@ -146,6 +146,11 @@ class Outline(NamedTuple):
         changed_at: microseconds since 1970 UTC.
         description: its beginning.
         expires_at: as `changed_at`; from then on it is gone.
+        version: of what stands; None where it has none.
+        tags: as of `Metadata`.
+        owner: likewise.
+        remind_at, not_after: as `changed_at`.
+        references: as of `Metadata`.
     """
 
     name: str
@@ -153,6 +158,12 @@ class Outline(NamedTuple):
     conn_type: str | None
     description: str | None
     expires_at: int | None
+    version: str | None = None
+    tags: tuple[str, ...] = ()
+    owner: str | None = None
+    remind_at: int | None = None
+    not_after: int | None = None
+    references: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,6 +70,7 @@ class Step:
         is_cached: this entry, in this version, is what the cache holds.
         is_shadowed: a higher backend answers instead.
         reason: what went wrong, or empty.
+        place: how the backend spells what was asked for, `AIRFLOW_CONN_ORDERS_DB`; "" where it has none.
     """
 
     backend: str
@@ -81,6 +82,7 @@ class Step:
     is_cached: bool = False
     is_shadowed: bool = False
     reason: str = ""
+    place: str = ""
 
     def to_dict(self) -> dict[str, object]:
         """Give plain JSON types; the age in seconds, the milliseconds with three decimals."""
@@ -94,6 +96,7 @@ class Step:
             "cached": self.is_cached,
             "shadowed": self.is_shadowed,
             "reason": self.reason,
+            "place": self.place,
         }
 
 
@@ -112,6 +115,9 @@ class Explanation:
         references: how each entry that this one refers to would be looked up, in order, for the reader
             whose lookup is explained; one that stands above it, or was told before, is told without its own.
         reason: why the outcome is not that of the backend that answered, or empty.
+        may_read: whether the reader whose lookup is explained may read it; None where nobody decided.
+        decision: why, in one clause; filled in with *policies*.
+        decided_ms: how long that took to decide.
     """
 
     ref: Ref
@@ -124,6 +130,9 @@ class Explanation:
     policies: tuple[str, ...] = ()
     references: tuple[Explanation, ...] = ()
     reason: str = ""
+    may_read: bool | None = None
+    decision: str = ""
+    decided_ms: float | None = None
 
     @property
     def asked(self) -> tuple[tuple[str, str], ...]:
@@ -146,6 +155,8 @@ class Explanation:
             "version": self.version,
             "shadows": list(self.shadows),
             "policies": list(self.policies),
+            "may_read": self.may_read,
+            "decision": self.decision,
             "reason": self.reason,
             "references": [one.to_dict() for one in self.references],
             "remembered": None if self.remembered is None else self.remembered.to_dict(),

@@ -164,8 +164,10 @@ class HostLookup(AnsweredLookup):
 
     # --- why ---------------------------------------------------------------------------------------
 
-    def explain(self, ref: Ref) -> Explanation:
-        """Tell which backend of the agent answers *ref* and why; never the value."""
+    def explain(self, ref: Ref, *, run: Run | None = None) -> Explanation:
+        """Tell which backend of the agent answers *ref* and why; never the value. Of its caller alone."""
+        if run is not None:
+            raise elsewhere("a lookup for another run is explained", kind=AGENT)
         try:
             told = msgspec.json.decode(self._agent.explain(*ref), type=Explained)
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -281,6 +283,9 @@ class _Parts:
 
         return HostListed(self._lookup.agent, self._setting)
 
+    def register(self, room: Room) -> NoReturn:  # noqa: ARG002 -- as Parts
+        self._refuse("all there is is found by words")
+
     def transfer(self, room: Room) -> NoReturn:  # noqa: ARG002 -- as Parts
         self._refuse("entries are imported and exported")
 
@@ -295,6 +300,9 @@ class _Parts:
 
     def audit(self, room: Room) -> NoReturn:  # noqa: ARG002 -- as Parts
         self._refuse("records are read")
+
+    def series(self, room: Room) -> NoReturn:  # noqa: ARG002 -- as Parts
+        self._refuse("reads are counted by the minute")
 
     def deployments(self, room: Room) -> NoReturn:  # noqa: ARG002 -- as Parts
         self._refuse("deployments are looked at")

@@ -252,12 +252,22 @@ class RemoteEntries(Entries):
             self._client.post(path_of("/undelete", ref), EntryWritten, query=query, is_change=True)
         )
 
-    def rollback(self, ref: Ref, version: str, *, at: str | None = None, comment: str = "") -> Written:
+    def rollback(
+        self,
+        ref: Ref,
+        version: str,
+        *,
+        at: str | None = None,
+        seen: str | None = None,
+        comment: str = "",
+    ) -> Written:
         """Write the value of an older *version* again, as a new version. As `Entries.rollback`."""
         request = spelled(RollbackRequest(version=version, comment=comment))
         query = {"team": ref.team, "at": at}
         path = path_of("/rollback", ref)
-        return _written(self._client.post(path, EntryWritten, request, query=query, is_change=True))
+        return _written(
+            self._client.change("POST", path, EntryWritten, request, query=query, expected_version=seen)
+        )
 
     # Last, because from here on `list` is not the builtin.
     def list(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     OnTrouble = Callable[[str, StrongroomError], None]
 
-__all__ = ["Asking", "RemoteInventory"]
+__all__ = ["Asking", "RemoteInventory", "row_in"]
 
 T = TypeVar("T")
 
@@ -147,7 +147,7 @@ class RemoteInventory(Inventory):
             self._not_listable = tuple(page.not_listable)
             _tell(page.troubles, on_trouble, told)
             empty = 0 if page.entries else empty + 1
-            for ref, rows in groupby(map(_row, page.entries), key=lambda row: row.ref):
+            for ref, rows in groupby(map(row_in, page.entries), key=lambda row: row.ref):
                 if last is not None and (ref.kind, ref.name) <= (last.kind, last.name):
                     raise broken("a listing that goes back")  # or round and round
                 last = ref
@@ -266,7 +266,8 @@ def _refs(clash: ClashRow) -> Iterator[Ref]:
         yield ref_in(Name(kind=clash.kind, name=name, team=clash.team))
 
 
-def _row(row: EntryRow) -> Row:
+def row_in(row: EntryRow) -> Row:
+    """Give the row that the wire tells."""
     return Row(
         ref=ref_in(row),
         backend=row.backend,

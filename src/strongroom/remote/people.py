@@ -18,6 +18,9 @@ from strongroom.service.access import (
     BreakGlass,
     Done,
     GlassRow,
+    GroupRow,
+    Groups,
+    HeldRow,
     InvitationRow,
     Invited,
     Issued,
@@ -76,6 +79,11 @@ class RemoteAccess(Access):
     def roles(self) -> Roles:
         """Who is a member of what."""
         return _Roles(self._client)
+
+    @cached_property
+    def groups(self) -> Groups:
+        """What the identity provider's groups give."""
+        return _Groups(self._client)
 
     @cached_property
     def sessions(self) -> Sessions:
@@ -332,10 +340,29 @@ class _Roles(Roles):
                 team=one.team,
                 created_at=one.created_at,
                 created_by=one.created_by,
+                by_group=one.by_group,
             )
             for role in told.roles
             for one in role.members
         ]
+
+
+class _Groups(Groups):
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    @property
+    def has_provider(self) -> bool:
+        return self._told().has_provider
+
+    def held(self) -> list[HeldRow]:
+        return [HeldRow(one.actor, _had([one.role])[0], one.since) for one in self._told().members]
+
+    def _told(self) -> wire.Groups:
+        return self._client.get("/groups", wire.Groups)
+
+    def list(self) -> list[GroupRow]:
+        return [GroupRow(one.name, _had(one.roles)) for one in self._told().groups]
 
 
 class _Sessions(Sessions):

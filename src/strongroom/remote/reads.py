@@ -104,9 +104,14 @@ class RemoteLookup(AnsweredLookup):
 
     # --- why ---------------------------------------------------------------------------------------
 
-    def explain(self, ref: Ref) -> Explanation:
-        """Tell which backend of the server answers *ref* and why; never the value."""
-        return explanation_of(self._client.get(path_of("/explain", ref), Explained, {"team": ref.team}), ref)
+    def explain(self, ref: Ref, *, run: Run | None = None) -> Explanation:
+        """Tell which backend of the server answers *ref* and why; never the value. As `Lookup.explain`."""
+        asked = {
+            "team": ref.team,
+            "dag": None if run is None else run.dag_id,
+            "task": None if run is None else run.task_id,
+        }
+        return explanation_of(self._client.get(path_of("/explain", ref), Explained, asked), ref)
 
     # --- following, and asyncio ----------------------------------------------------------------------
 
@@ -221,6 +226,9 @@ def explanation_of(told: Explained, ref: Ref, depth: int = 0) -> Explanation:
         policies=tuple(told.policies),
         references=tuple(explanation_of(one, ref_in(one), depth + 1) for one in told.references),
         reason=told.reason,
+        may_read=told.may_read,
+        decision=told.decision,
+        decided_ms=told.decided_ms,
     )
 
 
@@ -235,6 +243,7 @@ def _step(step: StepRow, ref: Ref) -> Step:
         is_cached=step.cached,
         is_shadowed=step.shadowed,
         reason=step.reason,
+        place=step.place,
     )
 
 

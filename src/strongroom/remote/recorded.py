@@ -18,10 +18,12 @@ from strongroom.audit.retention import Hold
 from strongroom.errors import InvalidInputError
 from strongroom.place import elsewhere
 from strongroom.service.audit import AuditPage, AuditState, AuditTrail, Record, Verdict
+from strongroom.service.sightings import Sighting, Sightings
 from strongroom.wire.access import WhoAmI
 from strongroom.wire.audit import AuditPage as PageTold
 from strongroom.wire.audit import AuditState as StateTold
 from strongroom.wire.audit import RecordRow, Verified
+from strongroom.wire.audit import Sightings as SightingsTold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -56,7 +58,13 @@ class RemoteAudit(AuditTrail):
         self._client.close()
 
     def query(
-        self, wanted: Filter, *, limit: int = 100, start: Place | None = None, is_newest_first: bool = True
+        self,
+        wanted: Filter,
+        *,
+        limit: int = 100,
+        start: Place | None = None,
+        is_newest_first: bool = True,
+        most: int | None = None,  # noqa: ARG002 -- the server has its own bound
     ) -> AuditPage:
         """Give a page of the records asked for that may be seen. As `AuditTrail.query`."""
         if start is not None and start not in self._cursors:
@@ -70,6 +78,10 @@ class RemoteAudit(AuditTrail):
             "kind": wanted.kind,
             "name": wanted.name,
             "team": wanted.team,
+            "dag": wanted.dag,
+            "task": wanted.task,
+            "run": wanted.run,
+            "text": wanted.text,
             "limit": min(limit, _PAGE),
             "order": "desc" if is_newest_first else "asc",
             "cursor": None if start is None else self._cursors[start],
@@ -104,6 +116,47 @@ class RemoteAudit(AuditTrail):
             if page.next is None:
                 return
             page = self.query(wanted, limit=_PAGE, start=page.next, is_newest_first=False)
+
+    def sightings(
+        self,
+        run: str,
+        *,
+        dag: str | None = None,
+        task: str | None = None,
+        start: Place | None = None,
+        most: int | None = None,  # noqa: ARG002 -- the server has its own bound
+    ) -> Sightings:
+        """Tell what a run saw. As `AuditTrail.sightings`."""
+        if start is not None and start not in self._cursors:
+            raise InvalidInputError("a search goes on only from where it stopped last")
+        query = {
+            "run": run,
+            "dag": dag,
+            "task": task,
+            "cursor": None if start is None else self._cursors[start],
+        }
+        told = self._client.get("/audit/run", SightingsTold, query)
+        rows = tuple(
+            Sighting(
+                actor=one.actor,
+                kind=one.kind,
+                name=one.name,
+                team=one.team,
+                outcome=one.outcome,
+                version=one.version,
+                backend=one.backend,
+                dag=one.dag,
+                task=one.task,
+                uses=one.uses,
+                first_at=one.first_at,
+                last_at=one.last_at,
+                assurance=int(one.level[1:]),
+                policies=(),
+                seq=0,
+            )
+            for one in told.sightings
+        )
+        return Sightings(rows, None if told.cursor is None else self._place(told.cursor))
 
     def state(self) -> AuditState:
         """Tell how the log stands. As `AuditTrail.state`."""
@@ -190,7 +243,7 @@ class RemoteAudit(AuditTrail):
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- nothing is given
         # What of the local trail is not laid anew above reaches here for its log, guard or settings.
-        if name in ("_log", "_guard", "_actor", "_settings"):
+        if name in ("_log", "_guard", "_actor", "_settings", "_proofs"):
             raise elsewhere("records are signed, held and let go")
         raise AttributeError(name)
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from strongroom.service.lookup import Lookup
     from strongroom.service.policies import Policies
     from strongroom.service.reading import Reader
+    from strongroom.service.registered import Registered
+    from strongroom.service.series import Series
     from strongroom.service.transfer import Transfer
 
 __all__ = ["RemoteRoom"]
@@ -85,6 +87,11 @@ class _Parts:
             self._listed = RemoteInventory(self._client)
         return self._listed
 
+    def register(self, room: Room) -> Registered:  # noqa: ARG002 -- as Parts
+        from strongroom.remote.found import RemoteRegister  # noqa: PLC0415 -- reads do without
+
+        return RemoteRegister(self._client)
+
     def transfer(self, room: Room) -> Transfer:
         from strongroom.service.transfer import Transfer  # noqa: PLC0415 -- reads do without
 
@@ -109,6 +116,11 @@ class _Parts:
         from strongroom.remote.recorded import RemoteAudit  # noqa: PLC0415 -- reads do without
 
         return RemoteAudit(self._client)
+
+    def series(self, room: Room) -> Series:  # noqa: ARG002 -- as Parts
+        from strongroom.remote.around import RemoteSeries  # noqa: PLC0415 -- reads do without
+
+        return RemoteSeries(self._client)
 
     def deployments(self, room: Room) -> Deployments:  # noqa: ARG002 -- as Parts
         from strongroom.remote.around import RemoteDeployments  # noqa: PLC0415 -- reads do without

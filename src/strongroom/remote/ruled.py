@@ -10,12 +10,24 @@ import msgspec
 from strongroom.client import path_of, ref_in, spelled
 from strongroom.errors import InvalidInputError
 from strongroom.place import elsewhere
-from strongroom.policy import Action, Decision
+from strongroom.policy import Action, Actor, Decision, Role
 from strongroom.policy.grant import Right
 from strongroom.policy.rule import Remark
-from strongroom.service.policies import Approval, Document, Draft, Flip, Grant, May, Policies, Simulation
+from strongroom.service.policies import (
+    Approval,
+    Document,
+    Draft,
+    Flip,
+    Grant,
+    May,
+    Policies,
+    Simulation,
+    Weighed,
+    Why,
+)
 from strongroom.service.policies.approvals import Approvals
 from strongroom.service.policies.grants import Grants
+from strongroom.service.policies.why import Question
 from strongroom.wire import policy as wire
 from strongroom.wire.entry import Name
 
@@ -41,6 +53,7 @@ class RemotePolicies(Policies):
         self.approvals = _Approvals(client)
         self._answered_by = ""
         self.can = self._can
+        self.why = self._why
         self.who_can = self._who_can
         self.what_can = self._what_can
         self.simulate = self._simulate
@@ -129,6 +142,33 @@ class RemotePolicies(Policies):
         told = self._client.post("/can", wire.DecisionRow, spelled(question), is_repeatable=True)
         self._answered_by = told.revision
         return _decision(told)
+
+    def _why(
+        self,
+        action: Action,
+        ref: Ref | None,
+        *,
+        actor: str | None = None,
+        run: Run | None = None,
+        source: str | None = None,
+    ) -> Why:
+        question = wire.CanRequest(
+            action=action.value,
+            actor=actor,
+            source=source,
+            run=None if run is None else _supposed(run),
+            **_named(ref),
+        )
+        told = self._client.post("/why", wire.WhyRow, spelled(question), is_repeatable=True)
+        self._answered_by = told.revision
+        who = Actor(told.actor, roles=tuple(Role(role.name, role.team) for role in told.roles))
+        return Why(
+            decision=Decision(told.is_allowed, told.reason, tuple(told.policies)),
+            question=Question(who, action, ref, None),
+            weighed=tuple(_weighed(one) for one in told.weighed),
+            depends_on=tuple(told.depends_on),
+            revision=told.revision,
+        )
 
     def _who_can(self, ref: Ref | None) -> list[May]:
         if ref is None:
@@ -272,6 +312,12 @@ def _supposed(run: Run) -> wire.SupposedRun:
 
 def _decision(row: wire.DecisionRow) -> Decision:
     return Decision(row.is_allowed, row.reason, tuple(row.policies))
+
+
+def _weighed(row: wire.WeighedRow) -> Weighed:
+    kind, _, name = (row.needs or "").partition("::")
+    needs = (kind, name.strip('"')) if name else None
+    return Weighed(row.id, row.is_permit, row.description, tuple(row.misses), needs)
 
 
 def _document(row: wire.PolicyRow) -> Document:

@@ -15,13 +15,13 @@ from __future__ import annotations
 import asyncio
 import time
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from starlette.routing import Route, Router
 
 from strongroom.errors import NotFoundError
-from strongroom.server import login
 from strongroom.server.dispatch import Desk, Resource
+from strongroom.server.endpoint import Endpoint
 from strongroom.server.gauges import measure
 from strongroom.server.guard import STRICT_TRANSPORT, Guard
 from strongroom.server.health import Health
@@ -36,10 +36,10 @@ from strongroom.wire.head import HEADERS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from strongroom.server.dispatch import ErrorShape
-    from strongroom.server.endpoint import Endpoint
+    from strongroom.server.dispatch import ErrorShape, PageShape
+    from strongroom.server.endpoint import Call
     from strongroom.server.logs import Journal
-    from strongroom.server.request import Receive, Request, Scope, Send
+    from strongroom.server.request import App, Receive, Request, Scope, Send
     from strongroom.service.house import Deployment, House
     from strongroom.settings import LimitSettings, ServerSettings
 
@@ -60,24 +60,26 @@ class Api(NamedTuple):
         endpoints: of it.
         errors: gives an error in its own shape; ours if None.
         allows_basic: whether it takes HTTP Basic.
+        pages: gives an error as a page, for what a browser shows.
     """
 
     prefix: str
     endpoints: Sequence[Endpoint]
     errors: ErrorShape | None = None
     allows_basic: bool = False
+    pages: PageShape | None = None
 
 
 def apis() -> tuple[Api, ...]:
     """Give every API that is served for each deployment."""
-    from strongroom.server import airflow_api, api  # noqa: PLC0415 -- they are built upon this package
+    from strongroom.server import airflow_api, api, ui  # noqa: PLC0415 -- they are built upon this package
 
     return (
         Api("/v1", api.ENDPOINTS),
         Api("/api/v2", airflow_api.V2, airflow_api.errors_v2),
         Api("/api/v1", airflow_api.V1, airflow_api.errors_v1, allows_basic=True),
         Api("", airflow_api.ROOT, airflow_api.errors_root),
-        Api("", (login.ENDPOINT,)),
+        Api("", ui.ENDPOINTS, pages=ui.errors),
     )
 
 
@@ -114,8 +116,11 @@ class Application:
         bucket = Buckets(rate, "names read by one identity")
         self._reads: dict[str, Reads] = {}
         each = (Api("/v1", (read_endpoint(self._reads_of),)), *(apis() if served is None else served))
-        self.routes = tuple(_routes(self._desk(settings.limits), self._health(settings), each))
-        router = Router(routes=[route for _, route in self.routes], redirect_slashes=False, default=_nowhere)
+        desk = self._desk(settings.limits)
+        self.routes = tuple(_routes(desk, self._health(settings), each))
+        router = Router(
+            routes=[route for _, route in self.routes], redirect_slashes=False, default=_nowhere(desk, each)
+        )
         guard = Guard(
             router,
             hosts=_hosts(settings),
@@ -148,6 +153,8 @@ class Application:
     def _follow(self, bucket: Buckets, is_plain: bool, name: str, deployment: Deployment | None) -> None:  # noqa: FBT001 -- bound
         """Read from a deployment that was opened, and no more from one that was sealed."""
         reads = None if deployment is None else Reads(deployment, self.metrics, bucket)
+        if deployment is not None:
+            deployment.ring.count_refusals(lambda: self.metrics.reads[name, "denied", ""])
         if reads is None:
             self._reads.pop(name, None)
         else:
@@ -224,7 +231,12 @@ def _routes_of(desk: Desk, api: Api, before: str) -> Iterator[tuple[Resource, Ro
     for path, endpoints in by_path.items():
         template = f"{before}{api.prefix}{path}"
         resource = Resource(
-            desk, endpoints, template=template, errors=api.errors, allows_basic=api.allows_basic
+            desk,
+            endpoints,
+            template=template,
+            errors=api.errors,
+            allows_basic=api.allows_basic,
+            pages=api.pages,
         )
         yield resource, Route(template, resource, methods=None)
 
@@ -235,5 +247,20 @@ def _places(deployment: str, first: str) -> tuple[str, ...]:
     return (_READ, place) if deployment == first else (place,)
 
 
-async def _nowhere(_scope: Scope, _receive: Receive, _send: Send) -> None:
-    raise NotFoundError("there is nothing at this address", hint="see /v1/openapi.json")
+def _nowhere(desk: Desk, served: Iterable[Api]) -> App:
+    """Give what answers at every other address: a page to a browser, where pages are served."""
+    pages = next((api.pages for api in served if api.pages is not None), None)
+    resource = Resource(desk, (Endpoint("GET", "", _nothing, "", ""),), template="", pages=pages)
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        accepts = next((value for name, value in scope["headers"] if name == b"accept"), b"")
+        if pages is not None and scope["method"] in ("GET", "HEAD") and b"text/html" in accepts:
+            await resource(scope, receive, send)
+        else:
+            raise NotFoundError("there is nothing at this address", hint="see /v1/openapi.json")
+
+    return answer
+
+
+def _nothing(_call: Call) -> NoReturn:
+    raise NotFoundError("there is nothing at this address")

@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import binascii
 from contextlib import suppress
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.errors import NotAuthenticatedError
@@ -25,13 +26,17 @@ from strongroom.wire.failure import CrossSiteError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from strongroom.service.access import Access, Identity
+    from strongroom.server.endpoint import Call
+    from strongroom.service.access import Access, Identity, Login
 
 __all__ = [
     "Credential",
+    "browser_cookie",
+    "browser_of",
     "check_origin",
     "check_same_site",
     "cookie_name",
+    "cookie_of",
     "cookie_value",
     "credential_of",
     "expired_cookie",
@@ -64,6 +69,35 @@ def cookie_name(deployment: str, first: str, *, is_secure: bool) -> str:
     """Give the name of the cookie that holds a session of *deployment*."""
     name = "__Host-strongroom" if is_secure else "strongroom"
     return name if deployment == first else f"{name}-{deployment}"
+
+
+def browser_of(headers: Mapping[str, str], *, is_secure: bool) -> str:
+    """Give what a browser is known by, whoever uses it; "" for nothing."""
+    with suppress(NotAuthenticatedError):
+        return cookie_value(headers.get("cookie", ""), _browser_name(is_secure=is_secure)) or ""
+    return ""
+
+
+def browser_cookie(text: str, *, is_secure: bool) -> str:
+    """Give the `Set-Cookie` by which a browser is known until it closes."""
+    secure = "; Secure" if is_secure else ""
+    return f"{_browser_name(is_secure=is_secure)}={text}; Path=/; HttpOnly; SameSite=Strict{secure}"
+
+
+def _browser_name(*, is_secure: bool) -> str:
+    # No deployment has a name with a full stop at its front, so no session has this name.
+    return "__Host-strongroom.form" if is_secure else "strongroom.form"
+
+
+def cookie_of(call: Call, begun: Login) -> str:
+    """Give the `Set-Cookie` that has a browser keep the session that *begun*."""
+    now = datetime.now(timezone.utc)
+    return session_cookie(
+        cookie_name(call.deployment, call.house.first, is_secure=call.is_secure),
+        begun.token.reveal(),
+        is_secure=call.is_secure,
+        seconds=max(1, int(((begun.identity.expires or now) - now).total_seconds())),
+    )
 
 
 def session_cookie(name: str, token: str, *, is_secure: bool, seconds: int) -> str:
@@ -131,9 +165,18 @@ def cookie_value(header: str, name: str) -> str | None:
     return found
 
 
-def check_same_site(method: str, headers: Mapping[str, str], *, host: str, is_secure: bool) -> None:
+def check_same_site(
+    method: str, headers: Mapping[str, str], *, host: str, is_secure: bool, takes_form: bool = False
+) -> None:
     """
     Refuse a change by cookie that did not come from our own pages.
+
+    Args:
+        method: HTTP's.
+        headers: of the request.
+        host: the server's, as the request names it.
+        is_secure: it came over TLS.
+        takes_form: a form of our own pages is taken here, whose token is looked at besides.
 
     Raises:
         CrossSiteError: it did not, or does not say.
@@ -148,6 +191,8 @@ def check_same_site(method: str, headers: Mapping[str, str], *, host: str, is_se
             hint="programs use a token: Authorization: Bearer srm_…",
         )
     media = headers.get("content-type")
+    if takes_form:
+        return  # what is no form is refused where it is read
     if media is not None and media.partition(";")[0].strip().lower() != "application/json":
         raise CrossSiteError("a change that comes with a cookie must be JSON", reason="Content-Type")
 
@@ -185,15 +230,21 @@ def name_and_password(text: str) -> tuple[str, Secret[str]]:
     return name, Secret(password)
 
 
-def identify(access: Access, credential: Credential, *, source: str) -> Identity:
+def identify(access: Access, credential: Credential, *, source: str, is_use: bool = True) -> Identity:
     """
     Give who the credential proves. Blocks for a password; a token is a look into a table.
+
+    Args:
+        access: of the deployment.
+        credential: what came.
+        source: the address it came from.
+        is_use: False for what a page that stands open asks by itself: its session goes on ending.
 
     Raises:
         NotAuthenticatedError: nobody.
         RateLimitedError: too many wrong ones.
     """
     if credential.kind != "basic":
-        return access.authenticate(credential.text, source=source)
+        return access.authenticate(credential.text, source=source, is_use=is_use)
     name, password = name_and_password(credential.text)
     return access.basic(name, password, source=source)

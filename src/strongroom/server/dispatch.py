@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
@@ -31,11 +32,19 @@ from strongroom.errors import (
     StrongroomError,
 )
 from strongroom.policy import Action
-from strongroom.server.auth import check_origin, check_same_site, cookie_name, credential_of, identify
+from strongroom.server.auth import (
+    browser_of,
+    check_origin,
+    check_same_site,
+    cookie_name,
+    credential_of,
+    identify,
+)
 from strongroom.server.endpoint import MAX_BODY_BYTES, Answer, Call, Endpoint
+from strongroom.server.form import CSRF, CSRF_HEADER, check_token, read_form
 from strongroom.server.guard import send_error
 from strongroom.server.limits import network_of
-from strongroom.server.proof import require_proof
+from strongroom.server.proof import PROOF, PROOF_CODE, prove, require_proof
 from strongroom.server.request import CERTIFICATE, request_of
 from strongroom.service.access.gate import refused
 from strongroom.service.access.workload import is_signed
@@ -63,12 +72,15 @@ if TYPE_CHECKING:
     from strongroom.service.house import House
 
     ErrorShape = Callable[[StrongroomError, str], Answer]
+    PageShape = Callable[[Call, StrongroomError], Answer]
 
-__all__ = ["Desk", "Resource", "read_body"]
+__all__ = ["BY_ITSELF", "Desk", "Resource", "read_body"]
 
 _MAX_STRANGERS_BODY_BYTES = 65_536  # of who has no identity yet: a login
 _MAX_DIGITS = 10  # of a length: more than any body of ours has
 _READS = ("GET", "HEAD")
+BY_ITSELF = "x-by-itself"
+"""The header of what a page asks by itself: nobody uses the session by it."""
 # What a request that never reached its handler would have been, as a record names it.
 _ACTIONS = {
     "GET": Action.LIST,
@@ -111,6 +123,7 @@ class Resource:
         template: the path with its prefix.
         errors: gives an error in the shape of this API; ours if None.
         allows_basic: whether HTTP Basic is taken here.
+        pages: gives an error as a page, for what a browser shows.
     """
 
     def __init__(
@@ -121,6 +134,7 @@ class Resource:
         template: str,
         errors: ErrorShape | None = None,
         allows_basic: bool = False,
+        pages: PageShape | None = None,
     ) -> None:
         self._desk = desk
         self._endpoints = {endpoint.method: endpoint for endpoint in endpoints}
@@ -129,37 +143,53 @@ class Resource:
         self._template = template
         self._errors = errors
         self._allows_basic = allows_basic
+        self._pages = pages
         self._is_public = all(endpoint.is_public for endpoint in self._endpoints.values())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = request_of(scope)
         request.template = self._template
         try:
-            await self._answer(scope, receive, send, request)
+            call = _call(self._desk.house, scope, request)
+            if self._pages is not None:
+                request.shape = partial(_page_of, self._pages, call)
+            await self._answer(call, scope, receive, send)
         except StrongroomError as error:
             if self._errors is None or request.status:
                 raise
             request.failed(error)
             await send_error(send, _shaped(error, self._errors(error, request.id)))
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, request: Request) -> None:
+    async def _answer(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
+        request = request_of(scope)
         endpoint = self._endpoints.get(scope["method"])
-        call = _call(self._desk.house, scope, request)
         self._check_open(endpoint, call, request)
         is_public = self._is_public if endpoint is None else endpoint.is_public
-        is_session = await self._identify(call, request, is_public=is_public)
+        try:
+            is_session = await self._identify(call, request, is_public=is_public)
+        except NotAuthenticatedError:
+            if endpoint is not None and endpoint.takes_form:
+                await self._keep(call, receive)
+            raise
         if endpoint is None:
             raise MethodError(sorted(self._endpoints))
-        self._limit(endpoint, call, request)
         try:
+            self._limit(endpoint, call, request)
             self._check_let_through(endpoint, call, is_session=is_session)
-        except AccessDeniedError as error:
-            await self._record(endpoint, call, error)
+        except StrongroomError as error:
+            if endpoint.takes_form and call.has_identity:
+                await self._keep(call, receive)
+            if isinstance(error, AccessDeniedError):
+                await self._record(endpoint, call, error)
             raise
         if endpoint.method not in _READS:
             most = MAX_BODY_BYTES if call.has_identity else _MAX_STRANGERS_BODY_BYTES
             call.body = await read_body(receive, call.headers, most=most)
+        if endpoint.takes_form:
+            await self._take_form(endpoint, call, is_session=is_session)
         answer, body = await self._handled(endpoint, call)
+        if call.cookies:
+            answer = answer._replace(cookies=(*call.cookies, *answer.cookies))
         await self._send(answer, body, scope, receive, send)
 
     def _check_open(self, endpoint: Endpoint | None, call: Call, request: Request) -> None:
@@ -176,10 +206,12 @@ class Resource:
         if call.deployment in self._desk.house.seals.names:
             return False
         name = cookie_name(call.deployment, self._desk.house.first, is_secure=request.is_secure)
+        call.browser = browser_of(call.headers, is_secure=request.is_secure)
         try:
             credential = credential_of(call.headers, name, allows_basic=self._allows_basic)
             access = _access(self._desk.house, call.deployment)
-            identity = await self._proven(access, credential, request.source)
+            is_use = credential.kind != "cookie" or BY_ITSELF not in call.headers
+            identity = await self._proven(access, credential, request.source, is_use=is_use)
         except NotAuthenticatedError:
             if not is_public:
                 self._desk.strangers.take(network_of(request.source))
@@ -189,17 +221,19 @@ class Resource:
             return False
         call.identify(identity)
         request.actor = identity.actor.id
+        if credential.kind == "cookie":
+            call.session = credential.text
         return credential.kind == "cookie"
 
-    async def _proven(self, access: Access, credential: Credential, source: str) -> Identity:
+    async def _proven(self, access: Access, credential: Credential, source: str, *, is_use: bool) -> Identity:
         # A password takes long to check, and whoever signed a token may have to be asked for his keys.
         if credential.kind == "basic" or is_signed(credential.text):
             return await self._desk.threads.run(lambda: identify(access, credential, source=source))
-        return identify(access, credential, source=source)
+        return identify(access, credential, source=source, is_use=is_use)
 
     def _check_let_through(self, endpoint: Endpoint, call: Call, *, is_session: bool) -> None:
-        self._check_origin(endpoint.method, call, is_session=is_session)
-        if endpoint.needs_proof:
+        self._check_origin(endpoint, call, is_session=is_session)
+        if endpoint.needs_proof and not endpoint.takes_form:
             require_proof(call)
         if endpoint.is_change and self._desk.house.mode.read_only:
             raise ReadOnlyModeError("the server is in read-only mode", reason="read-only mode")
@@ -212,12 +246,52 @@ class Resource:
         event = event_of(call.identity.actor, _ACTIONS[endpoint.method], None, "denied", reason=reason)
         await self._desk.threads.run(lambda: call.place.guard.recorder.append(event))
 
-    def _check_origin(self, method: str, call: Call, *, is_session: bool) -> None:
+    def _check_origin(self, endpoint: Endpoint, call: Call, *, is_session: bool) -> None:
         host = call.headers.get("host", "")
-        if is_session:
-            check_same_site(method, call.headers, host=host, is_secure=call.is_secure)
-        elif not call.has_identity and method not in _READS:
+        if is_session or (endpoint.takes_form and not call.has_identity):
+            check_same_site(
+                endpoint.method,
+                call.headers,
+                host=host,
+                is_secure=call.is_secure,
+                takes_form=endpoint.takes_form,
+            )
+        elif not call.has_identity and endpoint.method not in _READS:
             check_origin(call.headers, host=host, is_secure=call.is_secure)
+
+    # --- forms -----------------------------------------------------------------------------------
+
+    async def _keep(self, call: Call, receive: Receive) -> None:
+        """
+        Read what somebody typed whose session ended, or that is not taken now, so that the page that says so
+        has it still. What came from another site, or is no form, is not kept.
+        """
+        host = call.headers.get("host", "")
+        with suppress(AccessDeniedError, InvalidInputError):
+            check_same_site(call.method, call.headers, host=host, is_secure=call.is_secure, takes_form=True)
+            most = MAX_BODY_BYTES if call.has_identity else _MAX_STRANGERS_BODY_BYTES
+            body = await read_body(receive, call.headers, most=most)
+            call.form = read_form(body, call.headers.get("content-type", ""))
+
+    async def _take_form(self, endpoint: Endpoint, call: Call, *, is_session: bool) -> None:
+        """Read a form and prove that it came from a page of this session, before anything is done with it."""
+
+        def take() -> None:
+            call.form = read_form(call.body, call.headers.get("content-type", ""))
+            if is_session or not call.has_identity:
+                actors = {call.identity.actor.id if call.has_identity else ""}
+                if endpoint.is_public:  # a page that was made before somebody signed in, or after he was out
+                    actors.add("")
+                check_token((call.headers.get(CSRF_HEADER, ""), *call.form.all(CSRF)), call.browser, actors)
+            has_proof = PROOF in call.form or PROOF_CODE in call.form
+            if endpoint.needs_proof or (has_proof and call.has_identity):
+                prove(call, anew=has_proof)
+
+        try:
+            await self._desk.threads.run(take)
+        except AccessDeniedError as error:
+            await self._record(endpoint, call, error)
+            raise
 
     def _limit(self, endpoint: Endpoint, call: Call, request: Request) -> None:
         if not call.has_identity:
@@ -238,7 +312,7 @@ class Resource:
         call.await_ = lambda work: asyncio.run_coroutine_threadsafe(work, loop).result()
 
         def work() -> tuple[Answer, bytes | None]:
-            if endpoint.asks is None and call.query:
+            if endpoint.asks is None and call.query and self._template:
                 raise InvalidInputError("this takes no parameters in the query")
             answer = _answer_of(endpoint, endpoint.handler(call))
             return answer, _encoded(answer)
@@ -390,7 +464,18 @@ def _call(house: House, scope: Scope, request: Request) -> Call:
         source=request.source,
         is_secure=request.is_secure,
         certificate=_certificate(scope),
+        method=scope["method"],
+        path=_path_below(scope["path"], deployment, is_named="deployment" in scope.get("path_params", {})),
     )
+
+
+def _path_below(path: str, deployment: str, *, is_named: bool) -> str:
+    return path.removeprefix(f"/d/{deployment}") or "/" if is_named else path
+
+
+def _page_of(pages: PageShape, call: Call, error: StrongroomError) -> ErrorAnswer:
+    answer = pages(call, error)
+    return _shaped(error, answer._replace(cookies=(*call.cookies, *answer.cookies)))
 
 
 def _certificate(scope: Scope) -> tuple[str, ...]:
@@ -437,6 +522,7 @@ def _answer_headers(answer: Answer) -> list[tuple[bytes, bytes]]:
         if not value.isprintable():
             raise ValueError("a header of an answer has a line break")  # a fault of ours: 500
         headers.append((name.lower().encode("ascii"), value.encode("latin-1", "replace")))
+    headers += [(b"set-cookie", cookie.encode("ascii")) for cookie in answer.cookies]
     if answer.etag is not None:
         headers.append((b"etag", f'"{_etag(answer.etag)}"'.encode()))
     return headers
@@ -458,8 +544,11 @@ def _is_unchanged(scope: Scope, answer: Answer) -> bool:
 
 def _shaped(error: StrongroomError, answer: Answer) -> ErrorAnswer:
     """Give an error in the shape of an API's own, with the headers every shape has."""
-    body = answer.value if isinstance(answer.value, bytes) else msgspec.json.encode(answer.value)
-    headers = (*headers_of(error), *_answer_headers(answer))
+    body = _encoded(answer) or b""
+    ours = _answer_headers(answer)
+    if answer.media_type != "application/json":
+        ours.append((b"content-type", answer.media_type.encode()))
+    headers = (*headers_of(error), *ours)
     return ErrorAnswer(answer.status or status_of(error), body, headers)
 
 

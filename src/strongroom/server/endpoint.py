@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import unquote
 
 from strongroom.errors import InvalidInputError, NotAuthenticatedError
+from strongroom.server.form import Form
 from strongroom.wire.strict import check_media, read_json, read_query
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Answer(NamedTuple):
         etag: the version of what is answered, without quotes.
         headers: more of them; a value with a line break is refused.
         media_type: of the body.
+        cookies: each as a `Set-Cookie` has it.
     """
 
     value: object = None
@@ -59,6 +61,7 @@ class Answer(NamedTuple):
     etag: str | None = None
     headers: Mapping[str, str] = _NOTHING
     media_type: str = "application/json"
+    cookies: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         # Neither the value nor the headers, one of which may set a cookie.
@@ -87,6 +90,7 @@ class Endpoint(NamedTuple):
         stream: the answer is a stream.
         cost: what one call takes from the caller's allowance (`server/limits.py`).
         takes_media: media types of the body that are taken beside JSON.
+        takes_form: takes a form of our own pages, and nothing else (`server/form.py`).
     """
 
     method: str
@@ -106,6 +110,7 @@ class Endpoint(NamedTuple):
     stream: bool = False
     cost: float = 1.0
     takes_media: tuple[str, ...] = ()
+    takes_form: bool = False
 
 
 class Call:
@@ -123,6 +128,13 @@ class Call:
         source: the address it came from, after the trusted proxies.
         is_secure: it came over TLS, to us or to a trusted proxy.
         certificate: the names of the TLS client certificate it came with; () for none.
+        method: HTTP's.
+        path: what is asked for, decoded, without the deployment that stands before it.
+        form: what a form of ours holds; empty where none came.
+        session: the token that came in our cookie, "" for none. It begins anew with a proof.
+        browser: what the browser is known by whoever uses it, for the tokens of forms; "" for nothing.
+        is_proven: the form brought a proof of who asks, and it was right.
+        cookies: to be set with whatever is answered.
         aside: does blocking work on a thread, for a stream that runs on the loop.
         await_: runs a coroutine on the loop and gives its answer, for a handler on its thread.
     """
@@ -141,6 +153,8 @@ class Call:
         source: str = "",
         is_secure: bool = False,
         certificate: tuple[str, ...] = (),
+        method: str = "GET",
+        path: str = "/",
     ) -> None:
         self.house = house
         self.deployment = deployment
@@ -152,6 +166,13 @@ class Call:
         self.source = source
         self.is_secure = is_secure
         self.certificate = certificate
+        self.method = method
+        self.path = path
+        self.form = Form()
+        self.session = ""
+        self.browser = ""
+        self.is_proven = False
+        self.cookies: list[str] = []
         self.aside: Callable[[Callable[[], Any]], Awaitable[Any]] = _no_loop
         self.await_: Callable[[Coroutine[Any, Any, Any]], Any] = _no_wait
         self._identity = identity

@@ -230,6 +230,28 @@ _BACKEND = {
     "match": [],
     "kinds": ["connection", "variable"],
     "on_unavailable": "stale",
+    "team_fallback": True,
+    "references": False,
+    "is_read_only": False,
+    "timeout_seconds": 3.0,
+    "is_local": True,
+    "is_adjusted": False,
+    "pause": None,
+    "figures": {
+        "asked": 3474,
+        "outcomes": {"found": 3460, "absent": 14},
+        "median_ms": 0.09,
+        "slowest_ms": 0.41,
+        "answered_seconds": 2.5,
+        "silent_seconds": None,
+    },
+}
+_PAUSE = {
+    "backend": "vault",
+    "since": _AT,
+    "until": "2026-11-21T12:05:00Z",
+    "by": "person:anna",
+    "reason": "fire drill of the platform team",
 }
 _DEPLOYMENT = {"name": "prod", "is_first": True, "chain": ["env", "vault", "native"], "is_read_only": False}
 _CHANGED = {**_ORDERS, "version": "4"}
@@ -270,6 +292,12 @@ EXAMPLES: Mapping[type, Any] = {
         "comment": "moved to the new host",
     },
     wire.EntryWritten: _WRITTEN,
+    wire.EditEntry: {
+        "changes": {"host": "db2.example.com", "extra.sslmode": "verify-full", "tags": ["pii"]},
+        "seen": "4",
+        "comment": "moved to the new host",
+    },
+    wire.EntryEdited: {**_ORDERS, "backend": "native", "version": "6", "merged": ["port"]},
     wire.WriteBatch: {
         "changes": [{"kind": "variable", "name": "region", "value": "eu-west-1", "expected_version": ""}],
         "comment": "import",
@@ -305,6 +333,11 @@ EXAMPLES: Mapping[type, Any] = {
         "connection": {"conn_type": "postgres", "host": "db.example.com"},
     },
     wire.TestResult: {"status": "reachable", "message": "the host answers"},
+    wire.Tests: {
+        "tests": [
+            {"at": _AT, "by": "person:anna", "place": "server", "status": "reachable", "version": "4"},
+        ]
+    },
     wire.Explained: {
         **_ORDERS,
         "outcome": "found",
@@ -326,9 +359,13 @@ EXAMPLES: Mapping[type, Any] = {
                 "cached": True,
                 "shadowed": False,
                 "reason": "",
+                "place": "",
             }
         ],
         "not_asked": [{"backend": "vault", "reason": "its match has no such name"}],
+        "may_read": True,
+        "decision": "allowed by orders-readers",
+        "decided_ms": 0.08,
     },
     wire.Counted: {
         "connections": 212,
@@ -381,6 +418,11 @@ EXAMPLES: Mapping[type, Any] = {
     wire.NewActor: {"name": "anna", "password": "correct horse battery staple", "roles": [{"name": "user"}]},
     wire.PatchActor: {"is_enabled": False},
     wire.NewPassword: {"password": "four other plain words", "old_password": "correct horse battery staple"},
+    wire.Groups: {
+        "has_provider": True,
+        "groups": [{"name": "data", "roles": [{"name": "op", "team": "data"}]}],
+        "members": [{"actor": "person:anna", "role": {"name": "op", "team": "data"}, "since": _AT}],
+    },
     wire.Tokens: {"tokens": [_TOKEN]},
     wire.Services: {"services": [_SERVICE]},
     wire.ServiceRow: _SERVICE,
@@ -517,6 +559,24 @@ EXAMPLES: Mapping[type, Any] = {
     },
     wire.CanRequest: _QUESTION,
     wire.DecisionRow: _DECISION,
+    wire.WhyRow: {
+        "actor": "person:vera",
+        "roles": [{"name": "viewer", "team": None}],
+        "is_allowed": False,
+        "reason": "no policy allows it",
+        "policies": [],
+        "weighed": [
+            {
+                "id": "op",
+                "is_permit": True,
+                "description": "keeps connections and variables",
+                "misses": ["who"],
+                "needs": 'Role::"op"',
+            }
+        ],
+        "depends_on": [],
+        "revision": "086c9aa3b277",
+    },
     wire.EntryAccess: {**_ORDERS, "actors": [_MAY]},
     wire.ActorAccess: {"actor": "service:ci", "entries": [_MAY], "cursor": None},
     wire.Grants: {"grants": [_GRANT]},
@@ -554,7 +614,53 @@ EXAMPLES: Mapping[type, Any] = {
         "checkpoints": 1,
         "witnesses": [],
     },
-    wire.Backends: {"backends": [_BACKEND]},
+    wire.Backends: {
+        "backends": [_BACKEND],
+        "managed": "server",
+        "version": "17",
+        "changed_at": _AT,
+        "changed_by": "person:anna",
+    },
+    wire.ArrangeBackends: {"names": ["env", "native", "vault"], "reason": "vault last while it moves"},
+    wire.AdjustBackend: {"on_unavailable": "next", "timeout_seconds": 1.5, "reason": "vault is moving"},
+    wire.PauseBackend: {"seconds": 300, "reason": "fire drill of the platform team"},
+    wire.PauseRow: _PAUSE,
+    wire.RunQuery: {"run": "scheduled__2026-11-21T11:00:00+00:00", "dag": "orders_daily"},
+    wire.Sightings: {
+        "sightings": [
+            {
+                **_ORDERS,
+                "outcome": "found",
+                "version": "7",
+                "backend": "vault",
+                "dag": "orders_daily",
+                "task": "load_facts",
+                "uses": 3,
+                "first_at": "2026-11-21T11:00:12.000000Z",
+                "last_at": "2026-11-21T11:04:40.000000Z",
+                "level": "L2",
+                "actor": "agent:worker-04",
+            }
+        ],
+        "cursor": None,
+    },
+    wire.FindQuery: {"q": "orders #pci", "health": ["unreadable", "soon"], "sort": "age", "limit": 50},
+    wire.FoundPage: {
+        "entries": [{**_ROW, "health": "healthy", "clash": None, "place": 2, "read_at": _AT}],
+        "total": 1,
+        "all": 91,
+        "attention": 9,
+        "counts": {"health": {"healthy": 1}, "source": {"native": 1}, "kind": {"connection": 1}},
+        "silent": [],
+        "unread": [],
+        "not_listable": [],
+    },
+    wire.SeriesQuery: {"minutes": 60},
+    wire.Series: {
+        "since": _AT,
+        "until": "2026-11-21T12:00:40Z",
+        "minutes": [{"at": _AT, "cache": 1180, "backend": 21, "stale": 0, "refused": 1}],
+    },
     wire.CheckedBackends: {
         "backends": [
             {
@@ -569,6 +675,25 @@ EXAMPLES: Mapping[type, Any] = {
                 "may": {"read": "yes", "list": "yes", "write": "no"},
             }
         ]
+    },
+    wire.CompareQuery: {"between": "prod,staging", "only": "differing"},
+    wire.Compared: {
+        "deployments": ["prod", "staging"],
+        "entries": [91, 81],
+        "same": [91, 73],
+        "lines": [
+            {
+                **_ORDERS,
+                "conn_type": "postgres",
+                "cells": [
+                    {"state": "same", "letter": "A", "fields": [], "version": "7"},
+                    {"state": "differs", "letter": "B", "fields": ["host", "password"], "version": "2"},
+                ],
+            }
+        ],
+        "total": 1,
+        "counts": {"all": 91, "differing": 1, "missing": 10},
+        "compared": [172, 172],
     },
     wire.Deployments: {"deployments": [_DEPLOYMENT]},
     wire.DeploymentView: {**_DEPLOYMENT, "teams": ["data"], "connections": 212, "variables": 88},

@@ -4,7 +4,7 @@ What holds for every request, whatever answers it: the outermost layer.
 Rules of this file:
 
 1. Every answer carries the headers of `HEADERS`, errors too. A layer within may replace one by naming it
-   (`/login` has its own content policy).
+   (a page has its own content policy).
 2. Whatever comes out of the layers within ends here: our errors by the table of `errors.py`, everything
    else as 500 that says nothing but the id of the request. Nothing of it is logged but its class and where
    in our own code it was.
@@ -98,12 +98,21 @@ class Guard:
             # An answer that has begun stays torn: the connection closes before its length is reached, so
             # nobody takes the part for the whole.
             if not send.has_begun:
-                await send_error(send, answer_of(error, request_id=request.id))
+                await send_error(send, self._shaped(request, error))
         except Exception as error:  # noqa: BLE001 -- the last resort of the server
             request.code = "error"
             self._on_trouble(request, error)
             if not send.has_begun:
-                await send_error(send, _nothing_told(request))
+                await send_error(send, self._shaped(request, _nothing_told(request)))
+
+    def _shaped(self, request: Request, error: StrongroomError) -> ErrorAnswer:
+        """Give *error* as a page where a page was asked for, and in our own shape where that fails."""
+        if request.shape is not None:
+            try:
+                return request.shape(error)
+            except Exception as trouble:  # noqa: BLE001 -- the last resort of the server: a page that tells of trouble may be the trouble
+                self._on_trouble(request, trouble)
+        return answer_of(error, request_id=request.id)
 
     def _check(self, scope: Scope) -> None:
         if scope["method"] not in METHODS:
@@ -223,11 +232,10 @@ async def send_error(send: Send, answer: ErrorAnswer) -> None:
     await send({"type": "http.response.body", "body": answer.body})
 
 
-def _nothing_told(request: Request) -> ErrorAnswer:
-    error = StrongroomError(
+def _nothing_told(request: Request) -> StrongroomError:
+    return StrongroomError(
         "the server could not answer this request", hint=f"its log tells more of request {request.id}"
     )
-    return answer_of(error, request_id=request.id)
 
 
 @lru_cache(maxsize=4096)

@@ -8,17 +8,27 @@ has just given it; programs have no screen, and are bounded by the scope of thei
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
+from strongroom.errors import NotAuthenticatedError
 from strongroom.model.principal import LOCAL, PERSON
+from strongroom.model.secret import Secret
+from strongroom.server.auth import cookie_of
 from strongroom.wire.failure import StepUpError
 
 if TYPE_CHECKING:
     from strongroom.server.endpoint import Call
-    from strongroom.service.access import Demands, Identity
+    from strongroom.service.access import Demands, Identity, Login
 
-__all__ = ["is_fresh", "require_proof", "stale"]
+__all__ = ["PROOF", "PROOF_CODE", "code_in", "is_fresh", "prove", "require_proof", "stale"]
+
+PROOF = "proof_password"
+"""The field of a form in which a person proves anew who he is."""
+PROOF_CODE = "proof_code"
+"""The like, for the code of a link."""
+_MAX_PASSWORD = 4096  # characters
 
 
 def require_proof(call: Call) -> None:
@@ -31,6 +41,59 @@ def require_proof(call: Call) -> None:
     demands = call.place.access.demands
     if not is_fresh(call.identity, demands, datetime.now(timezone.utc)):
         raise stale(demands)
+
+
+def prove(call: Call, *, anew: bool = False) -> None:
+    """
+    Refuse a person whose proof is too old, unless a new one came with the form: his password, or the code of
+    a link that signs him in. His session begins anew then.
+
+    Args:
+        call: the request, with its form.
+        anew: a new one is asked for however old that of the session is.
+
+    Raises:
+        StepUpError: it is too old, and no proof came, or a wrong one.
+        RateLimitedError: too many wrong ones.
+    """
+    password, code = call.form.text(PROOF, most=_MAX_PASSWORD), call.form.text(PROOF_CODE, most=_MAX_PASSWORD)
+    call.form = call.form.without(PROOF, PROOF_CODE)
+    access = call.place.access
+    if not anew and is_fresh(call.identity, access.demands, datetime.now(timezone.utc)):
+        return
+    if not (password or code) or not call.session:
+        raise stale(access.demands)
+    begun = _begun(call, password, code)
+    if begun is None:
+        raise StepUpError(
+            "that proves nobody, or somebody else", reason="password" if password else "code", hint=None
+        )
+    call.is_proven = True
+    call.identify(begun.identity)
+    call.session = begun.token.reveal()
+    call.cookies.append(cookie_of(call, begun))
+
+
+def _begun(call: Call, password: str, code: str) -> Login | None:
+    """Begin the session that follows; None where the proof is wrong, or somebody else's."""
+    access, actor = call.place.access, call.identity.actor.id
+    with suppress(NotAuthenticatedError):
+        if password:
+            if not actor.startswith(PERSON):
+                return None
+            name = actor.removeprefix(PERSON)
+            return access.login(name, Secret(password), source=call.source, replaces=call.session)
+        begun = access.login_with_code(code_in(code), source=call.source)
+        if begun.identity.actor.id == actor:
+            access.logout(call.identity)  # the one that goes on is the new one
+            return begun
+        access.logout(begun.identity)
+    return None
+
+
+def code_in(text: str) -> str:
+    """Give the code in what was pasted: the code, or the address of the link that holds it."""
+    return "".join(text.rpartition("code=")[2].split())
 
 
 def is_fresh(identity: Identity, demands: Demands, now: datetime) -> bool:

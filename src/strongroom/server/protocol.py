@@ -49,6 +49,7 @@ _MAX_HEAD_BYTES = 65_536  # request line and headers
 _MAX_HEADERS = 100
 _MAX_HELD_BYTES = 65_536
 _MAX_LEAVING = 256
+_STREAM = (b"content-type", b"text/event-stream")
 _LEAVING_SECONDS = 1.0
 _SWEEP_SECONDS = 0.25
 _UNREAD_SECONDS = 30.0  # an answer of which nothing is taken for so long
@@ -256,6 +257,7 @@ class Line(HttpToolsProtocol):
         self._is_let_in = False
         self._is_stopped = False
         self._is_last = False
+        self._endless: RequestResponseCycle | None = None
         self._tail = b""
         self._held: list[bytes] | None = None
         self._held_bytes = 0
@@ -287,8 +289,14 @@ class Line(HttpToolsProtocol):
             super().connection_lost(exc)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
-        """Answer what was asked before the other side ended its own, where a connection can be half open."""
+        """
+        Answer what was asked before the other side ended its own, where a connection can be half open.
+
+        A stream without an end is no answer to wait for: that its reader has gone is heard in this way alone.
+        """
         if self._is_stopped or not self._is_answering() or not self.transport.can_write_eof():
+            return None
+        if self._endless is self.cycle:
             return None
         self._is_last = True
         self.cycle.keep_alive = False
@@ -525,6 +533,10 @@ class Line(HttpToolsProtocol):
             # Between the end of a connection and being told of it, writing would fail.
             if self.transport.is_closing():
                 cycle.disconnected = True
+            if message["type"] == "http.response.start" and _STREAM in message.get("headers", ()):
+                self._endless = cycle
+                if self._is_last:
+                    self.transport.close()
             await send(message)
 
         cycle.send = send_if_open  # type: ignore[method-assign]  # its only way out

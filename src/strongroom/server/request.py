@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
     from strongroom.errors import StrongroomError
+    from strongroom.wire.failure import ErrorAnswer
 
     Scope = MutableMapping[str, Any]
     Message = MutableMapping[str, Any]
@@ -44,9 +45,21 @@ class Request:
         status: of the answer; 0 until there is one.
         code: of the error it ended with; "" for none.
         why: what only the log tells of that; "" for nothing.
+        shape: gives an error in the shape of what was asked for; None for that of every API.
     """
 
-    __slots__ = ("actor", "code", "id", "is_secure", "source", "started", "status", "template", "why")
+    __slots__ = (
+        "actor",
+        "code",
+        "id",
+        "is_secure",
+        "shape",
+        "source",
+        "started",
+        "status",
+        "template",
+        "why",
+    )
 
     def __init__(self, source: str, *, is_secure: bool) -> None:
         self.id = new_id()
@@ -58,6 +71,7 @@ class Request:
         self.status = 0
         self.code = ""
         self.why = ""
+        self.shape: Callable[[StrongroomError], ErrorAnswer] | None = None
 
     def failed(self, error: StrongroomError) -> None:
         """Keep what is told of the *error* it ended with."""

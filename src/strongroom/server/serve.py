@@ -18,6 +18,7 @@ import gc
 import os
 import signal
 import socket
+import threading
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -31,14 +32,14 @@ from strongroom import __version__
 from strongroom.assembly import open_house
 from strongroom.assembly.traces import traced
 from strongroom.audit.plan import plan_of
-from strongroom.audit.uses import Uses
 from strongroom.audit.writer import RemoteLog, Writer
 from strongroom.cache import boot_seconds
 from strongroom.errors import SettingsError
-from strongroom.server import tls
+from strongroom.server import tls, ui
 from strongroom.server.app import make_app
 from strongroom.server.logs import Journal
 from strongroom.server.protocol import Door, Hello, Line
+from strongroom.service.host_inventory import LastReads
 from strongroom.service.process import give_back, harden, room_for_files
 from strongroom.settings import check_reach
 
@@ -241,6 +242,8 @@ def serve(
             house.mode.watch(partial(_follow, journal))
             house.seals.watch(partial(tell_of_seal, journal))
             house.start()
+            # Whoever opens the first page does not wait until all of them are read.
+            threading.Thread(target=ui.warm, name="strongroom-pages", daemon=True).start()
             server.run_until_told()
     finally:
         journal.close()
@@ -293,9 +296,9 @@ def recorders(journal: Journal, environ: Mapping[str, str]) -> Callable[[Setting
     return lambda settings: writer.open(plan_of(settings, environ))
 
 
-def uses_of(_settings: Settings) -> Uses:
+def uses_of(_settings: Settings) -> LastReads:
     """Give what remembers which uses of a deployment are on record."""
-    return Uses(timer=boot_seconds, clock=_now)
+    return LastReads(timer=boot_seconds, clock=_now)
 
 
 def _now() -> datetime:

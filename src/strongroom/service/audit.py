@@ -29,13 +29,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from strongroom.audit.checkpoint import Keeper, Signed
-    from strongroom.audit.note import Verifier
+    from strongroom.audit.note import Checkpoint, Verifier
     from strongroom.audit.query import Filter, Place
     from strongroom.audit.record import RefUse
     from strongroom.audit.retention import Retained
     from strongroom.audit.verify import Evidence
     from strongroom.policy import Actor
     from strongroom.service.guard import Guard
+    from strongroom.service.proving import Proof, Proofs
+    from strongroom.service.readers import Readership
+    from strongroom.service.sightings import Sightings
     from strongroom.settings import AuditSettings
 
 __all__ = ["AuditPage", "AuditState", "AuditTrail", "Record", "Verdict"]
@@ -43,6 +46,7 @@ __all__ = ["AuditPage", "AuditState", "AuditTrail", "Record", "Verdict"]
 T = TypeVar("T")
 
 _EXPORT_PAGE = 1000
+_LOOKED_AT = 5_000  # records of one look for readers: about 25 ms
 
 
 class AuditPage(NamedTuple):
@@ -90,11 +94,18 @@ class AuditTrail:
         guard: decides.
         actor: who looks.
         settings: where keys and witnesses are; without them nothing is signed, held or let go.
+        proofs: remembers how verifying went, for all who look; without it nobody does.
     """
 
     def __init__(
-        self, log: AuditLog, guard: Guard, actor: Actor, settings: AuditSettings | None = None
+        self,
+        log: AuditLog,
+        guard: Guard,
+        actor: Actor,
+        settings: AuditSettings | None = None,
+        proofs: Proofs | None = None,
     ) -> None:
+        self._proofs = proofs
         self._log = log
         self._guard = guard
         self._actor = actor
@@ -126,18 +137,31 @@ class AuditTrail:
         return records[::-1]
 
     def query(
-        self, wanted: Filter, *, limit: int = 100, start: Place | None = None, is_newest_first: bool = True
+        self,
+        wanted: Filter,
+        *,
+        limit: int = 100,
+        start: Place | None = None,
+        is_newest_first: bool = True,
+        most: int | None = None,
     ) -> AuditPage:
         """
         Give a page of the records asked for that may be seen. It may hold fewer than *limit*, even none, and
         yet not be the last.
+
+        Args:
+            wanted: which records.
+            limit: at most so many.
+            start: from the page before.
+            is_newest_first: or the oldest.
+            most: records to look at, found or not; a page of the web cannot wait for as many as an export.
 
         Raises:
             AccessDeniedError: policy says no.
             InvalidInputError: *limit* is not from 1 to 1000.
             BackendUnavailableError: the log cannot be read.
         """
-        from strongroom.audit.query import find  # noqa: PLC0415 -- as above
+        from strongroom.audit.query import MAX_LOOKED_AT, find  # noqa: PLC0415 -- as above
 
         if not 1 <= limit <= _EXPORT_PAGE:
             raise InvalidInputError(f"limit is from 1 to {_EXPORT_PAGE}", limit=_EXPORT_PAGE)
@@ -149,9 +173,63 @@ class AuditTrail:
                 start=start,
                 is_newest_first=is_newest_first,
                 sees=self._sees(),
+                max_looked_at=MAX_LOOKED_AT if most is None else most,
             )
         )
         return AuditPage(tuple(record for record, _ in found.records), found.next)
+
+    def readers(self, ref: Ref, *, start: Place | None = None, most: int = _LOOKED_AT) -> Readership:
+        """
+        Tell who used *ref*, whoever used it last first; who used a global name for a team is told with it.
+
+        Args:
+            ref: which entry; a team's own only where it has one.
+            start: where an earlier look ended; unsaid, the newest record.
+            most: records to look at.
+
+        Raises:
+            AccessDeniedError, BackendUnavailableError: as `query`.
+        """
+        from strongroom.audit.query import Filter  # noqa: PLC0415 -- as above
+        from strongroom.service.readers import readership  # noqa: PLC0415 -- as above
+
+        wanted = Filter(kind=ref.kind, name=ref.name, team=ref.team)
+        page = self.query(wanted, limit=_EXPORT_PAGE, start=start, most=most)
+        return readership(page.records, ref, page.next)
+
+    def sightings(
+        self,
+        run: str,
+        *,
+        dag: str | None = None,
+        task: str | None = None,
+        start: Place | None = None,
+        most: int | None = None,
+    ) -> Sightings:
+        """
+        Tell what a run saw: which entries its tasks asked for, and what they were given.
+
+        Args:
+            run: its id.
+            dag: its DAG; unsaid, the runs of that id of every DAG.
+            task: one of its tasks; unsaid, all.
+            start: where an earlier look ended; unsaid, the newest record.
+            most: records to look at; what `query` looks at, if unsaid.
+
+        Raises:
+            AccessDeniedError, BackendUnavailableError: as `query`.
+            InvalidInputError: *run* is empty.
+        """
+        from strongroom.audit.query import Filter  # noqa: PLC0415 -- as above
+        from strongroom.service.sightings import sightings_of  # noqa: PLC0415 -- as above
+
+        if not run:
+            raise InvalidInputError(
+                "a run has an id", hint="as Airflow shows it: scheduled__2026-11-21T11:00"
+            )
+        wanted = Filter(run=run, dag=dag, task=task)
+        page = self.query(wanted, limit=_EXPORT_PAGE, start=start, most=most)
+        return sightings_of(page.records, page.next)
 
     def export(self, form: str, wanted: Filter) -> Iterator[bytes]:
         """
@@ -256,21 +334,71 @@ class AuditTrail:
 
         Raises:
             InvalidInputError: a key is none, or a witness cannot be read.
+            RateLimitedError: another verification is under way in this server.
         """
         from strongroom.audit.verify import verify_log  # noqa: PLC0415 -- as above
 
         trusted = [_key(text) for text in keys] or self._own_keys()
-        return self._looking(
-            lambda: verify_log(
+
+        def work(told: Callable[[int], None] | None) -> Verdict:
+            return verify_log(
                 self.folder,
                 evidence=lambda known: [
                     *self._evidence(witnesses, known),
                     *(() if also is None else also(known)),
                 ],
                 keys=trusted,
-                progress=progress,
+                progress=told,
             )
-        )
+
+        proofs = self._proofs
+        if proofs is None or witnesses or keys or also is not None:
+            return self._looking(lambda: work(progress))
+        return self._looking(lambda: proofs.make(lambda told: work(_both(told, progress)), by=self._actor.id))
+
+    def prove(self) -> None:
+        """
+        Begin to verify behind; `proof` tells how far that is, and how it ended.
+
+        Raises:
+            AccessDeniedError: policy says no.
+            RateLimitedError: another verification is under way.
+            BackendConfigError: nobody remembers here how it ends.
+        """
+        from strongroom.audit.verify import verify_log  # noqa: PLC0415 -- as above
+
+        proofs = self._proofs
+        if proofs is None:
+            raise BackendConfigError("a log is verified behind by a server", hint="strongroom audit verify")
+        keys = self._own_keys()
+
+        def work(told: Callable[[int], None]) -> Verdict:
+            return verify_log(
+                self.folder, evidence=lambda known: [*self._evidence((), known)], keys=keys, progress=told
+            )
+
+        self._looking(lambda: proofs.begin(work, by=self._actor.id))
+
+    def proof(self) -> Proof | None:
+        """
+        Give how the last verification went that `prove` began; None where nobody remembers.
+
+        Raises:
+            AccessDeniedError: policy says no.
+        """
+        proofs = self._proofs
+        return self._looking(lambda: None if proofs is None else proofs.last)
+
+    def checkpoints(self, most: int = 100) -> list[Checkpoint]:
+        """
+        Give the newest signed checkpoints as they stand beside the log, newest first; nothing is proven.
+
+        Raises:
+            AccessDeniedError: policy says no.
+        """
+        from strongroom.audit.checkpoint import latest_in  # noqa: PLC0415 -- as above
+
+        return self._looking(lambda: latest_in(self.folder, most))
 
     def known_keys(self) -> tuple[Verifier, ...]:
         """Give the keys known here: beside the signing key, in the folder, beside files of witnesses."""
@@ -417,6 +545,15 @@ def _may_see(key: tuple[str, str, str | None], sees: Callable[[Ref, None], bool]
         return sees(Ref(*key), None)  # type: ignore[arg-type]  # Ref refuses what is no kind
     except InvalidInputError:
         return False
+
+
+def _both(one: Callable[[int], None], other: Callable[[int], None] | None) -> Callable[[int], None]:
+    def told(checked: int) -> None:
+        one(checked)
+        if other is not None:
+            other(checked)
+
+    return told
 
 
 def _key(text: str) -> Verifier:

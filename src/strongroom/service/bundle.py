@@ -180,6 +180,7 @@ def _settings(settings: Settings, *, has_hosts: bool) -> dict[str, Any]:
         "other_deployments": len(settings.others),
         "chain": list(settings.chain),
         "write_to": settings.write_to,
+        "managed": settings.managed,
         "cache": asdict(settings.cache),
         "lookup": asdict(settings.lookup),
         "store": {

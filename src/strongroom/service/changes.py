@@ -25,7 +25,9 @@ import threading
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from bisect import bisect_right
+from collections import Counter, OrderedDict
 from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
 from functools import partial
 from operator import xor
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -34,7 +36,7 @@ from strongroom.errors import StrongroomError
 from strongroom.policy import Action
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 
     from strongroom.asynchronous import Bridge
     from strongroom.barrier import Barrier, Change
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from strongroom.service.guard import Guard, Sight
     from strongroom.store.engine import Bell
 
-__all__ = ["Beat", "Changes", "Feed", "Notice", "Watch"]
+__all__ = ["Beat", "Changes", "Feed", "Notice", "Presence", "Watch"]
 
 _LOOK_SECONDS = 0.25  # between two looks at the bell
 _BELL_SECONDS = 5.0  # for one wait for what the database rings, and between two attempts to hear it
@@ -57,6 +59,7 @@ _CHECK_SECONDS = 1.0  # between two looks whether a listener may still listen
 _SLOTS = 10  # parts of that second, so that not all look in the same moment
 _AT_ONCE = 16  # changes decided one by one on the loop; more are decided on a thread
 _REVISION_BYTES = 6
+_ABSENT = 4096  # of whom it is remembered when they left
 _GENERATION_BITS = 32  # of `data_version`: what stands above counts the files put in the store's place
 
 
@@ -88,6 +91,48 @@ class Beat(NamedTuple):
     revision: str
 
 
+class Presence(NamedTuple):
+    """
+    Whether somebody follows here.
+
+    Args:
+        is_here: he does now.
+        left_at: when he last stopped, UTC; None where he did not since this process began.
+    """
+
+    is_here: bool
+    left_at: datetime | None = None
+
+
+class _Attendance:
+    """Who follows now, and when those that do not left. Threads: may be used from several at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._here: Counter[str] = Counter()
+        self._left: OrderedDict[str, datetime] = OrderedDict()
+
+    @contextmanager
+    def one(self, actor: str) -> Iterator[None]:
+        with self._lock:
+            self._here[actor] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._here[actor] -= 1
+                if not self._here[actor]:
+                    del self._here[actor]
+                    self._left[actor] = datetime.now(timezone.utc)
+                    self._left.move_to_end(actor)
+                while len(self._left) > _ABSENT:
+                    self._left.popitem(last=False)
+
+    def of(self, actor: str) -> Presence:
+        with self._lock:
+            return Presence(actor in self._here, self._left.get(actor))
+
+
 class _Dropping(Protocol):
     """What the feed needs of a cache."""
 
@@ -108,6 +153,8 @@ class Feed:
 
     Attributes:
         store: where the store is, by which a `Watch` is shared.
+        gaps: how often everything had to be read again here.
+        turns: how often names came to be answered from elsewhere, without a change of any entry.
     """
 
     def __init__(self, barrier: Barrier, cache: _Dropping) -> None:
@@ -122,8 +169,10 @@ class Feed:
         self._listeners: set[Callable[[], None]] = set()
         self._hubs: dict[asyncio.AbstractEventLoop, _Hub] = {}
         self._cursor_keys: tuple[bytes, ...] = ()
+        self.attendance = _Attendance()
         self.ring: Callable[[], None] = lambda: None
         self.gaps = 0
+        self.turns = 0
 
     @property
     def store(self) -> str:
@@ -177,6 +226,12 @@ class Feed:
         self.gaps += 1
         self._last = self._barrier.last_sequence()
         self._held = (self._last, [], self._last)
+
+    def turn(self) -> None:
+        """Say that names are answered from elsewhere now: whoever follows reads everything again."""
+        self.gaps += 1
+        self.turns += 1
+        self._wake()
 
     def note(self, refs: Sequence[Ref]) -> None:
         """
@@ -511,9 +566,12 @@ class Changes:
         run = self._bridge().run
         start = self._feed.opened(cursor) if cursor is not None else self._feed.last
         last = -1 if start is None else start
-        told = ""
-        with self._feed.seat() as seat:
+        told, turns = "", self._feed.turns
+        with self._feed.attendance.one(self._actor.id), self._feed.seat() as seat:
             while is_alive is None or is_alive():
+                if turns != self._feed.turns:
+                    turns, last = self._feed.turns, self._feed.last
+                    yield Notice(self._feed.sealed(last), None, is_gap=True)
                 found = self._at_once(last)
                 if found is None:
                     found = await run(partial(self._at_length, last))
@@ -526,6 +584,19 @@ class Changes:
                     yield Beat(revision)
                 if not notices:
                     await seat.wait()
+
+    def followers(self, actors: Iterable[str]) -> dict[str, Presence]:
+        """
+        Tell which of *actors* follow this process now, and when the others left: an agent that does not
+        follow learns of a change only when it asks.
+
+        Raises:
+            AccessDeniedError: the actor may not describe the room.
+        """
+        attendance = self._feed.attendance
+        return self._guard.act(
+            self._actor, Action.DESCRIBE, None, lambda: {actor: attendance.of(actor) for actor in actors}
+        )
 
     def revision(self) -> str:
         """Give what tells what decides about the actor now from anything else: 12 characters."""

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from strongroom.errors import NotFoundError
+from strongroom.errors import NotFoundError, ReadOnlyError
 from strongroom.policy import Action
 from strongroom.service.inventory import Counts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
+    from strongroom.chain import Chain
+    from strongroom.model.connection import Dialect
     from strongroom.policy import Actor
     from strongroom.service.backends import BackendRow
+    from strongroom.service.comparison import Holder
     from strongroom.service.guard import Guard
+    from strongroom.service.inventory import Row
     from strongroom.service.room import Room
 
 __all__ = ["DeploymentInfo", "Deployments"]
@@ -43,25 +47,73 @@ class Deployments:
 
     Args:
         teams: gives the teams that the store has keys for.
+        chain: where entries are read to be compared; None where they cannot be.
+        dialect: how its connections are read.
+        has_register: its lines are kept at hand, as in a server.
     """
 
-    def __init__(self, room: Room, guard: Guard, teams: Callable[[], list[str]]) -> None:
+    def __init__(
+        self,
+        room: Room,
+        guard: Guard,
+        teams: Callable[[], list[str]],
+        *,
+        chain: Chain | None = None,
+        dialect: Dialect = "core",
+        has_register: bool = False,
+    ) -> None:
         self._room = room
         self._guard = guard
         self._teams = teams
+        self._chain = chain
+        self._dialect: Dialect = dialect
+        self._has_register = has_register
 
     @property
     def _actor(self) -> Actor:
         return self._room.actor
 
-    def list(self) -> list[str]:
+    def holder(self) -> Holder:
         """
-        Give the names of the deployments that the actor is of: one.
+        Give this deployment as the actor sees it, to be compared with others.
+
+        Raises:
+            ReadOnlyError: its entries cannot be compared from here.
+        """
+        from strongroom.service.comparison import Holder, can_describe  # noqa: PLC0415 -- as the nouns
+
+        if self._chain is None:
+            raise ReadOnlyError("what this deployment holds cannot be compared from here")
+        return Holder(
+            name=self._room.deployment,
+            chain=self._chain,
+            dialect=self._dialect,
+            mark=self._mark,
+            lines=self._lines,
+            may=can_describe(self._guard, self._actor),
+        )
+
+    def _mark(self) -> object:
+        if not self._has_register:
+            self._guard.act(self._actor, Action.LIST, None, lambda: None)
+            return None
+        return self._actor, id(self._guard.current()), self._room.register.mark()
+
+    def _lines(self) -> tuple[object, Sequence[Row]]:
+        if self._has_register:
+            mark, rows = self._room.register.answering()
+            return (self._actor, id(self._guard.current()), mark), rows
+        pages = (page for team in (None, *self._teams()) for page in self._room.inventory.pages(team=team))
+        return None, [row for page in pages for row in page if row.shadowed_by is None]
+
+    def teams(self) -> list[str]:
+        """
+        Give the teams that the store has keys for.
 
         Raises:
             AccessDeniedError: he may not list anything here.
         """
-        return self._guard.act(self._actor, Action.LIST, None, lambda: [self._room.deployment])
+        return self._guard.act(self._actor, Action.LIST, None, self._teams)
 
     def describe(self, name: str) -> DeploymentInfo:
         """
@@ -82,6 +134,16 @@ class Deployments:
             teams=tuple(team for team, counts in counted.items() if team and _has_any(counts)),
             counts=_sum(counted.values()),
         )
+
+    # Last, because from here on `list` is not the builtin.
+    def list(self) -> list[str]:
+        """
+        Give the names of the deployments that the actor is of: one.
+
+        Raises:
+            AccessDeniedError: he may not list anything here.
+        """
+        return self._guard.act(self._actor, Action.LIST, None, lambda: [self._room.deployment])
 
 
 def _has_any(counts: Counts) -> bool:

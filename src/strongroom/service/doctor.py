@@ -16,17 +16,18 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.backend import load
 from strongroom.bulkhead import Bulkhead, Flight
-from strongroom.errors import BackendConfigError, StrongroomError
+from strongroom.errors import BackendConfigError, RateLimitedError, StrongroomError
 from strongroom.insight import airflow, bounds, cloud, hygiene
 from strongroom.insight.finding import LEVELS, NAMES, Finding, Surroundings, failed
 from strongroom.service.audit import AuditTrail
@@ -39,9 +40,10 @@ from strongroom.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["NAMES", "Case", "Doctor", "Finding"]
+__all__ = ["NAMES", "Case", "Doctor", "Finding", "Report", "Reports"]
 
 _SETTINGS = "mend it there; docs/settings.md describes every setting"
+_AGAIN = timedelta(seconds=10)
 LOOK_SECONDS = 15.0
 DEEP_SECONDS = 60.0
 
@@ -68,6 +70,56 @@ class Case:
     trouble: StrongroomError | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """
+    What an examination found.
+
+    Args:
+        findings: worst first.
+        at: when it ended, UTC.
+        by: who asked for it.
+        is_deep: connections were read for it.
+    """
+
+    findings: tuple[Finding, ...]
+    at: datetime
+    by: str
+    is_deep: bool
+
+
+class Reports:
+    """
+    The last examination of a server's room, for all who administer it; one runs at a time.
+
+    Threads: may be used from several threads at once.
+
+    Attributes:
+        last: None where there was none since the process began.
+    """
+
+    def __init__(self) -> None:
+        self.last: Report | None = None
+        self._turn = threading.Lock()
+
+    def make(self, work: Callable[[], Report]) -> Report:
+        """
+        Do *work* and keep what it gives.
+
+        Raises:
+            RateLimitedError: another examination is under way.
+        """
+        if not self._turn.acquire(blocking=False):
+            raise RateLimitedError(
+                "another examination is under way", retry_after=_AGAIN, hint="wait and look again"
+            )
+        try:
+            self.last = work()
+            return self.last
+        finally:
+            self._turn.release()
+
+
 class Doctor:
     """
     Examine a case as its actor.
@@ -75,11 +127,58 @@ class Doctor:
     Close it, or use it as a context manager: where it opened the room itself, that closes it.
 
     Threads: may be used from several threads at once.
+
+    Args:
+        case: what is looked at.
+        is_owner: it opened the room itself.
+        reports: keeps what was found, where a server is examined; then *require* is asked first.
+        require: refuses who may not examine.
     """
 
-    def __init__(self, case: Case, *, is_owner: bool = False) -> None:
+    def __init__(
+        self,
+        case: Case,
+        *,
+        is_owner: bool = False,
+        reports: Reports | None = None,
+        require: Callable[[], None] = lambda: None,
+    ) -> None:
         self.case = case
         self._is_owner = is_owner
+        self._reports = reports
+        self._require = require
+
+    def report(self) -> Report | None:
+        """
+        Give what the last examination found; None where there was none, or nobody keeps it.
+
+        Raises:
+            AccessDeniedError: the actor does not administer the deployment.
+        """
+        self._require()
+        return None if self._reports is None else self._reports.last
+
+    def examine(self, *, is_deep: bool = False) -> Report:
+        """
+        Look at everything, and keep what was found for whoever asks after.
+
+        Args:
+            is_deep: as of `run`.
+
+        Raises:
+            AccessDeniedError: as `report`.
+            RateLimitedError: another examination is under way.
+        """
+        self._require()
+        room = self.case.room
+
+        def work() -> Report:
+            # Who may here is told by policies; the owner of a library's room is nobody's business.
+            found = tuple(one for one in self.run(is_deep=is_deep) if one.name != "local-owner")
+            by = "" if room is None else room.actor.id
+            return Report(findings=found, at=self.case.clock(), by=by, is_deep=is_deep)
+
+        return work() if self._reports is None else self._reports.make(work)
 
     def run(self, *, is_deep: bool = False, only: Sequence[str] = ()) -> list[Finding]:
         """
@@ -89,7 +188,11 @@ class Doctor:
             is_deep: also read connections and look at them by the rules of docs/lint.md; each is recorded
                 as a read.
             only: names of findings; () for all.
+
+        Raises:
+            AccessDeniedError: the actor does not administer the deployment of a server.
         """
+        self._require()
         looks = [*self._outside(), *self._inside()]
         room = self.case.room
         if is_deep and room is not None:

@@ -6,6 +6,7 @@ Not for reading values in programs (`lookup.py`).
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -159,6 +160,7 @@ class Entries:
         self._clock = clock
         self._dialect: Dialect = dialect
         self._has_store = has_store
+        self._marks = secrets.token_bytes(32)  # of this actor, and of no other process
 
     # --- looking -----------------------------------------------------------------------------------
 
@@ -268,7 +270,7 @@ class Entries:
 
     def diff(self, ref: Ref, from_: str, to: str, *, at: str | None = None) -> Diff:
         """
-        Tell in what two versions of *ref* differ, never what stands in either.
+        Tell in what two versions of *ref* differ, and of what stands in either no more than a form shows.
 
         Args:
             ref: which entry; a deleted one has its versions still.
@@ -286,7 +288,7 @@ class Entries:
             read = partial(self._chain.ask, link)
             old = read(lambda: _as_versioned(link).read_version(ref, from_))
             new = read(lambda: _as_versioned(link).read_version(ref, to))
-            return compare(old, new, self._dialect)
+            return compare(old, new, self._dialect, key=self._marks)
 
         return self._guard.act(self._actor, Action.DESCRIBE, ref, work, plan=partial(self._touched, ref, at))
 
@@ -622,14 +624,30 @@ class Entries:
             draft = Draft(ref=ref, secret=old.secret, metadata=old.metadata, author=self._actor.id)
             self._resolved(draft, link.backend)
 
-    def rollback(self, ref: Ref, version: str, *, at: str | None = None, comment: str = "") -> Written:
+    def rollback(
+        self,
+        ref: Ref,
+        version: str,
+        *,
+        at: str | None = None,
+        seen: str | None = None,
+        comment: str = "",
+    ) -> Written:
         """
         Write the value of an older *version* again, as a new version. A deleted or expired entry
         comes back; an `expires_at` that is past is dropped.
 
+        Args:
+            ref: which entry.
+            version: whose value to write again.
+            at: name of the backend to ask instead of the first that knows versions of it.
+            seen: the version that stood when this was decided, `MUST_BE_ABSENT` for none; None where it does
+                not matter what stands.
+            comment: why; kept in the history and in the record.
+
         Raises:
             NotFoundError: there is no such version.
-            ConflictError: it was changed meanwhile.
+            ConflictError: it was changed meanwhile, or since it was *seen*.
             ReadOnlyError: no backend here keeps versions.
             AccessDeniedError, InvalidInputError: it refers to what the actor may not read, or to nothing.
         """
@@ -638,6 +656,8 @@ class Entries:
             link, history = self._versioned(ref, at)
             old = self._chain.ask(link, lambda: _as_versioned(link).read_version(ref, version))
             current = next((info.version for info in history if info.is_current), MUST_BE_ABSENT)
+            if seen not in (None, current):
+                raise ConflictError(f"{ref} changed meanwhile", current_version=current or None)
             draft = Draft(
                 ref=ref,
                 secret=old.secret,

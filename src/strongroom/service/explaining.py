@@ -12,6 +12,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import time
 from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ from strongroom.errors import (
 from strongroom.model import template
 from strongroom.model.explanation import Explanation, Outcome
 from strongroom.model.ref import Ref
-from strongroom.policy import Action
+from strongroom.policy import Action, Assurance, Run
 from strongroom.service.lookup import parse_stored
 
 if TYPE_CHECKING:
@@ -39,19 +40,38 @@ if TYPE_CHECKING:
     from strongroom.service.guard import Guard
     from strongroom.service.reading import Reader
 
-__all__ = ["Explaining"]
+__all__ = ["Explaining", "claimed"]
+
+
+def claimed(dag: str | None, task: str | None = None) -> Run | None:
+    """Give the run that a request would claim to be for; None where it claims none."""
+    return None if not dag and not task else Run(Assurance.CLAIMED, dag_id=dag or None, task_id=task or None)
 
 
 class Explaining:
-    """One explanation for one actor; every entry is read once, however often it is named."""
+    """
+    One explanation for one actor; every entry is read once, however often it is named.
+
+    Args:
+        run: explain the lookup that a request for this run would be.
+    """
 
     def __init__(
-        self, cache: Cache | Reader, chain: Chain, guard: Guard, actor: Actor, dialect: Dialect
+        self,
+        cache: Cache | Reader,
+        chain: Chain,
+        guard: Guard,
+        actor: Actor,
+        dialect: Dialect,
+        *,
+        run: Run | None = None,
     ) -> None:
         self._cache = cache
         self._chain = chain
         self._guard = guard
         self._actor = actor
+        # Whose lookup is explained: his own, or as one that such a run makes. Being told stays his own right.
+        self._reader = actor if run is None else replace(actor, run=run)
         self._dialect: Dialect = dialect
         self._entries: dict[Ref, Entry | None] = {}
         self._told: dict[Ref, Explanation] = {}
@@ -70,17 +90,27 @@ class Explaining:
             ref,
             lambda: self._asked(ref),
         )
-        decision = self._may(Action.READ, ref)
-        return replace(self._judged(explanation, above), policies=decision.policies)
+        begun = time.monotonic()
+        decision = self._may_read(ref)
+        return replace(
+            self._judged(explanation, above),
+            policies=decision.policies,
+            may_read=decision.is_allowed,
+            decision=decision.reason,
+            decided_ms=(time.monotonic() - begun) * 1000,
+        )
 
     def _asked(self, ref: Ref) -> Explanation:
         is_whole = ref.team is None or self._may(Action.DESCRIBE, Ref(ref.kind, ref.name)).is_allowed
         found = self._chain.explain(ref, self._cache.remembered(ref))
         return found if is_whole else _of_team(found)
 
-    def _may(self, action: Action, ref: Ref) -> Decision:
+    def _may_read(self, ref: Ref) -> Decision:
+        return self._may(Action.READ, ref, self._reader)
+
+    def _may(self, action: Action, ref: Ref, actor: Actor | None = None) -> Decision:
         """Decide. Raises what kept whoever decides from deciding."""
-        decision = self._guard.can(self._actor, action, ref)
+        decision = self._guard.can(actor or self._actor, action, ref)
         if decision.trouble is not None:
             raise copy(decision.trouble)
         return decision
@@ -144,7 +174,7 @@ class Explaining:
         return self._read(ref)
 
     def _check(self, ref: Ref) -> None:
-        decision = self._may(Action.READ, ref)
+        decision = self._may_read(ref)
         if not decision.is_allowed:
             raise AccessDeniedError(f"{self._actor.id} may not read {ref}", reason=decision.reason)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 from copy import copy
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from strongroom.audit.uses import Uses
@@ -20,7 +21,7 @@ from strongroom.policy import Action, Preparing
 from strongroom.service.inventory import Inventory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from strongroom.audit.uses import Use, Window
@@ -71,6 +72,10 @@ class LastReads(Uses):
     def last_read(self, ref: Ref) -> datetime | None:
         """Tell when *ref* was last read since this process began, as it was asked for; None: not at all."""
         return self._last.get(ref)
+
+    def last_reads(self) -> Mapping[Ref, datetime]:
+        """Tell when each entry was last read since this process began; not a copy, and it grows."""
+        return MappingProxyType(self._last)
 
 
 def host_inventory(

@@ -22,8 +22,11 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 from strongroom.errors import InvalidInputError, NotFoundError, StrongroomError
 from strongroom.policy import Action
 from strongroom.service.changes import Watch
+from strongroom.service.comparison import Comparison
 from strongroom.service.keeping import Keeper
 from strongroom.service.sealing import Seals
+from strongroom.service.series import Ticker
+from strongroom.service.trials import trials_of
 from strongroom.service.windows import Windows
 
 if TYPE_CHECKING:
@@ -35,12 +38,15 @@ if TYPE_CHECKING:
     from strongroom.policy import Actor
     from strongroom.registry import Registry, Snapshot
     from strongroom.service.access import Access
+    from strongroom.service.arrangement import Arrangement
     from strongroom.service.changes import Feed
     from strongroom.service.guard import Guard, Recorder
     from strongroom.service.policies import Policies
     from strongroom.service.reading import Reading, Uses
     from strongroom.service.room import Room
     from strongroom.service.sealing import Opening, Unsealing
+    from strongroom.service.series import Ring
+    from strongroom.service.trials import Trials
     from strongroom.service.verified import VerifiedRuns
     from strongroom.settings import Settings
 
@@ -69,6 +75,11 @@ class Shared(Protocol):
     @property
     def verified(self) -> VerifiedRuns: ...
 
+    @property
+    def arrangement(self) -> Arrangement: ...
+
+    def warm(self) -> None: ...
+
 
 class Deployment(NamedTuple):
     """
@@ -79,6 +90,7 @@ class Deployment(NamedTuple):
         root: its room, as the process itself; ask `room` for anybody else's.
         registry: the rows of who may.
         feed: its changes, as they happen.
+        ring: its reads a minute.
     """
 
     name: str
@@ -91,6 +103,7 @@ class Deployment(NamedTuple):
     reading: Reading
     feed: Feed
     registry: Registry
+    ring: Ring
     parts: Shared
 
     @property
@@ -112,6 +125,25 @@ class Deployment(NamedTuple):
     def verified(self) -> VerifiedRuns:
         """What verifies runs for agents."""
         return self.parts.verified
+
+    @property
+    def trials(self) -> Trials:
+        """How tests of connections went."""
+        return trials_of(self.registry)
+
+    def watch(self) -> None:
+        """Heed what other processes write of who may and of the chain, from now on."""
+        self.registry.watch(partial(_stir, self.feed))
+        self.registry.watch(self.parts.arrangement.heed)
+
+    def warm(self) -> None:
+        """Begin to read behind what pages ask for: every line there is."""
+        self.parts.warm()
+
+    @property
+    def arrangement(self) -> Arrangement:
+        """How its chain stands while it is asked, and drills."""
+        return self.parts.arrangement
 
     @property
     def uses(self) -> Uses:
@@ -185,6 +217,7 @@ class House:
         settings: as given.
         seals: which deployments are sealed, and what opens them.
         troubles: as given.
+        comparison: compares its deployments.
     """
 
     def __init__(  # noqa: PLR0913 -- what a house is made of
@@ -208,6 +241,9 @@ class House:
         self.troubles = dict(troubles or {})
         self._watches = list(watches)
         self._windows = Windows([deployment.reading for deployment in deployments])
+        self._ticker = Ticker(clock)
+        for deployment in deployments:
+            self._ticker.add(deployment.ring)
         self._openings = dict(openings)
         self._is_started = False
         self._watchers: list[Callable[[str, Deployment | None], None]] = []
@@ -216,6 +252,7 @@ class House:
             self.seals.begin(name, error)
         for name in self._deployments:
             self.seals.hold(name)
+        self.comparison = Comparison()
         self._keeper = Keeper(lambda: self.mode.read_only)
         self.watch(self._keeper.heed)
 
@@ -308,9 +345,11 @@ class House:
         watch = Watch([deployment.feed])
         self._watches.append(watch)
         self._windows.add(deployment.reading)
+        self._ticker.add(deployment.ring)
         if self._is_started:
             watch.start()
-            deployment.registry.watch(partial(_stir, deployment.feed))
+            deployment.watch()
+            deployment.warm()
         self._deployments[deployment.name] = deployment
         for callback in list(self._watchers):
             callback(deployment.name, deployment)
@@ -322,6 +361,7 @@ class House:
         for watch in self._watches:
             watch.forget(deployment.feed)
         self._windows.remove(deployment.reading)
+        self._ticker.remove(deployment.ring)
         deployment.feed.stir()  # who listens finds that nobody may any more
         deployment.close()
 
@@ -333,17 +373,21 @@ class House:
         for watch in self._watches:
             watch.start()
         for deployment in self._deployments.values():
-            deployment.registry.watch(partial(_stir, deployment.feed))
+            deployment.watch()
+            deployment.warm()
         self._windows.start()
+        self._ticker.start()
         self._keeper.start()
         self.seals.start()
 
     def close(self) -> None:
         """Let go of everything; what was counted is recorded before. Safe to call twice."""
         self.seals.close()
+        self.comparison.close()
         for watch in self._watches:
             watch.close()
         self._keeper.close()
+        self._ticker.close()
         self._windows.close()
         for deployment in self._deployments.values():
             deployment.close()

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from strongroom.service.guard import Guard, Sight
     from strongroom.service.order import Orders
 
-__all__ = ["Choice", "Clash", "Counts", "Inventory", "Row", "Tally"]
+__all__ = ["Choice", "Clash", "Counts", "Inventory", "Row", "Tally", "row_of", "rows_of"]
 
 T = TypeVar("T")
 
@@ -435,7 +435,7 @@ class Inventory:
                 if isinstance(link.backend, Recoverable) and kind in link.kinds
             ]
             for one in merge(*streams, key=lambda one: one.ref.name):
-                row = _row(one.ref, one, now)
+                row = row_of(one.ref, one, now)
                 if _is_seen(row, sight):
                     yield row
 
@@ -563,7 +563,7 @@ class Inventory:
     ) -> Iterator[list[Row]]:
         now, sight = self._clock(), sight or self._guard.sight(self._actor)
         for line in lines if sight.is_whole else self._prepared(lines, wanted.ahead):
-            rows = _visible(_rows(line, now), sight)
+            rows = _visible(rows_of(line, now), sight)
             if not rows:
                 continue
             if self._read_at is not None:
@@ -593,12 +593,12 @@ class Inventory:
         )
 
 
-def _rows(line: Line, now: datetime) -> Iterator[Row]:
-    """Give a row for the entry that answers, and one for each it hides."""
+def rows_of(line: Line, now: datetime) -> Iterator[Row]:
+    """Give a row for the entry that answers for *line* at *now*, and one for each that it hides."""
     answering = line.summary.backend
-    yield _row(line.ref, line.summary, now, shadowed=tuple(one.backend for one in line.shadowed))
+    yield row_of(line.ref, line.summary, now, shadowed=tuple(one.backend for one in line.shadowed))
     for hidden in line.shadowed:
-        yield _row(line.ref, hidden, now, shadowed_by=answering)
+        yield row_of(line.ref, hidden, now, shadowed_by=answering)
 
 
 def _visible(rows: Iterable[Row], sight: Sight) -> list[Row]:
@@ -620,7 +620,7 @@ def _is_seen(row: Row, sight: Sight) -> bool:
     return sight.sees(row.ref, None if row.state is EntryState.TAMPERED else row.metadata)
 
 
-def _row(
+def row_of(
     ref: Ref,
     summary: Summary,
     now: datetime,
@@ -628,6 +628,7 @@ def _row(
     shadowed: tuple[str, ...] = (),
     shadowed_by: str | None = None,
 ) -> Row:
+    """Give the row of *ref* as *summary* tells of it at *now*."""
     state, problem = summary.state, summary.problem
     end = summary.metadata.not_after
     if end is not None and end <= now and state in _READABLE:

@@ -176,14 +176,19 @@ class Lookup:
         except InvalidInputError as error:
             raise _malformed(entry, "JSON", error) from None
 
-    def explain(self, ref: Ref) -> Explanation:
+    def explain(self, ref: Ref, *, run: Run | None = None) -> Explanation:
         """
         Tell which backend answers *ref* and why, and so of everything it refers to; never the value.
         Absent is an outcome, not an error.
+
+        Args:
+            ref: what would be looked up.
+            run: explain the lookup that a request for this run would be; unsaid, the actor's own.
         """
         from strongroom.service.explaining import Explaining  # noqa: PLC0415 -- only people ask why
 
-        return Explaining(self._cache, self._chain, self._guard, self._actor, self._dialect).explain(ref)
+        explaining = Explaining(self._cache, self._chain, self._guard, self._actor, self._dialect, run=run)
+        return explaining.explain(ref)
 
     # --- following, and asyncio ----------------------------------------------------------------------
 

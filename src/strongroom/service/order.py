@@ -153,6 +153,11 @@ class Orders:
             on_trouble(name, error)
         return kept
 
+    def clear(self) -> None:
+        """Forget every list: the backends stand in another order now, or are asked for other names."""
+        with self._lock:
+            self._kept.clear()
+
     def _forget(self) -> None:
         with self._lock:
             total = sum(len(kept.shelf.names) for kept in self._kept.values())

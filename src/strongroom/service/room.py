@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from strongroom.service.lookup import Lookup
     from strongroom.service.policies import Policies
     from strongroom.service.reading import Reader
+    from strongroom.service.registered import Registered
+    from strongroom.service.series import Series
     from strongroom.service.transfer import Transfer
 
 __all__ = ["Parts", "Room"]
@@ -34,11 +36,13 @@ class Parts(Protocol):
     def reader(self, room: Room) -> Reader: ...
     def entries(self, room: Room) -> Entries: ...
     def inventory(self, room: Room) -> Inventory: ...
+    def register(self, room: Room) -> Registered: ...
     def transfer(self, room: Room) -> Transfer: ...
     def backends(self, room: Room) -> Backends: ...
     def keys(self, room: Room) -> Keys: ...
     def backups(self, room: Room) -> KeptBackups: ...
     def audit(self, room: Room) -> AuditTrail: ...
+    def series(self, room: Room) -> Series: ...
     def doctor(self, room: Room) -> Doctor: ...
     def access(self, room: Room) -> Access: ...
     def policies(self, room: Room) -> Policies: ...
@@ -58,8 +62,9 @@ class Room:
     Attributes:
         deployment: its name.
         actor: who acts here.
-        entries, inventory, transfer, backends, keys, backups, audit, doctor, access, policies, changes,
-            deployments: one noun each; what reads stands in `lookup`, and `reader` for many at once.
+        entries, inventory, register, transfer, backends, keys, backups, audit, series, doctor, access,
+            policies, changes, deployments: one noun each; what reads stands in `lookup`, and in `reader` for
+            many at once.
     """
 
     def __init__(
@@ -118,6 +123,11 @@ class Room:
         return self._parts.inventory(self)
 
     @cached_property
+    def register(self) -> Registered:
+        """All there is at once: found by words and facets, counted, in any order."""
+        return self._parts.register(self)
+
+    @cached_property
     def transfer(self) -> Transfer:
         """Import and export."""
         return self._parts.transfer(self)
@@ -141,6 +151,11 @@ class Room:
     def audit(self) -> AuditTrail:
         """What happened."""
         return self._parts.audit(self)
+
+    @cached_property
+    def series(self) -> Series:
+        """How much is read, minute by minute."""
+        return self._parts.series(self)
 
     @cached_property
     def doctor(self) -> Doctor:

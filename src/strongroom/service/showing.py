@@ -7,15 +7,13 @@ Not for masking texts (`model/masking.py`): what is hidden here is known by its 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from strongroom import catalog
 from strongroom.errors import InvalidInputError
+from strongroom.model.connection import Connection
 
-if TYPE_CHECKING:
-    from strongroom.model.connection import Connection
-
-__all__ = ["HIDDEN", "merge_hidden", "shown"]
+__all__ = ["HIDDEN", "hidden_in", "holds_mask", "merge_hidden", "shown"]
 
 HIDDEN = "***"
 """Stands for a secret that is not shown; left as it is in a form, it means unchanged."""
@@ -68,6 +66,29 @@ def _merged(value: Any, plain: Any, hidden: Any, place: str) -> Any:  # noqa: AN
             for index, item in enumerate(value)
         ]
     return value
+
+
+def hidden_in(value: object, path: str = "") -> list[str]:
+    """Give where `***` stands in a connection's fields, as `password` or `extra.token`."""
+    if value == HIDDEN:
+        return [path]
+    if isinstance(value, dict):
+        return [
+            one for key, item in value.items() for one in hidden_in(item, f"{path}.{key}" if path else key)
+        ]
+    if isinstance(value, list):
+        return [one for index, item in enumerate(value) for one in hidden_in(item, f"{path}[{index}]")]
+    return []
+
+
+def holds_mask(kind: str, text: str) -> bool:
+    """Tell whether *text*, to be written as an entry of *kind*, has the mask where a secret belongs."""
+    if text == HIDDEN or HIDDEN not in text or kind != "connection":
+        return text == HIDDEN
+    try:
+        return bool(hidden_in(Connection.parse(text).to_dict(reveal=True)))
+    except InvalidInputError:
+        return True  # told in full once it is parsed as what it is
 
 
 def _nothing_to_keep(place: str) -> InvalidInputError:

@@ -89,6 +89,7 @@ class ImportOptions:
         comment: why; kept in the history.
         progress: called with (done, total); the last call has them equal.
         check: tells what looks wrong in a connection to import.
+        only: names of a file's entries to take; None for all.
     """
 
     on_existing: OnExisting | None = None
@@ -103,6 +104,7 @@ class ImportOptions:
     comment: str = "import"
     progress: Progress = field(default=lambda _done, _total: None, repr=False)
     check: Check | None = field(default=None, repr=False)
+    only: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +191,7 @@ class Transfer:
         return places_to_change(_read(source, form, kind).places)
 
     def _import(self, kind: Kind, source: Source, form: Form, options: ImportOptions) -> Report:
-        read = _read(source, form, kind, options.team)
+        read = _taken(_read(source, form, kind, options.team), options.only)
         steps = _Steps(options.progress, 2 * len(read.raw))
         plan = plan_import(
             read.raw,
@@ -570,6 +572,16 @@ def _read(source: Source, form: Form, kind: Kind, team: str | None = None) -> _R
         return _Read(raw=found.values, places=places, passed_over=found.passed_over)
     raw = parse(text, form)
     return _as_named(settings_entries(raw, kind) if form == "yaml" and is_settings(raw) else raw, team)
+
+
+def _taken(read: _Read, only: frozenset[str] | None) -> _Read:
+    if only is None:
+        return read
+    return replace(
+        read,
+        raw={name: entry for name, entry in read.raw.items() if name in only},
+        places={name: place for name, place in read.places.items() if name in only},
+    )
 
 
 def _as_named(raw: Mapping[str, object], team: str | None) -> _Read:

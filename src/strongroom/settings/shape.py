@@ -47,6 +47,7 @@ __all__ = [
 
 TOP_KEYS = (
     "chain",
+    "managed",
     "write_to",
     "backend",
     "cache",
@@ -154,6 +155,7 @@ class Settings:
         chain: names of backends in the order they are asked; () for `env` and, where there is a
             store, `native`.
         write_to: the backend that new entries go to; None for the only one that can be written.
+        managed: by whom the chain is put in order: this `file`, or the `server`.
         source: the file they came from, or None.
         others: the other deployments that the file knows.
         personal: the file of what is only mine that was laid over it, or None.
@@ -184,6 +186,7 @@ class Settings:
     keys: KeySettings = field(default_factory=KeySettings)
     traces: TraceSettings | None = None
     server: ServerSettings = field(default_factory=ServerSettings)
+    managed: Literal["file", "server"] = "file"
 
 
 class Home(NamedTuple):
@@ -242,6 +245,7 @@ def complete(top: Table, name: str, home: Home, source: Path | None, others: tup
         keys=keys_of(top.section("keys")),
         traces=traces_of(top.section("traces")),
         server=server_of(top.section("server")),
+        managed=top.take("managed", Literal["file", "server"], "file"),
     )
 
 

@@ -15,6 +15,7 @@ Source: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKE
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import re
 from collections.abc import Mapping
@@ -185,7 +186,9 @@ def _arguments(given: list[tuple[str, str]]) -> dict[str, str]:
             raise _wrong("holds a password", hint="store.password = { file = … } is the place for it")
         if name not in _ARGUMENTS and name != "pool_size":
             shown = name if re.fullmatch(r"[A-Za-z_]{1,40}", name) else "…"
-            raise _wrong(f"has the argument {shown}, which is not known", hint="leave it out")
+            near = difflib.get_close_matches(name, sorted((*_ARGUMENTS, "pool_size")), 1, 0.6)
+            hint = f"did you mean {near[0]}?" if near else "leave it out"
+            raise _wrong(f"has the argument {shown}, which is not known", hint=hint)
         if name in found:
             raise _wrong(f"has the argument {name} twice", hint="leave one out")
         found[name] = value

@@ -241,15 +241,16 @@ def page(connection: Connection, wanted: Page) -> list[EntryRow]:
 OUTLINE_CHARACTERS = 200  # of a description: enough to put lists in order by
 
 
-def outline(connection: Connection, wanted: Page) -> list[tuple[object, object, object, object, object]]:
+def outline(connection: Connection, wanted: Page) -> list[tuple[object, ...]]:
     """
-    Give name, time of change, connection type, beginning of the description and end of what `page` would
-    give. Nothing has authenticated them: each may be of any type.
+    Give name, time of change, connection type, beginning of the description, end, version, tags, owner, times
+    and references of what `page` would give. Nothing has authenticated them: each may be of any type.
     """
     clauses, parameters = _bounds(wanted)
     sql = (
         f"SELECT e.name, e.changed_at, e.conn_type, substr(e.description, 1, {OUTLINE_CHARACTERS}),"  # noqa: S608 -- constants
-        f" e.expires_at FROM entries e WHERE {' AND '.join(clauses)} AND e.is_deleted = 0"
+        " e.expires_at, e.current_version, e.tags, e.owner, e.remind_at, e.not_after, e.has_references"
+        f" FROM entries e WHERE {' AND '.join(clauses)} AND e.is_deleted = 0"
         " AND (e.expires_at IS NULL OR e.expires_at > ?) ORDER BY e.name LIMIT ?"
     )
     return connection.execute(sql, (*parameters, wanted.now, max(0, wanted.limit))).fetchall()

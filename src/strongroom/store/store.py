@@ -180,7 +180,7 @@ class Store:
         """Give entries in the order of their names, by code point, without their sealed bytes."""
         return self._read(lambda connection: rows.page(connection, wanted))
 
-    def outline(self, wanted: Page) -> list[tuple[object, object, object, object, object]]:
+    def outline(self, wanted: Page) -> list[tuple[object, ...]]:
         """Give what the entries of `page` may be put in order by; nothing has authenticated it."""
         return self._read(lambda connection: rows.outline(connection, wanted))
 

@@ -7,6 +7,7 @@ from strongroom.wire.agents import *  # noqa: F403
 from strongroom.wire.audit import *  # noqa: F403
 from strongroom.wire.backup import *  # noqa: F403
 from strongroom.wire.entry import *  # noqa: F403
+from strongroom.wire.found import *  # noqa: F403
 from strongroom.wire.keys import *  # noqa: F403
 from strongroom.wire.place import *  # noqa: F403
 from strongroom.wire.policy import *  # noqa: F403

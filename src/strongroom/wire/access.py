@@ -16,6 +16,9 @@ __all__ = [
     "GlassRequest",
     "GlassRow",
     "Glasses",
+    "GroupMember",
+    "GroupRow",
+    "Groups",
     "LoggedOut",
     "Login",
     "LoginWays",
@@ -446,12 +449,18 @@ class TeamOfRole(Asked, kw_only=True):
 
 
 class RoleMember(Given, kw_only=True):
-    """Who has a role, and for which team's entries (None: all)."""
+    """
+    Who has a role, and for which team's entries (None: all).
+
+    Args:
+        by_group: it comes with a group of the identity provider, and goes with it.
+    """
 
     actor: str
     team: str | None
     created_at: datetime
     created_by: str
+    by_group: bool = False
 
 
 class RoleRow(Given, kw_only=True):
@@ -465,3 +474,31 @@ class Roles(Given, kw_only=True):
     """Every role that somebody has."""
 
     roles: list[RoleRow]
+
+
+class GroupRow(Given, kw_only=True):
+    """A group of the identity provider, and what being in it gives; "" is everybody it lets in."""
+
+    name: str
+    roles: list[RoleName]
+
+
+class GroupMember(Given, kw_only=True):
+    """Who has a role by a group, since which login."""
+
+    actor: str
+    role: RoleName
+    since: datetime
+
+
+class Groups(Given, kw_only=True):
+    """
+    What groups of the identity provider give, as the settings say, and who has roles by them.
+
+    Args:
+        has_provider: people log in by one at all.
+    """
+
+    has_provider: bool
+    groups: list[GroupRow]
+    members: list[GroupMember]

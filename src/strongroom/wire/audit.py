@@ -18,6 +18,9 @@ __all__ = [
     "HoldShape",
     "RecordRow",
     "RefOfRecord",
+    "RunQuery",
+    "SightingRow",
+    "Sightings",
     "Verified",
 ]
 
@@ -34,6 +37,8 @@ class AuditFilter(Asked, kw_only=True):
         kind: of the entry.
         name: of the entry, exactly; a batch has it if one of its entries has.
         team: of the entry; an empty text is the global names.
+        dag, task, run: of the run it was asked for, exactly.
+        text: stands somewhere in what the record says of who, what, why, from where and for which run.
     """
 
     since: datetime | None = None
@@ -44,6 +49,68 @@ class AuditFilter(Asked, kw_only=True):
     kind: Kind | None = None
     name: str | None = None
     team: str | None = None
+    dag: str | None = None
+    task: str | None = None
+    run: str | None = None
+    text: str | None = None
+
+
+class RunQuery(Asked, kw_only=True):
+    """
+    Which run.
+
+    Args:
+        run: its id.
+        dag: its DAG; unsaid, the runs of that id of every DAG.
+        task: one of its tasks; unsaid, all.
+        cursor: as the page before gave it.
+    """
+
+    run: str
+    dag: str | None = None
+    task: str | None = None
+    cursor: str | None = None
+
+
+class SightingRow(Given, kw_only=True):
+    """
+    One entry as one task of a run was answered.
+
+    Args:
+        outcome: found, absent, denied, unavailable or invalid.
+        version: that it was given.
+        uses: how often.
+        first_at: when first.
+        last_at: when last.
+        level: how well the run was proven the last time: `L0` to `L2`.
+        actor: who asked for the run.
+    """
+
+    kind: str
+    name: str
+    team: str | None
+    outcome: str
+    version: str | None
+    backend: str | None
+    dag: str | None
+    task: str | None
+    uses: int
+    first_at: str
+    last_at: str
+    level: str
+    actor: str
+
+
+class Sightings(Given, kw_only=True):
+    """
+    What a run was given, and what not.
+
+    Args:
+        cursor: where older records go on; None where everything on record was looked at.
+    """
+
+    sightings: list[SightingRow]
+    cursor: str | None
 
 
 class AuditQuery(AuditFilter, kw_only=True):

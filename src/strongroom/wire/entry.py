@@ -32,12 +32,15 @@ __all__ = [
     "Counted",
     "DiffQuery",
     "Difference",
+    "EditEntry",
+    "EntryEdited",
     "EntryFacts",
     "EntryPage",
     "EntryQuery",
     "EntryRow",
     "EntryView",
     "EntryWritten",
+    "ExplainQuery",
     "Explained",
     "FactsOver",
     "FieldDifference",
@@ -60,6 +63,8 @@ __all__ = [
     "StepRow",
     "TeamQuery",
     "TestResult",
+    "TestRow",
+    "Tests",
     "Version",
     "WriteBatch",
     "WriteEntry",
@@ -182,6 +187,21 @@ class ReadAnswer(Given, kw_only=True):
 
 
 # --- lists -------------------------------------------------------------------------------------------
+
+
+class ExplainQuery(Asked, kw_only=True):
+    """
+    Whose lookup of whose entry.
+
+    Args:
+        team: whose; unsaid, the global one.
+        dag: explain it as a request for a run of this DAG would be answered, that only claims to be one (L0).
+        task: of this task of it.
+    """
+
+    team: str | None = None
+    dag: RunText | None = None
+    task: RunText | None = None
 
 
 class TeamQuery(Asked, kw_only=True):
@@ -447,6 +467,44 @@ class EntryWritten(Given, kw_only=True):
     kept: list[str] = []
 
 
+class EditEntry(Asked, kw_only=True):
+    """
+    Some fields of an entry, laid over what stands: what is not said stays, secrets too.
+
+    Where somebody else wrote meanwhile, different fields are merged; the same field of both is a conflict
+    (409), whose message names it.
+
+    Args:
+        changes: new values by field: `conn_type`, `host`, `port`, `schema`, `login`, `password`,
+            `extra.KEY`; `value` of a variable; the public members. null takes a field away.
+        seen: the version the edit was made of. Unsaid, whatever stands is edited.
+        was: how the changed fields looked then, `***` where hidden: for places that keep no versions.
+        comment: why; kept in the history and in the record.
+    """
+
+    changes: dict[str, Any]
+    seen: str | None = None
+    was: dict[str, Any] = {}
+    comment: Comment = ""
+
+
+class EntryEdited(Given, kw_only=True):
+    """
+    What an edit did.
+
+    Args:
+        version: the one that stands now; None where the backend keeps none.
+        merged: fields that somebody else had changed meanwhile, and that were kept.
+    """
+
+    kind: Kind
+    name: str
+    team: str | None
+    backend: str
+    version: str | None
+    merged: list[str] = []
+
+
 class EntryFacts(Asked, kw_only=True):
     """What is public beside a value, all of it: what is left out is not there."""
 
@@ -672,6 +730,30 @@ class TestResult(Given, kw_only=True):
     message: str
 
 
+class TestRow(Given, kw_only=True):
+    """
+    How one test went.
+
+    Args:
+        by: who asked for it.
+        place: `server`, or the agent it was made from.
+        status: reachable, or not.
+        version: of the connection that was tested.
+    """
+
+    at: datetime
+    by: str
+    place: str
+    status: Literal["reachable", "not_reachable"]
+    version: str | None
+
+
+class Tests(Given, kw_only=True):
+    """The last tests of one connection, newest first."""
+
+    tests: list[TestRow]
+
+
 # --- why ---------------------------------------------------------------------------------------------
 
 
@@ -683,6 +765,7 @@ class StepRow(Given, kw_only=True):
         age_seconds: how long ago the backend read it.
         cached: this entry, in this version, is what the cache holds.
         shadowed: a higher backend answers instead.
+        place: how the backend spells what was asked for; "" where it has no word of its own.
     """
 
     backend: str
@@ -694,6 +777,7 @@ class StepRow(Given, kw_only=True):
     cached: bool
     shadowed: bool
     reason: str
+    place: str = ""
 
 
 class NotAsked(Given, kw_only=True):
@@ -728,6 +812,9 @@ class Explained(Given, kw_only=True):
         policies: ids of the policies that decided.
         references: the same of every entry that this one refers to.
         remembered: what the cache holds, or None.
+        may_read: whether whoever asks, for the run that was said, may read it; null where nobody decided.
+        decision: why, in one clause.
+        decided_ms: how long that took to decide.
     """
 
     kind: Kind
@@ -743,3 +830,6 @@ class Explained(Given, kw_only=True):
     remembered: HeldInMemory | None
     steps: list[StepRow]
     not_asked: list[NotAsked]
+    may_read: bool | None = None
+    decision: str = ""
+    decided_ms: float | None = None

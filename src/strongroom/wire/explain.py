@@ -29,6 +29,9 @@ def explained(explanation: Explanation) -> Explained:
         remembered=_remembered(explanation.remembered),
         steps=[_step(step) for step in explanation.steps],
         not_asked=[NotAsked(backend=backend, reason=reason) for backend, reason in explanation.not_asked],
+        may_read=explanation.may_read,
+        decision=explanation.decision,
+        decided_ms=None if explanation.decided_ms is None else round(explanation.decided_ms, 3),
     )
 
 
@@ -54,4 +57,5 @@ def _step(step: Step) -> StepRow:
         cached=step.is_cached,
         shadowed=step.is_shadowed,
         reason=without_paths(step.reason),
+        place=step.place,
     )

@@ -5,24 +5,38 @@
 from __future__ import annotations
 
 from datetime import datetime  # noqa: TC003 -- msgspec reads annotations at run time
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from strongroom.wire.shape import UNSET, Asked, Given, Kind, UnsetType
+from msgspec import Meta
+
+from strongroom.wire.shape import UNSET, Asked, Given, Kind, PageLimit, UnsetType
 
 __all__ = [
+    "AdjustBackend",
+    "ArrangeBackends",
+    "BackendFigures",
     "BackendRow",
     "Backends",
     "ChangeQuery",
     "ChangeRow",
     "CheckedBackend",
     "CheckedBackends",
+    "CompareQuery",
+    "Compared",
+    "ComparedCell",
+    "ComparedLine",
     "ConfigView",
     "DeploymentRow",
     "DeploymentView",
     "Deployments",
     "FollowQuery",
+    "MinuteRow",
     "ModeView",
+    "PauseBackend",
+    "PauseRow",
     "PolicyNotice",
+    "Series",
+    "SeriesQuery",
     "SetMode",
 ]
 
@@ -63,6 +77,43 @@ class Deployments(Given, kw_only=True):
     deployments: list[DeploymentRow]
 
 
+class PauseRow(Given, kw_only=True):
+    """
+    A backend that is paused for a drill: until then it gives no answer, as one that is down.
+
+    Args:
+        by: who began it.
+        reason: why he said he does.
+    """
+
+    backend: str
+    since: datetime
+    until: datetime
+    by: str
+    reason: str
+
+
+class BackendFigures(Given, kw_only=True):
+    """
+    How often this server asked a backend since it began, and what came of it.
+
+    Args:
+        asked: names.
+        outcomes: how many of those came to what: `found`, `absent`, `denied`, `unavailable`, `invalid`.
+        median_ms: of the last 512 answers, the middle one.
+        slowest_ms: what 99 in 100 of them stay under.
+        answered_seconds: since its last answer; null where it never gave one.
+        silent_seconds: since it began to be unavailable; null while it answers.
+    """
+
+    asked: int
+    outcomes: dict[str, int] = {}
+    median_ms: float | None = None
+    slowest_ms: float | None = None
+    answered_seconds: float | None = None
+    silent_seconds: float | None = None
+
+
 class BackendRow(Given, kw_only=True):
     """
     One backend of the chain.
@@ -72,6 +123,14 @@ class BackendRow(Given, kw_only=True):
         abilities: any of read, write, list, versions, check.
         match: patterns of the names it is asked for; empty for all.
         kinds: kinds it is asked for; empty for all.
+        team_fallback: asked for the global name where the team has none.
+        references: references in what it holds are resolved.
+        is_read_only: never written, whatever it could.
+        timeout_seconds: for one answer.
+        is_local: it does not leave the server's machine.
+        is_adjusted: the server says something else of it than its settings.
+        pause: the drill it is paused for.
+        figures: of this server.
     """
 
     order: int
@@ -81,12 +140,78 @@ class BackendRow(Given, kw_only=True):
     match: list[str]
     kinds: list[str]
     on_unavailable: str
+    team_fallback: bool = True
+    references: bool = False
+    is_read_only: bool = False
+    timeout_seconds: float = 3.0
+    is_local: bool = False
+    is_adjusted: bool = False
+    pause: PauseRow | None = None
+    figures: BackendFigures | None = None
 
 
 class Backends(Given, kw_only=True):
-    """The chain, in the order asked."""
+    """
+    The chain, in the order asked.
+
+    Args:
+        managed: by whom it is put in order: the settings `file`, or the `server`.
+        version: of what the server says of it; "0" where that is nothing.
+        changed_at, changed_by: of the last change of that.
+    """
 
     backends: list[BackendRow]
+    managed: Literal["file", "server"] = "file"
+    version: str = "0"
+    changed_at: datetime | None = None
+    changed_by: str | None = None
+
+
+class ArrangeBackends(Asked, kw_only=True):
+    """
+    The order to ask backends in.
+
+    Args:
+        names: every backend of the settings, once.
+        reason: why; kept in the record.
+    """
+
+    names: list[str]
+    reason: str = ""
+
+
+class AdjustBackend(Asked, kw_only=True):
+    """
+    What the server says of a backend in place of its settings. What is unsaid, or null, is as those say.
+
+    Args:
+        match: patterns of the names it is asked for; empty for all.
+        kinds: kinds it is asked for; empty for all.
+        on_unavailable: what an outage of it does.
+        team_fallback: ask for the global name where the team has none.
+        timeout_seconds: for one answer; 0.05 to 3600.
+        reason: why; kept in the record.
+    """
+
+    match: list[str] | None = None
+    kinds: list[Kind] | None = None
+    on_unavailable: Literal["stale", "stop", "next"] | None = None
+    team_fallback: bool | None = None
+    timeout_seconds: float | None = None
+    reason: str = ""
+
+
+class PauseBackend(Asked, kw_only=True):
+    """
+    For how long a backend is to give no answer.
+
+    Args:
+        seconds: 10 to 3600; it answers again by itself.
+        reason: why; others see it.
+    """
+
+    seconds: float
+    reason: str
 
 
 class CheckedBackend(Given, kw_only=True):
@@ -118,6 +243,116 @@ class CheckedBackends(Given, kw_only=True):
     """How each backend is, in the chain's order."""
 
     backends: list[CheckedBackend]
+
+
+class SeriesQuery(Asked, kw_only=True):
+    """
+    How far back.
+
+    Args:
+        minutes: of the last 24 hours.
+    """
+
+    minutes: Annotated[int, Meta(ge=1, le=1440)] = 1440
+
+
+class MinuteRow(Given, kw_only=True):
+    """
+    What was read in one minute.
+
+    Args:
+        at: its beginning.
+        cache: answers out of memory.
+        backend: answers that a backend was asked for.
+        stale: older answers that stood in for a backend that gave none.
+        refused: reads that policy refused.
+    """
+
+    at: datetime
+    cache: int
+    backend: int
+    stale: int
+    refused: int
+
+
+class Series(Given, kw_only=True):
+    """
+    Reads by the minute, as this server counted them.
+
+    Args:
+        since: when counting began, or the oldest minute where that is later.
+        until: when this was looked at.
+        minutes: in order; the last one goes on. One in which nobody looked is missing, and is no zero.
+    """
+
+    since: datetime
+    until: datetime
+    minutes: list[MinuteRow]
+
+
+class CompareQuery(Asked, kw_only=True):
+    """
+    Which deployments beside each other.
+
+    Args:
+        between: their names, joined by commas, first the one that the others are compared with.
+        only: `all` lines, those that are `differing`, or those that are `missing` somewhere.
+        begin: lines before the first.
+        limit: lines at most; no page has more than 200.
+    """
+
+    between: str
+    only: Literal["all", "differing", "missing"] = "all"
+    begin: int = 0
+    limit: PageLimit = 100
+
+
+class ComparedCell(Given, kw_only=True):
+    """
+    One entry in one deployment.
+
+    Args:
+        state: `unknown` while it has not been compared, `untold` where it may not be described to who asks.
+        letter: of its content: the same letter in one line is the same, A what the first deployment holds.
+        fields: in what it differs from the first, by name.
+    """
+
+    state: Literal["same", "differs", "missing", "unknown", "untold", "unreadable"]
+    letter: str
+    fields: list[str]
+    version: str | None
+
+
+class ComparedLine(Given, kw_only=True):
+    """One entry, with a cell for each deployment."""
+
+    kind: Kind
+    name: str
+    team: str | None
+    conn_type: str | None
+    cells: list[ComparedCell]
+
+
+class Compared(Given, kw_only=True):
+    """
+    One page of a comparison; no value, and no mark of one.
+
+    Args:
+        deployments: their names, in the order of the cells.
+        entries: how many names each has.
+        same: how many of the first one's each holds with the same content.
+        total: lines of all pages.
+        counts: lines by what `only` may ask for.
+        compared: how many entries have been compared so far, and of how many.
+    """
+
+    deployments: list[str]
+    entries: list[int]
+    same: list[int]
+    lines: list[ComparedLine]
+    total: int
+    counts: dict[str, int]
+    compared: list[int]
 
 
 class ChangeQuery(Asked, kw_only=True):

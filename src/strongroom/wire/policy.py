@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from strongroom.wire.access import RoleName  # noqa: TC001 -- as above
 from strongroom.wire.entry import RunClaim
 from strongroom.wire.shape import MAX_BATCH, Asked, Given, Kind, PageLimit
 
@@ -38,6 +39,8 @@ __all__ = [
     "Switches",
     "Validated",
     "Verb",
+    "WeighedRow",
+    "WhyRow",
 ]
 
 Verb = Literal[
@@ -172,6 +175,46 @@ class DecisionRow(Given, kw_only=True):
     is_allowed: bool
     reason: str
     policies: list[str]
+    revision: str
+
+
+class WeighedRow(Given, kw_only=True):
+    """
+    One statement of a policy before a question.
+
+    Args:
+        is_permit: it allows; else it forbids.
+        misses: what of it does not fit; none where it holds.
+        needs: whom it is for, as `Role::"op"`, where it is not for who asks.
+    """
+
+    id: str
+    is_permit: bool
+    description: str
+    misses: list[Literal["who", "action", "what", "condition"]]
+    needs: str | None
+
+
+class WhyRow(Given, kw_only=True):
+    """
+    Yes or no, and all it rests on.
+
+    Args:
+        actor: whose decision it is, with *roles*.
+        policies: ids of the policies that decided.
+        weighed: what holds, prohibitions first, then what nearly does; to who does not administer, what
+            decided.
+        depends_on: what else such a request may bring that decides, as `source` or `run.dag_id`.
+        revision: of the policies that were asked.
+    """
+
+    actor: str
+    roles: list[RoleName]
+    is_allowed: bool
+    reason: str
+    policies: list[str]
+    weighed: list[WeighedRow]
+    depends_on: list[str]
     revision: str
 
 

@@ -8,8 +8,6 @@ import json
 
 import pytest
 
-from strongroom.server.api import audit
-
 
 @pytest.fixture(scope="module")
 def written(api):
@@ -95,7 +93,7 @@ def test_a_whole_log_is_proven(written):
 
 
 def test_DS08_one_verification_runs_at_a_time(written):
-    with audit._turn(audit._VERIFICATIONS, "held by the test"):
+    with written.house.deployment().root.audit._proofs._turn:
         answer = written.ask("POST", "/audit/verify")
     assert (answer.status, answer.code) == (429, "rate_limited")
     assert int(answer.headers["retry-after"]) > 0

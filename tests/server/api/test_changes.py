@@ -9,9 +9,10 @@ from urllib.parse import quote
 
 import pytest
 
+from strongroom.errors import RateLimitedError
 from strongroom.model.secret import Secret
 from strongroom.policy import Role, Scope
-from strongroom.server.api import changes
+from strongroom.server import listening as listeners
 
 PASSWORD = "four plain words here"
 
@@ -126,11 +127,11 @@ def test_who_may_list_nothing_hears_nothing(api):
 
 
 def test_one_actor_listens_a_bounded_number_of_times_and_a_stream_that_ended_counts_no_more():
-    counted = changes._Listening()
-    streams = [counted.one("anna") for _ in range(changes._MAX_OF_ONE_ACTOR)]
+    counted = listeners._Listening()
+    streams = [counted.one("anna") for _ in range(listeners._MAX_OF_ONE_ACTOR)]
     for stream in streams:
         stream.__enter__()
-    with pytest.raises(changes.RateLimitedError), counted.one("anna"):
+    with pytest.raises(RateLimitedError), counted.one("anna"):
         pass
     with counted.one("otto"):
         pass
@@ -146,8 +147,8 @@ def test_DS08_a_listener_that_goes_away_is_forgotten(api):
     who = ("prod", "service:api-op")
     with listening(api, role="op") as stream:
         stream.event()
-        assert changes._LISTENING._counts[who] == 1
+        assert listeners.LISTENING._counts[who] == 1
     deadline = time.monotonic() + 10
-    while changes._LISTENING._counts[who] and time.monotonic() < deadline:
+    while listeners.LISTENING._counts[who] and time.monotonic() < deadline:
         api.put("variable", "nudge", {"value": "x"})
-    assert not changes._LISTENING._counts[who]
+    assert not listeners.LISTENING._counts[who]

@@ -43,6 +43,7 @@ NEEDS = {
     ("POST", "/entries"): ANY,  # each entry is decided: test_batch.py
     ("GET", "/entries" + ENTRY): "describe",
     ("PUT", "/entries" + ENTRY): "write",
+    ("PATCH", "/entries" + ENTRY): "write",
     ("DELETE", "/entries" + ENTRY): "delete",
     ("GET", "/history" + ENTRY): "describe",
     ("GET", "/diff" + ENTRY): "describe",
@@ -51,11 +52,18 @@ NEEDS = {
     ("POST", "/reveal" + ENTRY): "reveal",
     ("GET", "/explain" + ENTRY): "describe",
     ("POST", "/test" + ENTRY): None,  # switched off: denied to everybody
+    ("GET", "/test" + ENTRY): "describe",
+    ("GET", "/find"): ("list", ROOM),
     ("GET", "/inventory"): ("list", ROOM),
     ("GET", "/inventory/counts"): ("list", ROOM),
     ("GET", "/inventory/clashes"): ("list", ROOM),
     ("GET", "/backends"): ("list", ROOM),
+    ("PUT", "/backends"): None,  # the settings file manages this chain: test_backends.py
     ("POST", "/backends/check"): ("test", ROOM),
+    ("PUT", "/backends/{name}/settings"): None,  # as above
+    ("POST", "/backends/{name}/pause"): ("administer", ROOM),
+    ("DELETE", "/backends/{name}/pause"): ("administer", ROOM),
+    ("GET", "/series"): ("describe", ROOM),
     ("GET", "/keys"): ("describe", ROOM),
     ("GET", "/keys/{id}"): ("administer", ROOM),
     ("POST", "/keys/rotate"): ("administer", ROOM),
@@ -65,6 +73,7 @@ NEEDS = {
     ("POST", "/backups"): ("administer", ROOM),
     ("GET", "/deployments"): ("list", ROOM),
     ("GET", "/deployments/{name}"): ("list", ROOM),
+    ("GET", "/compare"): ("list", ROOM),
     ("GET", "/config"): ("administer", ROOM),
     ("GET", "/mode"): ANY,
     ("PUT", "/mode"): ("administer", ROOM),
@@ -75,8 +84,6 @@ NEEDS = {
     ("POST", "/login"): PUBLIC,
     ("POST", "/login/code"): PUBLIC,
     ("GET", "/login/ways"): PUBLIC,
-    ("GET", "/login/oidc"): PUBLIC,
-    ("GET", "/login/oidc/callback"): PUBLIC,
     ("POST", "/login/oidc/logout"): PUBLIC,
     ("POST", "/logout"): ANY,
     ("GET", "/sessions"): ANY,  # one's own
@@ -93,6 +100,7 @@ NEEDS = {
     ("GET", "/tokens"): ("administer", ROOM),
     ("POST", "/tokens"): ("administer", ROOM),
     ("DELETE", "/tokens/{id}"): ("administer", ROOM),
+    ("GET", "/groups"): ("administer", ROOM),
     ("GET", "/services"): ("administer", ROOM),
     ("PATCH", "/services/{name}"): ("administer", ROOM),
     ("POST", "/agents/admit"): ("administer", ROOM),
@@ -119,6 +127,7 @@ NEEDS = {
     ("POST", "/policies/validate"): ("administer", ROOM),
     ("POST", "/policies/simulate"): ("administer", ROOM),
     ("POST", "/can"): ANY,  # of oneself
+    ("POST", "/why"): ANY,  # of oneself
     ("GET", "/access/entry" + ENTRY): ("administer", ROOM),
     ("GET", "/access/actor/{id}"): ("administer", ROOM),
     ("GET", "/grants"): ANY,  # one's own
@@ -130,6 +139,7 @@ NEEDS = {
     ("GET", "/approvals/switches"): ("administer", ROOM),
     ("PUT", "/approvals/switches/{name}"): ("administer", ROOM),
     ("GET", "/audit"): ("describe", ROOM),
+    ("GET", "/audit/run"): ("describe", ROOM),
     ("GET", "/audit/state"): ("describe", ROOM),
     ("POST", "/audit/verify"): ("describe", ROOM),
     ("GET", "/audit/export"): ("describe", ROOM),
@@ -139,20 +149,20 @@ NEEDS = {
 BODIES = {
     ("POST", "/entries"): {"changes": []},
     ("POST", "/can"): {"action": "read", "kind": "variable", "name": "x"},
+    ("POST", "/why"): {"action": "read", "kind": "variable", "name": "x"},
     ("PUT", "/entries" + ENTRY): {"value": "postgres://h/db"},
+    ("PATCH", "/entries" + ENTRY): {"changes": {"owner": "nobody"}},
     ("PUT", "/mode"): {},
     ("POST", "/break-glass"): {"reason": "x", "seconds": 60},
     ("POST", "/policies/simulate"): {"questions": [{"action": "read", "actor": "service:ci"}]},
 }
-QUERIES = {("GET", "/diff" + ENTRY): "?from=1"}
+QUERIES = {("GET", "/diff" + ENTRY): "?from=1", ("GET", "/audit/run"): "?run=x"}
 UNSAFE = {("POST", "/logout")}  # would end nothing of a token's
 # Told to whoever asks, since nobody can be known where it is sealed (tests/server/test_seal.py).
 TOLD = {("GET", "/seal"), ("POST", "/unseal")}
 # Told before anybody is known; there is no identity provider here (tests/server/test_login_oidc.py).
 BEFORE = {
     ("GET", "/login/ways"): 200,
-    ("GET", "/login/oidc"): 404,
-    ("GET", "/login/oidc/callback"): 404,
     ("POST", "/login/oidc/logout"): 415,  # whatever is no form of a provider's
 }
 

@@ -108,8 +108,6 @@ def test_AA01_only_logins_are_public():
         "/login",
         "/login/code",
         "/login/ways",
-        "/login/oidc",
-        "/login/oidc/callback",
         "/login/oidc/logout",
     }
     assert public == people | {

@@ -66,6 +66,15 @@ def test_a_rollback_is_a_new_version_with_the_old_value(versions):
     assert versions.ask("POST", "/rollback/variable/r", {"version": "99"}).status == 404
 
 
+def test_a_rollback_is_made_over_the_version_that_was_looked_at(versions):
+    versions.put("variable", "over", {"value": "one"})
+    versions.put("variable", "over", {"value": "two"})
+    body, path = {"version": "1"}, "/rollback/variable/over"
+    stale = versions.ask("POST", path, body, headers={"If-Match": '"1"'})
+    assert (stale.status, stale.json()["error"]["code"]) == (412, "precondition_failed")
+    assert versions.ask("POST", path, body, headers={"If-Match": '"2"'}).json()["version"] == "3"
+
+
 def test_undeleting_what_stands_is_a_conflict(versions):
     versions.put("variable", "u", {"value": "x"})
     assert versions.ask("POST", "/undelete/variable/u").status == 409

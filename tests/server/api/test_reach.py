@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from parts.api import SETTINGS, asking
-from strongroom.server.api import reach
-from strongroom.server.api.reach import _asked, _plain, _target, is_listed
+from strongroom.server import reach
+from strongroom.server.reach import _asked, _plain, _target, is_listed
 
 EVIL = [
     "127.0.0.1",

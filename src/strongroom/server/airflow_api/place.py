@@ -12,11 +12,11 @@ from urllib.parse import parse_qs
 
 from strongroom.errors import InvalidInputError, NotAuthenticatedError
 from strongroom.model.secret import Secret
+from strongroom.server import reach
 from strongroom.server.airflow_api import connections
 from strongroom.server.airflow_api.body import Field, Problems, body_of, last_of, members_of, number_of
 from strongroom.server.airflow_api.named import ref_of, standing
 from strongroom.server.airflow_api.refusal import RefusedError
-from strongroom.server.api import reach
 
 if TYPE_CHECKING:
     from strongroom.model.connection import Connection

@@ -18,6 +18,9 @@ from strongroom.server.proof import require_proof
 from strongroom.wire.access import (
     ActorRow,
     Actors,
+    GroupMember,
+    GroupRow,
+    Groups,
     NewActor,
     NewPassword,
     NewToken,
@@ -190,10 +193,27 @@ def roles(call: Call) -> Roles:
     members: dict[str, list[RoleMember]] = {}
     for row in call.room.access.roles.list():
         member = RoleMember(
-            actor=row.actor, team=row.team, created_at=row.created_at, created_by=row.created_by
+            actor=row.actor,
+            team=row.team,
+            created_at=row.created_at,
+            created_by=row.created_by,
+            by_group=row.by_group,
         )
         members.setdefault(row.role, []).append(member)
     return Roles(roles=[RoleRow(name=name, members=found) for name, found in members.items()])
+
+
+def groups(call: Call) -> Groups:
+    """Give what the identity provider's groups give, and who has roles by them."""
+    noun = call.room.access.groups
+    return Groups(
+        has_provider=noun.has_provider,
+        groups=[GroupRow(name=one.name, roles=roles_of(one.roles)) for one in noun.list()],
+        members=[
+            GroupMember(actor=one.actor, role=roles_of((one.role,))[0], since=one.since)
+            for one in noun.held()
+        ],
+    )
 
 
 def grant(call: Call) -> Answer:
@@ -272,6 +292,14 @@ ENDPOINTS = (
         needs_proof=True,
     ),
     Endpoint("DELETE", "/tokens/{id}", revoke, "Take a token away", "tokens", status=204, errors=(409,)),
+    Endpoint(
+        "GET",
+        "/groups",
+        groups,
+        "List groups of the identity provider and their roles",
+        "roles",
+        gives=Groups,
+    ),
     Endpoint("GET", "/roles", roles, "List roles and who has them", "roles", gives=Roles),
     Endpoint(
         "PUT",

@@ -5,22 +5,20 @@ Rules of this file:
 
 1. One search, export or verification looks at what the service bounds; few of the long ones run at once, so
    that whoever reads the log keeps nobody from his work (facts DS08).
-2. An export is made as it is taken: a client that goes away ends it.
 """
 
 from __future__ import annotations
 
-import threading
-from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from strongroom.audit.query import Filter, Place
-from strongroom.errors import InvalidInputError, RateLimitedError
+from strongroom.errors import InvalidInputError
 from strongroom.server.api.cursor import CURSORS
-from strongroom.server.endpoint import Answer, Endpoint
+from strongroom.server.endpoint import Endpoint
+from strongroom.server.exporting import exported
 from strongroom.wire.audit import (
     AuditFilter,
     AuditPage,
@@ -30,25 +28,18 @@ from strongroom.wire.audit import (
     HoldShape,
     RecordRow,
     RefOfRecord,
+    RunQuery,
+    SightingRow,
+    Sightings,
     Verified,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from strongroom.audit import Record
-    from strongroom.server.endpoint import Call
+    from strongroom.server.endpoint import Answer, Call
+    from strongroom.service.sightings import Sighting
 
 __all__ = ["ENDPOINTS"]
-
-_MEDIA = {
-    "jsonl": ("application/x-ndjson", "jsonl"),
-    "ocsf": ("application/x-ndjson", "ocsf.jsonl"),
-    "csv": ("text/csv; charset=utf-8", "csv"),
-    "syslog": ("text/plain; charset=utf-8", "log"),
-}
-_PIECE_BYTES = 65_536
-_EXPORTS, _VERIFICATIONS = threading.Semaphore(4), threading.Semaphore(1)
 
 
 def records(call: Call) -> AuditPage:
@@ -82,8 +73,7 @@ def state(call: Call) -> AuditState:
 
 def verify(call: Call) -> Verified:
     """Check every record and checkpoint; the answer names the first bad one."""
-    with _turn(_VERIFICATIONS, "another verification is under way"):
-        found = call.room.audit.verify()
+    found = call.room.audit.verify()
     return Verified(
         is_ok=found.is_ok,
         count=found.count,
@@ -100,37 +90,39 @@ def verify(call: Call) -> Verified:
 def export(call: Call) -> Answer:
     """Give the records asked for that the actor may see, oldest first, as a file."""
     asked = call.asked(ExportQuery)
-    wanted, (media, suffix) = _filter(asked), _MEDIA[asked.format]
-    # Refused at once, and not in the middle of a file.
-    pieces = call.room.audit.export(asked.format, wanted)
-    headers = {
-        "content-disposition": f'attachment; filename="audit-{call.deployment}.{suffix}"',
-        "cache-control": "no-store",
-    }
-    return Answer(_gathered(pieces), headers=headers, media_type=media)
+    return exported(call, asked.format, _filter(asked))
 
 
-def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Join pieces: each that is sent costs a turn of the loop and of a thread."""
-    with _turn(_EXPORTS, "other exports are under way"):
-        held = bytearray()
-        for piece in pieces:
-            held += piece
-            if len(held) >= _PIECE_BYTES:
-                yield bytes(held)
-                held.clear()
-        if held:
-            yield bytes(held)
+def run(call: Call) -> Sightings:
+    """Tell what a run saw: which entries its tasks asked for, and what they were given."""
+    asked = call.asked(RunQuery)
+    position = CURSORS.read(call, "audit-run", asked.cursor)
+    found = call.room.audit.sightings(
+        asked.run,
+        dag=asked.dag,
+        task=asked.task,
+        start=None if position is None else Place(*(int(part) for part in position)),
+    )
+    cursor = None if found.next is None else CURSORS.write(call, "audit-run", list(found.next))
+    return Sightings(sightings=[_sighting(one) for one in found.rows], cursor=cursor)
 
 
-@contextmanager
-def _turn(turns: threading.Semaphore, why: str) -> Iterator[None]:
-    if not turns.acquire(blocking=False):
-        raise RateLimitedError(why, retry_after=timedelta(seconds=10), hint="wait and try again")
-    try:
-        yield
-    finally:
-        turns.release()
+def _sighting(one: Sighting) -> SightingRow:
+    return SightingRow(
+        kind=one.kind,
+        name=one.name,
+        team=one.team,
+        outcome=one.outcome,
+        version=one.version,
+        backend=one.backend,
+        dag=one.dag,
+        task=one.task,
+        uses=one.uses,
+        first_at=one.first_at,
+        last_at=one.last_at,
+        level=f"L{one.assurance}",
+        actor=one.actor,
+    )
 
 
 def _filter(asked: AuditFilter) -> Filter:
@@ -143,6 +135,10 @@ def _filter(asked: AuditFilter) -> Filter:
         kind=asked.kind,
         name=asked.name,
         team=asked.team,
+        dag=asked.dag,
+        task=asked.task,
+        run=asked.run,
+        text=asked.text,
     )
 
 
@@ -205,6 +201,9 @@ ENDPOINTS = (
         asks=AuditQuery,
         gives=AuditPage,
         cost=5.0,
+    ),
+    Endpoint(
+        "GET", "/audit/run", run, "Tell what a run saw", "audit", asks=RunQuery, gives=Sightings, cost=5.0
     ),
     Endpoint("GET", "/audit/state", state, "Tell how the log stands", "audit", gives=AuditState),
     Endpoint(

@@ -9,10 +9,11 @@ from strongroom.model.entry import MAX_VALUE_BYTES, Metadata
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.server.api.asked import bounded, problem_of
-from strongroom.server.api.entries import HIDDEN, facts_in, holds_mask
+from strongroom.server.api.entries import HIDDEN, facts_in
 from strongroom.server.api.shape import written_of
 from strongroom.server.endpoint import MAX_BATCH, Endpoint
 from strongroom.service.entries import Change
+from strongroom.service.showing import holds_mask
 from strongroom.wire.entry import BatchQuery, BatchWritten, WriteBatch
 from strongroom.wire.failure import FieldError, TooLargeError
 from strongroom.wire.shape import UNSET

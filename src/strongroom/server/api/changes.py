@@ -15,25 +15,19 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 from __future__ import annotations
 
-import asyncio
 import re
-import threading
-from collections import Counter
-from contextlib import contextmanager
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from strongroom.errors import InvalidInputError, NotAuthenticatedError, RateLimitedError, StrongroomError
-from strongroom.server.auth import cookie_name, credential_of
+from strongroom.errors import InvalidInputError
 from strongroom.server.endpoint import Answer, Endpoint
-from strongroom.service.access.workload import is_signed
+from strongroom.server.listening import LISTENING, is_good
 from strongroom.service.changes import Beat
 from strongroom.wire.place import ChangeQuery, ChangeRow, PolicyNotice
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator
 
     from strongroom.server.endpoint import Call
     from strongroom.service.changes import Notice
@@ -42,7 +36,6 @@ __all__ = ["ENDPOINTS"]
 
 _RETRY_MILLISECONDS = 2000
 _BEATS = 2  # of `follow`, one a second, to one event of ours
-_MAX_OF_ONE_ACTOR = 20
 _ID = re.compile(r"[A-Za-z0-9_=.-]{1,100}", re.ASCII)
 
 
@@ -66,11 +59,11 @@ def changes(call: Call) -> Answer:
 
 
 async def _events(call: Call, after: str) -> AsyncIterator[bytes]:
-    with _LISTENING.one((call.deployment, call.identity.actor.id)):
+    with LISTENING.one((call.deployment, call.identity.actor.id)):
         # The first event says where to go on from, before anything has changed.
         yield f"retry: {_RETRY_MILLISECONDS}\nid: {after}\n: listening\n\n".encode()
         told, beats = "", 0
-        async for found in call.room.changes.follow(after, is_alive=_is_good(call)):
+        async for found in call.room.changes.follow(after, is_alive=is_good(call)):
             if not isinstance(found, Beat):
                 yield _event(found)
                 continue
@@ -88,83 +81,6 @@ def _event(notice: Notice) -> bytes:
     # JSON has no bare line break, so one line of data holds it whole.
     return b"event: change\nid: %s\ndata: %s\n\n" % (notice.id.encode(), msgspec.json.encode(row))
 
-
-def _is_good(call: Call) -> Callable[[], bool]:
-    """Give what tells, on the loop, whether the credential of *call* still proves the same actor."""
-    name = cookie_name(call.deployment, call.house.first, is_secure=call.is_secure)
-    credential = credential_of(call.headers, name, allows_basic=False)
-    actor = call.identity.actor
-
-    def proves(*, waits: bool) -> bool:
-        # Another role is another actor: what it may see is decided anew with a new stream.
-        found = call.place.access.authenticate(credential.text, source=call.source, waits=waits)
-        return found.actor == actor
-
-    def is_good() -> bool:
-        try:
-            return proves(waits=True)
-        except StrongroomError:
-            return False
-
-    return _Aside(call, proves, is_good) if is_signed(credential.text) else is_good
-
-
-class _Aside:
-    """Proves a credential that somebody else may have to be asked about, without holding the loop for it."""
-
-    def __init__(self, call: Call, proves: Callable[..., bool], is_good: Callable[[], bool]) -> None:
-        self._call = call
-        self._proves = proves
-        self._is_good = is_good
-        self._asking: asyncio.Future[bool] | None = None
-
-    def __call__(self) -> bool:
-        asking = self._asking
-        if asking is not None:
-            if asking.done():
-                self._asking = None
-            return not asking.done() or asking.result()
-        try:
-            return self._proves(waits=False)
-        except NotAuthenticatedError:  # it has to be proven again, or is nobody's: a thread finds out
-            self._asking = asyncio.ensure_future(self._call.aside(self._is_good))
-            return True
-        except StrongroomError:
-            return False
-
-
-class _Listening:
-    """Counts the streams of each actor."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counts: Counter[tuple[str, str]] = Counter()
-
-    @contextmanager
-    def one(self, who: tuple[str, str]) -> Iterator[None]:
-        """
-        Count one more of *who* meanwhile.
-
-        Raises:
-            RateLimitedError: there are too many.
-        """
-        with self._lock:
-            if self._counts[who] >= _MAX_OF_ONE_ACTOR:
-                raise RateLimitedError(
-                    f"one identity may follow changes {_MAX_OF_ONE_ACTOR} times at once",
-                    retry_after=timedelta(seconds=10),
-                )
-            self._counts[who] += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._counts[who] -= 1
-                if not self._counts[who]:
-                    del self._counts[who]
-
-
-_LISTENING = _Listening()
 
 ENDPOINTS = (
     Endpoint(

@@ -32,6 +32,7 @@ from strongroom.server.api.shape import row_of, view_of, written_of
 from strongroom.server.endpoint import Answer, Endpoint
 from strongroom.service.entries import HIDDEN, Change, merge_hidden
 from strongroom.service.inventory import Choice
+from strongroom.service.showing import hidden_in
 from strongroom.wire.entry import (
     EntryPage,
     EntryQuery,
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from strongroom.service.inventory import Row
     from strongroom.wire.entry import EntryFacts, FactsOver, InventoryQuery
 
-__all__ = ["ENDPOINTS", "HIDDEN", "facts_in", "holds_mask", "page_of"]
+__all__ = ["ENDPOINTS", "HIDDEN", "facts_in", "page_of"]
 
 T = TypeVar("T")
 
@@ -305,7 +306,7 @@ class _Writing:
         body = self._body
         if body.unchanged or body.is_literal:
             return body.unchanged
-        return bool(_hidden_in(body.connection)) or HIDDEN in str(body.value or "")
+        return bool(hidden_in(body.connection)) or HIDDEN in str(body.value or "")
 
     def _standing(self) -> Described | None:
         try:
@@ -354,7 +355,7 @@ class _Writing:
     def _connection(self, standing: Described | None) -> Secret[str]:
         """Give the connection's text, with what it says `***` of taken from what stands."""
         fields, rest = self._fields()
-        self.kept += _hidden_in(fields)
+        self.kept += hidden_in(fields)
         if self.kept:
             if standing is None or standing.connection is None:
                 raise _nothing_to_keep()
@@ -388,29 +389,6 @@ def _nothing_to_keep() -> FieldError:
         field="$.connection",
         hint="write the new value; is_literal writes the three stars themselves",
     )
-
-
-def holds_mask(kind: str, text: str) -> bool:
-    """Tell whether *text* would write the mask where a secret belongs."""
-    if text == HIDDEN or HIDDEN not in text or kind != "connection":
-        return text == HIDDEN
-    try:
-        return bool(_hidden_in(Connection.parse(text).to_dict(reveal=True)))
-    except InvalidInputError:
-        return True  # told in full once it is parsed as what it is
-
-
-def _hidden_in(value: object, path: str = "") -> list[str]:
-    """Give where `***` stands in a connection's fields."""
-    if value == HIDDEN:
-        return [path]
-    if isinstance(value, dict):
-        return [
-            one for key, item in value.items() for one in _hidden_in(item, f"{path}.{key}" if path else key)
-        ]
-    if isinstance(value, list):
-        return [one for index, item in enumerate(value) for one in _hidden_in(item, f"{path}[{index}]")]
-    return []
 
 
 def facts_in(body: WriteEntry | EntryFacts | FactsOver) -> dict[str, Any]:

@@ -9,12 +9,14 @@ from strongroom.model.entry import EntryState
 from strongroom.server.api.asked import Troubles, entry_of, known_team
 from strongroom.server.api.entries import page_of
 from strongroom.server.endpoint import Endpoint
+from strongroom.service.explaining import claimed
 from strongroom.service.inventory import Choice
 from strongroom.wire.entry import (
     Clashes,
     Counted,
     EntryPage,
     Explained,
+    ExplainQuery,
     InventoryQuery,
     TeamQuery,
 )
@@ -31,8 +33,9 @@ _STATES = {state.value: state for state in EntryState}
 
 def explain(call: Call) -> Explained:
     """Tell which backend answers for a name, and why."""
-    ref = entry_of(call, call.asked(TeamQuery).team)
-    return explained(call.room.lookup.explain(ref))
+    asked = call.asked(ExplainQuery)
+    ref = entry_of(call, asked.team)
+    return explained(call.room.lookup.explain(ref, run=claimed(asked.dag, asked.task)))
 
 
 def inventory(call: Call) -> EntryPage:
@@ -71,7 +74,7 @@ ENDPOINTS = (
         explain,
         "Tell which backend answers for a name, and why",
         "explain",
-        asks=TeamQuery,
+        asks=ExplainQuery,
         gives=Explained,
         errors=(503,),
         cost=2.0,

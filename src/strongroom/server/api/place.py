@@ -8,9 +8,15 @@ from strongroom.errors import AccessDeniedError
 from strongroom.policy import Action
 from strongroom.server.api.asked import bounded
 from strongroom.server.endpoint import Endpoint
+from strongroom.server.siblings import holders
 from strongroom.service.bundle import shown_settings
+from strongroom.service.comparison import MAX_PAGE
 from strongroom.service.guard import event_of
 from strongroom.wire.place import (
+    Compared,
+    ComparedCell,
+    ComparedLine,
+    CompareQuery,
     ConfigView,
     DeploymentRow,
     Deployments,
@@ -22,6 +28,7 @@ from strongroom.wire.shape import UNSET
 
 if TYPE_CHECKING:
     from strongroom.server.endpoint import Call
+    from strongroom.service.comparison import Line
     from strongroom.service.house import Mode
 
 __all__ = ["ENDPOINTS"]
@@ -51,6 +58,37 @@ def _row(call: Call, name: str) -> dict[str, Any]:
         "chain": [row.name for row in call.room.backends.list()],
         "is_read_only": call.house.mode.read_only,
     }
+
+
+def compare(call: Call) -> Compared:
+    """Give entries beside each other in several deployments, as whoever asks is known in each."""
+    asked = call.asked(CompareQuery)
+    names = [name for name in asked.between.split(",") if name]
+    grid = call.house.comparison.grid(
+        holders(call, names), which=asked.only, begin=asked.begin, count=min(asked.limit, MAX_PAGE)
+    )
+    return Compared(
+        deployments=list(grid.columns),
+        entries=list(grid.entries),
+        same=list(grid.same),
+        lines=[_line(line) for line in grid.lines],
+        total=grid.total,
+        counts=dict(grid.counts),
+        compared=list(grid.compared),
+    )
+
+
+def _line(line: Line) -> ComparedLine:
+    return ComparedLine(
+        kind=line.ref.kind,
+        name=line.ref.name,
+        team=line.ref.team,
+        conn_type=line.conn_type,
+        cells=[
+            ComparedCell(state=cell.state, letter=cell.letter, fields=list(cell.fields), version=cell.version)
+            for cell in line.cells
+        ],
+    )
 
 
 def config(call: Call) -> ConfigView:
@@ -109,6 +147,17 @@ ENDPOINTS = (
         "Show one deployment in numbers",
         "deployments",
         gives=DeploymentView,
+        cost=10.0,
+    ),
+    Endpoint(
+        "GET",
+        "/compare",
+        compare,
+        "Show entries beside each other in several deployments",
+        "deployments",
+        asks=CompareQuery,
+        gives=Compared,
+        errors=(503,),
         cost=10.0,
     ),
     Endpoint("GET", "/config", config, "Show the settings in force", "server", gives=ConfigView),

@@ -12,6 +12,7 @@ from strongroom.policy import Action, Actor, Assurance, Run
 from strongroom.server.api.approvals import approval_of
 from strongroom.server.api.asked import Condition, bounded, entry_of
 from strongroom.server.api.cursor import CURSORS
+from strongroom.server.api.sessions import roles_of
 from strongroom.server.endpoint import Answer, Endpoint
 from strongroom.service.policies import Approval, Draft
 from strongroom.wire.entry import TeamQuery
@@ -32,6 +33,8 @@ from strongroom.wire.policy import (
     Simulated,
     SimulateRequest,
     Validated,
+    WeighedRow,
+    WhyRow,
 )
 from strongroom.wire.shape import MAX_BATCH
 
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
 
     from strongroom.policy import Decision
     from strongroom.server.endpoint import Call
-    from strongroom.service.policies import Document
+    from strongroom.service.policies import Document, Weighed
     from strongroom.service.policies import May as Found
     from strongroom.service.policies import Policies as Noun
 
@@ -169,6 +172,34 @@ def can(call: Call) -> DecisionRow:
     body, noun = call.take(CanRequest), call.room.policies
     found = noun.can(Action(body.action), _ref(body), actor=body.actor, run=_run(body), source=body.source)
     return _decision(found, noun.revision)
+
+
+def why(call: Call) -> WhyRow:
+    """Answer as `can`, and tell what the answer rests on."""
+    body = call.take(CanRequest)
+    found = call.room.policies.why(
+        Action(body.action), _ref(body), actor=body.actor, run=_run(body), source=body.source
+    )
+    return WhyRow(
+        actor=found.question.actor.id,
+        roles=roles_of(found.question.actor.roles),
+        is_allowed=found.decision.is_allowed,
+        reason=found.decision.reason,
+        policies=list(found.decision.policies),
+        weighed=[_weighed(one) for one in found.weighed],
+        depends_on=list(found.depends_on),
+        revision=found.revision,
+    )
+
+
+def _weighed(one: Weighed) -> WeighedRow:
+    return WeighedRow(
+        id=one.id,
+        is_permit=one.is_permit,
+        description=one.description,
+        misses=list(one.misses),
+        needs=None if one.needs is None else f'{one.needs[0]}::"{one.needs[1]}"',
+    )
 
 
 def simulate(call: Call) -> Simulated:
@@ -362,6 +393,16 @@ ENDPOINTS = (
         needs_proof=True,
     ),
     Endpoint("POST", "/can", can, "Ask whether somebody may", "access", takes=CanRequest, gives=DecisionRow),
+    Endpoint(
+        "POST",
+        "/why",
+        why,
+        "Ask whether somebody may, and why",
+        "access",
+        takes=CanRequest,
+        gives=WhyRow,
+        cost=2.0,
+    ),
     Endpoint(
         "GET",
         "/access/entry/{kind}/{name:path}",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.errors import InvalidInputError
 from strongroom.model.secret import Secret
-from strongroom.server.auth import cookie_name, credential_of, expired_cookie, session_cookie
+from strongroom.server.auth import cookie_name, cookie_of, credential_of, expired_cookie
 from strongroom.server.endpoint import Answer, Endpoint
 from strongroom.wire.access import (
     CodeLogin,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from strongroom.service.access.sessions import SessionRow as Session
     from strongroom.service.access.shape import Glass
 
-__all__ = ["ENDPOINTS", "cookie_of", "glass_row", "roles_of", "scope_of", "standing"]
+__all__ = ["ENDPOINTS", "glass_row", "roles_of", "scope_of", "standing"]
 
 
 def roles_of(roles: tuple[Role, ...]) -> list[RoleName]:
@@ -115,17 +115,6 @@ def _given(call: Call, begun: Begun) -> Answer:
         token="" if is_browser else token, id=identity.id, actor=identity.actor.id, expires_at=expires
     )
     return Answer(given, headers={"set-cookie": cookie_of(call, begun), "cache-control": "no-store"})
-
-
-def cookie_of(call: Call, begun: Begun) -> str:
-    """Give the `Set-Cookie` that has a browser keep a session."""
-    now = datetime.now(timezone.utc)
-    return session_cookie(
-        cookie_name(call.deployment, call.house.first, is_secure=call.is_secure),
-        begun.token.reveal(),
-        is_secure=call.is_secure,
-        seconds=max(1, int(((begun.identity.expires or now) - now).total_seconds())),
-    )
 
 
 def logout(call: Call) -> Answer:

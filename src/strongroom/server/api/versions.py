@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from strongroom.server.api.asked import bounded, entry_of
+from strongroom.server.api.asked import Condition, bounded, entry_of
 from strongroom.server.api.shape import difference_of, version_of, written_of
 from strongroom.server.endpoint import Answer, Endpoint
 from strongroom.wire.entry import (
@@ -49,9 +49,12 @@ def _standing(call: Call, ref: Ref, at: str | None) -> str:
 
 def rollback(call: Call) -> Answer:
     """Write the value of an older version again, as a new version."""
-    asked, body = call.asked(HistoryQuery), call.take(RollbackRequest)
+    asked, body, condition = call.asked(HistoryQuery), call.take(RollbackRequest), Condition.of(call)
     ref, comment = entry_of(call, asked.team), bounded(body.comment, field="comment")
-    written = call.room.entries.rollback(ref, body.version, at=asked.at, comment=comment)
+    seen, entries = condition.expected_version, call.room.entries
+    written = condition.around(
+        lambda: entries.rollback(ref, body.version, at=asked.at, seen=seen, comment=comment)
+    )
     return Answer(written_of(ref, written), etag=written.version)
 
 
@@ -94,7 +97,7 @@ ENDPOINTS = (
         takes=RollbackRequest,
         asks=HistoryQuery,
         gives=EntryWritten,
-        errors=(404, 409, 413, 415, 422, 502, 503),
+        errors=(404, 409, 412, 413, 415, 422, 502, 503),
         is_change=True,
     ),
     Endpoint(

@@ -24,6 +24,7 @@ from strongroom.service.access.break_glass import BreakGlass, GlassRow
 from strongroom.service.access.desk import Desk, Done, standing
 from strongroom.service.access.enrolment import Enrolment
 from strongroom.service.access.gate import Demands, Gate, Lifetimes
+from strongroom.service.access.groups import GroupRow, Groups, HeldRow
 from strongroom.service.access.identity import Identity, Login
 from strongroom.service.access.issuing import Issued, TokenRow, Tokens
 from strongroom.service.access.password import RECOMMENDED, Cost, Passwords
@@ -54,6 +55,9 @@ __all__ = [
     "Demands",
     "Done",
     "GlassRow",
+    "GroupRow",
+    "Groups",
+    "HeldRow",
     "Identity",
     "InvitationRow",
     "Invited",
@@ -130,9 +134,10 @@ class Access:
 
     Attributes:
         actor: who acts in the nouns.
-        people, tokens, services, agents, roles, sessions: the nouns.
+        people, tokens, services, agents, roles, groups, sessions: the nouns.
         authenticate, basic, login, login_with_code, logout, change_password: the gate's; see there.
         demands: what is asked of people.
+        lifetimes: how long sessions and codes last.
         enrolment: begins agents, and sessions of theirs.
         oidc: logs people in by an identity provider; None where there is none.
     """
@@ -142,6 +147,7 @@ class Access:
     ) -> None:
         self.actor = actor
         self.demands = gate.demands
+        self.lifetimes = gate.lifetimes
         self.enrolment = enrolment
         self.oidc = oidc
         self._gate = gate
@@ -185,6 +191,11 @@ class Access:
     def roles(self) -> Roles:
         """Who is a member of what."""
         return Roles(self._desk)
+
+    @cached_property
+    def groups(self) -> Groups:
+        """What the identity provider's groups give."""
+        return Groups(self._desk, None if self.oidc is None else self.oidc.rules)
 
     @cached_property
     def break_glass(self) -> BreakGlass:

@@ -166,7 +166,7 @@ class Gate:
 
     # --- credentials ---------------------------------------------------------------------------
 
-    def authenticate(self, token: str, *, source: str, waits: bool = True) -> Identity:
+    def authenticate(self, token: str, *, source: str, waits: bool = True, is_use: bool = True) -> Identity:
         """
         Give whose *token* this is: a token's or a session's. A look into a table; for what somebody else
         signed the first time, and now and then, a question to him.
@@ -175,6 +175,7 @@ class Gate:
             token: as it came.
             source: the address it came from.
             waits: False refuses what would take a question, which counts for nothing.
+            is_use: False leaves when it was last used as it is: nobody did anything.
 
         Raises:
             NotAuthenticatedError: nobody's, or nobody's any more.
@@ -195,8 +196,9 @@ class Gate:
             raise self.refusal(held.actor.id, source, "it has expired")
         if held.idle is not None and now - held.seen >= held.idle:
             raise self.refusal(held.actor.id, source, "it was not used for too long")
-        held.seen = now
-        self.uses.seen[held.key] = (now, source)
+        if is_use:
+            held.seen = now
+            self.uses.seen[held.key] = (now, source)
         return held.identities.get(source) or held.identity(source)
 
     def _current(self) -> Memo:

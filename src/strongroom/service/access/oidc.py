@@ -179,6 +179,7 @@ class OidcLogin:
 
     Attributes:
         public_url: where browsers reach the server.
+        rules: as given.
     """
 
     def __init__(
@@ -187,7 +188,7 @@ class OidcLogin:
         self.public_url = public_url
         self._gate = gate
         self._provider = provider
-        self._rules = rules
+        self.rules = rules
         self._fresh = fresh
         self._used: OrderedDict[str, datetime] = OrderedDict()
         self._lock = Lock()
@@ -335,7 +336,7 @@ class OidcLogin:
 
     def _linked(self, proof: Proof, source: str) -> Linked:
         try:
-            return link(self._gate.registry.snapshot(), proof, self._rules, now=self._gate.clock())
+            return link(self._gate.registry.snapshot(), proof, self.rules, now=self._gate.clock())
         except UnknownPersonError as unknown:
             self._gate.refusals.add(unknown.actor, source, unknown.reason)
             if unknown.has_left:

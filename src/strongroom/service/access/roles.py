@@ -43,6 +43,7 @@ class MembershipRow:
 
     Args:
         team: only for what this team owns; None for everything in the deployment.
+        by_group: it comes with a group of the identity provider, and goes with it.
     """
 
     role: str
@@ -50,6 +51,7 @@ class MembershipRow:
     team: str | None
     created_at: datetime
     created_by: str
+    by_group: bool = False
 
 
 class Roles:
@@ -126,6 +128,7 @@ class Roles:
                     team=one.team,
                     created_at=one.created_at,
                     created_by=one.created_by,
+                    by_group=one.by_group,
                 )
                 for one in found
             ]

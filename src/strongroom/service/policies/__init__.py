@@ -29,6 +29,7 @@ from strongroom.service.policies.questions import Questions
 from strongroom.service.policies.reach import Flip, May, Simulation
 from strongroom.service.policies.request import Approval, Proposal, checked_reason
 from strongroom.service.policies.shape import POLICY
+from strongroom.service.policies.why import Weighed, Why
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +42,19 @@ if TYPE_CHECKING:
     from strongroom.service.guard import Guard
     from strongroom.service.policies.book import Denying
 
-__all__ = ["Approval", "Document", "Draft", "Flip", "Grant", "May", "Policies", "Simulation", "Sources"]
+__all__ = [
+    "Approval",
+    "Document",
+    "Draft",
+    "Flip",
+    "Grant",
+    "May",
+    "Policies",
+    "Simulation",
+    "Sources",
+    "Weighed",
+    "Why",
+]
 
 
 class Policies:
@@ -58,7 +71,7 @@ class Policies:
         current: gives the policy that decides now; the same object until it is no longer the one.
         grants: rights for a time.
         approvals: what waits for a second person.
-        questions: `can`, `who_can`, `what_can`, `simulate` and `compare`, which are called here too.
+        questions: `can`, `why`, `who_can`, `what_can`, `simulate` and `compare`, which are called here too.
         spend: uses up the approval of a reveal, see `Approvals.spend`.
     """
 
@@ -81,6 +94,7 @@ class Policies:
         self.approvals = Approvals(desk)
         self.questions = Questions(desk)
         self.can = self.questions.can
+        self.why = self.questions.why
         self.who_can = self.questions.who_can
         self.what_can = self.questions.what_can
         self.simulate = self.questions.simulate

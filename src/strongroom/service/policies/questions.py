@@ -14,8 +14,9 @@ from strongroom.model.principal import check_actor
 from strongroom.policy import Action
 from strongroom.policy.cedar import CedarPolicy
 from strongroom.service.policies import reach
-from strongroom.service.policies.actors import actor_of, everybody
+from strongroom.service.policies.actors import actor_of, everybody, is_known
 from strongroom.service.policies.documents import Documents
+from strongroom.service.policies.why import Question, Why, weighed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -61,6 +62,45 @@ class Questions:
             InvalidInputError: *actor* is nobody's name.
         """
         policy = self._desk.book.current()
+        who = self._asking(actor, run, source)
+        return policy.decide(who, action, ref, self._facts(policy, who, ref))
+
+    def why(
+        self,
+        action: Action,
+        ref: Ref | None,
+        *,
+        actor: str | None = None,
+        run: Run | None = None,
+        source: str | None = None,
+    ) -> Why:
+        """
+        Answer as `can` does, and tell what the answer rests on. What nearly decided is told to whoever
+        administers: it says what policies there are.
+
+        Raises:
+            As `can`.
+            AccessDeniedError: policies cannot be told.
+        """
+        policy = self._weighing()
+        who = self._asking(actor, run, source)
+        facts = self._facts(policy, who, ref)
+        question = Question(who, action, ref, facts)
+        decision = policy.decide(*question)
+        found = weighed(policy, question)
+        if not self._desk.is_administrator:
+            found = tuple(one for one in found if one.id in decision.policies)
+        return Why(
+            decision=decision,
+            question=question,
+            weighed=found,
+            depends_on=tuple(sorted(policy.looks_at(who, action, ref))),
+            revision=policy.revision,
+            is_known=is_known(who.id, self._desk.snapshot),
+        )
+
+    def _asking(self, actor: str | None, run: Run | None, source: str | None) -> Actor:
+        """Give whose decision it is, with what a request of his would bring."""
         if actor is None or check_actor(actor) == self._desk.actor.id:
             who = self._desk.actor
         else:
@@ -68,9 +108,7 @@ class Questions:
             who = actor_of(actor, self._desk.snapshot)
         if run is not None:
             who = replace(who, run=run)
-        if source is not None:
-            who = replace(who, source=source)
-        return policy.decide(who, action, ref, self._facts(policy, who, ref))
+        return who if source is None else replace(who, source=source)
 
     def _facts(self, policy: Policy, who: Actor, ref: Ref | None) -> Facts | None:
         facts = self._desk.facts(policy, ref)

@@ -1,0 +1,132 @@
+"""
+How tests of connections went: the last ones of each, kept in the registry, so that all servers and restarts
+know of them.
+
+Not for testing (`strongroom.server.reach`).
+
+Rules of this file:
+
+1. What is kept tells that a host answered or did not, when, from where and who asked; nothing of the
+   connection itself.
+2. What is kept is bounded: the last few of one connection, and of a few thousand connections.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime  # noqa: TC003 -- msgspec reads annotations at run time
+from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
+
+import msgspec
+
+from strongroom.model.ref import Ref
+from strongroom.registry import Change
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from strongroom.registry import Registry, Row, Snapshot
+
+__all__ = ["SERVER", "Trial", "Trials", "trials_of"]
+
+SERVER = "server"
+"""The place of a test that the server itself made; any other is the name of an agent."""
+TRIAL = "trial"
+_OF_ONE = 10
+_MOST = 5_000  # connections
+
+
+class Trial(NamedTuple):
+    """
+    One test.
+
+    Args:
+        at: when it was made (UTC).
+        by: the id of who asked for it.
+        place: `SERVER`, or the name of an agent.
+        is_reached: the host answered.
+        version: of the connection that was tested, where its backend keeps them.
+    """
+
+    at: datetime
+    by: str
+    place: str
+    is_reached: bool
+    version: str | None = None
+
+
+class _Body(msgspec.Struct, frozen=True, array_like=True):
+    kind: str
+    name: str
+    team: str | None
+    trials: list[tuple[datetime, str, str, bool, str | None]]
+
+
+class Trials:
+    """The tests of one deployment. Threads: safe."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._made: tuple[object, dict[Ref, tuple[Trial, ...]]] | None = None
+
+    def keep(self, ref: Ref, trial: Trial) -> None:
+        """
+        Keep how a test of *ref* went.
+
+        Raises:
+            TamperedError, BackendUnavailableError: as `Registry.change`.
+        """
+        row_id = _id(ref)
+
+        def decide(snapshot: Snapshot) -> Iterator[Change]:
+            rows = snapshot.of(TRIAL)
+            before = _trials(rows[row_id]) if row_id in rows else ()
+            kept = [tuple(one) for one in (trial, *before)[:_OF_ONE]]
+            body = _Body(ref.kind, ref.name, ref.team, kept)  # type: ignore[arg-type]  # rows of a Trial
+            yield Change(TRIAL, row_id, msgspec.msgpack.encode(body))
+            if row_id not in rows and len(rows) >= _MOST:
+                oldest = min(rows.values(), key=lambda row: row.revision)
+                yield Change(TRIAL, oldest.id, None)
+
+        self._registry.change(decide)
+
+    def of(self, ref: Ref) -> tuple[Trial, ...]:
+        """Give the tests of *ref*, newest first. Who asks must be allowed to look at it."""
+        row = self._registry.snapshot().of(TRIAL).get(_id(ref))
+        return () if row is None else _trials(row)
+
+    def all(self) -> Mapping[Ref, tuple[Trial, ...]]:
+        """Give the tests of every connection that has any, newest first."""
+        rows = self._registry.snapshot().of(TRIAL)
+        if self._made is None or self._made[0] is not rows:
+            self._made = (rows, dict(map(_read, rows.values())))
+        return self._made[1]
+
+    def failing(self) -> Mapping[Ref, Trial]:
+        """Give the last test of every connection whose last test failed."""
+        return {ref: found[0] for ref, found in self.all().items() if found and not found[0].is_reached}
+
+
+_KNOWN: WeakKeyDictionary[Registry, Trials] = WeakKeyDictionary()
+
+
+def trials_of(registry: Registry) -> Trials:
+    """Give the tests kept in *registry*: the same object while that lives, so that rows are read once."""
+    found = _KNOWN.get(registry)
+    if found is None:
+        found = _KNOWN.setdefault(registry, Trials(registry))
+    return found
+
+
+def _id(ref: Ref) -> str:
+    return hashlib.sha256(repr((ref.kind, ref.team, ref.name)).encode()).hexdigest()
+
+
+def _read(row: Row) -> tuple[Ref, tuple[Trial, ...]]:
+    body = msgspec.msgpack.decode(row.body, type=_Body)
+    return Ref(body.kind, body.name, body.team), tuple(Trial(*one) for one in body.trials)  # type: ignore[arg-type]  # as kept
+
+
+def _trials(row: Row) -> tuple[Trial, ...]:
+    return _read(row)[1]
