@@ -454,7 +454,8 @@ NOUNS = [
 INHERITED = {
     "Lookup": {"entry", "variable", "variable_entry", "json_of", "avariable_entry"},
     "Inventory": {"page"},
-    "AuditTrail": {"tail"} | {"sign", "hold", "lift", "retain", "known_keys"},
+    "AuditTrail": {"tail", "readers"}
+    | {"sign", "hold", "lift", "retain", "known_keys", "prove", "proof", "checkpoints"},
     "Access": {"as_actor"},
     "Policies": {"as_actor"},
     "Grants": {"write"},

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from strongroom.backend import Health
 from strongroom.client import spelled
 from strongroom.meter import Figures
+from strongroom.place import elsewhere
 from strongroom.service.backends import BackendRow, Backends, Checked, Order, Pause
 from strongroom.service.deployments import DeploymentInfo, Deployments
 from strongroom.service.inventory import Counts
@@ -25,10 +26,11 @@ from strongroom.wire.place import Series as SeriesTold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from strongroom.client import Client
     from strongroom.service.backends import Said
+    from strongroom.service.comparison import Holder
     from strongroom.wire.place import BackendRow as RowTold
 
 __all__ = ["RemoteBackends", "RemoteDeployments", "RemoteSeries"]
@@ -59,6 +61,15 @@ class RemoteBackends(Backends):
             )
             for one in told.backends
         )
+
+    def checked(self) -> tuple[datetime, tuple[Checked, ...]] | None:
+        """
+        Refuse: when they were last asked is not told.
+
+        Raises:
+            SettingsError: always.
+        """
+        raise elsewhere("it is told when backends were last asked")
 
     def _told(self) -> BackendsTold:
         return self._client.get("/backends", BackendsTold)
@@ -167,10 +178,6 @@ class RemoteDeployments(Deployments):
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def list(self) -> list[str]:
-        """Give the names of the deployments that the actor is of."""
-        return [row.name for row in self._client.get("/deployments", DeploymentsTold).deployments]
-
     def describe(self, name: str) -> DeploymentInfo:
         """Tell about one deployment. As `Deployments.describe`."""
         from urllib.parse import quote  # noqa: PLC0415 -- the client has it loaded
@@ -182,6 +189,29 @@ class RemoteDeployments(Deployments):
             teams=tuple(told.teams),
             counts=Counts(connections=told.connections, variables=told.variables),
         )
+
+    def holder(self) -> Holder:
+        """
+        Refuse: a server compares deployments itself, at `/v1/compare`.
+
+        Raises:
+            SettingsError: always.
+        """
+        raise elsewhere("deployments are compared by name")
+
+    def teams(self) -> list[str]:
+        """
+        Refuse: for which teams there are keys is not told.
+
+        Raises:
+            SettingsError: always.
+        """
+        raise elsewhere("it is told which teams have keys")
+
+    # Last, because from here on `list` is not the builtin.
+    def list(self) -> list[str]:
+        """Give the names of the deployments that the actor is of."""
+        return [row.name for row in self._client.get("/deployments", DeploymentsTold).deployments]
 
 
 class RemoteSeries(Series):
