@@ -24,8 +24,8 @@ from statistics import median
 
 from bench import peers
 from bench.hosts import agent
-from strongroom.client import frames
-from strongroom.client.agent import AgentClient
+from strongroom.caller import frames
+from strongroom.caller.agent import AgentClient
 
 TITLE = "Reads through the agent of a host"
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))

@@ -55,7 +55,7 @@ OVER_AGENT = {
         "reported",
     ),
     "agent, strongroom-read": (
-        [sys.executable, "-c", "from strongroom.client.readnow import run; run()", "region"],
+        [sys.executable, "-c", "from strongroom.caller.readnow import run; run()", "region"],
         "≤ 25 ms in all",
     ),
 }

@@ -20,7 +20,7 @@ from statistics import median
 
 from bench import peers
 from bench.hosts import agent, bao_proxy
-from strongroom.client.agent import AgentClient
+from strongroom.caller.agent import AgentClient
 
 TITLE = "Warm read on a host: our agent beside OpenBao's proxy with its cache"
 ROUNDS = 15

@@ -45,7 +45,7 @@ _IMPORT_A_STORE = (
     "store",
     "faults/test_kill.py",
     "test_barrier.py",
-    "test_client.py",
+    "test_caller.py",
     "cli/test_remote.py",
     "test_registry.py",
     "service/test_access.py",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from strongroom.airflow.source import Source
-    from strongroom.client.agent import AgentClient
+    from strongroom.caller.agent import AgentClient
     from strongroom.live.follow import Follow
     from strongroom.model.connection import Connection
     from strongroom.model.entry import Entry
@@ -457,7 +457,7 @@ def _find_agent() -> AgentClient | None:
         elif _room is None and _agent is None:
             where = place.find(os.environ)
             if where.kind == place.AGENT:
-                from strongroom.client.agent import AgentClient  # noqa: PLC0415 -- only where there is one
+                from strongroom.caller.agent import AgentClient  # noqa: PLC0415 -- only where there is one
 
                 _agent = AgentClient(where.path or "", version=__version__, environ=os.environ)
         return _agent
@@ -476,7 +476,7 @@ def _opened() -> Room:
 
 def _claim_in(room: Room) -> None:
     """Have *room* say with each read for which run of Airflow's it is: a task has started this program."""
-    from strongroom.client.agent import run_in  # noqa: PLC0415 -- few programs are started by tasks
+    from strongroom.caller.agent import run_in  # noqa: PLC0415 -- few programs are started by tasks
     from strongroom.policy import Assurance, Run  # noqa: PLC0415 -- as above
 
     said = run_in(os.environ)

@@ -26,8 +26,8 @@ import pytest
 
 from parts.agent import ROOT, agent, missing, until
 from parts.oracle import records_in
-from strongroom.client import frames
-from strongroom.client.agent import AgentClient
+from strongroom.caller import frames
+from strongroom.caller.agent import AgentClient
 from strongroom.errors import BackendUnavailableError, StrongroomError
 
 OTHER = 54321

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from parts.agent import agent, until
-from strongroom.client import frames
-from strongroom.client.agent import AgentClient
+from strongroom.caller import frames
+from strongroom.caller.agent import AgentClient
 
 ENVIRON = {"AIRFLOW_VAR_REGION": "eu-west-1", "AIRFLOW_CONN_REGION": "postgres://h"}
 READ = "import strongroom; print(strongroom.variable('region'))"

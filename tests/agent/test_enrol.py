@@ -10,9 +10,9 @@ from parts.enrolled import enrolled_in, invited
 from parts.server import serving
 from strongroom.agent.enrol import enrol
 from strongroom.assembly import open_host
-from strongroom.client import ServerAddress
-from strongroom.client.enrolled import client_of, find
-from strongroom.client.hostkey import HostKey
+from strongroom.caller import ServerAddress
+from strongroom.caller.enrolled import client_of, find
+from strongroom.caller.hostkey import HostKey
 from strongroom.errors import (
     BackendConfigError,
     BackendUnavailableError,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from parts.agent import missing
 from parts.fuzz import HELLO, ROOT, TARGETS, AgentEnd, ClientEnd, codec, corpus, frozen
-from strongroom.client import frames
+from strongroom.caller import frames
 
 ATHERIS = ROOT / ".venv-atheris" / "bin" / "python"
 SECONDS = int(os.environ.get("STRONGROOM_FUZZ_SECONDS", "0"))

@@ -9,8 +9,8 @@ import pytest
 
 from parts.agent import agent
 from parts.floor import floor
-from strongroom.client import frames
-from strongroom.client.agent import AgentClient
+from strongroom.caller import frames
+from strongroom.caller.agent import AgentClient
 from strongroom.errors import InvalidInputError, SettingsError
 from strongroom.model.ref import Ref
 from strongroom.remote.host import HostRoom

@@ -185,7 +185,7 @@ def actions_in(folder):
 
 CROWD = r"""
 import sys, time
-from strongroom.client.agent import AgentClient
+from strongroom.caller.agent import AgentClient
 from strongroom.errors import BackendUnavailableError
 clients = [AgentClient(sys.argv[1]) for _ in range(200)]
 for client in clients:

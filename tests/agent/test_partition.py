@@ -20,7 +20,7 @@ from parts.openbao import bao
 from parts.oracle import READER, History, uses_in, verdict
 from parts.proxy import Proxy
 from parts.server import serving
-from strongroom.client import frames
+from strongroom.caller import frames
 from strongroom.model.entry import Metadata
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret

@@ -14,7 +14,7 @@ from parts.agent import until
 from parts.floor import floor
 from strongroom.agent.floor import Bounds, Peer
 from strongroom.agent.protocol import MAX_FOLLOWED, MAX_IN_FLIGHT
-from strongroom.client import frames
+from strongroom.caller import frames
 from strongroom.errors import AccessDeniedError
 from strongroom.model.ref import Ref
 from strongroom.settings import load

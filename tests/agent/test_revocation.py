@@ -22,7 +22,7 @@ from strongroom.agent.enrol import enrol
 from strongroom.assembly import open_host
 from strongroom.audit import AuditLog
 from strongroom.audit.verify import verify_log
-from strongroom.client.address import ServerAddress
+from strongroom.caller.address import ServerAddress
 from strongroom.errors import AccessDeniedError, BackendUnavailableError, SettingsError
 from strongroom.model.ref import Ref
 from strongroom.policy import Action, Assurance, Role, Run

@@ -17,8 +17,8 @@ import pytest
 from parts.agent import agent, until
 from parts.oracle import records_in
 from strongroom.assembly import create_room
-from strongroom.client import frames
-from strongroom.client.agent import AgentClient
+from strongroom.caller import frames
+from strongroom.caller.agent import AgentClient
 from strongroom.errors import AccessDeniedError, BackendConfigError, InvalidInputError
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
@@ -243,14 +243,14 @@ def test_what_is_asked_after_a_claim_that_is_refused_is_not_recorded_for_the_one
 # A supervisor: it announces, then starts a task that claims to be of another run, and a stranger beside.
 SUPERVISOR = r"""
 import json, os, subprocess, sys
-from strongroom.client.agent import AgentClient
+from strongroom.caller.agent import AgentClient
 from strongroom.errors import StrongroomError
 UNSAID = (None,) * 6
 def run(dag): return (dag, "load", "r1", None, 1, None, "ti-" + dag, None, None, "task")
 client = AgentClient(os.environ["STRONGROOM_SOCKET"])
 TASK = '''
 import os, subprocess, sys
-from strongroom.client.agent import AgentClient
+from strongroom.caller.agent import AgentClient
 from strongroom.errors import StrongroomError
 client = AgentClient(os.environ["STRONGROOM_SOCKET"], claims=lambda: ("forged",) + (None,) * 8 + ("task",))
 client.variable(sys.argv[1])
@@ -292,7 +292,7 @@ def test_whose_run_it_is_is_told_by_ancestry_and_not_by_who_asks(one):
 # A supervisor of two runs, one after the other; what the first one's task left behind keeps its connection.
 LEFT_BEHIND = r"""
 import os
-from strongroom.client.agent import AgentClient
+from strongroom.caller.agent import AgentClient
 path = os.environ["STRONGROOM_SOCKET"]
 supervisor = AgentClient(path)
 asked, asks = os.pipe()
@@ -338,7 +338,7 @@ def test_a_process_beside_an_announced_one_is_not_of_its_run(one):
 def announcing(one, dag):
     """Have another process announce a run, and be there meanwhile."""
     program = (
-        "import os, sys; from strongroom.client.agent import AgentClient;"
+        "import os, sys; from strongroom.caller.agent import AgentClient;"
         "AgentClient(os.environ['STRONGROOM_SOCKET']).announce((sys.argv[1],) + (None,) * 9);"
         "print('done', flush=True); sys.stdin.read()"
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from parts.agent import ROOT, agent, missing, until
-from strongroom.client import frames
+from strongroom.caller import frames
 
 OTHER = 54_321
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

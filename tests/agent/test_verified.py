@@ -18,7 +18,7 @@ from parts.airflow_api import AirflowServer
 from parts.enrolled import enrolled_in
 from parts.oracle import records_in
 from parts.server import serving
-from strongroom.client.enrolled import client_of
+from strongroom.caller.enrolled import client_of
 from strongroom.errors import AccessDeniedError, BackendConfigError
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
@@ -35,12 +35,12 @@ ENVIRON = {"AIRFLOW_VAR_REGION": "eu"}
 # A supervisor that does what it is told, a line at a time: announce, or have a child of its own ask.
 SUPERVISOR = r"""
 import json, os, subprocess, sys
-from strongroom.client.agent import AgentClient
+from strongroom.caller.agent import AgentClient
 from strongroom.errors import StrongroomError
 client = AgentClient(os.environ["STRONGROOM_SOCKET"], timeout=20)
 CHILD = '''
 import json, os, sys
-from strongroom.client.agent import AgentClient
+from strongroom.caller.agent import AgentClient
 from strongroom.errors import StrongroomError
 client = AgentClient(os.environ["STRONGROOM_SOCKET"], timeout=20)
 try:
@@ -50,7 +50,7 @@ except StrongroomError as error:
 '''
 STRAY = '''
 import os, sys, time
-from strongroom.client.agent import AgentClient
+from strongroom.caller.agent import AgentClient
 from strongroom.errors import StrongroomError
 client = AgentClient(os.environ["STRONGROOM_SOCKET"], timeout=20)
 while os.path.exists(sys.argv[2]):
@@ -272,7 +272,7 @@ def test_a_kept_connection_of_http_is_of_the_run_only_while_that_is_verified(one
     instance = airflow.instance(run_id="over http")
     script = f"""
 import os, subprocess, sys
-from strongroom.client.agent import AgentClient
+from strongroom.caller.agent import AgentClient
 client = AgentClient(os.environ["STRONGROOM_SOCKET"], timeout=20)
 run, token = tuple({list(instance.claim())!r}), {airflow.sign(instance)!r}
 client.announce(run, token)

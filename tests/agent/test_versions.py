@@ -22,8 +22,8 @@ from parts.agent import ROOT, agent, until
 from parts.oracle import records_in
 from parts.proxy import Proxy
 from parts.server import serving
-from strongroom.client import frames
-from strongroom.client.agent import AgentClient
+from strongroom.caller import frames
+from strongroom.caller.agent import AgentClient
 from strongroom.errors import BackendUnavailableError, StrongroomError
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret

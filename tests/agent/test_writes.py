@@ -16,9 +16,9 @@ from parts.agent import agent
 from parts.proxy import Proxy
 from parts.server import serving
 from strongroom.assembly import create_room
-from strongroom.client import frames
-from strongroom.client.agent import AgentClient
-from strongroom.client.writes import write
+from strongroom.caller import frames
+from strongroom.caller.agent import AgentClient
+from strongroom.caller.writes import write
 from strongroom.errors import (
     AccessDeniedError,
     BackendUnavailableError,

@@ -15,8 +15,8 @@ from parts.server import serving
 from strongroom.backend import load
 from strongroom.backends.remote import Remote, RemoteOptions
 from strongroom.cache import Cache, Lifetimes
-from strongroom.client import ServerAddress
-from strongroom.client.enrolled import client_of
+from strongroom.caller import ServerAddress
+from strongroom.caller.enrolled import client_of
 from strongroom.errors import (
     AccessDeniedError,
     BackendConfigError,

@@ -13,7 +13,7 @@ from strongroom import place
 from strongroom.agent import admin, floor, http, line, protocol, serve
 from strongroom.agent import web as routes
 from strongroom.backends.remote import RemoteOptions
-from strongroom.client import frames
+from strongroom.caller import frames
 from strongroom.policy import Action
 from strongroom.settings import agent as settings
 

@@ -29,7 +29,7 @@ for queue in ("default", "announced", "named", "lost", "later"):
         @task
         def forges():
             import strongroom
-            from strongroom.client.agent import AgentClient
+            from strongroom.caller.agent import AgentClient
             client = AgentClient(os.environ["AGENT"])
             client.claim(("forged", "forged", "forged", None, None, None, None, None, None, "task"))
             return client.variable("forged")

@@ -265,7 +265,7 @@ def test_the_plugin_is_there_and_loads_nothing_until_it_is_asked(seen, inside):
         "flask",
         "sqlalchemy",
         "msgspec",
-        "strongroom.client",
+        "strongroom.caller",
         "strongroom.service",
         "cryptography",
     )

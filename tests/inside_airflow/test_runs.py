@@ -42,7 +42,7 @@ SEEN = read("pay_key")        # of the dag processor, which is no run
 
 STRAY = '''
 import json, os, sys, time
-from strongroom.client.agent import AgentClient
+from strongroom.caller.agent import AgentClient
 from strongroom.errors import StrongroomError
 if os.fork():
     os._exit(0)
@@ -84,7 +84,7 @@ with DAG("payments", start_date=datetime.datetime(2024, 1, 1), schedule=None, ta
     @task
     def child():
         read("pay_key")
-        code = "import os; from strongroom.client.agent import AgentClient as Client; "
+        code = "import os; from strongroom.caller.agent import AgentClient as Client; "
         code += "print(Client(os.environ['AGENT']).variable('pay_key'))"
         return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
 
@@ -108,7 +108,7 @@ with DAG("reports", start_date=datetime.datetime(2024, 1, 1), schedule=None):
 
     @task
     def pretends():
-        from strongroom.client.agent import AgentClient
+        from strongroom.caller.agent import AgentClient
         from strongroom.errors import StrongroomError
         claimed = ("payments", "reads", "x", -1, 1, "dags-folder", None, None, None, "task")
         client = AgentClient(os.environ["AGENT"], claims=lambda: claimed, timeout=15)
@@ -127,7 +127,7 @@ with DAG("alone", start_date=datetime.datetime(2024, 1, 1), schedule=None, defau
 
     @task
     def reads():
-        from strongroom.client.agent import AgentClient
+        from strongroom.caller.agent import AgentClient
         from strongroom.errors import BackendUnavailableError
         for _ in range(300):
             try:
@@ -355,7 +355,7 @@ with DAG("shared", start_date=datetime.datetime(2024, 1, 1), schedule=None):
 
     @task
     def reads():
-        from strongroom.client.agent import AgentClient
+        from strongroom.caller.agent import AgentClient
         from strongroom.errors import StrongroomError
         try:
             return AgentClient(os.environ["OWN"]).variable("own_key")

@@ -123,7 +123,7 @@ MUTANTS = (
     ),
     Mutant(
         "RT14",
-        "client",
+        "caller",
         're.compile(r"srm_[a-z]_[A-Za-z0-9_-]+")',
         're.compile(r"srm_[a-z]_[A-Za-z0-9_-]{49}")',
         "regressions/test_rt_local.py::test_RT14_a_token_that_stands_across_the_cut_of_a_message_shows_no_part",
@@ -179,10 +179,10 @@ MUTANTS = (
     ),
     Mutant(
         "RT22",
-        "client",
+        "caller",
         'return _TOKEN.sub("srm_…", short)',
         "return short",
-        "test_client.py::test_RT22_a_token_in_a_servers_words_is_not_shown",
+        "test_caller.py::test_RT22_a_token_in_a_servers_words_is_not_shown",
     ),
     Mutant(
         "RT23",

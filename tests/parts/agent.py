@@ -205,7 +205,7 @@ class Agent:
 
     def client(self):
         """Give a client of it in this process."""
-        from strongroom.client.agent import AgentClient  # noqa: PLC0415 -- the harness alone needs it
+        from strongroom.caller.agent import AgentClient  # noqa: PLC0415 -- the harness alone needs it
 
         return AgentClient(str(self.socket))
 

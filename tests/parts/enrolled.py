@@ -9,7 +9,7 @@ An agent of a test's server: invited, enrolled in a folder, as `strongroom agent
 from __future__ import annotations
 
 from strongroom.agent.enrol import enrol
-from strongroom.client import ServerAddress
+from strongroom.caller import ServerAddress
 from strongroom.policy import Role
 
 

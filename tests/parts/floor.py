@@ -26,7 +26,7 @@ from strongroom import assembly
 from strongroom.agent.answers import Answers
 from strongroom.agent.floor import Bounds, Floor, Peer
 from strongroom.agent.protocol import Line
-from strongroom.client import frames
+from strongroom.caller import frames
 from strongroom.service.journal import Journal
 
 SECONDS = 20

@@ -22,8 +22,8 @@ from strongroom.agent.door import Peers
 from strongroom.agent.floor import Floor
 from strongroom.agent.http import Web
 from strongroom.agent.protocol import Line
-from strongroom.client import frames
-from strongroom.client.agent import AgentClient
+from strongroom.caller import frames
+from strongroom.caller.agent import AgentClient
 from strongroom.errors import StrongroomError
 from strongroom.service.journal import Journal
 

@@ -15,7 +15,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from strongroom.client import frames
+from strongroom.caller import frames
 
 
 class Peer:

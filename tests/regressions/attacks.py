@@ -526,7 +526,7 @@ ATTACKS = {
         "every way to show or serialise it",
         "model/test_secret.py::test_no_way_of_showing_it_shows_the_value",
         "model/test_secret.py::test_every_way_of_serialising_it_fails_without_telling",
-        "client/test_agent.py::test_LK02_an_answer_shows_nothing_and_is_not_written_down",
+        "caller/test_agent.py::test_LK02_an_answer_shows_nothing_and_is_not_written_down",
     ),
     "LK03": Row(
         "values that are wrong",

@@ -174,8 +174,8 @@ REGRESSIONS = {
         "server/api/test_access.py::test_RT22_no_answer_about_people_or_tokens_holds_what_proves_them",
         "server/test_app.py::test_JW10_a_token_in_the_address_is_no_credential_and_not_logged",
         "service/test_access.py::test_token_is_of_the_shape_scanners_know_and_kept_nowhere",
-        "test_client.py::test_RT22_a_token_in_a_servers_words_is_not_shown",
-        "test_client.py::test_RT22_no_frame_log_or_repr_holds_token_or_value",
+        "test_caller.py::test_RT22_a_token_in_a_servers_words_is_not_shown",
+        "test_caller.py::test_RT22_no_frame_log_or_repr_holds_token_or_value",
     ),
     "RT23": Row(
         "A generated password was printed (apache/airflow#63931)",

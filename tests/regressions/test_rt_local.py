@@ -17,8 +17,8 @@ import pytest
 
 import strongroom
 from parts.server import serving
+from strongroom.caller import error_of
 from strongroom.cli.main import main
-from strongroom.client import error_of
 from strongroom.model.secret import Secret
 from strongroom.server.logs import scrubbed
 from strongroom.wire.shape import Problem

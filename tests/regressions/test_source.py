@@ -120,7 +120,7 @@ NO_PROOF = {
         "service",
         "body.content_hash == digest",
     ),  # whether the actor asked for the same before
-    ("client", "token == refused"),  # two Secrets: they compare in constant time (model/secret.py)
+    ("caller", "token == refused"),  # two Secrets: they compare in constant time (model/secret.py)
     # Hashes of records in a chain: whoever has the record computes them, and they open nothing.
     ("audit", "digest != part.digest"),
     ("audit", "digest == found.hash"),
@@ -200,7 +200,7 @@ IMPORTERS = {
     "catalog/__init__.py": "a table of its own",
     "cli/access.py": "a table of its own",
     "cli/app.py": "a table of its own",
-    "client/__init__.py": "_LAZY, a table of its own",
+    "caller/__init__.py": "_LAZY, a table of its own",
     "crypto/_primitives.py": "a constant",
     "server/background.py": "a constant",
     "vendors/airflow_secrets.py": "the class of Airflow's that the settings name",

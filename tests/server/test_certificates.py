@@ -13,8 +13,8 @@ import pytest
 from parts.certificates import Authority
 from parts.server import serving
 from strongroom.agent.enrol import enrol_with_certificate
-from strongroom.client import Client, ServerAddress
-from strongroom.client.enrolled import client_of
+from strongroom.caller import Client, ServerAddress
+from strongroom.caller.enrolled import client_of
 from strongroom.errors import BackendUnavailableError, ConflictError, NotAuthenticatedError, SettingsError
 from strongroom.model.enrolment import Claim
 from strongroom.policy import Role, Scope

@@ -9,8 +9,8 @@ import pytest
 
 from parts.server import serving
 from parts.signing import KeyServer, Signer, claims
-from strongroom.client import Client, ServerAddress
-from strongroom.client.credential import Credential
+from strongroom.caller import Client, ServerAddress
+from strongroom.caller.credential import Credential
 from strongroom.errors import BackendConfigError, NotAuthenticatedError
 from strongroom.wire.access import WhoAmI
 

@@ -1,7 +1,7 @@
 """
 What a read is answered with: entries and errors as the bytes of the wire.
 
-Not for framing (`client/frames.py`) nor for who asks (`door.py`).
+Not for framing (`caller/frames.py`) nor for who asks (`door.py`).
 
 Rules of this file:
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Protocol
 
-from strongroom.client import frames
+from strongroom.caller import frames
 from strongroom.errors import StrongroomError
 from strongroom.service.lookup import parse_stored
 from strongroom.service.reading import Answer

@@ -14,7 +14,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from strongroom.client import frames
+from strongroom.caller import frames
 from strongroom.errors import InvalidInputError, StrongroomError
 from strongroom.model.ref import Ref
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from strongroom.client import frames
+from strongroom.caller import frames
 from strongroom.errors import InvalidInputError
 from strongroom.model.secret import Secret
 from strongroom.policy import Assurance, Run

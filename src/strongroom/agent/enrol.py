@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from strongroom.agent.folder import Looks, replace_file
-from strongroom.client.client import Client
-from strongroom.client.enrolled import FILE, Enrolled, find
-from strongroom.client.hostkey import KEY_FILE, HostKey
-from strongroom.client.request import spelled
+from strongroom.caller.client import Client
+from strongroom.caller.enrolled import FILE, Enrolled, find
+from strongroom.caller.hostkey import KEY_FILE, HostKey
+from strongroom.caller.request import spelled
 from strongroom.errors import (
     BackendConfigError,
     ConflictError,
@@ -34,7 +34,7 @@ from strongroom.wire.agents import AgentEnrolled, AgentSession, EnrolAgent
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from strongroom.client.address import ServerAddress
+    from strongroom.caller.address import ServerAddress
     from strongroom.model.secret import Secret
 
 __all__ = ["enrol", "enrol_with_certificate"]

@@ -16,7 +16,7 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING
 
-from strongroom.client import frames
+from strongroom.caller import frames
 from strongroom.errors import AccessDeniedError, InvalidInputError
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.agent.announced import Announced
 from strongroom.agent.verifying import Verifying
-from strongroom.client import frames
+from strongroom.caller import frames
 from strongroom.service.journal import where
 from strongroom.wire.failure import OverloadError
 

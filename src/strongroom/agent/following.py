@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from strongroom.client import frames
+from strongroom.caller import frames
 from strongroom.errors import InvalidInputError, StrongroomError
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ from strongroom.agent.batches import read_many
 from strongroom.agent.claims import announce, claim
 from strongroom.agent.floor import Peer
 from strongroom.agent.following import MAX_FOLLOWED, Following
-from strongroom.client import frames
+from strongroom.caller import frames
 from strongroom.errors import AccessDeniedError, InvalidInputError, StrongroomError
 from strongroom.model.ref import Ref
 from strongroom.service.reading import Answer

@@ -35,7 +35,7 @@ from strongroom.agent.outputs import Outputs, write_files
 from strongroom.agent.protocol import Line
 from strongroom.assembly.host import open_host
 from strongroom.assembly.traces import traced
-from strongroom.client import frames
+from strongroom.caller import frames
 from strongroom.errors import SettingsError, StrongroomError
 from strongroom.policy import Action
 from strongroom.service.guard import event_of
@@ -505,7 +505,7 @@ def _server_of(host: Host) -> dict[str, str]:
     """Tell which server decides for *host*, and what it calls this agent; nothing where none does."""
     if host.status().decided_by != "server":
         return {}
-    from strongroom.client import enrolled  # noqa: PLC0415 -- only who has a server
+    from strongroom.caller import enrolled  # noqa: PLC0415 -- only who has a server
 
     settings = host.settings.agent
     with suppress(StrongroomError):

@@ -1,7 +1,7 @@
 """
 What a WRITE asks for, and what it is answered with.
 
-Not for framing (`client/frames.py`), nor for who may and where it goes (`service/host.py`).
+Not for framing (`caller/frames.py`), nor for who may and where it goes (`service/host.py`).
 
 Rules of this file:
 

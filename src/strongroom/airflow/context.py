@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from strongroom import policy
-    from strongroom.client.frames import Run
+    from strongroom.caller.frames import Run
 
 __all__ = ["IN_RUN", "claimed", "run_now"]
 

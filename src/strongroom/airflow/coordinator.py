@@ -35,8 +35,8 @@ from strongroom.airflow.backend import StrongroomBackend
 from strongroom.errors import StrongroomError
 
 if TYPE_CHECKING:
-    from strongroom.client.agent import AgentClient
-    from strongroom.client.frames import Run
+    from strongroom.caller.agent import AgentClient
+    from strongroom.caller.frames import Run
 
 __all__ = ["StrongroomCoordinator"]
 
@@ -112,7 +112,7 @@ class StrongroomCoordinator(BaseCoordinator):
 
     def _made(self) -> AgentClient | None:
         from strongroom import __version__  # noqa: PLC0415 -- with the first task
-        from strongroom.client.agent import AgentClient  # noqa: PLC0415 -- as above
+        from strongroom.caller.agent import AgentClient  # noqa: PLC0415 -- as above
 
         path = self._socket or _backends_socket()
         if path is None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from strongroom.airflow.options import Options
-    from strongroom.client.frames import Run
+    from strongroom.caller.frames import Run
 
 __all__ = ["Frame", "guard", "parse_frame"]
 

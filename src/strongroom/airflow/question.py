@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from strongroom.airflow.options import Options
     from strongroom.airflow.shadow import Shadow
     from strongroom.airflow.source import Source
-    from strongroom.client.frames import Run
+    from strongroom.caller.frames import Run
     from strongroom.model.connection import Connection, Dialect
     from strongroom.model.ref import Kind
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from strongroom.airflow.options import Options
-    from strongroom.client.agent import AgentClient
-    from strongroom.client.frames import Answer
+    from strongroom.caller.agent import AgentClient
+    from strongroom.caller.frames import Answer
     from strongroom.model.ref import Ref
     from strongroom.service.room import Room
 
@@ -99,8 +99,8 @@ class AgentSource(Source):
 
     def __init__(self, path: str, *, setting: str | None = None) -> None:
         from strongroom.airflow.context import run_now  # noqa: PLC0415 -- with the first lookup
-        from strongroom.client import frames  # noqa: PLC0415 -- as above
-        from strongroom.client.agent import AgentClient  # noqa: PLC0415 -- as above
+        from strongroom.caller import frames  # noqa: PLC0415 -- as above
+        from strongroom.caller.agent import AgentClient  # noqa: PLC0415 -- as above
 
         self.place = f"agent {path}"
         self.client = AgentClient(path, version=strongroom.__version__, claims=run_now)
@@ -133,8 +133,8 @@ class AgentSource(Source):
 def _text_in(answer: Answer, ref: Ref) -> str | None:
     if answer.text is not None:
         return answer.text
-    from strongroom.client import frames  # noqa: PLC0415 -- loaded by then
-    from strongroom.client.agent import outcome_error  # noqa: PLC0415 -- as above
+    from strongroom.caller import frames  # noqa: PLC0415 -- loaded by then
+    from strongroom.caller.agent import outcome_error  # noqa: PLC0415 -- as above
 
     if answer.outcome == frames.ABSENT:
         return None

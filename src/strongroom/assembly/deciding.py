@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     from strongroom.backend import Watched
     from strongroom.cache import Lifetimes
+    from strongroom.caller.client import Client
+    from strongroom.caller.stream import Hearing
     from strongroom.chain import Chain
-    from strongroom.client.client import Client
-    from strongroom.client.stream import Hearing
     from strongroom.model.ref import Ref
     from strongroom.policy import Policy
     from strongroom.policy.rule import Remark
@@ -118,8 +118,8 @@ def server_of(settings: Settings, *, timeout: timedelta | None = None) -> Client
         SettingsError: a policy file is named beside the server.
         BackendConfigError: a server is named and no agent is enrolled, or the enrolment is not to be trusted.
     """
-    from strongroom.client import enrolled  # noqa: PLC0415 -- loads what speaks HTTP
-    from strongroom.client.address import ServerAddress  # noqa: PLC0415 -- as above
+    from strongroom.caller import enrolled  # noqa: PLC0415 -- loads what speaks HTTP
+    from strongroom.caller.address import ServerAddress  # noqa: PLC0415 -- as above
 
     agent = settings.agent
     if agent.server is None and enrolled.find(agent.state) is None:
@@ -170,7 +170,7 @@ class ServerPolicy:
     def start(self, chain: Chain) -> None:
         """Begin to hear of the server, by the backend of *chain* that does anyway. Safe to call twice."""
         from strongroom.backends.remote import Remote  # noqa: PLC0415 -- only who has a server
-        from strongroom.client.stream import Hearing  # noqa: PLC0415 -- as above
+        from strongroom.caller.stream import Hearing  # noqa: PLC0415 -- as above
 
         self.decisions.start()
         for link in chain.links:

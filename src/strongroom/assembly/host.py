@@ -20,7 +20,7 @@ from strongroom.assembly.record import open_record
 from strongroom.assembly.store import barrier_of
 from strongroom.assembly.ways import Ways, now, settings_from
 from strongroom.cache import Cache, boot_seconds, draw
-from strongroom.client.enrolled import find as find_enrolled
+from strongroom.caller.enrolled import find as find_enrolled
 from strongroom.errors import BackendUnavailableError, NotRecordedError, SettingsError
 from strongroom.model.entry import STRICT
 from strongroom.policy.announced import announced_only, pending_runs, verified_only

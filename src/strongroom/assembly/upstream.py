@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from strongroom.client.request import spelled
+from strongroom.caller.request import spelled
 from strongroom.errors import ConflictError
 from strongroom.policy import Assurance, Decision, Run
 from strongroom.policy.schema import RUN
@@ -31,7 +31,7 @@ from strongroom.wire.entry import RunClaim
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from strongroom.client.client import Client
+    from strongroom.caller.client import Client
     from strongroom.model.secret import Secret
     from strongroom.policy import Actor
     from strongroom.service.ruling import Question

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from strongroom.backend import Backend, Health, Watched, check_size
-from strongroom.client import (
+from strongroom.caller import (
     Client,
     Credential,
     ServerAddress,
@@ -44,9 +44,9 @@ from strongroom.client import (
     ref_in,
     spelled,
 )
-from strongroom.client.enrolled import credential_of
-from strongroom.client.enrolled import find as find_enrolled
-from strongroom.client.stream import Hearing
+from strongroom.caller.enrolled import credential_of
+from strongroom.caller.enrolled import find as find_enrolled
+from strongroom.caller.stream import Hearing
 from strongroom.errors import (
     AccessDeniedError,
     BackendConfigError,

@@ -136,7 +136,7 @@ def _serve(session: Session, socket: str | None) -> None:
 
 
 def _ask(context: typer.Context, order: Mapping[str, object]) -> dict[str, Any]:
-    from strongroom.client.agent import AgentClient  # noqa: PLC0415 -- as above
+    from strongroom.caller.agent import AgentClient  # noqa: PLC0415 -- as above
 
     client = AgentClient(_where(context))
     try:

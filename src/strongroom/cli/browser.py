@@ -30,8 +30,8 @@ from strongroom.model.secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from strongroom.caller import Credential, ServerAddress
     from strongroom.cli.session import Session
-    from strongroom.client import Credential, ServerAddress
 
 __all__ = ["log_in"]
 

@@ -18,7 +18,7 @@ from strongroom.model.secret import Secret
 from strongroom.settings import load
 
 if TYPE_CHECKING:
-    from strongroom.client import ServerAddress
+    from strongroom.caller import ServerAddress
 
 __all__ = ["attach"]
 
@@ -80,7 +80,7 @@ def enrol(
         raise intake.refuse_argument("an enrolment code", instead="say --code - and give it on stdin")
     from strongroom.agent.enrol import enrol as enrol_host  # noqa: PLC0415 -- it loads cryptography
     from strongroom.agent.enrol import enrol_with_certificate  # noqa: PLC0415 -- as above
-    from strongroom.client.address import checked  # noqa: PLC0415 -- as above
+    from strongroom.caller.address import checked  # noqa: PLC0415 -- as above
 
     settings = load(session.config, environ=session.environ, deployment=session.deployment)
     address = _address(url, server_deployment, ca, plain_http=plain_http)
@@ -103,7 +103,7 @@ def enrol(
 
 
 def _address(url: str, deployment: str | None, ca: str | None, *, plain_http: bool) -> ServerAddress:
-    from strongroom.client.address import ServerAddress  # noqa: PLC0415 -- as above
+    from strongroom.caller.address import ServerAddress  # noqa: PLC0415 -- as above
 
     if url.startswith("srm_") or "@" in url:
         raise intake.refuse_argument("an enrolment code", instead="say --code - and give it on stdin")

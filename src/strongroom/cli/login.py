@@ -20,7 +20,7 @@ from strongroom.errors import InvalidInputError
 from strongroom.model.secret import Secret
 
 if TYPE_CHECKING:
-    from strongroom.client import ServerAddress
+    from strongroom.caller import ServerAddress
     from strongroom.remote import Profile
     from strongroom.remote.session import Begun
 

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from strongroom.caller import Credential, ServerAddress
 from strongroom.cli.output import show_record
-from strongroom.client import Credential, ServerAddress
 from strongroom.errors import NotAuthenticatedError, NotFoundError
 from strongroom.remote.profile import whereabouts
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from strongroom import remote
+from strongroom.caller import Credential
 from strongroom.cli import browser, terminal
-from strongroom.client import Credential
 from strongroom.errors import NotAuthenticatedError
 from strongroom.model.principal import PERSON
 from strongroom.model.secret import Secret

@@ -1,7 +1,7 @@
 """
 A room of a server: the same nouns, the same dataclasses and errors, asked over HTTP.
 
-Not for where the server is (`place.py`, `profile.py`) and not for how it is spoken to (`client/`).
+Not for where the server is (`place.py`, `profile.py`) and not for how it is spoken to (`caller/`).
 
 Rules of this package:
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from strongroom.client import Client, Credential, ServerAddress
+from strongroom.caller import Client, Credential, ServerAddress
 from strongroom.errors import SettingsError
 from strongroom.remote.profile import DEFAULT, Profile, Profiles, whereabouts
 from strongroom.remote.session import (

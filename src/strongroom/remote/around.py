@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from strongroom.backend import Health
-from strongroom.client import spelled
+from strongroom.caller import spelled
 from strongroom.meter import Figures
 from strongroom.place import elsewhere
 from strongroom.service.backends import BackendRow, Backends, Checked, Order, Pause
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, timedelta
 
-    from strongroom.client import Client
+    from strongroom.caller import Client
     from strongroom.service.backends import Said
     from strongroom.service.comparison import Holder
     from strongroom.wire.place import BackendRow as RowTold

@@ -9,7 +9,7 @@ from strongroom.wire.backup import BackupMade
 from strongroom.wire.backup import Backups as BackupsTold
 
 if TYPE_CHECKING:
-    from strongroom.client import Client
+    from strongroom.caller import Client
 
 __all__ = ["RemoteBackups"]
 

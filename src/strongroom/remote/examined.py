@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
-from strongroom.client import Client
+from strongroom.caller import Client
 from strongroom.errors import StrongroomError
 from strongroom.insight.finding import LEVELS, Finding
 from strongroom.service.doctor import Case, Doctor

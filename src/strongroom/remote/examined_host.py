@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from strongroom.client.agent import AgentClient
+from strongroom.caller.agent import AgentClient
 from strongroom.errors import AccessDeniedError, StrongroomError
 from strongroom.insight.finding import Finding, Surroundings
 from strongroom.remote.examined import chosen, rank

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from strongroom.client import error_of
+from strongroom.caller import error_of
 from strongroom.place import elsewhere
 from strongroom.remote.listed import row_in
 from strongroom.service.register import Registration, Silence
@@ -14,7 +14,7 @@ from strongroom.wire.found import FoundPage
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from strongroom.client import Client
+    from strongroom.caller import Client
     from strongroom.model.ref import Ref
 
 __all__ = ["RemoteRegister"]

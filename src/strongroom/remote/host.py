@@ -4,7 +4,7 @@ The room of an agent: it is read, explained, listed and followed, and programs w
 
 Rules of this file:
 
-1. Nothing is remembered between two reads: the agent decides and records each (`client/agent.py`).
+1. Nothing is remembered between two reads: the agent decides and records each (`caller/agent.py`).
 2. What an agent does not do raises one error that says where it is done (`place.elsewhere`); nothing falls
    back to the stores of this machine.
 """
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
-from strongroom.client import frames
-from strongroom.client.agent import AgentClient, connection_in, outcome_error
-from strongroom.client.channel import NAME, no_answer
+from strongroom.caller import frames
+from strongroom.caller.agent import AgentClient, connection_in, outcome_error
+from strongroom.caller.channel import NAME, no_answer
 from strongroom.errors import SettingsError
 from strongroom.model.entry import Entry
 from strongroom.model.pattern import fill
@@ -245,7 +245,7 @@ class HostWriter:
 
     def write(self, asked: Wanted) -> Written:
         """Write; as `Writer.write`."""
-        from strongroom.client.writes import write  # noqa: PLC0415 -- most processes only read
+        from strongroom.caller.writes import write  # noqa: PLC0415 -- most processes only read
         from strongroom.service.entries import Written  # noqa: PLC0415 -- as above
 
         order: dict[str, object] = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from strongroom.client.channel import no_answer
+from strongroom.caller.channel import no_answer
 from strongroom.place import AGENT, elsewhere
 from strongroom.remote.listed import RemoteInventory
 from strongroom.wire.listed import MAX_LISTED, HostPage
@@ -15,7 +15,7 @@ from strongroom.wire.listed import MAX_LISTED, HostPage
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from strongroom.client.agent import AgentClient
+    from strongroom.caller.agent import AgentClient
 
 __all__ = ["HostListed"]
 

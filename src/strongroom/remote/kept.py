@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from strongroom.client import NAME, broken, error_of, path_of, ref_in, spelled
+from strongroom.caller import NAME, broken, error_of, path_of, ref_in, spelled
 from strongroom.errors import (
     AccessDeniedError,
     BackendUnavailableError,
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
-    from strongroom.client import Client
+    from strongroom.caller import Client
     from strongroom.model.ref import Kind
     from strongroom.remote.listed import RemoteInventory
     from strongroom.service.inventory import Row

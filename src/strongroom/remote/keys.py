@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from strongroom.client import spelled
+from strongroom.caller import spelled
 from strongroom.place import elsewhere
 from strongroom.service.keys import Job, Keys, KeyStatus, Remains, Rotated
 from strongroom.wire.keys import DestroyKey, KeyRemains, RotatedKeys, RotateKeys, WrapKeys
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from strongroom.client import Client
+    from strongroom.caller import Client
     from strongroom.wire.keys import KeyJob
 
 __all__ = ["RemoteKeys"]

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from itertools import chain, groupby, islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from strongroom.client import broken, error_of, ref_in
+from strongroom.caller import broken, error_of, ref_in
 from strongroom.model.entry import EntryState
 from strongroom.place import elsewhere
 from strongroom.policy import Action

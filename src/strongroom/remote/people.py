@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from strongroom.client import spelled
+from strongroom.caller import spelled
 from strongroom.errors import InvalidInputError
 from strongroom.model.secret import Secret
 from strongroom.place import elsewhere
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
-    from strongroom.client import Client
+    from strongroom.caller import Client
 
 __all__ = ["RemoteAccess"]
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from strongroom.client import Credential, ServerAddress
+from strongroom.caller import Credential, ServerAddress
 from strongroom.errors import InvalidInputError, NotFoundError, SettingsError
 from strongroom.model.ref import check_deployment
 from strongroom.model.secret import Secret

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from strongroom.client import NAME, broken, error_of, path_of, ref_in, spelled
+from strongroom.caller import NAME, broken, error_of, path_of, ref_in, spelled
 from strongroom.errors import AccessDeniedError, BackendUnavailableError, MalformedEntryError
 from strongroom.model.entry import Entry
 from strongroom.model.explanation import Explanation, Outcome, Remembered, Step
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from strongroom.asynchronous import Crossing
-    from strongroom.client import Client
+    from strongroom.caller import Client
     from strongroom.live.follow import Follow
     from strongroom.model.connection import Connection, Dialect
     from strongroom.policy import Run

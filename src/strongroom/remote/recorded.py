@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from strongroom.audit.note import Verifier
     from strongroom.audit.verify import Evidence
-    from strongroom.client import Client
+    from strongroom.caller import Client
 
 __all__ = ["RemoteAudit"]
 

@@ -11,7 +11,7 @@ from strongroom.remote.reads import RemoteLookup
 from strongroom.service.room import Room
 
 if TYPE_CHECKING:
-    from strongroom.client import Client
+    from strongroom.caller import Client
     from strongroom.model.connection import Dialect
     from strongroom.remote.listed import RemoteInventory
     from strongroom.service.access import Access

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from strongroom.client import path_of, ref_in, spelled
+from strongroom.caller import path_of, ref_in, spelled
 from strongroom.errors import InvalidInputError
 from strongroom.place import elsewhere
 from strongroom.policy import Action, Actor, Decision, Role
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import timedelta
 
-    from strongroom.client import Client
+    from strongroom.caller import Client
     from strongroom.model.ref import Ref
     from strongroom.policy import Run
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from strongroom.client import Client, spelled
+from strongroom.caller import Client, spelled
 from strongroom.wire.seal import SealView, SetSeal, Unseal
 
 if TYPE_CHECKING:
-    from strongroom.client import Credential, ServerAddress
+    from strongroom.caller import Credential, ServerAddress
     from strongroom.model.secret import Secret
 
 __all__ = ["seal", "seal_state", "unseal"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlencode
 
-from strongroom.client import Client, Credential, spelled
+from strongroom.caller import Client, Credential, spelled
 from strongroom.errors import InvalidInputError, NotAuthenticatedError, StrongroomError
 from strongroom.model.secret import Secret
 from strongroom.wire.access import CodeLogin, LoggedOut, Login, LoginWays, SessionGiven, WhoAmI
@@ -13,7 +13,7 @@ from strongroom.wire.access import CodeLogin, LoggedOut, Login, LoginWays, Sessi
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from strongroom.client import ServerAddress
+    from strongroom.caller import ServerAddress
 
 __all__ = [
     "Begun",

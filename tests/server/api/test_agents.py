@@ -12,10 +12,10 @@ import pytest
 
 from parts.enrolled import enrolled_in, invited
 from strongroom.backend import Watched
-from strongroom.client import Client
-from strongroom.client.enrolled import AgentCredential, client_of, credential_of, find
-from strongroom.client.hostkey import HostKey
-from strongroom.client.stream import Hearing
+from strongroom.caller import Client
+from strongroom.caller.enrolled import AgentCredential, client_of, credential_of, find
+from strongroom.caller.hostkey import HostKey
+from strongroom.caller.stream import Hearing
 from strongroom.errors import NotAuthenticatedError
 from strongroom.model.enrolment import Claim, enrolment
 from strongroom.policy import Scope

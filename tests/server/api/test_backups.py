@@ -10,9 +10,9 @@ import pytest
 from parts.api import SETTINGS, asking
 from parts.backups import BackedUp, identity
 from strongroom.assembly import open_house
-from strongroom.client import Client
-from strongroom.client.address import ServerAddress
-from strongroom.client.credential import Credential
+from strongroom.caller import Client
+from strongroom.caller.address import ServerAddress
+from strongroom.caller.credential import Credential
 from strongroom.errors import AccessDeniedError, ConflictError, InvalidInputError, SealedError
 from strongroom.model.secret import Secret
 from strongroom.policy import Actor, Assurance

@@ -7,9 +7,9 @@ from contextlib import closing
 
 import pytest
 
-from strongroom.client import Client
-from strongroom.client.address import ServerAddress
-from strongroom.client.credential import Credential
+from strongroom.caller import Client
+from strongroom.caller.address import ServerAddress
+from strongroom.caller.credential import Credential
 from strongroom.model.secret import Secret
 from strongroom.remote.keys import RemoteKeys
 

@@ -24,8 +24,8 @@ import os
 from _weakref import ref as _weak
 from time import monotonic, sleep
 
-from strongroom.client import frames
-from strongroom.client.channel import ASKED, CLAIM_ID, HELLO_ID, Broken, Channel, away, no_answer
+from strongroom.caller import frames
+from strongroom.caller.channel import ASKED, CLAIM_ID, HELLO_ID, Broken, Channel, away, no_answer
 from strongroom.errors import InvalidInputError
 
 TYPE_CHECKING = False
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import TypeVar
 
-    from strongroom.client.loop import LoopClient
-    from strongroom.client.notices import Notices
+    from strongroom.caller.loop import LoopClient
+    from strongroom.caller.notices import Notices
     from strongroom.errors import StrongroomError
     from strongroom.model.connection import Connection
 
@@ -201,7 +201,7 @@ class AgentClient:
     def native(self) -> LoopClient:
         """Give what asks the same agent on a loop of asyncio."""
         if self._native is None:
-            from strongroom.client.loop import LoopClient  # noqa: PLC0415 -- asyncio, which its caller has
+            from strongroom.caller.loop import LoopClient  # noqa: PLC0415 -- asyncio, which its caller has
 
             self._native = LoopClient(self, patience=self._patience, timeout=self.timeout)
         return self._native
@@ -275,7 +275,7 @@ class AgentClient:
             wake: must not wait.
         """
         if self._notices is None:
-            from strongroom.client.notices import Notices  # noqa: PLC0415 -- threads; most follow nothing
+            from strongroom.caller.notices import Notices  # noqa: PLC0415 -- threads; most follow nothing
 
             self._notices = Notices(
                 lambda seconds: Channel(self.path, self.greeting(None), seconds),
@@ -421,7 +421,7 @@ def question(number: int, kind: str, name: str, team: str | None, flags: int) ->
         return frames.pack_read(number, kind, name, team, flags)
     except (frames.BrokenFrameError, AttributeError, KeyError):
         pass
-    from strongroom.client.refusal import unsayable  # noqa: PLC0415 -- see rule 7
+    from strongroom.caller.refusal import unsayable  # noqa: PLC0415 -- see rule 7
 
     raise unsayable(kind, name, team)
 
@@ -497,7 +497,7 @@ def json_in(answer: frames.Answer, name: str, team: str | None) -> object:
     """
     if answer.text is None:
         raise outcome_error(answer, "variable", name, team)
-    from strongroom.client.refusal import not_json  # noqa: PLC0415 -- see rule 7
+    from strongroom.caller.refusal import not_json  # noqa: PLC0415 -- see rule 7
     from strongroom.model.jsontext import decode  # noqa: PLC0415 -- see rule 7
 
     try:
@@ -508,7 +508,7 @@ def json_in(answer: frames.Answer, name: str, team: str | None) -> object:
 
 def outcome_error(answer: frames.Answer, kind: str, name: str, team: str | None) -> StrongroomError:
     """Give the error of an *answer* that holds no value."""
-    from strongroom.client.refusal import outcome_error as made  # noqa: PLC0415 -- see rule 7
+    from strongroom.caller.refusal import outcome_error as made  # noqa: PLC0415 -- see rule 7
 
     return made(answer, kind, name, team)
 

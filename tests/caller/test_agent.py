@@ -20,8 +20,8 @@ from rich.pretty import pretty_repr
 import strongroom
 from parts.peer import Peer, error, refused, text, usual
 from strongroom import errors
-from strongroom.client import frames
-from strongroom.client.agent import AgentClient, run_in
+from strongroom.caller import frames
+from strongroom.caller.agent import AgentClient, run_in
 
 SOURCE = str(Path(strongroom.__file__).parent.parent)
 CANARY = "canary-17-of-an-answer"
@@ -300,8 +300,8 @@ def test_a_user_who_may_not_open_the_socket_is_told_whom_to_ask(peer):
     script = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-import strongroom.client.refusal  # the project's folder may be closed to that user
-from strongroom.client.agent import AgentClient
+import strongroom.caller.refusal  # the project's folder may be closed to that user
+from strongroom.caller.agent import AgentClient
 from strongroom import errors
 os.setuid(12345)
 try:
@@ -526,7 +526,7 @@ def test_an_executed_program_inherits_no_connection(peer):
 def test_a_program_that_lets_sigpipe_kill_outlives_an_agent_that_ends(peer):
     script = """
 import signal, sys, strongroom
-from strongroom.client.agent import AgentClient
+from strongroom.caller.agent import AgentClient
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 client = AgentClient(sys.argv[1], patience=0.1)
 client.variable("x")
@@ -551,10 +551,10 @@ ALLOWED = {
     "__future__",
     "_socket",
     "strongroom",
-    "strongroom.client",
-    "strongroom.client.agent",
-    "strongroom.client.channel",
-    "strongroom.client.frames",
+    "strongroom.caller",
+    "strongroom.caller.agent",
+    "strongroom.caller.channel",
+    "strongroom.caller.frames",
     "strongroom.errors",
     "strongroom.place",
 }

@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from strongroom.client.address import ServerAddress, checked
-from strongroom.client.refusal import NAME, error_of
-from strongroom.client.request import conditions, idempotency_key, with_query
+from strongroom.caller.address import ServerAddress, checked
+from strongroom.caller.refusal import NAME, error_of
+from strongroom.caller.request import conditions, idempotency_key, with_query
 from strongroom.errors import (
     BackendConfigError,
     BackendUnavailableError,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from strongroom.client.credential import Credential
+    from strongroom.caller.credential import Credential
     from strongroom.vendors.listening import Listening
 
     T = TypeVar("T")

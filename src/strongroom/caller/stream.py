@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from strongroom.backend import Watched
-from strongroom.client.refusal import broken
+from strongroom.caller.refusal import broken
 from strongroom.errors import InvalidInputError, StrongroomError
 from strongroom.model.ref import Ref
 from strongroom.wire.place import ChangeRow, PolicyNotice
@@ -34,7 +34,7 @@ from strongroom.wire.place import ChangeRow, PolicyNotice
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from strongroom.client.client import Client
+    from strongroom.caller.client import Client
     from strongroom.vendors.listening import Listening
 
 __all__ = ["Event", "Events", "Hearing"]

@@ -25,7 +25,7 @@ from parts.api import native as serving
 from parts.certificates import Authority
 from parts.proxy import CLOSE, RESET, Scripted, reply
 from strongroom import errors, remote
-from strongroom.client import Client, Credential, ServerAddress, error_of
+from strongroom.caller import Client, Credential, ServerAddress, error_of
 from strongroom.errors import (
     AccessDeniedError,
     BackendConfigError,

@@ -13,8 +13,8 @@ import os
 import sys
 
 from strongroom import place
-from strongroom.client import frames
-from strongroom.client.agent import AgentClient, connection_in, outcome_error, text_in
+from strongroom.caller import frames
+from strongroom.caller.agent import AgentClient, connection_in, outcome_error, text_in
 from strongroom.errors import InvalidInputError, NotFoundError, StrongroomError
 
 TYPE_CHECKING = False

@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from strongroom.client import frames
-from strongroom.client.agent import said
-from strongroom.client.channel import ASKED, no_answer
+from strongroom.caller import frames
+from strongroom.caller.agent import said
+from strongroom.caller.channel import ASKED, no_answer
 from strongroom.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from strongroom.client.agent import AgentClient
+    from strongroom.caller.agent import AgentClient
 
 __all__ = ["write"]
 

@@ -13,8 +13,8 @@ import pytest
 
 from parts.agent import agent
 from strongroom import place
+from strongroom.caller import readnow
 from strongroom.cli import main as cli
-from strongroom.client import readnow
 from strongroom.errors import SettingsError
 from strongroom.model.ref import Ref
 from strongroom.remote import host
@@ -260,14 +260,14 @@ def test_where_only_the_other_kind_is_in_trouble_it_is_said_how_to_ask_for_this_
 @pytest.mark.parametrize("line", ELSE)
 def test_what_the_short_form_does_not_know_the_other_one_does(one, line):
     environ = one.environ | {"LC_ALL": "C.UTF-8"}
-    short = run([sys.executable, "-c", "from strongroom.client.readnow import run; run()"], line, environ)
+    short = run([sys.executable, "-c", "from strongroom.caller.readnow import run; run()"], line, environ)
     assert short == run([sys.executable, "-m", "strongroom", "read"], line, environ)
 
 
 def test_without_an_agent_it_is_strongroom_read(tmp_path):
     environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "AIRFLOW_VAR_REGION": "eu"}
     environ["STRONGROOM_HOME"] = str(tmp_path)
-    short = run([sys.executable, "-c", "from strongroom.client.readnow import run; run()"], "region", environ)
+    short = run([sys.executable, "-c", "from strongroom.caller.readnow import run; run()"], "region", environ)
     assert short == (0, b"eu", b"")
 
 
@@ -277,11 +277,11 @@ def test_its_exit_codes_are_those_of_the_command_line():
 
 def test_it_is_an_entry_point_and_loads_no_parser_of_command_lines(one):
     names = (Path(__file__).parent.parent.parent / "pyproject.toml").read_text()
-    assert 'strongroom-read = "strongroom.client.readnow:run"' in names
+    assert 'strongroom-read = "strongroom.caller.readnow:run"' in names
     loaded = one.python("""
 import contextlib, io, os, sys
 sys.stdout = io.TextIOWrapper(io.BytesIO())
-from strongroom.client import readnow
+from strongroom.caller import readnow
 code = readnow.main(["region"], os.environ)
 loaded = {name.partition(".")[0] for name in sys.modules}
 sys.stdout = sys.__stdout__
@@ -295,7 +295,7 @@ def test_a_pipe_that_nobody_reads_ends_it_quietly(one):
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
-        [sys.executable, "-c", "from strongroom.client.readnow import run; run()", "region"],
+        [sys.executable, "-c", "from strongroom.caller.readnow import run; run()", "region"],
         env=one.environ,
         stdout=writing,
         stderr=subprocess.PIPE,

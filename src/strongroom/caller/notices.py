@@ -14,15 +14,15 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from strongroom.client import frames
-from strongroom.client.channel import ASKED, Broken
+from strongroom.caller import frames
+from strongroom.caller.channel import ASKED, Broken
 from strongroom.errors import StrongroomError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from strongroom.client.channel import Channel
-    from strongroom.client.frames import Key, Run
+    from strongroom.caller.channel import Channel
+    from strongroom.caller.frames import Key, Run
 
 __all__ = ["Notices"]
 

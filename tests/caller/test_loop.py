@@ -15,8 +15,8 @@ import strongroom
 from parts.agent import until
 from parts.peer import Peer, error, refused, text, usual
 from strongroom import errors
-from strongroom.client import frames
-from strongroom.client.agent import AgentClient
+from strongroom.caller import frames
+from strongroom.caller.agent import AgentClient
 
 SOURCE = str(Path(strongroom.__file__).parent.parent)
 
@@ -108,7 +108,7 @@ def test_each_loop_has_a_connection_of_its_own_which_ends_with_it(peer):
 def test_nothing_complains_when_a_loop_ends_with_its_connection_open(peer):
     script = """
 import asyncio, sys
-from strongroom.client.agent import AgentClient
+from strongroom.caller.agent import AgentClient
 client = AgentClient(sys.argv[1]).native()
 for _ in range(3):
     print(asyncio.run(client.variable("x")), end=" ")

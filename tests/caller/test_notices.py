@@ -9,8 +9,8 @@ import pytest
 
 from parts.agent import until
 from parts.peer import Peer, error, usual
-from strongroom.client import frames
-from strongroom.client.agent import AgentClient
+from strongroom.caller import frames
+from strongroom.caller.agent import AgentClient
 
 KEY = ("variable", "region", None)
 OTHER = ("connection", "orders_db", "data")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from strongroom.client.frames import (
+from strongroom.caller.frames import (
     ANSWER,
     CHANGED,
     CODES,
@@ -39,7 +39,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from strongroom.client.frames import Answer, Fields, Key, Run
+    from strongroom.caller.frames import Answer, Fields, Key, Run
 
 _ANSWER = Struct(">IBIBBII")
 _STATE = Struct(">BBII")

@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn, TypeAlias
 
-    from strongroom.client.payload import (
+    from strongroom.caller.payload import (
         Hello,
         Refusal,
         pack_announced,
@@ -424,7 +424,7 @@ def read_answer(payload: bytes) -> Answer:
     elif form == FIELDS:
         answer.fields = _read_fields(payload, at + 1)
     elif form == REFUSAL:
-        from strongroom.client.payload import read_refusal as read  # noqa: PLC0415 -- see rule 4
+        from strongroom.caller.payload import read_refusal as read  # noqa: PLC0415 -- see rule 4
 
         answer.refusal = read(payload, at + 1)
     return answer
@@ -528,7 +528,7 @@ def _decoded(payload: bytes, at: int, length: int) -> str:
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from strongroom.client import payload  # noqa: PLC0415 -- see rule 4
+    from strongroom.caller import payload  # noqa: PLC0415 -- see rule 4
 
     found: object = getattr(payload, name)
     globals()[name] = found

@@ -20,8 +20,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 from weakref import WeakKeyDictionary, ref
 
-from strongroom.client import frames
-from strongroom.client.agent import (
+from strongroom.caller import frames
+from strongroom.caller.agent import (
     answer_in,
     answers_in,
     claim_frame,
@@ -31,7 +31,7 @@ from strongroom.client.agent import (
     said,
     text_in,
 )
-from strongroom.client.channel import (
+from strongroom.caller.channel import (
     ASKED,
     NO_SIGNAL,
     Broken,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable, Sequence
 
-    from strongroom.client.agent import AgentClient
+    from strongroom.caller.agent import AgentClient
     from strongroom.model.connection import Connection
 
 __all__ = ["LoopClient"]

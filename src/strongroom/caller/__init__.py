@@ -24,11 +24,11 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from strongroom.client.address import ServerAddress
-    from strongroom.client.client import Client
-    from strongroom.client.credential import Credential
-    from strongroom.client.refusal import NAME, broken, error_of, ref_in
-    from strongroom.client.request import path_of, spelled
+    from strongroom.caller.address import ServerAddress
+    from strongroom.caller.client import Client
+    from strongroom.caller.credential import Credential
+    from strongroom.caller.refusal import NAME, broken, error_of, ref_in
+    from strongroom.caller.request import path_of, spelled
 
 __all__ = [
     "NAME",
@@ -57,9 +57,9 @@ _LAZY = {
 
 def __getattr__(name: str) -> object:
     if name not in _LAZY:
-        raise AttributeError(f"module 'strongroom.client' has no attribute {name!r}")
+        raise AttributeError(f"module 'strongroom.caller' has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415 -- loaded by Python itself
 
-    found: object = getattr(import_module(f"strongroom.client.{_LAZY[name]}"), name)
+    found: object = getattr(import_module(f"strongroom.caller.{_LAZY[name]}"), name)
     globals()[name] = found
     return found

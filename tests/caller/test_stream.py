@@ -10,9 +10,9 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from strongroom.backend import Watched
-from strongroom.client import Client, Credential, ServerAddress
-from strongroom.client import stream as streams
-from strongroom.client.stream import Event, Events, Hearing
+from strongroom.caller import Client, Credential, ServerAddress
+from strongroom.caller import stream as streams
+from strongroom.caller.stream import Event, Events, Hearing
 from strongroom.errors import BackendUnavailableError
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret

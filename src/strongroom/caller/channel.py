@@ -10,7 +10,7 @@ import _socket
 import sys
 from time import monotonic
 
-from strongroom.client import frames
+from strongroom.caller import frames
 from strongroom.errors import AccessDeniedError, BackendUnavailableError
 from strongroom.place import trusted_owners
 
@@ -295,7 +295,7 @@ def refused(payload: bytes, path: str, *, ends_connection: bool) -> Exception:
         return no_answer(path)
     if ends_connection and refusal.code in _PASSING:
         return Broken(refusal)
-    from strongroom.client.refusal import agent_error  # noqa: PLC0415 -- refusals are seldom
+    from strongroom.caller.refusal import agent_error  # noqa: PLC0415 -- refusals are seldom
 
     return agent_error(refusal)
 
@@ -303,7 +303,7 @@ def refused(payload: bytes, path: str, *, ends_connection: bool) -> Exception:
 def away(path: str, broken: Broken) -> StrongroomError:
     """Give the error of an agent that was away for too long, as *broken* last said."""
     if broken.refusal is not None:
-        from strongroom.client.refusal import agent_error  # noqa: PLC0415 -- refusals are seldom
+        from strongroom.caller.refusal import agent_error  # noqa: PLC0415 -- refusals are seldom
 
         return agent_error(broken.refusal)
     return BackendUnavailableError(

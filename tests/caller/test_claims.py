@@ -10,8 +10,8 @@ import pytest
 
 from parts.agent import until
 from parts.peer import Peer, usual
-from strongroom.client import frames
-from strongroom.client.agent import AgentClient, claim_frame
+from strongroom.caller import frames
+from strongroom.caller.agent import AgentClient, claim_frame
 
 RUN = ContextVar("run", default=None)
 

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from strongroom.client.address import ServerAddress
-from strongroom.client.client import Client
-from strongroom.client.credential import Credential
-from strongroom.client.hostkey import HostKey, private_bytes
-from strongroom.client.request import spelled
+from strongroom.caller.address import ServerAddress
+from strongroom.caller.client import Client
+from strongroom.caller.credential import Credential
+from strongroom.caller.hostkey import HostKey, private_bytes
+from strongroom.caller.request import spelled
 from strongroom.errors import (
     BackendConfigError,
     BackendUnavailableError,

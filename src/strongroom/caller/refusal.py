@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from strongroom.client.frames import ABSENT
+from strongroom.caller.frames import ABSENT
 from strongroom.errors import (
     AccessDeniedError,
     BackendConfigError,
@@ -28,7 +28,7 @@ from strongroom.model.ref import Ref
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from strongroom.client.frames import Answer, Refusal
+    from strongroom.caller.frames import Answer, Refusal
     from strongroom.model.ref import Kind
 
 NAME = "server"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.client import frames
-from strongroom.client.frames import BrokenFrameError
+from strongroom.caller import frames
+from strongroom.caller.frames import BrokenFrameError
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "frames.json").read_text())
 LIMITS = {"client": frames.MAX_REQUEST_BYTES, "agent": frames.MAX_ANSWER_BYTES}
