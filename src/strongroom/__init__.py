@@ -26,13 +26,16 @@ if TYPE_CHECKING:
 
     from strongroom.airflow.source import Source
     from strongroom.caller.agent import AgentClient
+    from strongroom.live.around import Run
     from strongroom.live.follow import Follow
     from strongroom.model.connection import Connection
     from strongroom.model.entry import Entry
     from strongroom.model.ref import Kind
     from strongroom.model.secret import Secret
     from strongroom.model.variable import Variable
+    from strongroom.service.clients import Clients
     from strongroom.service.entries import Written
+    from strongroom.service.lookup import Lookup
     from strongroom.service.room import Room
     from strongroom.service.writing import Writing
     from strongroom.settings import Settings
@@ -42,9 +45,11 @@ __all__ = [
     "Connection",
     "Secret",
     "Variable",
+    "aclient",
     "aconnection",
     "avariable",
     "awrite",
+    "client",
     "connection",
     "errors",
     "follow",
@@ -242,6 +247,58 @@ def follow(
     if _hiding is not None:
         _hiding().hide(kind, name, following.current.secret)
     return following
+
+
+def client(
+    name: str,
+    *,
+    driver: str | None = None,
+    service: str | None = None,
+    team: str | None = None,
+    options: Mapping[str, object] | None = None,
+    **values: str | int,
+) -> Any:  # noqa: ANN401 -- a library's own object
+    """
+    Give a live client of a connection: its library's own object, which follows the connection.
+
+    New sessions use what the connection says then, running ones finish; refused credentials are read anew
+    once and tried once more. Each call makes another client; close it as its library says.
+
+    Args:
+        name: of the connection. With *values* a pattern, as `connection`.
+        driver: which of the libraries that its type has, such as `psycopg`; its first one, if unsaid. The
+            table is in docs/live.md.
+        service: of a cloud, such as `s3`.
+        team: whose it is.
+        options: for the library's own constructor, such as `{"pool_size": 5}`.
+        values: as `connection`.
+
+    Raises:
+        BackendConfigError: the library is not installed (`hint` is what to install), there is none for the
+            type, or the connection lacks a field.
+        As `connection`.
+    """
+    if values:
+        name = _filled(name, values)
+    return _live().client(name, driver=driver, service=service, team=team, options=options)
+
+
+async def aclient(
+    name: str,
+    *,
+    driver: str | None = None,
+    service: str | None = None,
+    team: str | None = None,
+    options: Mapping[str, object] | None = None,
+    **values: str | int,
+) -> Any:  # noqa: ANN401 -- as client
+    """Give the asynchronous client of a connection where its library has one, else what `client` gives."""
+    from asyncio import to_thread  # noqa: PLC0415 -- who calls this has it loaded
+
+    if values:
+        name = _filled(name, values)
+    live = await to_thread(_live)
+    return await live.aclient(name, driver=driver, service=service, team=team, options=options)
 
 
 def write(  # noqa: PLR0913 -- what may be said of a write
@@ -491,6 +548,58 @@ async def _aopened() -> Room:
     return await to_thread(_opened)
 
 
+_clients: Clients | None = None
+
+
+def _live() -> Clients:
+    """Give what makes the live clients of this process, of the room or agent that it asks now."""
+    global _clients  # noqa: PLW0603 -- what a process follows is its state
+    agent = _agent_asked() if _room is None else None
+    asked = agent or _room or _opened()
+    with _lock:
+        if _clients is None or _clients.asked is not asked:
+            from strongroom.service.clients import Clients  # noqa: PLC0415 -- most processes have none
+
+            _clients = Clients(
+                asked,
+                lookup=_lookup,
+                anew=lambda: _lookup(is_past_caches=True),
+                writing=_own_writing,
+                environ=os.environ,
+                run=_run,
+                seen=_seen,
+                is_told=agent is not None,
+            )
+        return _clients
+
+
+def _lookup(*, is_past_caches: bool = False) -> Lookup:
+    """Give what looks up in this process; a forked child's own, where that is called in one."""
+    agent = _agent_asked() if _room is None else None
+    if agent is None:
+        return (_room or _opened()).lookup
+    from strongroom.remote.host import HostLookup  # noqa: PLC0415 -- only where there is one
+
+    return HostLookup(agent, bypasses_cache=is_past_caches)
+
+
+def _own_writing() -> Writing:
+    return _writing(_agent_asked() if _room is None else None)
+
+
+def _seen(name: str, found: Connection) -> None:
+    if _hiding is not None:
+        _hiding().hide("connection", name, found)
+
+
+def _run() -> Run | None:
+    from strongroom.airflow.context import run_now  # noqa: PLC0415 -- loads nothing of Airflow's
+    from strongroom.live.around import Run  # noqa: PLC0415 -- whoever calls this has it loaded
+
+    said = run_now()
+    return None if said is None or said[0] is None else Run(*said[:5])
+
+
 def _writing(agent: AgentClient | None, room: Room | None = None) -> Writing:
     """Give what writes through *agent*; without one in *room*, or that of this process."""
     from strongroom.service.writing import RoomWriter, Writing  # noqa: PLC0415 -- most processes only read
@@ -506,9 +615,9 @@ def _writing(agent: AgentClient | None, room: Room | None = None) -> Writing:
 
 def _forget_after_fork() -> None:
     # The child opens its own, unless it was told which to ask: other values must not answer there.
-    global _lock, _agent  # noqa: PLW0603 -- another thread of the parent may have held it
+    global _lock, _agent, _clients  # noqa: PLW0603 -- another thread of the parent may have held it
     _lock = allocate_lock()
-    _agent = None
+    _agent = _clients = None
     if not _is_given:
         _use(None)
 

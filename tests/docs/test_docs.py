@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,9 @@ def test_what_a_verified_run_does_not_prove_is_printed(page):
     assert "its author is honest" in text
     assert "dag code can find its own workload token" in text
     assert "root on the host sees everything" in text
+
+
+def test_the_tables_of_live_clients_are_those_of_the_code():
+    found = runpy.run_path(str(DOCS.parent / "scripts/live_manual.py"))
+    text = (DOCS / "live.md").read_text(encoding="utf-8")
+    assert found["page"](text) == text, "run scripts/live_manual.py"

@@ -1,0 +1,282 @@
+"""
+One connection as the live clients of a process use it: what it says now, and what is done when it is refused.
+
+Not for listening to changes (`follow.py`), nor for what a library makes of a connection: that is a family's.
+
+Rules of this file:
+
+1. Whoever looks at what is known asks nobody and waits for nobody; only a refusal asks, and only once.
+2. Trouble leaves what is known as it is: credentials that work go on working while a store is down.
+3. What a refusal may ask is bounded: one question at a time, and at most one a second, however many clients
+   are refused at once.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from strongroom.errors import NotFoundError, StrongroomError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from strongroom.live.follow import Follow
+    from strongroom.model.connection import Connection
+    from strongroom.model.entry import Entry
+    from strongroom.model.ref import Ref
+
+__all__ = ["Held", "Known", "Source"]
+
+_PAUSE_SECONDS = 1.0  # between two questions after refusals
+_LINGER_SECONDS = 60.0  # that a connection is followed on after its last client was closed
+
+_process = 0  # counts up in every forked child
+
+
+class Known(NamedTuple):
+    """
+    What a connection says.
+
+    Args:
+        connection: references resolved.
+        number: counts up with each other content, from 1; compare numbers, not contents.
+        version: of the entry, where its backend keeps versions.
+    """
+
+    connection: Connection
+    number: int
+    version: str | None
+
+    def __repr__(self) -> str:
+        return f"Known(number={self.number}, version={self.version!r})"
+
+
+class Source(Protocol):
+    """Where connections are asked for and written back to. Threads: safe. After a fork: the child's own."""
+
+    def follow(self, ref: Ref, on_change: Callable[[Entry], None]) -> Follow:
+        """Begin to follow *ref*. Raises as `strongroom.follow`."""
+        ...
+
+    def anew(self, ref: Ref) -> Entry | None:
+        """Give the entry past everything remembered; None where there is none. Raises as `Lookup.entry`."""
+        ...
+
+    def parsed(self, entry: Entry) -> Connection:
+        """Read the connection in *entry*. Raises MalformedEntryError."""
+        ...
+
+    def write_back(
+        self, ref: Ref, change: Callable[[Connection], Connection | None], comment: str
+    ) -> Connection:
+        """Write what *change* gives over what it was given; raises as `strongroom.update`."""
+        ...
+
+
+class Held:
+    """
+    Hold one connection for all clients of it in this process.
+
+    Args:
+        ref: which one.
+        source: asks for it.
+        clock: seconds, only ever forward.
+
+    Raises:
+        NotFoundError, AccessDeniedError, …: as `strongroom.connection`.
+
+    Threads: safe. After a fork the child follows by itself from its first look on.
+    """
+
+    def __init__(self, ref: Ref, source: Source, clock: Callable[[], float]) -> None:
+        self.ref = ref
+        self._source = source
+        self._clock = clock
+        self._trouble: StrongroomError | None = None
+        self._calls: dict[object, Callable[[Known], None]] = {}
+        self._clients = 0
+        self._idle_since: float | None = None
+        self._known: Known | None = None
+        self._last: Entry | None = None
+        self._anew()
+        self._begin()
+
+    @property
+    def name(self) -> str:
+        """The name of the connection."""
+        return self.ref.name
+
+    @property
+    def known(self) -> Known:
+        """What is known now. Asks nobody, but for a forked child's first look."""
+        if self._process != _process:
+            self._revive()
+        return self._known  # type: ignore[return-value]  # set before anybody has this object
+
+    @property
+    def trouble(self) -> StrongroomError | None:
+        """Why the last question was not answered; None when it was."""
+        return self._trouble or self._follow.trouble
+
+    def __repr__(self) -> str:
+        return f"Held({self.ref}, {self._known!r})"
+
+    # --- after a refusal ---------------------------------------------------------------------------
+
+    def refreshed(self, seen: Known) -> Known | None:
+        """
+        Give newer credentials than *seen*, which the service has refused; None where there are none.
+
+        Asks once past everything remembered, unless what is known is newer already, or another client has
+        asked within the last second. Trouble while asking is None too, and shows in `trouble`.
+        """
+        if self.known.number == seen.number:
+            with self._asking:
+                if self.known.number == seen.number and self._clock() - self._asked_at >= _PAUSE_SECONDS:
+                    self._ask()
+        known = self.known
+        return known if known.number != seen.number else None
+
+    def _ask(self) -> None:
+        try:
+            entry = self._source.anew(self.ref)
+            if entry is None:
+                raise NotFoundError(f"{self.ref} is gone")
+            self._take(entry)
+        except StrongroomError as error:
+            self._trouble = error
+        else:
+            self._trouble = None
+        finally:
+            self._asked_at = self._clock()
+
+    def write_back(self, change: Callable[[Connection], Connection | None], *, comment: str) -> Known:
+        """
+        Write what *change* makes of the stored connection, only over what it was given, and give what stands.
+
+        *change* is called again with what stands where another process was faster; None leaves it as it is.
+
+        Raises:
+            ReadOnlyError: its place takes no writes, or compares no versions.
+            ConflictError, AccessDeniedError, BackendUnavailableError, …: as `strongroom.update`.
+        """
+        self._source.write_back(self.ref, change, comment)
+        with self._asking:
+            self._ask()
+        return self.known
+
+    # --- changes -------------------------------------------------------------------------------------
+
+    def on_change(self, call: Callable[[Known], None]) -> Callable[[], None]:
+        """Have *call* told of each other content, on the thread that learns of it; give what ends that."""
+        token = object()
+        self._calls[token] = call
+        return lambda: self._calls.pop(token, None) and None
+
+    def _take(self, entry: Entry) -> None:
+        """Keep what *entry* says, if that is something else."""
+        with self._changing:
+            before = self._known
+            if before is not None and self._last is not None and _is_same(entry, self._last):
+                return
+            connection = self._source.parsed(entry)
+            self._last = entry
+            if before is not None and connection == before.connection:
+                self._known = before._replace(version=entry.version)
+                return
+            known = self._known = Known(connection, 1 if before is None else before.number + 1, entry.version)
+        for call in list(self._calls.values()):
+            call(known)
+
+    def _followed(self, entry: Entry) -> None:
+        try:
+            self._take(entry)
+        except StrongroomError as error:
+            # What is stored now is no connection: the one that was goes on.
+            self._trouble = error
+        else:
+            self._trouble = None
+
+    # --- its life --------------------------------------------------------------------------------------
+
+    def lasts(self, thing: object, close: Callable[[], None] | None = None) -> Callable[[], None]:
+        """
+        Follow for as long as *thing*, a client, lives and is not closed.
+
+        Args:
+            thing: the client; only looked at from afar.
+            close: closes what *thing* holds, when nobody has it any more and at the end of the process; it
+                must not hold *thing* itself.
+
+        Returns:
+            what a client calls when it is closed; safe to call twice.
+        """
+        with self._changing:
+            self._clients += 1
+            self._idle_since = None
+        ended = weakref.finalize(thing, _end, self, close)
+        return lambda: ended() and None
+
+    def release(self) -> None:
+        """Take note that a client was closed."""
+        with self._changing:
+            self._clients -= 1
+            if self._clients <= 0:
+                self._idle_since = self._clock()
+
+    def is_idle(self) -> bool:
+        """Tell whether nobody has used it for a while, so that it may be closed."""
+        since = self._idle_since
+        return since is not None and self._clock() - since >= _LINGER_SECONDS
+
+    def close(self) -> None:
+        """End the following. Safe to call twice."""
+        self._follow.close()
+
+    def _anew(self) -> None:
+        # Made anew in a forked child: a thread of the parent may have held the parent's.
+        self._process = _process
+        self._asking = threading.Lock()
+        self._changing = threading.RLock()
+        self._asked_at = -_PAUSE_SECONDS
+
+    def _begin(self) -> None:
+        self._follow = self._source.follow(self.ref, self._followed)
+        self._take(self._follow.current)
+
+    def _revive(self) -> None:
+        with _reviving:
+            if self._process == _process:
+                return
+            self._anew()
+            try:
+                self._begin()
+            except StrongroomError as error:
+                self._trouble = error  # rule 2; the next refusal asks again
+
+
+def _end(held: Held, close: Callable[[], None] | None) -> None:
+    try:
+        if close is not None:
+            close()
+    finally:
+        held.release()
+
+
+def _is_same(entry: Entry, other: Entry) -> bool:
+    return entry.version == other.version and entry.secret == other.secret
+
+
+_reviving = threading.RLock()
+
+
+def _count_fork() -> None:
+    global _process, _reviving  # noqa: PLW0603 -- which process this is is the state of the process
+    _process += 1
+    _reviving = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_count_fork)

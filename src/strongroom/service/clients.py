@@ -1,0 +1,197 @@
+"""
+The live clients of one process: which connections are held for them, and which family makes them.
+
+Not for following one connection (`live/held.py`), nor for making a client (the files of `live/`).
+
+Rules of this file:
+
+1. One connection is held once, however many clients of it there are; clients are never shared.
+2. A connection whose last client was closed is followed for a minute more, since tasks make clients in a row.
+3. After a fork, and where another room is asked, what was held for the one before is not used.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from strongroom.live.around import Around, Asked
+from strongroom.live.families import driver_of, family_of
+from strongroom.live.held import Held
+from strongroom.model.connection import Connection
+from strongroom.model.ref import Ref
+from strongroom.service.lookup import parse_stored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from strongroom.live.around import Run
+    from strongroom.live.follow import Follow
+    from strongroom.model.entry import Entry
+    from strongroom.service.lookup import Lookup
+    from strongroom.service.writing import Writing
+
+__all__ = ["Clients"]
+
+_INTERVAL = timedelta(seconds=60)  # between two looks where nobody tells of changes; a refusal looks at once
+_TOLD = timedelta(seconds=5)  # as `HostLookup.follow` counts it, where an agent tells
+
+
+class _Source:
+    """
+    Where the connections of a process are asked for; a `live.held.Source`.
+
+    Args:
+        lookup: gives what looks up; asked again each time, since a forked child has its own.
+        anew: gives what looks up past everything remembered.
+        writing: gives what writes.
+        seen: told of each connection before a client has it, to be hidden from logs.
+        is_told: somebody tells of changes.
+    """
+
+    def __init__(
+        self,
+        lookup: Callable[[], Lookup],
+        anew: Callable[[], Lookup],
+        writing: Callable[[], Writing],
+        seen: Callable[[str, Connection], None],
+        *,
+        is_told: bool,
+    ) -> None:
+        self._lookup = lookup
+        self._anew = anew
+        self._writing = writing
+        self._seen = seen
+        self._interval = _TOLD if is_told else _INTERVAL
+
+    def follow(self, ref: Ref, on_change: Callable[[Entry], None]) -> Follow:
+        return self._lookup().follow(ref, on_change, interval=self._interval)
+
+    def anew(self, ref: Ref) -> Entry | None:
+        return self._anew().anew(ref)
+
+    def parsed(self, entry: Entry) -> Connection:
+        connection = parse_stored(entry, "core")
+        self._seen(entry.ref.name, connection)
+        return connection
+
+    def write_back(
+        self, ref: Ref, change: Callable[[Connection], Connection | None], comment: str
+    ) -> Connection:
+        stands: list[Connection] = []
+
+        def changed(text: str | None) -> Connection | None:
+            if text is None:
+                return None
+            before = Connection.parse(text)
+            after = change(before)
+            stands[:] = [before if after is None else after]
+            return after
+
+        self._writing().update(ref, changed, comment=comment)
+        if not stands:
+            raise self._lookup().absent(ref)
+        return stands[0]
+
+
+class Clients:
+    """
+    Make live clients.
+
+    Args:
+        asked: the room or agent that is asked: the clients of another are another's.
+        lookup: as `_Source`.
+        anew: as `_Source`.
+        writing: as `_Source`.
+        environ: of this process.
+        run: gives for which run the calling code works.
+        seen: as `_Source`.
+        is_told: as `_Source`.
+
+    Threads: safe.
+    """
+
+    def __init__(  # noqa: PLR0913 -- what a process is made of
+        self,
+        asked: object,
+        *,
+        lookup: Callable[[], Lookup],
+        anew: Callable[[], Lookup],
+        writing: Callable[[], Writing],
+        environ: Mapping[str, str],
+        run: Callable[[], Run | None],
+        seen: Callable[[str, Connection], None],
+        is_told: bool,
+    ) -> None:
+        self.asked = asked
+        self._source = _Source(lookup, anew, writing, seen, is_told=is_told)
+        self._held: dict[Ref, Held] = {}
+        self._lock = threading.Lock()
+        self._around = Around(
+            environ=environ, now=lambda: datetime.now(timezone.utc), run=run, held=self.held
+        )
+
+    def held(self, name: str, team: str | None = None) -> Held:
+        """
+        Give a connection that is followed for clients.
+
+        Raises:
+            As `strongroom.connection`.
+        """
+        ref = Ref("connection", name, team)
+        with self._lock:
+            found = self._held.get(ref)
+            if found is None:
+                self._let_go()
+                found = self._held[ref] = Held(ref, self._source, time.monotonic)
+        return found
+
+    def _let_go(self) -> None:
+        for ref in [ref for ref, held in self._held.items() if held.is_idle()]:
+            self._held.pop(ref).close()
+
+    def client(
+        self,
+        name: str,
+        *,
+        driver: str | None,
+        service: str | None,
+        team: str | None,
+        options: Mapping[str, object] | None,
+    ) -> Any:  # noqa: ANN401 -- a library's own object
+        """Give a client. Arguments and errors: `strongroom.client`."""
+        held = self.held(name, team)
+        chosen = driver_of(held, driver)
+        return family_of(chosen).client(held, self._asked(chosen.name, service, options))
+
+    async def aclient(
+        self,
+        name: str,
+        *,
+        driver: str | None,
+        service: str | None,
+        team: str | None,
+        options: Mapping[str, object] | None,
+    ) -> Any:  # noqa: ANN401 -- as client
+        """Give an asynchronous client. Arguments and errors: `strongroom.client`."""
+        from asyncio import to_thread  # noqa: PLC0415 -- who calls this has it loaded
+
+        held = await to_thread(self.held, name, team)
+        chosen = driver_of(held, driver)
+        family = await to_thread(family_of, chosen)
+        asked = self._asked(chosen.name, service, options)
+        if hasattr(family, "aclient"):
+            return await family.aclient(held, asked)
+        return await to_thread(family.client, held, asked)
+
+    def _asked(self, driver: str, service: str | None, options: Mapping[str, object] | None) -> Asked:
+        return Asked(driver, service, dict(options or {}), self._around)
+
+    def close(self) -> None:
+        """End all following. Safe to call twice."""
+        with self._lock:
+            for held in self._held.values():
+                held.close()
+            self._held.clear()
