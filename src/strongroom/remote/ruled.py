@@ -132,14 +132,8 @@ class RemotePolicies(Policies):
         run: Run | None = None,
         source: str | None = None,
     ) -> Decision:
-        question = wire.CanRequest(
-            action=action.value,
-            actor=actor,
-            source=source,
-            run=None if run is None else _supposed(run),
-            **_named(ref),
-        )
-        told = self._client.post("/can", wire.DecisionRow, spelled(question), is_repeatable=True)
+        question = _question(action, ref, actor, run, source)
+        told = self._client.post("/can", wire.DecisionRow, question, is_repeatable=True)
         self._answered_by = told.revision
         return _decision(told)
 
@@ -152,14 +146,8 @@ class RemotePolicies(Policies):
         run: Run | None = None,
         source: str | None = None,
     ) -> Why:
-        question = wire.CanRequest(
-            action=action.value,
-            actor=actor,
-            source=source,
-            run=None if run is None else _supposed(run),
-            **_named(ref),
-        )
-        told = self._client.post("/why", wire.WhyRow, spelled(question), is_repeatable=True)
+        question = _question(action, ref, actor, run, source)
+        told = self._client.post("/why", wire.WhyRow, question, is_repeatable=True)
         self._answered_by = told.revision
         who = Actor(told.actor, roles=tuple(Role(role.name, role.team) for role in told.roles))
         return Why(
@@ -288,6 +276,20 @@ def _shape(draft: Draft) -> wire.PolicyText:
 
 def _text(draft: Draft) -> Any:  # noqa: ANN401 -- as `spelled`
     return spelled(_shape(draft))
+
+
+def _question(
+    action: Action, ref: Ref | None, actor: str | None, run: Run | None, source: str | None
+) -> bytes:
+    return spelled(
+        wire.CanRequest(
+            action=action.value,
+            actor=actor,
+            source=source,
+            run=None if run is None else _supposed(run),
+            **_named(ref),
+        )
+    )
 
 
 def _named(ref: Ref | None) -> dict[str, Any]:

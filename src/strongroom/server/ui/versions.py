@@ -19,7 +19,6 @@ from strongroom.wire.shape import Asked
 if TYPE_CHECKING:
     from strongroom.model.ref import Ref
     from strongroom.server.endpoint import Answer, Call
-    from strongroom.service.entries import Written
 
 __all__ = ["ENDPOINTS"]
 
@@ -42,15 +41,15 @@ def rollback(call: Call) -> Answer:
     if seen and written.version and seen != MUST_BE_ABSENT:
         back = {"version": seen, "seen": written.version, **({"at": at} if at else {})}
         toast = toast._replace(undo=_here("/rollback", ref), fields=back)
-    return _told(call, ref, written, toast)
+    return _told(call, ref, toast)
 
 
 def undelete(call: Call) -> Answer:
     """Bring a deleted entry back."""
     ref = named(call, call.asked(ActQuery).team)
     form_of(call, "at")
-    written = call.room.entries.undelete(ref)
-    return _told(call, ref, written, Toast("entry.brought_back", {"name": ref.name}))
+    call.room.entries.undelete(ref)
+    return _told(call, ref, Toast("entry.brought_back", {"name": ref.name}))
 
 
 def _here(verb: str, ref: Ref) -> str:
@@ -59,7 +58,7 @@ def _here(verb: str, ref: Ref) -> str:
     return f"{verb}/{ref.kind}/{ref.name}{query}"
 
 
-def _told(call: Call, ref: Ref, _written: Written, toast: Toast) -> Answer:
+def _told(call: Call, ref: Ref, toast: Toast) -> Answer:
     """Give the history as it is now; to a form without script, by way of its address."""
     if not is_htmx(call):
         return redirect(call, f"/entries/{ref.kind}/{ref.name}", toast=toast, team=ref.team, tab="history")
