@@ -101,6 +101,8 @@ class Held:
         self._idle_since: float | None = None
         self._known: Known | None = None
         self._last: Entry | None = None
+        # What a family keeps for all clients of it, by the family's own keys; it ends with this object.
+        self.kept: dict[object, object] = {}
         self._anew()
         self._begin()
 
