@@ -120,10 +120,7 @@ class Keeper:
             with self._locked() as signer:
                 return self._sign(signer)
         except OSError as error:
-            raise BackendConfigError(
-                f"the audit log in {self.folder} cannot be signed ({why(error)})",
-                hint=f"look at {self.key} and the files beside it",
-            ) from None
+            raise self._unsigned(error) from None
         except LookupError:
             raise TamperedError("a segment that no checkpoint covers is gone from the audit log") from None
         except ValueError as error:
@@ -134,12 +131,21 @@ class Keeper:
         Sign something else than a checkpoint: what was let go of the log. Its first line must tell it apart.
 
         Raises:
-            BackendConfigError: there is no key.
+            BackendConfigError: there is no key, or it cannot be used now: another process signs.
         """
-        with self._locked() as signer:
-            if signer is None:
-                raise BackendConfigError("no checkpoint was signed yet")
-            return signer.sign(text)
+        try:
+            with self._locked() as signer:
+                if signer is None:
+                    raise BackendConfigError("no checkpoint was signed yet")
+                return signer.sign(text)
+        except OSError as error:
+            raise self._unsigned(error) from None
+
+    def _unsigned(self, error: OSError) -> BackendConfigError:
+        return BackendConfigError(
+            f"the audit log in {self.folder} cannot be signed ({why(error)})",
+            hint=f"look at {self.key} and the files beside it",
+        )
 
     # --- signing -----------------------------------------------------------------------------------
 

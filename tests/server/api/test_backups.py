@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from threading import Event, Thread
 
 import pytest
 
@@ -56,6 +57,29 @@ def test_remote_room_has_a_server_back_itself_up(keeping):
                 time.sleep(0.05)
         assert made.recipients == (identity()[1],)
         assert len(there.list()) == before + 1
+
+
+def test_backups_made_and_listed_all_at_once_while_records_are_signed_are_all_answered(keeping):
+    answers = {"POST": [], "GET": []}
+    is_over = Event()
+
+    def asks(thread, method):
+        number = 0
+        while not is_over.is_set():
+            answers[method].append(keeping.ask(method, "/backups").status)
+            keeping.put("variable", f"at-once-{thread}-{number}", {"value": "1"})
+            number += 1
+            if answers["POST"].count(200) >= 3 or number > 2000:
+                is_over.set()
+
+    threads = [Thread(target=asks, args=asked) for asked in enumerate(["POST", "POST", "GET", "GET"])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # One second has one name: the second backup of it is refused, and nothing else is.
+    assert set(answers["POST"]) == {200, 409}
+    assert set(answers["GET"]) == {200}
 
 
 @pytest.mark.parametrize("role", ["op", "user", "viewer", "reader"])

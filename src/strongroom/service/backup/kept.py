@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -131,14 +132,14 @@ class KeptBackups:
         found = []
         folder = self._folder()
         for entry in os.scandir(folder) if folder.is_dir() else ():
-            status = entry.stat(follow_symlinks=False)
-            if (
-                entry.name.endswith(_SUFFIX)
-                and not entry.name.startswith(".")
-                and stat.S_ISREG(status.st_mode)
-            ):
-                at = datetime.fromtimestamp(status.st_mtime, timezone.utc)
-                found.append(KeptBackup(entry.name, status.st_size, at))
+            # Drafts, which come and go while others are made, begin with a dot.
+            if entry.name.startswith(".") or not entry.name.endswith(_SUFFIX):
+                continue
+            with suppress(FileNotFoundError):  # somebody keeps the folder small
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode):
+                    at = datetime.fromtimestamp(status.st_mtime, timezone.utc)
+                    found.append(KeptBackup(entry.name, status.st_size, at))
         return sorted(found, key=lambda one: (one.at, one.file), reverse=True)[:_SHOWN]
 
     def _folder(self) -> Path:

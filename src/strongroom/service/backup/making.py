@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from secrets import token_bytes
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from strongroom.audit.checkpoint import Keeper
 from strongroom.audit.follow import durable
@@ -48,6 +48,7 @@ _CHUNK_ROWS = 5_000
 _SIGN_SECONDS = 5.0  # another process signs for milliseconds, at most once a second
 _SIGN_AGAIN_SECONDS = 0.05
 _DESTROYED = "destroyed"
+T = TypeVar("T")
 
 
 class Sealing(Protocol):
@@ -158,7 +159,8 @@ def make(
                 header=draft.header.hex(),
                 chunks=tuple(digest.hex() for digest in draft.chunks),
             )
-        note = source.keepers[source.deployment].sign_text(manifest.format(signer.checkpoint.origin))
+        keeper, text = source.keepers[source.deployment], manifest.format(signer.checkpoint.origin)
+        note = _again(lambda: keeper.sign_text(text))
         draft.finish(note.format().encode())
         return Made(path.absolute(), draft.size, _key_of(source), manifest)
 
@@ -180,7 +182,7 @@ def _records(source: Source) -> tuple[Signed, tuple[Place, ...]]:
     places: list[Place] = []
     for name, keeper in sorted(source.keepers.items()):
         try:
-            signed = _signed(keeper)
+            signed = _again(keeper.sign)
             size = durable(keeper.folder)
         except (BackendConfigError, TamperedError):
             if name == source.deployment:
@@ -197,12 +199,12 @@ def _records(source: Source) -> tuple[Signed, tuple[Place, ...]]:
     return own, tuple(places)
 
 
-def _signed(keeper: Keeper) -> Signed | None:
-    """Sign now; a server's own process may be at it, for a moment."""
+def _again(sign: Callable[[], T]) -> T:
+    """Give what *sign* gives; a server's own process may be at the key, for a moment."""
     deadline = time.monotonic() + _SIGN_SECONDS
     while True:
         try:
-            return keeper.sign()
+            return sign()
         except BackendConfigError:
             if time.monotonic() > deadline:
                 raise
