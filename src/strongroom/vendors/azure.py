@@ -98,7 +98,7 @@ class _Way:
     tenant: str = ""
     client: str = ""
     secret: _Fetch | None = field(default=None, repr=False)
-    file: Path | None = None
+    file: Path | Secret[str] | None = field(default=None, repr=False)
 
 
 class AzureSession:
@@ -144,6 +144,11 @@ class AzureSession:
     def tenant(self) -> str:
         """The tenant that logs in; "" for a machine's identity."""
         return self._way.tenant
+
+    @property
+    def way(self) -> str:
+        """How it logs in, in the words of `AzureAccess.auth`."""
+        return self._way.kind
 
     @property
     def login(self) -> OneLogin:
@@ -376,7 +381,9 @@ def _fetch(given: _Fetch | Secret[str] | None) -> _Fetch | None:
     return (lambda: given) if isinstance(given, Secret) else given
 
 
-def _certificate(place: str, path: Path | None) -> bytes:
+def _certificate(place: str, path: Path | Secret[str] | None) -> bytes:
+    if isinstance(path, Secret):
+        return path.reveal().encode()
     try:
         with open(path or "", "rb") as file:  # noqa: PTH123 -- bounded below
             return file.read(_MAX_CERTIFICATE_BYTES)

@@ -16,7 +16,7 @@ Source: google-auth 2.62; https://google.aip.dev/auth/4110, 4111 (self-signed JW
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from strongroom.vendors.http1 import Reply
     from strongroom.vendors.origins import Origins
 
-__all__ = ["GoogleAccess", "GoogleLogin", "Token"]
+__all__ = ["GoogleAccess", "GoogleLogin", "GoogleRequest", "Token"]
 
 _CLOUD = "https://www.googleapis.com/auth/cloud-platform"
 _METADATA = "metadata.google.internal"
@@ -114,18 +114,31 @@ class GoogleLogin:
         place: the backend's name.
         environ: where credentials are found that are not said.
         origins: what carries.
+        request: google-auth's way out, where it is another than `GoogleRequest`.
+        supplier: gives the subject's tokens of a federation, where its configuration does not say whence.
+        is_self_signed: a key's own signature is the token; otherwise it is exchanged for one.
 
     Raises:
         BackendConfigError: options that contradict one another.
     """
 
-    def __init__(
-        self, access: GoogleAccess, *, place: str, environ: Mapping[str, str], origins: Origins
+    def __init__(  # noqa: PLR0913 -- who, where and how
+        self,
+        access: GoogleAccess,
+        *,
+        place: str,
+        environ: Mapping[str, str],
+        origins: Origins,
+        request: Callable[..., Any] | None = None,
+        supplier: object = None,
+        is_self_signed: bool = True,
     ) -> None:
         self._access = access
         self._place = place
         self._environ = environ
-        self._request = GoogleRequest(origins, place)
+        self._request = request or GoogleRequest(origins, place)
+        self._supplier = supplier
+        self._is_self_signed = is_self_signed
         self._origins = origins
         self._made: Any = None
         self._info: Mapping[str, Any] | None = None
@@ -237,6 +250,15 @@ class GoogleLogin:
 
     # --- credentials ---
 
+    def credentials(self) -> Any:  # noqa: ANN401 -- google-auth has no types worth their name
+        """
+        Give google-auth's credentials, the same ones each time.
+
+        Raises:
+            BackendConfigError: there are none, or they are not of a kind that can be used.
+        """
+        return self._credentials()
+
     def _credentials(self) -> Any:  # noqa: ANN401 -- google-auth has no types worth their name
         if self._made is None:
             try:
@@ -337,11 +359,18 @@ class GoogleLogin:
         made = service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
             key, scopes=self._scopes()
         )
+        if not self._is_self_signed:
+            return made
         # AIP-4111: a token that the key itself signs needs nobody to be asked.
         return made.with_always_use_jwt_access(True)  # noqa: FBT003 -- the SDK's own signature
 
     def _of_federation(self, info: Mapping[str, Any]) -> Any:  # noqa: ANN401 -- as above
         source = info.get("credential_source")
+        if self._supplier is not None:
+            info, source = (
+                {**info, "credential_source": None, "subject_token_supplier": self._supplier},
+                {"url": ""},
+            )
         if not isinstance(source, Mapping) or not {"file", "url", "environment_id"} & set(source):
             self._refuse("a federation whose tokens come from neither a file nor a url")
         if not {"audience", "subject_token_type", "token_url"} <= set(info):
