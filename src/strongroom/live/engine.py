@@ -1,0 +1,320 @@
+"""
+SQL databases: an `sqlalchemy.Engine`, or an `AsyncEngine`, whose sessions follow their connection.
+
+Not for what SQLAlchemy is told of a connection (`dialect.py`), nor for who logs in (`login_token.py`).
+
+Rules of this file:
+
+1. The engine knows no password: each session is opened with the one that is known at that moment.
+2. A pooled session of an older content is replaced when it is next checked out. Where the newer credentials
+   are refused and lead to the same place, the older session goes on: a rotation may take its time.
+3. Refused credentials are asked about once, and tried once more; errors of connecting are ours, errors of
+   statements are SQLAlchemy's.
+4. A session belongs to the process that opened it.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from strongroom.errors import StrongroomError
+from strongroom.live import dialect as dialects
+from strongroom.live.families import loaded
+from strongroom.live.login_token import Login, Logins
+from strongroom.live.refusal import Refusal, refusal_of
+from strongroom.live.trouble import trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+    from typing import TypeVar
+
+    from strongroom.live.around import Asked
+    from strongroom.live.held import Held, Known
+    from strongroom.model.connection import Connection
+
+    T = TypeVar("T")
+
+__all__ = ["aclient", "client"]
+
+_KEY = "strongroom"  # of a pooled session, in what SQLAlchemy keeps beside it
+_PATIENCE = timedelta(seconds=1)  # between two tries to replace a session whose successor is refused
+_RESERVED = ("creator", "module", "pool", "plugins", "strategy", "_is_async", "_initialize")
+
+
+def client(held: Held, asked: Asked) -> object:
+    """
+    Give an engine for the connection *held*; nothing is connected to yet.
+
+    Raises:
+        BackendConfigError: a library is missing, or an option or a field cannot be used.
+    """
+    return _made(held, asked, is_asynchronous=False)
+
+
+async def aclient(held: Held, asked: Asked) -> object:
+    """Give an `AsyncEngine`; where SQLAlchemy has no driver for `asyncio`, what `client` gives."""
+    is_asynchronous = dialects.has_asynchronous(held.known.connection.conn_type)
+    return _made(held, asked, is_asynchronous=is_asynchronous)
+
+
+def _made(held: Held, asked: Asked, *, is_asynchronous: bool) -> object:
+    sa = loaded("sqlalchemy", held, extra="sql")
+    maker = sa
+    if is_asynchronous:
+        maker = loaded("sqlalchemy.ext.asyncio", held, extra="sql")
+    release = int(sa.__version__.partition(".")[0])
+    scheme = dialects.scheme_of(held, release, is_asynchronous=is_asynchronous).name
+    connecting = _Connecting(held, asked, sa, scheme, is_asynchronous=is_asynchronous)
+    make = maker.create_async_engine if is_asynchronous else maker.create_engine
+    try:
+        engine = make(connecting.url(), **connecting.options)
+    except (TypeError, ValueError, ImportError, sa.exc.ArgumentError, sa.exc.NoSuchModuleError) as error:
+        refusal = _not_made(error, held, sa, scheme)
+    else:
+        connecting.attach(engine.sync_engine if is_asynchronous else engine)
+        return engine
+    raise refusal
+
+
+def _not_made(error: Exception, held: Held, sa: ModuleType, scheme: str) -> StrongroomError:
+    if isinstance(error, (ImportError, sa.exc.NoSuchModuleError)):
+        return trouble("driver", "missing", name=held.name, detail=scheme)
+    return trouble(
+        "options", "unknown", name=held.name, hint="correct what options= says: create_engine's own"
+    )
+
+
+class _Session:
+    """What is remembered of a pooled session."""
+
+    __slots__ = ("connection", "is_fresh", "number", "process", "retry_at")
+
+    def __init__(self, known: Known) -> None:
+        self.connection = known.connection
+        self.number = known.number
+        self.process = os.getpid()
+        self.is_fresh = True
+        self.retry_at: datetime | None = None
+
+
+class _Connecting:
+    """Opens the sessions of one engine, and looks at each that is checked out."""
+
+    def __init__(
+        self, held: Held, asked: Asked, sa: ModuleType, scheme: str, *, is_asynchronous: bool
+    ) -> None:
+        self._held = held
+        self._around = asked.around
+        self._sa = sa
+        self._scheme = scheme
+        self._is_asynchronous = is_asynchronous
+        self._logins = Logins(asked.around)
+        # What comes next for a session that is being replaced.
+        self._ready: dict[object, tuple[object, Known] | StrongroomError] = {}
+        self._open = _Open()
+        self._ended: Callable[[], None] | None = None
+        self.options = dict(asked.options)
+        args: object = self.options.pop("connect_args", None) or {}
+        if any(name in self.options for name in _RESERVED) or not isinstance(args, dict):
+            raise trouble(
+                "options",
+                "unknown",
+                name=held.name,
+                hint=f"leave out {', '.join(_RESERVED[:3])} from options=",
+            )
+        self._args: dict[str, Any] = args
+
+    def url(self) -> object:
+        """Give the URL of the engine: where it leads, without a password and without what is asked of TLS."""
+        connection = self._held.known.connection
+        told = dialects.address(
+            self._held, connection, self._scheme, Login(connection.login, None), self._around
+        )
+        return self._url(told)
+
+    def _url(self, told: dialects.Address) -> Any:  # noqa: ANN401 -- of the SQLAlchemy that is there
+        return self._sa.engine.URL.create(
+            told.scheme,
+            username=told.user,
+            password=told.password,
+            host=told.host,
+            port=told.port,
+            database=told.database,
+            query=told.query,
+        )
+
+    def attach(self, engine: Any) -> None:  # noqa: ANN401 -- as above
+        """Have *engine* open its sessions here; follow for as long as it is used."""
+        self._engine = weakref.ref(engine)
+        self._dialect = engine.dialect
+        listen = self._sa.event.listen
+        listen(engine, "do_connect", self._connect)
+        listen(engine, "checkout", self._check_out)
+        listen(engine, "engine_disposed", self._disposed)
+        for event in ("close", "detach"):
+            listen(engine, event, self._open.leave)
+        self._begin()
+
+    # --- its life ------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        engine = self._engine()
+        if engine is not None:
+            self._ended = self._held.lasts(engine, self._open.close)
+
+    def _disposed(self, _engine: object) -> None:
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            self._open.is_disposed = True
+            ended()
+            self._open.is_disposed = False
+
+    # --- sessions -----------------------------------------------------------------------------------------
+
+    def _connect(self, dialect: Any, record: Any, _args: object, _kwargs: object) -> object:  # noqa: ANN401
+        """Open a session for the pool; SQLAlchemy calls this instead of the driver."""
+        if self._ended is None:  # it was disposed of, and is used again
+            self._begin()
+        ready = self._ready.pop(record, None)
+        if ready is None:
+            ready = self._opened(dialect)
+        if isinstance(ready, StrongroomError):
+            raise ready from None
+        opened, known = ready
+        if not self._is_asynchronous:  # only a loop could close those
+            self._open.add(opened)
+        if record is not None:
+            record.info[_KEY] = _Session(known)
+        return opened
+
+    def _opened(self, dialect: Any) -> tuple[object, Known]:  # noqa: ANN401
+        """
+        Open a session with what is known; once more with newer credentials, where these are refused.
+
+        Raises:
+            AccessDeniedError, BackendConfigError, BackendUnavailableError: there is none.
+        """
+        known = self._held.known
+        found = self._tried(dialect, known)
+        if isinstance(found, Refusal) and found.may_be_credentials:
+            newer = self._waited(lambda: self._held.refreshed(known))
+            if newer is not None:
+                known, found = newer, self._tried(dialect, newer)
+        if isinstance(found, Refusal):
+            raise trouble(found.step, found.reason, name=self._held.name) from None
+        return found, known
+
+    def _tried(self, dialect: Any, known: Known) -> object:  # noqa: ANN401
+        """Give a session of the driver, or why there is none."""
+        login = self._waited(lambda: self._logins.login(self._held, known.connection))
+        told = dialects.address(self._held, known.connection, self._scheme, login, self._around)
+        try:
+            args, kwargs = dialect.create_connect_args(self._url(told))
+            return self._spoken(dialect.connect(*args, **{**kwargs, **told.args, **self._args}))
+        except (dialect.dbapi.Error, OSError, RuntimeError) as error:
+            return refusal_of(error)
+        except (TypeError, ValueError, LookupError, self._sa.exc.ArgumentError):
+            return Refusal("options", "unknown")
+
+    def _spoken(self, opened: Any) -> object:  # noqa: ANN401 -- a driver's
+        """Give *opened* once the service has let it in."""
+        if self._scheme == "trino":  # whose client says nothing to anybody before the first statement
+            cursor = opened.cursor()
+            cursor.execute("SELECT 1")
+            cursor.fetchall()
+        return opened
+
+    def _waited(self, work: Callable[[], T]) -> T:
+        """Do what may take its time; on a thread where a loop would wait."""
+        if not self._is_asynchronous:
+            return work()
+        from asyncio import to_thread  # noqa: PLC0415 -- only where there is a loop
+
+        result: T = self._sa.util.await_only(to_thread(work))
+        return result
+
+    def _check_out(self, _opened: object, record: Any, proxy: Any) -> None:  # noqa: ANN401
+        """Look whether a session of the pool is still what its connection says; at most microseconds."""
+        session: _Session | None = record.info.get(_KEY)
+        if session is None:
+            return
+        if session.is_fresh:
+            session.is_fresh = False
+        elif session.process != os.getpid():
+            # Its socket is the parent's as well: let go of it without a word to the server.
+            record.dbapi_connection = proxy.dbapi_connection = None
+            raise self._sa.exc.DisconnectionError
+        elif session.number != self._held.known.number:
+            self._follow(record, session)
+
+    def _follow(self, record: Any, session: _Session) -> None:  # noqa: ANN401
+        """Replace *session*, unless it means the same, or the newer credentials are refused yet."""
+        known, now = self._held.known, self._around.now()
+        if _means(known.connection) == _means(session.connection):
+            session.number = known.number
+            return
+        if session.retry_at is not None and now < session.retry_at:
+            return
+        try:
+            self._ready[record] = self._opened(self._dialect)
+        except StrongroomError as error:
+            is_refused = (getattr(error, "step", ""), getattr(error, "reason", "")) == (
+                "authentication",
+                "credentials",
+            )
+            if is_refused and _place(known.connection) == _place(session.connection):
+                session.retry_at = now + _PATIENCE
+                return
+            self._ready[record] = error
+        raise self._sa.exc.DisconnectionError
+
+
+class _Open:
+    """
+    The driver's own connections of one engine: closed when nobody has the engine any more, and at the end.
+
+    It holds neither engine nor pool, which hold each other: whoever holds one of them keeps it alive.
+    """
+
+    def __init__(self) -> None:
+        self._opened: dict[int, tuple[int, Any]] = {}
+        self.is_disposed = False
+
+    def add(self, opened: Any) -> None:  # noqa: ANN401 -- a driver's
+        self._opened[id(opened)] = os.getpid(), opened
+
+    def leave(self, opened: Any, *_details: object) -> None:  # noqa: ANN401
+        """Forget what the pool closes, or gives away."""
+        self._opened.pop(id(opened), None)
+
+    def close(self) -> None:
+        """Close what this process has opened; what its parent has is the parent's to close."""
+        if self.is_disposed:  # by SQLAlchemy, which leaves what is in use
+            return
+        process = os.getpid()
+        while self._opened:
+            _, (opener, opened) = self._opened.popitem()
+            if opener == process:
+                with suppress(Exception):  # the engine is gone, and who would hear of it too
+                    opened.close()
+
+
+def _means(connection: Connection) -> tuple[object, ...]:
+    """Give what of *connection* a session depends on."""
+    return (_place(connection), connection.login, connection.password)
+
+
+def _place(connection: Connection) -> tuple[object, ...]:
+    """Give where *connection* leads, whoever logs in."""
+    return (
+        connection.conn_type,
+        connection.host,
+        connection.port,
+        connection.schema,
+        connection.extra,
+    )
