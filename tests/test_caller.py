@@ -452,7 +452,7 @@ NOUNS = [
 ]
 # Made of what is laid anew; or refused with a word of where it is done, for what they would look into.
 INHERITED = {
-    "Lookup": {"entry", "variable", "variable_entry", "json_of", "avariable_entry"},
+    "Lookup": {"entry", "variable", "variable_entry", "json_of", "avariable_entry", "parsed"},
     "Inventory": {"page"},
     "AuditTrail": {"tail", "readers"}
     | {"sign", "hold", "lift", "retain", "known_keys", "prove", "proof", "checkpoints"},

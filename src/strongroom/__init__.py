@@ -455,6 +455,7 @@ class use_room:  # noqa: N801 -- used like a function: `with strongroom.use_room
     def __exit__(self, *_details: object) -> None:
         with _lock:
             room, is_given = self._before
+            _forget_clients()
             _use(room, is_given=is_given)
 
 
@@ -558,33 +559,51 @@ def _live() -> Clients:
     asked = agent or _room or _opened()
     with _lock:
         if _clients is None or _clients.asked is not asked:
-            from strongroom.service.clients import Clients  # noqa: PLC0415 -- most processes have none
-
-            _clients = Clients(
-                asked,
-                lookup=_lookup,
-                anew=lambda: _lookup(is_past_caches=True),
-                writing=_own_writing,
-                environ=os.environ,
-                run=_run,
-                seen=_seen,
-                is_told=agent is not None,
-            )
+            _forget_clients()
+            _clients = _clients_of(asked)
         return _clients
 
 
-def _lookup(*, is_past_caches: bool = False) -> Lookup:
-    """Give what looks up in this process; a forked child's own, where that is called in one."""
-    agent = _agent_asked() if _room is None else None
-    if agent is None:
-        return (_room or _opened()).lookup
-    from strongroom.remote.host import HostLookup  # noqa: PLC0415 -- only where there is one
+def _clients_of(asked: Room | AgentClient) -> Clients:
+    from strongroom.service.clients import Clients  # noqa: PLC0415 -- most processes have none
+    from strongroom.service.room import Room  # noqa: PLC0415 -- as above
 
-    return HostLookup(agent, bypasses_cache=is_past_caches)
+    is_given, process = _is_given, os.getpid()
+
+    def place() -> Room | AgentClient:
+        # A forked child opens a room of its own, unless it was told which to ask.
+        return _opened() if isinstance(asked, Room) and not is_given and os.getpid() != process else asked
+
+    def lookup(*, is_past_caches: bool = False) -> Lookup:
+        found = place()
+        if isinstance(found, Room):
+            return found.lookup
+        from strongroom.remote.host import HostLookup  # noqa: PLC0415 -- only where there is one
+
+        return HostLookup(found, bypasses_cache=is_past_caches)
+
+    def writing() -> Writing:
+        found = place()
+        return _writing(None, found) if isinstance(found, Room) else _writing(found)
+
+    return Clients(
+        asked,
+        lookup=lookup,
+        anew=lambda: lookup(is_past_caches=True),
+        writing=writing,
+        environ=os.environ,
+        run=_run,
+        seen=_seen,
+        is_told=not isinstance(asked, Room),
+    )
 
 
-def _own_writing() -> Writing:
-    return _writing(_agent_asked() if _room is None else None)
+def _forget_clients() -> None:
+    """End what is followed for the clients there are; they go on with what they know."""
+    global _clients  # noqa: PLW0603 -- as `_live`
+    if _clients is not None:
+        _clients.close()
+        _clients = None
 
 
 def _seen(name: str, found: Connection) -> None:

@@ -110,8 +110,26 @@ def test_a_refusal_of_what_is_newest_gives_nothing_newer(held, shelf):
     assert shelf.asked == 1
 
 
+class Hands:
+    """A clock that only waiting moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.waited: list[float] = []
+
+    def wait(self, seconds: float) -> None:
+        self.waited.append(seconds)
+        self.now += seconds
+
+    def tick(self) -> float:
+        self.now += 0.001
+        return self.now
+
+
 def test_many_that_are_refused_at_once_ask_once(shelf):
-    held = Held(REF, shelf, lambda: 100.0)
+    hands = Hands()
+    held = Held(REF, shelf, lambda: hands.now, hands.wait)
+    hands.now += 10
     used = held.known
     shelf.entry = shelf.of("postgres://app:second@db/orders", "2")
     found: list[Known | None] = []
@@ -125,16 +143,42 @@ def test_many_that_are_refused_at_once_ask_once(shelf):
     held.close()
 
 
-def test_what_is_refused_again_and_again_asks_once_a_second(shelf):
-    now = [100.0]
-    held = Held(REF, shelf, lambda: now[0])
-    for _ in range(50):
-        assert held.refreshed(held.known) is None
-    assert shelf.asked == 1
-    now[0] += 1.0
+def test_a_refusal_within_a_second_of_the_last_question_waits_for_its_turn(shelf):
+    hands = Hands()
+    held = Held(REF, shelf, hands.tick, hands.wait)
     assert held.refreshed(held.known) is None
+    shelf.entry = shelf.of("postgres://app:second@db/orders", "2")
+    assert held.refreshed(held.known).number == 2
     assert shelf.asked == 2
+    assert len(hands.waited) == 1
+    assert 0.9 < hands.waited[0] <= 1.0
     held.close()
+
+
+def test_an_answer_that_comes_late_is_not_kept_over_a_newer_one(held, shelf):
+    used = held.known
+    late = shelf.of("postgres://app:second@db/orders", "2")
+
+    def overtaken(_ref):
+        held._followed(shelf.of("postgres://app:third@db/orders", "3"))
+        return late
+
+    shelf.anew = overtaken
+    assert held.refreshed(used).connection.password.reveal() == "third"
+    assert held.known.version == "3"
+
+
+def test_a_callback_that_fails_keeps_the_others_from_nothing(held, shelf):
+    told: list[Known] = []
+
+    def fails(_known):
+        raise RuntimeError("a client's own")
+
+    held.on_change(fails)
+    held.on_change(told.append)
+    shelf.entry = shelf.of("postgres://app:second@db/orders", "2")
+    assert held.refreshed(held.known).number == 2
+    assert [known.number for known in told] == [2]
 
 
 def test_a_store_that_is_down_leaves_what_is_known_and_shows_as_trouble(held, shelf):
@@ -176,6 +220,10 @@ def test_it_is_idle_a_minute_after_its_last_client_is_gone(shelf):
     now = [0.0]
     held = Held(REF, shelf, lambda: now[0])
     closed: list[str] = []
+    now[0] += 60.0
+    assert held.is_idle()  # nobody has a client of it yet
+    held.use()
+    assert not held.is_idle()
     one, other = Client(), Client()
     held.lasts(one, lambda: closed.append("one"))
     end = held.lasts(other)
@@ -196,6 +244,48 @@ def test_nothing_of_it_shows_a_secret(held):
     for shown in (repr(held), repr(held.known), str(held.known), f"{held.known}"):
         assert "first" not in shown
         assert "app" not in shown
+
+
+def test_a_forked_child_does_not_close_what_is_its_parents(held):
+    class Client:
+        """Stands for a library's."""
+
+    read, write = os.pipe()
+    client = Client()
+    end = held.lasts(client, lambda: os.write(write, b"closed"))
+    child = os.fork()
+    if child == 0:
+        end()
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.set_blocking(read, False)
+    with pytest.raises(BlockingIOError):
+        os.read(read, 10)
+    end()
+    assert os.read(read, 10) == b"closed"
+    os.close(read)
+    os.close(write)
+
+
+def test_a_forked_child_that_could_not_ask_follows_from_its_next_refusal_on(held, shelf):
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        follow, shelf.follow = (
+            shelf.follow,
+            lambda *_: (_ for _ in ()).throw(BackendUnavailableError("no answer", backend="shelf")),
+        )
+        used = held.known
+        was_down = held.trouble is not None
+        shelf.follow = follow
+        shelf.entry = shelf.of("postgres://app:second@db/orders", "2")
+        found = held.refreshed(used)
+        os.write(write, f"{was_down} {found.number} {held.trouble} {held._is_followed}".encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(read, 100) == b"True 2 None True"
+    os.close(read)
+    os.close(write)
 
 
 def test_a_forked_child_follows_by_itself(held, shelf):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -84,6 +85,7 @@ class Held:
         ref: which one.
         source: asks for it.
         clock: seconds, only ever forward.
+        wait: waits so many seconds.
 
     Raises:
         NotFoundError, AccessDeniedError, …: as `strongroom.connection`.
@@ -91,14 +93,23 @@ class Held:
     Threads: safe. After a fork the child follows by itself from its first look on.
     """
 
-    def __init__(self, ref: Ref, source: Source, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        ref: Ref,
+        source: Source,
+        clock: Callable[[], float],
+        wait: Callable[[float], None] = time.sleep,
+    ) -> None:
         self.ref = ref
         self._source = source
         self._clock = clock
+        self._wait = wait
         self._trouble: StrongroomError | None = None
+        self._callback_error: Exception | None = None
         self._calls: dict[object, Callable[[Known], None]] = {}
         self._clients = 0
-        self._idle_since: float | None = None
+        # Nobody has a client of it yet, and its making may fail.
+        self._idle_since: float | None = clock()
         self._known: Known | None = None
         self._last: Entry | None = None
         # What a family keeps for all clients of it, by the family's own keys; it ends with this object.
@@ -123,6 +134,11 @@ class Held:
         """Why the last question was not answered; None when it was."""
         return self._trouble or self._follow.trouble
 
+    @property
+    def callback_error(self) -> Exception | None:
+        """What the last callback raised; None when it raised nothing."""
+        return self._callback_error
+
     def __repr__(self) -> str:
         return f"Held({self.ref}, {self._known!r})"
 
@@ -132,28 +148,38 @@ class Held:
         """
         Give newer credentials than *seen*, which the service has refused; None where there are none.
 
-        Asks once past everything remembered, unless what is known is newer already, or another client has
-        asked within the last second. Trouble while asking is None too, and shows in `trouble`.
+        Asks once past everything remembered, unless what is known is newer already or a question that began
+        after the refusal has the answer. Waits out the second since the last question before the next one.
+        Trouble while asking is None too, and shows in `trouble`.
         """
+        refused_at = self._clock()
         if self.known.number == seen.number:
             with self._asking:
-                if self.known.number == seen.number and self._clock() - self._asked_at >= _PAUSE_SECONDS:
-                    self._ask()
+                if self.known.number == seen.number and self._asked_at < refused_at:
+                    self._ask_in_turn()
         known = self.known
         return known if known.number != seen.number else None
 
+    def _ask_in_turn(self) -> None:
+        pause = self._asked_at + _PAUSE_SECONDS - self._clock()
+        if pause > 0:
+            self._wait(pause)
+        self._ask()
+
     def _ask(self) -> None:
+        before = self._known
+        self._asked_at = self._clock()
         try:
             entry = self._source.anew(self.ref)
             if entry is None:
                 raise NotFoundError(f"{self.ref} is gone")
-            self._take(entry)
+            self._take(entry, over=before)
+            if not self._is_followed:
+                self._begin()
         except StrongroomError as error:
             self._trouble = error
         else:
             self._trouble = None
-        finally:
-            self._asked_at = self._clock()
 
     def write_back(self, change: Callable[[Connection], Connection | None], *, comment: str) -> Known:
         """
@@ -178,11 +204,11 @@ class Held:
         self._calls[token] = call
         return lambda: self._calls.pop(token, None) and None
 
-    def _take(self, entry: Entry) -> None:
-        """Keep what *entry* says, if that is something else."""
+    def _take(self, entry: Entry, *, over: Known | None = None) -> None:
+        """Keep what *entry* says, if that is something else; not over anything that came after *over*."""
         with self._changing:
             before = self._known
-            if before is not None and self._last is not None and _is_same(entry, self._last):
+            if before is not None and (self._is_last(entry) or over not in (None, before)):
                 return
             connection = self._source.parsed(entry)
             self._last = entry
@@ -191,7 +217,19 @@ class Held:
                 return
             known = self._known = Known(connection, 1 if before is None else before.number + 1, entry.version)
         for call in list(self._calls.values()):
+            self._call_back(call, known)
+
+    def _is_last(self, entry: Entry) -> bool:
+        last = self._last
+        return last is not None and entry.version == last.version and entry.secret == last.secret
+
+    def _call_back(self, call: Callable[[Known], None], known: Known) -> None:
+        try:
             call(known)
+        except Exception as error:  # noqa: BLE001 -- one client's trouble is not to keep the others from it
+            self._callback_error = error
+        else:
+            self._callback_error = None
 
     def _followed(self, entry: Entry) -> None:
         try:
@@ -211,7 +249,7 @@ class Held:
         Args:
             thing: the client; only looked at from afar.
             close: closes what *thing* holds, when nobody has it any more and at the end of the process; it
-                must not hold *thing* itself.
+                must not hold *thing* itself. Not called in a forked child, whose sessions are the parent's.
 
         Returns:
             what a client calls when it is closed; safe to call twice.
@@ -219,7 +257,7 @@ class Held:
         with self._changing:
             self._clients += 1
             self._idle_since = None
-        ended = weakref.finalize(thing, _end, self, close)
+        ended = weakref.finalize(thing, _end, self, close, _process)
         return lambda: ended() and None
 
     def release(self) -> None:
@@ -234,6 +272,12 @@ class Held:
         since = self._idle_since
         return since is not None and self._clock() - since >= _LINGER_SECONDS
 
+    def use(self) -> None:
+        """Take note that a client of it is about to be made."""
+        with self._changing:
+            if self._idle_since is not None:
+                self._idle_since = self._clock()
+
     def close(self) -> None:
         """End the following. Safe to call twice."""
         self._follow.close()
@@ -247,6 +291,7 @@ class Held:
 
     def _begin(self) -> None:
         self._follow = self._source.follow(self.ref, self._followed)
+        self._is_followed = True
         self._take(self._follow.current)
 
     def _revive(self) -> None:
@@ -254,22 +299,19 @@ class Held:
             if self._process == _process:
                 return
             self._anew()
+            self._is_followed = False
             try:
                 self._begin()
             except StrongroomError as error:
-                self._trouble = error  # rule 2; the next refusal asks again
+                self._trouble = error  # rule 2; the next refusal asks again, and begins to follow
 
 
-def _end(held: Held, close: Callable[[], None] | None) -> None:
+def _end(held: Held, close: Callable[[], None] | None, process: int) -> None:
     try:
-        if close is not None:
+        if close is not None and process == _process:
             close()
     finally:
         held.release()
-
-
-def _is_same(entry: Entry, other: Entry) -> bool:
-    return entry.version == other.version and entry.secret == other.secret
 
 
 _reviving = threading.RLock()

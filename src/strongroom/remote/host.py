@@ -132,6 +132,7 @@ class HostLookup(AnsweredLookup):
         super().__init__()
         self._agent = agent
         self._said = dialect
+        self._dialect = dialect or "core"  # for `parsed`; what the agent's own settings say is not told here
         self._flags = frames.BYPASS_CACHE if bypasses_cache else 0
 
     @property

@@ -12,6 +12,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from datetime import datetime, timedelta, timezone
@@ -22,7 +23,6 @@ from strongroom.live.families import driver_of, family_of
 from strongroom.live.held import Held
 from strongroom.model.connection import Connection
 from strongroom.model.ref import Ref
-from strongroom.service.lookup import parse_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -73,7 +73,7 @@ class _Source:
         return self._anew().anew(ref)
 
     def parsed(self, entry: Entry) -> Connection:
-        connection = parse_stored(entry, "core")
+        connection = self._lookup().parsed(entry)
         self._seen(entry.ref.name, connection)
         return connection
 
@@ -127,11 +127,17 @@ class Clients:
     ) -> None:
         self.asked = asked
         self._source = _Source(lookup, anew, writing, seen, is_told=is_told)
-        self._held: dict[Ref, Held] = {}
-        self._lock = threading.Lock()
+        self._begin()
         self._around = Around(
             environ=environ, now=lambda: datetime.now(timezone.utc), run=run, held=self.held
         )
+
+    def _begin(self) -> None:
+        # Made anew in a forked child, where a thread of the parent may have held the parent's.
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._making: dict[Ref, threading.Lock] = {}
+        self._held: dict[Ref, Held] = {}
 
     def held(self, name: str, team: str | None = None) -> Held:
         """
@@ -140,17 +146,34 @@ class Clients:
         Raises:
             As `strongroom.connection`.
         """
+        if self._process != os.getpid():
+            self._begin()
         ref = Ref("connection", name, team)
         with self._lock:
-            found = self._held.get(ref)
-            if found is None:
-                self._let_go()
-                found = self._held[ref] = Held(ref, self._source, time.monotonic)
+            found = self._found(ref)
+            making = self._making.setdefault(ref, threading.Lock())
+        if found is not None:
+            return found
+        # One that cannot be answered keeps nobody from the others.
+        with making:
+            with self._lock:
+                found = self._found(ref)
+            return found or self._made(ref)
+
+    def _found(self, ref: Ref) -> Held | None:
+        found = self._held.get(ref)
+        if found is not None:
+            found.use()
         return found
 
-    def _let_go(self) -> None:
-        for ref in [ref for ref, held in self._held.items() if held.is_idle()]:
-            self._held.pop(ref).close()
+    def _made(self, ref: Ref) -> Held:
+        held = Held(ref, self._source, time.monotonic)
+        with self._lock:
+            for idle in [idle for idle, other in self._held.items() if other.is_idle()]:
+                self._held.pop(idle).close()
+                self._making.pop(idle, None)
+            self._held[ref] = held
+        return held
 
     def client(
         self,

@@ -273,6 +273,15 @@ class Lookup:
         assert isinstance(cache, Backend)  # noqa: S101 -- readers come with a bridge
         return Bridge(cache, threads=threads, patience=self._patience)
 
+    def parsed(self, entry: Entry) -> Connection:
+        """
+        Read the connection in *entry*, as this lookup reads connections.
+
+        Raises:
+            MalformedEntryError: it is none; the text of the entry is not told.
+        """
+        return parse_stored(entry, self._dialect)
+
     def close(self) -> None:
         """Take no more work of asyncio's, where that is its own."""
         if "_bridge" in self.__dict__ and self._shared_bridge is None:
