@@ -28,6 +28,8 @@ from strongroom.live.held import Held
 from strongroom.live.probing import fence
 from strongroom.live.probing.address import Pins
 from strongroom.live.probing.course import Course, EndedError
+from strongroom.live.probing.failed import FailedError
+from strongroom.live.probing.options import is_allowed
 from strongroom.model.connection import Connection
 from strongroom.model.entry import Entry
 from strongroom.model.ref import Ref
@@ -40,7 +42,20 @@ __all__ = ["main"]
 
 _MOST_BYTES = 64 * 1024 * 1024  # a connection and those it names, each 1 MiB at most
 _STILL = timedelta(days=1)
-_PROBES: dict[str, str] = {}
+_PROBES = {
+    **dict.fromkeys(
+        ("postgres", "redshift", "mysql", "mssql", "sqlite", "trino", "snowflake", "oracle", "databricks"),
+        "database",
+    ),
+    "redis": "redis",
+    "http": "http",
+    "fs": "files",
+    **dict.fromkeys(("aws", "athena", "emr", "redshift-data"), "aws"),
+    **dict.fromkeys(("google_cloud_platform", "gcpbigquery", "gcpcloudsql", "dataprep"), "google"),
+    **dict.fromkeys(
+        ("azure", "azure_data_factory", "azure_batch", "adx", "azure_data_lake", "wasb", "adls"), "azure"
+    ),
+}
 """The module of `probing` for each type; any other is `plain`."""
 
 
@@ -98,16 +113,21 @@ def _run(document: dict[str, Any], tell: Callable[[list[Any] | None], None]) -> 
     connection = Connection.from_dict(document["connection"])
     pins = Pins(document["networks"])
     course = _course(document, connection, pins, tell)
-    module = import_module(f"strongroom.live.probing.{_PROBES.get(connection.conn_type or '', 'plain')}")
+    probe = _PROBES.get(connection.conn_type or "", "plain")
+    if probe != "plain" and not (document["has_any_option"] or is_allowed(connection)):
+        course.fail("options", "forbidden")
 
     def refuse() -> NoReturn:
-        tell(["address", "failed", "forbidden", 0.0, None])
+        tell(["address", "failed", "forbidden", 0.0, None, ""])
         os._exit(0)
 
     pins.lead(refuse)
     if pins.is_limited:
         fence.enclose(pins.has, refuse)
-    module.run(course)
+    try:
+        import_module(f"strongroom.live.probing.{probe}").run(course)
+    except FailedError as error:
+        course.fail(error.step or "options", error.reason)
 
 
 def _course(
@@ -116,12 +136,12 @@ def _course(
     pins: Pins,
     tell: Callable[[list[Any] | None], None],
 ) -> Course:
-    is_free = document["networks"] is None and document["has_any_option"]
     os.environ.update(
         document["environ"]
     )  # for libraries that look by themselves; empty where it may not be used
     connections = {key: Connection.from_dict(one) for key, one in document["also"].items()}
-    source = _Still({**connections, document["name"]: connection})
+    connections[document["name"]] = connection
+    source = _Still(connections)
     run = None if document["run"] is None else Run(*document["run"])
 
     def held(name: str, team: str | None = None) -> Held:
@@ -133,7 +153,12 @@ def _course(
         run=lambda: run,
         held=held,
     )
-    return Course(held(document["name"]), around, pins, is_free=is_free, tell=tell)
+
+    def hold(other: Connection) -> Held:
+        connections[document["name"]] = other
+        return held(document["name"])
+
+    return Course(hold(connection), around, pins, hold=hold, tell=tell)
 
 
 def _now() -> datetime:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -26,7 +27,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
-from strongroom.live import families, trouble
+from strongroom.live import trouble
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,6 +56,9 @@ _KEYLESS = (
     "MSI_",
 )
 _PLACES = ("CLOUDSDK_CONFIG", "HOME", "KUBECONFIG", "SSL_CERT_DIR", "SSL_CERT_FILE")
+
+
+_EXTRA = re.compile(r"[a-z0-9-]{1,20}")
 
 
 class Step(NamedTuple):
@@ -107,6 +111,7 @@ class Tested(NamedTuple):
         return self.hint or trouble.words_of(failed.name, failed.reason).advice  # type: ignore[arg-type]  # of the closed sets
 
 
+_STRANGE = Step("driver", "failed", "other")  # of a child that says what no child says
 Tested.__test__ = False  # type: ignore[attr-defined]  # pytest takes what begins like this for a test
 
 
@@ -164,7 +169,7 @@ def tested(
     finally:
         _end(process)
     is_late = time.monotonic() >= until
-    return _read(told, connection.conn_type, is_late=is_late)
+    return _read(told, is_late=is_late)
 
 
 def _document(
@@ -243,49 +248,43 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 # --- what it told --------------------------------------------------------------------------------------
 
 
-def _read(told: bytes, conn_type: str | None, *, is_late: bool) -> Tested:
-    """Read a child's lines: `[name, null]` begins a step, five members end one, `null` ends the test."""
+def _read(told: bytes, *, is_late: bool) -> Tested:
+    """Read a child's lines: `[name, null]` begins a step, six members end one, `null` ends the test."""
     steps: list[Step] = []
     under_way = "driver"  # a child that tells nothing did not get as far as its first step
     for line in told.splitlines():
-        member = _line(line)
-        if member is None:
-            return _with_hint(steps, conn_type)
-        if isinstance(member, str):
-            under_way = member
+        found = _line(line)
+        if found is None:
+            return Tested(tuple(steps))
+        if isinstance(found, str):
+            under_way = found
         else:
-            steps.append(member)
-            if member.outcome == "failed":
-                return _with_hint(steps, conn_type)
+            steps.append(found[0])
+            if found[0].outcome == "failed":
+                return Tested(tuple(steps), found[1])
     steps.append(Step(under_way, "failed", "timeout" if is_late else "other"))
-    return _with_hint(steps, conn_type)
+    return Tested(tuple(steps))
 
 
-def _line(line: bytes) -> Step | str | None:
+def _line(line: bytes) -> tuple[Step, str] | str | None:
     try:
         found = json.loads(line)
     except ValueError:
-        return Step("driver", "failed", "other")
-    if found is None:
-        return None
-    if isinstance(found, list) and len(found) == 2 and found[0] in _NAMES:  # noqa: PLR2004 -- a step that begins
-        return str(found[0])
-    return _step(found) or Step("driver", "failed", "other")
+        return _STRANGE, ""
+    match found:
+        case None:
+            return None
+        case [str(name), None] if name in _NAMES:
+            return name
+        case [*members, str(extra)] if (step := _step(members)) is not None:
+            return step, f"pip install 'strongroom[{extra}]'" if _EXTRA.fullmatch(extra) else ""
+    return _STRANGE, ""
 
 
-def _step(found: object) -> Step | None:
+def _step(found: list[object]) -> Step | None:
     match found:
         case [str(name), str(outcome), str(reason), int() | float() as milliseconds, int() | None as days]:
             is_known = name in _NAMES and outcome in _OUTCOMES and reason in _REASONS
             in_bounds = 0 <= milliseconds <= 1e9 and abs(days or 0) <= _MOST_DAYS  # noqa: PLR2004 -- days of it
             return Step(name, outcome, reason, float(milliseconds), days) if is_known and in_bounds else None  # type: ignore[arg-type]  # as just looked at
     return None
-
-
-def _with_hint(steps: list[Step], conn_type: str | None) -> Tested:
-    found = Tested(tuple(steps))
-    failed = found.failed
-    if failed is not None and (failed.name, failed.reason) == ("driver", "missing"):
-        extra = next((one.extra for one in families.drivers_of(conn_type) if one.extra), None)
-        return found if extra is None else found._replace(hint=f"pip install 'strongroom[{extra}]'")
-    return found

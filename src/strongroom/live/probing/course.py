@@ -9,16 +9,18 @@ Rules of this file:
 
 from __future__ import annotations
 
+import re
 import socket
-import ssl
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
-from strongroom.errors import StrongroomError
+from strongroom.errors import NotFoundError, StrongroomError
 from strongroom.live import trouble
+from strongroom.live.around import Asked
 from strongroom.live.probing.failed import FailedError
-from strongroom.live.probing.tls import Plan, shake_hands
+from strongroom.live.probing.tls import shake_hands
+from strongroom.live.reaching import cause_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -26,11 +28,13 @@ if TYPE_CHECKING:
     from strongroom.live.around import Around
     from strongroom.live.held import Held
     from strongroom.live.probing.address import Pins
+    from strongroom.live.probing.tls import Plan
     from strongroom.model.connection import Connection
 
 __all__ = ["Course", "EndedError"]
 
 _PATIENCE_SECONDS = 5.0  # for one answer on a connection; the parent ends the whole test
+_EXTRA = re.compile(r"strongroom\[([a-z0-9-]+)\]")
 _STEPS = get_args(trouble.Step)
 _REASONS = get_args(trouble.Reason)
 
@@ -55,8 +59,8 @@ class Course:
         held: the connection, still.
         around: of the process that asked for the test.
         pins: where it may go.
-        is_free: it may use any option, and what is around it.
-        tell: takes a line: `[name, None]` begins a step, five members end it.
+        hold: gives another connection in place of the one that is tested, such as one that names an address.
+        tell: takes a line: `[name, None]` begins a step, six members end it.
     """
 
     def __init__(
@@ -65,13 +69,13 @@ class Course:
         around: Around,
         pins: Pins,
         *,
-        is_free: bool,
+        hold: Callable[[Connection], Held],
         tell: Callable[[list[Any] | None], None],
     ) -> None:
         self.held = held
         self.around = around
         self.pins = pins
-        self.is_free = is_free
+        self._hold = hold
         self._tell = tell
 
     @property
@@ -85,10 +89,22 @@ class Course:
         found = self.connection.extra
         return {} if found is None else found.reveal()
 
+    def asked(self, driver: str, *, service: str | None = None, **options: object) -> Asked:
+        """Give what a family is asked for."""
+        return Asked(driver, service, options, self.around)
+
+    def change(self, **changes: Any) -> None:  # noqa: ANN401 -- as Connection.replace
+        """Go on with the connection changed."""
+        self.held = self._hold(self.connection.replace(**changes))
+
     @contextmanager
-    def step(self, name: trouble.Step) -> Iterator[_Mark]:
+    def step(self, name: trouble.Step, *, is_quiet: bool = False) -> Iterator[_Mark]:
         """
         Make a step.
+
+        Args:
+            name: of the step.
+            is_quiet: it is told only where it fails, such as loading a driver.
 
         Raises:
             EndedError: it failed.
@@ -100,20 +116,30 @@ class Course:
         except EndedError:
             raise
         except Exception as error:  # noqa: BLE001 -- a driver raises what it likes; no text of it is passed on
-            self.fail(*_why(name, error), since=begun)
+            self.fail(*_why(name, error), since=begun, hint=getattr(error, "hint", None))
+        if is_quiet:
+            return
         outcome = "skipped" if mark.is_skipped else "ok"
-        self._tell([name, outcome, "", _milliseconds(begun), mark.days_left])
+        self._tell([name, outcome, "", _milliseconds(begun), mark.days_left, ""])
 
-    def fail(self, name: trouble.Step, reason: trouble.Reason, *, since: float | None = None) -> None:
+    def fail(
+        self,
+        name: trouble.Step,
+        reason: trouble.Reason,
+        *,
+        since: float | None = None,
+        hint: str | None = None,
+    ) -> NoReturn:
         """
-        Tell that a step failed.
+        Tell that a step failed; of *hint* only which extra it says to install.
 
         Raises:
             EndedError: always.
         """
         # How long a refused address took would tell why it was refused.
         took = 0.0 if since is None or name == "address" else _milliseconds(since)
-        self._tell([name, "failed", reason, took, None])
+        extra = _EXTRA.search(hint or "")
+        self._tell([name, "failed", reason, took, None, extra[1] if extra else ""])
         raise EndedError from None
 
     # --- what most tests begin with ----------------------------------------------------------------
@@ -172,15 +198,14 @@ def _why(name: trouble.Step, error: Exception) -> tuple[trouble.Step, trouble.Re
     if isinstance(error, StrongroomError):
         # A family names both; any other error of ours says that what is stored cannot be used.
         step, reason = getattr(error, "step", None), getattr(error, "reason", None)
-        return (step, reason) if step in _STEPS and reason in _REASONS else ("options", "malformed")  # type: ignore[return-value]  # as just looked at
+        if step in _STEPS and reason in _REASONS:
+            return step, reason  # type: ignore[return-value]  # as just looked at
+        return "options", "missing" if isinstance(error, NotFoundError) else "malformed"
     return name, _reason(name, error)
 
 
 def _reason(name: trouble.Step, error: Exception) -> trouble.Reason:
     if isinstance(error, TimeoutError):
         return "timeout"
-    if isinstance(error, ssl.SSLError):
-        return "other"
-    if name == "tcp":
-        return "refused" if isinstance(error, ConnectionRefusedError) else "unavailable"
-    return "other"
+    found = cause_of(error)
+    return found[1] if found is not None and found[0] == name else "other"
