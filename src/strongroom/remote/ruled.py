@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from strongroom.caller import Client
     from strongroom.model.ref import Ref
+    from strongroom.model.secret import Secret
     from strongroom.policy import Run
 
 __all__ = ["RemotePolicies"]
@@ -280,7 +281,7 @@ def _text(draft: Draft) -> Any:  # noqa: ANN401 -- as `spelled`
 
 def _question(
     action: Action, ref: Ref | None, actor: str | None, run: Run | None, source: str | None
-) -> bytes:
+) -> Secret[bytes]:
     return spelled(
         wire.CanRequest(
             action=action.value,
