@@ -18,7 +18,7 @@ from datetime import datetime, timezone
 from strongroom.live.around import Around, Asked
 from strongroom.live.follow import Follow
 from strongroom.live.held import Held
-from strongroom.model.connection import Connection
+from strongroom.model.connection import NAMES, Connection
 from strongroom.model.entry import Entry
 from strongroom.model.extra import Extra
 from strongroom.model.ref import Ref
@@ -91,7 +91,7 @@ class Stored:
         del comment
         after = change(self._connection)
         if after is not None:
-            self.write(**{name: getattr(after, name) for name in ("conn_type", "host", "login", "password")})
+            self.write(**{name: getattr(after, name) for name in NAMES})
         return self._connection
 
 
