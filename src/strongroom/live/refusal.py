@@ -123,6 +123,8 @@ def refusal_of(error: BaseException) -> Refusal:
         return Refusal(*cause)
     if module in ("psycopg", "psycopg2"):
         return _of_libpq(error)
+    if module == "sqlite3":  # which has nobody to log in
+        return Refusal("read", "unknown" if "unable to open" in str(error) else "other")
     if module in ("trino", "requests"):
         return _of_http(error)
     return _of_number(error, module)
