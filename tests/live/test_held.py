@@ -117,13 +117,34 @@ class Hands:
         self.now = 100.0
         self.waited: list[float] = []
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, _news: threading.Event, seconds: float) -> None:
         self.waited.append(seconds)
         self.now += seconds
 
     def tick(self) -> float:
         self.now += 0.001
         return self.now
+
+
+def test_a_refusal_that_waits_for_its_turn_goes_on_when_the_change_is_told(shelf):
+    waits = threading.Event()
+
+    def wait(news: threading.Event, _seconds: float) -> None:
+        waits.set()
+        assert news.wait(10)
+
+    held = Held(REF, shelf, Hands().tick, wait)
+    held.refreshed(held.known)
+    found: list[Known | None] = []
+    thread = threading.Thread(target=lambda: found.append(held.refreshed(held.known)))
+    thread.start()
+    assert waits.wait(10)
+    shelf.entry = shelf.of("postgres://app:second@db/orders", "2")
+    shelf.wake()
+    thread.join(10)
+    assert [one.number for one in found] == [2]
+    assert shelf.asked <= 1
+    held.close()
 
 
 def test_many_that_are_refused_at_once_ask_once(shelf):

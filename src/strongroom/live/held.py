@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 import weakref
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -85,7 +84,7 @@ class Held:
         ref: which one.
         source: asks for it.
         clock: seconds, only ever forward.
-        wait: waits so many seconds.
+        wait: waits so many seconds for an event.
 
     Raises:
         NotFoundError, AccessDeniedError, …: as `strongroom.connection`.
@@ -98,7 +97,7 @@ class Held:
         ref: Ref,
         source: Source,
         clock: Callable[[], float],
-        wait: Callable[[float], None] = time.sleep,
+        wait: Callable[[threading.Event, float], object] = threading.Event.wait,
     ) -> None:
         self.ref = ref
         self._source = source
@@ -155,16 +154,18 @@ class Held:
         refused_at = self._clock()
         if self.known.number == seen.number:
             with self._asking:
-                if self.known.number == seen.number and self._asked_at < refused_at:
-                    self._ask_in_turn()
+                if self._asked_at < refused_at:
+                    self._ask_in_turn(seen)
         known = self.known
         return known if known.number != seen.number else None
 
-    def _ask_in_turn(self) -> None:
+    def _ask_in_turn(self, seen: Known) -> None:
         pause = self._asked_at + _PAUSE_SECONDS - self._clock()
-        if pause > 0:
-            self._wait(pause)
-        self._ask()
+        self._news.clear()
+        if pause > 0 and self.known.number == seen.number:
+            self._wait(self._news, pause)  # or until the change is told
+        if self.known.number == seen.number:
+            self._ask()
 
     def _ask(self) -> None:
         before = self._known
@@ -216,6 +217,7 @@ class Held:
                 self._known = before._replace(version=entry.version)
                 return
             known = self._known = Known(connection, 1 if before is None else before.number + 1, entry.version)
+        self._news.set()
         for call in list(self._calls.values()):
             self._call_back(call, known)
 
@@ -286,6 +288,7 @@ class Held:
         # Made anew in a forked child: a thread of the parent may have held the parent's.
         self._process = _process
         self._asking = threading.Lock()
+        self._news = threading.Event()
         self._changing = threading.RLock()
         self._asked_at = -_PAUSE_SECONDS
 
