@@ -96,7 +96,6 @@ def test_credentials_that_mariadb_keeps_refusing_are_told(account):
     ("extra", "schema", "expected"),
     [
         ({}, "nowhere", ("authentication", "forbidden")),
-        ({"unix_socket": "/nowhere"}, None, ("tcp", "refused")),
         ({"p_w": "p/w:@"}, None, ("options", "unknown")),
         ({"ssl_mode": "p/w:@"}, None, ("options", "malformed")),
         ({"ssl": "p/w:@"}, None, ("options", "malformed")),
@@ -464,3 +463,21 @@ def test_sqlalchemy_1_knows_no_psycopg_3():
     with kept("orders_db", conn_type="postgres") as stored, pytest.raises(BackendConfigError) as caught:
         dialect.scheme_of(stored.held, 1)
     assert "psycopg2" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ({"host": "127.0.0.1", "port": 1}, ("tcp", "refused")),
+        ({"host": "nowhere.invalid"}, ("name", "unknown")),
+    ],
+    ids=str,
+)
+def test_a_mysql_that_is_not_there_is_told_by_its_step(place, expected):
+    fields = {"conn_type": "mysql", "login": "x", "password": CANARY, "extra": {"client": "pymysql"}}
+    with (
+        kept("orders_db", **fields, **place) as stored,
+        pytest.raises(Exception, match="orders_db") as caught,
+    ):
+        number(engine.client(stored.held, stored.asked()))
+    assert told(caught.value) == expected

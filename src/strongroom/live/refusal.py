@@ -118,6 +118,10 @@ _SNOWFLAKE: dict[int, Refusal] = {
 def refusal_of(error: BaseException) -> Refusal:
     """Tell where the attempt to connect that ended with *error* got to, and why it ended."""
     module = type(error).__module__.partition(".")[0]
+    if isinstance(
+        getattr(error, "original_exception", None), FileNotFoundError
+    ):  # PyMySQL's, of a Unix socket
+        return Refusal("tcp", "refused")
     cause = cause_of(error)
     if cause is not None:
         return Refusal(*cause)
