@@ -324,17 +324,13 @@ class Identity:
         is_machine = self._is_machine(host)
         if not is_machine and (body or any(key.lower() == "authorization" for key in given)):
             self._check_hidden(url, host)
-        found: StrongroomError | None = None
         try:
             reply = self.origins.request(method, url, given, body)
         except BackendConfigError:
-            found = self._malformed(
-                "an address that cannot be asked", "correct token_uri, token_url or endpoints"
-            )
-        except BackendUnavailableError as error:
-            found = self._unanswered(error, is_machine=is_machine)
-        if found is not None:
-            raise found
+            hint = "correct token_uri, token_url or the endpoints"
+            raise self._malformed("an address that cannot be asked", hint) from None
+        except BackendUnavailableError:
+            raise self._unanswered(is_machine=is_machine) from None
         if reply.status >= _BROKEN or reply.status == _TOO_MANY:
             raise trouble("token", "unavailable", name=self.held.name)
         if reply.status in (403, 404) and url.endswith(":generateAccessToken"):

@@ -139,6 +139,16 @@ TABLE: dict[tuple[Step, Reason], Words] = {
         "run it where the role or identity is given, or fill in credentials",
         BackendConfigError,
     ),
+    ("token", "forbidden"): Words(
+        "may not be who or what it names, says its provider of tokens",
+        "have the role granted that this takes",
+        AccessDeniedError,
+    ),
+    ("token", "unknown"): Words(
+        "names a tenant, client or secret that its provider of tokens does not know",
+        "correct it, or the cloud where it is looked for",
+        BackendConfigError,
+    ),
     ("token", "malformed"): Words(
         "is given an answer by its provider that is no token",
         "correct the provider's address",
