@@ -41,10 +41,13 @@ def client(held: Held, asked: Asked) -> Any:  # noqa: ANN401 -- boto3 makes its 
         if asked.driver == "resource":
             raise trouble("options", "missing", name=held.name, detail="service", hint='say service="s3"')
         return session(held, asked)
-    made = session(held, asked._replace(options={}))
-    make = made.resource if asked.driver == "resource" else made.client
+    verb, service, options = (
+        "resource" if asked.driver == "resource" else "client",
+        asked.service,
+        asked.options,
+    )
     try:
-        return make(asked.service, **asked.options)
+        return _sdk(held).made_of(held, asked.around, lambda of: getattr(of, verb)(service, **options))
     except TypeError:
         error = trouble("options", "unknown", name=held.name, detail="options")
     raise error
@@ -62,7 +65,9 @@ def session(held: Held, asked: Asked) -> Any:  # noqa: ANN401 -- as `client`
         raise trouble(
             "options", "unknown", name=held.name, detail="options", hint="a session takes region_name"
         )
-    return _sdk(held).session_of(held, asked.around, asked.options.get("region_name"))
+    made = _sdk(held).session_of(held, asked.around, asked.options.get("region_name"))
+    held.lasts(made)
+    return made
 
 
 def credentials(held: Held, around: Around) -> Any:  # noqa: ANN401 -- botocore's ReadOnlyCredentials

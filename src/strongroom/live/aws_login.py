@@ -18,8 +18,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from botocore import exceptions as sdk
 from botocore.credentials import Credentials
@@ -97,7 +96,7 @@ class Login:
         side = self._side()
         with side.lock:
             now = side.now
-            if now is None or now.login != login:  # another thread did since
+            if now is None or now.login != max(login, 1):  # another thread did since; 0: it was the first
                 return True
             if type(now.credentials) is Credentials:  # a key is what it is
                 return False
@@ -164,6 +163,11 @@ class Identity:
     def __repr__(self) -> str:
         return f"Identity({self.held.name!r})"
 
+    @property
+    def session(self) -> str:
+        """How the sessions of its roles are called."""
+        return self._login.session
+
     def frozen(self) -> Any:  # noqa: ANN401 -- botocore's ReadOnlyCredentials
         """
         Give what signs the next request: key, secret and token of one moment.
@@ -218,7 +222,7 @@ def identity_of(held: Held, around: Around) -> Identity:
     """Give whom clients of *held* sign as in the run that asks: the same for all of them (rule 1)."""
     name = session_name(around.run, held.name)
     with _keeping:
-        kept = _logins.setdefault(held, OrderedDict())
+        kept = cast("OrderedDict[str, Login]", held.kept.setdefault(_KEPT, OrderedDict()))
         login = kept.pop(name, None) or Login(around, name)
         kept[name] = login
         while len(kept) > _MAX_RUNS:
@@ -226,7 +230,7 @@ def identity_of(held: Held, around: Around) -> Identity:
     return Identity(held, login)
 
 
-_logins: WeakKeyDictionary[Held, OrderedDict[str, Login]] = WeakKeyDictionary()
+_KEPT = "aws logins"
 _keeping = threading.Lock()
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from botocore import exceptions as sdk
+from urllib3.util.ssl_match_hostname import CertificateError
 
 from strongroom.errors import StrongroomError
 from strongroom.live.reaching import cause_of
@@ -66,7 +67,7 @@ _CONFIGURED: tuple[tuple[tuple[type[Exception], ...], Reason, str], ...] = (
     ((sdk.NoRegionError,), "missing", "region_name"),
     ((sdk.InvalidRegionError,), "malformed", "region_name"),
     ((sdk.ConfigParseError, sdk.InvalidConfigError, sdk.ConfigNotFound), "malformed", "~/.aws/config"),
-    ((sdk.UnknownServiceError,), "unknown", "service"),
+    ((sdk.DataNotFoundError,), "unknown", "service"),
 )
 _MAX_CAUSES = 16
 
@@ -104,6 +105,8 @@ def way_trouble(error: BaseException, name: str) -> StrongroomError | None:
 
 def _way(error: BaseException) -> tuple[Step, Reason] | None:
     for each in _causes(error):
+        if isinstance(each, CertificateError):  # urllib3 compares names itself, and has its own word for it
+            return "tls", "wrong_host"
         found = cause_of(each)
         if found is not None:
             return found

@@ -145,7 +145,7 @@ def signer(name: str, fields: AwsFields, around: Around, session: str, seconds: 
         # A web identity of the environment (IRSA): taken on by us, so that its session has the run's name.
         said = around.environ
         if said.get("AWS_ROLE_ARN") and said.get("AWS_WEB_IDENTITY_TOKEN_FILE"):
-            roles, web = (Role(said["AWS_ROLE_ARN"]),), WebIdentity("file")
+            first, roles, web = None, (Role(said["AWS_ROLE_ARN"]),), WebIdentity("file")
             session = said.get("AWS_ROLE_SESSION_NAME") or session
     for count, role in enumerate(roles):
         taking = _Taking(name, fields, role, session, web if count == 0 else None, around)

@@ -7,7 +7,8 @@ Imports the SDK; loaded by `aws.py` when a client is asked for.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+import threading
+from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 from botocore.exceptions import BotoCoreError
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from strongroom.live.around import Around
     from strongroom.live.held import Held
 
-__all__ = ["FollowingSession", "session_of"]
+__all__ = ["FollowingSession", "made_of", "session_of"]
 
 
 class FollowingSession(boto3.Session):  # type: ignore[misc]  # the SDK has no types
@@ -75,12 +76,8 @@ class FollowingSession(boto3.Session):  # type: ignore[misc]  # the SDK has no t
         """Make a resource of *service_name*; as `client`."""
         try:
             return super().resource(service_name, *args, **kwargs)
-        except BotoCoreError as caught:
+        except (BotoCoreError, ValueError) as caught:
             error = self._told(caught)
-        except Exception as caught:
-            if type(caught).__module__ != "boto3.exceptions":
-                raise
-            error = trouble("options", "unknown", name=self._held.name, detail="service")
         raise error
 
     def _told(self, error: Exception) -> Exception:
@@ -117,7 +114,7 @@ class _Lasting:
         self._strongroom_ended()
 
 
-def session_of(held: Held, around: Around, region: object) -> FollowingSession:
+def session_of(held: Held, around: Around, region: object = None) -> FollowingSession:
     """
     Give a session of *held*.
 
@@ -136,13 +133,37 @@ def session_of(held: Held, around: Around, region: object) -> FollowingSession:
             core.set_config_variable("region", region)
         follow(core, identity_of(held, around))
         core.register("creating-client-class", _lasting)
-        made = FollowingSession(held, core)
+        return FollowingSession(held, core)
     except BotoCoreError as caught:
         error = way_trouble(caught, held.name) or trouble("options", "malformed", name=held.name)
-    else:
-        held.lasts(made)
-        return made
     raise error
+
+
+def made_of(held: Held, around: Around, make: Callable[[FollowingSession], Any]) -> Any:  # noqa: ANN401 -- a client
+    """
+    Let *make* make a client of a session that all clients of *held* and this run come from.
+
+    A session takes longer to set up than a client does, and makes one client at a time.
+    """
+    kept = (held.known.number, os.getpid(), identity_of(held, around).session)
+    with _making:
+        found = cast("tuple[object, FollowingSession] | None", held.kept.get(_KEPT))
+        if found is None or found[0] != kept:
+            found = (kept, session_of(held, around))
+            held.kept[_KEPT] = found
+        return make(found[1])
+
+
+_KEPT = "aws session"
+_making = threading.RLock()
+
+
+def _after_fork() -> None:
+    global _making  # noqa: PLW0603 -- a thread of the parent may have held it
+    _making = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _lasting(base_classes: list[type], **_more: object) -> None:
