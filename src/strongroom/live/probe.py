@@ -269,7 +269,7 @@ def _read(told: bytes, *, is_late: bool) -> Tested:
 def _line(line: bytes) -> tuple[Step, str] | str | None:
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _STRANGE, ""
     match found:
         case None:

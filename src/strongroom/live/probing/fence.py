@@ -6,12 +6,14 @@ Rules of this file:
 1. Nothing is left behind: no core dump, no file, no process that outlives it, and no privilege gained.
 2. Where only listed hosts may be asked, no library, whatever options it was given, connects elsewhere, starts
    a program or opens a file that is not part of the installation. C libraries are led by what they are given.
-3. A step beyond the fence ends the process with the one answer for refused addresses: nothing can catch it.
+3. Who goes beyond the fence on the network ends the process with the one answer for refused addresses: nothing
+   can catch that. A program or a file is refused as a system would, and a library may do without.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import resource
 import signal
@@ -43,7 +45,19 @@ _STARTS = (
 )
 _READS = "open"
 # What libraries read of a system: time zones, types of files, authorities, how names are looked up.
-_SHARED = ("/usr/share/", "/usr/lib/", "/usr/local/", "/etc/ssl/", "/etc/pki/", "/etc/mime.types", "/dev/")
+_SHARED = (
+    "/usr/share/",
+    "/usr/lib/",
+    "/usr/local/",
+    "/etc/ssl/",
+    "/etc/pki/",
+    "/etc/localtime",
+    "/etc/mime.types",
+    "/etc/os-release",
+    "/etc/timezone",
+    "/dev/null",
+    "/dev/urandom",
+)
 
 
 def harden() -> None:
@@ -81,9 +95,9 @@ def enclose(is_pinned: Callable[[str], bool], refuse: Callable[[], None]) -> Non
             if not isinstance(target, tuple) or not is_pinned(str(target[0]).partition("%")[0]):
                 refuse()
         elif event in _STARTS:
-            refuse()
+            raise PermissionError(errno.EPERM, "a test starts no program")
         elif event == _READS and not _is_ours(arguments[0], roots):
-            raise PermissionError("a test opens no files")
+            raise PermissionError(errno.EACCES, "a test opens no files of others")
 
     sys.addaudithook(watch)
 
