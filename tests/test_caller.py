@@ -44,12 +44,13 @@ from strongroom.model.entry import MUST_BE_ABSENT, Metadata
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.policy import Action, Scope
-from strongroom.remote import around, host, kept, listed, people, reads, recorded, ruled
+from strongroom.remote import around, host, kept, listed, people, reads, recorded, ruled, tested
 from strongroom.remote import keys as far_keys
 from strongroom.service import (
     access,
     audit,
     backends,
+    connection_tests,
     deployments,
     entries,
     inventory,
@@ -437,6 +438,7 @@ NOUNS = [
     (backends.Backends, around.RemoteBackends),
     (keys.Keys, far_keys.RemoteKeys),
     (deployments.Deployments, around.RemoteDeployments),
+    (connection_tests.ConnectionTests, tested.RemoteConnectionTests),
     (audit.AuditTrail, recorded.RemoteAudit),
     (access.Access, people.RemoteAccess),
     (access.People, people._People),

@@ -184,13 +184,26 @@ def test_a_test_of_a_connection_is_a_look_at_a_listed_network(tmp_path):
     with serving(tmp_path, settings) as served, socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         admin = served.token("a", "admin")
-        body = {"connection_id": "t", "conn_type": "http", "host": "127.0.0.1", "port": port}
+        body = {"connection_id": "t", "conn_type": "ftp", "host": "127.0.0.1", "port": port}
         answer = served.ask("POST", "/api/v2/connections/test", body, token=admin)
-        assert answer.json() == {"status": True, "message": "the host answers"}
+        assert answer.json() == {"status": True, "message": "every step went well"}
         away = {**body, "host": "169.254.169.254", "port": 80}
         assert served.ask("POST", "/api/v1/connections/test", away, token=admin).json()["status"] is False
         viewer = served.token("v", "viewer")
         assert served.ask("POST", "/api/v2/connections/test", body, token=viewer).status == 403
+
+
+def test_a_stored_password_is_tried_at_another_host_only_by_who_could_store_that(tmp_path):
+    settings = FREE + '\n[server]\ntest_connections = true\ntest_networks = ["127.0.0.0/8"]\n'
+    with serving(tmp_path, settings) as served, socket.create_server(("127.0.0.1", 0)) as listening:
+        kept(served, "connection", "t", f"ftp://svc:{CANARY}@10.0.0.9/")
+        body = {"connection_id": "t", "conn_type": "ftp", "password": "***", "host": "127.0.0.1"}
+        body["port"] = listening.getsockname()[1]
+        tests = Scope(actions=("test", "describe", "list"))
+        only = served.token("tester", "op", scope=tests)
+        refused = served.ask("POST", "/api/v2/connections/test", body, token=only)
+        assert refused.status == 403
+        assert served.ask("POST", "/api/v2/connections/test", body, token=served.token("w", "op")).json()["status"]
 
 
 def test_the_page_of_a_long_list_is_given_without_reading_the_rest(place):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
+import msgspec
 import pytest
 
 from native_room import copy_store, make_barrier
+from strongroom.live.probe import Step
 from strongroom.model.ref import Ref
 from strongroom.registry import Registry
 from strongroom.service.trials import SERVER, Trial, trials_of
@@ -16,8 +18,8 @@ OTHER = Ref("connection", "orders_db", "finance")
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 
-def made(minutes, *, is_reached=True):
-    return Trial(NOW + timedelta(minutes=minutes), "local:ada", SERVER, is_reached, "7")
+def made(minutes, *, is_ok=True):
+    return Trial(NOW + timedelta(minutes=minutes), "local:ada", SERVER, is_ok, "7")
 
 
 @pytest.fixture
@@ -44,7 +46,27 @@ def test_tests_are_kept_newest_first_for_every_process_and_only_the_last_ten(bar
 def test_a_connection_fails_when_its_last_test_did(barrier):
     kept = trials_of(registry(barrier))
     kept.keep(DB, made(0))
-    kept.keep(OTHER, made(1, is_reached=False))
-    assert dict(kept.failing()) == {OTHER: made(1, is_reached=False)}
+    kept.keep(OTHER, made(1, is_ok=False))
+    assert dict(kept.failing()) == {OTHER: made(1, is_ok=False)}
     kept.keep(OTHER, made(2))
     assert kept.failing() == {}
+
+
+def test_a_test_is_kept_with_its_steps_and_tells_what_to_do(barrier):
+    steps = (Step("tcp", "ok", "", 1.5), Step("tls", "failed", "expired", 4.0, -3))
+    kept = trials_of(registry(barrier))
+    kept.keep(DB, Trial(NOW, "local:ada", "agent:one", False, "7", steps, "", "an-order"))
+    (found,) = trials_of(registry(barrier)).of(DB)
+    assert (found.steps, found.order) == (steps, "an-order")
+    assert found.tested.failed == steps[1]
+    assert found.tested.advice == "have it renewed there"
+
+
+def test_a_test_of_a_time_without_steps_is_still_read(barrier):
+    before = registry(barrier)
+    trials_of(before).keep(DB, made(0))
+    (row,) = before.snapshot().of("trial").values()
+    kind, name, team, (trial,) = msgspec.msgpack.decode(row.body)
+    before.put("trial", row.id, msgspec.msgpack.encode([kind, name, team, [trial[:5]]]))
+    (found,) = trials_of(registry(barrier)).of(DB)
+    assert (found.is_ok, found.steps, found.version) == (True, (), "7")

@@ -17,6 +17,7 @@ from strongroom.policy import Role
 from strongroom.server.ui.drafts import LIFETIME_SECONDS, Drafts
 from strongroom.service.entries import Change
 from strongroom.service.merging import Edit, save
+from strongroom.service.policies import Draft
 
 CANARY = "canary-of-the-form"
 TYPED = "typed-canary"
@@ -394,14 +395,52 @@ def test_a_field_that_is_not_known_is_refused(ada, db):
 # --- tests from this server --------------------------------------------------------------------------
 
 
-def test_a_test_from_this_server_is_kept_and_shown(ada, db, room, house):
-    save(room.entries, Edit(ref=db, changes={"host": "127.0.0.1", "port": house.port}, seen="1"))
-    answer = ada.post(f"/test/connection/{db.name}", {"from": "server"}, htmx="tests")
+@pytest.fixture
+def listening(house, room):
+    ref = Ref("connection", "listening")
+    text = f"ftp://svc:{CANARY}@127.0.0.1:{house.port}/"
+    room.entries.write(Change(ref=ref, secret=Secret(text)), to="native", force=True)
+    return ref
+
+
+def test_a_test_from_this_server_is_kept_and_shown_step_by_step(ada, listening, house):
+    answer = ada.post(f"/test/connection/{listening.name}", {"from": "server"}, htmx="tests")
     assert answer.status == 200
-    assert "answers" in text_of(answer)
+    shown = text_of(answer)
+    assert all(word in shown for word in ("works", "Connection", "ms", "from this server"))
+    (kept, *_) = house.house.deployment().trials.of(listening)
+    assert (kept.is_ok, kept.by, kept.place) == (True, ADA, "server")
+    for page in (f"/edit/connection/{listening.name}", f"/entries/connection/{listening.name}?tab=tests"):
+        assert "works" in text_of(ada.get(page))
+
+
+def test_a_test_that_fails_shows_the_step_and_what_to_do_and_no_secret(ada, db, room, house):
+    save(room.entries, Edit(ref=db, changes={"conn_type": "ftp", "host": "127.0.0.1", "port": 1}, seen="1"))
+    answer = ada.post(f"/test/connection/{db.name}", {"from": "server"}, htmx="tests")
     (kept,) = house.house.deployment().trials.of(db)
-    assert (kept.is_reached, kept.by, kept.version) == (True, ADA, "2")
-    assert "answers" in text_of(ada.get(f"/edit/connection/{db.name}"))
+    assert not kept.is_ok
+    shown = text_of(answer)
+    assert "does not work" in shown
+    assert kept.tested.advice in shown
+    assert CANARY not in answer.body.decode()
+
+
+def test_a_place_that_there_is_not_is_told_as_a_problem(ada, db):
+    answer = ada.post(f"/test/connection/{db.name}", {"from": "agent:nobody"}, htmx="tests")
+    assert "there is no agent nobody" in text_of(answer)
+
+
+def test_who_may_look_at_it_and_not_test_it_is_told_so_and_not_which_agents_there_are(house, listening):
+    known = house.house.deployment().root
+    known.access.people.add("noa", Secret(PASSWORD), roles=[Role("lookers")])
+    text = 'permit (principal in Role::"lookers", action in [Action::"list", Action::"describe"], resource);'
+    known.policies.put(Draft(text, "lookers"))
+    answer = Seat(house, "person:noa").get(f"/test/connection/{listening.name}")
+    assert "needs the right" in text_of(answer)
+    assert 'id="f-from"' not in text_of(answer)
+    assert (
+        Seat(house, "person:noa").post(f"/test/connection/{listening.name}", {"from": "server"}).status == 403
+    )
 
 
 # --- drafts ------------------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from strongroom.service.backends import Backends
     from strongroom.service.backup import KeptBackups
     from strongroom.service.changes import Changes, Feed
+    from strongroom.service.connection_tests import ConnectionTests
     from strongroom.service.deployments import Deployments
     from strongroom.service.doctor import Doctor, Reports
     from strongroom.service.entries import Entries
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from strongroom.service.room import Room
     from strongroom.service.series import Ring, Series
     from strongroom.service.transfer import Transfer
+    from strongroom.service.trials import Trials
     from strongroom.service.verified import VerifiedRuns
 
 _NOTHING_KEPT = Lifetimes(ttl=timedelta(), stale_if_error=timedelta(), absent_ttl=timedelta(), max_absences=0)
@@ -231,6 +233,23 @@ class Parts:
             dialect=self.settings.lookup.dialect,
             has_register=self.house is not None,
         )
+
+    def tests(self, room: Room) -> ConnectionTests:
+        from strongroom.service.connection_tests import ConnectionTests  # noqa: PLC0415 -- see the class
+
+        return ConnectionTests(
+            room.lookup,
+            self.guard,
+            room.actor,
+            trials=self._trials,
+            clock=self.clock,
+            dialect=self.settings.lookup.dialect,
+        )
+
+    def _trials(self) -> Trials | None:
+        from strongroom.service.trials import trials_of  # noqa: PLC0415 -- see the class
+
+        return trials_of(self.registry) if self._barriers() else None
 
     def warm(self) -> None:
         """Begin to read behind what pages ask for."""

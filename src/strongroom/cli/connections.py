@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from strongroom.cli import anyform, asking, edit, export, intake, kinds, lint, terminal, transfer, verb
+from strongroom.cli import anyform, asking, edit, export, intake, kinds, lint, terminal, transfer, trial, verb
 from strongroom.cli.app import command, noun
 from strongroom.cli.entry import (
     Comment,
@@ -372,3 +372,4 @@ transfer.register(app, "connection")
 export.register(app, "connection")
 kinds.register(app)
 lint.register(app)
+trial.register(app)

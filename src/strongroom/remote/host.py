@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from strongroom.model.explanation import Explanation
     from strongroom.place import Place
     from strongroom.policy import Run
+    from strongroom.service.connection_tests import ConnectionTests
     from strongroom.service.entries import Written
     from strongroom.service.inventory import Inventory
     from strongroom.service.lookup import Lookup
@@ -316,6 +317,13 @@ class _Parts:
 
     def doctor(self, room: Room) -> NoReturn:  # noqa: ARG002 -- as Parts
         self._refuse("a room is examined")
+
+    def tests(self, room: Room) -> ConnectionTests:
+        from strongroom.service.connection_tests import ConnectionTests  # noqa: PLC0415 -- reads do without
+
+        return ConnectionTests(
+            self._lookup, None, room.actor, trials=lambda: None, clock=lambda: datetime.now(timezone.utc)
+        )
 
     def reader(self, room: Room) -> NoReturn:  # noqa: ARG002 -- as Parts
         self._refuse("reads of many actors are answered")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from strongroom.service.backends import Backends
     from strongroom.service.backup import KeptBackups
     from strongroom.service.changes import Changes
+    from strongroom.service.connection_tests import ConnectionTests
     from strongroom.service.deployments import Deployments
     from strongroom.service.doctor import Doctor
     from strongroom.service.entries import Entries
@@ -51,7 +52,7 @@ class RemoteRoom(Room):
             deployment=client.address.deployment or "",
             actor=Actor(f"token:{client.authority}", Assurance.CLAIMED),
             lookup=lookup,
-            parts=_Parts(client, lookup),
+            parts=_Parts(client, lookup, dialect),
         )
 
     def as_actor(self, actor: Actor) -> Room:
@@ -64,8 +65,9 @@ class RemoteRoom(Room):
 class _Parts:
     """Makes the nouns, which need nothing of the room but the client."""
 
-    def __init__(self, client: Client, lookup: RemoteLookup) -> None:
+    def __init__(self, client: Client, lookup: RemoteLookup, dialect: Dialect) -> None:
         self._client = client
+        self._dialect = dialect
         self._lookup = lookup
         self._listed: RemoteInventory | None = None
 
@@ -126,6 +128,11 @@ class _Parts:
         from strongroom.remote.around import RemoteDeployments  # noqa: PLC0415 -- reads do without
 
         return RemoteDeployments(self._client)
+
+    def tests(self, room: Room) -> ConnectionTests:
+        from strongroom.remote.tested import RemoteConnectionTests  # noqa: PLC0415 -- reads do without
+
+        return RemoteConnectionTests(self._client, self._lookup, room.actor, self._dialect)
 
     def access(self, room: Room) -> Access:  # noqa: ARG002 -- as Parts
         from strongroom.remote.people import RemoteAccess  # noqa: PLC0415 -- reads do without

@@ -35,6 +35,22 @@ _KEY_JOB = {
     "is_at_work": True,
     "finished_at": None,
 }
+_TEST = {
+    "at": _AT,
+    "by": "person:anna",
+    "place": "server",
+    "status": "failed",
+    "failed": "tls",
+    "message": "failed at tls: it leads to a service whose certificate has expired",
+    "advice": "have it renewed there",
+    "version": "4",
+    "steps": [
+        {"name": "tcp", "outcome": "ok", "reason": "", "milliseconds": 1.2, "days_left": None},
+        {"name": "tls", "outcome": "failed", "reason": "expired", "milliseconds": 4.8, "days_left": -3},
+    ],
+    "order": "",
+    "until": None,
+}
 _ORDERS = {"kind": "connection", "name": "orders_db", "team": None}
 _FACTS = {
     "description": "orders, read only",
@@ -332,11 +348,13 @@ EXAMPLES: Mapping[type, Any] = {
         "value": '{"conn_type":"postgres","host":"db.example.com"}',
         "connection": {"conn_type": "postgres", "host": "db.example.com"},
     },
-    wire.TestResult: {"status": "reachable", "message": "the host answers"},
-    wire.Tests: {
-        "tests": [
-            {"at": _AT, "by": "person:anna", "place": "server", "status": "reachable", "version": "4"},
-        ]
+    wire.TestResult: _TEST,
+    wire.Tests: {"tests": [_TEST], "on": ["server", "agent:worker-1"]},
+    wire.FailingTests: {"tests": [{"name": "orders_db", "team": None, "test": _TEST}]},
+    wire.AgentTested: {
+        "order": "GTsvQ1vJ0m0f3t5l7hPZqw",
+        "version": "4",
+        "steps": [{"name": "tcp", "outcome": "ok", "reason": "", "milliseconds": 1.2, "days_left": None}],
     },
     wire.Explained: {
         **_ORDERS,

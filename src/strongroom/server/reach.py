@@ -1,36 +1,39 @@
 """
-Testing whether the host of a connection can be reached by TCP. Off unless the settings switch it on.
+Testing connections from the server: who may, how often, and what it reaches. Off unless the settings say so.
 
-What a driver would do with a connection is up to whoever wrote it, so no driver is started and nothing of the
-connection but its host and port is used: no scheme, no option, no socket path (facts SS03, SS05).
+Not for what a test does, nor for which addresses it may ask (`live/probe.py`, `live/probing/address.py`).
 
 Rules of this file:
 
-1. Only what `server.test_networks` lists is asked: addresses in a network, or host names. A name that is
-   listed may lead to public and private addresses, to loopback, link-local (where clouds answer with their
-   credentials), multicast and unspecified ones only where a network lists those too.
-2. A name is resolved once, and the address that was looked at is the one that is connected to.
-3. Every answer takes the same time and says one of two things, so that it tells no more about a network
-   than that; one actor gets five a minute.
+1. Only what `server.test_networks` lists is asked, with the options that are known to do no harm (facts SS01,
+   SS05). Whatever keeps an address from being asked, the answer is the same and takes the same time (SS04).
+2. One actor gets five tests a minute, from the server and from agents together, and a few run at once.
+3. A test uses a secret, so each is on record with its outcome.
+4. What is said in a request and not stored is tested with stored secrets only for who could store it.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from strongroom import catalog
-from strongroom.errors import AccessDeniedError, InvalidInputError, RateLimitedError
+from strongroom.errors import (
+    AccessDeniedError,
+    BackendUnavailableError,
+    InvalidInputError,
+    NotFoundError,
+    RateLimitedError,
+)
+from strongroom.live import trouble
+from strongroom.live.probe import Limits, Step, Tested
 from strongroom.policy import Action
 from strongroom.server.limits import Buckets, Rate
-from strongroom.service.trials import SERVER, Trial
+from strongroom.service.assignment import Assignments, refusal_of
+from strongroom.service.connection_tests import Tester, Tried, checked_place
+from strongroom.service.guard import event_of
+from strongroom.service.trials import AGENT, SERVER, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -38,28 +41,62 @@ if TYPE_CHECKING:
     from strongroom.model.connection import Connection
     from strongroom.model.ref import Ref
     from strongroom.server.endpoint import Call
-    from strongroom.service.entries import Described
+    from strongroom.service.assignment import Refusal
+    from strongroom.service.house import Deployment
+    from strongroom.settings import ServerSettings
 
-    Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+__all__ = [
+    "answered",
+    "assignments_of",
+    "begun",
+    "is_on",
+    "on_server",
+    "ordered",
+    "places_of",
+    "tested",
+    "tried",
+]
 
-__all__ = ["ANSWER_SECONDS", "is_listed", "is_on", "reached", "tried"]
-
-ANSWER_SECONDS = 2.0
-_PATIENCE_SECONDS = 1.8
 _AT_ONCE = 4
 _PER_MINUTE = 5
-_MAX_PORT = 65_535
+_WAIT = timedelta(seconds=2)
+_SECONDS = 12.0  # of one test: below those that a client waits for an answer
+_NAMES, _REASONS = get_args(trouble.Step), ("", *get_args(trouble.Reason))
+_MOST_MILLISECONDS, _MOST_DAYS = 1e9, 36_500
+
+
+def begun(call: Call, ref: Ref, *, on: str = SERVER) -> Tried:
+    """
+    Test the connection *ref* as it is stored from the server, or ask an agent for it.
+
+    Args:
+        call: the request; its actor must be allowed to test *ref*.
+        ref: the connection.
+        on: `server`, `agent` where there is one, or `agent:NAME`.
+
+    Raises:
+        AccessDeniedError: tests are switched off here, or not this actor's.
+        InvalidInputError: it is no connection, or *on* is no such place.
+        NotFoundError: there is none.
+        RateLimitedError: too many tests.
+    """
+    _check(ref)
+    place = checked_place(on)
+    if place == SERVER:
+        return Tried(tried(call, ref))
+    if not place.startswith(AGENT[:-1]):
+        raise InvalidInputError(
+            "a server tests connections from itself or from an agent", hint="say server, agent or agent:NAME"
+        )
+    return _assigned(call, ref, place)
 
 
 def tried(call: Call, ref: Ref) -> Trial:
     """
-    Test the connection *ref* as it is stored, and keep how it went.
+    Test the connection *ref* as it is stored, from the server, and keep how it went.
 
     Raises:
-        AccessDeniedError: tests are switched off here, or not this actor's.
-        InvalidInputError: it is no connection.
-        NotFoundError: there is none.
-        RateLimitedError: too many tests.
+        As `begun`.
     """
     if not is_on(call):
         raise AccessDeniedError(
@@ -67,152 +104,200 @@ def tried(call: Call, ref: Ref) -> Trial:
             reason="settings",
             hint="server.test_connections = true",
         )
-    if ref.kind != "connection":
-        raise InvalidInputError("only a connection can be tested")
-    found: list[Described] = []
+    _check(ref)
+    place, actor = call.place, call.identity.actor
 
-    def find() -> Connection | None:
-        found.append(call.room.entries.describe(ref))
-        return found[0].connection
+    def work() -> Trial:
+        _ALLOWANCE.take((call.deployment, actor.id))
+        with _one_turn():
+            return on_server(place, call.house.settings.server, ref, by=actor.id)
 
-    is_reached = reached(call, ref, find)
-    trial = Trial(
-        at=datetime.now(timezone.utc),
-        by=call.identity.actor.id,
-        place=SERVER,
-        is_reached=is_reached,
-        version=found[0].version if found else None,
-    )
-    call.place.trials.keep(found[0].ref if found else ref, trial)
+    trial = place.guard.act(actor, Action.TEST, ref, work)
+    _record(call, ref, is_ok=trial.is_ok, where=SERVER)
+    return trial
+
+
+def on_server(place: Deployment, settings: ServerSettings, ref: Ref, *, by: str) -> Trial:
+    """
+    Test *ref* for *by*, whoever that is, and keep how it went.
+
+    Raises:
+        NotFoundError: there is none.
+        MalformedEntryError, AccessDeniedError, BackendUnavailableError: it cannot be read.
+    """
+    entry = place.chain.read(ref)
+    if entry is None:
+        raise NotFoundError(f"there is no {ref}", hint="strongroom connections list")
+    # Past the reads that are counted: nobody uses what is only tested. References are their own reads.
+    found = place.root.lookup.resolved(entry) if entry.metadata.references else entry
+    trial = _tester(place, settings).entry(found, by=by, place=SERVER)
+    place.trials.keep(entry.ref, trial)
     return trial
 
 
 def is_on(call: Call) -> bool:
-    """Tell whether connections may be tested here at all."""
+    """Tell whether connections may be tested from this server at all."""
     return call.house.settings.server.test_connections
 
 
-def reached(call: Call, ref: Ref, find: Callable[[], Connection | None]) -> bool:
+def tested(call: Call, ref: Ref, find: Callable[[], tuple[Connection, bool]]) -> Tested:
     """
-    Tell whether the host of a connection can be reached; the answer takes the same time whatever it is.
+    Test a connection that is said in a request. Nothing of it is kept.
 
     Args:
         call: the request; its actor must be allowed to test *ref*.
-        ref: the connection.
-        find: gives what is stored or said of it, once that is allowed.
+        ref: what it is called.
+        find: gives the connection, once that is allowed, and whether stored secrets stand in it.
 
     Raises:
-        AccessDeniedError: the actor may not test *ref*.
+        AccessDeniedError: the actor may not test *ref*, or may not change what is stored of it.
         RateLimitedError: too many tests.
         Whatever *find* raises.
     """
-    with _one_turn():
-        begun = time.monotonic()
-        is_reached = _tested(call, ref, find)
-        time.sleep(max(0.0, begun + ANSWER_SECONDS - time.monotonic()))
-    return is_reached
+    actor, place = call.identity.actor, call.place
+
+    def work() -> Tested:
+        _ALLOWANCE.take((call.deployment, actor.id))
+        connection, has_stored = find()
+        if has_stored:
+            place.guard.check(actor, Action.WRITE, ref, place.guard.facts(ref))
+        with _one_turn():
+            return _tester(place, call.house.settings.server).connection(ref, connection)
+
+    found = place.guard.act(actor, Action.TEST, ref, work)
+    _record(call, ref, is_ok=found.is_ok, where=SERVER)
+    return found
+
+
+def _check(ref: Ref) -> None:
+    if ref.kind != "connection":
+        raise InvalidInputError("only a connection can be tested")
+
+
+def _tester(place: Deployment, settings: ServerSettings) -> Tester:
+    limits = Limits(networks=settings.test_networks, has_any_option=False, seconds=_SECONDS)
+    read = place.root.lookup.find
+    return Tester(read, limits=limits, clock=_now, dialect=place.settings.lookup.dialect)
+
+
+def _record(call: Call, ref: Ref, *, is_ok: bool, where: str) -> None:
+    event = event_of(
+        call.identity.actor, Action.TEST, ref, "done" if is_ok else "failed", reason=f"from {where}"
+    )
+    call.place.recorder.append(event)
+
+
+# --- from an agent -------------------------------------------------------------------------------------
+
+
+def assignments_of(place: Deployment) -> Assignments:
+    """Give what agents of a deployment are asked for."""
+    return Assignments(place.registry, _now)
+
+
+def places_of(call: Call) -> list[str]:
+    """Give from where connections may be tested here: `server`, where that is on, and each agent."""
+    agents = assignments_of(call.place).agents()
+    return [*([SERVER] if is_on(call) else []), *(f"{AGENT}{name}" for name in agents)]
+
+
+def _assigned(call: Call, ref: Ref, on: str) -> Tried:
+    place, actor = call.place, call.identity.actor
+
+    def work() -> Tried:
+        name = _agent(assignments_of(place).agents(), on.partition(":")[2])
+        _ALLOWANCE.take((call.deployment, actor.id))
+        found = place.chain.read(ref)
+        if found is None:
+            raise NotFoundError(f"there is no {ref}", hint="strongroom connections list")
+        given = assignments_of(place).give(name, ref, actor.id)
+        return Tried(None, given.id, given.until)
+
+    return place.guard.act(actor, Action.TEST, ref, work)
+
+
+def ordered(call: Call, ref: Ref, order: str) -> Tried:
+    """
+    Tell how the test of *ref* went that an agent was given as *order*, or that it is waited for.
+
+    Args:
+        call: the request; its actor may look at *ref*.
+        ref: the connection.
+        order: as `begun` gave it.
+
+    Raises:
+        BackendUnavailableError: it gave no answer in time.
+        As `refusal_of`, where it made none.
+    """
+    found = assignments_of(call.place).find(order)
+    if found is not None and found.ref == ref:
+        if found.refused:
+            raise refusal_of(found)
+        return Tried(None, found.id, found.until)
+    for trial in call.place.trials.of(ref):
+        if trial.order == order:
+            return Tried(trial, order)
+    raise BackendUnavailableError(
+        "the agent gave no answer in time",
+        backend="agent",
+        hint="does it run, and does it listen to this server? strongroom agent status tells on its host",
+    )
+
+
+def answered(
+    call: Call, order: str, steps: Sequence[Step], *, refused: Refusal | None, version: str | None
+) -> None:
+    """
+    Take the answer of the agent that asks to *order*, and keep how the test went.
+
+    Raises:
+        InvalidInputError: the steps are none.
+        NotFoundError: it was not asked for that, or is not waited for any more.
+    """
+    name = call.identity.actor.id.removeprefix(AGENT)
+    if refused is None and not (steps and all(map(_is_known, steps))):
+        raise InvalidInputError("these are no steps of a test")
+    given = assignments_of(call.place).take(name, order, refused=refused)
+    if refused is not None:
+        return
+    is_ok = Tested(tuple(steps)).is_ok
+    trial = Trial(_now(), given.by, f"{AGENT}{name}", is_ok, version, tuple(steps), order=order)
+    call.place.trials.keep(given.ref, trial)
+    outcome = "done" if is_ok else "failed"
+    reason = f"asked for by {given.by}"
+    call.place.recorder.append(event_of(call.identity.actor, Action.TEST, given.ref, outcome, reason=reason))
+
+
+def _is_known(step: Step) -> bool:
+    in_bounds = 0 <= step.milliseconds <= _MOST_MILLISECONDS and abs(step.days_left or 0) <= _MOST_DAYS
+    return in_bounds and step.name in _NAMES and step.reason in _REASONS
+
+
+def _agent(known: list[str], name: str) -> str:
+    if name in known:
+        return name
+    if name:
+        raise NotFoundError(f"there is no agent {name}", hint="strongroom access agents list")
+    if len(known) == 1:
+        return known[0]
+    raise InvalidInputError(
+        f"there are {len(known)} agents" if known else "no agent is enrolled",
+        hint="say which: agent:NAME" if known else "strongroom access agents invite NAME --role reader",
+    )
+
+
+# --- how often -----------------------------------------------------------------------------------------
 
 
 @contextmanager
 def _one_turn() -> Iterator[None]:
     """Hold one of the few turns: a test keeps a thread of the server waiting."""
     if not _TURNS.acquire(blocking=False):
-        raise RateLimitedError(
-            "other tests are under way",
-            retry_after=timedelta(seconds=ANSWER_SECONDS),
-            hint="wait and try again",
-        )
+        raise RateLimitedError("other tests are under way", retry_after=_WAIT, hint="wait and try again")
     try:
         yield
     finally:
         _TURNS.release()
-
-
-def _tested(call: Call, ref: Ref, find: Callable[[], Connection | None]) -> bool:
-    actor = call.identity.actor
-    listed = call.house.settings.server.test_networks
-
-    def work() -> bool:
-        _ALLOWANCE.take((call.deployment, actor.id))
-        connection = find()
-        target = None if connection is None else _target(connection)
-        return target is not None and _asked(*target, listed)
-
-    return call.place.guard.act(actor, Action.TEST, ref, work)
-
-
-def _asked(host: str, port: int, listed: Sequence[str]) -> bool:
-    until = time.monotonic() + _PATIENCE_SECONDS
-    # The system's resolver has no deadline of its own, so it is waited for from here.
-    flight = _RESOLVING.submit(_resolved, host, port)
-    try:
-        addresses = flight.result(_PATIENCE_SECONDS)
-    except (FutureTimeoutError, OSError, UnicodeError):
-        return False
-    if not addresses or not all(is_listed(host, address, listed) for address in addresses):
-        return False
-    try:
-        with socket.create_connection((str(addresses[0]), port), max(0.05, until - time.monotonic())):
-            return True
-    except OSError:
-        return False
-
-
-def _resolved(host: str, port: int) -> list[Address]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-    texts = dict.fromkeys(str(one[4][0]).partition("%")[0] for one in found)
-    return [_plain(ipaddress.ip_address(text)) for text in texts]
-
-
-def _plain(address: Address) -> Address:
-    """Give what an address leads to: one of IPv4 may be written as one of IPv6."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
-        if inner is None and address in _TRANSLATED:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
-        return inner or address
-    return address
-
-
-_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: IPv4 behind a translator
-
-
-def is_listed(host: str, address: Address, listed: Sequence[str]) -> bool:
-    """Tell whether *address*, to which *host* leads, may be asked."""
-    is_named = False
-    for one in listed:
-        try:
-            network = ipaddress.ip_network(one, strict=False)
-        except ValueError:
-            is_named = is_named or one.lower().rstrip(".") == host.lower().rstrip(".")
-            continue
-        if address.version == network.version and address in network:
-            return True
-    is_special = (
-        address.is_loopback
-        or address.is_link_local
-        or address.is_multicast
-        or address.is_unspecified
-        or address.is_reserved
-    )
-    return is_named and not is_special
-
-
-def _target(connection: Connection) -> tuple[str, int] | None:
-    host = connection.host or ""
-    port = connection.port or _default_port(connection.conn_type)
-    if not host or port is None or not 0 < port <= _MAX_PORT or len(host) > 255:  # noqa: PLR2004 -- the longest DNS name
-        return None
-    # A socket path, a URI, several hosts, a zone: nothing of that is one host.
-    if any(character in host for character in "/\\@,;%?#[] \t\r\n\0"):
-        return None
-    return host, port
-
-
-def _default_port(conn_type: str | None) -> int | None:
-    found = catalog.find(conn_type or "")
-    field = None if found is None else found.standard_field("port")
-    return field.default if field is not None and isinstance(field.default, int) else None
 
 
 class _Allowance:
@@ -233,6 +318,9 @@ class _Allowance:
             self._buckets.take(who)
 
 
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
 _ALLOWANCE = _Allowance()
 _TURNS = threading.Semaphore(_AT_ONCE)
-_RESOLVING = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="strongroom-resolve")

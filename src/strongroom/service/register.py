@@ -618,7 +618,7 @@ class Register:
         self._heard = tests
         old, self._failed = (
             self._failed,
-            {ref: found[0].version for ref, found in tests.items() if found and not found[0].is_reached},
+            {ref: found[0].version for ref, found in tests.items() if found and not found[0].is_ok},
         )
         for ref in dict(old.items() ^ self._failed.items()):
             slots = self._slots.get(ref, ())

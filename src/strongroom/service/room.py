@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from strongroom.service.backends import Backends
     from strongroom.service.backup import KeptBackups
     from strongroom.service.changes import Changes
+    from strongroom.service.connection_tests import ConnectionTests
     from strongroom.service.deployments import Deployments
     from strongroom.service.doctor import Doctor
     from strongroom.service.entries import Entries
@@ -48,6 +49,7 @@ class Parts(Protocol):
     def policies(self, room: Room) -> Policies: ...
     def changes(self, room: Room) -> Changes: ...
     def deployments(self, room: Room) -> Deployments: ...
+    def tests(self, room: Room) -> ConnectionTests: ...
     def close(self) -> None: ...
 
 
@@ -63,8 +65,8 @@ class Room:
         deployment: its name.
         actor: who acts here.
         entries, inventory, register, transfer, backends, keys, backups, audit, series, doctor, access,
-            policies, changes, deployments: one noun each; what reads stands in `lookup`, and in `reader` for
-            many at once.
+            policies, changes, deployments, tests: one noun each; what reads stands in `lookup`, and in
+            `reader` for many at once.
     """
 
     def __init__(
@@ -181,6 +183,11 @@ class Room:
     def deployments(self) -> Deployments:
         """This deployment, and the others where it may be told."""
         return self._parts.deployments(self)
+
+    @cached_property
+    def tests(self) -> ConnectionTests:
+        """Whether connections work, and how tests of them went."""
+        return self._parts.tests(self)
 
     def close(self) -> None:
         """Let go of files, connections and threads. Safe to call twice."""

@@ -2,12 +2,12 @@
 How tests of connections went: the last ones of each, kept in the registry, so that all servers and restarts
 know of them.
 
-Not for testing (`strongroom.server.reach`).
+Not for testing (`live/probe.py`), nor for who may have it done (`service/attempt.py`, `server/reach.py`).
 
 Rules of this file:
 
-1. What is kept tells that a host answered or did not, when, from where and who asked; nothing of the
-   connection itself.
+1. What is kept tells which step failed and why, in words of closed sets, when, from where and who asked;
+   nothing of the connection itself.
 2. What is kept is bounded: the last few of one connection, and of a few thousand connections.
 """
 
@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime  # noqa: TC003 -- msgspec reads annotations at run time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
 import msgspec
 
+from strongroom.live.probe import Step, Tested
 from strongroom.model.ref import Ref
 from strongroom.registry import Change
 
@@ -28,10 +29,14 @@ if TYPE_CHECKING:
 
     from strongroom.registry import Registry, Row, Snapshot
 
-__all__ = ["SERVER", "Trial", "Trials", "trials_of"]
+__all__ = ["AGENT", "HERE", "SERVER", "Trial", "Trials", "trials_of"]
 
+HERE = "here"
+"""The place of a test that a command on the host of the store made."""
 SERVER = "server"
-"""The place of a test that the server itself made; any other is the name of an agent."""
+"""The place of a test that the server itself made."""
+AGENT = "agent:"
+"""What the place of a test begins with that an agent made; its name follows."""
 TRIAL = "trial"
 _OF_ONE = 10
 _MOST = 5_000  # connections
@@ -44,23 +49,53 @@ class Trial(NamedTuple):
     Args:
         at: when it was made (UTC).
         by: the id of who asked for it.
-        place: `SERVER`, or the name of an agent.
-        is_reached: the host answered.
+        place: `HERE`, `SERVER`, or `AGENT` and the name of one.
+        is_ok: no step failed.
         version: of the connection that was tested, where its backend keeps them.
+        steps: in their order; () where only that its host answered was looked at.
+        hint: what to do about the step that failed, where that is more than its reason tells.
+        order: what an agent was given for it (`assignment.py`); "" where none was.
     """
 
     at: datetime
     by: str
     place: str
-    is_reached: bool
+    is_ok: bool
     version: str | None = None
+    steps: tuple[Step, ...] = ()
+    hint: str = ""
+    order: str = ""
+
+    @property
+    def tested(self) -> Tested:
+        """What was done, with what to do about it."""
+        return Tested(self.steps, self.hint)
+
+
+class _Step(msgspec.Struct, frozen=True, array_like=True):
+    name: str
+    outcome: Literal["ok", "failed", "skipped"]
+    reason: str
+    milliseconds: float
+    days_left: int | None = None
+
+
+class _Trial(msgspec.Struct, frozen=True, array_like=True):
+    at: datetime
+    by: str
+    place: str
+    is_ok: bool
+    version: str | None = None
+    steps: tuple[_Step, ...] = ()  # rows of a time when no more than the host was asked have none
+    hint: str = ""
+    order: str = ""
 
 
 class _Body(msgspec.Struct, frozen=True, array_like=True):
     kind: str
     name: str
     team: str | None
-    trials: list[tuple[datetime, str, str, bool, str | None]]
+    trials: list[_Trial]
 
 
 class Trials:
@@ -82,8 +117,8 @@ class Trials:
         def decide(snapshot: Snapshot) -> Iterator[Change]:
             rows = snapshot.of(TRIAL)
             before = _trials(rows[row_id]) if row_id in rows else ()
-            kept = [tuple(one) for one in (trial, *before)[:_OF_ONE]]
-            body = _Body(ref.kind, ref.name, ref.team, kept)  # type: ignore[arg-type]  # rows of a Trial
+            kept = [_row(one) for one in (trial, *before)[:_OF_ONE]]
+            body = _Body(ref.kind, ref.name, ref.team, kept)
             yield Change(TRIAL, row_id, msgspec.msgpack.encode(body))
             if row_id not in rows and len(rows) >= _MOST:
                 oldest = min(rows.values(), key=lambda row: row.revision)
@@ -105,7 +140,7 @@ class Trials:
 
     def failing(self) -> Mapping[Ref, Trial]:
         """Give the last test of every connection whose last test failed."""
-        return {ref: found[0] for ref, found in self.all().items() if found and not found[0].is_reached}
+        return {ref: found[0] for ref, found in self.all().items() if found and not found[0].is_ok}
 
 
 _KNOWN: WeakKeyDictionary[Registry, Trials] = WeakKeyDictionary()
@@ -123,9 +158,20 @@ def _id(ref: Ref) -> str:
     return hashlib.sha256(repr((ref.kind, ref.team, ref.name)).encode()).hexdigest()
 
 
+def _row(trial: Trial) -> _Trial:
+    steps = tuple(_Step(*step) for step in trial.steps)
+    return _Trial(*trial[:5], steps, trial.hint, trial.order)
+
+
 def _read(row: Row) -> tuple[Ref, tuple[Trial, ...]]:
     body = msgspec.msgpack.decode(row.body, type=_Body)
-    return Ref(body.kind, body.name, body.team), tuple(Trial(*one) for one in body.trials)  # type: ignore[arg-type]  # as kept
+    ref = Ref(body.kind, body.name, body.team)  # type: ignore[arg-type]  # as kept
+    return ref, tuple(map(_trial, body.trials))
+
+
+def _trial(kept: _Trial) -> Trial:
+    steps = tuple(Step(*msgspec.structs.astuple(step)) for step in kept.steps)
+    return Trial(kept.at, kept.by, kept.place, kept.is_ok, kept.version, steps, kept.hint, kept.order)
 
 
 def _trials(row: Row) -> tuple[Trial, ...]:

@@ -72,7 +72,7 @@ class ServerSettings:
         log_level: how much is logged; changed at run time too.
         read_only: begin in read-only mode.
         autostart: `strongroom up` starts the server behind.
-        test_connections: let people test whether the host of a connection can be reached.
+        test_connections: let people test connections from the server.
         test_networks: networks and host names such a test may reach.
         metrics_names: count reads of each entry by name, for at most 10,000 of them.
         limits: how much one caller may ask.

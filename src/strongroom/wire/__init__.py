@@ -13,3 +13,4 @@ from strongroom.wire.place import *  # noqa: F403
 from strongroom.wire.policy import *  # noqa: F403
 from strongroom.wire.seal import *  # noqa: F403
 from strongroom.wire.shape import *  # noqa: F403
+from strongroom.wire.tested import *  # noqa: F403

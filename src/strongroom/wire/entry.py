@@ -62,9 +62,6 @@ __all__ = [
     "RunClaim",
     "StepRow",
     "TeamQuery",
-    "TestResult",
-    "TestRow",
-    "Tests",
     "Version",
     "WriteBatch",
     "WriteEntry",
@@ -716,42 +713,6 @@ class Revealed(Given, kw_only=True):
     version: str | None
     value: str
     connection: dict[str, Any] | None
-
-
-class TestResult(Given, kw_only=True):
-    """
-    Whether the host of a connection can be reached. No more is told.
-
-    Args:
-        status: reachable, or not.
-    """
-
-    status: Literal["reachable", "not_reachable"]
-    message: str
-
-
-class TestRow(Given, kw_only=True):
-    """
-    How one test went.
-
-    Args:
-        by: who asked for it.
-        place: `server`, or the agent it was made from.
-        status: reachable, or not.
-        version: of the connection that was tested.
-    """
-
-    at: datetime
-    by: str
-    place: str
-    status: Literal["reachable", "not_reachable"]
-    version: str | None
-
-
-class Tests(Given, kw_only=True):
-    """The last tests of one connection, newest first."""
-
-    tests: list[TestRow]
 
 
 # --- why ---------------------------------------------------------------------------------------------

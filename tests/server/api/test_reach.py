@@ -1,100 +1,19 @@
-"""Testing whether a host can be reached: which addresses may be asked at all."""
+"""Tests of connections by the API: from the server and from agents, who may, how often, and what is told."""
 
 from __future__ import annotations
 
-import ipaddress
+import json
 import socket
 from contextlib import ExitStack
-from types import SimpleNamespace
 
 import pytest
 
 from parts.api import SETTINGS, asking
+from strongroom.model.ref import Ref
 from strongroom.server import reach
-from strongroom.server.reach import _asked, _plain, _target, is_listed
 
-EVIL = [
-    "127.0.0.1",
-    "127.8.9.10",
-    "0.0.0.0",
-    "169.254.169.254",
-    "224.0.0.1",
-    "255.255.255.255",
-    "::1",
-    "::",
-    "fe80::1",
-    "::ffff:127.0.0.1",
-    "::ffff:169.254.169.254",
-    "64:ff9b::7f00:1",
-    "2002:7f00:1::",
-]
-
-
-@pytest.mark.parametrize("text", EVIL)
-def test_SS01_a_listed_name_that_leads_to_a_special_address_is_not_asked(text):
-    address = _plain(ipaddress.ip_address(text))
-    assert not is_listed("db.example.com", address, ["db.example.com"])
-
-
-def test_SS01_an_address_that_no_network_lists_is_not_asked():
-    assert not is_listed("db", ipaddress.ip_address("10.0.0.7"), ["192.168.0.0/16", "other.example.com"])
-    assert not is_listed("db", ipaddress.ip_address("10.0.0.7"), [])
-
-
-def test_an_address_of_a_listed_network_may_be_asked():
-    assert is_listed("db", ipaddress.ip_address("10.0.0.7"), ["10.0.0.0/8"])
-    assert is_listed("x", ipaddress.ip_address("127.0.0.1"), ["127.0.0.0/8"])
-
-
-def test_a_listed_name_may_lead_to_a_private_address():
-    assert is_listed("DB.example.com.", ipaddress.ip_address("10.0.0.7"), ["db.example.com"])
-
-
-@pytest.mark.parametrize(
-    "host", ["127.1", "2130706433", "0x7f000001", "0177.0.0.1", "0", "localhost", "[::1]"]
-)
-def test_SS01_other_spellings_of_loopback_are_not_asked(host):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(0.05)
-        assert not _asked(host, server.getsockname()[1], [host, "10.0.0.0/8"])
-        with pytest.raises(TimeoutError):
-            server.accept()
-
-
-def test_SS01_the_address_that_was_looked_at_is_the_one_connected_to():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(5)
-        assert _asked("localhost", server.getsockname()[1], ["127.0.0.0/8", "::1/128"])
-        server.accept()[0].close()
-
-
-@pytest.mark.parametrize(
-    "host",
-    [
-        "file:///etc/passwd",
-        "gopher://x",
-        "/var/run/x.sock",
-        "a,b",
-        "user@host",
-        "h;x=1",
-        "h?x",
-        "fe80::1%lo",
-        "",
-        "a b",
-    ],
-)
-def test_SS03_what_is_no_host_is_not_asked(host):
-    assert _target(SimpleNamespace(host=host, port=5432, conn_type="postgres")) is None
-
-
-def test_SS05_nothing_of_a_connection_but_host_and_port_is_used():
-    connection = SimpleNamespace(host="db", port=None, conn_type="postgres")
-    assert _target(connection) == ("db", 5432)  # any other attribute would raise
-
-
-def test_a_type_without_a_port_has_nothing_to_ask():
-    assert _target(SimpleNamespace(host="db", port=None, conn_type="nobody-knows")) is None
-    assert _target(SimpleNamespace(host="db", port=70_000, conn_type="postgres")) is None
+CANARY = "c4nary-in-a-password"
+TCP = "ftp"  # a type of which nothing but its host is asked
 
 
 def test_SS04_one_actor_has_five_tests_a_minute():
@@ -114,30 +33,113 @@ def reaching(tmp_path_factory):
         yield api
 
 
-def test_SS04_a_test_says_one_of_two_things_and_no_more(reaching):
+@pytest.fixture(scope="module")
+def near(reaching):
+    """A connection whose host listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        reaching.put("connection", "near", {"value": f"postgres://u:s3cret@127.0.0.1:{port}/db"})
-        answer = reaching.ask("POST", "/test/connection/near")
-    assert answer.json() == {"status": "reachable", "message": "the host answers"}
+        put(reaching, "near", f"127.0.0.1:{server.getsockname()[1]}")
+        yield "near"
+
+
+@pytest.fixture(autouse=True)
+def unbounded():
+    reach._ALLOWANCE._buckets = reach._Allowance()._buckets
+
+
+def put(api, name, where):
+    api.put("connection", name, {"value": f"{TCP}://svc:{CANARY}@{where}/"})
+
+
+def asked(api, name, **more):
+    return api.ask("POST", f"/test/connection/{name}", **more)
+
+
+def test_a_test_tells_each_step_with_its_time(reaching, near):
+    told = asked(reaching, near).json()
+    assert (told["status"], told["place"], told["failed"]) == ("ok", "server", None)
+    assert [(step["name"], step["outcome"]) for step in told["steps"]][-1] == ("tcp", "ok")
+    assert all(step["milliseconds"] >= 0 for step in told["steps"])
+
+
+def test_a_test_that_fails_names_the_step_and_what_to_do(reaching):
+    put(reaching, "closed", "127.0.0.1:1")
+    told = asked(reaching, "closed").json()
+    assert (told["status"], told["failed"]) == ("failed", "tcp")
+    assert told["message"] == "failed at tcp: it leads to a machine on which nothing listens at its port"
+    assert told["advice"] == "correct host and port, or start the service"
+
+
+def test_SS04_what_may_not_be_asked_is_told_alike_whatever_the_reason(reaching):
     told = set()
-    for name, host in (("closed", f"127.0.0.1:{port}"), ("unlisted", "169.254.169.254:80")):
-        reaching.put("connection", name, {"value": f"postgres://{host}/db"})
-        told.add(reaching.ask("POST", f"/test/connection/{name}").body)
+    for name, where in (("unlisted", "169.254.169.254:80"), ("nowhere", "no-such-host.invalid:80")):
+        put(reaching, name, where)
+        answer = asked(reaching, name).json()
+        told.add(json.dumps({key: answer[key] for key in ("status", "failed", "message", "steps")}))
     assert len(told) == 1
-    assert b'"not_reachable"' in told.pop()
+    assert '"failed": "address"' in told.pop()
+
+
+def test_no_answer_and_no_record_holds_a_value(reaching, near):
+    put(reaching, "secret", "127.0.0.1:1")
+    answers = [
+        asked(reaching, "secret"),
+        reaching.ask("GET", "/test/connection/secret"),
+        reaching.ask("GET", "/tests"),
+        reaching.ask("GET", "/audit", query={"kind": "connection", "name": "secret"}),
+    ]
+    assert all(CANARY.encode() not in answer.body for answer in answers)
+
+
+def test_tests_are_kept_and_on_record(reaching, near):
+    asked(reaching, near)
+    (last, *_) = reaching.ask("GET", f"/test/connection/{near}").json()["tests"]
+    assert (last["status"], last["place"], last["by"]) == ("ok", "server", "service:api-admin")
+    records = reaching.ask("GET", "/audit", query={"kind": "connection", "name": near}).json()["records"]
+    assert ("test", "done") in {(row["action"], row["outcome"]) for row in records}
+
+
+def test_what_failed_last_is_listed_for_whoever_may_list_it(reaching, near):
+    put(reaching, "broken", "127.0.0.1:1")
+    asked(reaching, "broken")
+    asked(reaching, near)
+    listed = {row["name"]: row["test"]["failed"] for row in reaching.ask("GET", "/tests").json()["tests"]}
+    assert listed["broken"] == "tcp"
+    assert near not in listed
 
 
 def test_only_what_may_be_tested_is(reaching):
-    reaching.put("connection", "denied", {"value": "postgres://127.0.0.1:1/db"})
-    assert reaching.ask("POST", "/test/connection/denied", role="viewer").status == 403
+    put(reaching, "denied", "127.0.0.1:1")
+    assert asked(reaching, "denied", role="viewer").status == 403
     assert reaching.ask("POST", "/test/variable/denied").status == 400
-    assert reaching.ask("POST", "/test/connection/nowhere").status == 404
+    assert asked(reaching, "nobody").status == 404
+    assert asked(reaching, "denied", query={"on": "here"}).status == 400
+    assert asked(reaching, "denied", query={"on": "moon"}).status == 400
 
 
-def test_SS04_few_tests_run_at_once(reaching):
+def test_SS04_few_tests_run_at_once(reaching, near):
     with ExitStack() as held:
         for _ in range(reach._AT_ONCE):
             held.enter_context(reach._one_turn())
-        answer = reaching.ask("POST", "/test/connection/denied")
+        answer = asked(reaching, near)
     assert (answer.status, answer.code) == (429, "rate_limited")
+
+
+# --- from an agent -------------------------------------------------------------------------------------
+
+
+def test_an_agent_must_be_enrolled_and_where_there_are_several_be_named(reaching, near):
+    answer = asked(reaching, near, query={"on": "agent:nobody"})
+    assert (answer.status, answer.code) == (404, "not_found")
+    answer = asked(reaching, near, query={"on": "agent"})
+    assert (answer.status, answer.json()["error"]["message"]) == (400, "no agent is enrolled")
+
+
+def test_only_an_agent_answers_what_agents_are_asked(reaching):
+    answer = reaching.ask("POST", "/agents/tests", {"order": "x", "steps": []})
+    assert (answer.status, answer.code) == (403, "access_denied")
+
+
+def test_an_order_that_nobody_gave_is_told_as_silence(reaching, near):
+    answer = reaching.ask("GET", f"/test/connection/{near}", query={"order": "x"})
+    assert (answer.status, answer.code) == (503, "backend_unavailable")
+    assert reaching.house.deployment("prod").trials.of(Ref("connection", "x")) == ()

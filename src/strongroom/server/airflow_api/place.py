@@ -17,6 +17,7 @@ from strongroom.server.airflow_api import connections
 from strongroom.server.airflow_api.body import Field, Problems, body_of, last_of, members_of, number_of
 from strongroom.server.airflow_api.named import ref_of, standing
 from strongroom.server.airflow_api.refusal import RefusedError
+from strongroom.service.connection_tests import sentences
 
 if TYPE_CHECKING:
     from strongroom.model.connection import Connection
@@ -158,7 +159,7 @@ def providers(call: Call) -> dict[str, object]:
 
 
 def test(call: Call) -> dict[str, object]:
-    """Tell whether the host of a connection, as it is said or stored, can be reached from the server."""
+    """Test a connection, as it is said over what is stored, from the server."""
     problems = Problems()
     said = connections.checked(body_of(call), problems)
     problems.check()
@@ -166,15 +167,14 @@ def test(call: Call) -> dict[str, object]:
     if not reach.is_on(call):
         raise RefusedError(403, _NO_TESTS)
 
-    def find() -> Connection | None:
+    def find() -> tuple[Connection, bool]:
         found = standing(call.room.entries, "connection", ref.name)
         if found is not None and found.connection is not None:
-            return connections.patched(found, said)[1]
-        return connections.created(ref, said)[1]
+            return connections.patched(found, said)[1], True
+        return connections.created(ref, said)[1], False
 
-    is_reached = reach.reached(call, ref, find)
-    words = "the host answers" if is_reached else "the host gives no answer that the server may ask for"
-    return {"status": is_reached, "message": words}
+    tested = reach.tested(call, ref, find)
+    return {"status": tested.is_ok, "message": " ".join(filter(None, sentences(tested)))}
 
 
 def enqueue_test(call: Call) -> object:

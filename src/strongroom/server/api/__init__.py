@@ -75,6 +75,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *actors.ENDPOINTS,
     *services.ENDPOINTS,
     *agents.ENDPOINTS,
+    *reach.OF_AGENTS,
     *policies.ENDPOINTS,
     *approvals.ENDPOINTS,
     *audit.ENDPOINTS,

@@ -23,6 +23,7 @@ from strongroom.server.ui import (
     search,
     sign_in,
     static,
+    trial,
     versions,
     views,
 )
@@ -46,6 +47,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *marked.ENDPOINTS,
     *views.ENDPOINTS,
     *form.ENDPOINTS,
+    *trial.ENDPOINTS,
     *entry.ENDPOINTS,
     *reveal.ENDPOINTS,
     *versions.ENDPOINTS,

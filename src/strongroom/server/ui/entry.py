@@ -37,8 +37,8 @@ from strongroom.server.ui.dates import span
 from strongroom.server.ui.entry_rows import lines_of, slot_of, title_of
 from strongroom.server.ui.explain import told
 from strongroom.server.ui.family import family
-from strongroom.server.ui.form import trial_words
 from strongroom.server.ui.frame import Twin, is_htmx, page, url_for
+from strongroom.server.ui.trial import trial_words
 from strongroom.server.ui.twins import call_of, command_of
 from strongroom.service.explaining import claimed
 from strongroom.service.spelled import FORMS, spelled, spelled_variable
@@ -183,7 +183,7 @@ def _state(found: Described, call: Call) -> tuple[str, str, dict[str, object]]:
     if left is not None and left < _SOON:
         return "due", "entry.state_ends", {"count": max(0, left.days)}
     tests = call.place.trials.of(found.ref)
-    if tests and not tests[0].is_reached:
+    if tests and not tests[0].is_ok:
         return "failed", "entry.state_test_failed", {}
     clash = _clash(found, call)
     return ("clash", "entry.state_clash", {"name": clash}) if clash else ("ok", "entry.state_ok", {})
@@ -426,7 +426,7 @@ def _access(call: Call, look: Look, _asked: EntryQuery) -> dict[str, Any]:
 
 
 def _tests(call: Call, look: Look, _asked: EntryQuery) -> dict[str, Any]:
-    return {"tests": trial_words(call, look.ref, version=look.found.version if look.found else None)}
+    return {"tests": trial_words(call, look.ref)}
 
 
 _ACTIONS = (

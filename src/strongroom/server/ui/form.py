@@ -37,12 +37,12 @@ from strongroom.model.principal import PERSON
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.policy import Action
-from strongroom.server import reach
 from strongroom.server.endpoint import Answer, Endpoint
 from strongroom.server.ui.drafts import DRAFTS
-from strongroom.server.ui.frame import Toast, Twin, form_of, is_htmx, page, redirect, url_for
+from strongroom.server.ui.frame import Toast, Twin, form_of, page, redirect, url_for
 from strongroom.server.ui.sheet import VALUE, Sheet, id_of, remark_text, text_of
 from strongroom.server.ui.texts import say
+from strongroom.server.ui.trial import trial_words
 from strongroom.service.entries import Change
 from strongroom.service.merging import EXTRA, FACTS, Edit, MergeError, edited, save
 from strongroom.wire.entry import TeamQuery
@@ -678,61 +678,6 @@ def _gone(call: Call, ref: Ref) -> Answer:
     return desk.show(status=409)
 
 
-# --- tests -----------------------------------------------------------------------------------------
-
-
-def try_out(call: Call) -> Answer:
-    """Test from this server whether the host of a connection answers; shows how the last tests went."""
-    form_of(call, "from")
-    ref = _ref(call)
-    problem = ""
-    try:
-        reach.tried(call, ref)
-    except NotFoundError:
-        raise
-    except StrongroomError as error:
-        problem = str(error)
-    found = call.room.entries.describe(ref)
-    is_elsewhere = is_htmx(call) and call.headers.get("hx-target") != "tests"
-    if not problem and (is_elsewhere or not is_htmx(call)):
-        return redirect(call, f"/entries/{ref.kind}/{ref.name}", team=ref.team, tab="tests")
-    return _tested(call, found, problem=problem)
-
-
-def _tested(call: Call, found: Described, *, problem: str = "") -> Answer:
-    """Give the page of the tests of one connection; to htmx the panel alone."""
-    return page(
-        call,
-        "test.html",
-        nav="inventory",
-        title="form.test",
-        found=found,
-        tests=trial_words(call, found.ref, problem=problem, version=found.version),
-    )
-
-
-def trials_page(call: Call) -> Answer:
-    """Show how the last tests of a connection went."""
-    return _tested(call, call.room.entries.describe(_ref(call)))
-
-
-def trial_words(
-    call: Call, ref: Ref | None, *, problem: str = "", version: str | None = None
-) -> dict[str, Any] | None:
-    """Give what `parts/test.html` prints; None where nothing can be tested."""
-    if ref is None or ref.kind != "connection":
-        return None
-    trials = call.place.trials.of(ref)
-    return {
-        "is_on": reach.is_on(call),
-        "address": url_for(call, f"/test/{ref.kind}/{ref.name}", team=ref.team),
-        "last": trials[0] if trials else None,
-        "earlier": trials[1:],
-        "problem": problem,
-        "version": version,
-    }
-
-
 def touched(call: Call) -> Answer:
     """Tell who read an entry in the last day: whom a change of it touches."""
     ref = _ref(call)
@@ -819,23 +764,5 @@ ENDPOINTS = (
     ),
     Endpoint(
         "GET", "/touched/{kind}/{name:path}", touched, "Tell whom a change touches", "page", asks=TeamQuery
-    ),
-    Endpoint(
-        "GET",
-        "/test/{kind}/{name:path}",
-        trials_page,
-        "Show the tests of a connection",
-        "page",
-        asks=TeamQuery,
-    ),
-    Endpoint(
-        "POST",
-        "/test/{kind}/{name:path}",
-        try_out,
-        "Test a connection from this server",
-        "page",
-        asks=TeamQuery,
-        takes_form=True,
-        cost=10.0,
     ),
 )

@@ -271,11 +271,11 @@ def test(call: Call) -> Answer:
     good, bad, untold = 0, 0, 0
     for one in chosen:
         try:
-            is_reached = tried(call, one.row.ref).is_reached
+            is_ok = tried(call, one.row.ref).is_ok
         except StrongroomError:
             untold += 1
             continue
-        good, bad = good + is_reached, bad + (not is_reached)
+        good, bad = good + is_ok, bad + (not is_ok)
     toast = Toast("marked.test_done", {"good": good, "bad": bad, "untold": untold})
     back = _back(call, form.text("back", most=8000))
     return redirect(call, "/inventory", toast=toast, **_query(back))
