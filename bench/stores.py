@@ -81,12 +81,21 @@ def postgresql() -> dict[str, Any]:
     return {"socket": server.socket, "database": "bench", "user": "postgres"}
 
 
+def rotating() -> dict[str, Any]:
+    from parts import databases  # noqa: PLC0415 -- on the path in the child alone
+    from parts.rotating import Rotating  # noqa: PLC0415 -- as above
+
+    role = Rotating()
+    _kept.append(Stopped(databases.stop_all))
+    return {"connection": role.connection}
+
+
 class Stopped(NamedTuple):
     stop: Callable[[], None]
 
 
 _kept: list[Any] = []
-STORES = {one.__name__: one for one in (vault, aws, google, azure, kubernetes, postgresql)}
+STORES = {one.__name__: one for one in (vault, aws, google, azure, kubernetes, postgresql, rotating)}
 
 
 @contextmanager
