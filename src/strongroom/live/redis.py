@@ -216,8 +216,8 @@ def greeting(held: Held, login: Login, enter: Greet | None = None) -> Greet:
 
 
 def _reconnected(session: Any) -> None:  # noqa: ANN401 -- as above
-    # The library ends a session that was refused. What it does to a new one it does twice here: at most it asks
-    # for a subscription again.
+    # The library ends a session that was refused. What it does to a new one it does twice here: at most,
+    # it asks for a subscription again.
     setattr(session, _AGAIN, True)
     try:
         session.connect()
