@@ -35,7 +35,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from strongroom import tracing
-from strongroom.backend import Backend, Batched, Folding, PathBackend, Writable
+from strongroom.backend import Backend, Batched, Folding, Lending, PathBackend, Writable
 from strongroom.backend.parallel import together
 from strongroom.bulkhead import Bulkhead, seconds_left
 from strongroom.errors import (
@@ -343,6 +343,12 @@ class Chain(Backend):
         if lookup.error is not None:
             raise lookup.error
         return lookup.entry
+
+    def give_back(self, ref: Ref) -> None:
+        """Have what was lent for *ref* revoked. Never raises."""
+        for link in self.links:
+            if isinstance(link.backend, Lending):
+                link.backend.give_back(ref)
 
     def read_many(self, refs: Sequence[Ref]) -> list[Entry | StrongroomError | None]:
         """Give for each of *refs* what `read` would give or raise; who answers many at once is asked once."""

@@ -33,6 +33,7 @@ __all__ = [
     "Fetched",
     "Folding",
     "Health",
+    "Lending",
     "Listable",
     "Outlining",
     "Provisioning",
@@ -147,6 +148,19 @@ class Writable(Protocol):
 
     def delete(self, ref: Ref, *, expected_version: str | None = None, author: str) -> bool:
         """Delete and tell whether there was anything. Raises as `write` does."""
+        ...
+
+
+@runtime_checkable
+class Lending(Protocol):
+    """A backend whose answers may be lent: made when they are asked for, and revoked afterwards."""
+
+    def give_back(self, ref: Ref) -> None:
+        """
+        Revoke what this process was lent for *ref*; whoever reads it next is lent something else.
+
+        Takes 5 s at most, and never raises: what cannot be revoked ends by itself.
+        """
         ...
 
 
@@ -318,12 +332,14 @@ class Watched:
         is_gap: changes may have been missed: whatever was read before this may be old.
         policy: the revision of who may, where it is another than was told before, and in signs of life.
         is_lost: nothing is heard any more; what changes from here on is told by a gap or late.
+        tests: connections that whoever is told is asked to test: (order, connection).
     """
 
     refs: Mapping[Ref, str | None] = field(default_factory=dict)
     is_gap: bool = False
     policy: str | None = None
     is_lost: bool = False
+    tests: tuple[tuple[str, Ref], ...] = ()
 
 
 @runtime_checkable

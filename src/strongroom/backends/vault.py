@@ -205,6 +205,13 @@ class Vault(WritingPathBackend[VaultOptions]):
             lifetime=leased.lifetime,
         )
 
+    def give_back(self, ref: Ref) -> None:
+        """As `Lending`; what another connection shares stays."""
+        path = self._dynamic.get(ref)
+        if path is not None and list(self._dynamic.values()).count(path) == 1:
+            for leases in list(self._lending.values()):
+                leases.give_back(path)
+
     def _leases(self) -> Leases:
         found = self._lending.get("")
         if found is None:

@@ -26,6 +26,7 @@ __all__ = ["Follow"]
 
 Wait = Callable[[float], bool]
 Listen = Callable[[Callable[[], None]], Callable[[], None]]
+_SHORTEST_SECONDS = 0.5  # between two looks, however short what is lent may live
 _PUSHED = 12  # intervals between two looks of its own, where changes are told
 
 
@@ -56,10 +57,11 @@ class Follow:
         read: asks for the entry, past what is remembered; None or NotFoundError where it is gone.
         on_change: called with the new entry, on the following thread; what it raises is kept in
             `callback_error` and stops nothing.
-        interval: time between two questions.
+        interval: time between two questions; what lives shorter is asked for before it ends.
         listen: begins to be told of changes: takes what to call, from any thread, whenever there may be
             another entry, and gives what ends that. With it the time between two questions is twelve times
             *interval*: only for what was not told.
+        ended: called once it was closed, on the following thread, where nothing is waited for.
         wait: waits so many seconds and tells whether to end; tests give their own.
 
     Raises:
@@ -77,12 +79,14 @@ class Follow:
         *,
         interval: timedelta = timedelta(seconds=5),
         listen: Listen | None = None,
+        ended: Callable[[], None] = _nothing,
         wait: Wait | None = None,
     ) -> None:
         self._read = read
         self._on_change = on_change
         self._interval = interval.total_seconds() * (1 if listen is None else _PUSHED)
         self._listen = listen
+        self._ended = ended
         self._wait = wait
         self._trouble: StrongroomError | None = None
         self._callback_error: Exception | None = None
@@ -195,8 +199,16 @@ class Follow:
 
     def _follow(self, closing: threading.Event, woken: threading.Event) -> None:
         wait = self._wait or partial(_wait, closing, woken)
-        while not wait(self._interval) and not closing.is_set():
+        while not wait(self._pause()) and not closing.is_set():
             self._look(closing)
+        self._ended()
+
+    def _pause(self) -> float:
+        """Give the seconds until the next look: what is lent is looked at before it has to be renewed."""
+        lifetime = self._current.lifetime
+        if lifetime is None:
+            return self._interval
+        return min(self._interval, max(lifetime.total_seconds(), _SHORTEST_SECONDS))
 
     def _look(self, closing: threading.Event) -> None:
         try:

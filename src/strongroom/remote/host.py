@@ -181,7 +181,12 @@ class HostLookup(AnsweredLookup):
     # --- following, and asyncio ----------------------------------------------------------------------
 
     def follow(
-        self, ref: Ref, on_change: Callable[[Entry], None] | None = None, *, interval: timedelta | None = None
+        self,
+        ref: Ref,
+        on_change: Callable[[Entry], None] | None = None,
+        *,
+        interval: timedelta | None = None,
+        gives_back: bool = False,  # noqa: ARG002 -- see below
     ) -> Follow:
         """
         Keep the current entry of *ref*, and read it anew when the agent tells that it changed.
@@ -190,6 +195,7 @@ class HostLookup(AnsweredLookup):
             ref: what to follow.
             on_change: called with the new entry, on the following thread.
             interval: as `Follow`, for what was not told; 5 s if unsaid.
+            gives_back: as `Lookup.follow`; what an agent was lent is the agent's.
 
         Raises:
             As `entry`.

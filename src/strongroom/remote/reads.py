@@ -116,7 +116,12 @@ class RemoteLookup(AnsweredLookup):
     # --- following, and asyncio ----------------------------------------------------------------------
 
     def follow(
-        self, ref: Ref, on_change: Callable[[Entry], None] | None = None, *, interval: timedelta | None = None
+        self,
+        ref: Ref,
+        on_change: Callable[[Entry], None] | None = None,
+        *,
+        interval: timedelta | None = None,
+        gives_back: bool = False,  # noqa: ARG002 -- what is lent belongs to who was asked
     ) -> Follow:
         """Keep the current entry of *ref*: looks at its version, reads when that is another."""
         from strongroom.live.follow import Follow  # noqa: PLC0415 -- most processes follow nothing

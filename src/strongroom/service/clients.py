@@ -67,7 +67,7 @@ class _Source:
         self._interval = _TOLD if is_told else _INTERVAL
 
     def follow(self, ref: Ref, on_change: Callable[[Entry], None]) -> Follow:
-        return self._lookup().follow(ref, on_change, interval=self._interval)
+        return self._lookup().follow(ref, on_change, interval=self._interval, gives_back=True)
 
     def anew(self, ref: Ref) -> Entry | None:
         return self._anew().anew(ref)

@@ -6,8 +6,10 @@ Not for writing (`entries.py`) or for what lies beside a value (`Entries.describ
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from strongroom.backend import Backend, Listable
@@ -76,6 +78,9 @@ class Lookup:
         self._shared_bridge = bridge
         # Parsed once per cached entry: good for as long as the cache gives out this very entry.
         self._parsed: dict[Key, tuple[Entry, Connection]] = {}
+        # Of what is lent: who follows a connection, and which ones somebody has for good.
+        self._follows: Counter[Ref] = Counter()
+        self._handed_out: set[Ref] = set()
         self.peek = cache.peek
 
     def claim_by(self, claims: Callable[[], Run | None]) -> None:
@@ -84,6 +89,8 @@ class Lookup:
 
     def find(self, ref: Ref) -> Entry | None:
         """Give what `entry` gives, or None where every backend was asked and had nothing."""
+        if ref.kind == "connection":
+            self._handed_out.add(ref)
         found = self._cache.read(ref)
         return None if found is None else self.resolved(found)
 
@@ -193,7 +200,12 @@ class Lookup:
     # --- following, and asyncio ----------------------------------------------------------------------
 
     def follow(
-        self, ref: Ref, on_change: Callable[[Entry], None] | None = None, *, interval: timedelta | None = None
+        self,
+        ref: Ref,
+        on_change: Callable[[Entry], None] | None = None,
+        *,
+        interval: timedelta | None = None,
+        gives_back: bool = False,
     ) -> Follow:
         """
         Keep the current entry of *ref* and call back when it changes; close it when done.
@@ -204,6 +216,7 @@ class Lookup:
             ref: what to follow.
             on_change: called with the new entry, on the following thread.
             interval: between two looks; 5 s if unsaid.
+            gives_back: when it is closed, what was lent for it is revoked, unless it was read otherwise too.
 
         Raises:
             As `entry`.
@@ -217,16 +230,36 @@ class Lookup:
             seen = self._guard.act(self._actor, Action.DESCRIBE, ref, lambda: self._chain.read(ref))
             if last is None or seen is None or not _is_same(seen, last):
                 last = self._cache.refresh(ref)
+            elif seen.lifetime is not None:
+                last = replace(
+                    last, lifetime=seen.lifetime
+                )  # what is lent has been renewed, or soon has to be
             if last is None:
                 raise self.absent(ref)
             return self.resolved(last)
 
-        if interval is None:
-            return Follow(read, on_change)
-        return Follow(read, on_change, interval=interval)
+        if not gives_back:
+            self._handed_out.add(ref)
+        more = {} if interval is None else {"interval": interval}
+        following = Follow(read, on_change, ended=partial(self._ended, ref), **more)
+        self._follows[ref] += 1
+        return following
+
+    def _ended(self, ref: Ref) -> None:
+        """Give back what was lent for *ref*, once nobody has it any more."""
+        self._follows[ref] -= 1
+        from strongroom.cache import Cache  # noqa: PLC0415 -- who is here has it; a task that asks an agent does not
+
+        cache = self._cache
+        if self._follows[ref] > 0 or ref in self._handed_out or not isinstance(cache, Cache):
+            return
+        cache.drop(ref)  # before it is revoked: whoever reads it next is lent something else
+        self._chain.give_back(ref)
 
     async def afind(self, ref: Ref) -> Entry | None:
         """Give what `find` gives without blocking the loop: hits inline, misses on a thread."""
+        if ref.kind == "connection":
+            self._handed_out.add(ref)
         found = await self._aread(ref)
         if found is None or not found.metadata.references:
             return found

@@ -12,7 +12,8 @@ Rules of this file:
 3. A lease ends with the token it was asked for with: another token means another lease.
 4. Where renewing fails for the moment, the credentials serve as long as they live.
 5. `close` revokes every lease of this process that still lives, those that were replaced too, and so does
-   the end of a process that nobody closed them in. A forked child asks for its own and revokes its own.
+   the end of a process that nobody closed them in; `give_back` those of one path. A forked child asks for
+   its own and revokes its own.
 6. No message and no log line holds a lease id, a login or a password.
 
 Source: the HTTP API of OpenBao 2.7 (sys/leases, secret/databases, secret/aws), run against it.
@@ -172,19 +173,36 @@ class Leases:
         finally:
             line.lock.release()
 
+    def give_back(self, path: str) -> None:
+        """Revoke what this process was lent at *path*. As `close`; whoever asks afterwards is lent more."""
+        line = self._books.get(os.getpid(), {}).get(path)
+        if line is None or not line.lock.acquire(timeout=_CLOSE_SECONDS):
+            return
+        try:
+            living = self._living(line)
+            line.lease, line.replaced = None, []
+        finally:
+            line.lock.release()
+        if living:
+            with within(_CLOSE_SECONDS):
+                self._revoke(living)
+
     def close(self) -> None:
         """Revoke what this process has. Safe to call twice; takes 5 s at most and never raises."""
         self._is_closed = True
         _open.discard(self)
-        now = self._clock()
         living: list[tuple[Secret[str], float]] = []
         for line in self._books.pop(os.getpid(), {}).values():
-            lease = line.lease
-            held = line.replaced if lease is None else [*line.replaced, (lease.id, lease.dies_at())]
-            living += [(one, ends_at) for one, ends_at in held if ends_at > now]
+            living += self._living(line)
         if living:
             with within(_CLOSE_SECONDS):
                 self._revoke(living)
+
+    def _living(self, line: _Line) -> list[tuple[Secret[str], float]]:
+        """Give the leases of *line* that have not ended, and when they do."""
+        now, lease = self._clock(), line.lease
+        held = line.replaced if lease is None else [*line.replaced, (lease.id, lease.dies_at())]
+        return [(one, ends_at) for one, ends_at in held if ends_at > now]
 
     def _line(self, path: str) -> _Line:
         if self._is_closed:
