@@ -60,7 +60,8 @@ def run(code, before=""):
 
 def swallowing(code):
     """Do it as a library does that minds no error."""
-    return f"try:\n    {code}\nexcept PermissionError:\n    print('forbidden')\nexcept BaseException:\n    print('?')"
+    kinds = ("PermissionError", "forbidden"), ("BaseException", "?")
+    return f"try:\n    {code}\n" + "".join(f"except {kind}:\n    print('{word}')\n" for kind, word in kinds)
 
 
 @pytest.mark.parametrize("code", OUTSIDE)

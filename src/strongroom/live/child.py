@@ -21,14 +21,13 @@ from datetime import datetime, timedelta, timezone
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from strongroom.errors import NotFoundError, ReadOnlyError
+from strongroom.errors import NotFoundError, ReadOnlyError, StrongroomError
 from strongroom.live.around import Around, Run
 from strongroom.live.follow import Follow
 from strongroom.live.held import Held
 from strongroom.live.probing import fence
 from strongroom.live.probing.address import Pins
 from strongroom.live.probing.course import Course, EndedError
-from strongroom.live.probing.failed import FailedError
 from strongroom.live.probing.options import is_allowed
 from strongroom.model.connection import Connection
 from strongroom.model.entry import Entry
@@ -38,22 +37,35 @@ from strongroom.model.secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["main"]
+__all__ = ["PROBES", "main"]
 
 _MOST_BYTES = 64 * 1024 * 1024  # a connection and those it names, each 1 MiB at most
 _STILL = timedelta(days=1)
-_PROBES = {
+PROBES = {
     **dict.fromkeys(
         ("postgres", "redshift", "mysql", "mssql", "sqlite", "trino", "snowflake", "oracle", "databricks"),
         "database",
     ),
     "redis": "redis",
     "http": "http",
+    "ssh": "ssh",
+    "sftp": "ssh",
+    "slack": "slack",
+    "slackwebhook": "slack",
     "fs": "files",
     **dict.fromkeys(("aws", "athena", "emr", "redshift-data"), "aws"),
     **dict.fromkeys(("google_cloud_platform", "gcpbigquery", "gcpcloudsql", "dataprep"), "google"),
     **dict.fromkeys(
-        ("azure", "azure_data_factory", "azure_batch", "adx", "azure_data_lake", "wasb", "adls"), "azure"
+        (
+            "azure",
+            "azure_data_factory",
+            "azure_batch",
+            "azure_data_explorer",
+            "azure_data_lake",
+            "wasb",
+            "adls",
+        ),
+        "azure",
     ),
 }
 """The module of `probing` for each type; any other is `plain`."""
@@ -113,7 +125,7 @@ def _run(document: dict[str, Any], tell: Callable[[list[Any] | None], None]) -> 
     connection = Connection.from_dict(document["connection"])
     pins = Pins(document["networks"])
     course = _course(document, connection, pins, tell)
-    probe = _PROBES.get(connection.conn_type or "", "plain")
+    probe = PROBES.get(connection.conn_type or "", "plain")
     if probe != "plain" and not (document["has_any_option"] or is_allowed(connection)):
         course.fail("options", "forbidden")
 
@@ -126,8 +138,8 @@ def _run(document: dict[str, Any], tell: Callable[[list[Any] | None], None]) -> 
         fence.enclose(pins.has, refuse)
     try:
         import_module(f"strongroom.live.probing.{probe}").run(course)
-    except FailedError as error:
-        course.fail(error.step or "options", error.reason)
+    except StrongroomError as error:  # before a first step: a field that cannot be read
+        course.give_up(error)
 
 
 def _course(

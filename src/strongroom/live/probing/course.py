@@ -116,7 +116,7 @@ class Course:
         except EndedError:
             raise
         except Exception as error:  # noqa: BLE001 -- a driver raises what it likes; no text of it is passed on
-            self.fail(*_why(name, error), since=begun, hint=getattr(error, "hint", None))
+            self.give_up(error, name, begun)
         if is_quiet:
             return
         outcome = "skipped" if mark.is_skipped else "ok"
@@ -141,6 +141,17 @@ class Course:
         extra = _EXTRA.search(hint or "")
         self._tell([name, "failed", reason, took, None, extra[1] if extra else ""])
         raise EndedError from None
+
+    def give_up(
+        self, error: Exception, name: trouble.Step = "options", since: float | None = None
+    ) -> NoReturn:
+        """
+        Tell why *error*, which came up at the step *name*, is a failure.
+
+        Raises:
+            EndedError: always.
+        """
+        self.fail(*_why(name, error), since=since, hint=getattr(error, "hint", None))
 
     # --- what most tests begin with ----------------------------------------------------------------
 

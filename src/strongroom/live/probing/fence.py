@@ -6,8 +6,8 @@ Rules of this file:
 1. Nothing is left behind: no core dump, no file, no process that outlives it, and no privilege gained.
 2. Where only listed hosts may be asked, no library, whatever options it was given, connects elsewhere, starts
    a program or opens a file that is not part of the installation. C libraries are led by what they are given.
-3. Who goes beyond the fence on the network ends the process with the one answer for refused addresses: nothing
-   can catch that. A program or a file is refused as a system would, and a library may do without.
+3. Who goes beyond the fence on the network ends the process with the one answer for refused addresses:
+   nothing can catch that. A program or a file is refused as a system would, and a library may do without.
 """
 
 from __future__ import annotations

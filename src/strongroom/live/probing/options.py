@@ -95,7 +95,7 @@ _SAME = {
     "azure_batch": "azure",
     "azure_service_bus": "azure",
     "azure_cosmos": "azure",
-    "adx": "azure",
+    "azure_data_explorer": "azure",
     "azure_data_lake": "azure",
 }
 _DOCUMENTS = _words(
