@@ -446,7 +446,7 @@ def test_a_provider_in_trouble_is_not_there_now_and_is_not_asked_on(google, stat
 
 def test_a_provider_that_nobody_is_at_is_not_there_now(google):  # noqa: F811
     key = google.key(token_uri="http://127.0.0.1:9/token")
-    assert refused(BackendUnavailableError, keyfile_dict=key) == ("token", "unavailable")
+    assert refused(BackendUnavailableError, keyfile_dict=key) == ("tcp", "refused")
 
 
 def test_a_key_is_not_sent_in_clear_to_another_machine(google):  # noqa: F811

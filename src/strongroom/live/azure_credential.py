@@ -29,6 +29,7 @@ from strongroom.errors import (
     NotAuthenticatedError,
     StrongroomError,
 )
+from strongroom.live.reaching import cause_of
 from strongroom.live.trouble import trouble
 from strongroom.model.secret import Secret
 from strongroom.vendors.answer import json_in
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from strongroom.live.around import Asked
     from strongroom.live.held import Held, Known
+    from strongroom.live.trouble import Reason
     from strongroom.model.connection import Connection
 
 __all__ = ["FollowedAsyncCredential", "FollowedCredential", "fields_of"]
@@ -194,17 +196,17 @@ class FollowedCredential:
         number = _NUMBER.search(str(error))
         detail = number[0] if number else ""
         if isinstance(error, NotAuthenticatedError):
-            if way == "managed_identity":
-                return trouble("token", "missing", name=name, hint=_HINTS[way])
-            return trouble("token", "credentials", name=name, detail=detail, hint=_HINTS[way])
+            reason: Reason = "missing" if way == "managed_identity" else "credentials"
+            return trouble("token", reason, name=name, detail=detail, hint=_HINTS[way])
         if isinstance(error, BackendConfigError) and number:
             return trouble("token", "unknown", name=name, detail=detail, hint=_UNKNOWN)
         if isinstance(error, BackendConfigError) and way == "certificate":
             return trouble("options", "malformed", name=name, detail=way, hint=_PEM)
         if isinstance(error, BackendConfigError):
             return trouble("token", "malformed", name=name, hint="correct cloud_environment or authority")
-        hint = _NO_MACHINE if way == "managed_identity" else None
-        return trouble("token", "unavailable", name=name, hint=hint)
+        if way == "managed_identity":
+            return trouble("token", "unavailable", name=name, hint=_NO_MACHINE)
+        return trouble(*(cause_of(error) or ("token", "unavailable")), name=name)
 
     def _of(self, known: Known) -> _Made:
         made = self._made
@@ -311,7 +313,7 @@ class _Reading:
         """
         where: dict[str, Any] = {"authority": self._authority(), **self._trust()}
         tenant, client, secret = self._principal()
-        machine = {
+        machine: dict[str, Any] = {
             key: str(self._said[key])
             for key in ("managed_identity_client_id", "workload_identity_tenant_id")
             if key in self._said
@@ -320,7 +322,7 @@ class _Reading:
         if certificate:
             is_text = str(certificate).lstrip().startswith("-----BEGIN")
             password = self._said.get("certificate_password")
-            given = {
+            given: dict[str, Any] = {
                 "certificate": Secret(str(certificate)) if is_text else Path(str(certificate)),
                 "certificate_password": None if password is None else Secret(str(password)),
             }
@@ -362,18 +364,16 @@ class _Reading:
         return found
 
     def _authority(self) -> str | None:
+        cloud = self._said.get("cloud_environment")
+        if cloud is not None and cloud not in _CLOUDS:
+            raise self._malformed("cloud_environment", f"it is one of {', '.join(_CLOUDS)}")
         said = self._options.get("authority")
         if said is not None:
             url = str(said) if "://" in str(said) else f"https://{said}"
             if not origin_of(url).startswith("https://"):
                 raise self._malformed("authority", "write the host of Entra ID alone")
             return str(said)
-        cloud = self._said.get("cloud_environment")
-        if cloud is None:
-            return None
-        if cloud not in _CLOUDS:
-            raise self._malformed("cloud_environment", f"it is one of {', '.join(_CLOUDS)}")
-        return _CLOUDS[str(cloud)]
+        return None if cloud is None else _CLOUDS[str(cloud)]
 
     def _trust(self) -> dict[str, Any]:
         said = self._options.get("connection_verify", True)

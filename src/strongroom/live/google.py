@@ -115,7 +115,8 @@ def _module(held: Held, service: str) -> ModuleType:
         return import_module(f"google.cloud.{service}")
     except ImportError:
         package = f"google-cloud-{service.replace('_', '-')}"
-    raise trouble("driver", "missing", name=held.name, detail=package, hint=f"pip install {package}")
+        hint = f"pip install {package}"
+        raise trouble("driver", "missing", name=held.name, detail=package, hint=hint) from None
 
 
 def _client_of(held: Held, module: ModuleType, service: str, said: str | None) -> Any:  # noqa: ANN401 -- a class of a library

@@ -33,6 +33,7 @@ from strongroom.errors import (
     NotAuthenticatedError,
     StrongroomError,
 )
+from strongroom.live.reaching import cause_of
 from strongroom.live.trouble import trouble
 from strongroom.model.secret import Secret
 from strongroom.vendors.answer import json_in
@@ -329,8 +330,8 @@ class Identity:
         except BackendConfigError:
             hint = "correct token_uri, token_url or the endpoints"
             raise self._malformed("an address that cannot be asked", hint) from None
-        except BackendUnavailableError:
-            raise self._unanswered(is_machine=is_machine) from None
+        except BackendUnavailableError as error:
+            raise self._unanswered(error, is_machine=is_machine) from None
         if reply.status >= _BROKEN or reply.status == _TOO_MANY:
             raise trouble("token", "unavailable", name=self.held.name)
         if reply.status in (403, 404) and url.endswith(":generateAccessToken"):
@@ -345,9 +346,9 @@ class Identity:
         if urlsplit(url).scheme != "https" and not _is_loopback(host):
             raise self._malformed("an address without TLS", "write https: what is sent there is secret")
 
-    def _unanswered(self, *, is_machine: bool) -> StrongroomError:
+    def _unanswered(self, error: BackendUnavailableError, *, is_machine: bool) -> StrongroomError:
         if not is_machine:
-            return trouble("token", "unavailable", name=self.held.name)
+            return trouble(*(cause_of(error) or ("token", "unavailable")), name=self.held.name)
         hint = (
             "run it where a service account is given (a machine or a pod of Google's), or fill in "
             "credential_config_file, for workload identity federation"

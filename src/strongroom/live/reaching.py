@@ -75,7 +75,7 @@ def _read(error: BaseException) -> tuple[Step, Reason] | None:
         return ("name", "unknown") if error.args[:1] == ("idna",) else None  # no name that DNS could hold
     if isinstance(error, OSError):
         return _of_socket(error)
-    return None
+    return getattr(error, "way", None)  # of our own transport: it says what was on the way
 
 
 def _of_tls(error: ssl.SSLError) -> tuple[Step, Reason]:

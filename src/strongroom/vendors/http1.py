@@ -81,12 +81,21 @@ class Failure(Exception):  # noqa: N818 -- a jump to the one place that makes th
         hint: what to change, or None.
         is_unanswered: the connection ended, or was not to be had, before one byte of an answer.
         is_timeout: the time was over.
+        step: where it ended and for which reason, in the words of `live.trouble`; None where it was neither
+            the name, nor the way there, nor TLS.
     """
 
     def __init__(
-        self, words: str, *, hint: str | None = None, is_unanswered: bool = False, is_timeout: bool = False
+        self,
+        words: str,
+        *,
+        hint: str | None = None,
+        is_unanswered: bool = False,
+        is_timeout: bool = False,
+        step: tuple[str, str] | None = None,
     ) -> None:
         super().__init__(words)
+        self.step = step
         self.hint = hint
         self.is_unanswered = is_unanswered
         self.is_timeout = is_timeout

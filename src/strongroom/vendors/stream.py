@@ -220,9 +220,13 @@ def connect(address: Address, deadline: Deadline) -> Stream:
     """
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[:_MAX_ADDRESSES]
-    except (OSError, UnicodeError):
+    except (OSError, UnicodeError) as error:
+        is_passing = getattr(error, "errno", None) == socket.EAI_AGAIN
         raise Failure(
-            "has a host name that cannot be resolved", hint="check the host in url", is_unanswered=True
+            "has a host name that cannot be resolved",
+            hint="check the host in url",
+            is_unanswered=True,
+            step=("name", "unavailable" if is_passing else "unknown"),
         ) from None
     failure = Failure("has a host name without addresses", is_unanswered=True)
     ends_at = time.monotonic() + deadline.seconds()
@@ -261,4 +265,10 @@ def _open(plain: socket.socket, where: object, deadline: Deadline, seconds: floa
 def _unreached(error: OSError) -> Failure:
     # The system's own words for an error number hold nothing of a request.
     why = os.strerror(error.errno).lower() if error.errno else type(error).__name__
-    return Failure(f"cannot be reached: {why}", hint="check that it runs, and url", is_unanswered=True)
+    reason = {errno.ECONNREFUSED: "refused", errno.ETIMEDOUT: "timeout"}.get(error.errno or 0, "unavailable")
+    return Failure(
+        f"cannot be reached: {why}",
+        hint="check that it runs, and url",
+        is_unanswered=True,
+        step=("tcp", reason),
+    )

@@ -47,6 +47,7 @@ _REASONS = {
     62: "is for another host name",
     64: "is for another address",
 }
+_STEPS = {10: "expired", 62: "wrong_host", 64: "wrong_host"}
 _HINTS = {
     9: "check the clock of this machine",
     10: "have the server's certificate renewed",
@@ -259,10 +260,12 @@ class Tunnel:
         if isinstance(error, ssl.SSLCertVerificationError):
             code = error.verify_code
             reason = _REASONS.get(code, f"does not pass the check (OpenSSL's number {code})")
-            return Failure(f"shows a certificate that {reason}", hint=_HINTS.get(code, _UNTRUSTED))
+            hint, step = _HINTS.get(code, _UNTRUSTED), ("tls", _STEPS.get(code, "untrusted"))
+            return Failure(f"shows a certificate that {reason}", hint=hint, step=step)
         if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
             return Failure("closed the connection without an answer", is_unanswered=True)
         for symbols, (words, hint) in _SYMBOLS.items():
             if (error.reason or "").endswith(symbols):
-                return Failure(words, hint=hint)
-        return Failure("failed in TLS")
+                is_clear = "WRONG_VERSION_NUMBER" in symbols
+                return Failure(words, hint=hint, step=("tls", "plaintext" if is_clear else "other"))
+        return Failure("failed in TLS", step=("tls", "other"))

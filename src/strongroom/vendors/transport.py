@@ -358,7 +358,9 @@ class Transport:
         except Failure as failure:
             is_success = None if failure.is_timeout and not question.deadline.is_fair else False
             side.why = str(failure)
-            raise self._unavailable(str(failure), failure.hint) from None
+            error = self._unavailable(str(failure), failure.hint)
+            error.way = failure.step  # type: ignore[attr-defined]  # evidence for live clients
+            raise error from None
         finally:
             self._report(side, leave, is_success=is_success)
         self._check_place(reply)
