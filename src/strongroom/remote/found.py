@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from strongroom.caller import error_of
 from strongroom.place import elsewhere
 from strongroom.remote.listed import row_in
-from strongroom.service.register import Registration, Silence
+from strongroom.service.mirror import Silence
 from strongroom.service.registered import Asked, Found, Registered, Shown
+from strongroom.service.registration import Registration
 from strongroom.wire.found import FoundPage
 
 if TYPE_CHECKING:

@@ -23,140 +23,44 @@ from __future__ import annotations
 import heapq
 import threading
 import time
-import unicodedata
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
 from functools import partial
 from itertools import islice
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, NamedTuple, cast, get_args
+from typing import TYPE_CHECKING, cast
 
-from strongroom.backend import Folding, Listable, Outlining
-from strongroom.errors import BackendUnavailableError, InvalidInputError, StrongroomError
+from strongroom.backend import Listable
+from strongroom.errors import BackendUnavailableError, StrongroomError
 from strongroom.listing import Listing
-from strongroom.model.entry import EntryState, Metadata, Summary
 from strongroom.model.ref import KINDS, Kind, Ref
+from strongroom.service.alike import Alike
 from strongroom.service.facets import Facets
 from strongroom.service.inventory import row_of, rows_of
-from strongroom.store.record import moment
+from strongroom.service.mirror import MAX_LINES, FoldingMirror, Mirror, Mirrors, Silence, mirror_of, too_many
+from strongroom.service.registration import ORDERS, VALUES, Registration, due_of, health_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
-    from strongroom.chain import Chain, Link
-    from strongroom.model.entry import Outline
+    from strongroom.chain import Chain
+    from strongroom.model.entry import Metadata, Summary
     from strongroom.service.changes import Feed
     from strongroom.service.inventory import Row
     from strongroom.service.trials import Trial
 
-    Held = dict[tuple[Kind, str | None], dict[str, Summary]]
+__all__ = ["Register"]
 
-__all__ = ["ATTENTION", "HEALTHS", "MAX_LINES", "Health", "Register", "Registration", "Silence"]
-
-Health = Literal["unreadable", "failed", "clash", "soon", "shadowed", "never", "unknown", "healthy"]
-HEALTHS: tuple[Health, ...] = get_args(Health)
-"""Of a line, the worst first."""
-ATTENTION: tuple[Health, ...] = ("unreadable", "failed", "clash", "soon")
-"""What somebody should look at."""
-
-MAX_LINES = 200_000
-SOON = timedelta(days=30)  # before an end that is worth a look
-_NEVER = timedelta(days=90)  # after which a first version was never rotated
 _LOCAL_SECONDS, _FAR_SECONDS = 15.0, 60.0  # after which a backend that tells of no change is read again
 _PATIENCE_SECONDS = 1.0  # for the first read of these
-_PAGE, _OUTLINES = 1000, 5000  # names, and outlines, asked of a backend at once
 _MAX_CHANGES = 1000  # looked up one by one; after more of them everything is read anew
 _PROVEN_AT_ONCE, _REST_SECONDS = 200, 0.004  # lines authenticated behind, and the rest after them
 _FEW = 20_000  # lines of a first read that whoever has little patience waits for
 _SLICE_SECONDS = 0.01  # worked behind before others go first for as long
-_SEVERITY = {health: number for number, health in enumerate(HEALTHS)}
 _NO_READS: Mapping[Ref, datetime] = MappingProxyType({})
 _NO_TESTS: Mapping[Ref, Sequence[Trial]] = MappingProxyType({})
-_LAST = datetime.max.replace(tzinfo=timezone.utc)
-
-
-class Registration(NamedTuple):
-    """
-    One line of the register.
-
-    Args:
-        row: as of `Inventory`.
-        health: the worst that is known of it.
-        clash: the name it cannot be kept apart from.
-        rank: of its backend in the chain, from 1.
-    """
-
-    row: Row
-    health: Health
-    rank: int
-    clash: str | None = None
-
-    @property
-    def ends_at(self) -> datetime | None:
-        """When it ends to be of use; None where nothing says so."""
-        facts = self.row.metadata
-        return min((one for one in (facts.not_after, facts.expires_at) if one is not None), default=None)
-
-
-class Silence(NamedTuple):
-    """A backend that gives no answer: why, since when, and of when its lines are (None: it has none here)."""
-
-    backend: str
-    error: StrongroomError
-    since: datetime
-    read_at: datetime | None
-
-
-class _Place:
-    """One backend as it was last seen, in the shape that `Listing` asks. Of a tracked one, as it is."""
-
-    is_local = True
-
-    def __init__(self, link: Link, *, is_tracked: bool) -> None:
-        self.name = link.name
-        self.link = link
-        self.is_tracked = is_tracked
-        self.held: Held = {}
-        self.is_read = False
-        self.due_at = float("-inf")
-        self.read_at: datetime | None = None
-        self.silence: Silence | None = None
-
-    def named(self, kind: Kind, names: Sequence[str], *, team: str | None = None) -> Sequence[Summary]:
-        """Give those of *names* that there are, in their order."""
-        if self.is_tracked and self.is_read:
-            return cast("Outlining", self.link.backend).named(kind, names, team=team)
-        held = self.held.get((kind, team), {})
-        return [held[name] for name in names if name in held]
-
-    def list(
-        self, kind: Kind, *, team: str | None = None, prefix: str = "", after: str = "", limit: int = _PAGE
-    ) -> list[Summary]:
-        """Give what was last seen, as `Listable` says."""
-        held = self.held.get((kind, team), {})
-        names = sorted(name for name in held if name > after and name.startswith(prefix))
-        return [held[name] for name in names[:limit]]
-
-    def outline(
-        self, kind: Kind, *, team: str | None = None, after: str = "", limit: int = _PAGE
-    ) -> Sequence[Outline]:
-        """Give what the backend itself gives, where it does."""
-        backend = self.link.backend
-        if not isinstance(backend, Outlining):
-            return ()
-        return backend.outline(kind, team=team, after=after, limit=limit)
-
-
-class _FoldingPlace(_Place):
-    def spell(self, ref: Ref) -> str | None:
-        """As the backend itself, which asks nobody for it."""
-        return cast("Folding", self.link.backend).spell(ref)
-
-    def folded(self, ref: Ref) -> Summary | None:
-        """As the backend itself, which is of this process."""
-        return cast("Folding", self.link.backend).folded(ref)
 
 
 class _Build:
@@ -167,15 +71,6 @@ class _Build:
         self.is_told = threading.Event()
         self.is_wanted = False
         self.trouble: StrongroomError | None = None
-
-
-class _Places(NamedTuple):
-    """The chain, of backends as they were last seen."""
-
-    links: tuple[Link, ...]
-
-    def ask(self, _link: Link, work: Callable[[], object]) -> object:
-        return work()
 
 
 class Register:
@@ -233,7 +128,9 @@ class Register:
         self._start_over()
 
     def _start_over(self) -> None:
-        self.lines: Facets[Registration] = Facets(_VALUES, _text, _place, _ORDERS)
+        self.lines: Facets[Registration] = Facets(
+            VALUES, lambda line: line.text, lambda line: line.place, ORDERS
+        )
         self._failed: dict[Ref, str | None] = {}
         self._heard: object = None
         self._sequence = -1
@@ -243,23 +140,17 @@ class Register:
         self._slots: dict[Ref, tuple[int, ...]] = {}
         self._due: list[tuple[datetime, str, Ref]] = []
         self._due_at: dict[Ref, datetime] = {}
-        self._alike: dict[int, tuple[Ref, ...]] = {}
         self._facts: dict[Metadata, Metadata] = {}
-        self._said: dict[tuple[object, ...], Metadata] = {}
         self._first_read = threading.Event()
         self.teams: tuple[str, ...] = ()
         self.generation = object()
         links = [link for link in self._chain.links if isinstance(link.backend, Listable)]
         self._ranks = {link.name: number for number, link in enumerate(self._chain.links, 1)}
-        self._places = [
-            (_FoldingPlace if isinstance(link.backend, Folding) and link.backend.is_local else _Place)(
-                link, is_tracked=link.name in self._tracked and isinstance(link.backend, Outlining)
-            )
-            for link in links
-        ]
+        self._places = [mirror_of(link, is_tracked=link.name in self._tracked) for link in links]
         seen = tuple(replace(one.link, backend=cast("object", one)) for one in self._places)  # type: ignore[arg-type]  # all that `Listing` asks
-        self._seen = cast("Chain", _Places(seen))
-        self._spellings = {one.name: one.spell for one in self._places if isinstance(one, _FoldingPlace)}
+        self._seen = cast("Chain", Mirrors(seen))
+        spellings = {one.name: one.spell for one in self._places if isinstance(one, FoldingMirror)}
+        self._alike = Alike(spellings, self._slots)
 
     def clear(self) -> None:
         """Forget every line: the backends stand in another order now, or are asked for other names."""
@@ -405,33 +296,13 @@ class Register:
         self.teams = tuple(sorted(self._tell_teams()))
         for place in self._places:
             if place.is_tracked:
-                place.held, place.is_read = self._outlined(place), False
+                place.held, place.is_read = place.outlined((None, *self.teams), self._have_read), False
         self._fill()
         for place in self._places:
             if place.is_tracked:
                 place.held, place.is_read, place.read_at = {}, True, self._clock()
         self._is_made = True
         self._aside(partial(self._make_ready, self.generation))
-
-    def _outlined(self, place: _Place) -> Held:
-        backend, total = cast("Outlining", place.link.backend), 0
-        held: Held = {}
-        for kind in place.link.kinds:
-            for team in (None, *self.teams):
-                found = held[kind, team] = {}
-                after = ""
-                while True:
-                    page = backend.outline(kind, team=team, after=after, limit=_OUTLINES)
-                    for outline in page:
-                        found[outline.name] = self._summary(place.name, kind, team, outline)
-                    total += len(page)
-                    if total > MAX_LINES:
-                        raise _too_many()
-                    self._have_read(total)
-                    if len(page) < _OUTLINES:
-                        break
-                    after = page[-1].name
-        return held
 
     def _have_read(self, total: int) -> None:
         build = self._build
@@ -440,23 +311,6 @@ class Register:
         if total > _FEW:
             build.is_told.set()
         self._rest()
-
-    def _summary(self, backend: str, kind: Kind, team: str | None, outline: Outline) -> Summary:
-        name = outline.name
-        # The outline has checked the name; only what is not ASCII may be spelled anew.
-        ref = tuple.__new__(Ref, (kind, name, team)) if name.isascii() else Ref(kind, name, team)
-        said = outline[2:5] + outline[6:]
-        facts = self._said.get(said)
-        if facts is None:
-            facts = self._said[said] = _facts(outline)
-        return Summary(
-            ref=ref,
-            backend=backend,
-            version=outline.version,
-            changed_at=_moment(outline.changed_at),
-            metadata=facts,
-            state=EntryState.OK,
-        )
 
     def _fill(self) -> None:
         found: list[list[Row]] = []
@@ -468,7 +322,7 @@ class Register:
                 for line in self._listing(kind, team).these(several):
                     found.append(list(rows_of(line, now)))
         for rows in found:
-            self._spell(rows[0])
+            self._alike.add(rows[0])
         slot, lines = 0, []
         for rows in found:
             ref = rows[0].ref
@@ -476,8 +330,7 @@ class Register:
             lines += self._registered(rows, now)
             slot += len(rows)
         if len(lines) > MAX_LINES:
-            raise _too_many()
-        self._said.clear()
+            raise too_many()
         self.lines.fill(lines)
         self.lines.order("name")
 
@@ -485,7 +338,7 @@ class Register:
         """Give what one place alone can answer for, and the names for which `Listing` must be asked."""
         held = [one.held.get((kind, team), {}) for one in self._places]
         names = {name for one in held for name in one}
-        if len(self._places) > 1 or any(isinstance(one, _FoldingPlace) for one in self._places):
+        if len(self._places) > 1 or any(isinstance(one, FoldingMirror) for one in self._places):
             return [], list(names)
         ((place, one),) = zip(self._places, held, strict=True)
         return [found for found in one.values() if place.link.why_not(found.ref) is None], []
@@ -541,12 +394,12 @@ class Register:
         if old == rows:  # though time may say something else of them by now
             self._replace(ref, slots, self._registered(old))
             return
-        alike = self._partners(old[0]) if old else set()
+        alike = self._alike.partners(old[0]) if old else set()
         if old:
-            self._unspell(old[0])
+            self._alike.remove(old[0])
         if rows:
-            self._spell(rows[0])
-            alike |= self._partners(rows[0])
+            self._alike.add(rows[0])
+            alike |= self._alike.partners(rows[0])
         self._replace(ref, slots, self._registered(rows))
         for other in alike:
             if other in self._slots:
@@ -571,7 +424,7 @@ class Register:
         else:
             self._slots.pop(ref, None)
         if len(self.lines) > MAX_LINES:
-            raise _too_many()
+            raise too_many()
 
     def _tell(self, slot: int) -> None:
         for callback in self.on_change:
@@ -584,9 +437,10 @@ class Register:
             same = row if facts is row.metadata else replace(row, metadata=facts)
             clash = None
             if self._alike and not row.shadowed_by:
-                clash = next(iter(sorted(self._partners(row))), None)
-            health = self._health(same, clash, now)
-            due = _due(same, now)
+                clash = next(iter(sorted(self._alike.partners(row))), None)
+            has_failed = row.ref in self._failed and self._failed[row.ref] == row.version
+            health = health_of(same, now, has_failed=has_failed, is_clashing=clash is not None)
+            due = due_of(same, now)
             if due is not None and self._due_at.get(row.ref) != due:
                 self._due_at[row.ref] = due
                 # No team compares with a team: it stands before what may be missing.
@@ -594,21 +448,6 @@ class Register:
             name = None if clash is None else clash.name
             found.append(Registration(same, health, self._ranks[row.backend], name))
         return found
-
-    def _health(self, row: Row, clash: Ref | None, now: datetime) -> Health:  # noqa: PLR0911 -- one each
-        if row.shadowed_by is not None:
-            return "shadowed"
-        if not row.is_readable:
-            return "unreadable"
-        if row.ref in self._failed and self._failed[row.ref] == row.version:
-            return "failed"
-        if clash is not None:
-            return "clash"
-        if _is_soon(row.metadata, now):
-            return "soon"
-        if _is_first(row) and row.changed_at is not None and row.changed_at <= now - _NEVER:
-            return "never"
-        return "unknown" if row.state is EntryState.UNKNOWN else "healthy"
 
     def _heed_tests(self) -> None:
         """Say anew how those lines are whose tests went another way since."""
@@ -624,46 +463,6 @@ class Register:
             slots = self._slots.get(ref, ())
             if slots:
                 self._replace(ref, slots, self._registered([self._line(slot).row for slot in slots]))
-
-    # --- names that cannot be kept apart ---------------------------------------------------------------
-
-    def _spelled(self, row: Row) -> Iterator[int]:
-        for name, spell in self._spellings.items():
-            # A backend's own listing gives one name for each spelling; other backends' names tell the clash.
-            if row.backend == name and set(row.shadowed) <= {name}:
-                continue
-            spelling = spell(row.ref)
-            if spelling is not None:
-                yield hash((row.ref.team, name, spelling))
-        if not row.ref.name.isascii():
-            yield _looks(row.ref)
-
-    def _spell(self, row: Row) -> None:
-        for key in self._spelled(row):
-            self._alike[key] = (*self._alike.get(key, ()), row.ref)
-
-    def _unspell(self, row: Row) -> None:
-        for key in self._spelled(row):
-            rest = tuple(ref for ref in self._alike.get(key, ()) if ref != row.ref)
-            if rest:
-                self._alike[key] = rest
-            else:
-                self._alike.pop(key, None)
-
-    def _partners(self, row: Row) -> set[Ref]:
-        """Give the names that cannot be kept apart from that of *row*."""
-        if not self._alike:
-            return set()
-        ref = row.ref
-        found = {other for key in self._spelled(row) for other in self._alike.get(key, ())}
-        if ref.name.isascii():
-            found.update(self._alike.get(_looks(ref), ()))
-        else:
-            plain = (ref.kind, unicodedata.normalize("NFKC", ref.name), ref.team)
-            if cast("Ref", plain) in self._slots:  # while it is filled, a slot has no line yet
-                found.add(Ref(*plain))
-        found.discard(ref)
-        return found
 
     # --- behind -------------------------------------------------------------------------------------
 
@@ -701,10 +500,12 @@ class Register:
         finally:
             self._reading.release()
 
-    def _read_other(self, place: _Place, teams: tuple[str | None, ...]) -> None:
+    def _read_other(self, place: Mirror, teams: tuple[str | None, ...]) -> None:
         try:
             held = {
-                (kind, team): self._all_of(place, kind, team) for kind in place.link.kinds for team in teams
+                (kind, team): place.all_of(self._chain, kind, team)
+                for kind in place.link.kinds
+                for team in teams
             }
         except StrongroomError as error:
             self._fell_silent([place], error)
@@ -721,23 +522,7 @@ class Register:
             if self._is_made:
                 self._look_up(refs)
 
-    def _all_of(self, place: _Place, kind: Kind, team: str | None) -> dict[str, Summary]:
-        backend, after, found = cast("Listable", place.link.backend), "", dict[str, Summary]()
-        while True:
-            ask = partial(backend.list, kind, team=team, after=after, limit=_PAGE)
-            page = self._chain.ask(place.link, ask)
-            for one in page:
-                if place.link.why_not(one.ref) is None and not one.is_deleted:
-                    found[one.ref.name] = one
-            if len(page) < _PAGE:
-                return found
-            if page[-1].ref.name <= after or len(found) > MAX_LINES:
-                raise BackendUnavailableError(
-                    f"the backend {place.name} does not list its names in order", backend=place.name
-                )
-            after = page[-1].ref.name
-
-    def _fell_silent(self, places: Iterable[_Place], error: StrongroomError) -> None:
+    def _fell_silent(self, places: Iterable[Mirror], error: StrongroomError) -> None:
         for one in places:
             since = self._clock() if one.silence is None else one.silence.since
             one.silence = Silence(one.name, error, since, one.read_at)
@@ -769,7 +554,7 @@ class Register:
 
     def _order_all(self, generation: object) -> None:
         """Make each order, so that the first who asks for it need not wait."""
-        for name in _ORDERS:
+        for name in ORDERS:
             with self.lock:
                 if self.generation is not generation:
                     return
@@ -799,103 +584,5 @@ def _differing(old: dict[str, Summary], new: dict[str, Summary]) -> Iterator[str
     return (name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
 
 
-def _moment(micros: int | None) -> datetime | None:
-    return None if micros is None else moment(micros)
-
-
-def _looks(ref: Ref) -> int:
-    return hash((ref.team, ref.kind, unicodedata.normalize("NFKC", ref.name), "looks"))
-
-
-def _facts(outline: Outline) -> Metadata:
-    return Metadata(
-        description=outline.description,
-        tags=outline.tags,
-        owner=outline.owner,
-        conn_type=outline.conn_type,
-        remind_at=_moment(outline.remind_at),
-        not_after=_moment(outline.not_after),
-        expires_at=_moment(outline.expires_at),
-        references=outline.references,
-    )
-
-
-def _is_soon(facts: Metadata, now: datetime) -> bool:
-    if facts.remind_at is not None and facts.remind_at <= now:
-        return True
-    limit = now + SOON
-    return (facts.not_after is not None and facts.not_after <= limit) or (
-        facts.expires_at is not None and facts.expires_at <= limit
-    )
-
-
-def _is_first(row: Row) -> bool:
-    return row.ref.kind == "connection" and row.version == "1"
-
-
-def _due(row: Row, now: datetime) -> datetime | None:
-    """Give when time alone will change what is said of *row*."""
-    facts = row.metadata
-    is_first = _is_first(row) and row.changed_at is not None
-    if not is_first and facts.not_after is facts.expires_at is facts.remind_at is None:
-        return None
-    moments: list[datetime] = []
-    for end in (facts.not_after, facts.expires_at):
-        if end is not None:
-            moments += [end] if end - now <= SOON else [end, end - SOON]
-    if facts.remind_at is not None:
-        moments.append(facts.remind_at)
-    if _is_first(row) and row.changed_at is not None:
-        moments.append(row.changed_at + _NEVER)
-    return min((one for one in moments if one > now), default=None)
-
-
 def _closed() -> BackendUnavailableError:
     return BackendUnavailableError("this server is closing", backend="register")
-
-
-def _too_many() -> InvalidInputError:
-    return InvalidInputError(f"there are more than {MAX_LINES} lines", limit=MAX_LINES)
-
-
-# --- what a line says ------------------------------------------------------------------------------
-
-
-def _text(line: Registration) -> str:
-    row, facts = line.row, line.row.metadata
-    tags = " ".join(f"#{tag}" for tag in facts.tags)
-    parts = (row.ref.name, facts.owner or "", facts.conn_type or "", tags, facts.description or "")
-    return "\n".join(parts).casefold()
-
-
-def _place(line: Registration) -> tuple[object, ...]:
-    ref = line.row.ref
-    return (ref.name.casefold(), ref.name, ref.kind, ref.team or "", line.row.shadowed_by or "", line.rank)
-
-
-def _version(line: Registration) -> tuple[int, int, str]:
-    text = line.row.version
-    if text is None:
-        return (2, 0, "")
-    return (0, int(text), "") if text.isdecimal() and len(text) < 10 else (1, 0, text)  # noqa: PLR2004 -- digits
-
-
-_VALUES: dict[str, Callable[[Registration], Sequence[str]]] = {
-    "health": lambda line: (line.health,),
-    "source": lambda line: (line.row.backend,),
-    "kind": lambda line: (line.row.ref.kind,),
-    "team": lambda line: (line.row.ref.team or "",),
-    "type": lambda line: (line.row.metadata.conn_type or "",),
-    "owner": lambda line: (line.row.metadata.owner or "",),
-    "tag": lambda line: line.row.metadata.tags,
-}
-_ORDERS: dict[str, Callable[[Registration], object]] = {
-    "source": lambda line: line.rank,
-    "team": lambda line: line.row.ref.team or "",
-    "owner": lambda line: (line.row.metadata.owner is None, line.row.metadata.owner or ""),
-    "type": lambda line: line.row.metadata.conn_type or "",
-    "version": _version,
-    "age": lambda line: -(line.row.changed_at.timestamp() if line.row.changed_at else 0),
-    "expires": lambda line: line.ends_at or _LAST,
-    "health": lambda line: _SEVERITY[line.health],
-}

@@ -24,7 +24,8 @@ from strongroom.model.entry import EntryState
 from strongroom.model.ref import Ref
 from strongroom.policy import Action
 from strongroom.service.facets import mask_of, slots_in
-from strongroom.service.register import ATTENTION, HEALTHS, Silence
+from strongroom.service.mirror import Silence
+from strongroom.service.registration import ATTENTION, HEALTHS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from strongroom.policy import Actor, Policy
     from strongroom.service.guard import Guard, Sight
     from strongroom.service.inventory import Row
-    from strongroom.service.register import Register, Registration
+    from strongroom.service.register import Register
+    from strongroom.service.registration import Registration
 
 __all__ = ["FACETS", "SORTS", "Asked", "Found", "Registered", "Shown"]
 

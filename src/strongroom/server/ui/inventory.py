@@ -28,8 +28,8 @@ from strongroom.server.ui.frame import Twin, is_htmx, page, url_for
 from strongroom.server.ui.texts import say
 from strongroom.server.ui.views import MOST, MOST_NAME, kept_views
 from strongroom.service.bringing import MAX_FILE_BYTES
-from strongroom.service.register import ATTENTION, HEALTHS
 from strongroom.service.registered import FACETS, SORTS, Asked
+from strongroom.service.registration import ATTENTION, HEALTHS
 from strongroom.wire.failure import without_paths
 from strongroom.wire.head import parsed_query
 from strongroom.wire.shape import Asked as Query
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
     from strongroom.server.endpoint import Answer, Call
     from strongroom.service.inventory import Row
-    from strongroom.service.register import Registration
     from strongroom.service.registered import Found
+    from strongroom.service.registration import Registration
 
 __all__ = ["ENDPOINTS", "InventoryQuery", "mark_of"]
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from strongroom.server.form import Form
     from strongroom.service.backends import BackendRow
     from strongroom.service.inventory import Row
-    from strongroom.service.register import Registration
+    from strongroom.service.registration import Registration
 
 __all__ = ["ENDPOINTS"]
 

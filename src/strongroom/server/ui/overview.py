@@ -29,8 +29,8 @@ from strongroom.server.ui.dates import span as length
 from strongroom.server.ui.frame import Twin, is_htmx, page, url_for, zone
 from strongroom.server.ui.records import moment, name_of
 from strongroom.server.ui.texts import say
-from strongroom.service.register import ATTENTION
 from strongroom.service.registered import Asked as Wanted
+from strongroom.service.registration import ATTENTION
 from strongroom.service.series import MINUTES
 from strongroom.wire.shape import Asked
 

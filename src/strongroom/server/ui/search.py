@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from strongroom.model.ref import Ref
     from strongroom.server.endpoint import Answer, Call
-    from strongroom.service.register import Registration
+    from strongroom.service.registration import Registration
 
 __all__ = ["ENDPOINTS"]
 
