@@ -100,6 +100,9 @@ class AsyncSigning:
         found = getattr(await self.get_frozen_credentials(), "account_id", None)
         return None if found is None else str(found)
 
+    def get_deferred_property(self, property_name: str) -> Any:  # noqa: ANN401 -- the SDK's promise
+        return getattr(self, f"get_{property_name}")
+
     async def load_credentials(self) -> AsyncSigning:
         return self
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from strongroom.live.around import Around
     from strongroom.live.aws_fields import AwsFields
 
-__all__ = ["configured", "core_session", "signer"]
+__all__ = ["configuration", "configured", "core_session", "signer"]
 
 _ANYWHERE = "us-east-1"  # where STS always answers
 _CONNECT_SECONDS, _READ_SECONDS = 5, 15  # of a login
@@ -107,6 +107,14 @@ def core_session(fields: AwsFields, core: Any = None) -> Any:  # noqa: ANN401 --
     return made
 
 
+def configuration(fields: AwsFields) -> dict[str, Any]:
+    """Give the arguments of the SDK's Config that *fields* say."""
+    said: dict[str, Any] = {"user_agent_extra": "strongroom", **fields.config}
+    if said.get("signature_version") == "unsigned":
+        said["signature_version"] = UNSIGNED
+    return said
+
+
 def configured(name: str, fields: AwsFields, make: Callable[..., Any] = Config) -> Any:  # noqa: ANN401 -- Config
     """
     Give the SDK's configuration that *fields* ask for.
@@ -114,11 +122,8 @@ def configured(name: str, fields: AwsFields, make: Callable[..., Any] = Config) 
     Raises:
         BackendConfigError: it is none.
     """
-    said: dict[str, Any] = {"user_agent_extra": "strongroom", **fields.config}
-    if said.get("signature_version") == "unsigned":
-        said["signature_version"] = UNSIGNED
     try:
-        return make(**said)
+        return make(**configuration(fields))
     except (TypeError, ValueError, AttributeError, sdk.BotoCoreError):
         error = trouble("options", "malformed", name=name, detail="config_kwargs")
     raise error

@@ -1,0 +1,106 @@
+"""
+Live file systems: fsspec's own, of buckets, SFTP servers, web servers and folders, as a connection says.
+
+    fs = strongroom.client("aws_default", driver="fsspec")
+    with fs.open("my-bucket/orders.csv") as file: ...
+
+Not for how each signs in: `files_s3.py`, `files_web.py`, `files_sftp.py` and `files_cloud.py` are its kinds.
+
+Rules of this file:
+
+1. A file system holds no credential that fsspec could write down: it cannot be pickled, and fsspec keeps no
+   copy of it for others who ask with the same words.
+2. Paths are the library's: `bucket/key`, `/folder/file`. Of `http` and `fs` they begin at what the connection
+   names.
+"""
+
+from __future__ import annotations
+
+from asyncio import to_thread
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from strongroom.live.families import loaded
+from strongroom.live.fields import Options
+from strongroom.live.trouble import trouble
+
+if TYPE_CHECKING:
+    from strongroom.live.around import Asked
+    from strongroom.live.held import Held
+
+__all__ = ["aclient", "client"]
+
+_EXTRA = "files"
+_FOLDER_OPTIONS = frozenset(("auto_mkdir",))  # of fsspec, which passes over any other word
+_S3 = ("files_s3", "s3fs", "files")
+_SFTP = ("files_sftp", "paramiko", "ssh")
+_KINDS = {  # which file of this folder, and the library it stands on with the extra that brings it
+    "aws": _S3,
+    "athena": _S3,
+    "sftp": _SFTP,
+    "ssh": _SFTP,
+    "http": ("files_web", "httpx2", "http"),
+}
+
+
+def client(held: Held, asked: Asked) -> Any:  # noqa: ANN401 -- fsspec has no types
+    """
+    Give a file system.
+
+    Args:
+        held: the connection.
+        asked: `options` are for the file system's own constructor.
+
+    Raises:
+        BackendConfigError: a library is missing, or a field of the connection cannot be used.
+        As the live client of its type: an SFTP server is connected to at once.
+    """
+    loaded("fsspec", held, extra=_EXTRA)
+    _check_service(held, asked)
+    conn_type = held.known.connection.conn_type or ""
+    if conn_type == "fs":
+        return _folder(held, asked)
+    return _kind(conn_type, held).client(held, asked)
+
+
+async def aclient(held: Held, asked: Asked) -> Any:  # noqa: ANN401 -- as `client`
+    """
+    Give a file system for the loop that runs: of buckets fsspec's asynchronous one, else as `client`.
+
+    Raises:
+        As `client`.
+    """
+    loaded("fsspec", held, extra=_EXTRA)
+    conn_type = held.known.connection.conn_type or ""
+    if _KINDS.get(conn_type) is _S3:
+        _check_service(held, asked)
+        return await _kind(conn_type, held).aclient(held, asked)
+    return await to_thread(client, held, asked)
+
+
+def _check_service(held: Held, asked: Asked) -> None:
+    if asked.service not in (None, "s3"):
+        raise trouble("options", "unknown", name=held.name, detail="service", hint="a file system needs none")
+
+
+def _kind(conn_type: str, held: Held) -> Any:  # noqa: ANN401 -- a module
+    kind = _KINDS.get(conn_type)
+    if kind is None:
+        raise trouble("driver", "unknown", name=held.name)
+    module, library, extra = kind
+    loaded(library, held, extra=extra)
+    return import_module(f"strongroom.live.{module}")
+
+
+def _folder(held: Held, asked: Asked) -> Any:  # noqa: ANN401 -- as `client`
+    """Give the folder that an `fs` connection names, as Airflow's hook does; without one paths are whole."""
+    from fsspec.implementations.dirfs import DirFileSystem  # noqa: PLC0415 -- as above
+    from fsspec.implementations.local import LocalFileSystem  # noqa: PLC0415 -- as above
+
+    path = Options(held.name, held.known.connection).text("path")
+    if not _FOLDER_OPTIONS.issuperset(asked.options):
+        raise trouble("options", "unknown", name=held.name, detail="options")
+    inner = LocalFileSystem(skip_instance_cache=True, **asked.options)
+    made = inner if path is None else DirFileSystem(path=path, fs=inner, skip_instance_cache=True)
+    held.lasts(made)
+    return made
