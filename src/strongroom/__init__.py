@@ -467,18 +467,24 @@ _agent: AgentClient | None = None
 _is_given = False
 _configured: Callable[[], Source] | None = None
 _hiding: Callable[[], Any] | None = None
+_running: Callable[[], Any] | None = None
 
 
-def _ask_through(configured: Callable[[], Source] | None, hiding: Callable[[], Any] | None = None) -> None:
+def _ask_through(
+    configured: Callable[[], Source] | None,
+    hiding: Callable[[], Any] | None = None,
+    running: Callable[[], Any] | None = None,
+) -> None:
     """
     Have this process ask where *configured* says, unless it asks somewhere by now; Airflow's backend does.
 
     Args:
         configured: gives where.
         hiding: gives what hides what is handed out from then on: `strongroom.airflow.hiding`.
+        running: gives for which run the calling code works: `strongroom.airflow.context.run_now`.
     """
-    global _configured, _hiding  # where this process asks is its state
-    _configured, _hiding = configured, hiding
+    global _configured, _hiding, _running  # where this process asks is its state
+    _configured, _hiding, _running = configured, hiding, running
 
 
 def _filled(pattern: str, values: Mapping[str, str | int]) -> str:
@@ -612,10 +618,11 @@ def _seen(name: str, found: Connection) -> None:
 
 
 def _run() -> Run | None:
-    from strongroom.airflow.context import run_now  # noqa: PLC0415 -- loads nothing of Airflow's
-    from strongroom.live.around import Run  # noqa: PLC0415 -- whoever calls this has it loaded
+    """Give for which run of Airflow's this code works: its own process says so, or the task that started it."""
+    from strongroom.caller.agent import run_in  # noqa: PLC0415 -- whoever calls this has it loaded
+    from strongroom.live.around import Run  # noqa: PLC0415 -- as above
 
-    said = run_now()
+    said = run_in(os.environ) if _running is None else _running()
     return None if said is None or said[0] is None else Run(*said[:5])
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from strongroom.airflow.options import Options
     from strongroom.airflow.question import Asking, Question
     from strongroom.airflow.source import Source
+    from strongroom.caller.frames import Run
     from strongroom.model.connection import Dialect
     from strongroom.model.ref import Kind
 
@@ -196,12 +197,19 @@ _backends: dict[str, StrongroomBackend] = {}
 def _note(backend: StrongroomBackend, dialect: Dialect) -> None:
     """Have `strongroom.connection` and the others of this process ask where the newest backend asks."""
     _backends[dialect] = backend
-    strongroom._ask_through(_of_process, _hiding)  # noqa: SLF001 -- its one caller
+    strongroom._ask_through(_of_process, _hiding, _running)  # noqa: SLF001 -- its one caller
 
 
 def _of_process() -> Source:
     """Give the source of the Task SDK's backend, where there is one; that of Airflow's core otherwise."""
     return (_backends.get("sdk") or _backends["core"]).source()
+
+
+def _running() -> Run | None:
+    """Give for which run the calling code works, for the names of its sessions elsewhere."""
+    from strongroom.airflow.context import run_now  # noqa: PLC0415 -- loaded by then
+
+    return run_now()
 
 
 def _hiding() -> Any:  # noqa: ANN401 -- a module
