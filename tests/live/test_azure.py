@@ -406,6 +406,19 @@ def test_what_is_half_said_or_cannot_be_read_is_refused(azure, fields, found):
     assert refused(azure, BackendConfigError, **fields) == found
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"login": "acme", "password": CANARY},
+        {"extra": {"sas_token": CANARY}},
+        {"extra": {"connection_string": CANARY}},
+    ],
+)
+def test_a_key_of_storage_is_never_taken_for_a_login_nor_left_for_the_machines(azure, fields):
+    said = refused(azure, BackendConfigError, "storage.blob", conn_type="wasb", **fields)
+    assert said == ("options", "missing")
+
+
 def test_a_tenant_or_a_client_that_does_not_exist_is_named_by_its_number(azure):
     other = {"tenantId": "22222222-2222-3333-4444-555555555555"}
     assert refused(azure, BackendConfigError, "AADSTS90002", **principal(**other)) == ("token", "unknown")

@@ -51,7 +51,12 @@ _TENANTS = {  # the key of each hook, where it is not `tenantId`
     "azure_data_lake": "tenant",
     "azure_data_explorer": "tenant",
 }
-_KEYED = ("wasb", "adls", "azure_fileshare")  # whose password is an account's key, without a tenant
+_KEYED = ("wasb", "adls", "azure_fileshare", "azure_cosmos", "azure_batch")  # whose password may be a key
+_KEYS_OF_STORAGE = ("connection_string", "sas_token", "shared_access_key", "account_key")
+_NO_TOKENS = (
+    "it holds a key, which gives no tokens: name the service, such as storage.blob; or fill in the tenant of an "
+    "application, or take the key out, and the machine's identity is used"
+)
 _CLOUDS = {
     "AzurePublicCloud": "login.microsoftonline.com",
     "AzureUSGovernment": "login.microsoftonline.us",
@@ -217,9 +222,18 @@ class FollowedCredential:
                 self._made = self._make(known)
             return self._made
 
+    def _read(self, known: Known) -> _Access:
+        try:
+            return _Reading(self._held.name, known.connection, self._options, self._environ).access()
+        except StrongroomError as error:
+            found = error
+        # Without the frames that hold what the connection says.
+        found.__context__ = None
+        raise found.with_traceback(None)
+
     def _make(self, known: Known) -> _Made:
         name = self._held.name
-        access = _Reading(name, known.connection, self._options, self._environ).access()
+        access = self._read(known)
         try:
             session = AzureSession(access, place=name, environ=self._environ)
         except BackendConfigError as error:
@@ -342,7 +356,9 @@ class _Reading:
         tenant = self._said.get(_TENANTS.get(self._connection.conn_type or "", "tenantId"))
         login, password = self._connection.login, self._connection.password
         if self._connection.conn_type in _KEYED and not tenant and not self._said.get("certificate"):
-            return None, None, None  # login and password are an account of storage and its key
+            if password or any(key in self._said for key in _KEYS_OF_STORAGE):
+                raise trouble("options", "missing", name=self._name, detail="the tenant", hint=_NO_TOKENS)
+            return None, None, None  # a login may be the name of an account
         return None if tenant is None else str(tenant), login or None, password or None
 
     def _document(self) -> Mapping[str, Any] | None:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from strongroom.live.azure_credential import fields_of
 from strongroom.live.families import loaded
 from strongroom.live.trouble import trouble
+from strongroom.model.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +36,7 @@ class _Shown(NamedTuple):
     """What is shown to storage: a key with the name of its account, or a signature with None."""
 
     account: str | None
-    text: str
+    text: Secret[str]
 
 
 def account_url(connection: Connection) -> str | None:
@@ -71,9 +72,9 @@ def storage_key(held: Held) -> object | None:
         return None
     library = loaded("azure.core.credentials", held, extra="azure")
     if shown.account is None:
-        made: Any = library.AzureSasCredential(shown.text)
+        made: Any = library.AzureSasCredential(shown.text.reveal())
     elif shown.account:
-        made = library.AzureNamedKeyCredential(shown.account, shown.text)
+        made = library.AzureNamedKeyCredential(shown.account, shown.text.reveal())
     else:
         hint = "an account's key needs its name: fill in login, or the host"
         raise trouble("options", "missing", name=held.name, detail="login", hint=hint)
@@ -89,9 +90,9 @@ def _change(made: Any, known: Known) -> None:  # noqa: ANN401 -- one of the two
     if made is None or shown is None or is_signature != (shown.account is None):
         return
     if is_signature:
-        made.update(shown.text)
+        made.update(shown.text.reveal())
     else:
-        made.update(shown.account, shown.text)
+        made.update(shown.account, shown.text.reveal())
 
 
 def _shown(connection: Connection) -> _Shown | None:
@@ -103,17 +104,18 @@ def _shown(connection: Connection) -> _Shown | None:
     if parts:
         signature = parts.get("sharedaccesssignature")
         return (
-            _Shown(None, signature)
+            _Shown(None, Secret(signature))
             if signature
-            else _Shown(parts.get("accountname", ""), parts.get("accountkey", ""))
+            else _Shown(parts.get("accountname", ""), Secret(parts.get("accountkey", "")))
         )
     if said.get("tenant_id"):
         return None
     password = None if not connection.password else connection.password.reveal()
     if kind == "blob" and said.get("sas_token") and not said.get("shared_access_key"):
-        return _Shown(None, urlsplit(str(said["sas_token"])).query or str(said["sas_token"]))
+        signed = str(said["sas_token"])
+        return _Shown(None, Secret(urlsplit(signed).query if signed.startswith("https:") else signed))
     key = said.get("shared_access_key") or password or said.get("account_key") if kind == "blob" else password
-    return None if key is None else _Shown(_account(connection), str(key))
+    return None if key is None else _Shown(_account(connection), Secret(str(key)))
 
 
 def _account(connection: Connection) -> str:

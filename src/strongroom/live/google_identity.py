@@ -41,11 +41,14 @@ from strongroom.vendors.google_login import GoogleAccess, GoogleLogin
 from strongroom.vendors.origins import Origins
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import TypeVar
 
     from strongroom.live.around import Around
     from strongroom.live.held import Held, Known
     from strongroom.model.connection import Connection
+
+    T = TypeVar("T")
 
 __all__ = ["CLOUD", "Identity", "Made"]
 
@@ -120,7 +123,7 @@ class Identity:
         Raises:
             BackendConfigError: as `made`.
         """
-        self._check(self._fields(known.connection))
+        self._clean(lambda: self._check(self._fields(known.connection)))
 
     def made(self, known: Known, scopes: Sequence[str] | None = None) -> Made:
         """
@@ -130,6 +133,9 @@ class Identity:
             BackendConfigError: it contradicts itself, or says something that cannot be read.
             AccessDeniedError, BackendUnavailableError: of a key in Secret Manager.
         """
+        return self._clean(lambda: self._of(known, scopes))
+
+    def _of(self, known: Known, scopes: Sequence[str] | None) -> Made:
         said = self._fields(known.connection)
         given = self._check(said)
         project = _text(said.get("project"))
@@ -354,6 +360,15 @@ class Identity:
             "credential_config_file, for workload identity federation"
         )
         return trouble("token", "missing", name=self.held.name, hint=hint)
+
+    def _clean(self, work: Callable[[], T]) -> T:
+        """Do *work*; an error leaves without the frames that hold what the connection says."""
+        try:
+            return work()
+        except StrongroomError as error:
+            found = error
+        found.__context__ = found.__cause__ = None
+        raise found.with_traceback(None)
 
     def _ours(self, ask: Any, fields: Sequence[str]) -> Any:  # noqa: ANN401 -- of google-auth, which has no types
         """Do what google-auth does; what it raises leaves as ours, without a word of it."""
