@@ -45,7 +45,8 @@ def test_command_line_is_documented_as_it_is():
 
 def test_every_command_the_design_names_is_there():
     wanted = {
-        "connections": "get list add edit delete undelete import export convert history rollback types lint test",
+        "connections": "get list add edit delete undelete import export convert history rollback types lint"
+        " test",
         "variables": "get set list delete undelete import export history rollback",
         "explain": "connection variable",
         "backends": "list check setup order set pause resume",

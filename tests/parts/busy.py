@@ -11,6 +11,7 @@ from datetime import datetime, timedelta, timezone
 from parts.offices import asked_for, peopled
 from parts.seat import Seat
 from strongroom.errors import StrongroomError
+from strongroom.live.probe import Step
 from strongroom.model.entry import Metadata
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
@@ -18,6 +19,7 @@ from strongroom.policy import Role
 from strongroom.service.entries import Change
 from strongroom.service.policies import Draft
 from strongroom.service.series import Minute
+from strongroom.service.trials import Trial
 
 _PASSWORD = "a sentence of five words"
 _PEOPLE = (("bob", "op"), ("frank", "user"), ("carol", "viewer"))
@@ -42,6 +44,7 @@ def busied(server):
     asked_for(server)
     _versions(root)
     _orders(server)
+    _tests(server)
     refs = [{"kind": kind, "name": name} for name in _READ for kind in ("variable", "connection")]
     run = {"dag_id": "orders_daily", "task_id": "load_facts"}
     asked = [{"kind": "connection", "name": "orders_db"}]
@@ -69,6 +72,22 @@ def _day(server):
         ring._kept.append(
             Minute(at, cache, 0 if is_away else misses, misses if is_away else 0, at.minute == 7)
         )
+
+
+def _tests(server):
+    """Let one connection have been tested: from the server while its password was old, then from an agent."""
+    ref, trials = Ref("connection", "orders_db"), server.house.deployment().trials
+    now = datetime.now(timezone.utc)
+    before = (Step("name", "ok", "", 0.6), Step("tcp", "ok", "", 0.4), Step("tls", "ok", "", 5.1, 61))
+    let_in = (Step("authentication", "ok", "", 12.8), Step("read", "ok", "", 1.1))
+    refused = Step("authentication", "failed", "credentials", 11.9)
+    for hours, place, steps in (
+        (30, "server", (*before, *let_in)),
+        (26, "agent:worker-1", (*before, *let_in)),
+        (2, "agent:worker-1", (*before, refused)),
+    ):
+        is_ok = steps[-1].outcome == "ok"
+        trials.keep(ref, Trial(now - timedelta(hours=hours), "person:alice", place, is_ok, "1", steps))
 
 
 def _versions(root):

@@ -131,6 +131,7 @@ PICTURES = {
     "entry-reveal": Picture("/entries/connection/orders_db", _reveal),
     "entry-resolution": Picture("/entries/variable/region?tab=resolution"),
     "entry-access": Picture("/entries/connection/orders_db?tab=access"),
+    "entry-tests": Picture("/entries/connection/orders_db?tab=tests"),
     "entry-json": Picture("/entries/connection/orders_db?tab=json"),
     "form": Picture("/edit/connection/postgres_2.v2", _mistyped),
     "form-new": Picture("/entries/new?kind=connection&type=postgres", _pasted),

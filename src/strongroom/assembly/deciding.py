@@ -71,6 +71,7 @@ def deciding_by(
     lifetimes: Lifetimes,
     is_strict: Callable[[Ref], bool],
     on_trouble: Callable[[str], None] = lambda _text: None,
+    on_test: Callable[[str, Ref, Client], None] = lambda _order, _ref, _client: None,
 ) -> Deciding:
     """
     Give who decides by *settings*.
@@ -80,6 +81,7 @@ def deciding_by(
         lifetimes: how long values are served without the server; so long its decisions are good.
         is_strict: whether an entry is strict.
         on_trouble: told in one sentence when the server decides nothing, and when that is over.
+        on_test: told of each test that the server asks for, with what it is answered by; it must not block.
 
     Raises:
         As `server_of` and `local_policy`.
@@ -92,6 +94,7 @@ def deciding_by(
     revoke_bound = timedelta(seconds=settings.agent.revoke_bound)
     bounds = (revoke_bound, lifetimes.ttl + lifetimes.stale_if_error)
     found = ServerPolicy(client, bounds, is_strict, on_trouble)
+    found.on_test = on_test
     asked = found.decisions
     kept = None if settings.agent.last_good is None else KeptDecisions(asked)
     # The server asks Airflow before it answers.
@@ -146,6 +149,9 @@ class ServerPolicy:
         bounds: how long decisions are good without a sign of it: on strict entries, on others.
         is_strict: whether an entry is strict.
         on_trouble: as of `deciding_by`.
+
+    Attributes:
+        on_test: as of `deciding_by`.
     """
 
     def __init__(
@@ -158,6 +164,7 @@ class ServerPolicy:
         self._client = client
         self._teller = ""
         self._hearing: Hearing | None = None
+        self.on_test: Callable[[str, Ref, Client], None] = lambda _order, _ref, _client: None
         self.decisions = Decisions(
             ServerDecider(client),
             timer=boot_seconds,
@@ -199,6 +206,8 @@ class ServerPolicy:
             self.decisions.forget(list(notice.refs))
         if notice.policy is not None:
             self.decisions.heard(notice.policy)
+        for order, ref in notice.tests:
+            self.on_test(order, ref, self._client)
 
 
 def local_policy(settings: Settings) -> Policy:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from strongroom.audit.spool import Spool
     from strongroom.backend import Backend
     from strongroom.cache import Lifetimes
+    from strongroom.caller import Client
     from strongroom.chain import Chain, Link
     from strongroom.errors import StrongroomError
     from strongroom.model.entry import Entry
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from strongroom.model.secret import Secret
     from strongroom.policy import Policy
     from strongroom.service.guard import Recorder
+    from strongroom.service.host_tests import HostTests
     from strongroom.service.runs import Once
     from strongroom.settings import Settings
 
@@ -94,6 +96,7 @@ class _Opening:
         self._ways = ways
         self._on_trouble = on_trouble
         self._host: Host | None = None
+        self._tests: HostTests | None = None
         self._once: Once | None = None  # of the process: settings that are taken anew know of no token
 
     def host(self, settings: Settings, recorder: Callable[[Settings], Recorder]) -> Host:
@@ -141,7 +144,7 @@ class _Opening:
         """
         settings = _with_server(settings)
         lifetimes = _lifetimes(settings)
-        deciding = deciding_by(settings, lifetimes, self._is_strict_now, self._undecided)
+        deciding = deciding_by(settings, lifetimes, self._is_strict_now, self._undecided, self._test)
         uids, gids = _ids(settings.agent.users, _uid, "users"), _ids(settings.agent.groups, _gid, "groups")
         made: list[Backend] = []
         try:
@@ -196,6 +199,16 @@ class _Opening:
 
     def _undecided(self, text: str) -> None:
         self._on_trouble("the decisions", BackendUnavailableError(text, backend="server"))
+
+    def _test(self, order: str, ref: Ref, client: Client) -> None:
+        """Make a test that the server asks for, behind."""
+        from strongroom.assembly.upstream import tell_tested  # noqa: PLC0415 -- only who is asked for one
+        from strongroom.service.host_tests import HostTests  # noqa: PLC0415 -- as above
+
+        if self._tests is None:
+            self._tests = HostTests(self._ways.clock)
+        if self._host is not None:
+            self._tests.take(self._host, order, ref, partial(tell_tested, client))
 
     def spool(self, settings: Settings) -> Spool:
         """Give the agent's own record, in its state folder."""

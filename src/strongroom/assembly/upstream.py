@@ -27,6 +27,7 @@ from strongroom.wire.agents import (
     VerifyRun,
 )
 from strongroom.wire.entry import RunClaim
+from strongroom.wire.tested import AgentStep, AgentTested
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,10 +35,11 @@ if TYPE_CHECKING:
     from strongroom.caller.client import Client
     from strongroom.model.secret import Secret
     from strongroom.policy import Actor
+    from strongroom.service.host_tests import Told
     from strongroom.service.ruling import Question
     from strongroom.service.runs import Presented
 
-__all__ = ["ServerDecider", "ServerRuns", "deliverer"]
+__all__ = ["ServerDecider", "ServerRuns", "deliverer", "tell_tested"]
 
 
 class ServerDecider:
@@ -135,3 +137,25 @@ def deliverer(client: Client) -> Callable[[str, Sequence[bytes]], int]:
         raise ConflictError(str(refused), current_version=str(post(chain, ())), hint=refused.hint)
 
     return deliver
+
+
+def tell_tested(client: Client, told: Told) -> None:
+    """
+    Tell the server how a test went that it asked for.
+
+    Raises:
+        NotFoundError: nobody waits for it any more.
+        BackendUnavailableError: the server does not answer.
+    """
+    steps = [
+        AgentStep(
+            name=step.name,
+            outcome=step.outcome,
+            reason=step.reason,
+            milliseconds=step.milliseconds,
+            days_left=step.days_left,
+        )
+        for step in told.steps
+    ]
+    body = AgentTested(order=told.order, refused=told.refused, version=told.version, steps=steps)
+    client.change("POST", "/agents/tests", None, spelled(body), is_repeatable=False)

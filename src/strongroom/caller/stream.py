@@ -30,6 +30,7 @@ from strongroom.caller.refusal import broken
 from strongroom.errors import InvalidInputError, StrongroomError
 from strongroom.model.ref import Ref
 from strongroom.wire.place import ChangeRow, PolicyNotice
+from strongroom.wire.tested import TestNotice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,6 +48,7 @@ _PATIENT_SECONDS = 25.0  # until it is known to: an older one gives one every 10
 _SOUND_SECONDS = 5.0  # a stream that lasted so long was one
 _FIRST_SECONDS, _MOST_SECONDS = 0.25, 5.0  # before the first new try, and before any
 _END_SECONDS = 5.0
+_APART = ("gap", "policy", "test")  # a notice of its own each
 
 
 class Event(NamedTuple):
@@ -243,18 +245,20 @@ class Hearing:
                 ref, version = _change(event)
                 refs.pop(ref, None)
                 refs[ref] = version
-            elif event.type in ("gap", "policy") and refs:
+            elif event.type in _APART and refs:
                 yield Watched(refs=refs)
                 refs = {}
             if event.type == "gap":
                 yield Watched(is_gap=True)
             elif event.type == "policy":
                 yield Watched(policy=_revision(event))
+            elif event.type == "test":
+                yield Watched(tests=(_test(event),))
             if event.id is not None:
                 self._last = event.id
         if refs:
             yield Watched(refs=refs)
-        elif events and not any(event.type in ("gap", "policy") for event in events):
+        elif events and not any(event.type in _APART for event in events):
             yield Watched()
 
     # --- telling -----------------------------------------------------------------------------------
@@ -281,6 +285,15 @@ def _change(event: Event) -> tuple[Ref, str | None]:
     except (msgspec.MsgspecError, RecursionError, InvalidInputError):
         pass
     raise broken("a change that is none")
+
+
+def _test(event: Event) -> tuple[str, Ref]:
+    try:
+        told = msgspec.json.decode(event.data, type=TestNotice)
+        return told.order, Ref(told.kind, told.name, told.team)
+    except (msgspec.MsgspecError, RecursionError, InvalidInputError):
+        pass
+    raise broken("a test that is none")
 
 
 def _revision(event: Event) -> str:

@@ -99,11 +99,11 @@ def try_(
     """
     Test connections step by step, from here or elsewhere.
 
-    From here, from the server or from an agent. The driver, options, name, address, TCP, TLS with the days its certificate has left, a token,
+    The driver, options, name, address, TCP, TLS with the days its certificate has left, a token,
     authentication, and one harmless read: the answer names the step that failed and what to do. A test
     from here runs in a process of its own with what this user has around it; one from the server reaches
-    only what server.test_networks lists. All are recorded. Ends with 6 if any failed
-    (docs/testing-connections.md).
+    only what server.test_networks lists; one from an agent is made on its host. All are recorded. Ends
+    with 6 if any failed (docs/testing-connections.md).
 
     Example:
       $ strongroom connections test orders_db

@@ -257,12 +257,14 @@ def answered(
     name = call.identity.actor.id.removeprefix(AGENT)
     if refused is None and not (steps and all(map(_is_known, steps))):
         raise InvalidInputError("these are no steps of a test")
-    given = assignments_of(call.place).take(name, order, refused=refused)
+    desk = assignments_of(call.place)
     if refused is not None:
+        desk.take(name, order, refused=refused)
         return
-    is_ok = Tested(tuple(steps)).is_ok
-    trial = Trial(_now(), given.by, f"{AGENT}{name}", is_ok, version, tuple(steps), order=order)
-    call.place.trials.keep(given.ref, trial)
+    is_ok, place, at = Tested(tuple(steps)).is_ok, f"{AGENT}{name}", _now()
+    given = desk.take(
+        name, order, trial=lambda one: Trial(at, one.by, place, is_ok, version, tuple(steps), order=order)
+    )
     outcome = "done" if is_ok else "failed"
     reason = f"asked for by {given.by}"
     call.place.recorder.append(event_of(call.identity.actor, Action.TEST, given.ref, outcome, reason=reason))

@@ -29,11 +29,13 @@ from strongroom.errors import (
 from strongroom.model.ref import Ref
 from strongroom.registry import Change
 from strongroom.service.access.shape import AGENT
+from strongroom.service.trials import keeping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from strongroom.registry import Registry, Row, Snapshot
+    from strongroom.service.trials import Trial
 
 __all__ = ["LASTS", "Assignment", "Assignments", "Refusal", "refusal_of"]
 
@@ -142,9 +144,17 @@ class Assignments:
         found = None if row is None else _read(row)
         return found if found is not None and found.until > self._clock() else None
 
-    def take(self, agent: str, id: str, *, refused: Refusal | None = None) -> Assignment:  # noqa: A002 -- as above
+    def take(
+        self,
+        agent: str,
+        id: str,  # noqa: A002 -- as above
+        *,
+        refused: Refusal | None = None,
+        trial: Callable[[Assignment], Trial] | None = None,
+    ) -> Assignment:
         """
-        Take the answer of *agent* to one: it is answered from now on, or *refused*.
+        Take the answer of *agent* to one: it is answered from now on, and the *trial* kept at the same time; or
+        it is *refused*.
 
         Raises:
             NotFoundError: it was not asked for that, has answered, or was waited for long enough.
@@ -158,6 +168,8 @@ class Assignments:
                 raise NotFoundError("nobody waits for this test any more")
             taken.append(found)
             yield Change(_KIND, id, None if refused is None else _body(found._replace(refused=refused)))
+            if trial is not None:
+                yield from keeping(snapshot, found.ref, trial(found))
 
         self._registry.change(decide)
         return taken[0]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from strongroom.registry import Registry, Row, Snapshot
 
-__all__ = ["AGENT", "HERE", "SERVER", "Trial", "Trials", "trials_of"]
+__all__ = ["AGENT", "HERE", "SERVER", "Trial", "Trials", "keeping", "trials_of"]
 
 HERE = "here"
 """The place of a test that a command on the host of the store made."""
@@ -112,19 +112,7 @@ class Trials:
         Raises:
             TamperedError, BackendUnavailableError: as `Registry.change`.
         """
-        row_id = _id(ref)
-
-        def decide(snapshot: Snapshot) -> Iterator[Change]:
-            rows = snapshot.of(TRIAL)
-            before = _trials(rows[row_id]) if row_id in rows else ()
-            kept = [_row(one) for one in (trial, *before)[:_OF_ONE]]
-            body = _Body(ref.kind, ref.name, ref.team, kept)
-            yield Change(TRIAL, row_id, msgspec.msgpack.encode(body))
-            if row_id not in rows and len(rows) >= _MOST:
-                oldest = min(rows.values(), key=lambda row: row.revision)
-                yield Change(TRIAL, oldest.id, None)
-
-        self._registry.change(decide)
+        self._registry.change(lambda snapshot: keeping(snapshot, ref, trial))
 
     def of(self, ref: Ref) -> tuple[Trial, ...]:
         """Give the tests of *ref*, newest first. Who asks must be allowed to look at it."""
@@ -141,6 +129,18 @@ class Trials:
     def failing(self) -> Mapping[Ref, Trial]:
         """Give the last test of every connection whose last test failed."""
         return {ref: found[0] for ref, found in self.all().items() if found and not found[0].is_ok}
+
+
+def keeping(snapshot: Snapshot, ref: Ref, trial: Trial) -> Iterator[Change]:
+    """Give the changes that keep how a test of *ref* went, for a change that does more."""
+    row_id, rows = _id(ref), snapshot.of(TRIAL)
+    before = _trials(rows[row_id]) if row_id in rows else ()
+    kept = [_row(one) for one in (trial, *before)[:_OF_ONE]]
+    body = _Body(ref.kind, ref.name, ref.team, kept)
+    yield Change(TRIAL, row_id, msgspec.msgpack.encode(body))
+    if row_id not in rows and len(rows) >= _MOST:
+        oldest = min(rows.values(), key=lambda row: row.revision)
+        yield Change(TRIAL, oldest.id, None)
 
 
 _KNOWN: WeakKeyDictionary[Registry, Trials] = WeakKeyDictionary()

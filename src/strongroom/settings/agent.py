@@ -160,6 +160,8 @@ class AgentSettings:
         user: become this user once the socket is there.
         log_level: how much is logged; changed at run time too.
         drain_seconds: for what is under way when the agent is told to stop.
+        test_connections: make the tests of connections that its server asks for.
+        test_networks: networks and host names such a test may reach; () for any that this host may.
     """
 
     state: Path
@@ -187,6 +189,8 @@ class AgentSettings:
     user: str | None = None
     log_level: LogLevel = "info"
     drain_seconds: float = 5.0
+    test_connections: bool = False
+    test_networks: tuple[str, ...] = ()
 
     @property
     def most_of_one_user(self) -> int:

@@ -13,6 +13,7 @@ from strongroom.model.ref import Kind  # noqa: TC001 -- as above
 from strongroom.wire.shape import Asked, Given
 
 __all__ = [
+    "AgentStep",
     "AgentTested",
     "AskTest",
     "FailingRow",
@@ -139,14 +140,12 @@ class TestNotice(Given, kw_only=True):
 
     Args:
         order: its answer names it.
-        seconds: it is waited for so long.
     """
 
     order: str
     kind: Kind
     name: str
     team: str | None
-    seconds: float
 
 
 class AgentStep(Asked, kw_only=True):

@@ -74,8 +74,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *break_glass.ENDPOINTS,
     *actors.ENDPOINTS,
     *services.ENDPOINTS,
+    *reach.OF_AGENTS,  # before the name of an agent
     *agents.ENDPOINTS,
-    *reach.OF_AGENTS,
     *policies.ENDPOINTS,
     *approvals.ENDPOINTS,
     *audit.ENDPOINTS,

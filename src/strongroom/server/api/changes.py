@@ -8,7 +8,9 @@ Rules of this file:
 2. A stream ends when the client goes, the server drains, or its credential is good no more (within 1 s).
 3. An event `policy` tells what decides about the listener: first of all, when that changes, and every two
    seconds as a sign of life. It has no `id`, and who does not know it passes over it.
-4. One actor may listen a bounded number of times at once.
+4. An event `test` asks an agent to test a connection (`/agents/tests` takes its answer). It has no `id`
+   either, is told again in another stream until it is answered, and is told to that agent alone.
+5. One actor may listen a bounded number of times at once.
 
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -23,11 +25,14 @@ import msgspec
 from strongroom.errors import InvalidInputError
 from strongroom.server.endpoint import Answer, Endpoint
 from strongroom.server.listening import LISTENING, is_good
+from strongroom.server.reach import assignments_of
 from strongroom.service.changes import Beat
+from strongroom.service.trials import AGENT
 from strongroom.wire.place import ChangeQuery, ChangeRow, PolicyNotice
+from strongroom.wire.tested import TestNotice
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from strongroom.server.endpoint import Call
     from strongroom.service.changes import Notice
@@ -62,15 +67,29 @@ async def _events(call: Call, after: str) -> AsyncIterator[bytes]:
     with LISTENING.one((call.deployment, call.identity.actor.id)):
         # The first event says where to go on from, before anything has changed.
         yield f"retry: {_RETRY_MILLISECONDS}\nid: {after}\n: listening\n\n".encode()
-        told, beats = "", 0
+        told, beats, asked = "", 0, set[str]()
         async for found in call.room.changes.follow(after, is_alive=is_good(call)):
             if not isinstance(found, Beat):
                 yield _event(found)
                 continue
+            for event in _tests(call, asked):
+                yield event
             beats += 1
             if found.revision != told or beats >= _BEATS:
                 told, beats = found.revision, 0
                 yield b"event: policy\ndata: %s\n\n" % msgspec.json.encode(PolicyNotice(revision=told))
+
+
+def _tests(call: Call, asked: set[str]) -> Iterator[bytes]:
+    """Give the tests that the agent who listens is asked for, and was not in this stream."""
+    name = call.identity.actor.id
+    if not name.startswith(AGENT):
+        return
+    for one in assignments_of(call.place).waiting(name.removeprefix(AGENT)):
+        if one.id not in asked:
+            asked.add(one.id)
+            row = TestNotice(order=one.id, kind=one.ref.kind, name=one.ref.name, team=one.ref.team)
+            yield b"event: test\ndata: %s\n\n" % msgspec.json.encode(row)
 
 
 def _event(notice: Notice) -> bytes:
