@@ -36,6 +36,7 @@ PUBLIC = {
     "host_key": "the public half",
     "key_secret_name": "the name of a secret in Secret Manager",
     "key_secret_project_id": "the project of that",
+    "secret_manager_endpoint": "an address",
     "oauth2-server-uri": "an address",
     "oauth_username": "a user's name",
     "partition_key": "a path inside documents",

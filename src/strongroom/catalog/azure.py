@@ -18,6 +18,7 @@ from strongroom.catalog.field import (
     path,
     schema,
     secret,
+    secret_lines,
     text,
 )
 from strongroom.catalog.kind import ConnectionType, Group, airflow, exclusive, way
@@ -56,6 +57,14 @@ _KEY_FILE: tuple[Field, ...] = (
     path("key_path", "File with the service principal"),
     document("key_json", "Service principal, here", is_secret=True),
 )
+_CERTIFICATE: tuple[Field, ...] = (
+    secret_lines(
+        "certificate",
+        "Certificate",
+        "Read by live clients, in place of a secret: PEM with its RSA key, or the path of such a file.",
+    ),
+    secret("certificate_password", "Password of the certificate's key"),
+)
 _CLOUD = choice(
     "cloud_environment",
     "Azure Cloud Environment",
@@ -77,6 +86,7 @@ TYPES = (
             *IDENTITY,
             _CLOUD,
             *_KEY_FILE,
+            *_CERTIFICATE,
             flag("use_azure_identity_object", "Credentials of azure-identity", default=False),
         ),
         groups=(
@@ -84,6 +94,13 @@ TYPES = (
                 "Sign in",
                 MACHINE,
                 way("Service principal", "login", "password", "tenantId"),
+                way(
+                    "Service principal, its certificate",
+                    "login",
+                    "tenantId",
+                    "certificate",
+                    "certificate_password",
+                ),
                 way("Service principal, a file", "key_path"),
                 way("Service principal, a document", "key_json"),
             ),

@@ -45,6 +45,12 @@ _SIGN_IN: tuple[Field, ...] = (
     ),
     flag("is_anonymous", "Anonymous credentials (ignores all other settings)", default=False),
     text("quota_project_id", "Quota Project ID"),
+    text("iam_endpoint", "Address of IAM", "Read by live clients: a private endpoint, for impersonation."),
+    text(
+        "secret_manager_endpoint",
+        "Address of Secret Manager",
+        "Read by live clients: a private endpoint, for a keyfile that is kept there.",
+    ),
 )
 _WAYS = exclusive(
     "Credentials",

@@ -54,8 +54,8 @@ _TENANTS = {  # the key of each hook, where it is not `tenantId`
 _KEYED = ("wasb", "adls", "azure_fileshare", "azure_cosmos", "azure_batch")  # whose password may be a key
 _KEYS_OF_STORAGE = ("connection_string", "sas_token", "shared_access_key", "account_key")
 _NO_TOKENS = (
-    "it holds a key, which gives no tokens: name the service, such as storage.blob; or fill in the tenant of an "
-    "application, or take the key out, and the machine's identity is used"
+    "it holds a key, which gives no tokens: name the service, such as storage.blob; or fill in the tenant of "
+    "an application, or take the key out, and the machine's identity is used"
 )
 _CLOUDS = {
     "AzurePublicCloud": "login.microsoftonline.com",
