@@ -40,6 +40,12 @@ _SIGN_IN: tuple[Field, ...] = (
     ),
     document("assume_role_kwargs", "Arguments of that", placeholder='{"RoleSessionName": "airflow"}'),
     document(
+        "role_chain",
+        "Roles to take on before it",
+        "One after the other, for live clients; Airflow's own hook does not read it.",
+        placeholder='["arn:aws:iam::123456789098:role/first"]',
+    ),
+    document(
         "assume_role_with_saml",
         "Identity provider of SAML",
         "For assume_role_with_saml.",
