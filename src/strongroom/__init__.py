@@ -618,7 +618,7 @@ def _seen(name: str, found: Connection) -> None:
 
 
 def _run() -> Run | None:
-    """Give for which run of Airflow's this code works: its own process says so, or the task that started it."""
+    """Give for which run of Airflow's this code works, as its process says, or the task that started it."""
     from strongroom.caller.agent import run_in  # noqa: PLC0415 -- whoever calls this has it loaded
     from strongroom.live.around import Run  # noqa: PLC0415 -- as above
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 
@@ -108,3 +110,38 @@ def test_what_is_written_back_is_stored_and_known_at_once(tmp_path):
         assert known.connection.password.reveal() == "theirs+"
         assert strongroom.connection("orders").password.reveal() == "theirs+"
         assert next(iter(room.entries.history(Ref("connection", "orders")))).comment == "renewed"
+
+
+def test_what_nobody_uses_any_more_is_let_go_by_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr("strongroom.service.clients._SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr("strongroom.live.held._LINGER_SECONDS", 0.05)
+    before = set(threading.enumerate())
+    with using(tmp_path, orders="sqlite:///a"):
+        strongroom._live().held("orders")
+        own = set(threading.enumerate()) - before
+        assert {thread.name for thread in own} >= {"strongroom clients"}
+        assert ended(own)
+        assert strongroom._live()._held == {}
+        assert strongroom._live().held("orders").known.connection.schema == "a"
+
+
+def test_the_end_of_a_process_ends_what_is_followed_in_it(tmp_path):
+    script = """
+import strongroom
+from strongroom.live.follow import Follow
+close = Follow.close
+def told(self):
+    close(self)
+    print("ended", self.current.ref)
+Follow.close = told
+strongroom._live().held("orders")
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        env={"HOME": str(tmp_path), "AIRFLOW_CONN_ORDERS": "sqlite:///a", "STRONGROOM__CHAIN": '["env"]'},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert (done.stdout, done.stderr) == ('ended connection "orders"\n', "")

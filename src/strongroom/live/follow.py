@@ -127,6 +127,11 @@ class Follow:
         self._woken.set()
         self._end_hearing()
 
+    def wait_ended(self, seconds: float) -> None:
+        """Wait, at most so long, until what a `close` brings about is done: what was lent is given back."""
+        if self._process == os.getpid() and self._thread is not threading.current_thread():
+            self._thread.join(seconds)
+
     def __enter__(self) -> Follow:
         return self
 
@@ -178,12 +183,13 @@ class Follow:
         self._closing = threading.Event()
         self._changed = threading.Condition()
         # What tells for which run is asked belongs to who follows, and threads begin without it.
-        threading.Thread(
+        self._thread = threading.Thread(
             target=copy_context().run,
             args=(self._follow, self._closing, self._woken),
             name=f"strongroom follow {self._current.ref}",
             daemon=True,
-        ).start()
+        )
+        self._thread.start()
 
     def _revive(self) -> None:
         if self._process != os.getpid():

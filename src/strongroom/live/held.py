@@ -284,6 +284,10 @@ class Held:
         """End the following. Safe to call twice."""
         self._follow.close()
 
+    def wait_ended(self, seconds: float) -> None:
+        """Wait, at most so long, until what a `close` brings about is done."""
+        self._follow.wait_ended(seconds)
+
     def _anew(self) -> None:
         # Made anew in a forked child: a thread of the parent may have held the parent's.
         self._process = _process

@@ -7,14 +7,17 @@ Rules of this file:
 
 1. One connection is held once, however many clients of it there are; clients are never shared.
 2. A connection whose last client was closed is followed for a minute more, since tasks make clients in a row.
+   Then, and at the end of the process, what was lent for it is given back.
 3. After a fork, and where another room is asked, what was held for the one before is not used.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
+import weakref
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["Clients"]
 
 _INTERVAL = timedelta(seconds=60)  # between two looks where nobody tells of changes; a refusal looks at once
+_SWEEP_SECONDS = 15.0  # between two looks for what is idle
+_AT_EXIT_SECONDS = 2.0  # for what was lent to be given back
 _TOLD = timedelta(seconds=5)  # as `HostLookup.follow` counts it, where an agent tells
 
 
@@ -128,6 +133,7 @@ class Clients:
         self.asked = asked
         self._source = _Source(lookup, anew, writing, seen, is_told=is_told)
         self._begin()
+        atexit.register(_close_at_exit, weakref.ref(self))
         self._around = Around(
             environ=environ, now=lambda: datetime.now(timezone.utc), run=run, held=self.held
         )
@@ -138,6 +144,8 @@ class Clients:
         self._lock = threading.Lock()
         self._making: dict[Ref, threading.Lock] = {}
         self._held: dict[Ref, Held] = {}
+        self._sweeper: threading.Thread | None = None
+        self._closing = threading.Event()
 
     def held(self, name: str, team: str | None = None) -> Held:
         """
@@ -169,11 +177,23 @@ class Clients:
     def _made(self, ref: Ref) -> Held:
         held = Held(ref, self._source, time.monotonic)
         with self._lock:
-            for idle in [idle for idle, other in self._held.items() if other.is_idle()]:
-                self._held.pop(idle).close()
-                self._making.pop(idle, None)
             self._held[ref] = held
+            if self._sweeper is None:
+                # Not begun when a client is closed: that may be in the middle of anything.
+                self._sweeper = threading.Thread(target=self._sweep, name="strongroom clients", daemon=True)
+                self._sweeper.start()
         return held
+
+    def _sweep(self) -> None:
+        """Close what has been idle for long, until there is nothing left."""
+        while not self._closing.wait(_SWEEP_SECONDS):
+            with self._lock:
+                for ref in [ref for ref, held in self._held.items() if held.is_idle()]:
+                    self._held.pop(ref).close()
+                    self._making.pop(ref, None)
+                if not self._held:
+                    self._sweeper = None
+                    return
 
     def client(
         self,
@@ -212,9 +232,25 @@ class Clients:
     def _asked(self, driver: str, service: str | None, options: Mapping[str, object] | None) -> Asked:
         return Asked(driver, service, dict(options or {}), self._around)
 
-    def close(self) -> None:
-        """End all following. Safe to call twice."""
+    def close(self, wait_seconds: float = 0.0) -> None:
+        """
+        End all following. Safe to call twice.
+
+        Args:
+            wait_seconds: for what was lent to be given back.
+        """
         with self._lock:
-            for held in self._held.values():
-                held.close()
+            ended = list(self._held.values())
             self._held.clear()
+            self._closing.set()
+        for held in ended:
+            held.close()
+        until = time.monotonic() + wait_seconds
+        for held in ended:
+            held.wait_ended(max(0.0, until - time.monotonic()))
+
+
+def _close_at_exit(clients: weakref.ref[Clients]) -> None:
+    found = clients()
+    if found is not None:
+        found.close(_AT_EXIT_SECONDS)
