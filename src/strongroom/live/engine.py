@@ -200,26 +200,26 @@ class _Connecting:
             AccessDeniedError, BackendConfigError, BackendUnavailableError: there is none.
         """
         known = self._held.known
-        found = self._tried(dialect, known)
+        found, login = self._tried(dialect, known)
         if isinstance(found, Refusal) and found.may_be_credentials:
-            newer = self._waited(lambda: self._held.refreshed(known))
+            newer = self._waited(lambda: self._logins.newer(self._held, known, login))
             if newer is not None:
-                known, found = newer, self._tried(dialect, newer)
+                known, (found, _) = newer, self._tried(dialect, newer)
         if isinstance(found, Refusal):
             raise trouble(found.step, found.reason, name=self._held.name) from None
         return found, known
 
-    def _tried(self, dialect: Any, known: Known) -> object:  # noqa: ANN401
-        """Give a session of the driver, or why there is none."""
+    def _tried(self, dialect: Any, known: Known) -> tuple[object, Login]:  # noqa: ANN401
+        """Give a session of the driver, or why there is none, and who logged in."""
         login = self._waited(lambda: self._logins.login(self._held, known.connection))
         told = dialects.address(self._held, known.connection, self._scheme, login, self._around)
         try:
             args, kwargs = dialect.create_connect_args(self._url(told))
-            return self._spoken(dialect.connect(*args, **{**kwargs, **told.args, **self._args}))
+            return self._spoken(dialect.connect(*args, **{**kwargs, **told.args, **self._args})), login
         except (dialect.dbapi.Error, OSError, RuntimeError) as error:
-            return refusal_of(error)
+            return refusal_of(error), login
         except (TypeError, ValueError, LookupError, self._sa.exc.ArgumentError):
-            return Refusal("options", "unknown")
+            return Refusal("options", "unknown"), login
 
     def _spoken(self, opened: Any) -> object:  # noqa: ANN401 -- a driver's
         """Give *opened* once the service has let it in."""

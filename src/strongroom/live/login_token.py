@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 from datetime import datetime, timedelta, timezone
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,8 +32,10 @@ from strongroom.live.trouble import trouble
 from strongroom.model.secret import Secret
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from strongroom.live.around import Around
-    from strongroom.live.held import Held
+    from strongroom.live.held import Held, Known
     from strongroom.model.connection import Connection
 
 __all__ = ["Login", "Logins"]
@@ -53,12 +56,14 @@ class Login(NamedTuple):
         password: or the token.
         port: where the service of the token listens, if the connection says none.
         is_token: whether it goes over TLS only.
+        of: whose token it is: the connection to the cloud, and what was known of it.
     """
 
     user: str | None
     password: Secret[str] | None
     port: int | None = None
     is_token: bool = False
+    of: tuple[Held, Known] | None = None
 
     def __repr__(self) -> str:
         return f"Login(is_token={self.is_token})"
@@ -79,6 +84,7 @@ class Logins:
         # By what they were asked with; Redshift's tokens cost a request each and live for minutes.
         self._kept: dict[tuple[object, ...], tuple[Login, datetime]] = {}
         self._sources: dict[tuple[str, str], Any] = {}
+        self._making = threading.Lock()  # boto3 makes its clients one after the other
 
     def __repr__(self) -> str:
         return "Logins()"
@@ -110,6 +116,20 @@ class Logins:
             refusal = _refused(error, held.name)
         raise refusal
 
+    def newer(self, held: Held, known: Known, login: Login) -> Known | None:
+        """
+        Give what may do better than *login*, made of *known*, which was refused; None where nothing may.
+
+        A token is refused with its login's connection unchanged where the identity it was signed with ended.
+        """
+        newer = held.refreshed(known)
+        if newer is None and login.is_token:
+            was_kept = any(kept is login for kept, _ in self._kept.values())
+            self._kept.clear()
+            if was_kept or (login.of is not None and login.of[0].refreshed(login.of[1]) is not None):
+                return known
+        return newer
+
     # --- AWS -------------------------------------------------------------------------------------------
 
     def _rds(self, held: Held, connection: Connection, extra: dict[str, Any]) -> Login:
@@ -117,14 +137,13 @@ class Logins:
         host, user = connection.host, connection.login
         if not host or not user:
             raise trouble("options", "missing", name=held.name, detail="login" if host else "host")
-        session = self._aws(held, extra)
+        session, source = self._aws(held, extra)
         found = _RDS_HOST.search(host)
         region = found[1] if found is not None else session.region_name
         if not region:
             raise trouble("options", "missing", name=held.name, detail="region_name of the AWS connection")
-        return Login(
-            user, Secret(_signed(held, session, f"{host}:{port}", user, region)), port, is_token=True
-        )
+        token = Secret(_signed(held, session, f"{host}:{port}", user, region))
+        return Login(user, token, port, is_token=True, of=source)
 
     def _redshift(self, held: Held, connection: Connection, extra: dict[str, Any]) -> Login:
         cluster = (
@@ -160,63 +179,66 @@ class Logins:
     ) -> Login:
         """Give what Redshift lends, the same until shortly before it ends."""
         service, verb, given = question
-        session = self._aws(held, extra)
-        key = (service, id(session), *sorted((name, str(value)) for name, value in given.items()))
+        session, source = self._aws(held, extra)
+        number = None if source is None else source[1].number
+        key = (service, number, *sorted((name, str(value)) for name, value in given.items()))
         kept = self._kept.get(key)
         if kept is not None and self._around.now() < kept[1]:
             return kept[0]
-        answer = getattr(session.client(service), verb)(**given)
+        with self._making:
+            client = self._sources.get((service, ""))
+            if client is None:
+                client = self._sources[service, ""] = session.client(service)
+        answer = getattr(client, verb)(**given)
         user, password, end = (answer.get(name) for name in names)
         if not isinstance(user, str) or not isinstance(password, str):
             raise trouble("token", "malformed", name=held.name)
-        login = Login(user, Secret(password), connection.port or 5439, is_token=True)
+        login = Login(user, Secret(password), connection.port or 5439, is_token=True, of=source)
         if isinstance(end, datetime):
             self._kept[key] = (login, end.astimezone(timezone.utc) - _EARLY)
         return login
 
-    def _aws(self, held: Held, extra: dict[str, Any]) -> Any:  # noqa: ANN401 -- boto3 has no types
-        """Give the session of the AWS connection; without one, of whoever this machine is to AWS."""
-        name = extra.get("aws_conn_id")
-        return self._source("aws", "session", held, str(name or "aws_default"), is_named=bool(name))
+    def _aws(self, held: Held, extra: dict[str, Any]) -> tuple[Any, tuple[Held, Known] | None]:
+        """Give the session of the AWS connection; where there is none, of who this machine is to AWS."""
+        name = str(extra.get("aws_conn_id") or "aws_default")
+        try:
+            source = self._around.held(name, held.ref.team)
+        except NotFoundError:
+            if extra.get("aws_conn_id"):
+                raise
+            return self._made(("aws", ""), lambda: loaded("boto3", held, extra="aws").Session()), None
+        known = source.known
+        return self._source("aws", "session", source), (source, known)
 
     # --- the others ------------------------------------------------------------------------------------
 
     def _entra(self, held: Held, connection: Connection, extra: dict[str, Any]) -> Login:
-        name = str(extra["azure_conn_id"])
-        credential = self._source("azure", "credential", held, name, is_named=True)
-        user = connection.login or self._around.held(name, held.ref.team).known.connection.login
+        source = self._around.held(str(extra["azure_conn_id"]), held.ref.team)
+        credential = self._source("azure", "credential", source)
+        user = connection.login or source.known.connection.login
         token = credential.get_token(_ENTRA_SCOPE).token
         return Login(user, Secret(token), is_token=True)
 
     def _cloud_sql(self, held: Held, connection: Connection, extra: dict[str, Any]) -> Login:
-        credentials = self._source("google", "credentials", held, str(extra["gcp_conn_id"]), is_named=True)
+        source = self._around.held(str(extra["gcp_conn_id"]), held.ref.team)
+        credentials = self._source("google", "credentials", source, scopes=[_CLOUD_SQL_SCOPE])
         if not credentials.valid:
             credentials.refresh(None)  # it has a way of its own to ask
         account = getattr(credentials, "service_account_email", None)
         user = connection.login or (str(account).removesuffix(".gserviceaccount.com") if account else None)
         return Login(user, Secret(str(credentials.token)), is_token=True)
 
-    def _source(self, family: str, verb: str, held: Held, name: str, *, is_named: bool) -> Any:  # noqa: ANN401
-        """Give what makes tokens for the connection *name*: made once, it follows that by itself."""
-        try:
-            source = self._around.held(name, held.ref.team)
-        except NotFoundError:
-            if is_named:
-                raise
-            return self._unnamed(held)
-        found = self._sources.get((family, name))
-        if found is None:
-            options = {"scopes": [_CLOUD_SQL_SCOPE]} if family == "google" else {}
-            asked = Asked(_DRIVERS[family], None, options, self._around)
-            made = getattr(import_module(f"strongroom.live.{family}"), verb)(source, asked)
-            found = self._sources.setdefault((family, name), made)
-        return found
+    def _source(self, family: str, verb: str, source: Held, **options: object) -> Any:  # noqa: ANN401
+        """Give what makes tokens for the connection *source*: made once, it follows that by itself."""
+        asked = Asked(_DRIVERS[family], None, options, self._around)
+        module = import_module(f"strongroom.live.{family}")
+        return self._made((family, source.name), lambda: getattr(module, verb)(source, asked))
 
-    def _unnamed(self, held: Held) -> Any:  # noqa: ANN401 -- boto3 has no types
-        """Give the session of who this machine is to AWS: nothing is named, and there is no aws_default."""
-        found = self._sources.get(("aws", ""))
-        if found is None:
-            found = self._sources[("aws", "")] = loaded("boto3", held, extra="aws").Session()
+    def _made(self, key: tuple[str, str], make: Callable[[], Any]) -> Any:  # noqa: ANN401
+        with self._making:
+            found = self._sources.get(key)
+            if found is None:
+                found = self._sources[key] = make()
         return found
 
 

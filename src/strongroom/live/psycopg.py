@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from strongroom.live.around import Asked
     from strongroom.live.held import Held, Known
+    from strongroom.live.login_token import Login
 
 __all__ = ["AsyncMaker", "Maker", "aclient", "client"]
 
@@ -61,8 +62,8 @@ class _Connecting:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._held.ref})"
 
-    def _arguments(self, known: Known, more: dict[str, Any]) -> dict[str, Any]:
-        """Give what psycopg is told of *known*. May ask a cloud for a token."""
+    def _arguments(self, known: Known, more: dict[str, Any]) -> tuple[dict[str, Any], Login]:
+        """Give what psycopg is told of *known*, and who logs in. May ask a cloud for a token."""
         connection = known.connection
         login = self._logins.login(self._held, connection)
         args = libpq_args(self._held, connection, login)
@@ -77,7 +78,7 @@ class _Connecting:
         if any(isinstance(value, str) and "\0" in value for value in said.values()):  # C cuts it short there
             raise trouble("options", "malformed", name=self._held.name, detail="a field with a NUL in it")
         found = {key: value for key, value in said.items() if value is not None and value != ""}
-        return {**self._rows(known), **found, **args, **self._options, **more}
+        return {**self._rows(known), **found, **args, **self._options, **more}, login
 
     def _rows(self, known: Known) -> dict[str, Any]:
         said = extra_of(known.connection).get("cursor")
@@ -113,21 +114,21 @@ class Maker(_Connecting):
                 `reason` say why.
         """
         known = self._held.known
-        found = self._tried(known, more)
+        found, login = self._tried(known, more)
         if isinstance(found, Refusal) and found.may_be_credentials:
-            newer = self._held.refreshed(known)
+            newer = self._logins.newer(self._held, known, login)
             if newer is not None:
-                found = self._tried(newer, more)
+                found, _ = self._tried(newer, more)
         if isinstance(found, Refusal):
             raise trouble(found.step, found.reason, name=self._held.name) from None
         return found
 
-    def _tried(self, known: Known, more: dict[str, Any]) -> object:
-        arguments = self._arguments(known, more)
+    def _tried(self, known: Known, more: dict[str, Any]) -> tuple[object, Login]:
+        arguments, login = self._arguments(known, more)
         try:
-            return self._psycopg.connect(**arguments)
+            return self._psycopg.connect(**arguments), login
         except (self._psycopg.Error, OSError, TypeError, ValueError) as error:
-            return self._refused(error)
+            return self._refused(error), login
 
     def close(self) -> None:
         """Follow no more; connections that are open stay so. Safe to call twice."""
@@ -154,23 +155,23 @@ class AsyncMaker(_Connecting):
         from asyncio import to_thread  # noqa: PLC0415 -- who calls this has it loaded
 
         known = self._held.known
-        found = await self._tried(known, more)
+        found, login = await self._tried(known, more)
         if isinstance(found, Refusal) and found.may_be_credentials:
-            newer = await to_thread(self._held.refreshed, known)
+            newer = await to_thread(self._logins.newer, self._held, known, login)
             if newer is not None:
-                found = await self._tried(newer, more)
+                found, _ = await self._tried(newer, more)
         if isinstance(found, Refusal):
             raise trouble(found.step, found.reason, name=self._held.name) from None
         return found
 
-    async def _tried(self, known: Known, more: dict[str, Any]) -> object:
+    async def _tried(self, known: Known, more: dict[str, Any]) -> tuple[object, Login]:
         from asyncio import to_thread  # noqa: PLC0415 -- as above
 
-        arguments = await to_thread(self._arguments, known, more)
+        arguments, login = await to_thread(self._arguments, known, more)
         try:
-            return await self._psycopg.AsyncConnection.connect(**arguments)
+            return await self._psycopg.AsyncConnection.connect(**arguments), login
         except (self._psycopg.Error, OSError, TypeError, ValueError) as error:
-            return self._refused(error)
+            return self._refused(error), login
 
     async def close(self) -> None:
         """As `Maker.close`."""

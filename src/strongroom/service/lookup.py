@@ -240,8 +240,8 @@ class Lookup:
 
         if not gives_back:
             self._handed_out.add(ref)
-        more = {} if interval is None else {"interval": interval}
-        following = Follow(read, on_change, ended=partial(self._ended, ref), **more)
+        pause = timedelta(seconds=5) if interval is None else interval
+        following = Follow(read, on_change, interval=pause, ended=partial(self._ended, ref))
         self._follows[ref] += 1
         return following
 
