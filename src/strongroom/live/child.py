@@ -50,6 +50,8 @@ PROBES = {
     "http": "http",
     "ssh": "ssh",
     "sftp": "ssh",
+    "smtp": "smtp",
+    "kubernetes": "kubernetes",
     "slack": "slack",
     "slackwebhook": "slack",
     "fs": "files",

@@ -18,7 +18,6 @@ from strongroom.live.probing.tls import Plan
 if TYPE_CHECKING:
     from strongroom.live.aws_fields import AwsFields
     from strongroom.live.probing.course import Course
-    from strongroom.live.trouble import Reason
 
 __all__ = ["run"]
 
@@ -26,7 +25,7 @@ _ANYWHERE = "us-east-1"
 _PORTS = {"http": 80, "https": 443}
 _SECONDS = 5
 _DENIED = ("AccessDenied", "AccessDeniedException", "AllAccessDisabled", "UnauthorizedOperation")
-_TROUBLE = 500
+_REFUSED, _TROUBLE = (401, 403), 500
 
 
 def run(course: Course) -> None:
@@ -52,7 +51,9 @@ def run(course: Course) -> None:
 
 
 def _service(fields: AwsFields) -> str:
-    if fields.endpoint is None or "sts" in (urlsplit(fields.endpoint).hostname or "").split("."):
+    # One place for everything, and nothing said of where roles are taken on: a MinIO, or one of its kind.
+    is_told = fields.endpoint is None or fields.login_endpoint is not None
+    if is_told or "sts" in (urlsplit(fields.endpoint or "").hostname or "").split("."):
         return "sts"
     return "s3"
 
@@ -90,5 +91,8 @@ def _failed(code: str, status: int) -> FailedError:
     if code in _DENIED:
         # Who is known, but may not list, is let in all the same.
         return FailedError("forbidden", step="read")
-    reason: Reason = "unavailable" if status >= _TROUBLE else "credentials"
-    return FailedError(reason)
+    from strongroom.live.aws_refusal import is_refusal  # noqa: PLC0415 -- as above
+
+    if is_refusal(code) or status in _REFUSED:
+        return FailedError("credentials")
+    return FailedError("unavailable" if status >= _TROUBLE else "other")

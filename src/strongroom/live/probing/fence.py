@@ -106,4 +106,5 @@ def _is_ours(path: object, roots: tuple[str, ...]) -> bool:
     if isinstance(path, int):  # open already
         return True
     text = os.fsdecode(path) if isinstance(path, (str, bytes)) else ""
-    return os.path.realpath(text).startswith((*roots, *_SHARED))
+    # A file of memory is this process's own: nobody else's has no path.
+    return os.path.realpath(text).startswith((*roots, *_SHARED, "/memfd:"))

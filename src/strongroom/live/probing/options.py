@@ -67,10 +67,7 @@ _ALLOWED: dict[str, frozenset[str]] = {
     "redis": _words("cluster db socket_timeout ssl ssl_cert_reqs ssl_check_hostname"),
     "ssh": _SSH,
     "sftp": _SSH,
-    "smtp": _words(
-        "auth_type disable_ssl disable_tls from_email retry_limit subject_template"
-        " html_content_template timeout"
-    ),
+    "smtp": _words("auth_type disable_ssl disable_tls from_email retry_limit timeout"),
     "http": _words("allow_redirects check_response max_redirects stream timeout trust_env verify"),
     "aws": _words(
         "assume_role_method assume_role_kwargs aws_access_key_id aws_secret_access_key"
