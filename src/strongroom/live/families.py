@@ -85,9 +85,7 @@ DRIVERS: tuple[Driver, ...] = (
     Driver("httpx2", "http", "http", ("http",), "httpx2.Client"),
     Driver("slack-sdk", "slack", "slack", ("slack", "slackwebhook"), "slack_sdk.WebClient, or WebhookClient"),
     Driver("lightkube", "kubernetes", "lightkube", ("kubernetes",), "lightkube.Client"),
-    Driver(
-        "fsspec", "files", "files", ("fs", *_AWS, *_GOOGLE, *_BLOBS, "sftp", "http"), "an fsspec file system"
-    ),
+    Driver("fsspec", "files", "files", ("fs", "aws", "athena", "sftp", "http"), "an fsspec file system"),
 )
 
 

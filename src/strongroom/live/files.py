@@ -38,7 +38,6 @@ _KINDS = {  # which file of this folder, and the library it stands on with the e
     "aws": _S3,
     "athena": _S3,
     "sftp": _SFTP,
-    "ssh": _SFTP,
     "http": ("files_web", "httpx2", "http"),
 }
 
