@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import subprocess
 import threading
 import traceback
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -239,3 +241,63 @@ def test_the_asynchronous_engine_follows_as_well(stored, role):
     asyncio.run(works())
     assert stored.questions == 1
     assert stored.held._clients == 0
+
+
+# What a process with SQLAlchemy 1.4 and psycopg2 does, as tasks of Airflow 2 have them.
+OLD = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import psycopg2, sqlalchemy as sa
+from parts.held import kept
+from strongroom.errors import AccessDeniedError
+from strongroom.live import engine
+
+host, name, before, after = sys.argv[2:]
+fields = {"conn_type": "postgres", "host": host, "login": name, "schema": "postgres"}
+
+def pid(made):
+    with made.connect() as session:
+        return session.execute(sa.text("SELECT pg_backend_pid()")).scalar()
+
+def rotate(password):
+    admin = psycopg2.connect(host=host, user="postgres", dbname="postgres")
+    admin.autocommit = True
+    admin.cursor().execute(f"ALTER USER {name} PASSWORD '{password}'")
+    admin.close()
+
+with kept("orders_db", password=before, **fields) as stored:
+    made = engine.client(stored.held, stored.asked(pool_size=2))
+    first = pid(made)
+    rotate(after)
+    stored.write(password=after, **fields)
+    with made.connect(), made.connect() as second:
+        assert second.execute(sa.text("SELECT 1")).scalar() == 1
+    assert (stored.questions, pid(made) != first) == (1, True)
+    rotate(before)
+    made.dispose()
+    try:
+        pid(made)
+    except AccessDeniedError as error:
+        assert (error.step, error.reason) == ("authentication", "credentials")
+    else:
+        raise SystemExit("it got in")
+print(sa.__version__, made.url.drivername)
+"""
+
+
+def test_sqlalchemy_1_follows_as_well(role):
+    python = Path(__file__).parents[2] / ".venv-airflow2" / "bin" / "python"
+    if not python.exists():
+        databases.missing("an environment with Airflow 2")
+    role._run(f"ALTER USER {role.name} PASSWORD 'before'")
+    place = [str(Path(__file__).parents[1]), databases.postgresql().socket, role.name]
+    done = subprocess.run(
+        [python, "-c", OLD, *place, "before", "after"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("1.4.")
+    assert done.stdout.strip().endswith("postgresql+psycopg2")
