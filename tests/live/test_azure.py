@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import threading
+import time
 import weakref
 from datetime import datetime, timezone
 
@@ -166,6 +167,25 @@ def test_the_identity_of_the_machine_is_used_where_nothing_is_said(azure, monkey
             made(stored, azure, environ=dict(os.environ)) as credential,
         ):
             assert whose(azure, credential) == (MACHINE, "https://vault.azure.net")
+
+
+def test_az_login_counts_where_the_environment_says_so_and_never_else(azure, tmp_path, monkeypatch):
+    told = {"accessToken": "eyJ.laptop", "expires_on": int(time.time()) + 3600, "tokenType": "Bearer"}
+    tool = tmp_path / "az"
+    tool.write_text(f"#!/bin/sh\necho x >> {tmp_path}/runs\necho '{json.dumps(told)}'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    dev = {"AZURE_TOKEN_CREDENTIALS": "dev"}
+    with kept(conn_type="azure") as stored, made(stored, azure, environ=dev) as credential:
+        assert credential.get_token(VAULT).token == credential.get_token(VAULT).token == "eyJ.laptop"
+    assert (tmp_path / "runs").read_text() == "x\n"
+    with kept(**principal()) as stored, made(stored, azure, environ=dev) as credential:
+        assert whose(azure, credential) == OURS
+    tool.write_text("#!/bin/sh\necho 'Please run az login' >&2\nexit 1\n")
+    assert refused(azure, BackendConfigError, "az login", environ=dev, conn_type="azure") == (
+        "token",
+        "missing",
+    )
 
 
 @pytest.mark.parametrize(

@@ -253,6 +253,20 @@ def test_a_revoked_key_without_a_newer_one_is_refused_without_another_try(google
         assert "invalid token" not in str(error)
 
 
+def test_a_provider_that_refuses_is_not_asked_again_at_once_unless_the_connection_changes(google):  # noqa: F811
+    with connected(keyfile_dict=google.key()) as stored:
+        made = live.client(stored.held, stored.asked())
+        google.revoked.add(google.account)
+        assert trouble(made, AccessDeniedError)[1] == ("token", "credentials")
+        assert trouble(made, AccessDeniedError)[1] == ("token", "credentials")
+        assert [status for _, status in google.logins] == [400]
+        stored.write(
+            conn_type=TYPE, extra={"keyfile_dict": google.key("second@home.iam.gserviceaccount.com")}
+        )
+        stored.tell()
+        assert google.known(bearer(made)) == "second@home.iam.gserviceaccount.com"
+
+
 def test_a_session_whose_token_is_refused_reads_the_connection_anew_and_asks_once_more(google):  # noqa: F811
     project = google.project("second@home.iam.gserviceaccount.com")
     put(google, project, "color", b"blue")

@@ -21,7 +21,7 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from strongroom.errors import (
     AccessDeniedError,
@@ -29,18 +29,19 @@ from strongroom.errors import (
     NotAuthenticatedError,
     StrongroomError,
 )
+from strongroom.live.families import loaded
 from strongroom.live.reaching import cause_of
 from strongroom.live.trouble import trouble
 from strongroom.model.secret import Secret
 from strongroom.vendors.answer import json_in
 from strongroom.vendors.azure import AzureAccess, AzureSession, origin_of
+from strongroom.vendors.azure_login import Identity, OneLogin
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
 
     from strongroom.live.around import Asked
     from strongroom.live.held import Held, Known
-    from strongroom.live.trouble import Reason
     from strongroom.model.connection import Connection
 
 __all__ = ["FollowedAsyncCredential", "FollowedCredential", "fields_of"]
@@ -76,9 +77,11 @@ _HINTS = {
     "certificate": "register the certificate with the application in Entra ID, or renew it",
     "workload_identity": "add a federated credential for this service account to the application, "
     "and see to AZURE_FEDERATED_TOKEN_FILE",
+    "developer": "type az login",
     "managed_identity": "assign the identity to this machine, or check managed_identity_client_id",
 }
 _UNKNOWN = "check tenant, client id and cloud_environment, and the service that the token is for"
+_DEVELOPERS = ("dev", "azureclicredential")  # as azure-identity reads AZURE_TOKEN_CREDENTIALS
 _PEM = (
     "it is PEM with the certificate and its RSA key, or the path of such a file; see to certificate_password"
 )
@@ -96,11 +99,45 @@ class _Access(AzureAccess):
     certificate: Path | Secret[str] | None = field(default=None, repr=False)  # type: ignore[assignment]
 
 
+class _Session(Protocol):
+    """What logs in: an `AzureSession`, or `_Developer`."""
+
+    @property
+    def way(self) -> str: ...
+
+    @property
+    def login(self) -> OneLogin: ...
+
+    def close(self) -> None: ...
+
+
+class _Developer:
+    """Whoever has typed `az login` on this machine; asked where the environment says so, and never else."""
+
+    way = "developer"
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+        self._logins: dict[int, OneLogin] = {}  # by process id: its locks do not survive a fork
+
+    @property
+    def login(self) -> OneLogin:
+        return self._logins.setdefault(os.getpid(), OneLogin(self._place, self._identity))
+
+    def _identity(self, again: bool) -> Identity | None:  # noqa: FBT001 -- one switch of `OneLogin`
+        import azure.identity as sdk  # noqa: PLC0415 -- an extra, loaded when used
+
+        return None if again else sdk.AzureCliCredential()
+
+    def close(self) -> None:
+        """Nothing: it holds no connection."""
+
+
 class _Made(NamedTuple):
     """The login of one content of the connection."""
 
     known: Known
-    session: AzureSession
+    session: _Session
 
 
 class FollowedCredential:
@@ -198,20 +235,21 @@ class FollowedCredential:
 
     def _told(self, error: StrongroomError, way: str) -> StrongroomError:
         name = self._held.name
+        if way in ("developer", "managed_identity"):
+            is_missing = way == "developer" or isinstance(error, NotAuthenticatedError)
+            hint = _HINTS[way] if is_missing else _NO_MACHINE
+            return trouble("token", "missing" if is_missing else "unavailable", name=name, hint=hint)
         number = _NUMBER.search(str(error))
         detail = number[0] if number else ""
         if isinstance(error, NotAuthenticatedError):
-            reason: Reason = "missing" if way == "managed_identity" else "credentials"
-            return trouble("token", reason, name=name, detail=detail, hint=_HINTS[way])
-        if isinstance(error, BackendConfigError) and number:
+            return trouble("token", "credentials", name=name, detail=detail, hint=_HINTS[way])
+        if not isinstance(error, BackendConfigError):
+            return trouble(*(cause_of(error) or ("token", "unavailable")), name=name)
+        if number:
             return trouble("token", "unknown", name=name, detail=detail, hint=_UNKNOWN)
-        if isinstance(error, BackendConfigError) and way == "certificate":
+        if way == "certificate":
             return trouble("options", "malformed", name=name, detail=way, hint=_PEM)
-        if isinstance(error, BackendConfigError):
-            return trouble("token", "malformed", name=name, hint="correct cloud_environment or authority")
-        if way == "managed_identity":
-            return trouble("token", "unavailable", name=name, hint=_NO_MACHINE)
-        return trouble(*(cause_of(error) or ("token", "unavailable")), name=name)
+        return trouble("token", "malformed", name=name, hint="correct cloud_environment or authority")
 
     def _of(self, known: Known) -> _Made:
         made = self._made
@@ -234,6 +272,12 @@ class FollowedCredential:
     def _make(self, known: Known) -> _Made:
         name = self._held.name
         access = self._read(known)
+        if (
+            access.client_id is None
+            and self._environ.get("AZURE_TOKEN_CREDENTIALS", "").lower() in _DEVELOPERS
+        ):
+            loaded("azure.identity", self._held, extra="azure")
+            return _Made(known, _Developer(name))
         try:
             session = AzureSession(access, place=name, environ=self._environ)
         except BackendConfigError as error:

@@ -6,7 +6,8 @@ Imported only where Google is asked: it loads google-auth.
 Rules of this file:
 
 1. What the connection says now decides: a token of what it said before is not used for another request.
-2. A refusal reads the connection anew once, and is tried once more if it says something else.
+2. A refusal reads the connection anew once, and is tried once more if it says something else; if not, nobody
+   asks again for some seconds.
 3. One login is under way at a time; a token is kept in memory and nowhere else.
 """
 
@@ -26,6 +27,7 @@ from google.auth.credentials import (
 
 from strongroom.errors import AccessDeniedError
 from strongroom.live.trouble import trouble
+from strongroom.vendors.pause import Pause
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +59,9 @@ class FollowedCredentials(Signing, Scoped, CredentialsWithQuotaProject):  # type
         self._quota_project_id = quota_project_id
         self._made: Made | None = None
         # By process id: a forked child must not wait for a lock that a thread of its parent held.
-        self._locks: dict[int, threading.RLock] = {}  # type: ignore[valid-type, unused-ignore]
+        self._locks: dict[int, threading.Lock] = {}
+        self._pause = Pause(lambda: identity.now().timestamp())
+        self._refused = 0
 
     def close(self) -> None:
         """End the following, of copies with other scopes too; what is asked for then is not given."""
@@ -102,7 +106,7 @@ class FollowedCredentials(Signing, Scoped, CredentialsWithQuotaProject):  # type
         """
         del request
         before, was_valid = self.token, self.valid
-        with self._locks.setdefault(os.getpid(), threading.RLock()):
+        with self._locks.setdefault(os.getpid(), threading.Lock()):
             if self.valid and not (was_valid and self.token is before):
                 return  # another thread was faster
             seen = self._made.known if was_valid and self._made is not None else None
@@ -117,11 +121,18 @@ class FollowedCredentials(Signing, Scoped, CredentialsWithQuotaProject):  # type
             raise refusal
 
     def _try(self, known: Known) -> AccessDeniedError | None:
-        """Get a token of *known*, or give the refusal."""
+        """Get a token of *known*, or give the refusal; one that is young is given again and nobody asked."""
+        if self._refused != known.number:
+            self._pause.end()
         try:
+            self._pause.check()
             self._take(known)
         except AccessDeniedError as error:
+            if not self._pause.is_on:
+                self._pause.begin(error)
+            self._refused = known.number
             return error
+        self._pause.end()
         return None
 
     def _take(self, known: Known) -> None:

@@ -96,6 +96,7 @@ class Identity:
     Make credentials of one connection, and carry what they ask.
 
     Attributes:
+        now: the wall clock.
         close: ends the following; safe to call twice.
 
     Args:
@@ -108,6 +109,7 @@ class Identity:
 
     def __init__(self, held: Held, around: Around, scopes: Sequence[str] = ()) -> None:
         self.held = held
+        self.now = around.now
         self._environ = around.environ
         self._scopes = tuple(scopes)
         self.origins = Origins(held.name, max_body_bytes=_MAX_BODY_BYTES)
