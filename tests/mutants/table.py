@@ -261,10 +261,10 @@ MUTANTS = (
     ),
     Mutant(
         "RT34",
-        "server/reach.py",
-        "if not addresses or not all(is_listed(host, address, listed) for address in addresses):",
-        "if not addresses:",
-        "server/api/test_reach.py::test_SS01_other_spellings_of_loopback_are_not_asked",
+        "live/probing/address.py",
+        "if found and all(is_listed(host, one, listed) for one in found):",
+        "if found:",
+        "live/test_probe_address.py::test_SS01_other_spellings_of_loopback_are_not_asked",
     ),
     Mutant(
         "RT35",
