@@ -604,3 +604,37 @@ def test_a_forked_child_asks_over_connections_of_its_own(client, service):
     assert service.connections == before + 1
     assert client.get("/").status_code == 200
     assert service.connections == before + 1
+
+
+def test_no_frame_of_an_error_holds_a_credential(stored, service):
+    """Some reports of errors show the values in frames, and of what an error came from."""
+    with Proxy("127.0.0.1", service.port) as proxy:
+        host = f"http://ann:c4nary@127.0.0.1:{proxy.port}"
+        extra = {"X-Api-Key": "c4nary-key", "proxies": {"https": "http://ann:c4nary@127.0.0.1:9"}}
+        stored.write(**fields(service, host=host, extra=extra))
+        stored.tell()
+        service.users["app"] = SECRET
+        with family.client(stored.held, stored.asked()) as client:
+            for mode in ("drop", "refuse"):
+                proxy.become(mode)
+                _look_at_frames(lambda: client.get("/"))
+            _look_at_frames(lambda: client.get("https://127.0.0.1:9/"))
+            proxy.become("pass")
+            service.users["app"] = "another"
+            _look_at_frames(lambda: client.get("/"))
+            stored.write(**fields(service, host=host, extra={**extra, "X-Bad": "c4nary\n\0"}))
+            stored.tell()
+            _look_at_frames(lambda: client.get("/"))
+
+
+def _look_at_frames(work):
+    with pytest.raises(Exception) as caught:  # noqa: PT011 -- of ours and of the library's
+        work()
+    found = caught.value
+    while found is not None:
+        for frame, _ in traceback.walk_tb(found.__traceback__):
+            if frame.f_code.co_filename != __file__:
+                shown = repr(frame.f_locals)
+                assert "c4nary" not in shown, frame.f_code.co_qualname
+                assert "YXBwOm" not in shown, frame.f_code.co_qualname  # "app:" in base64
+        found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from strongroom.live.families import loaded
 from strongroom.live.fields import Options
 from strongroom.live.trouble import trouble
+from strongroom.live.unframed import unframed
 from strongroom.live.web import Base, Way, base_of, headers_of, way_of
 from strongroom.live.web_login import Session
 
@@ -127,6 +128,7 @@ class HttpLogin:
     Threads: safe; at worst two read the connection at once.
     """
 
+    @unframed
     def __init__(self, held: Held, around: Around) -> None:
         self._held = held
         self._around = around
@@ -148,6 +150,7 @@ class HttpLogin:
         """The connection's headers as they are now."""
         return self._read.session.headers
 
+    @unframed
     def ready(self) -> Session | None:
         read = self._now()
         if read.tokens is None:
@@ -155,10 +158,12 @@ class HttpLogin:
         token = read.tokens.ready()
         return None if token is None else self._with(read, token)
 
+    @unframed
     def session(self) -> Session:
         read = self._now()
         return read.session if read.tokens is None else self._with(read, read.tokens.obtained())
 
+    @unframed
     def renewed(self, refused: Session) -> Session | None:
         known, token = refused.evidence
         tokens = self._read.tokens

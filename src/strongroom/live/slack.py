@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from strongroom.live.families import loaded
 from strongroom.live.fields import Options
 from strongroom.live.trouble import trouble
+from strongroom.live.unframed import unframed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,6 +99,7 @@ class SlackLogin:
     Threads: safe; at worst two read the connection at once.
     """
 
+    @unframed
     def __init__(self, held: Held) -> None:
         self._held = held
         self.is_webhook = held.known.connection.conn_type == "slackwebhook"
@@ -108,6 +110,7 @@ class SlackLogin:
         """The name of the connection."""
         return self._held.name
 
+    @unframed
     def now(self) -> Said:
         """Give what the connection says now."""
         known = self._held.known

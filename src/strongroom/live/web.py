@@ -101,6 +101,17 @@ class Way:
     environs: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     signature: tuple[tuple[int, ...], ...] = ()
 
+    @classmethod
+    def of(cls, **said: Any) -> Way:  # noqa: ANN401 -- as the constructor
+        """
+        Give the way with the signature of its files as they are now.
+
+        Raises:
+            OSError: one of them is missing.
+        """
+        files = (said.get("ca"), said.get("cert"), said.get("key"))
+        return cls(**said, signature=tuple(_signatures(*files)))
+
     def proxy_for(self, scheme: str, host: str) -> str | None:
         """Give the proxy for a request, as `requests` chooses it."""
         environs = dict(self.environs)
@@ -203,18 +214,16 @@ def way_of(connection: Connection, name: str, environ: Mapping[str, str]) -> Way
         ca = environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE") or None
     cert, key = _shown(extra, name)
     try:
-        signature = tuple(_signatures(ca, cert, key))
+        return Way.of(
+            verify=verify,
+            ca=ca,
+            cert=cert,
+            key=key,
+            proxies=tuple(_proxies(extra, name)),
+            environs=tuple(_environs(environ)) if is_open else (),
+        )
     except OSError:
         raise trouble("tls", "malformed", name=name, detail="cert or verify") from None
-    return Way(
-        verify=verify,
-        ca=ca,
-        cert=cert,
-        key=key,
-        proxies=tuple(_proxies(extra, name)),
-        environs=tuple(_environs(environ)) if is_open else (),
-        signature=signature,
-    )
 
 
 def _verified(extra: Mapping[str, Any], options: Options) -> tuple[bool, str | None]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from strongroom.live.trouble import trouble
+from strongroom.live.unframed import unframed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,6 +52,7 @@ class Pools(Generic[T]):
         self._pools: dict[tuple[Way, str | None], Pool[T]] = {}
         self._begin()
 
+    @unframed
     def take(self, way: Way, scheme: str, host: str) -> tuple[Pool[T], list[T]]:
         """Give the pool for a request, and the transports that have to be closed: of ways that changed."""
         if self._process != os.getpid():

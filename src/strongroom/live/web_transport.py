@@ -11,7 +11,8 @@ Rules of this file:
 2. A refusal (401, or a certificate refused) is tried once more with newer credentials, never twice.
 3. What the caller says of a request counts: with an `Authorization` of its own a refusal is not ours.
 4. Ways to a service that changed (its certificates, its proxies) end when the last answer over them was read.
-5. Errors while connecting are ours; those of what is under way are the library's.
+5. Errors while connecting are ours; those of what is under way are the library's, without the frames that
+   hold what was sent.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 
 from strongroom.live.trouble import trouble
+from strongroom.live.unframed import bare
 from strongroom.live.web_pool import Pools
 from strongroom.live.web_trouble import is_refusal_of_certificate, trouble_of
 
@@ -162,9 +164,7 @@ class Transport(httpx2.BaseTransport):
             failed = self._dresser.failure(error, session, is_own=is_own)
             if failed is None:
                 return None
-            if failed is error:
-                raise
-            raise failed from None
+            raise failed from None if failed is not error else bare(error).__cause__
         if response.status_code == _UNAUTHORIZED and is_own:
             response.close()
             return None
@@ -230,9 +230,7 @@ class AsyncTransport(httpx2.AsyncBaseTransport):
             failed = self._dresser.failure(error, session, is_own=is_own)
             if failed is None:
                 return None
-            if failed is error:
-                raise
-            raise failed from None
+            raise failed from None if failed is not error else bare(error).__cause__
         if response.status_code == _UNAUTHORIZED and is_own:
             await response.aclose()
             return None
