@@ -20,10 +20,10 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
+from strongroom.errors import AccessDeniedError
 from strongroom.live.families import loaded
 from strongroom.live.fields import Options
 from strongroom.live.ssh_login import Dial
-from strongroom.live.trouble import trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -127,17 +127,13 @@ class Lines:
 
     def _dialled(self) -> _Line:
         known = self.held.known
-        refused = loaded("paramiko", self.held, extra="ssh").AuthenticationException
         try:
             return _Line(self._dial(known), known.number)
-        except refused:
+        except AccessDeniedError:
             newer = self.held.refreshed(known)
             if newer is None:
-                raise trouble("authentication", "credentials", name=self.held.name) from None
-        try:
-            return _Line(self._dial(newer), newer.number)
-        except refused:
-            raise trouble("authentication", "credentials", name=self.held.name) from None
+                raise
+        return _Line(self._dial(newer), newer.number)
 
     def _sweep(self) -> None:
         """Close the lines that nothing runs on any more."""

@@ -22,6 +22,7 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from strongroom.errors import StrongroomError
 from strongroom.live.families import loaded
 from strongroom.live.fields import Options
 from strongroom.live.reaching import cause_of
@@ -30,7 +31,6 @@ from strongroom.live.trouble import trouble
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from strongroom.errors import StrongroomError
     from strongroom.live.held import Held, Known
     from strongroom.model.connection import Connection
 
@@ -100,26 +100,36 @@ class Dial:
         Give a connected `paramiko.SSHClient`.
 
         Raises:
-            paramiko.AuthenticationException: the credentials were refused.
+            AccessDeniedError: the credentials were refused.
             BackendConfigError, BackendUnavailableError: everything else.
         """
-        given = self._arguments(known.connection)
         made = self._paramiko.SSHClient()
+        failed = self._failure(made, known.connection)
+        if failed is not None:
+            made.close()
+            raise failed
+        made.get_transport().set_keepalive(_KEEPALIVE_SECONDS)
+        return made
+
+    def _failure(self, made: Any, connection: Connection) -> StrongroomError | None:  # noqa: ANN401
+        """Connect *made*; give what went wrong, raised where no frame holds a secret any more."""
+        failed: StrongroomError
         try:
-            self._trust(made, known.connection)
-            made.connect(**given)
+            self._trust(made, connection)
+            made.connect(**self._arguments(connection))
+        except StrongroomError as error:
+            failed = error
         except self._paramiko.AuthenticationException:
-            made.close()
-            raise
+            failed = trouble("authentication", "credentials", name=self._held.name)
         except (self._paramiko.SSHException, OSError, EOFError, ValueError) as error:
-            told = self._told(made, given, error)
-            made.close()
-            raise told from None
+            failed = self._told(made, connection, error)
         except BaseException:
             made.close()
             raise
-        made.get_transport().set_keepalive(_KEEPALIVE_SECONDS)
-        return made
+        else:
+            return None
+        failed.__context__ = None
+        return failed.with_traceback(None)
 
     # --- who signs in, and how ----------------------------------------------------------------------
 
@@ -264,7 +274,7 @@ class Dial:
 
     # --- what went wrong ----------------------------------------------------------------------------
 
-    def _told(self, made: Any, given: dict[str, Any], error: Exception) -> StrongroomError:  # noqa: ANN401
+    def _told(self, made: Any, connection: Connection, error: Exception) -> StrongroomError:  # noqa: ANN401
         """Give our error for one of the library's, or of a socket's, while it connected."""
         library, name = self._paramiko, self._held.name
         if isinstance(error, library.BadHostKeyException):
@@ -277,8 +287,9 @@ class Dial:
             return trouble("authentication" if is_reached else found[0], found[1], name=name)
         if isinstance(error, library.ssh_exception.IncompatiblePeer):
             return trouble("tls", "other", name=name, hint=_NO_COMMON)
-        transport = made.get_transport()
-        if transport is not None and transport.is_active() and not {"pkey", "password"} & given.keys():
+        transport, extra = made.get_transport(), self._extra(connection)
+        is_anybody = not (connection.password or extra.has("key_file") or extra.has("private_key"))
+        if is_anybody and transport is not None and transport.is_active():
             return trouble("authentication", "missing", name=name)
         return trouble("authentication", "other", name=name)
 
