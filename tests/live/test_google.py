@@ -82,6 +82,7 @@ def test_a_key_may_be_a_document_with_its_line_ends_spelt_out_or_a_file(google, 
         {"key_path": str(file)},
         {"credential_config_file": google.key()},
         {"extra__google_cloud_platform__keyfile_dict": google.key()},
+        {"keyfile_dict": google.key(), "is_anonymous": "False"},
     ):
         with connected(**extra) as stored:
             assert google.known(bearer(live.client(stored.held, stored.asked()))) == google.account

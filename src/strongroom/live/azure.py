@@ -16,7 +16,8 @@ import re
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from strongroom.live.azure_credential import FollowedAsyncCredential, FollowedCredential, fields_of
+from strongroom.live.azure_credential import FollowedAsyncCredential, FollowedCredential
+from strongroom.live.azure_fields import fields_of
 from strongroom.live.azure_storage import account_url, storage_key
 from strongroom.live.trouble import trouble
 

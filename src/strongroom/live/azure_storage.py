@@ -14,7 +14,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from strongroom.live.azure_credential import fields_of
+from strongroom.live.azure_fields import fields_of
 from strongroom.live.families import loaded
 from strongroom.live.trouble import trouble
 from strongroom.model.secret import Secret

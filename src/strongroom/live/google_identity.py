@@ -177,7 +177,11 @@ class Identity:
     def _fields(self, connection: Connection) -> Mapping[str, Any]:
         extra = {} if connection.extra is None else connection.extra.reveal()
         plain = {key.removeprefix(_PREFIX): value for key, value in extra.items() if key.startswith(_PREFIX)}
-        return {key: value for key, value in {**plain, **extra}.items() if value not in ("", None)}
+        said = {key: value for key, value in {**plain, **extra}.items() if value not in ("", None)}
+        # A form saves a no as text, which would count as a yes.
+        if str(said.get("is_anonymous", "")).lower() in ("false", "0", "no", "off"):
+            del said["is_anonymous"]
+        return said
 
     def _check(self, said: Mapping[str, Any]) -> list[str]:
         """Give which field says the credentials, if one does."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from strongroom.live import azure
-from strongroom.live.azure_credential import fields_of
+from strongroom.live.azure_fields import fields_of
 from strongroom.live.probing.authority import authority
 from strongroom.live.probing.tls import Plan
 
@@ -38,8 +38,6 @@ def run(course: Course) -> None:
     fields = fields_of(course.connection)
     is_store = course.connection.conn_type in _STORES
     is_principal = any(fields.get(key) for key in _PRINCIPAL)
-    with course.step("driver", is_quiet=True):
-        made = azure.credential(course.held, course.asked("azure-identity"))
     host, scope = _CLOUDS.get(str(fields.get("cloud_environment")), (_PUBLIC, _MANAGEMENT))
     if is_store and not is_principal and _has_key(course, fields):
         store = urlsplit(_store(course, fields))
@@ -47,6 +45,8 @@ def run(course: Course) -> None:
         with course.step("token") as mark:
             mark.is_skipped = True
         return
+    with course.step("driver", is_quiet=True):
+        made = azure.credential(course.held, course.asked("azure-identity"))
     if is_principal:
         _meet(course, fields, course.around.environ.get("AZURE_AUTHORITY_HOST") or host)
     with course.step("token"):
