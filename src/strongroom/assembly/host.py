@@ -206,7 +206,7 @@ class _Opening:
         from strongroom.service.host_tests import HostTests  # noqa: PLC0415 -- as above
 
         if self._tests is None:
-            self._tests = HostTests(self._ways.clock)
+            self._tests = HostTests(self._ways.clock, self._ways.environ)
         if self._host is not None:
             self._tests.take(self._host, order, ref, partial(tell_tested, client))
 

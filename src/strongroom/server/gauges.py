@@ -35,6 +35,7 @@ def measure(metrics: Metrics, house: House, is_ready: Callable[[], bool]) -> Non
     metrics.gauge("strongroom_key_wraps", asked.wraps)
     metrics.gauge("strongroom_key_wrappers", asked.wrappers)
     metrics.gauge("strongroom_backup_age_seconds", asked.backups)
+    metrics.gauge("strongroom_connections_tested", lambda: _tested(house))
     metrics.gauge("strongroom_sealed", lambda: _sealed(house))
     metrics.gauge("strongroom_break_glass", lambda: _broken(house))
     metrics.gauge("strongroom_read_only", lambda: [((), float(house.mode.read_only))])
@@ -56,6 +57,15 @@ def _broken(house: House) -> Values:
     for deployment in _each(house):
         with suppress(StrongroomError):  # rows that cannot be believed have no figures
             yield (deployment.name,), float(len(deployment.access.break_glass.list()))
+
+
+def _tested(house: House) -> Values:
+    for deployment in _each(house):
+        with suppress(StrongroomError):  # as `_broken`
+            last = [found[0] for found in deployment.trials.all().values() if found]
+            good = sum(trial.is_ok for trial in last)
+            yield (deployment.name, "ok"), float(good)
+            yield (deployment.name, "failed"), float(len(last) - good)
 
 
 def _cache(house: House, name: str) -> Values:

@@ -65,6 +65,7 @@ FIGURES: dict[str, tuple[str, tuple[str, ...]]] = {
     "strongroom_key_wraps": ("values the most used sealing key has sealed", ("deployment",)),
     "strongroom_key_wrappers": ("outer keys that open the sealing key with fewest", ("deployment",)),
     "strongroom_backup_age_seconds": ("age of the newest backup in backup.folder", ("deployment",)),
+    "strongroom_connections_tested": ("connections by their last test", ("deployment", "outcome")),
     "strongroom_read_only": ("1 in read-only mode", ()),
     "strongroom_ready": ("1 when /health/ready says so", ()),
     "strongroom_started_seconds": ("when the server started, since 1970", ()),

@@ -27,12 +27,13 @@ from strongroom.errors import (
     RateLimitedError,
 )
 from strongroom.live import trouble
-from strongroom.live.probe import Limits, Step, Tested
+from strongroom.live.probe import Step, Tested
 from strongroom.policy import Action
 from strongroom.server.limits import Buckets, Rate
 from strongroom.service.assignment import Assignments, refusal_of
-from strongroom.service.connection_tests import Tester, Tried, checked_place
+from strongroom.service.connection_tests import Tried, checked_place
 from strongroom.service.guard import event_of
+from strongroom.service.scheduled import tested_on_server, tester_of
 from strongroom.service.trials import AGENT, SERVER, Trial
 
 if TYPE_CHECKING:
@@ -43,14 +44,12 @@ if TYPE_CHECKING:
     from strongroom.server.endpoint import Call
     from strongroom.service.assignment import Refusal
     from strongroom.service.house import Deployment
-    from strongroom.settings import ServerSettings
 
 __all__ = [
     "answered",
     "assignments_of",
     "begun",
     "is_on",
-    "on_server",
     "ordered",
     "places_of",
     "tested",
@@ -60,7 +59,6 @@ __all__ = [
 _AT_ONCE = 4
 _PER_MINUTE = 5
 _WAIT = timedelta(seconds=2)
-_SECONDS = 12.0  # of one test: below those that a client waits for an answer
 _NAMES, _REASONS = get_args(trouble.Step), ("", *get_args(trouble.Reason))
 _MOST_MILLISECONDS, _MOST_DAYS = 1e9, 36_500
 
@@ -110,28 +108,10 @@ def tried(call: Call, ref: Ref) -> Trial:
     def work() -> Trial:
         _ALLOWANCE.take((call.deployment, actor.id))
         with _one_turn():
-            return on_server(place, call.house.settings.server, ref, by=actor.id)
+            return tested_on_server(place, call.house.settings.server, ref, by=actor.id)
 
     trial = place.guard.act(actor, Action.TEST, ref, work)
     _record(call, ref, is_ok=trial.is_ok, where=SERVER)
-    return trial
-
-
-def on_server(place: Deployment, settings: ServerSettings, ref: Ref, *, by: str) -> Trial:
-    """
-    Test *ref* for *by*, whoever that is, and keep how it went.
-
-    Raises:
-        NotFoundError: there is none.
-        MalformedEntryError, AccessDeniedError, BackendUnavailableError: it cannot be read.
-    """
-    entry = place.chain.read(ref)
-    if entry is None:
-        raise NotFoundError(f"there is no {ref}", hint="strongroom connections list")
-    # Past the reads that are counted: nobody uses what is only tested. References are their own reads.
-    found = place.root.lookup.resolved(entry) if entry.metadata.references else entry
-    trial = _tester(place, settings).entry(found, by=by, place=SERVER)
-    place.trials.keep(entry.ref, trial)
     return trial
 
 
@@ -162,7 +142,7 @@ def tested(call: Call, ref: Ref, find: Callable[[], tuple[Connection, bool]]) ->
         if has_stored:
             place.guard.check(actor, Action.WRITE, ref, place.guard.facts(ref))
         with _one_turn():
-            return _tester(place, call.house.settings.server).connection(ref, connection)
+            return tester_of(place, call.house.settings.server, _now).connection(ref, connection)
 
     found = place.guard.act(actor, Action.TEST, ref, work)
     _record(call, ref, is_ok=found.is_ok, where=SERVER)
@@ -172,12 +152,6 @@ def tested(call: Call, ref: Ref, find: Callable[[], tuple[Connection, bool]]) ->
 def _check(ref: Ref) -> None:
     if ref.kind != "connection":
         raise InvalidInputError("only a connection can be tested")
-
-
-def _tester(place: Deployment, settings: ServerSettings) -> Tester:
-    limits = Limits(networks=settings.test_networks, has_any_option=False, seconds=_SECONDS)
-    read = place.root.lookup.find
-    return Tester(read, limits=limits, clock=_now, dialect=place.settings.lookup.dialect)
 
 
 def _record(call: Call, ref: Ref, *, is_ok: bool, where: str) -> None:

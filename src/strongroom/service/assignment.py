@@ -153,8 +153,8 @@ class Assignments:
         trial: Callable[[Assignment], Trial] | None = None,
     ) -> Assignment:
         """
-        Take the answer of *agent* to one: it is answered from now on, and the *trial* kept at the same time; or
-        it is *refused*.
+        Take the answer of *agent* to one: it is answered from now on, and the *trial* kept in one go with
+        that; or it is *refused*.
 
         Raises:
             NotFoundError: it was not asked for that, has answered, or was waited for long enough.

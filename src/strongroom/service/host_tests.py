@@ -29,7 +29,7 @@ from strongroom.service.connection_tests import Tester
 from strongroom.service.trials import HERE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from strongroom.live.probe import Step
@@ -67,10 +67,12 @@ class HostTests:
 
     Args:
         clock: UTC.
+        environ: of the agent, which says who its cloud takes it for.
     """
 
-    def __init__(self, clock: Callable[[], datetime]) -> None:
+    def __init__(self, clock: Callable[[], datetime], environ: Mapping[str, str]) -> None:
         self._clock = clock
+        self._environ = environ
         self._lock = threading.Lock()
         self._under_way = 0
         self._taken: deque[str] = deque(maxlen=_REMEMBERED)
@@ -105,35 +107,37 @@ class HostTests:
         is_busy: bool,  # noqa: FBT001 -- as it was counted
     ) -> None:
         try:
-            tell(Told(order, "busy") if is_busy else _told(host, order, ref, self._clock))
+            tell(Told(order, "busy") if is_busy else self._told(host, order, ref))
         except StrongroomError:
             pass  # nobody waits any more, or the server is away: it says so to who asked
         finally:
             with self._lock:
                 self._under_way -= 1
 
+    def _told(self, host: Host, order: str, ref: Ref) -> Told:
+        if not host.settings.agent.test_connections:
+            return Told(order, "settings")
+        reader = host.reader(os.geteuid())
 
-def _told(host: Host, order: str, ref: Ref, clock: Callable[[], datetime]) -> Told:
-    settings = host.settings.agent
-    if not settings.test_connections:
-        return Told(order, "settings")
-    reader = host.reader(os.geteuid())
+        def read(ref: Ref) -> Entry | None:
+            found = reader.refresh(ref)
+            return None if found is None else reader.resolved(found)
 
-    def read(ref: Ref) -> Entry | None:
-        found = reader.refresh(ref)
-        return None if found is None else reader.resolved(found)
+        try:
+            entry = read(ref)
+            if entry is None:
+                return Told(order, "absent")
+            trial = self._tester(host, read).entry(entry, by="", place=HERE)
+        except (AccessDeniedError, NotAuthenticatedError):
+            return Told(order, "denied")
+        except (MalformedEntryError, TamperedError):
+            return Told(order, "invalid")
+        except StrongroomError:
+            return Told(order, "unavailable")
+        return Told(order, None, entry.version, trial.steps)
 
-    try:
-        entry = read(ref)
-        if entry is None:
-            return Told(order, "absent")
-        limits = Limits(networks=settings.test_networks or None, has_any_option=False)
-        tester = Tester(read, limits=limits, clock=clock, dialect=host.settings.lookup.dialect)
-        trial = tester.entry(entry, by="", place=HERE)
-    except (AccessDeniedError, NotAuthenticatedError):
-        return Told(order, "denied")
-    except (MalformedEntryError, TamperedError):
-        return Told(order, "invalid")
-    except StrongroomError:
-        return Told(order, "unavailable")
-    return Told(order, None, entry.version, trial.steps)
+    def _tester(self, host: Host, read: Callable[[Ref], Entry | None]) -> Tester:
+        settings = host.settings.agent
+        limits = Limits(networks=settings.test_networks or None, has_any_option=settings.test_any_option)
+        dialect = host.settings.lookup.dialect
+        return Tester(read, limits=limits, clock=self._clock, dialect=dialect, environ=self._environ)

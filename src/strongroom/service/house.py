@@ -24,6 +24,7 @@ from strongroom.policy import Action
 from strongroom.service.changes import Watch
 from strongroom.service.comparison import Comparison
 from strongroom.service.keeping import Keeper
+from strongroom.service.scheduled import Schedule
 from strongroom.service.sealing import Seals
 from strongroom.service.series import Ticker
 from strongroom.service.trials import trials_of
@@ -255,6 +256,8 @@ class House:
         self.comparison = Comparison()
         self._keeper = Keeper(lambda: self.mode.read_only)
         self.watch(self._keeper.heed)
+        self._schedule = Schedule(settings.server, lambda: self.mode.read_only)
+        self.watch(self._schedule.heed)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -378,6 +381,7 @@ class House:
         self._windows.start()
         self._ticker.start()
         self._keeper.start()
+        self._schedule.start()
         self.seals.start()
 
     def close(self) -> None:
@@ -386,6 +390,7 @@ class House:
         self.comparison.close()
         for watch in self._watches:
             watch.close()
+        self._schedule.close()
         self._keeper.close()
         self._ticker.close()
         self._windows.close()

@@ -162,6 +162,7 @@ class AgentSettings:
         drain_seconds: for what is under way when the agent is told to stop.
         test_connections: make the tests of connections that its server asks for.
         test_networks: networks and host names such a test may reach; () for any that this host may.
+        test_any_option: with any option of the connection, and with the cloud identity of this host.
     """
 
     state: Path
@@ -191,6 +192,7 @@ class AgentSettings:
     drain_seconds: float = 5.0
     test_connections: bool = False
     test_networks: tuple[str, ...] = ()
+    test_any_option: bool = False
 
     @property
     def most_of_one_user(self) -> int:

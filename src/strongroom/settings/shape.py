@@ -25,6 +25,7 @@ from strongroom.settings.server import ServerSettings, server_of
 from strongroom.settings.store import StoreSettings, store_of
 from strongroom.settings.table import Converter, Table, check_most, unknown
 from strongroom.settings.traces import TraceSettings, traces_of
+from strongroom.settings.trials import TrialSettings, trials_of
 from strongroom.settings.wrapper import WrapperSettings
 
 __all__ = [
@@ -55,6 +56,7 @@ TOP_KEYS = (
     "store",
     "audit",
     "backup",
+    "tests",
     "keys",
     "access",
     "server",
@@ -165,6 +167,7 @@ class Settings:
         access: by whose word people, workloads, agents and runs are believed.
         backup: to whom backups are sealed.
         keys: when keys of the store are replaced.
+        tests: which connections a server tests by itself.
         server: how the file's deployments are served; of the first one's table.
     """
 
@@ -187,6 +190,7 @@ class Settings:
     traces: TraceSettings | None = None
     server: ServerSettings = field(default_factory=ServerSettings)
     managed: Literal["file", "server"] = "file"
+    tests: TrialSettings = field(default_factory=TrialSettings)
 
 
 class Home(NamedTuple):
@@ -245,6 +249,7 @@ def complete(top: Table, name: str, home: Home, source: Path | None, others: tup
         keys=keys_of(top.section("keys")),
         traces=traces_of(top.section("traces")),
         server=server_of(top.section("server")),
+        tests=trials_of(top.section("tests")),
         managed=top.take("managed", Literal["file", "server"], "file"),
     )
 

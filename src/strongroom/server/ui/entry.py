@@ -477,7 +477,7 @@ def twin_of(tab: Tab, ref: Ref, asked: EntryQuery | None = None) -> Twin:
     if tab == "access":
         command = command_of("access who", {}, ref.kind, ref.name, team=team)
         return Twin(command, path=call_of(f"/v1/access/entry{path}", _team(ref)))
-    command = command_of(f"{noun} get", {}, ref.name, team=team)
+    command = command_of(f"{noun} {'test' if tab == 'tests' else 'get'}", {}, ref.name, team=team)
     return Twin(command, path=call_of(f"/v1/{'test' if tab == 'tests' else 'entries'}{path}", _team(ref)))
 
 

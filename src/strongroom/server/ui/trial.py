@@ -137,7 +137,7 @@ def trial_words(
         "is_on": reach.is_on(call),
         "may": call.place.guard.can(call.identity.actor, Action.TEST, ref).is_allowed,
         "places": reach.places_of(call),
-        "on": on or (trials[0].trial.place if trials else ""),
+        "on": on or (f"{AGENT}{waiting[0].agent}" if waiting else trials[0].trial.place if trials else ""),
         "address": url_for(call, f"/test/{ref.kind}/{ref.name}", team=ref.team),
         "again": url_for(
             call,
