@@ -9,11 +9,13 @@ Rules of this file:
    never a third time.
 2. Where there are none the refusal is ours to tell; what a service says of the work it was given is the
    library's.
+3. The token of a session stands in the SDK's log of what it signs and sends: those lines are dropped.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any
 
 from botocore.credentials import Credentials
@@ -28,6 +30,18 @@ __all__ = ["AsyncSigning", "Signing", "follow", "follow_async"]
 
 _MARK, _TRIED = "strongroom_mark", "strongroom_tried"
 _REFUSED = 300  # from this status on
+
+
+class _NoTokens(logging.Filter):
+    """Drops what shows the token of a session."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return _TOKEN not in record.getMessage().lower()
+
+
+_TOKEN = "x-amz-security-token"  # noqa: S105 -- the name of the header
+for _name in ("botocore.auth", "botocore.endpoint", "aiobotocore.endpoint"):
+    logging.getLogger(_name).addFilter(_NoTokens())
 
 
 class Signing(Credentials):  # type: ignore[misc]  # the SDK has no types

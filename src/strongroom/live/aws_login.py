@@ -29,7 +29,7 @@ from strongroom.live.aws_naming import session_name
 from strongroom.live.aws_refusal import way_trouble
 from strongroom.live.aws_roles import signer
 from strongroom.live.trouble import trouble
-from strongroom.vendors.aws_sdk import quiet
+from strongroom.vendors.aws_sdk import hush_loggers, quiet
 
 if TYPE_CHECKING:
     from strongroom.live.around import Around
@@ -130,6 +130,7 @@ class Login:
     def _log_in(self, held: Held, known: Known, side: _Side) -> _Now:
         count = 1 if side.now is None else side.now.login + 1
         fields = aws_fields.read(held.name, known.connection)
+        hush_loggers()
         with quiet():
             try:
                 found = signer(held.name, fields, self._around, self.session, self._seconds)
@@ -188,6 +189,9 @@ class Identity:
 
     def _frozen(self) -> Any:  # noqa: ANN401 -- as `frozen`
         now = self._login.now(self.held)
+        if self._login.is_at_hand(self.held):
+            return now.credentials.get_frozen_credentials()
+        hush_loggers()  # what the SDK asks for a session it writes into its log, answers included
         with quiet():
             try:
                 return now.credentials.get_frozen_credentials()

@@ -197,9 +197,10 @@ def _paused(taking: _Taking, base: Any, pause: Pause) -> Callable[[], dict[str, 
     """Give what takes on the role, and remembers a refusal for a while (rule 3)."""
 
     def take() -> dict[str, str]:
+        said = _arguments(taking)  # a token that is not there yet is no refusal
         pause.check()
         try:
-            found = _taken(taking, None if base is None else base.get_frozen_credentials())
+            found = _taken(taking, said, None if base is None else base.get_frozen_credentials())
         except (AccessDeniedError, BackendConfigError) as refusal:
             pause.begin(refusal)
             raise
@@ -209,7 +210,7 @@ def _paused(taking: _Taking, base: Any, pause: Pause) -> Callable[[], dict[str, 
     return take
 
 
-def _taken(taking: _Taking, base: Any) -> dict[str, str]:  # noqa: ANN401 -- the SDK's own
+def _taken(taking: _Taking, said: dict[str, object], base: Any) -> dict[str, str]:  # noqa: ANN401 -- the SDK's own
     """Ask STS for a session of the role, as *base*."""
     fields = taking.fields
     with quiet():
@@ -225,7 +226,7 @@ def _taken(taking: _Taking, base: Any) -> dict[str, str]:  # noqa: ANN401 -- the
                 **_signed_by(base),
             )
             try:
-                answer = ask(client, taking.operation, _arguments(taking))
+                answer = ask(client, taking.operation, said)
             finally:
                 client.close()
             found = answer["Credentials"]

@@ -36,13 +36,15 @@ class FollowingSession(boto3.Session):  # type: ignore[misc]  # the SDK has no t
     Args:
         held: the connection.
         core: the SDK's own session, set up to follow it.
+        has_region: the caller has said a region, which goes before the connection's.
 
     Threads: as boto3's: clients may be shared, sessions and resources may not.
     """
 
-    def __init__(self, held: Held, core: Any) -> None:  # noqa: ANN401 -- botocore's Session
+    def __init__(self, held: Held, core: Any, *, has_region: bool) -> None:  # noqa: ANN401 -- botocore's Session
         super().__init__(botocore_session=core)
         self._held = held
+        self._has_region = has_region
 
     def __repr__(self) -> str:
         return f"FollowingSession({self._held.name!r})"
@@ -56,7 +58,11 @@ class FollowingSession(boto3.Session):  # type: ignore[misc]  # the SDK has no t
         """
         held = self._held
         fields = aws_fields.read(held.name, held.known.connection)
-        said = {"endpoint_url": fields.endpoint_of(service_name), "verify": fields.verify}
+        said: dict[str, object] = {
+            "endpoint_url": fields.endpoint_of(service_name),
+            "verify": fields.verify,
+            "region_name": None if args or self._has_region else fields.region,
+        }
         for key, value in said.items():
             if kwargs.get(key) is None and value is not None:
                 kwargs[key] = value
@@ -133,7 +139,7 @@ def session_of(held: Held, around: Around, region: object = None) -> FollowingSe
             core.set_config_variable("region", region)
         follow(core, identity_of(held, around))
         core.register("creating-client-class", _lasting)
-        return FollowingSession(held, core)
+        return FollowingSession(held, core, has_region=region is not None)
     except BotoCoreError as caught:
         error = way_trouble(caught, held.name) or trouble("options", "malformed", name=held.name)
     raise error

@@ -33,7 +33,17 @@ if TYPE_CHECKING:
 
     from strongroom.vendors.http1 import Reply
 
-__all__ = ["answer_of", "ask", "config", "core_session", "known", "misshapen", "quiet", "sdk_errors"]
+__all__ = [
+    "answer_of",
+    "ask",
+    "config",
+    "core_session",
+    "hush_loggers",
+    "known",
+    "misshapen",
+    "quiet",
+    "sdk_errors",
+]
 
 _LOGGERS = ("botocore", "boto3")
 _REFUSED = 300  # from this status on
@@ -70,7 +80,7 @@ def quiet() -> Iterator[None]:
         _working.depth -= 1
 
 
-def _hush_loggers() -> None:
+def hush_loggers() -> None:
     """Put the filter on every logger of the SDK there is by now: filters are not inherited."""
     for name in tuple(logging.root.manager.loggerDict):
         if name.partition(".")[0] in _LOGGERS:
@@ -96,7 +106,7 @@ def core_session(place: str, profile: str | None, carry: Callable[..., object]) 
         raise BackendConfigError(
             f"the backend {place} needs the package boto3", hint="pip install 'strongroom[aws]'"
         ) from None
-    _hush_loggers()
+    hush_loggers()
     core = session.Session(profile=profile)
     core.register_component("data_loader", _loader())
     core.register("before-send", carry)
@@ -134,7 +144,7 @@ def sdk_errors() -> tuple[type[Exception], ...]:
 
 def ask(client: Any, operation: str, arguments: Mapping[str, object]) -> dict[str, Any]:  # noqa: ANN401 -- as above
     """Let *client* do *operation*, called as AWS calls it. Raises what `sdk_errors` gives."""
-    _hush_loggers()  # those it brought
+    hush_loggers()  # those it brought
     from botocore import xform_name  # noqa: PLC0415 -- as `core_session`
 
     return getattr(client, xform_name(operation))(**arguments)  # type: ignore[no-any-return]
