@@ -105,3 +105,8 @@ def test_a_test_leaves_no_core_no_large_file_and_has_an_end_to_its_memory():
     assert run(code) == f"(0, 0) ({1 << 30}, {1 << 30})\n"
     large = "try:\n    bytearray(2 << 30)\nexcept MemoryError:\n    print('no')"
     assert run(large) == "no\n"
+
+
+def test_SS05_nothing_of_the_user_that_a_test_runs_as_is_found_by_libraries_in_c():
+    code = "fence.forget_user(); print(os.path.expanduser('~'), os.environ['PGPASSFILE'])"
+    assert run(code) == "/nonexistent /dev/null\n"

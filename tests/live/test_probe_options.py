@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from parts.trying import made
 from strongroom import catalog
 from strongroom.live.child import PROBES
+from strongroom.live.probing import options
 from strongroom.live.probing.options import is_allowed
 
 WITH = {
@@ -176,3 +180,20 @@ def test_what_people_use_is_on_the_lists():
         with_("snowflake", account="x", warehouse="y"),
     ):
         assert is_allowed(connection)
+
+
+def test_every_option_that_is_taken_is_documented_with_its_type():
+    text = (Path(__file__).parents[2] / "docs" / "testing-connections.md").read_text(encoding="utf-8")
+    rows = [line.split("|") for line in text.partition("## Options a test for others takes")[2].splitlines()]
+    told = {
+        conn_type: set(re.findall(r"`([^`]+)`", row[2]))
+        for row in rows
+        if len(row) == 4
+        for conn_type in re.findall(r"`([^`]+)`", row[1])
+    }
+    assert told == {**options._ALLOWED, **{key: options._ALLOWED[one] for key, one in options._SAME.items()}}
+
+
+def test_every_type_with_a_test_of_its_own_is_documented():
+    text = (Path(__file__).parents[2] / "docs" / "testing-connections.md").read_text(encoding="utf-8")
+    assert all(f"`{conn_type}`" in text for conn_type in PROBES)

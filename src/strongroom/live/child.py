@@ -137,6 +137,7 @@ def _run(document: dict[str, Any], tell: Callable[[list[Any] | None], None]) -> 
 
     pins.lead(refuse)
     if not document["has_any_option"] or pins.is_limited:
+        fence.forget_user()
         fence.enclose(pins.has if pins.is_limited else _anywhere, refuse)
     try:
         import_module(f"strongroom.live.probing.{probe}").run(course)

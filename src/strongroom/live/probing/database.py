@@ -28,6 +28,7 @@ __all__ = ["run"]
 _LIBPQ = ("postgres", "redshift")
 _IN_C = ("mssql",)  # whose driver takes an address, and checks no name
 _WITHOUT_HOST = ("snowflake", "databricks", "oracle")  # whose driver finds its hosts from other fields
+_USUAL_HOSTS = {"mysql": "localhost"}
 _OPEN = ("allow", "prefer")  # modes of libpq that take a service without TLS
 
 
@@ -37,9 +38,9 @@ def run(course: Course) -> None:
     if connection.conn_type == "sqlite":
         _sqlite(course)
         return
-    host, port = connection.host, port_of(connection)
-    if host and host.startswith("/") and not course.pins.is_limited:
-        _use(course)  # a socket of this machine
+    host, port = connection.host or _USUAL_HOSTS.get(connection.conn_type or ""), port_of(connection)
+    if not course.pins.is_limited and _is_of_libpq_alone(connection.conn_type, host):
+        _use(course)
         return
     if host and port is not None:
         plan = _PLANS.get(connection.conn_type or "", _no_plan)(course.extra, host)
@@ -48,6 +49,11 @@ def run(course: Course) -> None:
     elif connection.conn_type not in _WITHOUT_HOST:
         raise FailedError("missing", step="options")
     _use(course)
+
+
+def _is_of_libpq_alone(conn_type: str | None, host: str | None) -> bool:
+    """Tell whether *host* is none that could be looked up: none at all, a socket's folder, or several."""
+    return conn_type in _LIBPQ and (not host or host.startswith(("/", "@")) or "," in host)
 
 
 def _lead(course: Course, host: str) -> None:

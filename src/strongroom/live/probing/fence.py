@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["enclose", "harden"]
+__all__ = ["enclose", "forget_user", "harden"]
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PR_SET_DUMPABLE = 4
@@ -58,6 +58,16 @@ _SHARED = (
     "/dev/null",
     "/dev/urandom",
 )
+_NOBODY = {
+    "HOME": "/nonexistent",
+    "KRB5CCNAME": "MEMORY:",
+    "KRB5_CLIENT_KTNAME": "/nonexistent",
+    "PGGSSENCMODE": "disable",
+    "PGPASSFILE": "/dev/null",
+    "PGSERVICEFILE": "/dev/null",
+    "PGSSLCERT": "/nonexistent",
+    "PGSSLKEY": "/nonexistent",
+}
 
 
 def harden() -> None:
@@ -76,6 +86,16 @@ def harden() -> None:
             library.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
             library.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
             library.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def forget_user() -> None:
+    """
+    Leave this process no home and no tickets of the user it runs as.
+
+    What libraries in C find there by themselves (passwords of libpq, client certificates, Kerberos) would be
+    shown to whoever wrote the connection.
+    """
+    os.environ.update(_NOBODY)
 
 
 def enclose(is_pinned: Callable[[str], bool], refuse: Callable[[], None]) -> None:
