@@ -134,6 +134,25 @@ def test_a_federated_workload_exchanges_its_own_token(google, tmp_path, source):
         assert google.known(bearer(made)) == "principal://pool/subject/ci"
 
 
+def test_an_identity_of_aws_is_exchanged_by_a_signed_request(google, monkeypatch):  # noqa: F811
+    for name, value in (
+        ("REGION", "eu-west-1"),
+        ("ACCESS_KEY_ID", "AKIAHOME"),
+        ("SECRET_ACCESS_KEY", "s3cret"),
+    ):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    google.subjects["AKIAHOME"] = "principal://pool/subject/aws"
+    verification = "https://sts.{region}.amazonaws.com?Action=GetCallerIdentity&Version=2011-06-15"
+    source = {"environment_id": "aws1", "regional_cred_verification_url": verification}
+    config = google.federation(
+        credential_source=source, subject_token_type="urn:ietf:params:aws:token-type:aws4_request"
+    )
+    with connected(credential_config_file=config) as stored:
+        assert (
+            google.known(bearer(live.client(stored.held, stored.asked()))) == "principal://pool/subject/aws"
+        )
+
+
 def test_a_federated_workload_may_act_as_an_account_of_its_configuration(google, tmp_path):  # noqa: F811
     google.subjects["eyJ.workload"] = "principal://pool/subject/ci"
     google.may_act_as.add(("principal://pool/subject/ci", BOSS))

@@ -238,7 +238,7 @@ class Google:
             or "audience" not in form
         ):
             return 400, {"error": "invalid_request"}
-        return self._given(self.subjects.get(form["subject_token"]))
+        return self._given(self.subjects.get(_subject(form["subject_token"])))
 
     def _given(self, who):
         if who is None or who in self.revoked:
@@ -266,6 +266,17 @@ class Google:
             }
         ends = datetime.now(timezone.utc) + timedelta(seconds=self.lifetime)
         return 200, {"accessToken": self.issue(target), "expireTime": ends.strftime("%Y-%m-%dT%H:%M:%SZ")}
+
+
+def _subject(token):
+    """Give the token, or of a signed request to AWS's STS the key that signed it."""
+    if not token.startswith("%7B"):
+        return token
+    asked = json.loads(unquote(token))
+    headers = {one["key"]: one["value"] for one in asked["headers"]}
+    assert "GetCallerIdentity" in asked["url"]
+    assert "x-goog-cloud-target-resource" in headers
+    return re.search(r"Credential=([^/]+)/", headers["Authorization"])[1]
 
 
 def _decoded(text):
