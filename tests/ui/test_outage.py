@@ -1,4 +1,4 @@
-"""Pages while the store is down: the frame stays, what was seen stays, each says since when, and typing is not lost."""
+"""Pages while the store is down: what was seen stays, each says since when, and typing is not lost."""
 
 from __future__ import annotations
 
