@@ -85,6 +85,7 @@ def test_none_of_a_thousand_queries_is_lost_while_the_password_is_rotated(engine
                     begun.release()
         except Exception as error:  # noqa: BLE001 -- the test tells it
             failures.append(error)
+            begun.release()
 
     threads = [threading.Thread(target=works) for _ in range(8)]
     for thread in threads:

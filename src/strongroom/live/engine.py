@@ -25,7 +25,7 @@ from strongroom.errors import StrongroomError
 from strongroom.live import dialect as dialects
 from strongroom.live.families import loaded
 from strongroom.live.login_token import Login, Logins
-from strongroom.live.refusal import Refusal, refusal_of
+from strongroom.live.refusal import Refusal, refusal_of, unframed
 from strongroom.live.trouble import trouble
 
 if TYPE_CHECKING:
@@ -132,10 +132,11 @@ class _Connecting:
     def url(self) -> object:
         """Give the URL of the engine: where it leads, without a password and without what is asked of TLS."""
         connection = self._held.known.connection
-        told = dialects.address(
-            self._held, connection, self._scheme, Login(connection.login, None), self._around
-        )
-        return self._url(told)
+        return self._url(self._told(connection, Login(connection.login, None)))
+
+    def _told(self, connection: Connection, login: Login) -> dialects.Address:
+        held, scheme = self._held, self._scheme
+        return unframed(lambda: dialects.address(held, connection, scheme, login, self._around))
 
     def _url(self, told: dialects.Address) -> Any:  # noqa: ANN401 -- of the SQLAlchemy that is there
         return self._sa.engine.URL.create(
@@ -212,7 +213,7 @@ class _Connecting:
     def _tried(self, dialect: Any, known: Known) -> tuple[object, Login]:  # noqa: ANN401
         """Give a session of the driver, or why there is none, and who logged in."""
         login = self._waited(lambda: self._logins.login(self._held, known.connection))
-        told = dialects.address(self._held, known.connection, self._scheme, login, self._around)
+        told = self._told(known.connection, login)
         try:
             args, kwargs = dialect.create_connect_args(self._url(told))
             return self._spoken(dialect.connect(*args, **{**kwargs, **told.args, **self._args})), login
