@@ -55,6 +55,13 @@ TYPES = (
             flag("trust_env", "Proxies of the environment", default=True),
             flag("check_response", "Refuse 4xx and 5xx", default=True),
             flag("srv_lookup", "Use DNS SRV Lookup", "The host is the name of an SRV record.", default=False),
+            document(
+                "oauth2",
+                "OAuth2",
+                "Of live clients (docs/live.md); Airflow's hook does not know it.",
+                placeholder='{"token_url": "https://id.example.com/token"}',
+                is_secret=True,
+            ),
         ),
         others="request headers",
     ),

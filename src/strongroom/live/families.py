@@ -82,7 +82,7 @@ DRIVERS: tuple[Driver, ...] = (
         (*_AZURE, *_BLOBS),
         "an azure TokenCredential, or a client of the service named",
     ),
-    Driver("httpx2", "http", "http", ("http",), "httpx2.Client"),
+    Driver("httpx2", "http", "http", ("http", "livy"), "httpx2.Client"),
     Driver("slack-sdk", "slack", "slack", ("slack", "slackwebhook"), "slack_sdk.WebClient, or WebhookClient"),
     Driver("lightkube", "kubernetes", "lightkube", ("kubernetes",), "lightkube.Client"),
     Driver("fsspec", "files", "files", ("fs", "aws", "athena", "sftp", "http"), "an fsspec file system"),
