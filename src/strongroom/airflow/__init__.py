@@ -23,6 +23,7 @@ __all__ = [
     "StrongroomExpiryOperator",
     "StrongroomHook",
     "StrongroomNotifier",
+    "StrongroomTestOperator",
     "StrongroomWriteOperator",
     "UnavailableError",
 ]
@@ -35,6 +36,7 @@ _LAZY = {
     "StrongroomExpiryOperator": "operator",
     "StrongroomHook": "hook",
     "StrongroomNotifier": "notifier",
+    "StrongroomTestOperator": "operator",
     "StrongroomWriteOperator": "operator",
     "UnavailableError": "edge",
 }

@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from strongroom.errors import InvalidInputError, NotFoundError, StrongroomError
 from strongroom.live import probe
 from strongroom.live.around import Around
-from strongroom.live.trouble import words_of
 from strongroom.model.ref import Ref
 from strongroom.policy import Action
 from strongroom.service.guard import event_of
 from strongroom.service.lookup import parse_stored
-from strongroom.service.trials import AGENT, HERE, SERVER, Trial
+from strongroom.service.trials import AGENT, HERE, SERVER, Trial, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -270,19 +269,9 @@ def checked_place(on: str) -> str:
 
 def told(trial: Trial) -> tuple[str, str]:
     """Give how *trial* went in one sentence, and what to do; "" where nothing is."""
-    if trial.steps:
-        return sentences(trial.tested)
-    silent = "the host gives no answer that the server may ask for"
-    return "the host answers" if trial.is_ok else silent, ""
+    return trial.said, trial.tested.advice
 
 
 def sentences(tested: Tested) -> tuple[str, str]:
     """Give how a test went in one sentence, and what to do; "" where nothing is."""
-    failed = tested.failed
-    if failed is None:
-        return ("every step went well" if tested.is_ok else "there was nothing to test"), ""
-    return f"failed at {failed.name}: it {_why(failed)}", tested.advice
-
-
-def _why(step: probe.Step) -> str:
-    return words_of(step.name, step.reason).message  # type: ignore[arg-type]  # of the closed sets
+    return sentence(tested), tested.advice

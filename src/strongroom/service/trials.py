@@ -21,6 +21,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from strongroom.live.probe import Step, Tested
+from strongroom.live.trouble import words_of
 from strongroom.model.ref import Ref
 from strongroom.registry import Change
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from strongroom.registry import Registry, Row, Snapshot
 
-__all__ = ["AGENT", "HERE", "SERVER", "Trial", "Trials", "keeping", "trials_of"]
+__all__ = ["AGENT", "HERE", "SERVER", "Trial", "Trials", "keeping", "sentence", "trials_of"]
 
 HERE = "here"
 """The place of a test that a command on the host of the store made."""
@@ -38,6 +39,7 @@ SERVER = "server"
 AGENT = "agent:"
 """What the place of a test begins with that an agent made; its name follows."""
 TRIAL = "trial"
+_SILENT = "the host gives no answer that the server may ask for"
 _OF_ONE = 10
 _MOST = 5_000  # connections
 
@@ -70,6 +72,22 @@ class Trial(NamedTuple):
     def tested(self) -> Tested:
         """What was done, with what to do about it."""
         return Tested(self.steps, self.hint)
+
+    @property
+    def said(self) -> str:
+        """How it went, in one sentence."""
+        if not self.steps:
+            return "the host answers" if self.is_ok else _SILENT
+        return sentence(self.tested)
+
+
+def sentence(tested: Tested) -> str:
+    """Give how a test went in one sentence."""
+    failed = tested.failed
+    if failed is None:
+        return "every step went well" if tested.is_ok else "there was nothing to test"
+    words = words_of(failed.name, failed.reason)  # type: ignore[arg-type]  # of the closed sets
+    return f"failed at {failed.name}: it {words.message}"
 
 
 class _Step(msgspec.Struct, frozen=True, array_like=True):
