@@ -27,8 +27,13 @@ def test_a_database_is_asked_for_as_people_think_of_it():
     where, sign_in, transport, more = layout(catalog.find("postgres"))
     assert [one.path for one in where.fields][:3] == ["host", "port", "schema"]
     assert next(one.path for one in sign_in.fields) == "login"
-    assert [branch.title for branch in sign_in.ways["Sign in"]] == ["Password", "AWS IAM", "Entra ID"]
-    assert [branch.is_open for branch in sign_in.ways["Sign in"]] == [True, False, False]
+    assert [branch.title for branch in sign_in.ways["Sign in"]] == [
+        "Password",
+        "AWS IAM",
+        "Entra ID",
+        "Google",
+    ]
+    assert [branch.is_open for branch in sign_in.ways["Sign in"]] == [True, False, False, False]
     assert [one.path for one in transport.fields][:2] == ["extra.sslmode", "extra.sslrootcert"]
     assert more.name == "more"
 
@@ -36,7 +41,7 @@ def test_a_database_is_asked_for_as_people_think_of_it():
 def test_the_way_in_use_is_open():
     sections = layout(catalog.find("postgres"), used={"extra.azure_conn_id"})
     (sign_in,) = [one for one in sections if one.name == "sign_in"]
-    assert [branch.is_open for branch in sign_in.ways["Sign in"]] == [False, False, True]
+    assert [branch.is_open for branch in sign_in.ways["Sign in"]] == [False, False, True, False]
 
 
 def test_what_is_set_is_never_folded_away():

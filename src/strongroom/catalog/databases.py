@@ -35,6 +35,9 @@ SQL = (
     flag("escape_column_names", "Escape column names", default=False),
 )
 
+_GOOGLE_SIGN_IN = text(
+    "gcp_conn_id", "Google connection", "With `iam`: a token of Cloud SQL signs in. For live clients alone."
+)
 _AWS_SIGN_IN = (
     flag("iam", "Sign in with AWS IAM", "A token of 15 minutes instead of the password.", default=False),
     text("aws_conn_id", "AWS connection", "Whose role asks for the token.", default="aws_default"),
@@ -81,6 +84,7 @@ TYPES = (
             text(
                 "azure_conn_id", "Azure connection", "With `iam`: a token of Entra ID signs in, not of AWS."
             ),
+            _GOOGLE_SIGN_IN,
             choice(
                 "cursor", "Cursor", "dictcursor realdictcursor namedtuplecursor", "What a row is in Python."
             ),
@@ -93,6 +97,7 @@ TYPES = (
                 way("Password", "login", "password"),
                 way("AWS IAM", "login", "iam", "aws_conn_id"),
                 way("Entra ID", "login", "iam", "azure_conn_id"),
+                way("Google", "login", "iam", "gcp_conn_id"),
             ),
             exclusive(
                 "Redshift",
@@ -143,6 +148,7 @@ TYPES = (
                 default="mysqlclient",
             ),
             *_AWS_SIGN_IN,
+            _GOOGLE_SIGN_IN,
             *SQL,
         ),
         groups=(
@@ -150,6 +156,7 @@ TYPES = (
                 "Sign in",
                 way("Password", "login", "password"),
                 way("AWS IAM", "login", "iam", "aws_conn_id"),
+                way("Google", "login", "iam", "gcp_conn_id"),
             ),
         ),
         others="query of the SQLAlchemy URL",

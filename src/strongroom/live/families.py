@@ -61,6 +61,11 @@ _SQL = (
     "oracle",
     "presto",
     "databricks",
+    "odbc",
+    "clickhouse",
+    "teradata",
+    "vertica",
+    "exasol",
 )
 
 DRIVERS: tuple[Driver, ...] = (
