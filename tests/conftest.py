@@ -31,6 +31,7 @@ _IMPORT_A_STORE = (
     "agent",  # its extra is for 3.11, too
     "audit/test_duties.py",
     "inside_airflow",
+    "live/test_end_to_end.py",
     "backends/test_remote.py",
     "docs",
     "policy",
@@ -97,6 +98,7 @@ def pytest_report_header():
 _LONG = re.compile(
     r"tests/(inside_airflow|airflow_api/test_real|faults|parity|test_acceptance|server/(test_serve|api/test_fuzz)"
     r"|agent/test_(partition|revocation|processes|kills|clocks|soak|herd|attacks|writes|push|versions|outage)"
+    r"|live/test_(end_to_end|canaries)"
     r"|cli/test_(terminal|up|main|run|asking|watch)"
     r"|ui/test_(?!parts))"
 )
