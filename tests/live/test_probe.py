@@ -35,7 +35,20 @@ def test_a_type_without_a_driver_of_ours_is_looked_for_at_its_port(silent):
 
 
 def test_a_type_without_a_host_has_nothing_to_test():
-    assert failed(tried(made("kafka"))) == ("driver", "unknown")
+    found = tried(made("kafka"))
+    assert steps(found) == ["driver: skipped"]
+    assert not found.is_ok
+
+
+def test_a_host_or_a_port_that_is_missing_is_told():
+    assert failed(tried(made("mongo"))) == ("options", "missing")
+    assert failed(tried(made("postgres"), LOOPBACK)) == ("options", "missing")
+
+
+def test_a_library_that_is_not_installed_is_told_with_what_to_install():
+    found = tried(made("snowflake", login="a", password="secret", extra={"account": "x"}))
+    assert failed(found) == ("driver", "missing")
+    assert found.advice == "pip install 'strongroom[snowflake]'"
 
 
 def test_a_step_that_fails_is_the_last_and_says_what_to_do(silent):

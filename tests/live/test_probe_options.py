@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from parts.trying import made
+from parts.trying import LOOPBACK, failed, made, tried
 from strongroom import catalog
 from strongroom.live.child import PROBES
+from strongroom.live.families import DRIVERS
 from strongroom.live.probing import options
 from strongroom.live.probing.options import is_allowed
 
@@ -24,7 +25,7 @@ WITH = {
     "adls": {"login": "a", "password": "x"},
 }
 """What each of these needs to be tested for others: who logs in is never the machine."""
-TYPES = sorted(set(PROBES) - {"sqlite", "fs", "oracle", "databricks"})
+TYPES = sorted(set(PROBES) & set(options._ALLOWED))
 
 
 def with_(conn_type, **extra):
@@ -164,6 +165,13 @@ def test_SS03_a_type_without_a_list_has_no_driver_started_for_others(conn_type):
     assert not is_allowed(made(conn_type))
 
 
+@pytest.mark.parametrize("conn_type", sorted(set(PROBES) - set(TYPES) - set(options._SAME)))
+def test_SS05_of_a_type_without_a_list_only_the_host_is_asked_for_others(conn_type):
+    found = tried(made(conn_type, host="127.0.0.1", port=1, extra={"surprise": "x"}), LOOPBACK)
+    is_of_files = conn_type in ("sqlite", "fs")
+    assert failed(found) == (("options", "forbidden") if is_of_files else ("tcp", "refused"))
+
+
 def test_what_people_use_is_on_the_lists():
     for connection in (
         with_(
@@ -192,6 +200,13 @@ def test_every_option_that_is_taken_is_documented_with_its_type():
         for conn_type in re.findall(r"`([^`]+)`", row[1])
     }
     assert told == {**options._ALLOWED, **{key: options._ALLOWED[one] for key, one in options._SAME.items()}}
+
+
+def test_every_type_that_has_a_live_client_has_a_test_of_its_own():
+    """But those whose login no client of ours shows, whose host alone is looked for."""
+    with_clients = {conn_type for driver in DRIVERS for conn_type in driver.types}
+    assert with_clients - set(PROBES) == {"presto", "odbc", "azure_service_bus", "azure_cosmos"}
+    assert set(PROBES) <= with_clients
 
 
 def test_every_type_with_a_test_of_its_own_is_documented():

@@ -28,7 +28,7 @@ from strongroom.live.held import Held
 from strongroom.live.probing import fence
 from strongroom.live.probing.address import Pins
 from strongroom.live.probing.course import Course, EndedError
-from strongroom.live.probing.options import is_allowed
+from strongroom.live.probing.options import has_list, is_allowed
 from strongroom.model.connection import Connection
 from strongroom.model.entry import Entry
 from strongroom.model.ref import Ref
@@ -43,11 +43,26 @@ _MOST_BYTES = 64 * 1024 * 1024  # a connection and those it names, each 1 MiB at
 _STILL = timedelta(days=1)
 PROBES = {
     **dict.fromkeys(
-        ("postgres", "redshift", "mysql", "mssql", "sqlite", "trino", "snowflake", "oracle", "databricks"),
+        (
+            "postgres",
+            "redshift",
+            "mysql",
+            "mssql",
+            "sqlite",
+            "trino",
+            "snowflake",
+            "oracle",
+            "databricks",
+            "clickhouse",
+            "teradata",
+            "vertica",
+            "exasol",
+        ),
         "database",
     ),
     "redis": "redis",
     "http": "http",
+    "livy": "http",
     "ssh": "ssh",
     "sftp": "ssh",
     "smtp": "smtp",
@@ -55,14 +70,13 @@ PROBES = {
     "slack": "slack",
     "slackwebhook": "slack",
     "fs": "files",
-    **dict.fromkeys(("aws", "athena", "emr", "redshift-data"), "aws"),
-    **dict.fromkeys(("google_cloud_platform", "gcpbigquery", "gcpcloudsql", "dataprep"), "google"),
+    **dict.fromkeys(("aws", "athena", "emr"), "aws"),
+    **dict.fromkeys(("google_cloud_platform", "gcpbigquery", "gcpspanner"), "google"),
     **dict.fromkeys(
         (
             "azure",
             "azure_data_factory",
             "azure_batch",
-            "azure_data_explorer",
             "azure_data_lake",
             "wasb",
             "adls",
@@ -128,8 +142,11 @@ def _run(document: dict[str, Any], tell: Callable[[list[Any] | None], None]) -> 
     pins = Pins(document["networks"])
     course = _course(document, connection, pins, tell)
     probe = PROBES.get(connection.conn_type or "", "plain")
-    if probe != "plain" and not (document["has_any_option"] or is_allowed(connection)):
-        course.fail("options", "forbidden")
+    if not document["has_any_option"]:
+        if not has_list(connection.conn_type):
+            probe = "plain"  # nothing of it but host and port is used
+        elif not is_allowed(connection):
+            course.fail("options", "forbidden")
 
     def refuse() -> NoReturn:
         tell(["address", "failed", "forbidden", 0.0, None, ""])

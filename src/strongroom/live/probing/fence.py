@@ -65,8 +65,6 @@ _NOBODY = {
     "PGGSSENCMODE": "disable",
     "PGPASSFILE": "/dev/null",
     "PGSERVICEFILE": "/dev/null",
-    "PGSSLCERT": "/nonexistent",
-    "PGSSLKEY": "/nonexistent",
 }
 
 

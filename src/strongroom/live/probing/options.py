@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from strongroom.model.connection import Connection
 
-__all__ = ["is_allowed"]
+__all__ = ["has_list", "is_allowed"]
 
 
 def _words(text: str) -> frozenset[str]:
@@ -81,18 +81,15 @@ _ALLOWED: dict[str, frozenset[str]] = {
     "slackwebhook": _words("timeout"),
     "kubernetes": _words("disable_tcp_keepalive disable_verify_ssl kube_config namespace"),
 }
+_OF_FILES = ("sqlite", "fs")
 _SAME = {
     "athena": "aws",
     "emr": "aws",
-    "redshift-data": "aws",
+    "livy": "http",
     "gcpbigquery": "google_cloud_platform",
-    "gcpcloudsql": "google_cloud_platform",
-    "dataprep": "google_cloud_platform",
+    "gcpspanner": "google_cloud_platform",
     "azure_data_factory": "azure",
     "azure_batch": "azure",
-    "azure_service_bus": "azure",
-    "azure_cosmos": "azure",
-    "azure_data_explorer": "azure",
     "azure_data_lake": "azure",
 }
 _DOCUMENTS = _words(
@@ -122,6 +119,11 @@ _BRINGS: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 _NO_LOGIN = ("google_cloud_platform", "kubernetes")
 _SSH_TYPES = ("ssh", "sftp")
+
+
+def has_list(conn_type: str | None) -> bool:
+    """Tell whether the type has a list, or is of files, of which a test for others takes none."""
+    return _SAME.get(conn_type or "", conn_type) in (*_ALLOWED, *_OF_FILES)
 
 
 def is_allowed(connection: Connection) -> bool:

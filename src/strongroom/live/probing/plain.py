@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from strongroom import catalog
+from strongroom.live.probing.failed import FailedError
 
 if TYPE_CHECKING:
     from strongroom.live.probing.course import Course
@@ -18,13 +19,17 @@ __all__ = ["port_of", "run"]
 
 
 def run(course: Course) -> None:
-    """Look the host up and connect to it."""
+    """Look the host up and connect to it. A type that has none leaves nothing to test."""
     connection = course.connection
     port = port_of(connection)
-    if not connection.host or port is None:
-        course.fail("driver", "unknown")
-    else:
+    found = catalog.find(connection.conn_type or "")
+    if connection.host and port is not None:
         course.reach(connection.host, port).close()
+    elif found is not None and found.standard_field("host") is not None:
+        raise FailedError("missing", step="options")
+    else:
+        with course.step("driver") as mark:
+            mark.is_skipped = True
 
 
 def port_of(connection: Connection) -> int | None:
