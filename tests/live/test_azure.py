@@ -258,6 +258,22 @@ def test_a_rotated_secret_is_read_anew_once_and_tried_once_more(azure):
         assert azure.logins == 1
 
 
+def test_a_secret_in_a_file_is_read_anew_when_it_is_refused(azure, tmp_path):
+    file = tmp_path / "principal.json"
+    file.write_text(json.dumps({"tenantId": TENANT, "clientId": CLIENT, "clientSecret": "the-old-one"}))
+    with kept(conn_type="azure", extra={"key_path": str(file)}) as stored, made(stored, azure) as credential:
+        file.write_text(
+            json.dumps({"tenantId": TENANT, "clientId": CLIENT, "clientSecret": "another-old-one"})
+        )
+        credential._made.session.login._known()
+        file.write_text(json.dumps({"tenantId": TENANT, "clientId": CLIENT, "clientSecret": SECRET}))
+        assert whose(azure, credential) == OURS
+        azure.client_secret = "rotated"
+        file.unlink()
+        with pytest.raises(BackendConfigError, match="key_path"):
+            credential.get_token("https://management.azure.com/.default")
+
+
 def test_a_wrong_secret_without_a_newer_one_is_refused_without_another_try(azure):
     said = refused(azure, AccessDeniedError, "AADSTS7000215", **principal(password=CANARY))
     assert said == ("token", "credentials")
@@ -506,6 +522,16 @@ def test_an_authority_in_clear_is_refused(azure):
     with kept(**principal()) as stored, pytest.raises(BackendConfigError) as caught:
         live.client(stored.held, stored.asked(authority=f"http://127.0.0.1:{azure.plain_port}"))
     assert (caught.value.step, caught.value.reason) == ("options", "malformed")
+
+
+def test_an_authority_of_the_environment_that_is_none_is_named(azure):
+    environ = {"AZURE_AUTHORITY_HOST": f"http://{CANARY}"}
+    with (
+        kept(**principal()) as stored,
+        pytest.raises(BackendConfigError, match="AZURE_AUTHORITY_HOST") as caught,
+    ):
+        live.client(stored.held, stored.asked(environ=environ))
+    assert CANARY not in str(caught.value)
 
 
 def test_a_redirect_of_the_authority_is_not_followed(azure):

@@ -99,7 +99,11 @@ def test_a_key_in_secret_manager_is_fetched_as_the_machine(google):  # noqa: F81
     }
     with connected(**said) as stored:
         made = live.client(stored.held, stored.asked(environ=machine(google)))
+        assert made.project_id == "home"
         assert google.known(bearer(made)) == google.account
+        assert google.model.calls == [
+            ("AccessSecretVersion", f"projects/{project}/secrets/robot/versions/latest")
+        ]
 
 
 def test_the_machine_is_asked_where_nothing_is_said(google):  # noqa: F811
@@ -285,6 +289,21 @@ def test_a_provider_that_refuses_is_not_asked_again_at_once_unless_the_connectio
         )
         stored.tell()
         assert google.known(bearer(made)) == "second@home.iam.gserviceaccount.com"
+
+
+def test_a_key_that_stands_elsewhere_is_read_anew_after_a_refusal(google, tmp_path):  # noqa: F811
+    file = tmp_path / "key.json"
+    file.write_text(google.key())
+    with connected(key_path=str(file)) as stored:
+        made = live.client(stored.held, stored.asked())
+        bearer(made)
+        google.revoked.add(google.account)
+        with pytest.raises(AccessDeniedError):
+            made.refresh(None)
+        file.write_text(google.key("second@home.iam.gserviceaccount.com"))
+        made._pause.end()
+        made.refresh(None)
+        assert google.known(f"Bearer {made.token}") == "second@home.iam.gserviceaccount.com"
 
 
 def test_a_session_whose_token_is_refused_reads_the_connection_anew_and_asks_once_more(google):  # noqa: F811

@@ -30,6 +30,7 @@ from strongroom.live.azure_fields import OPTIONS, Access, access_of
 from strongroom.live.families import loaded
 from strongroom.live.reaching import cause_of
 from strongroom.live.trouble import trouble
+from strongroom.live.unframed import unframed
 from strongroom.vendors.azure import AzureSession
 from strongroom.vendors.azure_login import Identity, OneLogin
 
@@ -192,7 +193,8 @@ class FollowedCredential:
                 *scopes, options={"claims": claims, "enable_cae": True} if claims else None
             )
         except StrongroomError as error:
-            found = self._told(error, made.session.way)
+            # One with a step is of a file that the connection names, which is no more what it was.
+            found = error if hasattr(error, "step") else self._told(error, made.session.way)
         found.__context__ = None
         raise found
 
@@ -223,14 +225,18 @@ class FollowedCredential:
                 self._made = self._make(known)
             return self._made
 
+    def _unmade(self, error: BackendConfigError) -> StrongroomError:
+        name = self._held.name
+        if (error.hint or "").startswith("pip install"):
+            return trouble("driver", "missing", name=name, detail="azure-identity", hint=error.hint)
+        if ".authority" in str(error):  # the connection's own was looked at before
+            hint = "write the host of Entra ID alone"
+            return trouble("options", "malformed", name=name, detail="AZURE_AUTHORITY_HOST", hint=hint)
+        return trouble("options", "missing", name=name, detail="what to log in with", hint=_HALF)
+
+    @unframed
     def _read(self, known: Known) -> Access:
-        try:
-            return access_of(self._held.name, known.connection, self._options)
-        except StrongroomError as error:
-            found = error
-        # Without the frames that hold what the connection says.
-        found.__context__ = None
-        raise found.with_traceback(None)
+        return access_of(self._held.name, known.connection, self._options)
 
     def _make(self, known: Known) -> _Made:
         name = self._held.name
@@ -244,12 +250,7 @@ class FollowedCredential:
         try:
             session = AzureSession(access, place=name, environ=self._environ)
         except BackendConfigError as error:
-            is_missing = (error.hint or "").startswith("pip install")
-            found = (
-                trouble("driver", "missing", name=name, detail="azure-identity", hint=error.hint)
-                if is_missing
-                else trouble("options", "missing", name=name, detail="what to log in with", hint=_HALF)
-            )
+            found = self._unmade(error)
         else:
             # Whoever asks with it goes on; the last one lets go of its connections.
             weakref.finalize(session, session.origins.close)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from strongroom.errors import InvalidInputError
 from strongroom.live.trouble import trouble
 from strongroom.model.secret import Secret
 from strongroom.vendors.answer import json_in
@@ -81,7 +82,10 @@ def access_of(name: str, connection: Connection, options: Mapping[str, object]) 
     Raises:
         BackendConfigError: a field is missing or cannot be read.
     """
-    return _Reading(name, connection, options).access()
+    try:
+        return _Reading(name, connection, options).access()
+    except InvalidInputError:
+        raise trouble("options", "malformed", name=name, detail="extra", hint="it is a JSON object") from None
 
 
 class _Reading:
@@ -120,7 +124,9 @@ class _Reading:
             }
             return Access(tenant_id=tenant, client_id=client, **given, **where)
         if secret is not None:
-            return Access(tenant_id=tenant, client_id=client, client_secret=secret, **where)
+            # A file is read again when its secret is refused: somebody may have replaced it.
+            found = self._secret if "key_path" in self._said else secret
+            return Access(tenant_id=tenant, client_id=client, client_secret=found, **where)
         return Access(tenant_id=tenant if client else None, client_id=client, **machine, **where)
 
     def _principal(self) -> tuple[str | None, str | None, Secret[str] | None]:
@@ -138,6 +144,9 @@ class _Reading:
                 raise trouble("options", "missing", name=self._name, detail="the tenant", hint=_NO_TOKENS)
             return None, None, None  # a login may be the name of an account
         return None if tenant is None else str(tenant), login or None, password or None
+
+    def _secret(self) -> Secret[str]:
+        return self._principal()[2] or Secret("")
 
     def _document(self) -> Mapping[str, Any] | None:
         """Give the service principal that stands in a document of its own."""

@@ -57,7 +57,8 @@ class FollowedCredentials(Signing, Scoped, CredentialsWithQuotaProject):  # type
         self._identity = identity
         self._scopes = None if scopes is None else list(scopes)
         self._quota_project_id = quota_project_id
-        self._made: Made | None = None
+        self._made: Made | None = None  # of which the token is
+        self._next: Made | None = None  # of which there may be none yet
         # By process id: a forked child must not wait for a lock that a thread of its parent held.
         self._locks: dict[int, threading.Lock] = {}
         self._pause = Pause(lambda: identity.now().timestamp())
@@ -131,14 +132,13 @@ class FollowedCredentials(Signing, Scoped, CredentialsWithQuotaProject):  # type
             if not self._pause.is_on:
                 self._pause.begin(error)
             self._refused = known.number
+            self._next = None  # its key may stand in a file or in Secret Manager, and be another by then
             return error
         self._pause.end()
         return None
 
     def _take(self, known: Known) -> None:
-        made = self._made
-        if made is None or made.known.number != known.number:
-            made = self._identity.made(known, self._scopes)
+        made = self._of(known)
         if not isinstance(made.credentials, AnonymousCredentials):
             self._identity.refresh(made)
         self.token, self.expiry = made.credentials.token, made.credentials.expiry
@@ -229,8 +229,10 @@ class FollowedCredentials(Signing, Scoped, CredentialsWithQuotaProject):  # type
 
     def _now(self) -> Made:
         """Give the credentials of now, with a token or without."""
-        made = self._made
-        known = self._identity.held.known
+        return self._of(self._identity.held.known)
+
+    def _of(self, known: Known) -> Made:
+        made = self._next
         if made is None or made.known.number != known.number:
-            return self._identity.made(known, self._scopes)
+            made = self._next = self._identity.made(known, self._scopes)
         return made

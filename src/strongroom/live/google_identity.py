@@ -30,25 +30,24 @@ from urllib.parse import quote, urlencode, urlsplit
 from strongroom.errors import (
     BackendConfigError,
     BackendUnavailableError,
+    InvalidInputError,
     NotAuthenticatedError,
     StrongroomError,
 )
 from strongroom.live.reaching import cause_of
 from strongroom.live.trouble import trouble
+from strongroom.live.unframed import unframed
 from strongroom.model.secret import Secret
 from strongroom.vendors.answer import json_in
 from strongroom.vendors.google_login import GoogleAccess, GoogleLogin
 from strongroom.vendors.origins import Origins
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import TypeVar
+    from collections.abc import Sequence
 
     from strongroom.live.around import Around
     from strongroom.live.held import Held, Known
     from strongroom.model.connection import Connection
-
-    T = TypeVar("T")
 
 __all__ = ["CLOUD", "Identity", "Made"]
 
@@ -118,6 +117,7 @@ class Identity:
     def __repr__(self) -> str:
         return f"Identity({self.held.name!r})"
 
+    @unframed
     def check(self, known: Known) -> None:
         """
         Refuse what *known* says in contradiction, without asking anybody.
@@ -125,8 +125,9 @@ class Identity:
         Raises:
             BackendConfigError: as `made`.
         """
-        self._clean(lambda: self._check(self._fields(known.connection)))
+        self._check(self._fields(known.connection))
 
+    @unframed
     def made(self, known: Known, scopes: Sequence[str] | None = None) -> Made:
         """
         Make the credentials that *known* says. Asks nobody, but for a key that is kept in Secret Manager.
@@ -135,9 +136,6 @@ class Identity:
             BackendConfigError: it contradicts itself, or says something that cannot be read.
             AccessDeniedError, BackendUnavailableError: of a key in Secret Manager.
         """
-        return self._clean(lambda: self._of(known, scopes))
-
-    def _of(self, known: Known, scopes: Sequence[str] | None) -> Made:
         said = self._fields(known.connection)
         given = self._check(said)
         project = _text(said.get("project"))
@@ -175,7 +173,10 @@ class Identity:
     # --- what the connection says --------------------------------------------------------------------
 
     def _fields(self, connection: Connection) -> Mapping[str, Any]:
-        extra = {} if connection.extra is None else connection.extra.reveal()
+        try:
+            extra = {} if connection.extra is None else connection.extra.reveal()
+        except InvalidInputError:
+            raise self._malformed("extra", "it is a JSON object") from None
         plain = {key.removeprefix(_PREFIX): value for key, value in extra.items() if key.startswith(_PREFIX)}
         said = {key: value for key, value in {**plain, **extra}.items() if value not in ("", None)}
         # A form saves a no as text, which would count as a yes.
@@ -366,15 +367,6 @@ class Identity:
             "credential_config_file, for workload identity federation"
         )
         return trouble("token", "missing", name=self.held.name, hint=hint)
-
-    def _clean(self, work: Callable[[], T]) -> T:
-        """Do *work*; an error leaves without the frames that hold what the connection says."""
-        try:
-            return work()
-        except StrongroomError as error:
-            found = error
-        found.__context__ = found.__cause__ = None
-        raise found.with_traceback(None)
 
     def _ours(self, ask: Any, fields: Sequence[str]) -> Any:  # noqa: ANN401 -- of google-auth, which has no types
         """Do what google-auth does; what it raises leaves as ours, without a word of it."""
