@@ -229,3 +229,13 @@ class Metadata(Scripted):
             "Expiration": f"{ends:%Y-%m-%dT%H:%M:%SZ}",
         }
         return reply(200, {"Content-Type": "application/json"}, json.dumps(found).encode())
+
+
+def framed(error):
+    """Give what a report shows that prints the values in the frames of *error*; not those of tests."""
+    shown, trace = [], error.__traceback__
+    while trace is not None:
+        if "/tests/" not in trace.tb_frame.f_code.co_filename:
+            shown += [repr(value) for value in trace.tb_frame.f_locals.values()]
+        trace = trace.tb_next
+    return "".join(shown)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from strongroom.live.families import loaded
 from strongroom.live.trouble import trouble
+from strongroom.live.unframed import unframed
 
 if TYPE_CHECKING:
     from strongroom.live.around import Around, Asked
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["client", "credentials", "session"]
 
 
+@unframed
 def client(held: Held, asked: Asked) -> Any:  # noqa: ANN401 -- boto3 makes its classes as it goes
     """
     Give a client of the service asked for, its resource, or a session where none is named.
@@ -53,6 +55,7 @@ def client(held: Held, asked: Asked) -> Any:  # noqa: ANN401 -- boto3 makes its 
     raise error
 
 
+@unframed
 def session(held: Held, asked: Asked) -> Any:  # noqa: ANN401 -- as `client`
     """
     Give a boto3 session of *held*; every client made of it follows the connection.
@@ -70,6 +73,7 @@ def session(held: Held, asked: Asked) -> Any:  # noqa: ANN401 -- as `client`
     return made
 
 
+@unframed
 def credentials(held: Held, around: Around) -> Any:  # noqa: ANN401 -- botocore's ReadOnlyCredentials
     """
     Give what signs now, for who signs by himself: `access_key`, `secret_key`, `token` of one moment.

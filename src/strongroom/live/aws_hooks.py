@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.credentials import Credentials
 
+from strongroom.errors import StrongroomError
 from strongroom.live.aws_refusal import is_refusal, may_be_refusal, way_trouble
 from strongroom.live.trouble import trouble
 
@@ -142,6 +143,23 @@ def follow_async(core: Any, identity: Identity) -> None:  # noqa: ANN401 -- aiob
     core.register("before-sign", hooks.mark)
     core.register("needs-retry", hooks.aanswered)
     core.register("after-call-error", hooks.failed)
+    core.register("creating-client-class", _unframing)
+
+
+class _Unframed:
+    """What every asynchronous client of such a session is, too: our errors leave it bare, as `unframed`."""
+
+    async def _make_request(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 -- the SDK's own
+        try:
+            return await super()._make_request(*args, **kwargs)  # type: ignore[misc]  # the SDK's own
+        except StrongroomError as caught:
+            error = caught
+        error.__cause__ = error.__context__ = None
+        raise error.with_traceback(None)
+
+
+def _unframing(base_classes: list[type], **_more: object) -> None:
+    base_classes.insert(0, _Unframed)
 
 
 class _Hooks:

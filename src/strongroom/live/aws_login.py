@@ -29,6 +29,7 @@ from strongroom.live.aws_naming import session_name
 from strongroom.live.aws_refusal import way_trouble
 from strongroom.live.aws_roles import signer
 from strongroom.live.trouble import trouble
+from strongroom.live.unframed import unframed
 from strongroom.vendors.aws_sdk import hush_loggers, quiet
 
 if TYPE_CHECKING:
@@ -169,6 +170,7 @@ class Identity:
         """How the sessions of its roles are called."""
         return self._login.session
 
+    @unframed
     def frozen(self) -> Any:  # noqa: ANN401 -- botocore's ReadOnlyCredentials
         """
         Give what signs the next request: key, secret and token of one moment.

@@ -19,6 +19,7 @@ from strongroom.live.aws_login import identity_of
 from strongroom.live.aws_refusal import way_trouble
 from strongroom.live.aws_roles import configured, core_session
 from strongroom.live.trouble import trouble
+from strongroom.live.unframed import unframed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +50,7 @@ class FollowingSession(boto3.Session):  # type: ignore[misc]  # the SDK has no t
     def __repr__(self) -> str:
         return f"FollowingSession({self._held.name!r})"
 
+    @unframed
     def client(self, service_name: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 -- as boto3's
         """
         Make a client of *service_name*, where the connection says it is; what is given goes before that.
@@ -78,6 +80,7 @@ class FollowingSession(boto3.Session):  # type: ignore[misc]  # the SDK has no t
             return made
         raise error
 
+    @unframed
     def resource(self, service_name: str, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 -- as boto3's
         """Make a resource of *service_name*; as `client`."""
         try:
@@ -107,6 +110,7 @@ class _Lasting:
         # Bound to what holds the sockets, not to the client, which ends when nobody has it any more.
         self._strongroom_ended = held.lasts(self, self._endpoint.http_session.close)
 
+    @unframed  # those below hold what was signed
     def _make_request(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 -- the SDK's own
         if self._strongroom_process != os.getpid():
             # The sockets at rest are the parent's: two processes in one conversation would read each other's.

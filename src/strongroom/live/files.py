@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from strongroom.live.families import loaded
 from strongroom.live.fields import Options
 from strongroom.live.trouble import trouble
+from strongroom.live.unframed import unframed
 
 if TYPE_CHECKING:
     from strongroom.live.around import Asked
@@ -42,6 +43,7 @@ _KINDS = {  # which file of this folder, and the library it stands on with the e
 }
 
 
+@unframed
 def client(held: Held, asked: Asked) -> Any:  # noqa: ANN401 -- fsspec has no types
     """
     Give a file system.
