@@ -79,12 +79,18 @@ def opened(given, **options):
         yield client
 
 
+def framed(error):
+    """Give what an error report with the locals of every frame of ours would show."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return "".join(repr(frame.f_locals) for frame in frames if frame.f_code.co_filename != __file__)
+
+
 def refused(work):
     with pytest.raises(strongroom.StrongroomError) as caught:
         work()
     error = caught.value
     said = f"{error!r} {error.hint} {vars(error)} {''.join(traceback.format_exception(error))}"
-    assert PASSWORD not in said
+    assert PASSWORD not in said + framed(error)
     assert "redis.exceptions" not in said
     return error
 

@@ -33,7 +33,8 @@ class Office(Service):
     def __init__(self, context=None):
         super().__init__(context)
         self.RequestHandlerClass = _Handler
-        self.url += "/oauth2/token"
+        self.path = "/oauth2/token"
+        self.url += self.path
 
     def forget(self):
         super().forget()
@@ -105,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(*office.answers.pop(0))
             return
         try:
-            assert self.path == "/oauth2/token", self.path
+            assert self.path == office.path, self.path
             assert self.headers["Content-Type"] == "application/x-www-form-urlencoded"
             assert len(pairs) == len(dict(pairs)), "a parameter twice (RFC 6749 §3.2)"
             self._answer(200, office.given(self._client(dict(pairs)), dict(pairs)))

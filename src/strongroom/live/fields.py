@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from strongroom.errors import InvalidInputError
 from strongroom.live.trouble import trouble
+from strongroom.model.extra import Extra
 from strongroom.model.secret import Secret
 
 if TYPE_CHECKING:
@@ -92,9 +93,7 @@ class Options:
         found = self._fields.get(key)
         if isinstance(found, Secret):
             return found.reveal()
-        if isinstance(found, tuple):
-            return [item.reveal() for item in found]
-        return found.reveal() if found is not None else None
+        return None if found is None else Extra({key: found}).reveal()[key]
 
     def _malformed(self, key: str) -> Exception:
         return trouble("options", "malformed", name=self._name, detail=f"extra.{key}")

@@ -72,7 +72,8 @@ def _read(error: BaseException) -> tuple[Step, Reason] | None:
     if isinstance(error, socket.gaierror):
         return ("name", "unavailable" if error.errno == socket.EAI_AGAIN else "unknown")
     if isinstance(error, UnicodeError):
-        return ("name", "unknown") if error.args[:1] == ("idna",) else None  # no name that DNS could hold
+        is_of_name = bool(error.args) and "idna" in str(error.args[0])  # no name that DNS could hold
+        return ("name", "unknown") if is_of_name else None
     if isinstance(error, OSError):
         return _of_socket(error)
     return getattr(error, "way", None)  # of our own transport: it says what was on the way
