@@ -244,6 +244,13 @@ def test_a_path_leads_nowhere_else_whatever_it_looks_like(shelf):
         assert other.asked == []
 
 
+@pytest.mark.parametrize("path", ["../secret", "in/../../secret", "%2e%2e/secret", "in/%2E./../x?y"])
+def test_a_path_leads_not_out_of_the_address_of_the_connection(shelf, path):
+    with kept(**web(shelf)) as stored, pytest.raises(ValueError, match="leads out"):
+        opened(stored).cat_file(path)
+    assert shelf.asked == []
+
+
 def test_a_server_without_ranges_gives_the_whole(shelf):
     shelf.has_ranges = False
     with kept(**web(shelf)) as stored:

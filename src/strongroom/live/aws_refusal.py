@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from botocore import exceptions as sdk
-from urllib3.util.ssl_match_hostname import CertificateError
 
 from strongroom.errors import StrongroomError
 from strongroom.live.reaching import cause_of
@@ -105,7 +104,8 @@ def way_trouble(error: BaseException, name: str) -> StrongroomError | None:
 
 def _way(error: BaseException) -> tuple[Step, Reason] | None:
     for each in _causes(error):
-        if isinstance(each, CertificateError):  # urllib3 compares names itself, and has its own word for it
+        # urllib3 compares names itself, and keeps its own word for it in another place in each release.
+        if type(each).__name__ == "CertificateError":
             return "tls", "wrong_host"
         found = cause_of(each)
         if found is not None:

@@ -4,7 +4,7 @@ Live file systems: fsspec's own, of buckets, SFTP servers, web servers and folde
     fs = strongroom.client("aws_default", driver="fsspec")
     with fs.open("my-bucket/orders.csv") as file: ...
 
-Not for how each signs in: `files_s3.py`, `files_web.py`, `files_sftp.py` and `files_cloud.py` are its kinds.
+Not for how each signs in: `files_s3.py`, `files_web.py`, `files_sftp.py` and `files_folder.py` are its kinds.
 
 Rules of this file:
 
@@ -21,7 +21,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from strongroom.live.families import loaded
-from strongroom.live.fields import Options
 from strongroom.live.trouble import trouble
 from strongroom.live.unframed import unframed
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["aclient", "client"]
 
 _EXTRA = "files"
-_FOLDER_OPTIONS = frozenset(("auto_mkdir",))  # of fsspec, which passes over any other word
 _S3 = ("files_s3", "s3fs", "files")
 _SFTP = ("files_sftp", "paramiko", "ssh")
 _KINDS = {  # which file of this folder, and the library it stands on with the extra that brings it
@@ -40,6 +38,7 @@ _KINDS = {  # which file of this folder, and the library it stands on with the e
     "athena": _S3,
     "sftp": _SFTP,
     "http": ("files_web", "httpx2", "http"),
+    "fs": ("files_folder", "fsspec", "files"),
 }
 
 
@@ -58,10 +57,7 @@ def client(held: Held, asked: Asked) -> Any:  # noqa: ANN401 -- fsspec has no ty
     """
     loaded("fsspec", held, extra=_EXTRA)
     _check_service(held, asked)
-    conn_type = held.known.connection.conn_type or ""
-    if conn_type == "fs":
-        return _folder(held, asked)
-    return _kind(conn_type, held).client(held, asked)
+    return _kind(held.known.connection.conn_type or "", held).client(held, asked)
 
 
 async def aclient(held: Held, asked: Asked) -> Any:  # noqa: ANN401 -- as `client`
@@ -91,17 +87,3 @@ def _kind(conn_type: str, held: Held) -> Any:  # noqa: ANN401 -- a module
     module, library, extra = kind
     loaded(library, held, extra=extra)
     return import_module(f"strongroom.live.{module}")
-
-
-def _folder(held: Held, asked: Asked) -> Any:  # noqa: ANN401 -- as `client`
-    """Give the folder that an `fs` connection names, as Airflow's hook does; without one paths are whole."""
-    from fsspec.implementations.dirfs import DirFileSystem  # noqa: PLC0415 -- as above
-    from fsspec.implementations.local import LocalFileSystem  # noqa: PLC0415 -- as above
-
-    path = Options(held.name, held.known.connection).text("path")
-    if not _FOLDER_OPTIONS.issuperset(asked.options):
-        raise trouble("options", "unknown", name=held.name, detail="options")
-    inner = LocalFileSystem(skip_instance_cache=True, **asked.options)
-    made = inner if path is None else DirFileSystem(path=path, fs=inner, skip_instance_cache=True)
-    held.lasts(made)
-    return made

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FollowingWeb", "client"]
 
-_LINK = re.compile(r"""<a\s[^>]*?href\s*=\s*["']([^"'#?]+)["']""", re.IGNORECASE)
+_LINK = re.compile(r"""<a\s[^>]{0,500}?href\s*=\s*["']([^"'#?]+)["']""", re.IGNORECASE)
 _FILE_OPTIONS = ("block_size", "cache_type", "use_listings_cache", "listings_expiry_time", "max_paths")
 _NOT_FOUND, _GONE, _NO_RANGE, _NO_METHOD, _REFUSED = 404, 410, 416, 405, 400
 _PARTIAL = 206
@@ -166,6 +166,8 @@ class FollowingWeb(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no t
 
     def _url(self, path: str) -> str:
         # A path that looks like an address would lead elsewhere: it is one below ours all the same.
+        if ".." in (unquote(part) for part in path.partition("?")[0].split("/")):
+            raise ValueError("a path with .. leads out of the address of the connection")
         return "/" + path.lstrip("/")
 
     def _below(self, page: str, folder: str, link: str) -> str | None:
