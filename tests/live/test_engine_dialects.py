@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from parts import databases
 from parts.certificates import Authority
 from parts.held import kept
+from parts.trino import trino
 from strongroom.errors import AccessDeniedError, BackendConfigError
 from strongroom.live import dialect, engine, families
 from strongroom.live.around import Run
@@ -481,3 +482,59 @@ def test_a_mysql_that_is_not_there_is_told_by_its_step(place, expected):
     ):
         number(engine.client(stored.held, stored.asked()))
     assert told(caught.value) == expected
+
+
+# --- Trino ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def coordinator(tmp_path):
+    with trino(tmp_path) as server:
+        yield server
+
+
+def trino_fields(server, password, **extra):
+    said = {"protocol": "https", "verify": server.ca, **extra}
+    return {"conn_type": "trino", "login": "app", "password": password, "extra": said, **server.place}
+
+
+def test_sessions_of_trino_follow(coordinator):
+    coordinator.passwords["app"] = "first"
+    with kept("lake", **trino_fields(coordinator, "first")) as stored:
+        made = engine.client(stored.held, stored.asked())
+        with made.connect() as session:
+            assert session.execute(sa.text("SELECT 1")).scalar_one() == 1
+        coordinator.passwords["app"] = "second"
+        stored.write(**trino_fields(coordinator, "second"))
+        made.dispose()
+        with made.connect() as session:
+            assert session.execute(sa.text("SELECT 1")).scalar_one() == 1
+        assert (stored.questions, coordinator.refused) == (1, 1)
+        made.dispose()
+
+
+def test_what_goes_wrong_with_trino_is_told_by_its_step(coordinator, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    for fields, expected in (
+        (trino_fields(coordinator, CANARY), ("authentication", "credentials")),
+        (trino_fields(coordinator, CANARY, verify=str(Authority(other).file)), ("tls", "untrusted")),
+        (trino_fields(coordinator, CANARY) | {"port": 1}, ("tcp", "refused")),
+    ):
+        with kept("lake", **fields) as stored, pytest.raises(Exception, match="lake") as caught:
+            engine.client(stored.held, stored.asked()).connect()
+        assert told(caught.value) == expected
+
+
+def test_trino_takes_a_token_from_a_file_as_it_is_then(coordinator, tmp_path):
+    file = tmp_path / "token"
+    file.write_text("first\n")
+    coordinator.tokens.add("second")
+    fields = trino_fields(coordinator, None, auth="jwt", jwt__file=str(file))
+    with kept("lake", **fields) as stored:
+        made = engine.client(stored.held, stored.asked())
+        with pytest.raises(AccessDeniedError):
+            made.connect()
+        file.write_text("second\n")
+        made.connect().close()
+        made.dispose()

@@ -25,8 +25,9 @@ from strongroom.errors import StrongroomError
 from strongroom.live import dialect as dialects
 from strongroom.live.families import loaded
 from strongroom.live.login_token import Login, Logins
-from strongroom.live.refusal import Refusal, refusal_of, unframed
+from strongroom.live.refusal import Refusal, refusal_of
 from strongroom.live.trouble import trouble
+from strongroom.live.unframed import unframed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,9 +135,9 @@ class _Connecting:
         connection = self._held.known.connection
         return self._url(self._told(connection, Login(connection.login, None)))
 
+    @unframed
     def _told(self, connection: Connection, login: Login) -> dialects.Address:
-        held, scheme = self._held, self._scheme
-        return unframed(lambda: dialects.address(held, connection, scheme, login, self._around))
+        return dialects.address(self._held, connection, self._scheme, login, self._around)
 
     def _url(self, told: dialects.Address) -> Any:  # noqa: ANN401 -- of the SQLAlchemy that is there
         return self._sa.engine.URL.create(
@@ -217,10 +218,16 @@ class _Connecting:
         try:
             args, kwargs = dialect.create_connect_args(self._url(told))
             return self._spoken(dialect.connect(*args, **{**kwargs, **told.args, **self._args})), login
-        except (dialect.dbapi.Error, OSError, RuntimeError) as error:
+        except (dialect.dbapi.Error, OSError, RuntimeError, *self._foreign()) as error:
             return refusal_of(error), login
         except (TypeError, ValueError, LookupError, self._sa.exc.ArgumentError):
             return Refusal("options", "unknown"), login
+
+    def _foreign(self) -> tuple[type[Exception], ...]:
+        """Give what the driver raises beside what PEP 249 has."""
+        if self._scheme != "trino":
+            return ()
+        return (loaded("trino.exceptions", self._held, extra="trino").HttpError,)
 
     def _spoken(self, opened: Any) -> object:  # noqa: ANN401 -- a driver's
         """Give *opened* once the service has let it in."""

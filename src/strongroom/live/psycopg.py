@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from strongroom.live.dialect import extra_of, libpq_args
 from strongroom.live.families import loaded
 from strongroom.live.login_token import Logins
-from strongroom.live.refusal import Refusal, refusal_of, unframed
+from strongroom.live.refusal import Refusal, refusal_of
 from strongroom.live.trouble import trouble
+from strongroom.live.unframed import unframed
 
 if TYPE_CHECKING:
     from types import ModuleType, TracebackType
@@ -62,6 +63,7 @@ class _Connecting:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._held.ref})"
 
+    @unframed
     def _arguments(self, known: Known, more: dict[str, Any]) -> tuple[dict[str, Any], Login]:
         """Give what psycopg is told of *known*, and who logs in. May ask a cloud for a token."""
         connection = known.connection
@@ -124,7 +126,7 @@ class Maker(_Connecting):
         return found
 
     def _tried(self, known: Known, more: dict[str, Any]) -> tuple[object, Login]:
-        arguments, login = unframed(lambda: self._arguments(known, more))
+        arguments, login = self._arguments(known, more)
         try:
             return self._psycopg.connect(**arguments), login
         except (self._psycopg.Error, OSError, TypeError, ValueError) as error:
@@ -167,7 +169,7 @@ class AsyncMaker(_Connecting):
     async def _tried(self, known: Known, more: dict[str, Any]) -> tuple[object, Login]:
         from asyncio import to_thread  # noqa: PLC0415 -- as above
 
-        arguments, login = await to_thread(unframed, lambda: self._arguments(known, more))
+        arguments, login = await to_thread(self._arguments, known, more)
         try:
             return await self._psycopg.AsyncConnection.connect(**arguments), login
         except (self._psycopg.Error, OSError, TypeError, ValueError) as error:

@@ -11,19 +11,14 @@ Rules of this file:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
-from strongroom.errors import StrongroomError
 from strongroom.live.reaching import cause_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from strongroom.live.trouble import Reason, Step
 
-__all__ = ["Refusal", "refusal_of", "unframed"]
-
-T = TypeVar("T")
+__all__ = ["Refusal", "refusal_of"]
 
 
 class Refusal(NamedTuple):
@@ -118,20 +113,6 @@ _SNOWFLAKE: dict[int, Refusal] = {
     251005: Refusal("options", "missing"),
     251006: Refusal("options", "missing"),
 }
-
-
-def unframed(work: Callable[[], T]) -> T:
-    """
-    Do *work*; what it raises of ours forgets where, since variables there hold what a connection says.
-
-    Raises:
-        What *work* raises.
-    """
-    try:
-        return work()
-    except StrongroomError as error:
-        refusal = error.with_traceback(None)
-    raise refusal
 
 
 def refusal_of(error: BaseException) -> Refusal:

@@ -156,8 +156,23 @@ def _trino(held: Held, connection: Connection, told: Address, around: Around) ->
             hint="credentials go over TLS only: set protocol to https",
         )
     args |= {key: extra[key] for key in _TRINO_ARGS if extra.get(key)}
+    if verify is not True:
+        args["http_session"] = _session(held, verify)
     parts = [str(extra.get("catalog", "hive")), *([connection.schema] if connection.schema else [])]
     return told._replace(user=None, password=None, database="/".join(map(quote_plus, parts)), args=args)
+
+
+def _session(held: Held, verify: object) -> object:
+    """Give what speaks HTTP and believes the connection: `requests` itself puts the environment before it."""
+    requests = loaded("requests", held, extra="trino")
+
+    class Session(requests.Session):  # type: ignore[misc, name-defined]  # of the requests that is there
+        def merge_environment_settings(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 -- as it has it
+            return {**super().merge_environment_settings(*args, **kwargs), "verify": self.verify}
+
+    made = Session()
+    made.verify = verify
+    return made
 
 
 def _trino_auth(held: Held, connection: Connection, told: Address, extra: dict[str, Any]) -> object:
