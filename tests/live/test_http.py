@@ -365,6 +365,20 @@ def test_a_service_that_moved_is_asked_where_it_is_now(stored, client, service, 
     assert other.asked[-1].path == "/v2"
 
 
+def test_only_what_lies_below_the_old_address_goes_to_the_new_one(service, other):
+    def said(where):
+        return fields(where, host=f"{where.url}/v1", login=None, password=None)
+
+    with kept("api", **said(service)) as stored, family.client(stored.held, stored.asked()) as client:
+        client.get("/orders")
+        stored.write(**said(other))
+        stored.tell()
+        for path in ("/v1/orders?page=2", "/v1", "/v11", "/elsewhere"):
+            client.get(f"{service.url}{path}")
+    assert [one.path for one in other.asked] == ["/v1/orders?page=2", "/v1"]
+    assert [one.path for one in service.asked] == ["/v1/orders", "/v11", "/elsewhere"]
+
+
 def test_a_hundred_requests_on_four_threads_see_a_rotation_and_none_is_lost(stored, client, service):
     begun, done = threading.Semaphore(0), []
 

@@ -323,6 +323,21 @@ def test_whoever_finds_a_claim_waits_for_what_is_written(service, office, clock)
     assert stored.questions > asked_before
 
 
+def test_whoever_only_looks_whether_a_token_is_needed_waits_for_nobody(service, office, clock):
+    office.go.clear()
+    with kept("api", **fields(service, office)) as stored, made(stored, clock) as client:
+        login = client._transport._login
+        asking = threading.Thread(target=login.session)
+        asking.start()
+        assert office.begun.wait(10)
+        stored.write(**fields(service, office, scope="more"))
+        stored.tell()
+        assert login.ready() is None  # on a loop this would hold up all of it
+        assert asking.is_alive()
+        office.go.set()
+        asking.join(10)
+
+
 def test_a_claim_whose_process_died_counts_until_its_end(service, office, clock):
     claim = {"by": "a dead process", "until": (clock() - timedelta(seconds=1)).isoformat()}
     said = fields(service, office, refresh_token=office.grown("app"), renewing=claim)

@@ -191,6 +191,22 @@ def test_neither_a_client_nor_a_log_shows_the_secret(stored, workspace, kind, do
         pickle.dumps(client)
 
 
+def test_no_frame_of_an_error_holds_the_secret(workspace, door):
+    with kept("chat", **fields(workspace, "slack")) as stored:
+        workspace.faults += [
+            (200, {"Content-Type": "application/json"}, b'{"ok": false, "error": "ratelimited"}')
+        ]
+        with pytest.raises(SlackApiError) as caught:
+            post(stored, "x", door)
+        rotate(workspace, "slack", "nobody-knows")
+        with pytest.raises(AccessDeniedError) as refusal:
+            post(stored, "x", door)
+    for error in (caught.value, refusal.value):
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            if frame.f_code.co_filename != __file__:
+                assert "c4nary" not in repr(frame.f_locals), frame.f_code.co_qualname
+
+
 @pytest.mark.parametrize("option", ["token", "url", "proxy", "c4nary"])
 def test_an_option_that_the_library_does_not_have_or_the_connection_says_is_refused(stored, option):
     refused_at = pytest.raises(BackendConfigError)

@@ -72,12 +72,11 @@ class Tokens:
         self._state: _State | None = None
         self._made_at = -_YOUNG_SECONDS
         self._failure: tuple[float, StrongroomError] | None = None
-        self._unwritten: tuple[Token, Token] | None = (
-            None  # the token that was used, and what was given for it
-        )
+        # What a provider gave, and how the refresh token that was used for it stands in the store.
+        self._unwritten: tuple[str | None, Token] | None = None
         self._tried_at = -_PAUSE_SECONDS  # to write it
         # By process id: a forked child must not wait for a lock that a thread of its parent held.
-        self._locks: dict[int, threading.RLock] = {}
+        self._locks: dict[int, tuple[threading.RLock, threading.Lock]] = {}
 
     def take(self, known: Known, way: Way) -> None:
         """
@@ -88,7 +87,8 @@ class Tokens:
         """
         provider = provider_of(known.connection, self._held.name)
         token = token_of(known.connection, self._held.name)
-        with self._lock():
+        # A lock of its own, under which nobody waits: this is called on loops while a token is asked for.
+        with self._lock_of_state():
             before = self._state
             is_kept = (
                 before is not None and before.provider == provider and self._is_behind(before.token, token)
@@ -145,7 +145,17 @@ class Tokens:
             return self._asked(refused)
 
     def _lock(self) -> threading.RLock:
-        return self._locks.setdefault(os.getpid(), threading.RLock())
+        return self._both_locks()[0]
+
+    def _lock_of_state(self) -> threading.Lock:
+        return self._both_locks()[1]
+
+    def _both_locks(self) -> tuple[threading.RLock, threading.Lock]:
+        return self._locks.setdefault(os.getpid(), (threading.RLock(), threading.Lock()))
+
+    def _go_on_with(self, token: Token) -> None:
+        with self._lock_of_state():
+            self._state = self._now()._replace(token=token)
 
     def _now(self) -> _State:
         if self._state is None:
@@ -161,7 +171,7 @@ class Tokens:
         except StrongroomError as error:
             self._failure = self._timer(), copy(error)
             raise
-        self._state = self._now()._replace(token=token)
+        self._go_on_with(token)
         if token.access is None:
             raise trouble("token", "malformed", name=self._held.name)
         return token.access
@@ -173,7 +183,7 @@ class Tokens:
         if provider.grant == "client_credentials":
             return self._shared(refused)
         self._write_unwritten()
-        claimed, standing = self._claimed(refused)
+        claimed, standing, written = self._claimed(refused)
         if claimed is None:
             return standing
         try:
@@ -181,31 +191,38 @@ class Tokens:
         except StrongroomError:
             self._let_go(claimed)
             raise
-        self._unwritten = standing, given
+        self._unwritten = written, given
+        self._go_on_with(given)
         with suppress(StrongroomError):  # rule 2
             return self._write_unwritten() or given
         return given
 
     # --- with a refresh token --------------------------------------------------------------------------
 
-    def _claimed(self, refused: str | None) -> tuple[str | None, Token]:
-        """Claim the refresh token, or wait for whoever has; gives the claim and what stands."""
+    def _claimed(self, refused: str | None) -> tuple[str | None, Token, str | None]:
+        """
+        Claim the refresh token, or wait for whoever has.
+
+        Returns:
+            the claim, or None where there is a good token by now; what stands; and how its refresh token is
+            written, which may be a reference to where it stands.
+        """
         mine = secrets.token_hex(8)
         changed = threading.Event()
         end = self._held.on_change(lambda _known: changed.set())
         try:
             while True:
                 changed.clear()
-                stands = self._claim(mine, refused)
+                stands, written = self._claim(mine, refused)
                 if stands.claim is None or stands.claim.by == mine:
-                    return (None if stands.claim is None else mine), stands
+                    return (None if stands.claim is None else mine), stands, written
                 left = (stands.claim.until - self._around.now()).total_seconds()
                 changed.wait(min(max(left, 0.0), _PAUSE_SECONDS))
         finally:
             end()
 
-    def _claim(self, mine: str, refused: str | None) -> Token:
-        """Write a claim unless there is a good token or another's claim by now; gives what stands."""
+    def _claim(self, mine: str, refused: str | None) -> tuple[Token, str | None]:
+        """Write a claim unless there is a good token or another's claim by now; gives as `_claimed`."""
         found = Token()
         now = self._around.now()
         name = self._held.name
@@ -223,25 +240,29 @@ class Tokens:
             return with_token(connection, found, name)
 
         try:
-            self._held.write_back(change, comment="claim its refresh token")
+            known = self._held.write_back(change, comment="claim its refresh token")
         except ReadOnlyError:
             raise trouble(
                 "token", "missing", name=name, detail="a place to write to", hint=_WRITABLE
             ) from None
-        return found
+        resolved = token_of(known.connection, name)
+        is_read = (
+            resolved.claim is not None and found.claim is not None and resolved.claim.by == found.claim.by
+        )
+        return found._replace(refresh=resolved.refresh if is_read else found.refresh), found.refresh
 
     def _write_unwritten(self) -> Token | None:
         """Write what a provider gave, unless another token stands there by now; gives what stands."""
         if self._unwritten is None:
             return None
-        used, given = self._unwritten
+        written, given = self._unwritten
         found = given
         name = self._held.name
 
         def change(connection: Connection) -> Connection | None:
             nonlocal found
             stands = token_of(connection, name)
-            if stands.refresh not in (used.refresh, given.refresh):
+            if stands.refresh not in (written, given.refresh):
                 found = stands._replace(claim=None)  # somebody has authorized anew meanwhile
                 return None
             found = given

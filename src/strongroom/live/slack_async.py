@@ -9,12 +9,13 @@ from __future__ import annotations
 from asyncio import to_thread
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import ClientConnectorError, ConnectionTimeoutError
+from aiohttp import ClientConnectorError, ClientError, ConnectionTimeoutError
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.webhook.async_client import AsyncWebhookClient
 
 from strongroom.live.slack_client import FollowingWeb, FollowingWebhook, is_refusal, is_refused_post, quiet
+from strongroom.live.unframed import bare
 from strongroom.live.web_trouble import trouble_of
 
 if TYPE_CHECKING:
@@ -42,13 +43,13 @@ class Web(FollowingWeb, AsyncWebClient):
             return await self._called(api_method, said)
         except SlackApiError as error:
             if not is_refusal(error):
-                raise
+                raise bare(error) from None
         await to_thread(self.again, used, said.get("files"))
         try:
             return await self._called(api_method, said)
         except SlackApiError as error:
             if not is_refusal(error):
-                raise
+                raise bare(error) from None
         raise self.refused()
 
     async def _called(self, method: str, said: Mapping[str, Any]) -> AsyncSlackResponse:
@@ -56,7 +57,9 @@ class Web(FollowingWeb, AsyncWebClient):
             return await super().api_call(method, **said)
         except (ClientConnectorError, ConnectionTimeoutError) as error:
             is_timeout = isinstance(error, ConnectionTimeoutError)
-            failed = trouble_of(error, self._login.name, is_timeout=is_timeout)
+            failed: Exception = trouble_of(error, self._login.name, is_timeout=is_timeout)
+        except (ClientError, OSError) as error:
+            failed = bare(error)
         raise failed
 
 
@@ -83,5 +86,7 @@ class Webhook(FollowingWebhook, AsyncWebhookClient):
             return await super().send_dict(body, headers)
         except (ClientConnectorError, ConnectionTimeoutError) as error:
             is_timeout = isinstance(error, ConnectionTimeoutError)
-            failed = trouble_of(error, self._login.name, is_timeout=is_timeout)
+            failed: Exception = trouble_of(error, self._login.name, is_timeout=is_timeout)
+        except (ClientError, OSError) as error:
+            failed = bare(error)
         raise failed

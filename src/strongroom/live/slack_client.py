@@ -6,19 +6,22 @@ Rules of this file:
 1. A refusal is tried once more with newer credentials, never twice.
 2. A redirect takes no token along: urllib would copy it to wherever an answer leads.
 3. The library's log of requests is left out: the address of a webhook is a secret.
+4. Errors of the library's own leave without the frames that hold the token.
 """
 
 from __future__ import annotations
 
 import logging
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, NoReturn
-from urllib.error import HTTPError, URLError
+from urllib.error import URLError
 
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 from slack_sdk.webhook import WebhookClient
 
 from strongroom.live.trouble import trouble
+from strongroom.live.unframed import bare
 from strongroom.live.web_trouble import trouble_of
 
 if TYPE_CHECKING:
@@ -151,22 +154,22 @@ class Web(FollowingWeb, WebClient):
             return self._called(api_method, said)
         except SlackApiError as error:
             if not is_refusal(error):
-                raise
+                raise bare(error) from None
         self.again(used, said.get("files"))
         try:
             return self._called(api_method, said)
         except SlackApiError as error:
             if not is_refusal(error):
-                raise
+                raise bare(error) from None
         raise self.refused()
 
     def _called(self, method: str, said: Mapping[str, Any]) -> SlackResponse:
         try:
             return super().api_call(method, **said)
-        except HTTPError:
-            raise
         except URLError as error:  # of connecting; what breaks later has other types
-            failed = trouble_of(error, self._login.name)
+            failed: Exception = trouble_of(error, self._login.name)
+        except (OSError, HTTPException) as error:
+            failed = bare(error)
         raise failed
 
     def _perform_urllib_http_request_internal(self, url: str, req: Request) -> dict[str, Any]:
@@ -197,8 +200,8 @@ class Webhook(FollowingWebhook, WebhookClient):
     def _posted(self, body: dict[str, Any], headers: dict[str, str] | None) -> WebhookResponse:
         try:
             return super().send_dict(body, headers)
-        except HTTPError:
-            raise
         except URLError as error:
-            failed = trouble_of(error, self._login.name)
+            failed: Exception = trouble_of(error, self._login.name)
+        except (OSError, HTTPException) as error:
+            failed = bare(error)
         raise failed

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from strongroom.live.trouble import trouble
 from strongroom.live.unframed import unframed
+from strongroom.live.web import Way
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from strongroom.live.web import Way
 
 __all__ = ["Pool", "Pools", "context_of"]
 
@@ -22,6 +21,8 @@ _MAX_FILES = 1_000  # of a folder of authorities
 _MAX_FILE_BYTES = 16 * 1024 * 1024
 
 T = TypeVar("T")
+
+_ANY = Way()
 
 
 class Pool(Generic[T]):
@@ -57,6 +58,8 @@ class Pools(Generic[T]):
         """Give the pool for a request, and the transports that have to be closed: of ways that changed."""
         if self._process != os.getpid():
             self._begin()
+        if "transport" in self._options:  # the caller's own, whatever the connection says of the way
+            way = _ANY
         key = way, way.proxy_for(scheme, host)
         with self._lock:
             closing = self._retired(way)

@@ -74,8 +74,10 @@ class _Dresser:
             self._bases = (base, *self._bases)[:_MOST_BASES]
         for earlier in self._bases:
             old = _url(earlier)
-            below = url.raw_path.removeprefix(old.raw_path.rstrip(b"/"))
-            if _origin(old) == _origin(url) and below[:1] in (b"", b"/", b"?"):
+            path = old.raw_path.rstrip(b"/")
+            below = url.raw_path[len(path) :]
+            is_below = url.raw_path.startswith(path) and below[:1] in (b"", b"/", b"?")
+            if is_below and _origin(old) == _origin(url):
                 if earlier == base:
                     return url
                 new = _url(base)
