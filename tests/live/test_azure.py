@@ -297,6 +297,19 @@ def test_many_threads_get_one_token(azure):
         assert azure.logins == 1
 
 
+def test_clients_of_one_connection_share_a_login_and_close_each_for_itself(azure):
+    with kept(**principal()) as stored:
+        asked = stored.asked(authority=azure.entra, connection_verify=str(azure.ca))
+        first, second = live.client(stored.held, asked), live.client(stored.held, asked)
+        assert first.get_token(VAULT).token == second.get_token(VAULT).token
+        first.close()
+        stored.write(**principal(subscriptionId="s"))
+        stored.tell()
+        assert whose(azure, second) == OURS
+        assert azure.logins == 2
+        assert stored.held._clients == 1
+
+
 def test_a_credential_that_nobody_has_any_more_ends_the_following(azure):
     with kept(**principal()) as stored:
         credential = made(stored, azure)

@@ -338,6 +338,22 @@ def test_a_session_that_is_refused_again_is_told_so_and_does_not_go_on(google): 
         assert len(google.payers) == asked + 1
 
 
+def test_clients_of_one_connection_share_tokens_but_not_what_was_refused(google):  # noqa: F811
+    with connected(keyfile_dict=google.key()) as stored:
+        asked = stored.asked()
+        first, second = live.client(stored.held, asked), live.client(stored.held, asked)
+        shared = bearer(first)
+        assert bearer(second) == shared
+        assert (
+            bearer(live.client(stored.held, stored.asked(scopes=["https://a/auth/cloud-platform"]))) != shared
+        )
+        second.refresh(None)
+        assert bearer(second) != shared
+        first.refresh(None)
+        assert bearer(first) == bearer(second)
+        assert [path for path, _ in google.logins] == ["/token"] * 3
+
+
 def test_many_threads_get_one_token(google):  # noqa: F811
     with connected(keyfile_dict=google.key()) as stored:
         made = live.client(stored.held, stored.asked())

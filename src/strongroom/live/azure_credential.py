@@ -7,6 +7,7 @@ transport. Nor for what its fields mean (`azure_fields.py`).
 Rules of this file:
 
 1. What the connection says now decides; a login of what it said before is let go when its last caller ends.
+   One login serves all clients of a connection in this process.
 2. A refusal reads the connection anew once, and is tried once more if it says something else.
 3. Half a service principal is an error and never the machine's identity instead.
 4. No error holds a word of Entra ID: of what it says only the number.
@@ -16,9 +17,8 @@ from __future__ import annotations
 
 import os
 import re
-import threading
-import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from weakref import WeakKeyDictionary, finalize
 
 from strongroom.errors import (
     AccessDeniedError,
@@ -72,8 +72,6 @@ class _Session(Protocol):
     @property
     def login(self) -> OneLogin: ...
 
-    def close(self) -> None: ...
-
 
 class _Developer:
     """Whoever has typed `az login` on this machine; asked where the environment says so, and never else."""
@@ -93,15 +91,16 @@ class _Developer:
 
         return None if again else sdk.AzureCliCredential()
 
-    def close(self) -> None:
-        """Nothing: it holds no connection."""
-
 
 class _Made(NamedTuple):
     """The login of one content of the connection."""
 
     known: Known
     session: _Session
+
+
+# By connection, for as long as it is held: what one client has got serves the next.
+_shared: WeakKeyDictionary[Held, dict[tuple[int, str, int], _Made]] = WeakKeyDictionary()
 
 
 class FollowedCredential:
@@ -127,9 +126,9 @@ class FollowedCredential:
             if option not in OPTIONS:
                 hint = f"options of credentials are {' and '.join(OPTIONS)}"
                 raise trouble("options", "unknown", name=held.name, detail=option, hint=hint)
-        # By process id: a forked child must not wait for a lock that a thread of its parent held.
-        self._locks: dict[int, threading.Lock] = {}
-        self._made = self._make(held.known)
+        self._made: _Made | None = None
+        self._is_closed = False
+        self._of(held.known)
         self._ended = held.lasts(self)
 
     def __repr__(self) -> str:
@@ -169,9 +168,9 @@ class FollowedCredential:
         return AccessToken(found.token, found.expires_on)
 
     def close(self) -> None:
-        """End the following and let go of tokens. Safe to call twice."""
+        """End the following and give no more tokens. Safe to call twice."""
         self._ended()
-        self._made.session.close()
+        self._is_closed = True
 
     def __enter__(self) -> FollowedCredential:
         return self
@@ -184,6 +183,8 @@ class FollowedCredential:
     def _token(
         self, known: Known, scopes: tuple[str, ...], options: TokenRequestOptions | None
     ) -> AccessTokenInfo:
+        if self._is_closed:
+            raise trouble("token", "unavailable", name=self._held.name, hint="this credential is closed")
         made = self._of(known)
         found: StrongroomError
         claims = (options or {}).get("claims")
@@ -196,7 +197,7 @@ class FollowedCredential:
             # One with a step is of a file that the connection names, which is no more what it was.
             found = error if hasattr(error, "step") else self._told(error, made.session.way)
         found.__context__ = None
-        raise found
+        raise found.with_traceback(None)
 
     def _told(self, error: StrongroomError, way: str) -> StrongroomError:
         name = self._held.name
@@ -218,12 +219,15 @@ class FollowedCredential:
 
     def _of(self, known: Known) -> _Made:
         made = self._made
-        if made.known.number == known.number:
+        if made is not None and made.known.number == known.number:
             return made
-        with self._locks.setdefault(os.getpid(), threading.Lock()):
-            if self._made.known.number != known.number:
-                self._made = self._make(known)
-            return self._made
+        shelf = _shared.setdefault(self._held, {})
+        mark = (known.number, repr(sorted(self._options.items(), key=str)), id(self._environ))
+        # `setdefault` is atomic: of two threads that make the same one, both get the first.
+        made = self._made = shelf.get(mark) or shelf.setdefault(mark, self._make(known))
+        for old in [one for one in list(shelf) if one[0] < known.number]:
+            shelf.pop(old, None)
+        return made
 
     def _unmade(self, error: BackendConfigError) -> StrongroomError:
         name = self._held.name
@@ -253,7 +257,7 @@ class FollowedCredential:
             found = self._unmade(error)
         else:
             # Whoever asks with it goes on; the last one lets go of its connections.
-            weakref.finalize(session, session.origins.close)
+            finalize(session, session.origins.close)
             return _Made(known, session)
         raise found
 

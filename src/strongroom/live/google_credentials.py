@@ -8,14 +8,17 @@ Rules of this file:
 1. What the connection says now decides: a token of what it said before is not used for another request.
 2. A refusal reads the connection anew once, and is tried once more if it says something else; if not, nobody
    asks again for some seconds.
-3. One login is under way at a time; a token is kept in memory and nowhere else.
+3. One login of a client is under way at a time; a token is kept in memory and nowhere else, for all clients
+   of the connection in this process.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from google.auth.credentials import (
     AnonymousCredentials,
@@ -33,9 +36,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strongroom.live.google_identity import Identity, Made
-    from strongroom.live.held import Known
+    from strongroom.live.held import Held, Known
 
 __all__ = ["FollowedCredentials"]
+
+
+# By connection, for as long as it is held: what a client has got serves the next.
+_shared: WeakKeyDictionary[Held, dict[tuple[object, ...], tuple[Any, Any]]] = WeakKeyDictionary()
+_AHEAD = timedelta(seconds=225)  # of its end a token is replaced, as google-auth does
+
+
+def _is_over(expiry: datetime, now: datetime) -> bool:
+    return expiry.replace(tzinfo=timezone.utc) - now < _AHEAD  # google-auth's times are UTC without saying so
 
 
 class FollowedCredentials(Signing, Scoped, CredentialsWithQuotaProject):  # type: ignore[misc, unused-ignore]  # google-auth has no types on 3.10
@@ -138,11 +150,20 @@ class FollowedCredentials(Signing, Scoped, CredentialsWithQuotaProject):  # type
         return None
 
     def _take(self, known: Known) -> None:
-        made = self._of(known)
-        if not isinstance(made.credentials, AnonymousCredentials):
+        made, refused = self._of(known), self.token
+        if isinstance(made.credentials, AnonymousCredentials):
+            self.token, self.expiry, self._made = None, None, made
+            return
+        shelf = _shared.setdefault(self._identity.held, {})
+        mark = (os.getpid(), *self._identity.mark(known, self._scopes))
+        token, expiry = shelf.get(mark, (None, None))
+        if token is None or token == refused or _is_over(expiry, self._identity.now()):
             self._identity.refresh(made)
-        self.token, self.expiry = made.credentials.token, made.credentials.expiry
-        self._made = made
+            token, expiry = made.credentials.token, made.credentials.expiry
+            for old in [one for one in list(shelf) if one[1] != known.number]:
+                shelf.pop(old, None)
+            shelf[mark] = token, expiry
+        self.token, self.expiry, self._made = token, expiry, made
 
     def before_request(self, request: object, method: str, url: str, headers: Any) -> None:  # noqa: ANN401 -- google-auth's
         """Put a token that is of now into *headers*."""

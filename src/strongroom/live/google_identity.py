@@ -117,6 +117,10 @@ class Identity:
     def __repr__(self) -> str:
         return f"Identity({self.held.name!r})"
 
+    def mark(self, known: Known, scopes: Sequence[str] | None) -> tuple[object, ...]:
+        """Give what tells tokens of *known* for *scopes* apart from any other's of the same connection."""
+        return known.number, tuple(scopes or self._scopes), id(self._environ)
+
     @unframed
     def check(self, known: Known) -> None:
         """
