@@ -117,6 +117,31 @@ def test_SS01_a_name_of_which_one_address_is_not_listed_is_not_asked():
         pins_of(look, ELSEWHERE).pin("db.example.com")
 
 
+@pytest.mark.parametrize(
+    ("said", "listed", "is_asked"),
+    [
+        ("::ffff:10.0.0.7", ["10.0.0.0/8"], True),
+        ("64:ff9b::a00:7", ["10.0.0.0/8"], True),
+        ("::ffff:10.0.0.7", ["fd00::/8"], False),
+        ("64:ff9b::a9fe:a9fe", ["64:ff9b::/96", "10.0.0.0/8"], False),
+    ],
+)
+def test_SS01_an_address_that_leads_to_another_is_judged_by_that_and_asked_as_it_is(said, listed, is_asked):
+    pins = pins_of(looked(said), listed)
+    if is_asked:
+        pins.pin("db")
+        assert pins.has(said)
+    else:
+        with pytest.raises(FailedError):
+            pins.pin("db")
+
+
+def test_SS01_a_name_that_a_library_would_look_up_past_us_is_no_address():
+    pins = pins_of(looked("10.0.0.7"), ELSEWHERE)
+    pins.pin("db.example.com")
+    assert not pins.has("db.example.com")
+
+
 @pytest.fixture
 def led(monkeypatch):
     """A process whose libraries are led by pins of loopback."""

@@ -122,3 +122,10 @@ def test_a_test_of_sqlite_makes_no_file(tmp_path):
 @pytest.mark.parametrize("conn_type", ["sqlite", "fs"])
 def test_SS03_SS05_a_test_for_others_opens_no_file(conn_type):
     assert failed(tried(made(conn_type, host="/etc/passwd"), LOOPBACK)) == ("options", "forbidden")
+
+
+def test_a_login_by_a_token_takes_the_connection_it_names_and_says_where_that_is_missing(postgres):
+    there = at(postgres, password=None, iam=True, aws_conn_id="cloud")
+    cloud = made("aws", login="AKIA", password=CANARY, extra={"region_name": "eu-west-1"})
+    assert failed(tried(there, also={"cloud": cloud})) == ("authentication", "credentials")
+    assert failed(tried(there)) == ("options", "missing")

@@ -112,13 +112,17 @@ class Pins:
         self._found[host.lower().rstrip(".")] = (address,)
 
     def has(self, address: str) -> bool:
-        """Tell whether a host of this test leads to *address*."""
-        return any(address in found for found in self._found.values())
+        """Tell whether a host of this test leads to *address*; a name is none, whoever looks it up."""
+        try:
+            asked = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(asked == ipaddress.ip_address(one) for found in self._found.values() for one in found)
 
     def _allowed(self, host: str, listed: Sequence[str]) -> tuple[str, ...]:
         begun = time.monotonic()
         found = _soon(lambda: self._addresses(host)) if is_host(host) else None
-        if found and all(is_listed(host, one, listed) for one in found):
+        if found and all(is_listed(host, plain(one), listed) for one in found):
             return tuple(map(str, found))
         time.sleep(max(0.0, begun + REFUSAL_SECONDS - time.monotonic()))
         raise FailedError("forbidden", step="address")
@@ -138,7 +142,7 @@ class Pins:
     def _addresses(self, host: str) -> list[Address]:
         found = self._look(host, None, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
         texts = dict.fromkeys(str(one[4][0]).partition("%")[0] for one in found)
-        return [plain(ipaddress.ip_address(text)) for text in texts]
+        return [ipaddress.ip_address(text) for text in texts]
 
     def lead(self, refuse: Callable[[], NoReturn]) -> None:
         """
