@@ -15,6 +15,7 @@ from parts.azure import Azure
 from parts.certificates import Authority
 from parts.google import google, google_servers  # noqa: F401 -- fixtures
 from parts.held import kept
+from parts.mysql_tokens import mysql_tokens
 from parts.token_logins import USER, is_signed, token_logins
 from strongroom.errors import AccessDeniedError, BackendConfigError, NotFoundError
 from strongroom.live import engine, psycopg
@@ -235,3 +236,37 @@ def test_a_token_of_google_lets_in_to_cloud_sql(gate, others, google):  # noqa: 
     gate.knows = lambda user, token: user == USER and google.known(f"Bearer {token}") == google.account
     with database(gate, gcp_conn_id="gcp") as stored:
         assert whoami(stored, others) == USER
+
+
+# --- MySQL ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("hermetic")
+def test_a_token_lets_in_to_mysql_over_checked_tls(others, tmp_path):
+    aws(others)
+    with mysql_tokens(tmp_path) as gate:
+        place = f"127.0.0.1:{gate.place['port']}"
+        gate.knows = lambda user, token: is_signed(token, user, place, KEY, SECRET, REGION)
+        extra = {"iam": True, "client": "pymysql", "ssl": {"ca": gate.ca}, "ssl_mode": "PREFERRED"}
+        with kept("orders_db", conn_type="mysql", login=USER, extra=extra, **gate.place) as stored:
+            made = engine.client(stored.held, stored.asked(others=others.all))
+            with made.connect() as session:
+                assert session.execute(sa.text("SELECT 1 + 1")).scalar_one() == 2
+            made.dispose()
+            gate.knows = lambda _user, _token: False
+            assert refused(made.connect, AccessDeniedError, "X-Amz", SECRET) == (
+                "authentication",
+                "credentials",
+            )
+        other = Authority(tmp_path, "another").file
+        with kept(
+            "orders_db",
+            conn_type="mysql",
+            login=USER,
+            extra={**extra, "ssl": {"ca": str(other)}},
+            **gate.place,
+        ) as stored:
+            made = engine.client(stored.held, stored.asked(others=others.all))
+            assert refused(made.connect, BackendConfigError, "X-Amz", SECRET) == ("tls", "untrusted")
+        assert len(gate.asked) == 2
+        assert gate.asked_in_clear == 0
