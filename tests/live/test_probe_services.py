@@ -69,3 +69,10 @@ def test_a_webhook_of_slack_is_sent_nothing_that_would_show(web):
         "authentication",
         "credentials",
     )
+
+
+def test_SS08_a_redirect_of_slack_is_not_followed(web):
+    web.asked.clear()
+    moved = made("slack", password="xoxb-good", extra={"base_url": f"http://127.0.0.1:{web.port}/moved/"})
+    assert not tried(moved).is_ok
+    assert web.asked == [("POST", "/moved/auth.test")]

@@ -43,6 +43,8 @@ class Web:
 
     def _slack(self, path, headers, body):
         self.posted.append(body)
+        if path.startswith("/moved"):
+            return 302, b""
         if path.endswith("/auth.test"):
             is_known = headers.get("Authorization") == "Bearer xoxb-good"
             return 200, json.dumps({"ok": is_known, "error": "invalid_auth", "url": CANARY}).encode()
