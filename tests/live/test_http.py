@@ -113,6 +113,19 @@ def test_what_is_no_option_in_extra_is_a_header_as_in_airflow(service):
     assert not {"x-none", "timeout", "authorization"} & set(headers)
 
 
+def test_a_header_in_another_alphabet_goes_out_as_airflow_sends_it(service):
+    with (
+        kept("api", **fields(service, extra={"X-Place": "Zürich"})) as stored,
+        family.client(stored.held, stored.asked()) as client,
+    ):
+        client.get("/", headers={"Host": "virtual.example"})
+    headers = service.asked[-1].headers
+    assert (headers["x-place"], headers["host"]) == (
+        "Zürich",
+        "virtual.example",
+    )  # http.server reads ISO-8859-1
+
+
 def test_a_bearer_token_is_a_header_too(service):
     service.tokens.add("abc.def")
     extra = {"Authorization": "Bearer abc.def"}
@@ -176,6 +189,7 @@ def test_the_base_url_is_put_together_as_airflows_hook_does(said, url):
         ({"host": "h", "extra": {"Transfer-Encoding": "chunked"}}, "malformed"),
         ({"host": "h", "extra": {"proxies": {"https": "ftp://c4nary"}}}, "malformed"),
         ({"host": "h", "extra": {"timeout": "c4nary"}}, "malformed"),
+        ({"host": "h", "extra": {"timeout": 0}}, "malformed"),
         ({"host": "h", "extra": {"verify": 17}}, "malformed"),
         ({"host": "h", "extra": {"cert": {"c4nary": 1}}}, "malformed"),
         ({"host": "h", "extra": {"srv_lookup": True}}, "unknown"),

@@ -110,6 +110,7 @@ def refused(work, kind, step, reason):
 @pytest.fixture
 def room(tmp_path, service, office):
     """A room whose store two processes may share, and how another opens it."""
+    pytest.importorskip("alembic")  # which makes stores
     environ = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
     said = fields(service, office, refresh_token=office.grown("app"))
     with create_room(environ=environ, cwd=tmp_path) as room, strongroom.use_room(room):

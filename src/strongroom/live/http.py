@@ -87,7 +87,10 @@ def _made(
         **own,
     }
     if said.has("timeout"):
-        options.setdefault("timeout", said.number("timeout", default=0))
+        seconds = said.number("timeout", default=0)
+        if seconds == 0:
+            raise trouble("options", "malformed", name=held.name, detail="extra.timeout")
+        options.setdefault("timeout", seconds)
     headers = {key: value.decode("latin-1") for key, value in login.usual if key in _USUAL}
     options["headers"] = {**headers, **dict(own.get("headers") or {})}  # type: ignore[call-overload]
     try:

@@ -55,14 +55,15 @@ class _Dresser:
     def dressed(self, request: httpx2.Request, session: Session) -> tuple[httpx2.Request, bool]:
         """Give *request* as it goes out, and whether a refusal of it is one of what *session* brings."""
         url = self._led(request.url, session.base)
-        headers = request.headers.copy()
-        if url != request.url:
-            headers["Host"] = url.netloc.decode("ascii")
+        headers = [(name, value) for name, value in request.headers.raw if name.lower() != b"host"]
+        # First, as RFC 9110 §7.2 wants it.
+        headers.insert(0, (b"Host", url.netloc if url != request.url else _host(request)))
         is_ours = _origin(url) == _origin(_url(session.base))
-        is_own = is_ours and session.has_credentials and "authorization" not in headers
-        for name, value in session.headers if is_ours else ():
-            if name not in headers:
-                headers[name] = value.decode("latin-1")
+        is_own = is_ours and session.has_credentials and "authorization" not in request.headers
+        if is_ours:
+            headers += [
+                (name.encode(), value) for name, value in session.headers if name not in request.headers
+            ]
         made = httpx2.Request(
             request.method, url, headers=headers, stream=request.stream, extensions=request.extensions
         )
@@ -307,6 +308,10 @@ class _AsyncRead(httpx2.AsyncByteStream):
         finally:
             if done is not None:
                 await done()
+
+
+def _host(request: httpx2.Request) -> bytes:
+    return request.headers.get("host", "").encode("ascii", "ignore") or request.url.netloc
 
 
 def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
