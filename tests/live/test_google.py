@@ -513,6 +513,22 @@ def test_a_provider_in_trouble_is_not_there_now_and_is_not_asked_on(google, stat
     assert len(google.logins) == 1
 
 
+def test_a_token_that_still_lives_serves_while_its_provider_is_away(google):  # noqa: F811
+    google.lifetime = 100  # so that it is to be replaced from its first day on
+    with connected(keyfile_dict=google.key()) as stored:
+        made = live.client(stored.held, stored.asked())
+        first = bearer(made)
+        google.login_faults.append(503)
+        assert bearer(made) == first
+        assert bearer(made) != first
+        stored.write(
+            conn_type=TYPE, extra={"keyfile_dict": google.key("second@home.iam.gserviceaccount.com")}
+        )
+        stored.tell()
+        google.login_faults.append(503)
+        assert trouble(made, BackendUnavailableError)[1] == ("token", "unavailable")
+
+
 def test_a_provider_that_nobody_is_at_is_not_there_now(google):  # noqa: F811
     key = google.key(token_uri="http://127.0.0.1:9/token")
     assert refused(BackendUnavailableError, keyfile_dict=key) == ("tcp", "refused")

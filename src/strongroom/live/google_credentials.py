@@ -28,7 +28,7 @@ from google.auth.credentials import (
     TokenState,
 )
 
-from strongroom.errors import AccessDeniedError
+from strongroom.errors import AccessDeniedError, BackendUnavailableError
 from strongroom.live.trouble import trouble
 from strongroom.vendors.pause import Pause
 
@@ -44,10 +44,11 @@ __all__ = ["FollowedCredentials"]
 # By connection, for as long as it is held: what a client has got serves the next.
 _shared: WeakKeyDictionary[Held, dict[tuple[object, ...], tuple[Any, Any]]] = WeakKeyDictionary()
 _AHEAD = timedelta(seconds=225)  # of its end a token is replaced, as google-auth does
+_DYING = timedelta(seconds=10)  # one with less left serves nobody any more
 
 
-def _is_over(expiry: datetime, now: datetime) -> bool:
-    return expiry.replace(tzinfo=timezone.utc) - now < _AHEAD  # google-auth's times are UTC without saying so
+def _is_over(expiry: datetime, now: datetime, ahead: timedelta = _AHEAD) -> bool:
+    return expiry.replace(tzinfo=timezone.utc) - now < ahead  # google-auth's times are UTC without saying so
 
 
 class FollowedCredentials(Signing, Scoped, CredentialsWithQuotaProject):  # type: ignore[misc, unused-ignore]  # google-auth has no types on 3.10
@@ -158,12 +159,24 @@ class FollowedCredentials(Signing, Scoped, CredentialsWithQuotaProject):  # type
         mark = (os.getpid(), *self._identity.mark(known, self._scopes))
         token, expiry = shelf.get(mark, (None, None))
         if token is None or token == refused or _is_over(expiry, self._identity.now()):
-            self._identity.refresh(made)
+            try:
+                self._identity.refresh(made)
+            except BackendUnavailableError:
+                if self._still_serves(known):
+                    return
+                raise
             token, expiry = made.credentials.token, made.credentials.expiry
             for old in [one for one in list(shelf) if one[1] != known.number]:
                 shelf.pop(old, None)
             shelf[mark] = token, expiry
         self.token, self.expiry, self._made = token, expiry, made
+
+    def _still_serves(self, known: Known) -> bool:
+        """Tell whether the old token, which nobody has refused, lives on while no new one is to be had."""
+        made, expiry = self._made, self.expiry
+        if made is None or expiry is None or made.known.number != known.number or self.valid:
+            return False
+        return not _is_over(expiry, self._identity.now(), _DYING)
 
     def before_request(self, request: object, method: str, url: str, headers: Any) -> None:  # noqa: ANN401 -- google-auth's
         """Put a token that is of now into *headers*."""

@@ -193,18 +193,12 @@ class Identity:
         given = [key for key in _SOURCES if said.get(key)]
         if len(given) > 1:
             raise self._malformed(" and ".join(given), "keep one of them")
-        for account in _listed(said.get("impersonation_chain")):
-            if not _ACCOUNT.fullmatch(account):
-                raise self._malformed(
-                    "impersonation_chain", "write accounts as name@project.iam.gserviceaccount.com"
-                )
-        for key in (
-            ("client_id", "client_secret", "credential_config_file") if said.get("idp_issuer_url") else ()
-        ):
-            if not said.get(key):
-                raise trouble(
-                    "options", "missing", name=self.held.name, detail=f"{key}, beside idp_issuer_url"
-                )
+        if not all(map(_ACCOUNT.fullmatch, _listed(said.get("impersonation_chain")))):
+            raise self._malformed("impersonation_chain", _ACCOUNTS)
+        missing = [key for key in _IDP if said.get("idp_issuer_url") and not said.get(key)]
+        if missing:
+            detail = f"{' and '.join(missing)}, beside idp_issuer_url"
+            raise trouble("options", "missing", name=self.held.name, detail=detail)
         return given
 
     def _access(self, said: Mapping[str, Any], scopes: Sequence[str] | None) -> GoogleAccess:
