@@ -238,6 +238,21 @@ def test_a_service_has_a_client_with_the_credential(azure):
         assert client.get_secret("color").value == "blue"
 
 
+def test_a_service_has_an_asynchronous_client_with_the_credential(azure):
+    azure.put("color", "blue")
+    options = {"vault_url": azure.vault_url, "connection_verify": str(azure.ca)}
+    config = {"connection_verify": str(azure.ca)}
+    fields = {"conn_type": "wasb", "login": CLIENT, "password": SECRET}
+
+    async def use(stored):
+        asked = stored.asked("keyvault.secrets", environ={"AZURE_AUTHORITY_HOST": azure.entra}, **options)
+        async with await live.aclient(stored.held, asked) as client:
+            return (await client.get_secret("color")).value
+
+    with kept(**fields, extra={"tenant_id": TENANT, "client_secret_auth_config": config}) as stored:
+        assert asyncio.run(use(stored)) == "blue"
+
+
 # --- how it follows ----------------------------------------------------------------------------------------
 
 
