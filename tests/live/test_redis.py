@@ -113,7 +113,7 @@ def test_a_client_of_a_connection_in_the_room_reads_what_it_wrote(server, app, t
         strongroom.use_room(room),
         strongroom.client("cache", options={"decode_responses": True}) as client,
     ):
-        assert type(client) is redis.Redis
+        assert isinstance(client, redis.Redis)
         client.set("greeting", "hello")
         assert client.get("greeting") == "hello"
         assert client.acl_whoami() == "app"

@@ -23,7 +23,7 @@ from strongroom.live.reaching import cause_of
 from strongroom.live.trouble import trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from types import ModuleType
 
     from strongroom.live.around import Asked
@@ -67,7 +67,7 @@ def client(held: Held, asked: Asked) -> object:
 
         return redis_cluster.client(redis, held, asked)
     pool = _Pool(held, lambda login: _pool(redis, held, asked, login, greeting(held, login)))
-    made = redis.Redis(connection_pool=pool)
+    made = _class_of(redis.Redis, close=_closing(redis.Redis))(connection_pool=pool)
     made.auto_close_connection_pool = True  # it is closed with the client
     pool.ended = held.lasts(made, pool.disconnect)
     return made
@@ -79,10 +79,34 @@ async def aclient(held: Held, asked: Asked) -> object:
     if _is_cluster(held):
         raise trouble("options", "unknown", name=held.name, detail="extra.cluster", hint=_NO_CLUSTER)
     pool = _AsyncPool(held, lambda login: _pool(redis, held, asked, login, _agreeting(held, login)))
-    made = redis.Redis(connection_pool=pool)
+    made = _class_of(redis.Redis, aclose=_aclosing(redis.Redis))(connection_pool=pool)
     made.auto_close_connection_pool = True
     pool.ended = held.lasts(made)  # without a loop nobody could wait for its sessions to end
     return made
+
+
+def _class_of(kind: Any, **members: Callable[..., Any]) -> Any:  # noqa: ANN401 -- a class of the library's
+    return type(kind.__name__, (kind,), members)
+
+
+def _closing(kind: Any) -> Callable[..., None]:  # noqa: ANN401 -- as above
+    """Give a `close` that ends the following, whatever the library's release does to its pool."""
+
+    def close(self: Any) -> None:  # noqa: ANN401 -- as above
+        kind.close(self)
+        if getattr(self, "auto_close_connection_pool", False):
+            self.connection_pool.close()
+
+    return close
+
+
+def _aclosing(kind: Any) -> Callable[..., Awaitable[None]]:  # noqa: ANN401 -- as above
+    async def aclose(self: Any, close_connection_pool: bool | None = None) -> None:  # noqa: ANN401, FBT001
+        await kind.aclose(self, close_connection_pool)
+        if close_connection_pool or (close_connection_pool is None and self.auto_close_connection_pool):
+            await self.connection_pool.aclose()
+
+    return aclose
 
 
 # --- what the connection says -------------------------------------------------------------------
@@ -267,11 +291,12 @@ def told(held: Held, error: Exception) -> StrongroomError:
         (errors.NoPermissionError, "authentication", "forbidden"),
         (errors.TimeoutError, "authentication", "timeout"),
         (errors.BusyLoadingError, "authentication", "unavailable"),
-        (errors.ResponseError, "read", "unknown"),  # to SELECT, the one thing asked for there
     )
     for kind, step, reason in kinds:
         if isinstance(error, kind):
             return trouble(step, reason, name=held.name)
+    if isinstance(error, errors.ResponseError) and "DB index" in str(error):  # the answer to SELECT
+        return trouble("read", "unknown", name=held.name)
     return trouble("authentication", "other", name=held.name)
 
 
@@ -403,12 +428,12 @@ class _AsyncPool(_Before):
 def _foreign(held: Held) -> tuple[type[Exception], ...]:
     """Give the library's errors while it connects."""
     errors = loaded("redis.exceptions", held, extra="redis")
-    return (errors.ConnectionError, errors.TimeoutError, errors.ResponseError, OSError)
+    return (errors.RedisError, OSError)
 
 
 def _is_exhausted(error: BaseException) -> bool:
     """Tell whether as many sessions are out as were asked for, which is no trouble of the connection."""
-    return type(error).__name__ == "MaxConnectionsError"  # a plain ConnectionError in old releases
+    return "Too many connections" in str(error)  # its own words; old releases have no error of its own
 
 
 def _nothing() -> None:

@@ -40,6 +40,17 @@ _PORT = 22
 _SECONDS = 10.0  # to connect
 _KEEPALIVE_SECONDS = 30
 _MAX_KEY_BYTES = 64 * 1024
+_KNOWN_HOSTS = "~/.ssh/known_hosts"
+_KINDS = (
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+    "ssh-rsa",
+    "ssh-dss",
+)
 _PASSPHRASE = "extra.private_key_passphrase"  # noqa: S105 -- the name of the field
 _SHOWS_ANOTHER = (
     "it shows another host key than is known: find out why before you put the new one in host_key"
@@ -116,7 +127,7 @@ class Dial:
         failed: StrongroomError
         try:
             self._trust(made, connection)
-            made.connect(**self._arguments(connection))
+            made.connect(**self._arguments(connection, made.get_host_keys().lookup(_name(connection))))
         except StrongroomError as error:
             failed = error
         except self._paramiko.AuthenticationException:
@@ -133,7 +144,7 @@ class Dial:
 
     # --- who signs in, and how ----------------------------------------------------------------------
 
-    def _arguments(self, connection: Connection) -> dict[str, Any]:
+    def _arguments(self, connection: Connection, known: Any) -> dict[str, Any]:  # noqa: ANN401 -- as above
         extra = self._extra(connection)
         if extra.has("host_proxy_cmd"):
             raise trouble(
@@ -160,11 +171,13 @@ class Dial:
         ciphers = extra.document("ciphers")
         if ciphers is not None:
             given["transport_factory"] = self._with_ciphers(ciphers)
-        asked = {**self._options}
-        make = asked.get("sock")
+        asked = {**given, **self._options}
+        make = self._options.get("sock")
         if callable(make):
             asked["sock"] = make()
-        return {**given, **asked, **credentials}
+        if known:
+            asked["disabled_algorithms"] = _only(set(known.keys()), asked["disabled_algorithms"] or {})
+        return {**asked, **credentials}
 
     def _credentials(self, connection: Connection, extra: Options) -> dict[str, Any]:
         password = connection.password.reveal() if connection.password else None
@@ -238,8 +251,10 @@ class Dial:
             made.get_host_keys().add(_name(connection), key.get_name(), key)
         elif not extra.flag("allow_host_key_change", default=False):
             file = extra.text("known_hosts")
+            path = Path(file or _KNOWN_HOSTS).expanduser()
             try:
-                made.load_system_host_keys(None if file is None else str(Path(file).expanduser()))
+                if file is not None or path.exists():
+                    made.get_host_keys().load(str(path))
             except (OSError, ValueError):
                 raise self._malformed("extra.known_hosts") from None
 
@@ -310,6 +325,13 @@ class Dial:
             return transport
 
         return made
+
+
+def _only(kinds: set[str], disabled: dict[str, Any]) -> dict[str, Any]:
+    """Add to *disabled* what would have the machine show a key of a kind that nobody knows of it."""
+    if "ssh-rsa" in kinds:  # the key's own name; the others are those of its signatures
+        kinds = {*kinds, "rsa-sha2-256", "rsa-sha2-512"}
+    return {**disabled, "keys": [*disabled.get("keys", ()), *(kind for kind in _KINDS if kind not in kinds)]}
 
 
 def _takes_any(extra: Options) -> bool:
