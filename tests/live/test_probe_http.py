@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from parts.certificates import DAY, Authority, server_context
+from parts.oauth2 import provider
 from parts.redis import PASSWORD
 from parts.trying import CANARY, LOOPBACK, failed, made, steps, tried
 from parts.web_asked import served
+from parts.web_service import web_service
 from strongroom.live.around import Around
 
 ALL = ["name: ok", "tcp: ok", "tls: ok", "authentication: ok", "read: ok"]
@@ -84,3 +86,35 @@ def test_the_days_that_a_certificate_lasts_are_told_and_one_that_has_ended_is_re
 
 def test_a_service_without_tls_is_told_as_one(web):
     assert failed(tried(of(web, scheme="https"))) == ("tls", "plaintext")
+
+
+@pytest.fixture(scope="module")
+def tokens():
+    """A service that takes the tokens of a provider, and that provider."""
+    with web_service() as service, provider() as office:
+        service.forget()
+        office.forget()
+        service.tokens = office.access
+        office.clients["app"] = PASSWORD
+        yield service, office
+
+
+def by_token(tokens, *, password=PASSWORD, **said):
+    service, office = tokens
+    extra = {"oauth2": {"token_url": office.url, "client_id": "app", **said}}
+    return made("http", host=service.url, password=password, extra=extra)
+
+
+def test_a_token_of_oauth2_is_got_as_a_step_of_its_own(tokens):
+    got = ["name: ok", "tcp: ok", "tls: skipped", "token: ok", "authentication: ok", "read: ok"]
+    assert steps(tried(by_token(tokens, client_secret=PASSWORD))) == got
+    assert failed(tried(by_token(tokens, client_secret=CANARY))) == ("token", "credentials")
+
+
+def test_a_refresh_token_that_counts_once_is_not_used_up_by_a_test(tokens):
+    token = tokens[1].grown("app")
+    before = tokens[1].questions
+    found = tried(by_token(tokens, client_secret=PASSWORD, refresh_token=token))
+    assert steps(found) == ["name: ok", "tcp: ok", "tls: skipped", "token: skipped"]
+    assert tokens[1].questions == before
+    assert token in tokens[1].refresh

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from strongroom.errors import StrongroomError
 from strongroom.live import http as family
 from strongroom.live.probing.authority import authority
 from strongroom.live.probing.failed import FailedError
@@ -42,12 +43,14 @@ def run(course: Course) -> None:
     if way.proxy_for(parts.scheme, host) is None:
         plan = plan_of(way, host) if parts.scheme == "https" else None
         course.meet(host, parts.port or _PORTS[parts.scheme], plan)
+    if course.extra.get("oauth2") and not _has_token(course):
+        return
     with course.step("driver", is_quiet=True):
         asked = course.asked("httpx2", follow_redirects=False, timeout=_SECONDS)
         made: Any = family.client(course.held, asked)
     with course.step("authentication") as mark:
         with made:
-            status = made.head(base.url).status_code
+            status = _asked(made, base.url)
         mark.is_skipped = not (_has_credentials(course, base.user) or way.cert)
         if status in (_UNAUTHORIZED, _PROXY) and mark.is_skipped:
             raise FailedError("missing")
@@ -57,6 +60,35 @@ def run(course: Course) -> None:
             raise FailedError("unavailable")
         if status >= _BROKEN and status != _NO_METHOD:
             raise FailedError("other")
+
+
+def _has_token(course: Course) -> bool:
+    """
+    Get a token of OAuth2. False where only a refresh token could get one: it counts once, and what comes of
+    it is for those who can write it back.
+    """
+    with course.step("token") as mark:
+        try:
+            family.HttpLogin(course.held, course.around).session()
+        except StrongroomError as error:
+            if not _is_spent(error):
+                raise
+            mark.is_skipped = True
+    return not mark.is_skipped
+
+
+def _asked(made: Any, url: str) -> int:  # noqa: ANN401 -- the library's client
+    try:
+        status: int = made.head(url).status_code
+    except StrongroomError as error:
+        if _is_spent(error):  # its token was refused, and no other is made by a test
+            raise FailedError("credentials") from None
+        raise
+    return status
+
+
+def _is_spent(error: StrongroomError) -> bool:
+    return (getattr(error, "step", ""), getattr(error, "reason", "")) == ("token", "missing")
 
 
 def judge(status: int) -> None:
