@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import socketserver
 import threading
 import traceback
+from contextlib import suppress
 
 import psycopg
 import pytest
 
 from parts import databases
+from parts.certificates import DAY, Authority, server_context
 from parts.held import kept
 from parts.rotating import Rotating
 from strongroom.errors import AccessDeniedError, BackendConfigError, BackendUnavailableError
+from strongroom.live import engine
 from strongroom.live import psycopg as family
 
 PID = "SELECT pg_backend_pid()"
@@ -135,3 +139,34 @@ def test_the_asynchronous_maker_follows_as_well(stored, role):
 
     assert asyncio.run(works()) == 1
     assert (stored.questions, stored.held._clients) == (1, 0)
+
+
+class _Postgres(socketserver.BaseRequestHandler):
+    """As far as TLS: what comes after is nobody's business here."""
+
+    def handle(self):
+        with suppress(OSError):
+            self.request.recv(8)
+            self.request.sendall(b"S")
+            with self.server.context.wrap_socket(self.request, server_side=True) as tls:
+                tls.recv(1)
+
+
+@pytest.mark.parametrize(
+    ("host", "lasts", "reason"),
+    [("127.0.0.1", -DAY, "expired"), ("elsewhere", DAY, "wrong_host"), ("127.0.0.1", DAY, "untrusted")],
+)
+@pytest.mark.parametrize("driver", ["psycopg", "sqlalchemy"])
+def test_what_ails_a_certificate_is_told(tmp_path, driver, host, lasts, reason):
+    authority = Authority(tmp_path)
+    trusted = Authority(tmp_path, "other") if reason == "untrusted" else authority
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Postgres) as server:
+        server.context = server_context(*authority.issue("server", host, lasts=lasts))
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        extra = {"sslmode": "verify-full", "sslrootcert": str(trusted.file)}
+        place = {"host": "127.0.0.1", "port": server.server_address[1]}
+        with kept("orders_db", conn_type="postgres", login="app", extra=extra, **place) as stored:
+            made = {"psycopg": family, "sqlalchemy": engine}[driver].client(stored.held, stored.asked())
+            assert refused(made, BackendConfigError) == ("tls", reason)
+        server.shutdown()

@@ -25,7 +25,7 @@ from strongroom.errors import StrongroomError
 from strongroom.live import dialect as dialects
 from strongroom.live.families import loaded
 from strongroom.live.login_token import Login, Logins
-from strongroom.live.refusal import Refusal, refusal_of
+from strongroom.live.refusal import Refusal, closer, refusal_of
 from strongroom.live.trouble import trouble
 from strongroom.live.unframed import unframed
 
@@ -219,7 +219,10 @@ class _Connecting:
             args, kwargs = dialect.create_connect_args(self._url(told))
             return self._spoken(dialect.connect(*args, **{**kwargs, **told.args, **self._args})), login
         except (dialect.dbapi.Error, OSError, RuntimeError, *self._foreign()) as error:
-            return refusal_of(error), login
+            found = refusal_of(error)
+            if self._scheme.startswith("postgresql"):
+                found = self._waited(lambda: closer(found, told.host, told.port, told.args))
+            return found, login
         except (TypeError, ValueError, LookupError, self._sa.exc.ArgumentError):
             return Refusal("options", "unknown"), login
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from strongroom.live.dialect import extra_of, libpq_args
 from strongroom.live.families import loaded
 from strongroom.live.login_token import Logins
-from strongroom.live.refusal import Refusal, refusal_of
+from strongroom.live.refusal import Refusal, closer, refusal_of
 from strongroom.live.trouble import trouble
 from strongroom.live.unframed import unframed
 
@@ -91,10 +91,10 @@ class _Connecting:
             raise trouble("options", "malformed", name=self._held.name, detail="extra.cursor")
         return {"row_factory": getattr(self._psycopg.rows, factory)}
 
-    def _refused(self, error: Exception) -> Refusal:
+    def _refused(self, error: Exception, arguments: dict[str, Any]) -> Refusal:
         if isinstance(error, (TypeError, ValueError)):
             return Refusal("options", "unknown")
-        return refusal_of(error)
+        return closer(refusal_of(error), arguments.get("host"), arguments.get("port"), arguments)
 
 
 class Maker(_Connecting):
@@ -130,7 +130,7 @@ class Maker(_Connecting):
         try:
             return self._psycopg.connect(**arguments), login
         except (self._psycopg.Error, OSError, TypeError, ValueError) as error:
-            return self._refused(error), login
+            return self._refused(error, arguments), login
 
     def close(self) -> None:
         """Follow no more; connections that are open stay so. Safe to call twice."""
@@ -173,7 +173,7 @@ class AsyncMaker(_Connecting):
         try:
             return await self._psycopg.AsyncConnection.connect(**arguments), login
         except (self._psycopg.Error, OSError, TypeError, ValueError) as error:
-            return self._refused(error), login
+            return await to_thread(self._refused, error, arguments), login
 
     async def close(self) -> None:
         """As `Maker.close`."""

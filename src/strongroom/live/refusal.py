@@ -11,14 +11,20 @@ Rules of this file:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from strongroom.live.reaching import cause_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from strongroom.live.trouble import Reason, Step
 
-__all__ = ["Refusal", "refusal_of"]
+__all__ = ["Refusal", "closer", "refusal_of"]
+
+_LOOK_SECONDS = 5.0
 
 
 class Refusal(NamedTuple):
@@ -132,6 +138,37 @@ def refusal_of(error: BaseException) -> Refusal:
     if module in ("trino", "requests"):
         return _of_http(error)
     return _of_number(error, module)
+
+
+def closer(found: Refusal, host: object, port: object, args: Mapping[str, Any]) -> Refusal:
+    """
+    Tell what ails a certificate of PostgreSQL that libpq only says it does not trust.
+
+    Args:
+        found: what libpq's words say.
+        host: where it was.
+        port: of *host*; 5432 if unsaid.
+        args: parameters of libpq.
+
+    Returns:
+        *found*, or what a handshake of our own comes to, in which nothing of the login is sent.
+    """
+    ca = args.get("sslrootcert")
+    if found != Refusal("tls", "untrusted") or not ca or not isinstance(host, str) or host[:1] in ("", "/"):
+        return found
+    from strongroom.live.probing.failed import FailedError  # noqa: PLC0415 -- only where something is wrong
+    from strongroom.live.probing.tls import Plan, shake_hands  # noqa: PLC0415 -- as above
+
+    try:
+        text = Path(str(ca)).read_text(encoding="ascii")
+        plan = Plan(host, "postgres", is_name_checked=args.get("sslmode") == "verify-full", ca=text)
+        with socket.create_connection((host, int(str(port or 5432))), _LOOK_SECONDS) as opened:
+            shake_hands(opened, plan)
+    except FailedError as failed:
+        return Refusal("tls", failed.reason)
+    except (OSError, ValueError):
+        return found
+    return found
 
 
 def _of_libpq(error: BaseException) -> Refusal:
