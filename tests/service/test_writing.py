@@ -12,9 +12,10 @@ import strongroom
 from strongroom.assembly import create_room
 from strongroom.errors import ConflictError, InvalidInputError, NotFoundError, ReadOnlyError
 from strongroom.model.connection import Connection
-from strongroom.model.entry import MUST_BE_ABSENT
+from strongroom.model.entry import MUST_BE_ABSENT, Metadata
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
+from strongroom.service.entries import Change
 from strongroom.service.writing import MAX_ATTEMPTS, Writing, wanted
 
 CANARY = "cAnArY-5up3r-s3cret"
@@ -117,6 +118,29 @@ def test_an_update_gives_what_stands_and_none_leaves_it(room):
     assert strongroom.update("token", lambda _text: "one") == "one"
     assert strongroom.update("token", lambda _text: None) == "one"
     assert len(room.entries.history(TOKEN)) == 1
+
+
+def test_an_update_is_given_references_as_they_are_written_and_leaves_them(room):
+    strongroom.write("password", CANARY)
+    held = '{"conn_type": "postgres", "host": "one", "password": "${variable/password}"}'
+    room.entries.write(
+        Change(ref=Ref("connection", "db"), secret=Secret(held), metadata=Metadata(references=True))
+    )
+    strongroom.update("db", lambda text: text.replace('"one"', '"two"'), kind="connection")
+    found = strongroom.connection("db")
+    assert (found.host, found.password.reveal()) == ("two", CANARY)
+    strongroom.write("password", "rotated")
+    assert strongroom.connection("db").password.reveal() == "rotated"
+
+
+def test_nothing_is_written_back_into_a_connection_that_holds_references(room):
+    strongroom.write("password", CANARY)
+    held = '{"conn_type": "http", "host": "one", "password": "${variable/password}"}'
+    room.entries.write(
+        Change(ref=Ref("connection", "api"), secret=Secret(held), metadata=Metadata(references=True))
+    )
+    with pytest.raises(ReadOnlyError, match="holds references"):
+        strongroom._live().held("api").write_back(lambda found: found.replace(host="two"), comment="")
 
 
 def test_an_update_for_a_team_writes_its_own_over_the_global_one(room):

@@ -114,6 +114,10 @@ class Lookup:
         found = self._cache.refresh(ref)
         return None if found is None else self.resolved(found)
 
+    def stored(self, ref: Ref) -> Entry | None:
+        """Give what `anew` gives as it is stored, references and all: for who changes it and writes."""
+        return self._cache.refresh(ref)
+
     def connection(self, name: str, team: str | None = None, **values: str | int) -> Connection:
         """
         Give a connection, parsed once per cached entry.

@@ -74,7 +74,12 @@ class Writer(Protocol):
         ...
 
     def read(self, ref: Ref) -> Entry | None:
-        """Give what stands now, past everything remembered; None for nothing. Raises as `Lookup.find`."""
+        """
+        Give what stands now, past everything remembered; None for nothing. Raises as `Lookup.find`.
+
+        With its references as they are written, where it is read at its store: what is put in their place
+        would be written back for good.
+        """
         ...
 
 
@@ -99,7 +104,7 @@ class RoomWriter:
 
     def read(self, ref: Ref) -> Entry | None:
         """Give what stands; as `Writer.read`."""
-        return self._room.lookup.anew(ref)
+        return self._room.lookup.stored(ref)
 
 
 def wanted(  # noqa: PLR0913 -- what may be said of a write
