@@ -9,7 +9,8 @@ Rules of this file:
    SS05). Whatever keeps an address from being asked, the answer is the same and takes the same time (SS04).
 2. One actor gets five tests a minute, from the server and from agents together, and a few run at once.
 3. A test uses a secret, so each is on record with its outcome.
-4. What is said in a request and not stored is tested with stored secrets only for who could store it.
+4. A connection that another names for its credentials is used for who may test that one, too.
+5. What is said in a request and not stored is tested with stored secrets only for who could store it.
 """
 
 from __future__ import annotations
@@ -108,7 +109,8 @@ def tried(call: Call, ref: Ref) -> Trial:
     def work() -> Trial:
         _ALLOWANCE.take((call.deployment, actor.id))
         with _one_turn():
-            return tested_on_server(place, call.house.settings.server, ref, by=actor.id)
+            settings = call.house.settings.server
+            return tested_on_server(place, settings, ref, by=actor.id, may=_may(call))
 
     trial = place.guard.act(actor, Action.TEST, ref, work)
     _record(call, ref, is_ok=trial.is_ok, where=SERVER)
@@ -142,11 +144,17 @@ def tested(call: Call, ref: Ref, find: Callable[[], tuple[Connection, bool]]) ->
         if has_stored:
             place.guard.check(actor, Action.WRITE, ref, place.guard.facts(ref))
         with _one_turn():
-            return tester_of(place, call.house.settings.server, _now).connection(ref, connection)
+            return tester_of(place, call.house.settings.server, _may(call)).connection(ref, connection)
 
     found = place.guard.act(actor, Action.TEST, ref, work)
     _record(call, ref, is_ok=found.is_ok, where=SERVER)
     return found
+
+
+def _may(call: Call) -> Callable[[Ref], bool]:
+    """Give what tells whether the actor may have a connection used that another names for its credentials."""
+    guard, actor = call.place.guard, call.identity.actor
+    return lambda ref: guard.can(actor, Action.TEST, ref).is_allowed
 
 
 def _check(ref: Ref) -> None:

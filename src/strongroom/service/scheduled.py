@@ -34,13 +34,14 @@ from strongroom.service.trials import AGENT, SERVER
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from strongroom.model.entry import Entry
     from strongroom.model.ref import Ref
     from strongroom.registry import Snapshot
     from strongroom.service.house import Deployment
     from strongroom.service.trials import Trial
     from strongroom.settings import ServerSettings
 
-__all__ = ["BY", "Schedule", "tested_on_server", "tester_of"]
+__all__ = ["BY", "Schedule", "anything", "tested_on_server", "tester_of"]
 
 BY = "schedule"
 """Who asked for a test that nobody asked for."""
@@ -158,7 +159,7 @@ class Schedule:
     def _test(self, deployment: Deployment, ref: Ref, on: str) -> None:
         try:
             if on == SERVER:
-                tested_on_server(deployment, self._settings, ref, by=BY)
+                tested_on_server(deployment, self._settings, ref, by=BY, may=anything)
             else:
                 self._ask(deployment, ref, on.removeprefix(AGENT))
         except StrongroomError as error:
@@ -179,16 +180,49 @@ class Schedule:
                 return
 
 
-def tester_of(place: Deployment, settings: ServerSettings, clock: Callable[[], datetime]) -> Tester:
-    """Give what tests connections of *place* from the server, within what *settings* allow."""
+def anything(_ref: Ref) -> bool:
+    """Let the server use what it tests for itself."""
+    return True
+
+
+def tester_of(place: Deployment, settings: ServerSettings, may: Callable[[Ref], bool]) -> Tester:
+    """
+    Give what tests connections of *place* from the server, within what *settings* allow.
+
+    Args:
+        place: whose connections.
+        settings: of the server.
+        may: tells whether a connection may be used that the tested one names for its credentials.
+    """
     limits = Limits(networks=settings.test_networks, has_any_option=False, seconds=TEST_SECONDS)
-    dialect = place.settings.lookup.dialect
-    return Tester(place.root.lookup.find, limits=limits, clock=clock, dialect=dialect)
+
+    def read(ref: Ref) -> Entry | None:
+        return place.root.lookup.find(ref) if may(ref) else None
+
+    return Tester(read, limits=limits, clock=_now, dialect=place.settings.lookup.dialect)
 
 
-def tested_on_server(place: Deployment, settings: ServerSettings, ref: Ref, *, by: str) -> Trial:
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def tested_on_server(
+    place: Deployment,
+    settings: ServerSettings,
+    ref: Ref,
+    *,
+    by: str,
+    may: Callable[[Ref], bool],
+) -> Trial:
     """
     Test *ref* from this process for *by*, whoever that is, and keep how it went.
+
+    Args:
+        place: whose connection.
+        settings: of the server.
+        ref: the connection.
+        by: as of `Trial`.
+        may: as of `tester_of`.
 
     Raises:
         NotFoundError: there is none.
@@ -199,7 +233,6 @@ def tested_on_server(place: Deployment, settings: ServerSettings, ref: Ref, *, b
         raise NotFoundError(f"there is no {ref}", hint="strongroom connections list")
     # Past the reads that are counted: nobody uses what is only tested. References are their own reads.
     found = place.root.lookup.resolved(entry) if entry.metadata.references else entry
-    tester = tester_of(place, settings, lambda: datetime.now(timezone.utc))
-    trial = tester.entry(found, by=by, place=SERVER)
+    trial = tester_of(place, settings, may).entry(found, by=by, place=SERVER)
     place.trials.keep(entry.ref, trial)
     return trial

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import socket
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 
 from parts.api import SETTINGS, asking
+from strongroom.model.connection import Connection
 from strongroom.model.ref import Ref
+from strongroom.policy import Actor, Assurance, Role, Scope
 from strongroom.server import reach
+from strongroom.service import scheduled
 
 CANARY = "c4nary-in-a-password"
 TCP = "ftp"  # a type of which nothing but its host is asked
@@ -143,3 +147,24 @@ def test_an_order_that_nobody_gave_is_told_as_silence(reaching, near):
     answer = reaching.ask("GET", f"/test/connection/{near}", query={"order": "x"})
     assert (answer.status, answer.code) == (503, "backend_unavailable")
     assert reaching.house.deployment("prod").trials.of(Ref("connection", "x")) == ()
+
+
+def test_credentials_of_another_connection_are_used_only_for_who_may_test_that_too(reaching, near):
+    put(reaching, "lender", "127.0.0.1:1")
+    call = Asker(reaching, Scope(actions=("test",), names=("near",)))
+    assert not reach._may(call)(Ref("connection", "lender"))
+    assert reach._may(call)(Ref("connection", "near"))
+    tester = scheduled.tester_of(call.place, call.place.settings.server, reach._may(call))
+    text = '{"conn_type": "postgres", "host": "db", "extra": {"iam": true, "aws_conn_id": "lender"}}'
+    assert tester._named_in(Connection.parse(text), None) == {}
+    free = scheduled.tester_of(call.place, call.place.settings.server, scheduled.anything)
+    assert set(free._named_in(Connection.parse(text), None)) == {"lender"}
+
+
+class Asker:
+    """What a test looks at of a request: the deployment, and who asks, within *scope*."""
+
+    def __init__(self, api, scope):
+        self.place = api.house.deployment("prod")
+        actor = Actor("service:scoped", Assurance.HOST_USER, roles=(Role("admin"),), scope=scope)
+        self.identity = SimpleNamespace(actor=actor)
