@@ -15,6 +15,7 @@ import pytest
 
 import strongroom
 from parts.certificates import DAY, Authority, server_context
+from parts.echo import echo
 from parts.held import kept
 from parts.proxy import Proxy
 from parts.web_service import web_service
@@ -65,7 +66,7 @@ def client(stored):
 
 
 def fields(service, **others):
-    given = {"host": service.url, "login": "app", "password": SECRET, **others}
+    given = {"host": service and service.url, "login": "app", "password": SECRET, **others}
     return {"conn_type": "http", **{name: value for name, value in given.items() if value is not None}}
 
 
@@ -603,6 +604,34 @@ def test_what_breaks_under_way_is_the_librarys_own(stored, service):
                 client.get("/")
             proxy.become("pass")
             assert client.get("/").status_code == 200
+
+
+def _all_of_it(asked):
+    return b"HTTP/1.1 200 OK\r\n" + b"\r\n".join(asked.split(b"\r\n")[1:]).replace(b": ", b" ")
+
+
+@pytest.mark.parametrize("answer", [lambda asked: asked, _all_of_it])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_what_gives_back_what_it_was_sent_shows_nothing_of_it(answer, is_async, caplog):
+    caplog.set_level(logging.DEBUG)
+
+    async def on_a_loop(stored):
+        async with await family.aclient(stored.held, stored.asked()) as client:
+            await client.get("/")
+
+    def work(stored):
+        if is_async:
+            asyncio.run(on_a_loop(stored))
+        with family.client(stored.held, stored.asked()) as client:
+            client.get("/")
+
+    with echo(answer) as port:
+        said = fields(None, host=f"127.0.0.1:{port}", extra={"X-Api-Key": "c4nary-key"})
+        with kept("api", **said) as stored, pytest.raises(httpx2.RemoteProtocolError) as caught:
+            work(stored)
+    shown = f"{''.join(traceback.format_exception(caught.value))} {caplog.text}"
+    assert "c4nary" not in shown
+    assert "YXBwOm" not in shown  # "app:" in base64
 
 
 def test_a_closed_client_lets_go_of_the_connection_and_a_forgotten_one_too(stored):

@@ -12,6 +12,7 @@ import traceback
 import pytest
 
 import strongroom
+from parts.echo import echo
 from parts.held import kept
 from parts.slack import slack
 from strongroom.errors import AccessDeniedError, BackendConfigError, BackendUnavailableError
@@ -205,6 +206,20 @@ def test_no_frame_of_an_error_holds_the_secret(workspace, door):
         for frame, _ in traceback.walk_tb(error.__traceback__):
             if frame.f_code.co_filename != __file__:
                 assert "c4nary" not in repr(frame.f_locals), frame.f_code.co_qualname
+
+
+def test_what_gives_back_what_it_was_sent_shows_nothing_of_it(kind, door, caplog):
+    caplog.set_level(logging.DEBUG)
+
+    class Nowhere:
+        pass
+
+    nowhere = Nowhere()
+    with echo() as port:
+        nowhere.api = nowhere.webhooks = f"http://127.0.0.1:{port}/services"
+        with kept("chat", **fields(nowhere, kind)) as stored:
+            refused(lambda: post(stored, "x", door), BackendUnavailableError, "read", "other")
+    assert "c4nary" not in caplog.text
 
 
 @pytest.mark.parametrize("option", ["token", "url", "proxy", "c4nary"])

@@ -9,12 +9,13 @@ from __future__ import annotations
 from asyncio import to_thread
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import ClientConnectorError, ClientError, ConnectionTimeoutError
+from aiohttp import ClientConnectorError, ClientError, ClientResponseError, ConnectionTimeoutError
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.webhook.async_client import AsyncWebhookClient
 
 from strongroom.live.slack_client import FollowingWeb, FollowingWebhook, is_refusal, is_refused_post, quiet
+from strongroom.live.trouble import trouble
 from strongroom.live.unframed import bare
 from strongroom.live.web_trouble import trouble_of
 
@@ -58,6 +59,8 @@ class Web(FollowingWeb, AsyncWebClient):
         except (ClientConnectorError, ConnectionTimeoutError) as error:
             is_timeout = isinstance(error, ConnectionTimeoutError)
             failed: Exception = trouble_of(error, self._login.name, is_timeout=is_timeout)
+        except ClientResponseError:  # quotes the address and what came
+            failed = trouble("read", "other", name=self._login.name)
         except (ClientError, OSError) as error:
             failed = bare(error)
         raise failed
@@ -87,6 +90,8 @@ class Webhook(FollowingWebhook, AsyncWebhookClient):
         except (ClientConnectorError, ConnectionTimeoutError) as error:
             is_timeout = isinstance(error, ConnectionTimeoutError)
             failed: Exception = trouble_of(error, self._login.name, is_timeout=is_timeout)
+        except ClientResponseError:  # quotes the address and what came
+            failed = trouble("read", "other", name=self._login.name)
         except (ClientError, OSError) as error:
             failed = bare(error)
         raise failed

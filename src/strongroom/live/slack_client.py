@@ -12,7 +12,8 @@ Rules of this file:
 from __future__ import annotations
 
 import logging
-from http.client import HTTPException
+from contextlib import contextmanager
+from http.client import HTTPException, RemoteDisconnected
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.error import URLError
 
@@ -20,18 +21,18 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 from slack_sdk.webhook import WebhookClient
 
+from strongroom.errors import StrongroomError
 from strongroom.live.trouble import trouble
 from strongroom.live.unframed import bare
 from strongroom.live.web_trouble import trouble_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from urllib.request import Request
 
     from slack_sdk.web import SlackResponse
     from slack_sdk.webhook import WebhookResponse
 
-    from strongroom.errors import StrongroomError
     from strongroom.live.slack import Said, SlackLogin
 
 __all__ = ["FollowingWeb", "FollowingWebhook", "Web", "Webhook", "is_refusal", "is_refused_post", "quiet"]
@@ -94,6 +95,16 @@ class Following:
     def refused(self) -> StrongroomError:
         """Give the error of credentials that were refused."""
         return trouble("authentication", "credentials", name=self._login.name)
+
+    @contextmanager
+    def unquoted(self) -> Iterator[None]:
+        """Tell of an answer that is no HTTP without quoting it, as the library's log would: it may echo."""
+        try:
+            yield
+        except RemoteDisconnected:  # says nothing but that, and is what the library tries again after
+            raise
+        except HTTPException:
+            raise trouble("read", "other", name=self._login.name) from None
 
     def __reduce_ex__(self, _protocol: object) -> NoReturn:
         raise TypeError("a live client cannot be pickled; make one where it is needed")
@@ -168,7 +179,7 @@ class Web(FollowingWeb, WebClient):
             return super().api_call(method, **said)
         except URLError as error:  # of connecting; what breaks later has other types
             failed: Exception = trouble_of(error, self._login.name)
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, StrongroomError) as error:
             failed = bare(error)
         raise failed
 
@@ -176,7 +187,8 @@ class Web(FollowingWeb, WebClient):
         """Send it as the library does, with a token that no redirect takes along."""
         for name in [name for name in req.headers if name.lower() == "authorization"]:
             req.add_unredirected_header(name, req.headers.pop(name))
-        return super()._perform_urllib_http_request_internal(url, req)
+        with self.unquoted():
+            return super()._perform_urllib_http_request_internal(url, req)
 
 
 class Webhook(FollowingWebhook, WebhookClient):
@@ -197,11 +209,17 @@ class Webhook(FollowingWebhook, WebhookClient):
                 raise self.refused()
         return answer
 
+    def _perform_http_request_internal(self, url: str, req: Request) -> WebhookResponse:
+        """Send it as the library does."""
+        with self.unquoted():
+            answer: WebhookResponse = super()._perform_http_request_internal(url, req)
+            return answer
+
     def _posted(self, body: dict[str, Any], headers: dict[str, str] | None) -> WebhookResponse:
         try:
             return super().send_dict(body, headers)
         except URLError as error:
             failed: Exception = trouble_of(error, self._login.name)
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, StrongroomError) as error:
             failed = bare(error)
         raise failed

@@ -109,6 +109,9 @@ class _Dresser:
             return trouble("tcp", "unavailable", name=name, detail="its proxy", hint="see to its proxies")
         if isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout)):
             return trouble_of(error, name, is_timeout=isinstance(error, httpx2.ConnectTimeout))
+        if isinstance(error, httpx2.ProtocolError) and "b'" in str(error):
+            # Its words quote what came, which may be what went out, or what a caller put in a header.
+            return type(error)("what came, or was to be sent, is no HTTP")
         return error
 
     def check_again(self, request: httpx2.Request, newer: Session | None) -> Session:
