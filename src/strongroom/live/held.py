@@ -18,7 +18,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from strongroom.errors import NotFoundError, ReadOnlyError, StrongroomError
+from strongroom.errors import NotFoundError, StrongroomError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -192,13 +192,6 @@ class Held:
             ReadOnlyError: its place takes no writes, or compares no versions; or it holds references.
             ConflictError, AccessDeniedError, BackendUnavailableError, …: as `strongroom.update`.
         """
-        last = self._last
-        if last is not None and last.metadata.references:
-            # What is known has other entries' secrets in it, and these are not its to keep.
-            raise ReadOnlyError(
-                f"{self.ref} holds references, so nothing is written back into it",
-                hint="write out in it what is renewed",
-            )
         self._source.write_back(self.ref, change, comment)
         with self._asking:
             self._ask()

@@ -21,6 +21,7 @@ import weakref
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
+from strongroom.errors import ReadOnlyError
 from strongroom.live.around import Around, Asked
 from strongroom.live.families import driver_of, family_of
 from strongroom.live.held import Held
@@ -85,6 +86,13 @@ class _Source:
     def write_back(
         self, ref: Ref, change: Callable[[Connection], Connection | None], comment: str
     ) -> Connection:
+        stored = self._lookup().stored(ref)
+        if stored is not None and stored.metadata.references:
+            # What is known has other entries' secrets in it, and these are not its to keep.
+            raise ReadOnlyError(
+                f"{ref} holds references, so nothing is written back into it",
+                hint="write out in it what is renewed",
+            )
         stands: list[Connection] = []
 
         def changed(text: str | None) -> Connection | None:
