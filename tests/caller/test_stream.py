@@ -20,6 +20,7 @@ from strongroom.model.secret import Secret
 PATIENCE = 15
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 BEGIN = b"retry: 2000\nid: first\n: listening\n\n"
+TEST = b'event: test\ndata: {"order":"o1","kind":"connection","name":"db","team":null}\n\n'
 POLICY = b'event: policy\ndata: {"revision":"r1"}\n\n'
 
 
@@ -194,6 +195,8 @@ def test_a_place_the_server_does_not_know_is_given_up_for_a_gap():
             "close",
         ),
         (HEAD, chunk(b"event: policy\ndata: []\n\n"), "close"),
+        (HEAD, chunk(b"event: test\ndata: {}\n\n"), "close"),
+        (HEAD, chunk(TEST.replace(b'"db"', b'".."')), "close"),
         (HEAD, chunk(b"x" * 70_000), "close"),
         (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nhi", "close"),
         (b"HTTP/1.1 302 Found\r\nLocation: http://x\r\nContent-Length: 0\r\n\r\n", "close"),
@@ -207,6 +210,17 @@ def test_what_is_no_stream_of_events_is_lost_and_tried_again(scene):
         until(lambda: any(one.is_lost for one in heard))
         until(lambda: found.trouble is not None)
         assert not any(one.refs for one in heard)
+
+
+def test_a_test_that_is_asked_for_is_told_after_the_changes_before_it():
+    with hearing((HEAD, chunk(BEGIN + change("a", 1) + TEST + change("b", 2)), "hang")) as (_, heard, _):
+        until(lambda: any(Ref("variable", "b") in one.refs for one in heard))
+        told = [one for one in heard if one.refs or one.tests]
+        assert [(list(one.refs), one.tests) for one in told] == [
+            ([Ref("variable", "a")], ()),
+            ([], (("o1", Ref("connection", "db")),)),
+            ([Ref("variable", "b")], ()),
+        ]
 
 
 def test_a_stream_that_falls_silent_is_lost_whatever_the_connection_says(monkeypatch):
