@@ -6,6 +6,7 @@ from strongroom.catalog.field import (
     FALSE_SERVER,
     IN_CLEAR,
     choice,
+    document,
     flag,
     host,
     integer,
@@ -156,12 +157,20 @@ TYPES = (
             secret("client_secret", "Client Secret"),
             text("tenant_id", "Tenant ID", default="common"),
             text("scope", "Scope", default="https://outlook.office.com/.default"),
+            document(
+                "oauth2",
+                "OAuth2 provider",
+                "Of live clients (docs/live.md); Airflow's hook does not know it.",
+                placeholder='{"token_url": "https://id.example.com/token"}',
+                is_secret=True,
+            ),
         ),
         groups=(
             exclusive(
                 "Sign in",
                 way("Password", "login", "password"),
                 way("OAuth2 token", "login", "auth_type", "access_token"),
+                way("OAuth2 provider", "login", "auth_type", "oauth2"),
                 way(
                     "OAuth2 client", "login", "auth_type", "client_id", "client_secret", "tenant_id", "scope"
                 ),

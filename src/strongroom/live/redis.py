@@ -324,6 +324,8 @@ class _Before:
         self.ended: Callable[[], None] = _nothing
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- whatever else the library asks of its pool
+        if name == "_pool":  # of one that is being copied
+            raise AttributeError(name)
         return getattr(self._pool, name)
 
     def __repr__(self) -> str:
