@@ -513,6 +513,29 @@ def test_a_client_certificate_is_shown_and_read_again_when_its_file_changes(stri
             assert next(parts) == b"half"  # what runs is let finish
 
 
+def test_an_asynchronous_client_shows_a_renewed_certificate_too(strict, authority, tmp_path):
+    def write(name):
+        certificate, key = authority.issue(name)
+        (tmp_path / "shown.pem").write_bytes(certificate.read_bytes() + key.read_bytes())
+
+    async def work(stored):
+        async with (
+            await family.aclient(stored.held, stored.asked()) as client,
+            client.stream("GET", "/slow") as slow,
+        ):
+            parts = slow.aiter_raw()
+            assert await anext(parts) == b"half"
+            write("second")
+            assert (await client.get("/")).json()["who"] == "second"
+            strict.go.set()
+            assert await anext(parts) == b"half"
+
+    write("first")
+    extra = {"verify": str(authority.file), "cert": str(tmp_path / "shown.pem")}
+    with kept("api", **fields(strict, login=None, password=None, extra=extra)) as stored:
+        asyncio.run(work(stored))
+
+
 def test_a_certificate_that_the_service_does_not_take_is_a_refusal(strict, authority, tmp_path):
     stranger = Authority(tmp_path, "stranger")
     certificate, key = stranger.issue("first")

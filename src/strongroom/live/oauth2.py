@@ -9,7 +9,7 @@ Rules of this file:
    the one that stands in the connection counts no more.
 3. A provider is asked over the way of the connection, follows no redirect, has 20 seconds and 64 KiB, and
    after a failure is left alone for a second.
-4. A token that is refused within seconds of its making is not made anew: that would be a loop.
+4. A token that is refused within a minute of its making is not made anew: that would be a loop.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = ["Tokens"]
 
 _CLAIM = timedelta(seconds=40)  # longer than a provider has for its answer, with two writes beside it
 _PAUSE_SECONDS = 1.0
-_YOUNG_SECONDS = 10.0
+_YOUNG_SECONDS = 60.0  # each token that is made is a version of the connection
 _WRITABLE = (
     "keep it where it can be written, or set oauth2.write_back to false if its refresh token never changes"
 )
