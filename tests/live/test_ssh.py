@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import threading
 import traceback
 import warnings
 from contextlib import closing, contextmanager
@@ -396,6 +397,32 @@ def test_a_session_of_files_that_broke_is_opened_anew(server, files):
     files.listdir()
     server.end_lines()
     files.listdir()
+
+
+def test_threads_under_a_rotation_lose_no_command(server, stored, client):
+    begun = threading.Barrier(5)
+    heard, failed = [], []
+
+    def work():
+        begun.wait(10)
+        for _ in range(5):
+            try:
+                heard.append(said(client))
+            except Exception as error:  # noqa: BLE001 -- any is one too many
+                failed.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    assert said(client) == "hello"
+    begun.wait(10)
+    server.change_password("two")
+    stored.write(**fields(server, password="two"))
+    stored.tell()
+    for thread in threads:
+        thread.join(30)
+    assert not failed
+    assert heard == ["hello"] * 20
 
 
 def test_a_forked_child_has_a_line_of_its_own(client, files):
