@@ -22,6 +22,7 @@ from strongroom.live.around import Around, Run
 def silent():
     """A service that takes connections and says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(60)
         yield server
 
 
@@ -67,16 +68,16 @@ def test_a_host_without_an_address_fails_by_its_name():
 class Watched:
     """A test under way that its service keeps waiting; `child` is its process."""
 
-    def __init__(self, silent, connection, limits=ANYWHERE, around=None):
+    def __init__(self, silent, connection, limits=ANYWHERE, *, lines=2):
         self.found = None
-        self.thread = threading.Thread(target=self._run, args=(connection, limits, around))
+        self.thread = threading.Thread(target=self._run, args=(connection, limits))
         before = set(psutil.Process().children())
         self.thread.start()
-        self.accepted = [silent.accept()[0], silent.accept()[0]]
+        self.accepted = [silent.accept()[0] for _ in range(lines)]
         (self.child,) = (one for one in psutil.Process().children() if one not in before)
 
-    def _run(self, connection, limits, around):
-        self.found = probe.tested("orders", connection, limits, around=around)
+    def _run(self, connection, limits):
+        self.found = probe.tested("orders", connection, limits, around=None)
 
     def __enter__(self):
         return self
@@ -114,10 +115,11 @@ def test_the_process_of_a_test_has_no_environment_arguments_folder_or_files_of_o
 
 
 def test_a_test_that_takes_too_long_ends_with_its_time_and_names_the_step_under_way(silent):
-    limits = probe.Limits(networks=None, has_any_option=True, seconds=3.0)
-    with Watched(silent, waiting(silent), limits) as watched:
-        watched.thread.join(30)
-        assert steps(watched.found) == ["name: ok", "tcp: ok", "tls: skipped", "authentication: timeout"]
+    limits = probe.Limits(networks=None, has_any_option=True, seconds=4.5)  # a handshake waits for 5
+    there = made("redis", host="127.0.0.1", port=silent.getsockname()[1], extra={"ssl": True})
+    with Watched(silent, there, limits, lines=1) as watched:
+        watched.thread.join(60)
+        assert steps(watched.found) == ["name: ok", "tcp: ok", "tls: timeout"]
         wait_for(lambda: not watched.child.is_running())
 
 
