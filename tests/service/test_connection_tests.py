@@ -157,3 +157,11 @@ def test_a_server_whose_tests_are_off_says_which_setting_it_is(tmp_path, redis):
                 room.tests.begin(GOOD, on="server")
             assert caught.value.hint == "server.test_connections = true"
             assert room.tests.places(GOOD) == ("here",)
+
+
+def test_a_type_that_has_nothing_to_test_does_not_fail(here):
+    ref = Ref("connection", "events")
+    here.entries.write(Change(ref=ref, secret=Secret('{"conn_type": "kafka"}')))
+    trial = here.tests.begin(ref).trial
+    assert (trial.is_ok, trial.said) == (True, "there was nothing to test")
+    assert here.tests.failing() == {}

@@ -147,7 +147,7 @@ def tested(call: Call, ref: Ref, find: Callable[[], tuple[Connection, bool]]) ->
             return tester_of(place, call.house.settings.server, _may(call)).connection(ref, connection)
 
     found = place.guard.act(actor, Action.TEST, ref, work)
-    _record(call, ref, is_ok=found.is_ok, where=SERVER)
+    _record(call, ref, is_ok=found.failed is None, where=SERVER)
     return found
 
 
@@ -243,7 +243,7 @@ def answered(
     if refused is not None:
         desk.take(name, order, refused=refused)
         return
-    is_ok, place, at = Tested(tuple(steps)).is_ok, f"{AGENT}{name}", _now()
+    is_ok, place, at = Tested(tuple(steps)).failed is None, f"{AGENT}{name}", _now()
     given = desk.take(
         name, order, trial=lambda one: Trial(at, one.by, place, is_ok, version, tuple(steps), order=order)
     )

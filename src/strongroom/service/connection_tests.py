@@ -99,7 +99,9 @@ class Tester:
             MalformedEntryError: it is no connection.
         """
         tested = self.connection(entry.ref, parse_stored(entry, self._dialect))
-        return Trial(self._clock(), by, place, tested.is_ok, entry.version, tested.steps, tested.hint)
+        return Trial(
+            self._clock(), by, place, tested.failed is None, entry.version, tested.steps, tested.hint
+        )
 
     def connection(self, ref: Ref, connection: Connection) -> Tested:
         """Test *connection*, which is called *ref*."""

@@ -174,7 +174,7 @@ def test(call: Call) -> dict[str, object]:
         return connections.created(ref, said)[1], False
 
     tested = reach.tested(call, ref, find)
-    return {"status": tested.is_ok, "message": " ".join(filter(None, sentences(tested)))}
+    return {"status": tested.failed is None, "message": " ".join(filter(None, sentences(tested)))}
 
 
 def enqueue_test(call: Call) -> object:

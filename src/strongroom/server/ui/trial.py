@@ -56,6 +56,15 @@ class Ran(NamedTuple):
         """The agent it was made from; "" for none."""
         return self.trial.place.removeprefix(AGENT) if self.trial.place.startswith(AGENT) else ""
 
+    @property
+    def mark(self) -> tuple[str, str]:
+        """How it is shown: a kind of `ui.state`, and the key of its words."""
+        if not self.trial.is_ok:
+            return "failed", "form.test_failed"
+        if self.trial.steps and not self.trial.tested.is_ok:
+            return "never", "form.test_nothing"
+        return "ok", "form.test_ok"
+
     def why(self, step: Step) -> str:
         """Say why *step* failed."""
         return words_of(step.name, step.reason).message  # type: ignore[arg-type]  # of the closed sets
