@@ -339,8 +339,9 @@ def test_what_sts_says_of_a_role_is_told_as_what_it_is(sts, refusal, step, reaso
         assert (error.step, error.reason) == (step, reason)
 
 
-def test_a_provider_that_answers_nonsense_is_told_so(sts):
-    sts.say = lambda _request: reply(200, {"Content-Type": "text/html"}, b"<html>welcome</html>")
+@pytest.mark.parametrize("page", [b"<html>welcome</html>", b"<html><br>" + CANARY.encode(), b"", b"{}"])
+def test_a_provider_that_answers_nonsense_is_told_so(sts, page):
+    sts.say = lambda _request: reply(200, {"Content-Type": "text/html"}, page)
     with kept(**keyed((KEY, SECRET), sts.extra(role_arn=ROLE))) as stored:
         error = refused(lambda: who(aws.client(stored.held, asked(stored))), BackendConfigError)
         assert (error.step, error.reason) == ("token", "malformed")
@@ -507,6 +508,21 @@ def test_a_profile_names_a_key_and_a_role(sts, monkeypatch, hermetic, caplog):
     caplog.set_level(logging.DEBUG)
     with kept(conn_type="aws", extra=sts.extra(profile_name="reading")) as stored:
         assert ":assumed-role/reader/" in who(aws.client(stored.held, asked(stored)))
+        for refusal, reason in (
+            (("AccessDenied", 403), "credentials"),
+            (("InternalFailure", 500), "unavailable"),
+        ):
+            sts.refusal = refusal
+            stored.held.kept.clear()
+            error = refused(
+                lambda: who(aws.client(stored.held, asked(stored))),
+                AccessDeniedError if reason == "credentials" else BackendUnavailableError,
+            )
+            assert (error.step, error.reason) == ("token", reason)
+        sts.say = lambda _request: reply(200, {}, b"<html><br>" + CANARY.encode())
+        stored.held.kept.clear()
+        error = refused(lambda: who(aws.client(stored.held, asked(stored))), BackendConfigError)
+        assert (error.step, error.reason) == ("token", "malformed")
     for one in (SECRET, "secret-1", "t0ken-1"):
         assert one not in caplog.text
     with kept(conn_type="aws", extra=sts.extra(profile_name="nowhere")) as stored:

@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from botocore import exceptions as sdk
 from botocore.credentials import Credentials
+from botocore.parsers import ResponseParserError
 
 from strongroom.errors import AccessDeniedError, StrongroomError
 from strongroom.live import aws_fields
 from strongroom.live.aws_naming import session_name
 from strongroom.live.aws_refusal import way_trouble
-from strongroom.live.aws_roles import signer
+from strongroom.live.aws_roles import login_trouble, signer
 from strongroom.live.trouble import trouble
 from strongroom.live.unframed import unframed
 from strongroom.vendors.aws_sdk import hush_loggers, quiet
@@ -197,10 +198,8 @@ class Identity:
         with quiet():
             try:
                 return now.credentials.get_frozen_credentials()
-            except (sdk.BotoCoreError, sdk.ClientError, OSError, RuntimeError) as caught:
-                error = way_trouble(caught, self.held.name) or trouble(
-                    "token", "unavailable", name=self.held.name
-                )
+            except (sdk.BotoCoreError, sdk.ClientError, ResponseParserError, OSError, RuntimeError) as caught:
+                error = login_trouble(caught, self.held.name)
         raise error
 
     def is_at_hand(self) -> bool:

@@ -23,6 +23,7 @@ from botocore import exceptions as sdk
 from botocore.config import Config
 from botocore.credentials import CredentialResolver, Credentials, DeferredRefreshableCredentials
 from botocore.loaders import Loader
+from botocore.parsers import ResponseParserError
 
 from strongroom.errors import AccessDeniedError, BackendConfigError
 from strongroom.live.aws_fields import Role, WebIdentity
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from strongroom.live.around import Around
     from strongroom.live.aws_fields import AwsFields
 
-__all__ = ["configuration", "configured", "core_session", "signer"]
+__all__ = ["configuration", "configured", "core_session", "login_trouble", "signer"]
 
 _ANYWHERE = "us-east-1"  # where STS always answers
 _CONNECT_SECONDS, _READ_SECONDS = 5, 15  # of a login
@@ -236,7 +237,14 @@ def _taken(taking: _Taking, said: dict[str, object], base: Any) -> dict[str, str
                 "token": found["SessionToken"],
                 "expiry_time": found["Expiration"].isoformat(),
             }
-        except (sdk.BotoCoreError, sdk.ClientError, KeyError, AttributeError, OSError) as caught:
+        except (
+            sdk.BotoCoreError,
+            sdk.ClientError,
+            ResponseParserError,
+            KeyError,
+            AttributeError,
+            OSError,
+        ) as caught:
             error = _login_trouble(caught, taking)
     raise error
 
@@ -274,33 +282,42 @@ def _arguments(taking: _Taking) -> dict[str, object]:
 
 
 def _login_trouble(caught: BaseException, taking: _Taking) -> StrongroomError:
-    name = taking.name
+    if isinstance(caught, sdk.ParamValidationError):
+        return trouble("options", "malformed", name=taking.name, detail="assume_role_kwargs")
+    return login_trouble(caught, taking.name, taking.operation)
+
+
+def login_trouble(caught: BaseException, name: str, operation: str = "AssumeRole") -> StrongroomError:
+    """
+    Give what *caught*, which the SDK raised while it logged in, comes to.
+
+    Args:
+        caught: of the SDK.
+        name: of the connection.
+        operation: what STS was asked for.
+    """
     found = way_trouble(caught, name)
     if found is not None:
         return found
     if isinstance(caught, sdk.ClientError):
-        return _answer_trouble(caught, taking)
-    if isinstance(caught, sdk.ParamValidationError):
-        return trouble("options", "malformed", name=name, detail="assume_role_kwargs")
-    return trouble(
-        "token", "unavailable" if isinstance(caught, sdk.BotoCoreError) else "malformed", name=name
-    )
+        return _answer_trouble(caught, name, operation)
+    is_way = isinstance(caught, (sdk.BotoCoreError, RuntimeError))
+    return trouble("token", "unavailable" if is_way else "malformed", name=name)
 
 
-def _answer_trouble(refusal: Any, taking: _Taking) -> StrongroomError:  # noqa: ANN401 -- the SDK's ClientError
-    name = taking.name
+def _answer_trouble(refusal: Any, name: str, operation: str) -> StrongroomError:  # noqa: ANN401 -- the SDK's ClientError
     code = str(refusal.response.get("Error", {}).get("Code", ""))
     status = int(refusal.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     if code in _SAID:
         return trouble("options", "malformed", name=name, detail=_SAID[code])
     if code in _TRANSIENT or status >= _TROUBLE:
         return trouble("token", "unavailable", name=name)
-    if taking.web is None and is_refusal(code):
+    if operation == "AssumeRole" and is_refusal(code):
         return trouble("authentication", "credentials", name=name)
     return trouble(
         "token",
         "credentials",
         name=name,
-        hint=f"allow sts:{taking.operation} on its role, in the trust policy of the role too, and check its"
+        hint=f"allow sts:{operation} on its role, in the trust policy of the role too, and check its"
         " conditions (ExternalId, audience, subject)",
     )
