@@ -41,7 +41,8 @@ _CLAIM = timedelta(seconds=40)  # longer than a provider has for its answer, wit
 _PAUSE_SECONDS = 1.0
 _YOUNG_SECONDS = 60.0  # each token that is made is a version of the connection
 _WRITABLE = (
-    "keep it where it can be written, or set oauth2.write_back to false if its refresh token never changes"
+    "keep it where it can be written, without references in it; or set oauth2.write_back to false,"
+    " if its refresh token never changes"
 )
 
 
@@ -72,8 +73,7 @@ class Tokens:
         self._state: _State | None = None
         self._made_at = -_YOUNG_SECONDS
         self._failure: tuple[float, StrongroomError] | None = None
-        # What a provider gave, and how the refresh token that was used for it stands in the store.
-        self._unwritten: tuple[str | None, Token] | None = None
+        self._unwritten: tuple[Token, Token] | None = None  # what was used, and what was given for it
         self._tried_at = -_PAUSE_SECONDS  # to write it
         # By process id: a forked child must not wait for a lock that a thread of its parent held.
         self._locks: dict[int, tuple[threading.RLock, threading.Lock]] = {}
@@ -183,7 +183,7 @@ class Tokens:
         if provider.grant == "client_credentials":
             return self._shared(refused)
         self._write_unwritten()
-        claimed, standing, written = self._claimed(refused)
+        claimed, standing = self._claimed(refused)
         if claimed is None:
             return standing
         try:
@@ -191,7 +191,7 @@ class Tokens:
         except StrongroomError:
             self._let_go(claimed)
             raise
-        self._unwritten = written, given
+        self._unwritten = standing, given
         self._go_on_with(given)
         with suppress(StrongroomError):  # rule 2
             return self._write_unwritten() or given
@@ -199,30 +199,24 @@ class Tokens:
 
     # --- with a refresh token --------------------------------------------------------------------------
 
-    def _claimed(self, refused: str | None) -> tuple[str | None, Token, str | None]:
-        """
-        Claim the refresh token, or wait for whoever has.
-
-        Returns:
-            the claim, or None where there is a good token by now; what stands; and how its refresh token is
-            written, which may be a reference to where it stands.
-        """
+    def _claimed(self, refused: str | None) -> tuple[str | None, Token]:
+        """Claim the refresh token, or wait for whoever has; gives the claim, if any, and what stands."""
         mine = secrets.token_hex(8)
         changed = threading.Event()
         end = self._held.on_change(lambda _known: changed.set())
         try:
             while True:
                 changed.clear()
-                stands, written = self._claim(mine, refused)
+                stands = self._claim(mine, refused)
                 if stands.claim is None or stands.claim.by == mine:
-                    return (None if stands.claim is None else mine), stands, written
+                    return (None if stands.claim is None else mine), stands
                 left = (stands.claim.until - self._around.now()).total_seconds()
                 changed.wait(min(max(left, 0.0), _PAUSE_SECONDS))
         finally:
             end()
 
-    def _claim(self, mine: str, refused: str | None) -> tuple[Token, str | None]:
-        """Write a claim unless there is a good token or another's claim by now; gives as `_claimed`."""
+    def _claim(self, mine: str, refused: str | None) -> Token:
+        """Write a claim unless there is a good token or another's claim by now; gives what stands."""
         found = Token()
         now = self._around.now()
         name = self._held.name
@@ -240,29 +234,25 @@ class Tokens:
             return with_token(connection, found, name)
 
         try:
-            known = self._held.write_back(change, comment="claim its refresh token")
+            self._held.write_back(change, comment="claim its refresh token")
         except ReadOnlyError:
             raise trouble(
                 "token", "missing", name=name, detail="a place to write to", hint=_WRITABLE
             ) from None
-        resolved = token_of(known.connection, name)
-        is_read = (
-            resolved.claim is not None and found.claim is not None and resolved.claim.by == found.claim.by
-        )
-        return found._replace(refresh=resolved.refresh if is_read else found.refresh), found.refresh
+        return found
 
     def _write_unwritten(self) -> Token | None:
         """Write what a provider gave, unless another token stands there by now; gives what stands."""
         if self._unwritten is None:
             return None
-        written, given = self._unwritten
+        used, given = self._unwritten
         found = given
         name = self._held.name
 
         def change(connection: Connection) -> Connection | None:
             nonlocal found
             stands = token_of(connection, name)
-            if stands.refresh not in (written, given.refresh):
+            if stands.refresh not in (used.refresh, given.refresh):
                 found = stands._replace(claim=None)  # somebody has authorized anew meanwhile
                 return None
             found = given
