@@ -115,3 +115,7 @@ def test_a_secret_that_azure_does_not_know_is_told_as_one(entra):
 def test_SS01_SS05_azure_leads_to_no_other_address_and_asks_no_machine_who_it_is(entra):
     assert failed(tried(azure(entra), LOOPBACK)) == ("options", "forbidden")
     assert failed(tried(made("azure", extra={"tenantId": TENANT}), LOOPBACK)) == ("options", "forbidden")
+
+
+def test_an_address_of_a_store_that_is_none_is_told_as_a_field_that_cannot_be_read():
+    assert failed(tried(made("wasb", host="https://[x", password=CANARY))) == ("options", "malformed")

@@ -158,8 +158,10 @@ def _run(document: dict[str, Any], tell: Callable[[list[Any] | None], None]) -> 
         fence.enclose(pins.has if pins.is_limited else _anywhere, refuse)
     try:
         import_module(f"strongroom.live.probing.{probe}").run(course)
-    except StrongroomError as error:  # before a first step: a field that cannot be read
+    except StrongroomError as error:  # between two steps: a field that cannot be read
         course.give_up(error)
+    except (ValueError, TypeError, LookupError):  # as well, where no family has looked at it
+        course.fail("options", "malformed")
 
 
 def _anywhere(_address: str) -> bool:
