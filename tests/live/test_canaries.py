@@ -11,8 +11,10 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import socketserver
+import threading
 import traceback
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -140,3 +142,75 @@ def test_no_field_of_a_connection_shows_in_what_a_live_client_raises_logs_or_pri
         finally:
             with suppress(Exception):
                 (getattr(made, "dispose", None) or made.close)()
+
+
+# --- where something else answers ------------------------------------------------------------------------
+
+
+class Stranger(socketserver.BaseRequestHandler):
+    """Answers in no protocol, and with what must not be repeated."""
+
+    says = ""
+
+    def handle(self):
+        if self.says == "first":
+            self.request.sendall(f"{CANARY}\r\n".encode())
+        with suppress(OSError):
+            while self.request.recv(65536):
+                self.request.sendall(f"HTTP/1.1 400 {CANARY}\r\nContent-Length: 0\r\n\r\n".encode())
+
+
+@contextmanager
+def stranger(says):
+    handler = type("Handler", (Stranger,), {"says": says})
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join(10)
+
+
+ROLE = {"region_name": "eu-west-1", "role_arn": "arn:aws:iam::123456789012:role/reader"}
+PLAIN = {"disable_ssl": True, "disable_tls": True, "timeout": 2, "retry_limit": 1}
+# What connects, or gets a token, before there is anything to work with.
+MET = {
+    "psycopg": ("postgres", {"connect_timeout": 2}, USES["psycopg"]),
+    "sqlalchemy": ("mysql", {}, USES["sqlalchemy"]),
+    "redis": ("redis", {}, USES["redis"]),
+    "smtplib": ("smtp", PLAIN, USES["smtplib"]),
+    "boto3": ("aws", ROLE, lambda made: made.get_credentials().get_frozen_credentials()),
+    "httpx2": ("http", {"oauth2": {}}, USES["httpx2"]),
+}
+
+
+# A driver of MySQL waits for the service's greeting, so that there is nothing to answer.
+@pytest.mark.parametrize(
+    ("driver", "says"),
+    [
+        (driver, says)
+        for driver in MET
+        for says in ("first", "http")
+        if (driver, says) != ("sqlalchemy", "http")
+    ],
+)
+def test_what_answers_in_another_protocol_is_an_error_of_ours_without_a_word_of_it(
+    strongroom_room,  # noqa: F811 -- the fixture above
+    driver,
+    says,
+):
+    conn_type, extra, use = MET[driver]
+    with stranger(says) as port:
+        address = f"http://127.0.0.1:{port}"
+        more = {
+            "boto3": {"service_config": {"sts": {"endpoint_url": address}}},
+            "httpx2": {"oauth2": {"token_url": f"{address}/token"}},
+        }
+        fields = base(conn_type) | {"extra": extra | more.get(driver, {})}
+        strongroom_room.connection("met", fields | ({"port": port} if "port" in fields else {}))
+        with pytest.raises(StrongroomError) as caught:
+            use(strongroom.client("met", driver=driver))
+        look_at(caught.value, is_secret=True)
