@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import traceback
 from itertools import count
@@ -537,4 +538,20 @@ def test_trino_takes_a_token_from_a_file_as_it_is_then(coordinator, tmp_path):
             made.connect()
         file.write_text("second\n")
         made.connect().close()
+        made.dispose()
+
+
+def test_a_mysql_that_accepts_and_says_nothing_is_not_waited_for_and_a_statement_is(account):
+    told_once = {"connect_timeout": 1}
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        fields = {"conn_type": "mysql", "host": "127.0.0.1", "port": silent.getsockname()[1]}
+        with kept("orders_db", **fields, extra={"client": "pymysql"}) as stored:
+            made = engine.client(stored.held, stored.asked(connect_args=told_once))
+            with pytest.raises(Exception, match="orders_db") as caught:
+                made.connect()
+            assert told(caught.value) == ("tcp", "timeout")
+    with kept("orders_db", **account.fields()) as stored:
+        made = engine.client(stored.held, stored.asked(connect_args=told_once))
+        with made.connect() as session:
+            assert session.execute(sa.text("SELECT SLEEP(1.2)")).scalar_one() == 0
         made.dispose()

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 __all__ = ["aclient", "client"]
 
 _KEY = "strongroom"  # of a pooled session, in what SQLAlchemy keeps beside it
+_PYMYSQL = "mysql+pymysql"
+_GREETING_SECONDS = 10  # PyMySQL's own, for the machine to answer
 _PATIENCE = timedelta(seconds=1)  # between two tries to replace a session whose successor is refused
 _RESERVED = ("creator", "module", "pool", "plugins", "strategy", "_is_async", "_initialize")
 
@@ -217,7 +219,8 @@ class _Connecting:
         told = self._told(known.connection, login)
         try:
             args, kwargs = dialect.create_connect_args(self._url(told))
-            return self._spoken(dialect.connect(*args, **{**kwargs, **told.args, **self._args})), login
+            kwargs = {**kwargs, **told.args, **self._args}
+            return self._spoken(dialect.connect(*args, **self._bounded(kwargs)), kwargs), login
         except (dialect.dbapi.Error, OSError, RuntimeError, *self._foreign()) as error:
             found = refusal_of(error)
             if self._scheme.startswith("postgresql"):
@@ -232,8 +235,16 @@ class _Connecting:
             return ()
         return (loaded("trino.exceptions", self._held, extra="trino").HttpError,)
 
-    def _spoken(self, opened: Any) -> object:  # noqa: ANN401 -- a driver's
+    def _bounded(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Have PyMySQL wait no longer for the greeting of a server than for its machine."""
+        if self._scheme != _PYMYSQL:
+            return kwargs
+        return {"read_timeout": kwargs.get("connect_timeout", _GREETING_SECONDS), **kwargs}
+
+    def _spoken(self, opened: Any, kwargs: dict[str, Any]) -> object:  # noqa: ANN401 -- a driver's
         """Give *opened* once the service has let it in."""
+        if self._scheme == _PYMYSQL and "read_timeout" not in kwargs:
+            opened._read_timeout = None  # noqa: SLF001 -- statements take their time; there is no other way
         if self._scheme == "trino":  # whose client says nothing to anybody before the first statement
             cursor = opened.cursor()
             cursor.execute("SELECT 1")
