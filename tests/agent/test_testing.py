@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from audit_parts import until
+from cli_shell import Shell
 from parts.api import Asking, native
 from parts.proxy import Proxy
 from strongroom.agent.enrol import enrol
@@ -160,3 +161,16 @@ def test_an_agent_cannot_answer_what_another_was_asked(api, tmp_path):
             tell_tested(client, Told(given.id, None, "1", (Step("boom", "ok", CANARY, 1.0),)))
         client.close()
     assert reach.assignments_of(deployment).find(given.id) == given
+
+
+def test_the_command_waits_for_the_agent_and_tells_its_refusal_as_an_error(api, tmp_path):
+    shell = Shell(tmp_path)
+    shell.environ |= {"STRONGROOM_URL": api.server.address, "STRONGROOM_TOKEN": api.tokens["admin"]}
+    with agent(api, tmp_path / "cli", "cli"):
+        done = shell(["connections", "test", DB.name, "--on", "agent:cli"])
+        assert (done.code, "waiting for the agent" in done.err) == (0, True)
+        assert "from agent:cli: every step went well" in done.out
+    with agent(api, tmp_path / "shut", "shut", more=""):
+        refused = shell(["connections", "test", DB.name, "--on", "agent:shut"])
+        assert (refused.code, "lets nobody test" in refused.err) == (4, True)
+    assert CANARY not in done.out + done.err + refused.out + refused.err
