@@ -124,7 +124,10 @@ def test_no_field_of_a_connection_shows_in_what_a_live_client_raises_logs_or_pri
     strongroom_room,  # noqa: F811 -- the fixture above
     driver,
     conn_type,
+    tmp_path,
+    monkeypatch,
 ):
+    monkeypatch.chdir(tmp_path)  # the host of SQLite is a file, made where it is not
     for number, (name, is_secret, fields) in enumerate(variants(conn_type)):
         strongroom_room.connection(f"held_{number}", fields)
         try:
