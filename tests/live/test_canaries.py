@@ -20,7 +20,7 @@ import pytest
 
 import strongroom
 from strongroom import catalog
-from strongroom.errors import StrongroomError
+from strongroom.errors import BackendConfigError, StrongroomError
 from strongroom.live.families import DRIVERS
 from strongroom.testing.plugin import strongroom_room  # noqa: F401 -- a fixture
 from test_leaks import CANARY, _nothing_leaves, check, check_error  # noqa: F401 -- one is a fixture
@@ -217,3 +217,10 @@ def test_what_answers_in_another_protocol_is_an_error_of_ours_without_a_word_of_
         with pytest.raises(StrongroomError) as caught:
             use(strongroom.client("met", driver=driver))
         look_at(caught.value, is_secret=True)
+
+
+def test_a_service_of_what_has_none_is_refused_and_not_passed_over(strongroom_room):  # noqa: F811 -- as above
+    strongroom_room.connection("orders_db", base("postgres"))
+    with pytest.raises(BackendConfigError, match="service") as caught:
+        strongroom.client("orders_db", service="s3")
+    assert (caught.value.step, caught.value.reason) == ("options", "unknown")

@@ -25,6 +25,7 @@ from strongroom.errors import ReadOnlyError
 from strongroom.live.around import Around, Asked
 from strongroom.live.families import driver_of, family_of
 from strongroom.live.held import Held
+from strongroom.live.trouble import trouble
 from strongroom.model.connection import Connection
 from strongroom.model.ref import Ref
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from strongroom.live.around import Run
+    from strongroom.live.families import Driver
     from strongroom.live.follow import Follow
     from strongroom.model.entry import Entry
     from strongroom.service.lookup import Lookup
@@ -42,6 +44,7 @@ __all__ = ["Clients"]
 _INTERVAL = timedelta(seconds=60)  # between two looks where nobody tells of changes; a refusal looks at once
 _SWEEP_SECONDS = 15.0  # between two looks for what is idle
 _AT_EXIT_SECONDS = 2.0  # for what was lent to be given back
+_SERVED = ("aws", "azure", "files", "google")  # files of `live/` that know what a service is
 _TOLD = timedelta(seconds=5)  # as `HostLookup.follow` counts it, where an agent tells
 
 
@@ -215,7 +218,7 @@ class Clients:
         """Give a client. Arguments and errors: `strongroom.client`."""
         held = self.held(name, team)
         chosen = driver_of(held, driver)
-        return family_of(chosen).client(held, self._asked(chosen.name, service, options))
+        return family_of(chosen).client(held, self._asked(held, chosen, service, options))
 
     async def aclient(
         self,
@@ -232,13 +235,18 @@ class Clients:
         held = await to_thread(self.held, name, team)
         chosen = driver_of(held, driver)
         family = await to_thread(family_of, chosen)
-        asked = self._asked(chosen.name, service, options)
+        asked = self._asked(held, chosen, service, options)
         if hasattr(family, "aclient"):
             return await family.aclient(held, asked)
         return await to_thread(family.client, held, asked)
 
-    def _asked(self, driver: str, service: str | None, options: Mapping[str, object] | None) -> Asked:
-        return Asked(driver, service, dict(options or {}), self._around)
+    def _asked(
+        self, held: Held, driver: Driver, service: str | None, options: Mapping[str, object] | None
+    ) -> Asked:
+        if service is not None and driver.module not in _SERVED:
+            hint = "only clients of a cloud have services: leave it out"
+            raise trouble("options", "unknown", name=held.name, detail="service", hint=hint)
+        return Asked(driver.name, service, dict(options or {}), self._around)
 
     def close(self, wait_seconds: float = 0.0) -> None:
         """
