@@ -203,7 +203,9 @@ def test_a_stored_password_is_tried_at_another_host_only_by_who_could_store_that
         only = served.token("tester", "op", scope=tests)
         refused = served.ask("POST", "/api/v2/connections/test", body, token=only)
         assert refused.status == 403
-        assert served.ask("POST", "/api/v2/connections/test", body, token=served.token("w", "op")).json()["status"]
+        assert served.ask("POST", "/api/v2/connections/test", body, token=served.token("w", "op")).json()[
+            "status"
+        ]
 
 
 def test_the_page_of_a_long_list_is_given_without_reading_the_rest(place):
