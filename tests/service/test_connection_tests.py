@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 
 import pytest
 
@@ -12,10 +13,13 @@ from parts.certificates import Authority
 from parts.redis import redis_server
 from strongroom.assembly import create_room
 from strongroom.errors import AccessDeniedError, BackendUnavailableError, InvalidInputError, NotFoundError
+from strongroom.live.probe import Limits
+from strongroom.model.connection import Connection
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.policy import Action, Role, Scope
 from strongroom.server import reach
+from strongroom.service.connection_tests import Tester
 from strongroom.service.entries import Change
 
 ON = '[server]\ntest_connections = true\ntest_networks = ["127.0.0.0/8"]\n\n[server.limits]'
@@ -165,3 +169,24 @@ def test_a_type_that_has_nothing_to_test_does_not_fail(here):
     trial = here.tests.begin(ref).trial
     assert (trial.is_ok, trial.said) == (True, "there was nothing to test")
     assert here.tests.failing() == {}
+
+
+@pytest.mark.parametrize(
+    ("extra", "asked"),
+    [
+        ({"iam": True}, ["aws_default"]),
+        ({"iam": True, "aws_conn_id": "prod_aws"}, ["prod_aws"]),
+        ({"azure_conn_id": "entra"}, ["entra"]),
+        ({"iam": False}, []),
+    ],
+)
+def test_a_test_is_given_the_connections_that_the_tested_one_gets_its_login_from(extra, asked):
+    seen = []
+    tester = Tester(
+        lambda ref: seen.append(ref.name),
+        limits=Limits(networks=("192.0.2.0/24",), has_any_option=False, seconds=0.1),
+        clock=lambda: datetime.now(timezone.utc),
+    )
+    connection = Connection(conn_type="postgres", host="127.0.0.1", extra=extra)
+    tester.connection(Ref("connection", "orders"), connection)
+    assert seen == asked

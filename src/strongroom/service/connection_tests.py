@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["ConnectionTests", "Tester", "Tried", "checked_place", "sentences", "told"]
 
 _NAMES_ANOTHER = "_conn_id"  # what a key of extra ends in that names another connection
+_OF_AWS = "aws_conn_id"
 _MOST_OTHERS = 8
 
 
@@ -131,7 +132,11 @@ def _no_other(name: str, _team: str | None) -> NoReturn:
 
 def _others(connection: Connection) -> list[str]:
     extra = connection.to_dict(reveal=True)["extra"]
-    named = extra.items() if isinstance(extra, dict) else ()
+    if not isinstance(extra, dict):
+        return []
+    if extra.get("iam") and not extra.get(_OF_AWS):
+        extra = {**extra, _OF_AWS: "aws_default"}  # as Airflow's hooks and `live/login_token.py` take it
+    named = extra.items()
     return [text for key, text in named if key.endswith(_NAMES_ANOTHER) and isinstance(text, str) and text]
 
 
