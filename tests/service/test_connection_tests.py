@@ -19,7 +19,7 @@ from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.policy import Action, Role, Scope
 from strongroom.server import reach
-from strongroom.service.connection_tests import Tester
+from strongroom.service import connection_tests
 from strongroom.service.entries import Change
 
 ON = '[server]\ntest_connections = true\ntest_networks = ["127.0.0.0/8"]\n\n[server.limits]'
@@ -182,7 +182,7 @@ def test_a_type_that_has_nothing_to_test_does_not_fail(here):
 )
 def test_a_test_is_given_the_connections_that_the_tested_one_gets_its_login_from(extra, asked):
     seen = []
-    tester = Tester(
+    tester = connection_tests.Tester(
         lambda ref: seen.append(ref.name),
         limits=Limits(networks=("192.0.2.0/24",), has_any_option=False, seconds=0.1),
         clock=lambda: datetime.now(timezone.utc),
