@@ -15,6 +15,7 @@ from strongroom.assembly import create_room
 from strongroom.errors import AccessDeniedError, BackendUnavailableError, InvalidInputError, NotFoundError
 from strongroom.live.probe import Limits
 from strongroom.model.connection import Connection
+from strongroom.model.extra import Extra
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
 from strongroom.policy import Action, Role, Scope
@@ -187,6 +188,6 @@ def test_a_test_is_given_the_connections_that_the_tested_one_gets_its_login_from
         limits=Limits(networks=("192.0.2.0/24",), has_any_option=False, seconds=0.1),
         clock=lambda: datetime.now(timezone.utc),
     )
-    connection = Connection(conn_type="postgres", host="127.0.0.1", extra=extra)
+    connection = Connection(conn_type="postgres", host="127.0.0.1", extra=Extra(extra))
     tester.connection(Ref("connection", "orders"), connection)
     assert seen == asked
