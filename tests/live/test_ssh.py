@@ -77,6 +77,15 @@ def files(stored):
         yield files
 
 
+def cut(server):
+    """Cut every line to *server*, and wait until the library has seen that."""
+    lines = [thread for thread in threading.enumerate() if isinstance(thread, paramiko.Transport)]
+    lines = [line for line in lines if line.is_active() and line.getpeername()[1] == server.port]
+    server.end_lines()
+    for line in lines:
+        line.join(10)
+
+
 def said(client, command="echo hello"):
     _, out, _ = client.exec_command(command)
     return out.read().decode().strip()
@@ -181,7 +190,7 @@ def test_options_reach_the_library(server):
     with opened(fields(server, host="behind.example", port=22), sock=sock, compress=False) as client:
         assert said(client) == "hello"
         assert client.get_transport().remote_compression == "none"
-        server.end_lines()
+        cut(server)
         assert said(client) == "hello"
     assert len(made) == 2
 
@@ -252,7 +261,7 @@ def test_any_host_key_is_taken_where_the_connection_says_so_but_no_other_one_aft
 
         with opened(fields(server, extra=extra), sock=sock) as client:
             assert said(client) == "hello"
-            server.end_lines()
+            cut(server)
             error = refused(client.connect)
         assert what(error) == ("tls", "untrusted")
         assert other.count(f"password for {USER}") == 0
@@ -331,7 +340,7 @@ def test_a_refusal_asks_once_and_tries_once_more(server, stored, client):
     assert said(client) == "hello"
     server.change_password("two")
     stored.write(**fields(server, password="two"))
-    server.end_lines()
+    cut(server)
     failed = server.count("Failed password")
     assert said(client) == "hello"
     assert stored.questions == 1
@@ -358,7 +367,7 @@ def test_newer_credentials_that_are_refused_too_are_not_tried_again(server, stor
 
 def test_a_broken_line_is_made_anew_for_the_next_command(server, client):
     assert said(client) == "hello"
-    server.end_lines()
+    cut(server)
     assert said(client) == "hello"
 
 
@@ -395,7 +404,7 @@ def test_files_that_are_open_stay_with_their_session_and_new_ones_get_the_new_pa
 
 def test_a_session_of_files_that_broke_is_opened_anew(server, files):
     files.listdir()
-    server.end_lines()
+    cut(server)
     files.listdir()
 
 

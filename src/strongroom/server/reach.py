@@ -79,10 +79,10 @@ def begun(call: Call, ref: Ref, *, on: str = SERVER) -> Tried:
         NotFoundError: there is none.
         RateLimitedError: too many tests.
     """
-    _check(ref)
     place = checked_place(on)
     if place == SERVER:
         return Tried(tried(call, ref))
+    _check(ref)
     if not place.startswith(AGENT[:-1]):
         raise InvalidInputError(
             "a server tests connections from itself or from an agent", hint="say server, agent or agent:NAME"

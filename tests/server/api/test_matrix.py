@@ -53,6 +53,7 @@ NEEDS = {
     ("GET", "/explain" + ENTRY): "describe",
     ("POST", "/test" + ENTRY): None,  # switched off: denied to everybody
     ("GET", "/test" + ENTRY): "describe",
+    ("GET", "/tests"): ANY,  # those he may list: tests/service/test_connection_tests.py
     ("GET", "/find"): ("list", ROOM),
     ("GET", "/inventory"): ("list", ROOM),
     ("GET", "/inventory/counts"): ("list", ROOM),
@@ -112,6 +113,7 @@ NEEDS = {
     ("POST", "/agents/decide"): None,  # of agents alone: tests/agent/test_revocation.py
     ("POST", "/agents/write"): None,
     ("POST", "/agents/records"): None,
+    ("POST", "/agents/tests"): None,  # as above: tests/agent/test_testing.py
     ("POST", "/agents/runs"): None,  # as above: tests/agent/test_verified.py
     ("POST", "/agents/runs/renew"): None,
     ("DELETE", "/agents/{name}"): ("administer", ROOM),
