@@ -444,6 +444,10 @@ ATTACKS = {
         "live/test_probe_options.py::test_SS05_who_the_machine_is_is_not_used_for_others",
         "live/test_probe_ssh.py::test_SS05_a_test_for_others_reads_no_key_and_runs_no_command",
     ),
+    "SS07": Row(
+        "a backend that is made to lead to another host",
+        "server/api/test_backends.py::test_SS07_nobody_sends_a_backend_elsewhere_through_the_server",
+    ),
     "SS08": Row(
         "a store or a service that answers with a redirect",
         "live/test_probe_http.py::test_SS08_a_redirect_is_not_followed",

@@ -71,6 +71,15 @@ def test_an_order_counts_for_the_next_read(server):
     assert region(server)["value"] == "from-second"
 
 
+@pytest.mark.parametrize("field", ["url", "host", "variables", "auth", "token", "kind", "options"])
+def test_SS07_nobody_sends_a_backend_elsewhere_through_the_server(server, field):
+    """Where a backend leads is said by the settings file alone, whoever administers."""
+    answer, told = ask(server, "PUT", "/backends/first/settings", {field: "https://elsewhere.example"})
+    assert answer.status in (400, 422)
+    assert "elsewhere.example" not in json.dumps(told)
+    assert region(server)["value"] == "from-first"
+
+
 def test_an_order_over_another_version_is_refused(server):
     _, told = ask(server, "GET", "/backends")
     ask(server, "PUT", "/backends", {"names": ["second", "first", "native"]})
