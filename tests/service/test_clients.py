@@ -14,6 +14,7 @@ from strongroom.assembly import create_room
 from strongroom.errors import BackendConfigError, NotFoundError, ReadOnlyError
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
+from strongroom.service.clients import Clients
 
 
 @contextmanager
@@ -112,17 +113,27 @@ def test_what_is_written_back_is_stored_and_known_at_once(tmp_path):
         assert next(iter(room.entries.history(Ref("connection", "orders")))).comment == "renewed"
 
 
-def test_what_nobody_uses_any_more_is_let_go_by_itself(tmp_path, monkeypatch):
-    monkeypatch.setattr("strongroom.service.clients._SWEEP_SECONDS", 0.01)
-    monkeypatch.setattr("strongroom.live.held._LINGER_SECONDS", 0.05)
+def test_what_nobody_uses_any_more_is_let_go_by_itself(tmp_path):
     before = set(threading.enumerate())
-    with using(tmp_path, orders="sqlite:///a"):
-        strongroom._live().held("orders")
+    with using(tmp_path, orders="sqlite:///a") as room:
+        live = Clients(
+            room,
+            lookup=lambda: room.lookup,
+            anew=lambda: room.lookup,
+            writing=list,
+            environ={},
+            run=lambda: None,
+            seen=lambda _name, _found: None,
+            is_told=False,
+            idle_seconds=0.05,
+        )
+        live.held("orders")
         own = set(threading.enumerate()) - before
         assert {thread.name for thread in own} >= {"strongroom clients"}
         assert ended(own)
-        assert strongroom._live()._held == {}
-        assert strongroom._live().held("orders").known.connection.schema == "a"
+        assert live._held == {}
+        assert live.held("orders").known.connection.schema == "a"
+        live.close()
 
 
 def test_the_end_of_a_process_ends_what_is_followed_in_it(tmp_path):

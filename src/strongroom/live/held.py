@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["Held", "Known", "Source"]
 
 _PAUSE_SECONDS = 1.0  # between two questions after refusals
-_LINGER_SECONDS = 60.0  # that a connection is followed on after its last client was closed
 
 _process = 0  # counts up in every forked child
 
@@ -85,6 +84,7 @@ class Held:
         source: asks for it.
         clock: seconds, only ever forward.
         wait: waits so many seconds for an event.
+        idle_seconds: that it is followed on after its last client was closed.
 
     Raises:
         NotFoundError, AccessDeniedError, …: as `strongroom.connection`.
@@ -98,11 +98,14 @@ class Held:
         source: Source,
         clock: Callable[[], float],
         wait: Callable[[threading.Event, float], object] = threading.Event.wait,
+        *,
+        idle_seconds: float = 60.0,
     ) -> None:
         self.ref = ref
         self._source = source
         self._clock = clock
         self._wait = wait
+        self._idle_seconds = idle_seconds
         self._trouble: StrongroomError | None = None
         self._callback_error: Exception | None = None
         self._calls: dict[object, Callable[[Known], None]] = {}
@@ -272,7 +275,7 @@ class Held:
     def is_idle(self) -> bool:
         """Tell whether nobody has used it for a while, so that it may be closed."""
         since = self._idle_since
-        return since is not None and self._clock() - since >= _LINGER_SECONDS
+        return since is not None and self._clock() - since >= self._idle_seconds
 
     def use(self) -> None:
         """Take note that a client of it is about to be made."""

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 __all__ = ["Clients"]
 
 _INTERVAL = timedelta(seconds=60)  # between two looks where nobody tells of changes; a refusal looks at once
-_SWEEP_SECONDS = 15.0  # between two looks for what is idle
 _AT_EXIT_SECONDS = 2.0  # for what was lent to be given back
 _SERVED = ("aws", "azure", "files", "google")  # files of `live/` that know what a service is
 _TOLD = timedelta(seconds=5)  # as `HostLookup.follow` counts it, where an agent tells
@@ -125,6 +124,7 @@ class Clients:
         run: gives for which run the calling code works.
         seen: as `_Source`.
         is_told: as `_Source`.
+        idle_seconds: that a connection is followed on after its last client was closed.
 
     Threads: safe.
     """
@@ -140,8 +140,10 @@ class Clients:
         run: Callable[[], Run | None],
         seen: Callable[[str, Connection], None],
         is_told: bool,
+        idle_seconds: float = 60.0,
     ) -> None:
         self.asked = asked
+        self._idle_seconds = idle_seconds
         self._source = _Source(lookup, anew, writing, seen, is_told=is_told)
         self._begin()
         atexit.register(_close_at_exit, weakref.ref(self))
@@ -186,7 +188,7 @@ class Clients:
         return found
 
     def _made(self, ref: Ref) -> Held:
-        held = Held(ref, self._source, time.monotonic)
+        held = Held(ref, self._source, time.monotonic, idle_seconds=self._idle_seconds)
         with self._lock:
             self._held[ref] = held
             if self._sweeper is None:
@@ -197,7 +199,7 @@ class Clients:
 
     def _sweep(self) -> None:
         """Close what has been idle for long, until there is nothing left."""
-        while not self._closing.wait(_SWEEP_SECONDS):
+        while not self._closing.wait(self._idle_seconds / 4):
             with self._lock:
                 for ref in [ref for ref, held in self._held.items() if held.is_idle()]:
                     self._held.pop(ref).close()
