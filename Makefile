@@ -44,7 +44,7 @@ bench: $(VENV)/.dev  ## Measure beside the peers, print a table, write bench/res
 	@$(BIN)/python -m compileall -q src $(VENV)/lib
 	@$(BIN)/python -m bench
 
-trials: $(VENV)/.dev  ## The long trials: kill writers 10,000 times (KILLS=n for another number), a job that re-wraps 100,000 entries 40 times, attack the audit log 1,000 times, ask the API 20,000 times, fork 10,000 times (FORKS=n), soak an agent for 10 minutes (SOAK=seconds) and kill it 50 times under load, fuzz both ends of its socket (FUZZ=seconds each), run a whole Airflow 3 and 2, walk the page before 100,000 entries, bring each regression back, ask every store from every Python
+trials: $(VENV)/.dev  ## The long trials: kill writers 10,000 times (KILLS=n for another number), a job that re-wraps 100,000 entries 40 times, attack the audit log 1,000 times, ask the API 20,000 times, fork 10,000 times (FORKS=n), soak an agent for 10 minutes (SOAK=seconds) and kill it 50 times under load, fuzz both ends of its socket (FUZZ=seconds each), run a whole Airflow 3 and 2, walk the page before 100,000 entries and while its store is down, bring each regression back, ask every store from every Python
 	@scripts/system-packages
 	@scripts/make-peers $(BIN)/python trials
 	@STRONGROOM_FUZZ_SECONDS=$(FUZZ) $(BIN)/python -m pytest -rP tests/agent/test_fuzz.py $(ARGS)
@@ -55,7 +55,8 @@ trials: $(VENV)/.dev  ## The long trials: kill writers 10,000 times (KILLS=n for
 		tests/inside_airflow/test_runs.py $(ARGS)
 	@STRONGROOM_FORKS=$(FORKS) STRONGROOM_SOAK=$(SOAK) STRONGROOM_AGENT_KILLS=50 $(BIN)/python -m pytest -rP \
 		tests/agent/test_processes.py tests/agent/test_soak.py tests/agent/test_kills.py $(ARGS)
-	@STRONGROOM_UI_ENTRIES=100000 $(BIN)/python -m pytest -rP tests/ui/test_many.py $(ARGS)
+	@STRONGROOM_UI_ENTRIES=100000 STRONGROOM_OUTAGE=1 $(BIN)/python -m pytest -rP tests/ui/test_many.py \
+		tests/ui/test_outage.py $(ARGS)
 	@STRONGROOM_REWRAP_ENTRIES=100000 STRONGROOM_REWRAP_KILLS=40 \
 		$(BIN)/python -m pytest -n $(WORKERS) -rP tests/faults/test_rewrap_kill.py $(ARGS)
 	@STRONGROOM_KILLS=$(KILLS) STRONGROOM_ATTACKS=1000 STRONGROOM_FUZZ_CASES=20000 STRONGROOM_MUTANTS=1 \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from html import unescape
 
@@ -15,6 +16,8 @@ from strongroom.model.secret import Secret
 from strongroom.service.entries import Change
 
 STORED = Ref("variable", "stored")
+
+pytestmark = pytest.mark.skipif(not os.environ.get("STRONGROOM_OUTAGE"), reason="a trial: make trials")
 
 PAGES = (
     "/",
@@ -71,7 +74,7 @@ def said(answer):
 @pytest.mark.parametrize("path", PAGES)
 def test_a_page_of_what_is_known_is_there_while_the_store_is_down(ada, down, path):
     answer = ada.get(path)
-    assert answer.status == 200
+    assert answer.status == 200, said(answer)
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
 
 
