@@ -44,24 +44,19 @@ bench: $(VENV)/.dev  ## Measure beside the peers, print a table, write bench/res
 	@$(BIN)/python -m compileall -q src $(VENV)/lib
 	@$(BIN)/python -m bench
 
-trials: $(VENV)/.dev  ## The long trials: kill writers 10,000 times (KILLS=n for another number), a job that re-wraps 100,000 entries 40 times, attack the audit log 1,000 times, ask the API 20,000 times, fork 10,000 times (FORKS=n), soak an agent for 10 minutes (SOAK=seconds) and kill it 50 times under load, fuzz both ends of its socket (FUZZ=seconds each), run a whole Airflow 3 and 2, walk the page before 100,000 entries and while its store is down, bring each regression back, ask every store from every Python
+trials: $(VENV)/.dev  ## The long trials: kill writers 10,000 times (KILLS=n for another number), a job that re-wraps 100,000 entries 40 times, attack the audit log 1,000 times, ask the API 20,000 times, fork 10,000 times (FORKS=n), soak an agent for 10 minutes (SOAK=seconds) and kill it 50 times under load, fuzz both ends of its socket (FUZZ=seconds each), walk the page before 100,000 entries, run whatever is marked `trial` (a whole Airflow 3 and 2, each regression brought back), ask every store from every Python
 	@scripts/system-packages
 	@scripts/make-peers $(BIN)/python trials
 	@STRONGROOM_FUZZ_SECONDS=$(FUZZ) $(BIN)/python -m pytest -rP tests/agent/test_fuzz.py $(ARGS)
-	@STRONGROOM_GO=1 $(BIN)/python -m pytest tests/agent/test_examples.py $(ARGS)
-	@STRONGROOM_AIRFLOW_TRIALS=1 $(BIN)/python -m pytest -n $(WORKERS) tests/inside_airflow/test_examples.py \
-		tests/inside_airflow/test_hooks.py $(ARGS)
-	@STRONGROOM_AIRFLOW_TRIALS=1 $(BIN)/python -m pytest -rP tests/inside_airflow/test_trials.py \
-		tests/inside_airflow/test_runs.py $(ARGS)
+	@STRONGROOM_TRIALS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m trial $(ARGS)
 	@STRONGROOM_FORKS=$(FORKS) STRONGROOM_SOAK=$(SOAK) STRONGROOM_AGENT_KILLS=50 $(BIN)/python -m pytest -rP \
 		tests/agent/test_processes.py tests/agent/test_soak.py tests/agent/test_kills.py $(ARGS)
-	@STRONGROOM_UI_ENTRIES=100000 STRONGROOM_OUTAGE=1 $(BIN)/python -m pytest -rP tests/ui/test_many.py \
-		tests/ui/test_outage.py $(ARGS)
+	@STRONGROOM_UI_ENTRIES=100000 $(BIN)/python -m pytest -rP tests/ui/test_many.py $(ARGS)
 	@STRONGROOM_REWRAP_ENTRIES=100000 STRONGROOM_REWRAP_KILLS=40 \
 		$(BIN)/python -m pytest -n $(WORKERS) -rP tests/faults/test_rewrap_kill.py $(ARGS)
-	@STRONGROOM_KILLS=$(KILLS) STRONGROOM_ATTACKS=1000 STRONGROOM_FUZZ_CASES=20000 STRONGROOM_MUTANTS=1 \
+	@STRONGROOM_KILLS=$(KILLS) STRONGROOM_ATTACKS=1000 STRONGROOM_FUZZ_CASES=20000 \
 		$(BIN)/python -m pytest -n $(WORKERS) -rP \
-		tests/faults/test_kill.py tests/faults/test_sql_kill.py tests/faults/test_backup_kill.py tests/audit/test_attacks.py tests/server/api/test_fuzz.py tests/mutants $(ARGS)
+		tests/faults/test_kill.py tests/faults/test_sql_kill.py tests/faults/test_backup_kill.py tests/audit/test_attacks.py tests/server/api/test_fuzz.py $(ARGS)
 	@WORKERS=$(WORKERS) scripts/test-other-pythons trials
 
 format: $(VENV)/.dev  ## Format the code

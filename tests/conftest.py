@@ -93,6 +93,9 @@ def pytest_report_header():
     return None if HAS_STORE else f"not collected, {WITHOUT_STORE}: {', '.join(_IMPORT_A_STORE)}"
 
 
+# `make trials` adds what is marked `trial`: a test, or some of its parameters, of which others stay here.
+TRIALS = "STRONGROOM_TRIALS" in os.environ
+
 # Modules whose tests take seconds each. Every worker of xdist begins with its share of them and ends with
 # tests that take none: a worker takes over from the end of another's line, and never what is under way there.
 _LONG = re.compile(
@@ -125,6 +128,10 @@ def _spread(items, workers):
 
 
 def pytest_collection_modifyitems(config, items):
+    if not TRIALS:
+        for item in items:
+            if item.get_closest_marker("trial"):
+                item.add_marker(pytest.mark.skip(reason="a trial: make trials"))
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
     if workers > 1:
         _spread(items, workers)

@@ -14,7 +14,6 @@ from parts.agent import ROOT, agent, missing
 
 EXAMPLES = ROOT / "examples" / "http"
 GO = ROOT / ".venv-go" / "bin" / "go"
-TRIALS = "STRONGROOM_GO" in os.environ
 ODD = 'quote " back\\slash'
 ENVIRON = {"AIRFLOW_VAR_REGION": "eu", "AIRFLOW_CONN_ORDERS_DB": "postgresql://orders:s3cret@db/orders"}
 
@@ -89,8 +88,6 @@ def test_a_question_that_waits_to_be_asked_for_is_told_what_to_change(one):
 
 @pytest.fixture(scope="module")
 def go(tmp_path_factory):
-    if not TRIALS:
-        pytest.skip("a trial, whose first build takes a minute of a processor: make trials")
     if not GO.exists():
         missing("a Go toolchain is missing: scripts/make-peers installs it")
     built = tmp_path_factory.mktemp("go") / "read"
@@ -113,6 +110,7 @@ def go(tmp_path_factory):
     return built
 
 
+@pytest.mark.trial  # its first build takes a minute of a processor
 def test_the_go_example_prints_values(one, go):
     done = run(one, go, "variable", "region")
     assert (done.returncode, done.stdout, done.stderr) == (0, "eu", "")
@@ -120,6 +118,7 @@ def test_the_go_example_prints_values(one, go):
     assert done.stdout == ENVIRON["AIRFLOW_CONN_ORDERS_DB"]
 
 
+@pytest.mark.trial
 def test_the_go_example_tells_absence_and_trouble_apart(one, go):
     assert run(one, go, "variable", "nothing").returncode == 3
     assert run(one, go, "variable", ODD).returncode == 1

@@ -6,6 +6,17 @@ import pytest
 
 from inside_airflow.place import VERSIONS, place_in
 
+# Runs of which Airflow 2 differs least from Airflow 3: there they are trials, since a start costs seconds.
+_TRIALS_IN_2 = {"hooked", "laptop"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        if params.get("inside") == 2 and _TRIALS_IN_2.intersection(item.fixturenames):
+            item.add_marker(pytest.mark.trial)
+
 
 @pytest.fixture(scope="session")
 def airflow(tmp_path_factory):

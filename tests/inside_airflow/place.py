@@ -68,16 +68,9 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 STAGE = Path(__file__).with_name("inside") / "stage.py"
 VERSIONS = (3, 2)
-TRIALS = "STRONGROOM_AIRFLOW_TRIALS" in os.environ
 FERNET_KEY = base64.urlsafe_b64encode(b"strongroom-tests-inside-airflow!").decode()
 BACKEND = "strongroom.airflow.StrongroomBackend"
 _SHORTEST = 5  # characters of a line that is worth looking for; Airflow masks nothing shorter
-
-
-def left_to_trials(place):
-    """Skip for Airflow 2 what differs least from Airflow 3, but in `make trials`: a start costs seconds."""
-    if place.version == 2 and not TRIALS:
-        pytest.skip("a trial in Airflow 2: make trials")
 
 
 def environment(version):

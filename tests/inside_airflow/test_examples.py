@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pytest
 
-from inside_airflow.place import left_to_trials
 from parts.agent import agent
 from parts.openbao import bao, until
 from strongroom import settings
@@ -162,7 +161,6 @@ def prod(inside, request):
 @pytest.fixture(scope="session")
 def laptop(inside, request):
     """The Dags that read, beside what `strongroom dev` copied; two names stand in the environment."""
-    left_to_trials(inside)
 
     def make(folder):
         bao = request.getfixturevalue("bao")

@@ -20,7 +20,6 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from inside_airflow.place import left_to_trials
 from parts.agent import agent
 from parts.databases import server_of
 from strongroom.assembly import create_room
@@ -258,8 +257,6 @@ def connections(address, key):
 
 @pytest.fixture(scope="session")
 def hooked(inside):
-    left_to_trials(inside)
-
     def make(folder):
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         home = folder / "agent"

@@ -13,7 +13,7 @@ import re
 import pytest
 
 from inside_airflow.deployed import Deployed
-from inside_airflow.place import TRIALS, Ran
+from inside_airflow.place import Ran
 from parts.agent import agent, until
 from parts.oracle import records_in
 from parts.server import serving
@@ -366,7 +366,7 @@ with DAG("shared", start_date=datetime.datetime(2024, 1, 1), schedule=None):
 """
 
 
-@pytest.mark.skipif(not TRIALS, reason="a second Airflow: make trials")
+@pytest.mark.trial  # a second Airflow
 def test_an_airflow_that_signs_with_a_shared_secret_runs_its_tasks_unverified_and_is_told_what_to_change(
     airflow, tmp_path
 ):

@@ -3,14 +3,13 @@ A whole Airflow for each version, by `airflow standalone` with LocalExecutor: sc
 triggerer, server, supervisors and tasks are processes of their own. They read a real OpenBao by AppRole
 through an agent.
 
-A long trial: `make trials`, or STRONGROOM_AIRFLOW_TRIALS=1.
+A long trial: `make trials`, or STRONGROOM_TRIALS=1.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
-import os
 import socket
 import sqlite3
 import subprocess
@@ -66,9 +65,7 @@ with DAG("denied", **ONCE):
     refused()
 """
 
-pytestmark = pytest.mark.skipif(
-    "STRONGROOM_AIRFLOW_TRIALS" not in os.environ, reason="a long trial: make trials"
-)
+pytestmark = pytest.mark.trial
 
 
 def free_port():

@@ -23,7 +23,6 @@ from regressions.table import REGRESSIONS
 TESTS = Path(__file__).parents[1]
 SOURCE = Path(strongroom.__file__).parent
 SECONDS = 600
-IS_TRIAL = os.environ.get("STRONGROOM_MUTANTS") == "1"
 
 
 def files_of(mutant, source=SOURCE):
@@ -75,7 +74,6 @@ def tried(copy, *tests):
     folder = copy.parent.parent
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
     environ = {**os.environ, "PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    environ.pop("STRONGROOM_MUTANTS", None)
     for name in [name for name in environ if name.startswith("PYTEST_")]:
         del environ[name]  # of a worker that runs this
     done = subprocess.run(
@@ -90,19 +88,20 @@ def tried(copy, *tests):
     return done.returncode, done.stdout[-4000:] + done.stderr[-1000:]
 
 
-if IS_TRIAL:
+@pytest.mark.trial
+def test_without_a_change_every_test_of_a_mutant_passes(copy):
+    tests = sorted({str(TESTS / one.test) for one in MUTANTS})
+    code, said = tried(copy, *tests)
+    assert code == 0, said
 
-    def test_without_a_change_every_test_of_a_mutant_passes(copy):
-        tests = sorted({str(TESTS / one.test) for one in MUTANTS})
-        code, said = tried(copy, *tests)
-        assert code == 0, said
 
-    @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda one: one.id)
-    def test_a_mutant_is_noticed(mutant, copy):
-        (file,) = holders(mutant, copy)
-        file.write_text(file.read_text(encoding="utf-8").replace(mutant.old, mutant.new), encoding="utf-8")
-        code, said = tried(copy, str(TESTS / mutant.test))
-        assert code == 1, f"nothing noticed {mutant.id}: {said}"
-        failed = re.findall(r"^FAILED (\S+)", said, re.MULTILINE)
-        assert failed, f"the tests did not run: {said}"
-        print(f"{mutant.id}: {failed[0].rpartition('/')[2]}")
+@pytest.mark.trial
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda one: one.id)
+def test_a_mutant_is_noticed(mutant, copy):
+    (file,) = holders(mutant, copy)
+    file.write_text(file.read_text(encoding="utf-8").replace(mutant.old, mutant.new), encoding="utf-8")
+    code, said = tried(copy, str(TESTS / mutant.test))
+    assert code == 1, f"nothing noticed {mutant.id}: {said}"
+    failed = re.findall(r"^FAILED (\S+)", said, re.MULTILINE)
+    assert failed, f"the tests did not run: {said}"
+    print(f"{mutant.id}: {failed[0].rpartition('/')[2]}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from html import unescape
 
@@ -17,7 +16,7 @@ from strongroom.service.entries import Change
 
 STORED = Ref("variable", "stored")
 
-pytestmark = pytest.mark.skipif(not os.environ.get("STRONGROOM_OUTAGE"), reason="a trial: make trials")
+pytestmark = pytest.mark.trial
 
 PAGES = (
     "/",
