@@ -344,11 +344,13 @@ class Chain(Backend):
             raise lookup.error
         return lookup.entry
 
-    def give_back(self, ref: Ref) -> None:
-        """Have what was lent for *ref* revoked. Never raises."""
-        for link in self.links:
-            if isinstance(link.backend, Lending):
-                link.backend.give_back(ref)
+    def withdraw(self, ref: Ref) -> Callable[[], StrongroomError | None] | None:
+        """Have something else lent for *ref* from now on, and give what revokes; as `Lending.withdraw`."""
+        lending = [link.backend for link in self.links if isinstance(link.backend, Lending)]
+        found = [revoke for backend in lending if (revoke := backend.withdraw(ref)) is not None]
+        if not found:
+            return None
+        return lambda: next((error for error in [revoke() for revoke in found] if error is not None), None)
 
     def read_many(self, refs: Sequence[Ref]) -> list[Entry | StrongroomError | None]:
         """Give for each of *refs* what `read` would give or raise; who answers many at once is asked once."""

@@ -5,6 +5,7 @@ What an OpenBao lends: a database engine over this process's PostgreSQL, whose r
     path = lending.role(default_ttl="1h", max_ttl="24h")      # "database1/creds/role1"
     lending.logins()                                          # the roles that stand in PostgreSQL
     lending.can_log_in(login, password)                       # by password, as an application would
+    lending.renewals(path)                                    # when each lease was renewed last, or None
 """
 
 from __future__ import annotations
@@ -74,6 +75,13 @@ class Lending:
         with self.database.admin() as opened:
             rows = opened.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE 'v-%'").fetchall()
         return {name for (name,) in rows}
+
+    def renewals(self, path):
+        """Give of each lease that lives when the server renewed it last, or None where it never did."""
+        status, found = self.bao.ask("LIST", f"sys/leases/lookup/{path}")
+        ids = found["data"]["keys"] if status == 200 else []
+        asked = {one: self.bao.ask("POST", "sys/leases/lookup", {"lease_id": f"{path}/{one}"}) for one in ids}
+        return {one: told["data"]["last_renewal"] for one, (status, told) in asked.items() if status == 200}
 
     def can_log_in(self, login, password):
         try:

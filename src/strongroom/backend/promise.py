@@ -155,11 +155,19 @@ class Writable(Protocol):
 class Lending(Protocol):
     """A backend whose answers may be lent: made when they are asked for, and revoked afterwards."""
 
-    def give_back(self, ref: Ref) -> None:
+    def withdraw(self, ref: Ref) -> Callable[[], StrongroomError | None] | None:
         """
-        Revoke what this process was lent for *ref*; whoever reads it next is lent something else.
+        Lend something else to whoever reads *ref* from now on; None where nothing is lent for it alone.
 
-        Takes 5 s at most, and never raises: what cannot be revoked ends by itself.
+        So nobody can be given any more what is revoked then, and whoever was given it meanwhile can be looked
+        for in between.
+
+        Returns:
+            what revokes what was lent until now: it takes 5 s at most, gives why it could not, and may be
+            called again. What is never revoked so is revoked by `close`, or ends by itself.
+
+        Raises:
+            BackendUnavailableError: it is just being renewed; nothing has changed.
         """
         ...
 

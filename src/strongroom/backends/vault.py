@@ -203,14 +203,15 @@ class Vault(WritingPathBackend[VaultOptions]):
             secret=self._lent(ref, entry.secret, leased),
             version=f"{entry.version}.{leased.mark}",
             lifetime=leased.lifetime,
+            is_lent=True,
         )
 
-    def give_back(self, ref: Ref) -> None:
+    def withdraw(self, ref: Ref) -> Callable[[], StrongroomError | None] | None:
         """As `Lending`; what another connection shares stays."""
-        path = self._dynamic.get(ref)
-        if path is not None and list(self._dynamic.values()).count(path) == 1:
-            for leases in list(self._lending.values()):
-                leases.give_back(path)
+        path, leases = self._dynamic.get(ref), self._lending.get("")
+        if path is None or leases is None or list(self._dynamic.values()).count(path) > 1:
+            return None
+        return leases.withdraw(path)
 
     def _leases(self) -> Leases:
         found = self._lending.get("")

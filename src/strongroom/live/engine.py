@@ -11,14 +11,17 @@ Rules of this file:
 3. Refused credentials are asked about once, and tried once more; errors of connecting are ours, errors of
    statements are SQLAlchemy's.
 4. A session belongs to the process that opened it.
+5. What is disposed of lets go of its connection when the last session that was out then is back.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from strongroom.errors import StrongroomError
@@ -121,6 +124,7 @@ class _Connecting:
         self._ready: dict[object, tuple[object, Known] | StrongroomError] = {}
         self._open = _Open()
         self._ended: Callable[[], None] | None = None
+        self._locks: dict[int, threading.Lock] = {}
         self.options = dict(asked.options)
         args: object = self.options.pop("connect_args", None) or {}
         if any(name in self.options for name in _RESERVED) or not isinstance(args, dict):
@@ -159,6 +163,7 @@ class _Connecting:
         listen = self._sa.event.listen
         listen(engine, "do_connect", self._connect)
         listen(engine, "checkout", self._check_out)
+        listen(engine, "checkin", self._open.back)
         listen(engine, "engine_disposed", self._disposed)
         for event in ("close", "detach"):
             listen(engine, event, self._open.leave)
@@ -171,19 +176,32 @@ class _Connecting:
         if engine is not None:
             self._ended = self._held.lasts(engine, self._open.close)
 
+    def _begin_again(self) -> None:
+        """Hold the connection anew, once: since the disposal it may be held no more."""
+        with self._locks.setdefault(os.getpid(), threading.Lock()):
+            if self._ended is not None:
+                return
+            self._begin()
+            if self._held.is_closed:
+                self._held = self._around.held(self._held.ref.name, self._held.ref.team)
+                self._begin()
+
     def _disposed(self, _engine: object) -> None:
         ended, self._ended = self._ended, None
         if ended is not None:
-            self._open.is_disposed = True
-            ended()
-            self._open.is_disposed = False
+            self._open.when_back(partial(self._let_go, ended))
+
+    def _let_go(self, ended: Callable[[], None]) -> None:
+        self._open.is_disposed = True
+        ended()
+        self._open.is_disposed = False
 
     # --- sessions -----------------------------------------------------------------------------------------
 
     def _connect(self, dialect: Any, record: Any, _args: object, _kwargs: object) -> object:  # noqa: ANN401
         """Open a session for the pool; SQLAlchemy calls this instead of the driver."""
         if self._ended is None:  # it was disposed of, and is used again
-            self._begin()
+            self._waited(self._begin_again)
         ready = self._ready.pop(record, None)
         if ready is None:
             ready = self._opened(dialect)
@@ -260,8 +278,9 @@ class _Connecting:
         result: T = self._sa.util.await_only(to_thread(work))
         return result
 
-    def _check_out(self, _opened: object, record: Any, proxy: Any) -> None:  # noqa: ANN401
+    def _check_out(self, opened: object, record: Any, proxy: Any) -> None:  # noqa: ANN401
         """Look whether a session of the pool is still what its connection says; at most microseconds."""
+        self._open.out[id(opened)] = os.getpid()
         session: _Session | None = record.info.get(_KEY)
         if session is None:
             return
@@ -305,6 +324,8 @@ class _Open:
 
     def __init__(self) -> None:
         self._opened: dict[int, tuple[int, Any]] = {}
+        self._waiting: list[tuple[set[int], Callable[[], None]]] = []
+        self.out: dict[int, int] = {}  # checked out, by the process that did
         self.is_disposed = False
 
     def add(self, opened: Any) -> None:  # noqa: ANN401 -- a driver's
@@ -313,17 +334,44 @@ class _Open:
     def leave(self, opened: Any, *_details: object) -> None:  # noqa: ANN401
         """Forget what the pool closes, or gives away."""
         self._opened.pop(id(opened), None)
+        self.back(opened)
+
+    def back(self, opened: object, *_details: object) -> None:
+        """Take note that *opened* is out no more; close it, where its pool is disposed of and would not."""
+        key = id(opened)
+        self.out.pop(key, None)
+        for waiting in list(self._waiting) if self._waiting else ():
+            if key in waiting[0]:
+                waiting[0].discard(key)
+                self._close(self._opened.pop(key, None))
+            self._tell(waiting)
+
+    def when_back(self, call: Callable[[], None]) -> None:
+        """Call *call* once what this process has out now is back: at once, where that is nothing."""
+        process = os.getpid()
+        waiting = {one for one, opener in list(self.out.items()) if opener == process}, call
+        self._waiting.append(waiting)
+        # What came back in between told nobody.
+        waiting[0].intersection_update(list(self.out))
+        self._tell(waiting)
+
+    def _tell(self, waiting: tuple[set[int], Callable[[], None]]) -> None:
+        if not waiting[0]:
+            with suppress(ValueError):  # another thread was faster
+                self._waiting.remove(waiting)
+                waiting[1]()
 
     def close(self) -> None:
         """Close what this process has opened; what its parent has is the parent's to close."""
         if self.is_disposed:  # by SQLAlchemy, which leaves what is in use
             return
-        process = os.getpid()
         while self._opened:
-            _, (opener, opened) = self._opened.popitem()
-            if opener == process:
-                with suppress(Exception):  # the engine is gone, and who would hear of it too
-                    opened.close()
+            self._close(self._opened.popitem()[1])
+
+    def _close(self, held: tuple[int, Any] | None) -> None:
+        if held is not None and held[0] == os.getpid():
+            with suppress(Exception):  # the engine is gone, and who would hear of it too
+                held[1].close()
 
 
 def _means(connection: Connection) -> tuple[object, ...]:

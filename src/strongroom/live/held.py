@@ -84,7 +84,8 @@ class Held:
         source: asks for it.
         clock: seconds, only ever forward.
         wait: waits so many seconds for an event.
-        idle_seconds: that it is followed on after its last client was closed.
+        idle_seconds: that it is followed on after its last client was closed, unless it is lent.
+        left: told that the last client was closed, from the middle of anything.
 
     Raises:
         NotFoundError, AccessDeniedError, …: as `strongroom.connection`.
@@ -100,18 +101,21 @@ class Held:
         wait: Callable[[threading.Event, float], object] = threading.Event.wait,
         *,
         idle_seconds: float = 60.0,
+        left: Callable[[], None] = lambda: None,
     ) -> None:
         self.ref = ref
         self._source = source
         self._clock = clock
         self._wait = wait
         self._idle_seconds = idle_seconds
+        self._left = left
         self._trouble: StrongroomError | None = None
         self._callback_error: Exception | None = None
         self._calls: dict[object, Callable[[Known], None]] = {}
         self._clients = 0
         # Nobody has a client of it yet, and its making may fail.
         self._idle_since: float | None = clock()
+        self._is_left = self._is_closed = False
         self._known: Known | None = None
         self._last: Entry | None = None
         # What a family keeps for all clients of it, by the family's own keys; it ends with this object.
@@ -261,7 +265,7 @@ class Held:
         """
         with self._changing:
             self._clients += 1
-            self._idle_since = None
+            self._idle_since, self._is_left = None, False
         ended = weakref.finalize(thing, _end, self, close, _process)
         return lambda: ended() and None
 
@@ -269,22 +273,41 @@ class Held:
         """Take note that a client was closed."""
         with self._changing:
             self._clients -= 1
-            if self._clients <= 0:
-                self._idle_since = self._clock()
+            if self._clients > 0:
+                return
+            self._idle_since, self._is_left = self._clock(), True
+        self._left()
 
     def is_idle(self) -> bool:
-        """Tell whether nobody has used it for a while, so that it may be closed."""
-        since = self._idle_since
+        """Tell whether it may be closed: nobody has used it for a while, or its last client had it lent."""
+        since, last = self._idle_since, self._last
+        if since is not None and self._is_left and last is not None and last.is_lent:
+            return True
         return since is not None and self._clock() - since >= self._idle_seconds
 
     def use(self) -> None:
         """Take note that a client of it is about to be made."""
         with self._changing:
             if self._idle_since is not None:
-                self._idle_since = self._clock()
+                self._idle_since, self._is_left = self._clock(), False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is followed no more; it never is after a `lasts` before which it was not."""
+        return self._is_closed
+
+    def close_idle(self) -> bool:
+        """Do what `close` does if it is idle, and tell whether it was."""
+        with self._changing:
+            if not self.is_idle():
+                return False
+            self._is_closed = True
+        self._follow.close()
+        return True
 
     def close(self) -> None:
         """End the following. Safe to call twice."""
+        self._is_closed = True
         self._follow.close()
 
     def wait_ended(self, seconds: float) -> None:
@@ -302,7 +325,12 @@ class Held:
     def _begin(self) -> None:
         self._follow = self._source.follow(self.ref, self._followed)
         self._is_followed = True
-        self._take(self._follow.current)
+        try:
+            self._take(self._follow.current)
+        except StrongroomError:
+            self._follow.close()  # nobody will have it
+            self._is_followed = False
+            raise
 
     def _revive(self) -> None:
         with _reviving:

@@ -14,6 +14,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from strongroom.live.dialect import extra_of, libpq_args
@@ -58,6 +59,7 @@ class _Connecting:
         self._options = dict(asked.options)
         self._psycopg = psycopg
         self._logins = Logins(asked.around)
+        self._opened: weakref.WeakSet[Any] = weakref.WeakSet()
         self._release = held.lasts(self)
 
     def __repr__(self) -> str:
@@ -82,6 +84,19 @@ class _Connecting:
         found = {key: value for key, value in said.items() if value is not None and value != ""}
         return {**self._rows(known), **found, **args, **self._options, **more}, login
 
+    def _holding(self, opened: Any) -> object:  # noqa: ANN401 -- psycopg's
+        """Give *opened*, which holds its maker, and so its connection, for as long as somebody has it."""
+        self._opened.add(opened)
+        weakref.finalize(opened, _hold, self).atexit = False
+        return opened
+
+    def _let_go(self) -> None:
+        """Follow for nobody but the connections that are open still."""
+        for opened in list(self._opened):
+            if not opened.closed:
+                self._held.lasts(opened)
+        self._release()
+
     def _rows(self, known: Known) -> dict[str, Any]:
         said = extra_of(known.connection).get("cursor")
         if not said:
@@ -95,6 +110,10 @@ class _Connecting:
         if isinstance(error, (TypeError, ValueError)):
             return Refusal("options", "unknown")
         return closer(refusal_of(error), arguments.get("host"), arguments.get("port"), arguments)
+
+
+def _hold(_maker: _Connecting) -> None:
+    """Let go of a maker whose connection is gone."""
 
 
 class Maker(_Connecting):
@@ -128,13 +147,13 @@ class Maker(_Connecting):
     def _tried(self, known: Known, more: dict[str, Any]) -> tuple[object, Login]:
         arguments, login = self._arguments(known, more)
         try:
-            return self._psycopg.connect(**arguments), login
+            return self._holding(self._psycopg.connect(**arguments)), login
         except (self._psycopg.Error, OSError, TypeError, ValueError) as error:
             return self._refused(error, arguments), login
 
     def close(self) -> None:
-        """Follow no more; connections that are open stay so. Safe to call twice."""
-        self._release()
+        """Follow no more, but for the connections that are open and stay so. Safe to call twice."""
+        self._let_go()
 
     def __enter__(self) -> Maker:
         return self
@@ -171,13 +190,13 @@ class AsyncMaker(_Connecting):
 
         arguments, login = await to_thread(self._arguments, known, more)
         try:
-            return await self._psycopg.AsyncConnection.connect(**arguments), login
+            return self._holding(await self._psycopg.AsyncConnection.connect(**arguments)), login
         except (self._psycopg.Error, OSError, TypeError, ValueError) as error:
             return await to_thread(self._refused, error, arguments), login
 
     async def close(self) -> None:
         """As `Maker.close`."""
-        self._release()
+        self._let_go()
 
     async def __aenter__(self) -> AsyncMaker:
         return self

@@ -81,6 +81,7 @@ class Entry:
             where it was read where it is kept. It may be kept for an outage for longer.
         metadata: what the backend knows beside the value.
         is_stale: True when it is served from memory because its backend is unavailable.
+        is_lent: True where its login was made for who asks here, and can be revoked.
     """
 
     ref: Ref
@@ -92,6 +93,7 @@ class Entry:
     fresh_for: timedelta | None = None
     metadata: Metadata = Metadata()
     is_stale: bool = False
+    is_lent: bool = False
 
 
 class EntryState(str, Enum):

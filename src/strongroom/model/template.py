@@ -167,7 +167,7 @@ def resolve(
 
     A variable and a connection in URI form keep their form (what is put into a URI is
     percent-encoded); a connection in JSON is written anew, as JSON. The lifetime is the shortest of
-    all; it is stale if any is; the version is the entry's own.
+    all; it is stale or lent if any is; the version is the entry's own.
 
     Args:
         entry: as the backend holds it.
@@ -264,6 +264,7 @@ class _Resolving:
             secret=Secret(text),
             lifetime=min(lifetimes) if lifetimes else None,
             is_stale=any(one.is_stale for one in used),
+            is_lent=any(one.is_lent for one in used),
             metadata=replace(entry.metadata, references=False),
         )
 

@@ -6,8 +6,8 @@ Not for following one connection (`live/held.py`), nor for making a client (the 
 Rules of this file:
 
 1. One connection is held once, however many clients of it there are; clients are never shared.
-2. A connection whose last client was closed is followed for a minute more, since tasks make clients in a row.
-   Then, and at the end of the process, what was lent for it is given back.
+2. A connection whose last client was closed is followed for a minute more, since tasks make clients in a row;
+   not so one that is lent. Then, and at the end of the process, what was lent for it is given back.
 3. After a fork, and where another room is asked, what was held for the one before is not used.
 """
 
@@ -18,7 +18,10 @@ import os
 import threading
 import time
 import weakref
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
+from functools import partial
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from strongroom.errors import ReadOnlyError
@@ -159,6 +162,8 @@ class Clients:
         self._held: dict[Ref, Held] = {}
         self._sweeper: threading.Thread | None = None
         self._closing = threading.Event()
+        # Of all that wakes a thread, this alone may be told by a destructor.
+        self._left: SimpleQueue[None] = SimpleQueue()
 
     def held(self, name: str, team: str | None = None) -> Held:
         """
@@ -188,7 +193,8 @@ class Clients:
         return found
 
     def _made(self, ref: Ref) -> Held:
-        held = Held(ref, self._source, time.monotonic, idle_seconds=self._idle_seconds)
+        left = partial(self._left.put, None)
+        held = Held(ref, self._source, time.monotonic, idle_seconds=self._idle_seconds, left=left)
         with self._lock:
             self._held[ref] = held
             if self._sweeper is None:
@@ -198,13 +204,14 @@ class Clients:
         return held
 
     def _sweep(self) -> None:
-        """Close what has been idle for long, until there is nothing left."""
-        while not self._closing.wait(self._idle_seconds / 4):
+        """Close what is idle, until there is nothing left."""
+        while True:
+            with suppress(Empty):
+                self._left.get(timeout=self._idle_seconds / 4)
             with self._lock:
-                for ref in [ref for ref, held in self._held.items() if held.is_idle()]:
-                    self._held.pop(ref).close()
-                    self._making.pop(ref, None)
-                if not self._held:
+                for ref in [ref for ref, held in self._held.items() if held.close_idle()]:
+                    del self._held[ref]
+                if not self._held or self._closing.is_set():
                     self._sweeper = None
                     return
 
@@ -261,6 +268,7 @@ class Clients:
             ended = list(self._held.values())
             self._held.clear()
             self._closing.set()
+        self._left.put(None)
         for held in ended:
             held.close()
         until = time.monotonic() + wait_seconds

@@ -6,7 +6,6 @@ Not for writing (`entries.py`) or for what lies beside a value (`Entries.describ
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property, partial
@@ -19,6 +18,7 @@ from strongroom.model.pattern import fill
 from strongroom.model.ref import Ref
 from strongroom.model.variable import Variable
 from strongroom.policy import Action
+from strongroom.service.borrowed import Borrowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,9 +78,7 @@ class Lookup:
         self._shared_bridge = bridge
         # Parsed once per cached entry: good for as long as the cache gives out this very entry.
         self._parsed: dict[Key, tuple[Entry, Connection]] = {}
-        # Of what is lent: who follows a connection, and which ones somebody has for good.
-        self._follows: Counter[Ref] = Counter()
-        self._handed_out: set[Ref] = set()
+        self._borrowed = Borrowed(chain.withdraw, self._forget)
         self.peek = cache.peek
 
     def claim_by(self, claims: Callable[[], Run | None]) -> None:
@@ -90,7 +88,7 @@ class Lookup:
     def find(self, ref: Ref) -> Entry | None:
         """Give what `entry` gives, or None where every backend was asked and had nothing."""
         if ref.kind == "connection":
-            self._handed_out.add(ref)
+            self._borrowed.keep(ref)
         found = self._cache.read(ref)
         return None if found is None else self.resolved(found)
 
@@ -228,9 +226,14 @@ class Lookup:
         from strongroom.live.follow import Follow  # noqa: PLC0415 -- most processes follow nothing
 
         last: Entry | None = None
+        borrowed, token = self._borrowed, object()
 
         def read() -> Entry:
             nonlocal last
+            if gives_back:
+                borrowed.follow(ref, token)
+            else:
+                borrowed.keep(ref)
             seen = self._guard.act(self._actor, Action.DESCRIBE, ref, lambda: self._chain.read(ref))
             if last is None or seen is None or not _is_same(seen, last):
                 last = self._cache.refresh(ref)
@@ -240,30 +243,29 @@ class Lookup:
                 )  # what is lent has been renewed, or soon has to be
             if last is None:
                 raise self.absent(ref)
+            if last.is_lent and gives_back:
+                borrowed.lent(last.ref)
             return self.resolved(last)
 
-        if not gives_back:
-            self._handed_out.add(ref)
         pause = timedelta(seconds=5) if interval is None else interval
-        following = Follow(read, on_change, interval=pause, ended=partial(self._ended, ref))
-        self._follows[ref] += 1
-        return following
+        end = partial(borrowed.leave, ref, token)
+        try:
+            return Follow(read, on_change, interval=pause, ended=end)
+        except BaseException:
+            end()
+            raise
 
-    def _ended(self, ref: Ref) -> None:
-        """Give back what was lent for *ref*, once nobody has it any more."""
-        self._follows[ref] -= 1
+    def _forget(self, ref: Ref) -> None:
+        """Have nothing remembered of *ref*, where what is remembered is this process's own."""
         from strongroom.cache import Cache  # noqa: PLC0415 -- who is here has it; a task that asks an agent does not
 
-        cache = self._cache
-        if self._follows[ref] > 0 or ref in self._handed_out or not isinstance(cache, Cache):
-            return
-        cache.drop(ref)  # before it is revoked: whoever reads it next is lent something else
-        self._chain.give_back(ref)
+        if isinstance(self._cache, Cache):
+            self._cache.drop(ref)
 
     async def afind(self, ref: Ref) -> Entry | None:
         """Give what `find` gives without blocking the loop: hits inline, misses on a thread."""
         if ref.kind == "connection":
-            self._handed_out.add(ref)
+            self._borrowed.keep(ref)
         found = await self._aread(ref)
         if found is None or not found.metadata.references:
             return found
@@ -346,7 +348,13 @@ class Lookup:
         from strongroom.model import template  # noqa: PLC0415 -- as above
 
         with within(self._patience.total_seconds()):
-            return template.resolve(entry, self._cache.read, dialect=self._dialect, parts=parts)
+            return template.resolve(entry, self._part, dialect=self._dialect, parts=parts)
+
+    def _part(self, ref: Ref) -> Entry | None:
+        """Give what an entry refers to: whoever is given the whole has it for good."""
+        if ref.kind == "connection":
+            self._borrowed.keep(ref)
+        return self._cache.read(ref)
 
     def referenced(self, ref: Ref) -> tuple[Secret[str], ...]:
         """

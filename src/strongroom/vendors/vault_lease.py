@@ -12,7 +12,7 @@ Rules of this file:
 3. A lease ends with the token it was asked for with: another token means another lease.
 4. Where renewing fails for the moment, the credentials serve as long as they live.
 5. `close` revokes every lease of this process that still lives, those that were replaced too, and so does
-   the end of a process that nobody closed them in; `give_back` those of one path. A forked child asks for
+   the end of a process that nobody closed them in; `withdraw` those of one path. A forked child asks for
    its own and revokes its own.
 6. No message and no log line holds a lease id, a login or a password.
 
@@ -27,6 +27,7 @@ import time
 import weakref
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -173,19 +174,44 @@ class Leases:
         finally:
             line.lock.release()
 
-    def give_back(self, path: str) -> None:
-        """Revoke what this process was lent at *path*. As `close`; whoever asks afterwards is lent more."""
+    def withdraw(self, path: str) -> Callable[[], StrongroomError | None] | None:
+        """
+        Lend something else at *path* from now on; None where this process was lent nothing there that lives.
+
+        Returns:
+            what revokes what was lent until now: as of `backend.Lending`.
+
+        Raises:
+            BackendUnavailableError: it is just being renewed, for 5 s by now; nothing has changed.
+        """
         line = self._books.get(os.getpid(), {}).get(path)
-        if line is None or not line.lock.acquire(timeout=_CLOSE_SECONDS):
-            return
+        if line is None:
+            return None
+        if not line.lock.acquire(timeout=_CLOSE_SECONDS):
+            raise BackendUnavailableError(
+                f"the backend {self._place} was still getting credentials", backend=self._place
+            )
         try:
-            living = self._living(line)
-            line.lease, line.replaced = None, []
+            # Until they are revoked they stand where `close` finds them.
+            line.replaced = self._living(line)
+            line.lease, living = None, list(line.replaced)
         finally:
             line.lock.release()
+        return partial(self._revoked, line, living) if living else None
+
+    def _revoked(self, line: _Line, living: list[tuple[Secret[str], float]]) -> StrongroomError | None:
+        """Revoke what still lives of *living*, which stands in *line* until then; give why it could not."""
+        now = self._clock()
+        living[:] = [one for one in living if one[1] > now and one in line.replaced]
+        before, error = list(living), None
         if living:
             with within(_CLOSE_SECONDS):
-                self._revoke(living)
+                error = self._revoke(living)
+        # Where a renewal takes its time they stay there: to revoke what is revoked does no harm.
+        if line.lock.acquire(timeout=1.0):
+            line.replaced = [one for one in line.replaced if one in living or one not in before]
+            line.lock.release()
+        return error
 
     def close(self) -> None:
         """Revoke what this process has. Safe to call twice; takes 5 s at most and never raises."""
@@ -194,9 +220,10 @@ class Leases:
         living: list[tuple[Secret[str], float]] = []
         for line in self._books.pop(os.getpid(), {}).values():
             living += self._living(line)
+            line.replaced = []  # nobody tries again
         if living:
             with within(_CLOSE_SECONDS):
-                self._revoke(living)
+                self._tell_left(living, self._revoke(living))
 
     def _living(self, line: _Line) -> list[tuple[Secret[str], float]]:
         """Give the leases of *line* that have not ended, and when they do."""
@@ -304,7 +331,8 @@ class Leases:
         line.lease = made
         self._remember()
         if self._is_closed:  # meanwhile: nobody else would revoke it
-            self._revoke([(made.id, made.ends_at)])
+            living = [(made.id, made.ends_at)]
+            self._tell_left(living, self._revoke(living))
             raise self._closed()
 
     def _remember(self) -> None:
@@ -366,25 +394,37 @@ class Leases:
 
     # --- the end ---
 
-    def _revoke(self, living: list[tuple[Secret[str], float]]) -> None:
-        left = len(living)
+    def _revoke(self, living: list[tuple[Secret[str], float]]) -> StrongroomError | None:
+        """Revoke *living*, take from it what is revoked, and give why the rest is not."""
         try:
-            for lease_id, _ in living:
-                reply = self._session.request("POST", _REVOKE, body={"lease_id": lease_id})
+            while living:
+                reply = self._session.request("POST", _REVOKE, body={"lease_id": living[0][0]})
                 if reply.status not in (_OK, _DONE, _REFUSED):  # 400: it is gone already
-                    break
-                left -= 1
+                    return self._not_revoked(reply)
+                del living[0]
         except StrongroomError as error:
-            why = error.code
-        else:
-            why = "access_denied"
-        if left:
+            return error
+        return None
+
+    def _not_revoked(self, reply: Reply) -> StrongroomError:
+        if reply.status == _DENIED:
+            return AccessDeniedError(
+                f"no policy of the token of the backend {self._place} allows to revoke what is lent",
+                reason=f"update on {_REVOKE.removeprefix('/v1/')}",
+                hint='add the policy path "sys/leases/revoke" { capabilities = ["update"] }',
+            )
+        return BackendUnavailableError(
+            f"the backend {self._place} answered with the status {reply.status}", backend=self._place
+        )
+
+    def _tell_left(self, living: list[tuple[Secret[str], float]], error: StrongroomError | None) -> None:
+        if error is not None:
             self._tell(
                 "%s of %s could not be revoked (%s), which end by themselves; it takes the policy"
                 ' path "sys/leases/revoke" { capabilities = ["update"] }',
-                f"{left} lease{'s' * (left > 1)}",
+                f"{len(living)} lease{'s' * (len(living) > 1)}",
                 self._place,
-                why,
+                error.code,
             )
 
     def _tell(self, words: str, *of: str) -> None:
