@@ -6,6 +6,7 @@ import shutil
 import traceback
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from cryptography.fernet import Fernet
@@ -45,10 +46,18 @@ def sealed(text, key=KEY):
 class MetastoreContract(BackendContract):
     kind = "sqlite"
     looks_at_values = True
+    standing: ClassVar[dict] = {}  # of a server: the database that all tests of it share, empty
+
+    @pytest.fixture(autouse=True)
+    def database(self, tmp_path):
+        self.metadata = self.standing.get(self.kind) or Metadata(self.kind, tmp_path)
+        if self.kind != "sqlite":
+            self.standing[self.kind] = self.metadata
+        with self.metadata.held():
+            self.metadata.clear()
+            yield
 
     def make(self, tmp_path):
-        self.metadata = Metadata(self.kind, tmp_path)
-        self.held = {}
         return backend_of(
             sql_alchemy_conn=Secret(self.metadata.url),
             fernet_key=Secret(KEY),
@@ -116,6 +125,7 @@ class TestPostgresql(MetastoreContract):
     kind = "postgresql"
 
     def down(self, backend):
+        del self.standing[self.kind]
         server_of(self.kind).run(f"ALTER DATABASE {self.metadata.name} ALLOW_CONNECTIONS false")
         server_of(self.kind).run(
             f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{self.metadata.name}'"

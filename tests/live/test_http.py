@@ -715,6 +715,6 @@ def _look_at_frames(work):
         for frame, _ in traceback.walk_tb(found.__traceback__):
             if frame.f_code.co_filename != __file__:
                 shown = repr(frame.f_locals)
-                assert "c4nary" not in shown, frame.f_code.co_qualname
-                assert "YXBwOm" not in shown, frame.f_code.co_qualname  # "app:" in base64
+                assert "c4nary" not in shown, frame.f_code.co_name
+                assert "YXBwOm" not in shown, frame.f_code.co_name  # "app:" in base64
         found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)

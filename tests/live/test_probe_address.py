@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -34,6 +35,12 @@ ELSEWHERE = ("10.0.0.0/8", "db.example.com")
 REFUSED = [probe.Step("address", "failed", "forbidden", 0.0)]
 
 
+@pytest.fixture
+def at_once(monkeypatch):
+    """Refusals that are given as soon as they are known."""
+    monkeypatch.setattr(address, "REFUSAL_SECONDS", 0.0)
+
+
 @pytest.mark.parametrize("text", EVIL)
 def test_SS01_a_listed_name_that_leads_to_a_special_address_is_not_asked(text):
     assert not is_listed("db.example.com", plain(ipaddress.ip_address(text)), ["db.example.com"])
@@ -53,6 +60,7 @@ def test_a_listed_name_may_lead_to_a_private_address():
     assert is_listed("DB.example.com.", ipaddress.ip_address("10.0.0.7"), ["db.example.com"])
 
 
+@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "0177.0.0.1", "0", "127.1", "[::1]"])
 def test_SS01_other_spellings_of_loopback_are_not_asked(host):
     pins = Pins([host, *ELSEWHERE])
@@ -109,6 +117,7 @@ def test_SS01_a_name_is_looked_up_once_and_leads_nowhere_else_afterwards():
     assert not pins.has("169.254.169.254")
 
 
+@pytest.mark.usefixtures("at_once")
 def test_SS01_a_name_of_which_one_address_is_not_listed_is_not_asked():
     def look(_host, port, **_more):
         return [(2, 1, 6, "", (text, port)) for text in ("10.0.0.7", "169.254.169.254")]
@@ -117,6 +126,7 @@ def test_SS01_a_name_of_which_one_address_is_not_listed_is_not_asked():
         pins_of(look, ELSEWHERE).pin("db.example.com")
 
 
+@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize(
     ("said", "listed", "is_asked"),
     [
@@ -168,16 +178,19 @@ def test_SS01_whatever_library_looks_a_name_up_finds_the_address_that_was_looked
     assert not led
 
 
+@pytest.mark.usefixtures("at_once")
 def test_SS01_a_library_that_looks_for_another_host_ends_the_test(led):
     with pytest.raises(SystemExit):
         socket.create_connection(("10.0.0.9", 80), 5)
     assert led == [True]
 
 
-@pytest.mark.parametrize("host", ["nowhere.invalid", "169.254.169.254", "/run/postgresql"])
-def test_SS04_whatever_keeps_an_address_from_being_asked_the_answer_is_one(host):
+def test_SS04_whatever_keeps_an_address_from_being_asked_the_answer_is_one():
     limits = probe.Limits(networks=ELSEWHERE, has_any_option=False)
-    assert list(tried(made("mongo", host=host, port=80), limits).steps) == REFUSED
+    hosts = ("nowhere.invalid", "169.254.169.254", "/run/postgresql")
+    with ThreadPoolExecutor(len(hosts)) as pool:  # each waits its time in a process of its own
+        found = pool.map(lambda host: tried(made("mongo", host=host, port=80), limits), hosts)
+        assert [list(one.steps) for one in found] == [REFUSED] * len(hosts)
 
 
 def test_SS04_an_address_is_refused_after_the_same_time_whatever_the_reason(monkeypatch):

@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import time
 import warnings
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import count
@@ -263,6 +263,7 @@ class Metadata:
 
     def __init__(self, kind, folder, *, tables=True, without=(), wal=False):
         self.kind = kind
+        self._held = None
         self.name = f"airflow_{os.getpid()}_{next(_numbers)}"
         self.path = Path(folder) / f"{self.name}.db"
         if kind == "sqlite":
@@ -290,8 +291,19 @@ class Metadata:
     def quoted(self, name):
         return f"`{name}`" if self.kind == "mariadb" else f'"{name}"'
 
+    @contextmanager
+    def held(self):
+        """Ask over one connection meanwhile; this thread alone."""
+        with self.opened() as self._held:
+            try:
+                yield self
+            finally:
+                self._held = None
+
     def opened(self):
         """Give a DB-API connection that may write; close it."""
+        if self._held is not None:
+            return nullcontext(self._held)
         if self.kind == "sqlite":
             opened = sqlite3.connect(self.path, isolation_level=None)
             opened.execute("PRAGMA synchronous = OFF")
@@ -313,6 +325,10 @@ class Metadata:
                 cursor.execute(
                     f"INSERT INTO {self.quoted(table)} ({names}) VALUES ({marks})", tuple(row.values())
                 )
+
+    def clear(self):
+        """Take every row away."""
+        self.run(*(f"DELETE FROM {self.quoted(table)}" for table in _TABLES))
 
     def remove(self, table, name):
         mark = "?" if self.kind == "sqlite" else "%s"
