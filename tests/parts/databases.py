@@ -294,7 +294,8 @@ class Metadata:
     @contextmanager
     def held(self):
         """Ask over one connection meanwhile; this thread alone."""
-        with self.opened() as self._held:
+        with self.opened() as opened:
+            self._held = opened
             try:
                 yield self
             finally:
