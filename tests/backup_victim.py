@@ -45,8 +45,7 @@ def seed(folder, scenario, *, place=None):
     if scenario == "backup":
         return site
     site.back_up()
-    site.write(a="changed", new="n")
-    site.delete("b")
+    change(site)
     if scenario == "restore_lost":
         for path in [
             *site.settings.store.path.parent.glob("store.db*"),
@@ -54,6 +53,12 @@ def seed(folder, scenario, *, place=None):
         ]:
             path.unlink()
     return site
+
+
+def change(site):
+    """Make of what was backed up something else."""
+    site.write(a="changed", new="n")
+    site.delete("b")
 
 
 def act(scenario, site):
