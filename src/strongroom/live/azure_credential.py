@@ -167,6 +167,15 @@ class FollowedCredential:
         found = self.get_token_info(*scopes, options={"claims": claims} if claims else None)
         return AccessToken(found.token, found.expires_on)
 
+    def forget(self) -> bool:
+        """
+        Drop the tokens of now, since a service refuses one; False where they are too young to.
+
+        Raises:
+            BackendConfigError: as when it was made.
+        """
+        return self._of(self._held.known).session.login.forget()
+
     def close(self) -> None:
         """End the following and give no more tokens. Safe to call twice."""
         self._ended()

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from strongroom.live.held import Held, Known
     from strongroom.model.connection import Connection
 
-__all__ = ["account_url", "storage_key"]
+__all__ = ["Shown", "account_url", "shown_by", "storage_key"]
 
 _KINDS = {"wasb": "blob", "adls": "dfs"}
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}", re.ASCII)
 _SUFFIX = "core.windows.net"
 
 
-class _Shown(NamedTuple):
+class Shown(NamedTuple):
     """What is shown to storage: a key with the name of its account, or a signature with None."""
 
     account: str | None
@@ -67,7 +67,7 @@ def storage_key(held: Held) -> object | None:
     Raises:
         BackendConfigError: azure-core is missing, or a key comes without the name of its account.
     """
-    shown = _shown(held.known.connection)
+    shown = shown_by(held.known.connection)
     if shown is None:
         return None
     library = loaded("azure.core.credentials", held, extra="azure")
@@ -84,7 +84,7 @@ def storage_key(held: Held) -> object | None:
 
 
 def _change(made: Any, known: Known) -> None:  # noqa: ANN401 -- one of the two
-    shown = _shown(known.connection)
+    shown = shown_by(known.connection)
     is_signature = not hasattr(made, "named_key")
     # From a key to a signature nothing can be followed: the client was built for the one.
     if made is None or shown is None or is_signature != (shown.account is None):
@@ -95,7 +95,8 @@ def _change(made: Any, known: Known) -> None:  # noqa: ANN401 -- one of the two
         made.update(shown.account, shown.text.reveal())
 
 
-def _shown(connection: Connection) -> _Shown | None:
+def shown_by(connection: Connection) -> Shown | None:
+    """Give the key or the signature that *connection* holds; None where it logs in by Entra ID."""
     kind = _KINDS.get(connection.conn_type or "")
     if kind is None:
         return None
@@ -104,18 +105,18 @@ def _shown(connection: Connection) -> _Shown | None:
     if parts:
         signature = parts.get("sharedaccesssignature")
         return (
-            _Shown(None, Secret(signature))
+            Shown(None, Secret(signature))
             if signature
-            else _Shown(parts.get("accountname", ""), Secret(parts.get("accountkey", "")))
+            else Shown(parts.get("accountname", ""), Secret(parts.get("accountkey", "")))
         )
     if said.get("tenant_id"):
         return None
     password = None if not connection.password else connection.password.reveal()
     if kind == "blob" and said.get("sas_token") and not said.get("shared_access_key"):
         signed = str(said["sas_token"])
-        return _Shown(None, Secret(urlsplit(signed).query if signed.startswith("https:") else signed))
+        return Shown(None, Secret(urlsplit(signed).query if signed.startswith("https:") else signed))
     key = said.get("shared_access_key") or password or said.get("account_key") if kind == "blob" else password
-    return None if key is None else _Shown(_account(connection), Secret(str(key)))
+    return None if key is None else Shown(_account(connection), Secret(str(key)))
 
 
 def _account(connection: Connection) -> str:

@@ -50,6 +50,7 @@ _AZURE = (
     "azure_data_lake",
 )
 _BLOBS = ("wasb", "adls")
+_FILES = ("fs", "aws", "athena", "google_cloud_platform", "azure", *_BLOBS, "sftp", "http")
 _SQL = (
     "postgres",
     "mysql",
@@ -90,7 +91,7 @@ DRIVERS: tuple[Driver, ...] = (
     Driver("httpx2", "http", "http", ("http", "livy"), "httpx2.Client"),
     Driver("slack-sdk", "slack", "slack", ("slack", "slackwebhook"), "slack_sdk.WebClient, or WebhookClient"),
     Driver("lightkube", "kubernetes", "lightkube", ("kubernetes",), "lightkube.Client"),
-    Driver("fsspec", "files", "files", ("fs", "aws", "athena", "sftp", "http"), "an fsspec file system"),
+    Driver("fsspec", "files", "files", _FILES, "an fsspec file system"),
 )
 
 
