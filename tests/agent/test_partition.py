@@ -2,6 +2,9 @@
 The store or the server cut off from the agent: packets vanish, in one direction or in both, connections are
 reset, or answers come too late. What is held goes on being served inside its bound and no longer, trouble is
 told as trouble, and all is well again by itself soon after the cut heals.
+
+Nearly all of it is waiting: every cut of a kind is endured at once, each by an agent of its own, and a test
+tells how its own went.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from parts.openbao import bao
 from parts.oracle import READER, History, uses_in, verdict
 from parts.proxy import Proxy
 from parts.server import serving
+from parts.together import at_once
 from strongroom.caller import frames
 from strongroom.model.entry import Metadata
 from strongroom.model.ref import Ref
@@ -28,7 +32,7 @@ from strongroom.service.entries import Change
 
 __all__ = ["bao"]
 
-NAMES = ["v0", "v1", "v2"]
+COUNT = 3
 TTL_SECONDS = 1
 STALE_SECONDS = 2
 HEAL_SECONDS = 10
@@ -40,17 +44,24 @@ REMOTE_STALE_SECONDS, REMOTE_PAUSE_SECONDS = 4, 0.5
 
 
 class Site:
-    """One agent in front of one store that can be cut off, readers, and what they saw."""
+    """
+    One agent in front of one store that can be cut off, readers, and what they saw.
 
-    def __init__(self, one, put, folder, *, stale=STALE_SECONDS, pause=0.1):
+    Args:
+        put: writes a variable.
+        names: how those begin that it reads.
+    """
+
+    def __init__(self, one, put, folder, *, names="v", stale=STALE_SECONDS, pause=0.1):
         self.one = one
+        self.names = [f"{names}{number}" for number in range(COUNT)]
         self.folder = folder
         self.history = History(staleness_seconds=stale + MORE_SECONDS)
         self._put = put
         self._pause = pause
-        self._numbers = dict.fromkeys(NAMES, -1)
+        self._numbers = dict.fromkeys(self.names, -1)
         self._ended = threading.Event()
-        for name in NAMES:
+        for name in self.names:
             self.write(name)
 
     def write(self, name):
@@ -66,7 +77,7 @@ class Site:
         def write():
             count = 0
             while not self._ended.wait(self._pause):
-                self.write(NAMES[count % len(NAMES)])
+                self.write(self.names[count % COUNT])
                 count += 1
 
         writer = threading.Thread(target=write)
@@ -74,7 +85,7 @@ class Site:
         self.logs = [self.folder / f"reader{number}.log" for number in range(2)]
         readers = [
             subprocess.Popen(
-                [sys.executable, "-c", READER, str(log), str(stop), "0.02", *NAMES], env=self.one.environ
+                [sys.executable, "-c", READER, str(log), str(stop), "0.02", *self.names], env=self.one.environ
             )
             for log in self.logs
         ]
@@ -98,7 +109,7 @@ class Site:
             if log.exists():
                 found.load(log)
             seen = {read.name for read in found.reads if read.begun > since and wanted(read.text, read.code)}
-            return seen == set(NAMES)
+            return seen == set(self.names)
 
         until(lambda: all(has(log) for log in self.logs), what="every reader", seconds=25)
 
@@ -151,44 +162,59 @@ def endure(site, cut, heal):
     assert during, "nothing was served out of what is held"
 
 
-def ready(bao):
-    mount = bao.mount()
-    return mount, bao.token(bao.policy(f'path "{mount}/*" {{ capabilities = ["read"] }}'))
+@contextmanager
+def cutting(way, host, port):
+    """Put a proxy before a port; give it, its network if it has one, and what cuts and what heals."""
+    if way not in LOST:
+        with Proxy(host, port, stall_seconds=5) as proxy:
+            yield proxy, None, lambda: proxy.become(way), lambda: proxy.become("pass")
+        return
+    with namespace() as network, Proxy(host, port, make_socket=network.socket) as proxy:
+        yield proxy, network, lambda: LOST[way](network, proxy.port), network.heal
 
 
-# --- the store, behind a proxy ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("mode", ["reset", "stall"])
-def test_a_store_that_is_cut_off_is_endured(mode, bao, tmp_path):
-    mount, token = ready(bao)
-    with (
-        Proxy("127.0.0.1", bao.port, stall_seconds=5) as proxy,
-        agent(tmp_path, settings(proxy.url(), mount), environ={"TOKEN": token}) as one,
-    ):
-        site = Site(one, lambda name, text: bao.put(mount, f"variables/{name}", {"value": text}), tmp_path)
-        endure(site, lambda: proxy.become(mode), lambda: proxy.become("pass"))
-
-
-# --- the store, in a network where the kernel loses packets ----------------------------------------------
-
-
-CUTS = {
+# What the kernel of a network loses.
+LOST = {
     "requests vanish": lambda network, port: network.drop(to=port),
     "answers vanish": lambda network, port: network.drop(of=port),
 }
 
 
-@pytest.mark.parametrize("cut", CUTS)
-def test_a_store_whose_packets_the_kernel_loses_is_endured(cut, bao, tmp_path):
-    mount, token = ready(bao)
-    with (
-        namespace() as network,
-        Proxy("127.0.0.1", bao.port, make_socket=network.socket) as proxy,
-        agent(tmp_path, settings(proxy.url(), mount), environ={"TOKEN": token}, prefix=network.prefix) as one,
-    ):
-        site = Site(one, lambda name, text: bao.put(mount, f"variables/{name}", {"value": text}), tmp_path)
-        endure(site, lambda: CUTS[cut](network, proxy.port), network.heal)
+def prefix_of(network):
+    return () if network is None else network.prefix
+
+
+# --- the store ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stores(bao, tmp_path_factory):
+    """Every way in which a store is cut off, behind a proxy or in a network that loses packets."""
+
+    def work(way):
+        mount, folder = bao.mount(), tmp_path_factory.mktemp("store")
+        token = bao.token(bao.policy(f'path "{mount}/*" {{ capabilities = ["read"] }}'))
+        with (
+            cutting(way, "127.0.0.1", bao.port) as (proxy, network, cut, heal),
+            agent(
+                folder, settings(proxy.url(), mount), environ={"TOKEN": token}, prefix=prefix_of(network)
+            ) as one,
+        ):
+            site = Site(one, lambda name, text: bao.put(mount, f"variables/{name}", {"value": text}), folder)
+            endure(site, cut, heal)
+
+    with at_once(work, ["reset", "stall", *LOST]) as done:
+        yield done
+
+
+@pytest.mark.parametrize("mode", ["reset", "stall"])
+def test_a_store_that_is_cut_off_is_endured(mode, stores):
+    stores[mode].result()
+
+
+@pytest.mark.parametrize("cut", LOST)
+def test_a_store_whose_packets_the_kernel_loses_is_endured(cut, stores):
+    stores[cut].result()
 
 
 # --- the server -----------------------------------------------------------------------------------------
@@ -215,19 +241,13 @@ def write_to(server):
 
 
 @contextmanager
-def enrolled(folder, settings=ENROLLED, *, network=None):
-    """Run a server, a proxy in front of it and an agent that is enrolled through that."""
-    (folder / "server").mkdir()
-    (folder / "host").mkdir()
-    made = {} if network is None else {"make_socket": network.socket}
+def enrolled(folder, server, way, settings=ENROLLED, *, name=None):
+    """Run an agent that is enrolled with *server* through a proxy; give it, and what cuts and what heals."""
     with (
-        serving(folder / "server") as server,
-        Proxy("127.0.0.1", server.port, **made) as proxy,
-        agent(
-            folder / "host", settings, start=False, prefix=() if network is None else network.prefix
-        ) as one,
+        cutting(way, "127.0.0.1", server.port) as (proxy, network, cut, heal),
+        agent(folder, settings, start=False, prefix=prefix_of(network)) as one,
     ):
-        one.enrol(server)
+        one.enrol(server, name=name or way.partition(" ")[0])
         one.configure(f"""{settings}
             [agent.server]
             url = "{proxy.url()}"
@@ -235,28 +255,44 @@ def enrolled(folder, settings=ENROLLED, *, network=None):
             url = "{proxy.url()}"
         """)
         one.start()
-        yield server, proxy, one
+        yield one, cut, heal
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory):
+    """Every way in which a server is cut off; and "strict", in which that entries are is asked for."""
+
+    def work(way):
+        folder = tmp_path_factory.mktemp("host")
+        if way == "strict":
+            return strict(folder, server)
+        with enrolled(folder, server, way) as (one, cut, heal):
+            put, names = write_to(server), way.partition(" ")[0]
+            site = Site(one, put, folder, names=names, stale=REMOTE_STALE_SECONDS, pause=REMOTE_PAUSE_SECONDS)
+            endure(site, cut, heal)
+            until(lambda: one.status()["spool"]["waiting"] == 0, what="the delivery of records")
+        return verdict(folder / "agent" / "audit")
+
+    with (
+        serving(tmp_path_factory.mktemp("server")) as server,
+        at_once(work, ["hang", "reset", "stall", "answers vanish", "strict"]) as done,
+    ):
+        yield done
 
 
 @pytest.mark.parametrize("mode", ["hang", "reset", "stall"])
-def test_a_server_that_is_cut_off_is_endured(mode, tmp_path):
-    with enrolled(tmp_path) as (server, proxy, one):
-        site = Site(one, write_to(server), tmp_path, stale=REMOTE_STALE_SECONDS, pause=REMOTE_PAUSE_SECONDS)
-        endure(site, lambda: proxy.become(mode), lambda: proxy.become("pass"))
+def test_a_server_that_is_cut_off_is_endured(mode, servers):
+    assert servers[mode].result().is_ok
 
 
-def test_a_server_whose_answers_the_kernel_loses_is_endured(tmp_path):
-    with namespace() as network, enrolled(tmp_path, network=network) as (server, proxy, one):
-        site = Site(one, write_to(server), tmp_path, stale=REMOTE_STALE_SECONDS, pause=REMOTE_PAUSE_SECONDS)
-        endure(site, lambda: network.drop(of=proxy.port), network.heal)
-        until(lambda: one.status()["spool"]["waiting"] == 0, what="the delivery of records")
-    assert verdict(tmp_path / "host" / "agent" / "audit").is_ok
+def test_a_server_whose_answers_the_kernel_loses_is_endured(servers):
+    assert servers["answers vanish"].result().is_ok
 
 
 REVOKED = """
 chain = ["remote"]
 [agent]
-{more}
+strict = ["payments*"]
 revoke_bound = 2
 [lookup]
 timeout_seconds = 1
@@ -265,24 +301,31 @@ timeout_seconds = 1
 SILENCE_SECONDS = 8
 
 
-@pytest.mark.parametrize(("more", "tags"), [('strict = ["payments*"]', ()), ("", ("strict",))])
-def test_in_a_partition_a_strict_entry_is_refused_within_its_bound_and_others_are_not(tmp_path, more, tags):
-    with enrolled(tmp_path, REVOKED.format(more=more)) as (server, proxy, one):
-        put = write_to(server)
-        put("payments", "payments.0", *tags)
-        put("region", "region.0")
+def test_in_a_partition_a_strict_entry_is_refused_within_its_bound_and_others_are_not(servers):
+    servers["strict"].result()
+
+
+def strict(folder, server):
+    """Cut an agent off that holds what its settings call strict, what has the tag, and what is neither."""
+    put = write_to(server)
+    put("payments", "payments.0")
+    put("cards", "cards.0", "strict")
+    put("region", "region.0")
+    with enrolled(folder, server, "hang", REVOKED, name="strict") as (one, cut, heal):
         client = one.client()
-        assert (client.variable("payments"), client.variable("region")) == ("payments.0", "region.0")
-        assert client.read("variable", "payments").flags & frames.STRICT
-        proxy.become("hang")
-        cut = time.monotonic()
-        until(lambda: is_unavailable(client, "payments"), what="the strict entry to be refused")
-        assert time.monotonic() - cut < SILENCE_SECONDS + 2 + 2
-        answer = client.read("variable", "region")
-        assert answer.text == "region.0"
-        proxy.become("pass")
-        until(lambda: not is_unavailable(client, "payments"), what="the server", seconds=HEAL_SECONDS)
-        assert client.variable("payments") == "payments.0"
+        for name in ("payments", "cards", "region"):
+            assert client.variable(name) == f"{name}.0"
+            assert bool(client.read("variable", name).flags & frames.STRICT) == (name != "region")
+        cut()
+        began = time.monotonic()
+        for name in ("payments", "cards"):
+            until(lambda name=name: is_unavailable(client, name), what="the strict entry to be refused")
+        assert time.monotonic() - began < SILENCE_SECONDS + 2 + 2
+        assert client.read("variable", "region").text == "region.0"
+        heal()
+        for name in ("payments", "cards"):
+            until(lambda name=name: not is_unavailable(client, name), what="it", seconds=HEAL_SECONDS)
+            assert client.variable(name) == f"{name}.0"
         client.close()
 
 

@@ -98,13 +98,13 @@ class Agent:
             roles: of the agent.
             invitation: more of what `access.agents.invite` takes.
         """
-        from strongroom.policy import Role  # noqa: PLC0415 -- the harness alone needs it
+        from strongroom.agent.enrol import enrol  # noqa: PLC0415 -- the harness alone needs it
+        from strongroom.caller.address import ServerAddress  # noqa: PLC0415
+        from strongroom.policy import Role  # noqa: PLC0415
 
         access = server.house.deployment().root.access
         invited = access.agents.invite(name, roles=[Role(role) for role in roles], **invitation)
-        self.command(
-            "agent", "enrol", "--url", url or server.address, "--code", "-", given=invited.code.reveal()
-        )
+        enrol(self.home / "agent", ServerAddress(url or server.address), invited.code)
 
     def command(self, *arguments, given=None):
         """Run a command of ours as its user, and give what it printed."""
