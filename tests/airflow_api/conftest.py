@@ -53,6 +53,8 @@ def client2(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def airflow(tmp_path_factory):
-    place = Airflow(place_in(tmp_path_factory, 3).home(tmp_path_factory.mktemp("airflow")))
+    inside = place_in(tmp_path_factory, 3)
+    place = Airflow(inside, inside.home(tmp_path_factory.mktemp("airflow")))
     yield place
     place.close()
+    inside.close()

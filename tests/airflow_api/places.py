@@ -179,10 +179,11 @@ class Airflow:
     A real Airflow 3 api-server over SQLite, with one person for each role.
 
     Args:
-        home: an AIRFLOW_HOME with a migrated database (`inside_airflow.place`).
+        inside: the `Place` of Airflow 3 (`inside_airflow.place`).
+        home: an AIRFLOW_HOME of it, with a migrated database.
     """
 
-    def __init__(self, home):
+    def __init__(self, inside, home):
         programs = require(".venv-airflow3", "real Airflow")
         self.port = _free_port()
         self.home = home
@@ -200,15 +201,8 @@ class Airflow:
         }
         roles = ("admin", "op", "user", "viewer")
         (home / "passwords.json").write_text(json.dumps(dict.fromkeys(roles, PASSWORD)))
-        self._log = (home / "airflow.log").open("wb")
-        server = [str(programs / "airflow"), "api-server", "--host", "127.0.0.1", "--apps", "core"]
-        self._process = subprocess.Popen(
-            [*server, "--port", str(self.port)],
-            env=self._environ,
-            stdout=self._log,
-            stderr=self._log,
-            start_new_session=True,
-        )
+        server = ["-m", "airflow", "api-server", "--host", "127.0.0.1", "--apps", "core", "--port", self.port]
+        self._process = inside.start(home, server, self._environ, out="airflow.log", err="airflow.err")
         try:
             self._wait()
             self.tokens = {role: self._token(role) for role in roles}
@@ -219,7 +213,7 @@ class Airflow:
     def _wait(self):
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
-            assert self._process.poll() is None, (self.home / "airflow.log").read_text()
+            assert self._process.poll() is None, (self.home / "airflow.err").read_text()
             try:
                 if ask(self.port, "GET", "/api/v2/version").status == 200:
                     return
@@ -238,7 +232,6 @@ class Airflow:
     def close(self):
         # Its workers are processes of its own; they end with the group it leads, and nothing of it is kept.
         end_group(self._process)
-        self._log.close()
         shutil.rmtree(self.home / "logs", ignore_errors=True)
 
 

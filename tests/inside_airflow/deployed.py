@@ -14,7 +14,6 @@ from __future__ import annotations
 import base64
 import json
 import socket
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -131,21 +130,12 @@ class Deployed:
     # --- its life --------------------------------------------------------------------------------------
 
     def __enter__(self):
-        environ = {key: str(value) for key, value in self.environ.items()}
+        environ = self.environ
         try:
             for name in _OURS:
-                with (self.folder / f"{name}.log").open("wb") as log:
-                    self._processes.append(
-                        subprocess.Popen(
-                            [str(self._place.python), "-m", "airflow", name],
-                            env=environ,
-                            stdin=subprocess.DEVNULL,
-                            stdout=log,
-                            stderr=log,
-                            cwd=self.folder,
-                            start_new_session=True,
-                        )
-                    )
+                log = f"{name}.log"
+                process = self._place.start(self.folder, ["-m", "airflow", name], environ, out=log, err=log)
+                self._processes.append(process)
             self.until(self._is_up, "the API server", _START_SECONDS)
         except BaseException:
             self.__exit__()

@@ -52,6 +52,7 @@ import fcntl
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import sqlite3
@@ -67,6 +68,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 STAGE = Path(__file__).with_name("inside") / "stage.py"
+FORKS = STAGE.with_name("forks.py")
 VERSIONS = (3, 2)
 FERNET_KEY = base64.urlsafe_b64encode(b"strongroom-tests-inside-airflow!").decode()
 BACKEND = "strongroom.airflow.StrongroomBackend"
@@ -106,6 +108,7 @@ class Place:
         self.python = environment(version) / "bin" / "python"
         self._shared = Path(shared)
         self._shared.mkdir(parents=True, exist_ok=True)
+        self._forks = None
 
     # --- once in a session -------------------------------------------------------------------------------
 
@@ -156,7 +159,7 @@ class Place:
         with _locked(self._shared / f"template{self.version}.lock"):
             if not (home / ".migrated").exists():
                 home.mkdir(parents=True)
-                ran = self._start(home.parent, [*self._airflow, "db", "migrate"], self.environ(home), 180)
+                ran = self._ran(home.parent, ["-m", "airflow", "db", "migrate"], self.environ(home), 180)
                 assert ran.status == 0, ran.told_of_itself()
                 shutil.rmtree(home / "logs", ignore_errors=True)
                 (home / ".migrated").touch()
@@ -207,7 +210,9 @@ class Place:
 
     # --- runs --------------------------------------------------------------------------------------------
 
-    def run(self, folder, script, *, environ=None, dags=None, home=None, orders=None, seconds=180):
+    def run(
+        self, folder, script, *, environ=None, dags=None, home=None, orders=None, seconds=180, is_fresh=False
+    ):
         """
         Run *script* in one process of this Airflow, and give what it told.
 
@@ -219,47 +224,142 @@ class Place:
             home: an AIRFLOW_HOME made before, by `home()`; a new one if unsaid.
             orders: what the script may have done by `please(name)`: a function by name; gives JSON.
             seconds: after which the run has failed.
+            is_fresh: in a process in which nothing was loaded before, for what looks at what is loaded.
         """
         folder = Path(folder)
         home = home or self.home(folder, dags)
         file = folder / "script.py"
         file.write_text(textwrap.dedent(script))
-        command = [self.python, STAGE, file, folder / "told.json"]
-        ran = self._start(folder, command, self.environ(home) | (environ or {}), seconds, orders)
+        program = [STAGE, file, folder / "told.json"]
+        ran = self._ran(folder, program, self.environ(home) | (environ or {}), seconds, orders, is_fresh)
         assert ran.status == 0, ran.told_of_itself()
         return ran
 
     def command(self, folder, *arguments, environ=None, home=None, seconds=180):
         """Run an `airflow` command, whatever its exit status, and give its `Ran`."""
         home = home or self.home(folder)
-        return self._start(
-            Path(folder), [*self._airflow, *arguments], self.environ(home) | (environ or {}), seconds
+        return self._ran(
+            Path(folder), ["-m", "airflow", *arguments], self.environ(home) | (environ or {}), seconds
         )
 
-    @property
-    def _airflow(self):
-        return [self.python, "-m", "airflow"]
-
-    def _start(self, folder, command, environ, seconds, orders=None):
+    def _ran(self, folder, program, environ, seconds, orders=None, is_fresh=False):
         wanted = folder / "orders"
         wanted.mkdir(exist_ok=True)
         (folder / "ran").write_text(json.dumps({"home": environ["AIRFLOW_HOME"], "status": None}))
-        with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
-            process = subprocess.Popen(
-                [str(part) for part in command],
-                env={key: str(value) for key, value in environ.items()},
+        process = self.start(folder, program, environ, is_fresh=is_fresh)
+        try:
+            status = _waited(process, seconds, wanted, orders or {})
+        finally:
+            end_group(process)
+        (folder / "ran").write_text(json.dumps({"home": environ["AIRFLOW_HOME"], "status": status}))
+        return Ran(folder)
+
+    def start(self, folder, program, environ, *, out="stdout", err="stderr", is_fresh=False):
+        """
+        Start *program* in a process and group of its own, and give the process.
+
+        Args:
+            folder: in which it starts and leaves its output.
+            program: a script and its arguments, or "-m" and a module with its.
+            environ: of the process, all of it.
+            out: what its output is called in *folder*.
+            err: likewise.
+            is_fresh: by the interpreter, and not as a fork (inside/forks.py).
+        """
+        program = [str(part) for part in program]
+        environ = {key: str(value) for key, value in environ.items()}
+        if not is_fresh:
+            self._forks = self._forks or Forks(self.python)
+            return self._forks.start(program, environ, folder, folder / out, folder / err)
+        with (folder / out).open("wb") as stdout, (folder / err).open("wb") as stderr:
+            return subprocess.Popen(
+                [str(self.python), *program],
+                env=environ,
                 stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
+                stdout=stdout,
+                stderr=stderr,
                 cwd=folder,
                 start_new_session=True,
             )
-            try:
-                status = _waited(process, seconds, wanted, orders or {})
-            finally:
-                end_group(process)
-        (folder / "ran").write_text(json.dumps({"home": environ["AIRFLOW_HOME"], "status": status}))
-        return Ran(folder)
+
+    def close(self):
+        """End what starts its processes."""
+        if self._forks is not None:
+            self._forks.close()
+
+
+class Forks:
+    """What starts processes by forking one that has loaded what Airflow stands on; inside/forks.py."""
+
+    def __init__(self, python):
+        self._ended = {}
+        self._told = b""
+        self._process = subprocess.Popen(
+            [str(python), str(FORKS)],
+            env={"PATH": os.environ["PATH"], "PYTHONUTF8": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=FORKS.parent,
+            start_new_session=True,
+        )
+
+    def start(self, program, environ, folder, out, err):
+        """Give a `Fork` that runs *program*."""
+        asked = {"program": program, "environ": environ}
+        asked |= {"folder": str(folder), "out": str(out), "err": str(err)}
+        self._process.stdin.write(json.dumps(asked).encode() + b"\n")
+        self._process.stdin.flush()
+        while "status" in (answer := self._answer(None)):
+            """Another one has ended, which is kept."""
+        return Fork(self, answer["pid"])
+
+    def status(self, pid, timeout):
+        """Give the exit status of *pid*, or None when it has not ended after *timeout* seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while pid not in self._ended:
+            if self._answer(deadline) is None:
+                return None
+        return self._ended[pid]
+
+    def _answer(self, deadline):
+        """Give the next line that is told, and keep it when something has ended; None at *deadline*."""
+        while b"\n" not in self._told:
+            left = None if deadline is None else max(deadline - time.monotonic(), 0)
+            if not select.select([self._process.stdout], [], [], left)[0]:
+                return None
+            read = os.read(self._process.stdout.fileno(), 65536)
+            assert read, f"{FORKS.name} ended with {self._process.wait(10)}"
+            self._told += read
+        line, _, self._told = self._told.partition(b"\n")
+        answer = json.loads(line)
+        if "status" in answer:
+            self._ended[answer["pid"]] = answer["status"]
+        return answer
+
+    def close(self):
+        """End it; what it started goes on."""
+        self._process.stdin.close()
+        self._process.wait(20)
+        self._process.stdout.close()
+
+
+class Fork:
+    """A process that `Forks` started, with the part of a Popen that is wanted here."""
+
+    def __init__(self, forks, pid):
+        self._forks = forks
+        self.pid = pid
+
+    def poll(self):
+        """Give the exit status; None while it runs."""
+        return self._forks.status(self.pid, 0)
+
+    def wait(self, timeout=None):
+        """Give the exit status when it has ended."""
+        status = self._forks.status(self.pid, timeout)
+        if status is None:
+            raise subprocess.TimeoutExpired(FORKS.name, timeout)
+        return status
 
 
 class Ran:

@@ -405,7 +405,7 @@ def backend_looked(inside):
             environ["STRONGROOM_HOME"] = str(folder / "ours")
             dags = {"looking.py": DAG, "top.py": AT_TOP}
             script = SCRIPT + (IN_TASKS_OF_3 if inside.version == 3 else "")
-            return inside.run(folder, script, environ=environ, dags=dags)
+            return inside.run(folder, script, environ=environ, dags=dags, is_fresh=True)
 
     return inside.once("backend", make)
 

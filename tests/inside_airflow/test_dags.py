@@ -67,8 +67,12 @@ class Waiting(BaseTrigger):
         yield TriggerEvent([mark(first), mark(last)])
 
 class Deferring(BaseOperator):
+    def __init__(self, seconds, **options):
+        super().__init__(**options)
+        self.seconds = seconds
+
     def execute(self, context):
-        self.defer(trigger=Waiting(8.5), method_name="resumed")
+        self.defer(trigger=Waiting(self.seconds), method_name="resumed")
 
     def resumed(self, context, event=None):
         return [*event, mark(BaseHook.get_connection("warehouse").password)]
@@ -120,7 +124,7 @@ with DAG("mapped", **START):
     )
 
 with DAG("deferring", **START):
-    Deferring(task_id="wait")
+    Deferring(task_id="wait", seconds=1.5)  # longer than the cache is fresh
 
 with DAG("changing", **START):
     @task

@@ -13,13 +13,16 @@ import itertools, os
 from airflow.secrets.environment_variables import EnvironmentVariablesBackend
 from strongroom.airflow.environment import has_teams, in_environment
 
-theirs, told = EnvironmentVariablesBackend(), []
-for name, team in itertools.product({names!r}, {teams!r}):
-    said = {{"team_name": team}} if {version} == 3 else {{}}
-    for kind, ask in (("connection", theirs.get_conn_value), ("variable", theirs.get_variable)):
-        ours = in_environment(os.environ, kind, name, team if said else None)
-        told.append([kind, name, team, ask(name, **said), ours])
-tell(answers=told, has_teams=has_teams(), config=in_environment(os.environ, "config", "orders_db", None))
+for shared in ("False", "True"):
+    os.environ["AIRFLOW__CORE__MULTI_TEAM"] = shared  # which both look at whenever they are asked
+    theirs, told = EnvironmentVariablesBackend(), []
+    for name, team in itertools.product({names!r}, {teams!r}):
+        said = {{"team_name": team}} if {version} == 3 else {{}}
+        for kind, ask in (("connection", theirs.get_conn_value), ("variable", theirs.get_variable)):
+            ours = in_environment(os.environ, kind, name, team if said else None)
+            told.append([kind, name, team, ask(name, **said), ours])
+    config = in_environment(os.environ, "config", "orders_db", None)
+    tell(**{{shared: {{"answers": told, "has_teams": has_teams(), "config": config}}}})
 """
 HELD = {
     "AIRFLOW_CONN_ORDERS_DB": "http://everybodys",
@@ -31,12 +34,16 @@ HELD = {
 }
 
 
-@pytest.mark.parametrize("is_shared", [False, True], ids=["without teams", "with teams"])
-def test_the_environment_answers_as_airflow_reads_it(inside, tmp_path, is_shared):
-    environ = HELD | {"AIRFLOW__CORE__MULTI_TEAM": str(is_shared)}
+@pytest.fixture(scope="session")
+def told(inside):
     script = SCRIPT.format(names=NAMES, teams=TEAMS, version=inside.version)
-    told = inside.run(tmp_path, script, environ=environ).told
-    assert len(told["answers"]) == len(list(itertools.product(NAMES, TEAMS))) * 2
-    assert [one for one in told["answers"] if one[3] != one[4]] == []
-    assert told["has_teams"] is (is_shared and inside.version == 3)
-    assert told["config"] is None
+    return inside.once("environment", lambda folder: inside.run(folder, script, environ=HELD)).told
+
+
+@pytest.mark.parametrize("is_shared", [False, True], ids=["without teams", "with teams"])
+def test_the_environment_answers_as_airflow_reads_it(inside, told, is_shared):
+    found = told[str(is_shared)]
+    assert len(found["answers"]) == len(list(itertools.product(NAMES, TEAMS))) * 2
+    assert [one for one in found["answers"] if one[3] != one[4]] == []
+    assert found["has_teams"] is (is_shared and inside.version == 3)
+    assert found["config"] is None

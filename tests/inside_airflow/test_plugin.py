@@ -186,7 +186,7 @@ def seen(inside):
             environ |= {"AIRFLOW__API__BASE_URL": "http://testserver/af"}
             environ |= {"LIBRARY": json.dumps(of_library)}
             environ |= {"SHADOW": json.dumps({**of_library, "mode": "shadow", "shadow_backend": old})}
-            return inside.run(folder, script, environ=environ)
+            return inside.run(folder, script, environ=environ, is_fresh=True)
 
     return inside.once("plugin", make)
 
