@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -24,9 +26,38 @@ def part_of(file):
     return name_of(file).partition("/")[0].removesuffix(".py")
 
 
-def nodes(file, *kinds):
+class Found(NamedTuple):
+    """
+    What stands in a file, as a few texts: its tree is not kept.
+
+    Args:
+        comparisons: of what proves something, each with its line.
+        runs: what would run a text, each with its line.
+        imports_by_name: that it imports what a text names.
+    """
+
+    comparisons: list
+    runs: list
+    imports_by_name: bool
+
+
+@cache
+def read(file):
+    """Read a file once, for all tests."""
+    found = Found([], [], imports_by_name=False)
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Compare) and _is_of_a_proof(node):
+            found.comparisons.append((node.lineno, " ".join(ast.unparse(node).split())))
+        elif isinstance(node, (ast.Import, ast.ImportFrom, ast.Call)):
+            found.runs.extend((node.lineno, one) for one in _runners(node))
+            if isinstance(node, ast.Call) and _called(node) == "import_module":
+                found = found._replace(imports_by_name=True)
+    return found
+
+
+def calls(file):
     tree = ast.parse(file.read_text(encoding="utf-8"))
-    return [node for node in ast.walk(tree) if isinstance(node, kinds)]
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
 
 
 def test_there_is_a_source_to_look_at():
@@ -81,7 +112,7 @@ def _is_whole(file, argument):
 @pytest.mark.parametrize("file", IDENTITIES, ids=name_of)
 def test_RT26_PO13_identities_are_compared_whole(file):
     wrong = []
-    for call in nodes(file, ast.Call):
+    for call in calls(file):
         if not isinstance(call.func, ast.Attribute) or call.func.attr not in CUTS + PARTS or not call.args:
             continue
         said = f"{call.func.attr}({', '.join(ast.unparse(one) for one in call.args)})".replace("'", '"')
@@ -151,14 +182,11 @@ def _is_plain(node):
     return isinstance(node, ast.Constant) or (isinstance(node, ast.Call) and _word(node) in ("len", "type"))
 
 
-def comparisons(file):
-    for compare in nodes(file, ast.Compare):
-        sides = [compare.left, *compare.comparators]
-        if not any(isinstance(operator, (ast.Eq, ast.NotEq)) for operator in compare.ops):
-            continue
-        if any(_is_plain(side) for side in sides) or not any(PROOF.search(_word(side)) for side in sides):
-            continue
-        yield compare.lineno, " ".join(ast.unparse(compare).split())
+def _is_of_a_proof(compare):
+    sides = [compare.left, *compare.comparators]
+    if not any(isinstance(operator, (ast.Eq, ast.NotEq)) for operator in compare.ops):
+        return False
+    return not any(_is_plain(side) for side in sides) and any(PROOF.search(_word(side)) for side in sides)
 
 
 @pytest.mark.parametrize("folder", sorted({part_of(file) for file in FILES}))
@@ -167,14 +195,14 @@ def test_CR12_digests_and_tokens_are_compared_in_constant_time(folder):
         f"{name_of(file)}:{line} {said}"
         for file in FILES
         if part_of(file) == folder
-        for line, said in comparisons(file)
+        for line, said in read(file).comparisons
         if (part_of(file), said) not in NO_PROOF
     ]
     assert not wrong
 
 
 def test_CR12_every_exception_is_still_needed():
-    found = {(part_of(file), said) for file in FILES for _, said in comparisons(file)}
+    found = {(part_of(file), said) for file in FILES for _, said in read(file).comparisons}
     assert found >= NO_PROOF
 
 
@@ -223,21 +251,22 @@ def _called(call):
 
 @pytest.mark.parametrize("folder", sorted({part_of(file) for file in FILES}))
 def test_RT36_IN15_nothing_that_is_stored_can_be_run(folder):
-    wrong = []
-    for file in (one for one in FILES if part_of(one) == folder):
-        for node in nodes(file, ast.Import, ast.ImportFrom, ast.Call):
-            if isinstance(node, ast.Import):
-                found = [
-                    alias.name.partition(".")[0]
-                    for alias in node.names
-                    if alias.name.partition(".")[0] in RUNNERS
-                ]
-            elif isinstance(node, ast.ImportFrom):
-                found = [node.module] if (node.module or "").partition(".")[0] in RUNNERS else []
-            else:
-                found = [_called(node)] if _is_runner(node) else []
-            wrong += [f"{name_of(file)}:{node.lineno} {one}" for one in found]
+    wrong = [
+        f"{name_of(file)}:{line} {one}"
+        for file in FILES
+        if part_of(file) == folder
+        for line, one in read(file).runs
+    ]
     assert not wrong
+
+
+def _runners(node):
+    if isinstance(node, ast.Import):
+        names = [alias.name.partition(".")[0] for alias in node.names]
+        return [name for name in names if name in RUNNERS]
+    if isinstance(node, ast.ImportFrom):
+        return [node.module] if (node.module or "").partition(".")[0] in RUNNERS else []
+    return [_called(node)] if _is_runner(node) else []
 
 
 def _is_runner(call):
@@ -252,7 +281,5 @@ def _is_runner(call):
 
 
 def test_RT36_IN15_modules_are_imported_by_names_of_our_own():
-    found = {
-        name_of(file) for file in FILES for call in nodes(file, ast.Call) if _called(call) == "import_module"
-    }
+    found = {name_of(file) for file in FILES if read(file).imports_by_name}
     assert found == set(IMPORTERS)
