@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import strongroom
+from parts import warm
 
 _PROGRAM = (
     "import os, sys\n"
@@ -37,22 +38,19 @@ class Seen:
         return _COLOUR.sub("", self.raw)
 
 
-def on_terminal(arguments, environ, *, answers=(), columns=80, cwd=None) -> Seen:
+def on_terminal(arguments, environ, *, answers=(), columns=80, cwd=None, is_cold=False) -> Seen:
     """
     Run `strongroom` on a terminal; each of *answers* is (what is shown last, what is typed then), the latter
-    as such or made of all that was shown.
+    as such or made of all that was shown. It starts warm (parts/warm.py) unless that is said.
     """
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    process = subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, *arguments],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env={**environ, "TERM": "xterm"},
-        cwd=cwd,
-        start_new_session=True,
-    )
+    how = {"stdin": theirs, "stdout": theirs, "stderr": theirs, "cwd": cwd, "start_new_session": True}
+    how["env"] = {**environ, "TERM": "xterm"}
+    if is_cold:
+        process = subprocess.Popen([sys.executable, "-c", _PROGRAM, *arguments], **how)
+    else:
+        process = warm.Popen(arguments, on_terminal=True, **how)
     os.close(theirs)
     shown = _talk(ours, list(answers))
     os.close(ours)

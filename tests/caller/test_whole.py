@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from parts import warm
 from parts.agent import agent
 from strongroom import place
 from strongroom.caller import readnow
@@ -171,7 +172,10 @@ def test_the_cache_is_bypassed_where_that_is_asked_for(one):
 
 
 def command(line, environ):
-    return run([sys.executable, "-m", "strongroom"], line, environ | {"LC_ALL": "C.UTF-8"})
+    done = warm.run(
+        line.split(), env=environ | {"LC_ALL": "C.UTF-8"}, capture_output=True, stdin=subprocess.DEVNULL
+    )
+    return done.returncode, done.stdout, done.stderr
 
 
 def test_the_commands_that_read_ask_the_agent_and_the_others_say_where_they_work(one):

@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from cli_shell import Shell
+from parts import warm
 from terminal import on_terminal
 
 CANARY = "canary-31c0"
@@ -238,8 +239,8 @@ def test_a_signal_leaves_no_form_behind(desk, number):
         f"pathlib.Path({str(ready)!r}).write_text('ready')\n"
         "signal.pause()\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-m", "strongroom", "connections", "edit", "db"],
+    process = warm.Popen(
+        ["connections", "edit", "db"],
         env={**desk.shell.environ, "EDITOR": f"{sys.executable} {script}"},
         stdin=subprocess.DEVNULL,
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from cli_shell import Shell
+from parts import warm
 from strongroom.cli.app import COMMANDS, tree
 
 ROOT = Path(__file__).parent.parent.parent
@@ -87,13 +87,7 @@ def test_shell_completion_completes_commands_options_and_names(tmp_path):
             "COMP_WORDS": f"strongroom {words}",
             "COMP_CWORD": str(len(words.split(" "))),
         }
-        ended = subprocess.run(
-            [sys.executable, "-m", "strongroom"],
-            env={**shell.environ, **asked},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        ended = warm.run([], env={**shell.environ, **asked}, capture_output=True, text=True, check=True)
         assert ended.stderr == ""
         return ended.stdout.split()
 

@@ -6,12 +6,12 @@ import os
 import re
 import stat
 import subprocess
-import sys
 import threading
 from datetime import timedelta
 
 import pytest
 
+from parts import warm
 from parts.agent import until
 from parts.oidc import Browser, mock_provider, strict_provider  # noqa: F401 -- fixtures
 from parts.openbao import free_port
@@ -184,12 +184,11 @@ def test_without_a_terminal_the_refusal_says_what_to_do(place):
     place.put_secret()
     stale(place, by_browser=True)
     words = ["connections", "get", "orders_db", "--reveal", "--reason", "x", "--profile", "default"]
-    done = subprocess.run(
-        [sys.executable, "-m", "strongroom", *words],
+    done = warm.run(
+        words,
         env=place.environ,
         capture_output=True,
         text=True,
-        check=False,
         stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 4
@@ -200,8 +199,9 @@ def test_without_a_terminal_the_refusal_says_what_to_do(place):
 @pytest.mark.parametrize(
     "words", [["--oidc", "--token-stdin"], ["--oidc", "--name", "anna"], ["--no-browser", "--password-stdin"]]
 )
-def test_ways_to_log_in_exclude_one_another(place, words):
-    seen = on_terminal(["login", place.url, *words], place.environ)
+def test_ways_to_log_in_exclude_one_another(tmp_path, words):
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "STRONGROOM_HOME": str(tmp_path)}
+    seen = on_terminal(["login", "http://127.0.0.1:1", *words], environ)
     assert seen.code == 2
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 
 import pytest
 
+from parts import warm
 from parts.agent import agent
 
 SETTINGS = """
@@ -35,11 +35,9 @@ def folder(tmp_path):
 
 
 def once(folder, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "strongroom", "agent", "--once", "--config", str(folder / "s.toml")]
+    command = ["agent", "--once", "--config", str(folder / "s.toml")]
     environ = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "STRONGROOM_HOME": str(folder)}
-    return subprocess.run(
-        [*command, *arguments], env=environ, capture_output=True, text=True, check=False, timeout=60
-    )
+    return warm.run([*command, *arguments], env=environ, capture_output=True, text=True, timeout=60)
 
 
 def test_all_files_are_written_and_named(folder):
@@ -83,9 +81,9 @@ def test_beside_an_agent_on_the_same_state_it_is_refused(folder):
 
 def test_a_command_is_started_anew_when_the_agent_tells_of_a_change(folder):
     script = "trap 'exit 3' TERM; echo start $AIRFLOW_VAR_REGION; while :; do sleep 0.05; done"
-    command = [sys.executable, "-m", "strongroom", "run", "--watch", "--variable", "region", "--"]
+    command = ["run", "--watch", "--variable", "region", "--"]
     with agent(folder, SETTINGS.format(folder)) as one:
-        process = subprocess.Popen(
+        process = warm.Popen(
             [*command, "sh", "-c", script], env=one.environ, stdout=subprocess.PIPE, text=True
         )
         try:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from parts import warm
 from strongroom.cli.folder import private_folder
 from strongroom.errors import InvalidInputError
 from strongroom.model.secret import Secret
@@ -347,8 +348,7 @@ def strongroom(tmp_path):
     }
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "strongroom", "run", *arguments]
-        return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=60)
+        return warm.run(["run", *arguments], env=environ, capture_output=True, text=True, timeout=60)
 
     return run
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
-import sys
 from contextlib import contextmanager
 
 import pytest
 
 from cli_shell import Shell
+from parts import warm
 from parts.openbao import until
 from terminal import on_terminal
 
@@ -21,8 +19,8 @@ PASSPHRASE = "correct horse battery"
 @contextmanager
 def serving(shell: Shell):
     """`strongroom serve` as a process of its own; its address stands in `server.lock`."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "strongroom", "serve", "--port", "0"],
+    process = warm.Popen(
+        ["serve", "--port", "0"],
         cwd=shell.folder,
         env=shell.environ,
         stdin=subprocess.DEVNULL,
@@ -34,7 +32,7 @@ def serving(shell: Shell):
         assert b"serving at" in process.stdout.readline()
         yield
     finally:
-        os.kill(process.pid, signal.SIGTERM)
+        process.terminate()
         process.communicate(timeout=30)
 
 

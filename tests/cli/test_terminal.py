@@ -24,6 +24,7 @@ def test_password_is_asked_for_and_not_shown(shell):
         ["connections", "add", "db", "--conn-type", "postgres", "--conn-login", "svc"],
         shell.environ,
         answers=[("password of db (empty for none): ", f"{CANARY}\n")],
+        is_cold=True,
     )
     assert seen.code == 0
     assert CANARY not in seen.raw

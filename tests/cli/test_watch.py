@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from parts import warm
 from parts.agent import until
 from strongroom.cli.child import Given
 from strongroom.cli.gift import plan, read_values
@@ -315,8 +316,8 @@ def test_a_service_is_started_anew_when_its_password_is_rotated(tmp_path):
         path.write_text(text)
     environ = {"PATH": os.environ["PATH"], "HOME": str(home), "STRONGROOM_HOME": str(home)}
     script = f"trap 'exit 3' TERM; echo start ${{AIRFLOW_VAR_TOKEN#{CANARY}}}; while :; do sleep 0.05; done"
-    command = [sys.executable, "-m", "strongroom", "--config", str(config), "run", "--watch"]
-    process = subprocess.Popen(
+    command = ["--config", str(config), "run", "--watch"]
+    process = warm.Popen(
         [*command, "--variable", "token", "--", "sh", "-c", script],
         env=environ,
         stdout=subprocess.PIPE,
@@ -340,7 +341,7 @@ def test_a_service_is_started_anew_when_its_password_is_rotated(tmp_path):
 def test_too_many_entries_are_not_followed_one_by_one(tmp_path):
     environ = {f"AIRFLOW_VAR_V{n}": "x" for n in range(101)}
     environ |= {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "STRONGROOM_HOME": str(tmp_path)}
-    command = [sys.executable, "-m", "strongroom", "run", "--all", "--watch", "--", "true"]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    command = ["run", "--all", "--watch", "--", "true"]
+    done = warm.run(command, env=environ, capture_output=True, text=True)
     assert done.returncode == 2
     assert "--watch follows at most 100 entries" in done.stderr

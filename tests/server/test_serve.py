@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from cli_shell import Shell
+from parts import warm
 from parts.certificates import Authority
 from strongroom.errors import SettingsError
 from strongroom.server import tls
@@ -52,21 +53,22 @@ def environ(home, **more):
 
 def strongroom(home, *arguments, code=0, **more):
     """Run one command to its end, and give what it wrote."""
-    argv = [sys.executable, "-m", "strongroom", *arguments]
     given = {"env": environ(home, **more), "cwd": home, "capture_output": True, "text": True}
-    done = subprocess.run(argv, **given, timeout=SECONDS, check=False)
+    done = warm.run(arguments, **given, timeout=SECONDS)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
 @contextmanager
-def process(home, *arguments, **more):
+def process(home, *arguments, is_cold=False, **more):
     """A server in the foreground, and its address once it says it serves."""
-    argv = [sys.executable, "-m", "strongroom", "serve", *arguments]
+    given = {"env": environ(home, **more), "cwd": home, "stdout": subprocess.PIPE, "text": True}
     with (home / "stderr").open("w") as errors:
-        running = subprocess.Popen(
-            argv, env=environ(home, **more), cwd=home, stdout=subprocess.PIPE, stderr=errors, text=True
-        )
+        if is_cold:
+            argv = [sys.executable, "-m", "strongroom", "serve", *arguments]
+            running = subprocess.Popen(argv, stderr=errors, **given)
+        else:
+            running = warm.Popen(["serve", *arguments], stderr=errors, **given)
         try:
             line = running.stdout.readline()
             assert line, (home / "stderr").read_text()
@@ -97,7 +99,7 @@ def ask(address, path="/health/ready", *, context=None, **headers):
 
 
 def test_it_says_where_it_serves_and_ends_with_success_when_told(home):
-    with process(home, "--port", "0") as (running, address):
+    with process(home, "--port", "0", is_cold=True) as (running, address):
         assert address.startswith("http://127.0.0.1:")
         assert ask(address)[0] == 200
         other = strongroom(home, "serve", "--port", "0", code=5)
