@@ -317,12 +317,22 @@ def test_CR11_change_by_hand_is_found_by_who_opens_the_store(make, path, how):
 def test_CR11_change_by_hand_is_found_by_who_has_it_open(make, path, how):
     registry = make(on_alarm=(alarms := []).append)
     fill(registry)
-    registry.watch(lambda _snapshot: None)
     assert registry.snapshot().of("person")["anna"].body == b"4"
     try:
         by_hand(path, *HAND[how])
     except REFUSALS:
         return
+    until(lambda: registry.look() or alarms)
+    with pytest.raises(TamperedError):
+        registry.snapshot()
+
+
+@where_hands_are_noticed
+def test_CR11_change_by_hand_is_found_by_who_has_it_open_and_asks_nothing(make, path):
+    registry = make(on_alarm=(alarms := []).append)
+    fill(registry)
+    registry.watch(lambda _snapshot: None)
+    by_hand(path, *HAND["body edited"])
     until(lambda: alarms)
     with pytest.raises(TamperedError):
         registry.snapshot()

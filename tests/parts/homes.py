@@ -70,8 +70,10 @@ def lent(kind, folder):
         yield copy_store(folder / f"lent{next(_numbers)}")
         return
     free = _FREE[kind]
-    place = free.pop() if free else home(kind, folder)
-    Store.open(place, create=True).close()
+    if free:
+        place = free.pop()
+    else:
+        Store.open(place := home(kind, folder), create=True).close()
     with by_hand(place) as hand:
         _empty(hand, kind)
     yield place

@@ -62,15 +62,18 @@ def test_whom_policy_does_not_let_is_denied_and_that_is_on_record(api):
     assert api.ask("GET", "/whoami", token=token).json()["break_glass"] is None
 
 
-@pytest.mark.parametrize("reason", ["", "   ", "\n", "x" * 501, "a\x00b"])
-def test_without_a_reason_the_glass_stays_whole(api, reason):
-    assert break_it(api, log_in(api, "olga"), reason=reason).status in (400, 413)
+def test_without_a_reason_the_glass_stays_whole(api):
+    token = log_in(api, "olga")
+    for reason in ("", "   ", "\n", "x" * 501, "a\x00b"):
+        assert break_it(api, token, reason=reason).status in (400, 413), reason
     assert records(api) == []
 
 
-@pytest.mark.parametrize("seconds", [0, -1, 59, 7201, 90_000])
-def test_it_lasts_as_long_as_the_settings_let_it_at_most(api, seconds):
-    assert break_it(api, log_in(api, "olga"), seconds=seconds).status in (400, 422)
+def test_it_lasts_as_long_as_the_settings_let_it_at_most(api):
+    token = log_in(api, "olga")
+    for seconds in (0, -1, 59, 7201, 90_000):
+        assert break_it(api, token, seconds=seconds).status in (400, 422), seconds
+    assert break_it(api, token, seconds=7200).status == 201
 
 
 def test_one_at_a_time(api):
