@@ -554,7 +554,7 @@ def whole(data):
 def test_DS09_five_thousand_idle_connections_cost_little_and_hold_up_nobody(tmp_path, many_files):
     count = min(5000, many_files - 500)
     settings = 'chain = ["env"]\n[agent]\nmax_connections = 8000\nmax_of_one_user = 8000\n'
-    with agent(tmp_path, settings, environ=ENVIRON) as one:
+    with agent(tmp_path, settings, environ=ENVIRON, is_cold=True) as one:
         assert is_well(one)
         before, files = one.memory_kb(), one.descriptors()
         with contextlib.ExitStack() as held:
@@ -596,7 +596,7 @@ def test_DS09_out_of_descriptors_it_refuses_what_is_new_and_recovers(tmp_path):
 
 def test_LK01_a_secret_is_in_its_answers_and_nowhere_else(tmp_path):
     settings, own = with_canary(tmp_path, '[agent]\nlog_level = "debug"\n')
-    with agent(tmp_path, settings) as one:
+    with agent(tmp_path, settings, is_cold=True) as one:
         told = read_everything(one)
         assert CANARY not in told
         assert CANARY not in one.log()

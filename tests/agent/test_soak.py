@@ -134,7 +134,7 @@ def test_everything_at_once_leaves_memory_and_descriptors_flat(bao, history, tmp
     token = bao.token(bao.policy(f'path "{mount}/*" {{ capabilities = ["read"] }}'))
     with (
         Proxy("127.0.0.1", bao.port) as proxy,
-        agent(tmp_path, settings(proxy, mount), environ={"TOKEN": token}) as one,
+        agent(tmp_path, settings(proxy, mount), environ={"TOKEN": token}, is_cold=True) as one,
     ):
         soak = Soak(one, proxy, bao, mount, history)
         soak.absent()  # what is remembered of absences is full from the beginning

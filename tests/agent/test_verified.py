@@ -18,6 +18,7 @@ from parts.airflow_api import AirflowServer
 from parts.enrolled import enrolled_in
 from parts.oracle import records_in
 from parts.server import serving
+from parts.together import at_once
 from strongroom.caller.enrolled import client_of
 from strongroom.errors import AccessDeniedError, BackendConfigError
 from strongroom.model.ref import Ref
@@ -294,9 +295,9 @@ print(*told)
 # --- time, and trouble -------------------------------------------------------------------------------------
 
 
-def test_a_run_is_renewed_while_it_is_at_work_and_no_longer(tmp_path, airflow):
+def renewed(folder, airflow):
     instance = airflow.instance(run_id="renewed", state="running")
-    with alone(tmp_path, airflow, receipt_seconds=5) as one, supervising(one) as supervisor:
+    with alone(folder, airflow, receipt_seconds=5) as one, supervising(one) as supervisor:
         supervisor.announce(instance, airflow.sign(instance, lasts=5))
         until(lambda: one.status()["verified"]["renewed"] >= 2, what="two renewals")
         assert supervisor.read() == "eu"
@@ -306,10 +307,10 @@ def test_a_run_is_renewed_while_it_is_at_work_and_no_longer(tmp_path, airflow):
         assert one.status()["verified"]["now"] == 0
 
 
-def test_a_run_nobody_can_renew_is_unavailable_and_not_denied_and_comes_back(tmp_path, airflow):
+def lapsed(folder, airflow):
     instance = airflow.instance(run_id="lapsed", state="running")
-    with alone(tmp_path, airflow, receipt_seconds=5) as one, supervising(one) as supervisor:
-        supervisor.announce(instance, airflow.sign(instance, lasts=5))
+    with alone(folder, airflow, receipt_seconds=10) as one, supervising(one) as supervisor:
+        supervisor.announce(instance, airflow.sign(instance, lasts=10))
         with airflow.saying(503):
             assert supervisor.read() == "eu"
             until(lambda: "could not be renewed" in one.log(), what="the end of what was proven")
@@ -318,9 +319,9 @@ def test_a_run_nobody_can_renew_is_unavailable_and_not_denied_and_comes_back(tmp
         assert supervisor.read() == "eu"
 
 
-def test_a_run_nobody_can_verify_yet_is_unavailable_and_verified_later(one, airflow):
+def pending(folder, airflow):
     instance = airflow.instance(run_id="away")
-    with supervising(one) as supervisor:
+    with alone(folder, airflow) as one, supervising(one) as supervisor:
         with airflow.saying(503):
             level, why = supervisor.announce(instance, airflow.sign(instance))
             assert level == 0
@@ -331,28 +332,62 @@ def test_a_run_nobody_can_verify_yet_is_unavailable_and_verified_later(one, airf
         assert supervisor.read() == "eu"
 
 
-def test_the_end_of_a_supervisor_ends_its_verification(tmp_path, airflow):
+def killed(folder, airflow):
     instance = airflow.instance(run_id="killed", state="running")
-    with alone(tmp_path, airflow, receipt_seconds=5) as one:
+    with alone(folder, airflow, receipt_seconds=5) as one:
         with supervising(one) as supervisor:
             supervisor.announce(instance, airflow.sign(instance, lasts=5))
         until(lambda: one.status()["announced"] == 0, what="the end of it")
         assert one.status()["verified"]["now"] == 0
 
 
-def test_a_connection_that_outlives_its_supervisor_is_of_no_run_any_more(one, airflow, tmp_path):
-    told = tmp_path / "told"
+def outlived(folder, airflow):
+    told = folder / "told"
     told.touch()
-    supervisor, instance = Supervisor(one), airflow.instance(run_id="leaves")
-    try:
-        supervisor.announce(instance, airflow.sign(instance))
-        supervisor.leave(told)
-        until(lambda: told.read_text().strip() == "eu", what="what was left to read")
-        supervisor.end()
-        until(lambda: told.read_text().strip() == "access_denied", what="what was left to be nobody's")
-    finally:
-        told.unlink()
-        supervisor.end()
+    with alone(folder, airflow) as one:
+        supervisor, instance = Supervisor(one), airflow.instance(run_id="leaves")
+        try:
+            supervisor.announce(instance, airflow.sign(instance))
+            supervisor.leave(told)
+            until(lambda: told.read_text().strip() == "eu", what="what was left to read")
+            supervisor.end()
+            until(lambda: told.read_text().strip() == "access_denied", what="what was left to be nobody's")
+        finally:
+            told.unlink()
+            supervisor.end()
+
+
+@pytest.fixture(scope="module")
+def in_time(tmp_path_factory):
+    """What waits for runs to end or to be asked for again, all at once; each has an Airflow of its own."""
+
+    def work(what):
+        folder = tmp_path_factory.mktemp(what.__name__)
+        with AirflowServer(folder) as airflow:
+            what(folder, airflow)
+
+    with at_once(work, [renewed, lapsed, pending, killed, outlived]) as done:
+        yield done
+
+
+def test_a_run_is_renewed_while_it_is_at_work_and_no_longer(in_time):
+    in_time[renewed].result()
+
+
+def test_a_run_nobody_can_renew_is_unavailable_and_not_denied_and_comes_back(in_time):
+    in_time[lapsed].result()
+
+
+def test_a_run_nobody_can_verify_yet_is_unavailable_and_verified_later(in_time):
+    in_time[pending].result()
+
+
+def test_the_end_of_a_supervisor_ends_its_verification(in_time):
+    in_time[killed].result()
+
+
+def test_a_connection_that_outlives_its_supervisor_is_of_no_run_any_more(in_time):
+    in_time[outlived].result()
 
 
 def test_an_agent_that_verifies_nothing_says_so_and_goes_on(tmp_path, airflow):

@@ -29,6 +29,8 @@ from pathlib import Path
 
 import pytest
 
+from parts import warm
+
 ROOT = Path(__file__).parent.parent.parent
 START_SECONDS = 20
 _LONGEST = (
@@ -47,7 +49,7 @@ class Agent:
         pid: of its process; the one of a wrapper in front of it, if there is one, is never given.
     """
 
-    def __init__(self, home, settings, *, environ=None, options=(), prefix=()):
+    def __init__(self, home, settings, *, environ=None, options=(), prefix=(), is_cold=False):
         self.home = Path(home)
         self.settings = self.home / "agent.toml"
         self.configure(settings)
@@ -62,6 +64,9 @@ class Agent:
         self._options = [str(option) for option in options]
         self._prefix = [str(part) for part in prefix]
         self._given = environ or {}
+        # What is put in front of it, or what its linker and its Python are told, takes a start of its own.
+        is_told = any(name.startswith(("LD_", "MALLOC_", "PYTHON")) for name in self._given)
+        self._is_cold = is_cold or bool(self._prefix) or is_told
         self._process = None
 
     # --- what is said to it --------------------------------------------------------------------------
@@ -125,12 +130,14 @@ class Agent:
 
     def start(self, *, wait=True):
         """Start it and wait until somebody answers on its socket."""
-        command = [*self._prefix, sys.executable, "-m", "strongroom", "agent"]
-        command += ["--socket", str(self.socket), *self._options]
+        said = ["agent", "--socket", str(self.socket), *self._options]
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.home, env=self._own
-            )
+            how = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "cwd": self.home}
+            if self._is_cold:
+                command = [*self._prefix, sys.executable, "-m", "strongroom", *said]
+                self._process = subprocess.Popen(command, env=self._own, **how)
+            else:
+                self._process = warm.Popen(said, env=self._own, **how)
         if wait:
             until(self.answers, what="the agent to answer", alive=self._process, told=self.log)
         return self
@@ -236,7 +243,9 @@ class Agent:
 
 
 @contextmanager
-def agent(home, settings='chain = ["env"]\n', *, environ=None, options=(), prefix=(), start=True):
+def agent(
+    home, settings='chain = ["env"]\n', *, environ=None, options=(), prefix=(), start=True, is_cold=False
+):
     """
     Run an agent whose settings, state and socket stand in the folder *home*.
 
@@ -246,8 +255,9 @@ def agent(home, settings='chain = ["env"]\n', *, environ=None, options=(), prefi
         options: more of its command line.
         prefix: a command that runs it, and becomes it (`env`, `nsenter`, not a parent that stays).
         start: start it at once.
+        is_cold: start an interpreter for it, where what that shows of itself is looked at: `/proc`, memory.
     """
-    one = Agent(home, settings, environ=environ, options=options, prefix=prefix)
+    one = Agent(home, settings, environ=environ, options=options, prefix=prefix, is_cold=is_cold)
     try:
         if start:
             one.start()
