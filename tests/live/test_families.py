@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,19 @@ def test_a_type_without_a_driver_is_told_with_those_that_have_one(room):
         strongroom.client("bare")
     assert "there are live clients for " in caught.value.hint
     assert "tell-nobody" not in f"{caught.value}{caught.value.hint}"
+
+
+@pytest.mark.parametrize("options", [5, "pool_size", ["pool_size"], {5: 1}])
+def test_options_that_are_none_are_told_and_not_quoted(room, options):
+    for given in ({"options": options}, {"service": 5}):
+        for call in (
+            strongroom.client,
+            lambda *names, **more: asyncio.run(strongroom.aclient(*names, **more)),
+        ):
+            with pytest.raises(BackendConfigError) as caught:
+                call("orders_db", **given)
+            assert (caught.value.step, caught.value.reason) == ("options", "malformed")
+            assert "pool_size" not in str(caught.value)
 
 
 def test_a_connection_that_is_nowhere_is_an_absence(room):

@@ -18,6 +18,7 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from functools import partial
@@ -33,7 +34,7 @@ from strongroom.model.connection import Connection
 from strongroom.model.ref import Ref
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from strongroom.live.around import Run
     from strongroom.live.families import Driver
@@ -46,6 +47,8 @@ __all__ = ["Clients"]
 
 _INTERVAL = timedelta(seconds=60)  # between two looks where nobody tells of changes; a refusal looks at once
 _AT_EXIT_SECONDS = 2.0  # for what was lent to be given back
+_OPTIONS = 'write options={"name": value}, by the names of the library\'s constructor'
+_SERVICE = "it is a text, as the library of the cloud names it"
 _SERVED = ("aws", "azure", "files", "google")  # files of `live/` that know what a service is
 _TOLD = timedelta(seconds=5)  # as `HostLookup.follow` counts it, where an agent tells
 
@@ -249,13 +252,16 @@ class Clients:
             return await family.aclient(held, asked)
         return await to_thread(family.client, held, asked)
 
-    def _asked(
-        self, held: Held, driver: Driver, service: str | None, options: Mapping[str, object] | None
-    ) -> Asked:
+    def _asked(self, held: Held, driver: Driver, service: object, options: object) -> Asked:
+        if service is not None and not isinstance(service, str):
+            raise trouble("options", "malformed", name=held.name, detail="service", hint=_SERVICE)
         if service is not None and driver.module not in _SERVED:
             hint = "only clients of a cloud have services: leave it out"
             raise trouble("options", "unknown", name=held.name, detail="service", hint=hint)
-        return Asked(driver.name, service, dict(options or {}), self._around)
+        given = {} if options is None else options
+        if not isinstance(given, Mapping) or not all(isinstance(each, str) for each in given):
+            raise trouble("options", "malformed", name=held.name, detail="options", hint=_OPTIONS)
+        return Asked(driver.name, service, dict(given), self._around)
 
     def close(self, wait_seconds: float = 0.0) -> None:
         """
