@@ -420,6 +420,27 @@ def test_storage_that_nobody_serves_is_told_by_its_step(blobs):
         assert refused(lambda: made.cat("lake/in/one"), BackendUnavailableError) == ("tcp", "refused")
 
 
+def test_storage_whose_certificate_nobody_vouches_for_is_told_at_once(blobs):
+    with kept(**{**keyed(blobs), "host": f"{blobs.azure.vault_url}/lake"}) as stored:
+        made = opened(stored)  # with the SDK's own retries, which would wait for a minute
+        assert refused(lambda: made.cat("lake/in/one"), BackendConfigError) == ("tls", "untrusted")
+        assert blobs.azure.requests == []
+    with kept(**{**keyed(blobs), "host": f"{blobs.azure.vault_url}/lake"}) as stored:
+        made = opened(stored, connection_verify=str(blobs.azure.ca))
+        assert refused(lambda: made.cat_file("lake/in/one")) == ("authentication", "credentials")
+
+
+def test_an_account_that_has_no_address_is_told_without_its_signature(blobs, caplog):
+    caplog.set_level(logging.DEBUG)
+    said = {"conn_type": "wasb", "host": "https://lake.invalid", "extra": {"sas_token": SIGNED}}
+    with kept(**said) as stored, pytest.raises((BackendConfigError, BackendUnavailableError)) as caught:
+        opened(stored, retry_total=0).cat("lake/in/one")
+    assert caught.value.step == "name"
+    assert CANARY not in caplog.text + "".join(traceback.format_exception(caught.value)) + framed(
+        caught.value
+    )
+
+
 def test_a_key_that_is_none_is_told(blobs):
     with kept(**{**keyed(blobs), "password": CANARY}) as stored:
         made = opened(stored)

@@ -14,6 +14,7 @@ import traceback
 import pytest
 
 from parts.aws_sts import framed
+from parts.certificates import Authority, server_context
 from parts.google import google, google_servers  # noqa: F401 -- fixtures
 from parts.held import kept
 from strongroom.errors import AccessDeniedError, BackendConfigError, BackendUnavailableError
@@ -330,6 +331,14 @@ def test_storage_that_nobody_serves_is_told_by_its_step(storage, monkeypatch):
     with kept(**fields(storage, **{"gcs.endpoint": "http://127.0.0.1:1"})) as stored:
         made = opened(stored)
         assert refused(lambda: made.cat("lake/in/one"), BackendUnavailableError) == ("tcp", "refused")
+
+
+def test_storage_whose_certificate_nobody_vouches_for_is_told_at_once(storage, tmp_path):
+    pair = Authority(tmp_path).issue("storage", "127.0.0.1")
+    with Storage(storage.google, server_context(*pair)) as secured, kept(**fields(secured)) as stored:
+        made = opened(stored)  # with gcsfs's own retries, which would wait for half a minute
+        assert refused(lambda: made.cat("lake/in/one"), BackendConfigError) == ("tls", "untrusted")
+        assert secured.asked == []
 
 
 class _Hasty:

@@ -1,7 +1,7 @@
 """
 Google Cloud Storage's JSON API in this process, as far as files need it, and strict about who asks.
 
-    with Storage(google) as storage:          # `google` of parts.google knows the tokens
+    with Storage(google) as storage:          # `google` of parts.google knows the tokens; or with TLS
         storage.url, storage.files, storage.asked
 
 It answers as the service does: pages, delimiters, ranges, uploads in one part and resumed ones. What it must
@@ -45,10 +45,12 @@ class Storage:
         before: called with each request before it is looked at.
     """
 
-    def __init__(self, google):
+    def __init__(self, google, context=None):
         self.google = google
         self._http = _Server(("127.0.0.1", 0), _handler_of(self))
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
+        if context is not None:
+            self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
+        self.url = f"http{'s' if context else ''}://127.0.0.1:{self._http.server_address[1]}"
         self.forget()
 
     def __enter__(self):
@@ -203,6 +205,9 @@ def _error(status, words):
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
+
+    def handle_error(self, *_):
+        """Whoever does not trust the certificate hangs up."""
 
 
 def _handler_of(storage):
