@@ -49,15 +49,23 @@ class Desk:
         policy=None,
         lifetimes: Lifetimes | None = None,
         workloads=None,
+        around=lambda store: store,
+        recorder=lambda log: log,
+        **remembers,
     ) -> Access:
         barrier = make_barrier(self.store, deployment=deployment, clock=self.clock)
         anchor = self.folder / f"{deployment}.anchor"
         self.alarms = []
         registry = Registry(
-            barrier.store, barrier, deployment=deployment, anchor=anchor, on_alarm=self.alarms.append
+            around(barrier.store),
+            barrier,
+            deployment=deployment,
+            anchor=anchor,
+            on_alarm=self.alarms.append,
+            **remembers,
         )
         log = AuditLog(self.folder / "audit", deployment=deployment, clock=self.clock)
-        guard = Guard(policy or AdminPolicy(), log)
+        guard = Guard(policy or AdminPolicy(), recorder(log))
         access = open_access(
             registry,
             guard,

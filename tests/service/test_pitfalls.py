@@ -151,6 +151,11 @@ def _(project):
     project.settings("[cache]\nstale_if_error = 86401\n")
 
 
+@pitfall("long-revoke-bound")
+def _(project):
+    project.settings("[access]\nrevoke_bound = 301\n")
+
+
 @pitfall("long-absent-ttl")
 def _(project):
     project.settings("[cache]\nabsent_ttl = 301\n")

@@ -250,6 +250,7 @@ class _Serving:
             OwnerPolicy(local_owner()),
             recorder,
             current=who.current,
+            remembered=who.remembered,
             facts=known_facts(chain),
             is_read_only=lambda: self._mode.read_only,
         )
@@ -268,6 +269,11 @@ class _Who:
         if self.policies is None:
             return OwnerPolicy(local_owner())
         return self.policies.current()
+
+    def remembered(self) -> Policy:
+        if self._given is not None or self.policies is None:
+            return self.current()
+        return self.policies.remembered()
 
 
 def _sibling(

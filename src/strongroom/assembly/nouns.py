@@ -17,7 +17,7 @@ from strongroom.assembly.backends import patience_of
 from strongroom.assembly.store import barrier_of, make_key_files, no_store
 from strongroom.assembly.ways import local_owner
 from strongroom.audit import AuditLog
-from strongroom.cache import Cache, Lifetimes
+from strongroom.cache import Cache, Lifetimes, boot_seconds
 from strongroom.chain import Chain
 from strongroom.errors import StrongroomError, TamperedError
 from strongroom.policy import Action, Actor
@@ -464,6 +464,8 @@ def registry_of(barrier: Barrier, settings: Settings, on_alarm: Callable[[Tamper
         deployment=settings.deployment,
         anchor=settings.audit.path.parent / f"{settings.deployment}.anchor",
         on_alarm=on_alarm,
+        memory=timedelta(seconds=settings.access.revoke_bound),
+        timer=boot_seconds,
     )
 
 

@@ -18,6 +18,7 @@ __all__ = ["bounds", "transport"]
 
 MAX_TTL = 3_600.0  # s: a changed or withdrawn secret is used for at most an hour
 MAX_STALE = 86_400.0  # s: an outage is bridged for a day; after that nobody still watches it
+MAX_REVOKE = 300.0  # s: who was signed out while nobody could see it looks on for five minutes at most
 MAX_ABSENT = 300.0  # s: a secret made just now is found within five minutes
 
 _HTTP = re.compile(r"http://(?:[^/@?#]*@)?(\[[^\]]*\]|[^/:?#]*)", re.IGNORECASE)
@@ -26,7 +27,7 @@ _VERIFY = ("verify", "verify_ssl", "ssl_verify")
 
 
 def bounds(settings: Settings) -> Iterator[Finding]:
-    """Look at how long values are remembered, and at each backend."""
+    """Look at how long values and sessions are remembered, and at each backend."""
     cache = settings.cache
     if cache.ttl > MAX_TTL:
         yield Finding(
@@ -49,6 +50,14 @@ def bounds(settings: Settings) -> Iterator[Finding]:
             level="warning",
             what=f"cache.absent_ttl is {cache.absent_ttl:g} s: a new entry is not found for so long",
             fix=f"cache.absent_ttl = {MAX_ABSENT:g} or less; the default is 10",
+        )
+    if settings.access.revoke_bound > MAX_REVOKE:
+        yield Finding(
+            name="long-revoke-bound",
+            level="warning",
+            what=f"access.revoke_bound is {settings.access.revoke_bound:g} s: while the database is down, who"
+            " was signed out or disabled meanwhile looks at pages for so long",
+            fix=f"access.revoke_bound = {MAX_REVOKE:g} or less; the default is 60",
         )
     for backend in settings.backend.values():
         yield from _backend(backend)

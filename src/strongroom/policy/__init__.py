@@ -12,6 +12,7 @@ Rules of this file:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, runtime_checkable
 
@@ -159,6 +160,8 @@ class Actor:
         run: for whom it asks.
         source: where the request came from, an IP address; "" where there is none.
         user: for which user of its host an agent asks, as that host's kernel says: `local:1000`.
+        as_of: the moment of what is known of who may, where nobody can tell since: he looks, and does nothing
+            else (`service/guard.py`). None for what stands now.
     """
 
     id: str
@@ -168,6 +171,7 @@ class Actor:
     run: Run | None = None
     source: str = ""
     user: str = ""
+    as_of: datetime | None = None
 
 
 class Facts(NamedTuple):

@@ -17,6 +17,8 @@ Rules of this package:
    answered with `TamperedError`, and the alarm is raised once.
 5. A change by another process on the host is seen within 0.5 s, and never later than one second after
    it: who cannot look for that long gives no answer at all.
+6. What was last seen is remembered beside that, for whoever asks for it by name and only looks, for as long
+   as the settings say (`remembered`). What was found to be tampered with, or moved away, is not.
 
 The digest is SHA-256 over the digests of 256 buckets, each SHA-256 over the sorted MACs of its rows (a
 row's bucket is the first byte of its MAC), so that a write costs one bucket and not all rows.

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import weakref
 from contextlib import contextmanager, suppress
+from copy import copy
+from datetime import timedelta
 from threading import Event, Lock, Thread
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from strongroom.errors import StrongroomError, TamperedError
+from strongroom.errors import BackendUnavailableError, StrongroomError, TamperedError
 from strongroom.registry.anchor import Anchor
 from strongroom.registry.proof import MismatchError, Proof
 from strongroom.registry.row import Change, Row, check, expect
@@ -44,6 +46,8 @@ class Registry:
 
     Attributes:
         seal: the barrier, for what else is to be authenticated as a row is.
+        memory: as given.
+        looked_at: when the last good look began, by the timer.
 
     Args:
         seal: the barrier of the deployment.
@@ -51,9 +55,11 @@ class Registry:
             first needed; None for none.
         on_alarm: called once for each time the rows turn out to be tampered with, from whichever thread
             noticed.
+        memory: how long after the last good look its rows are remembered while the store gives no answer.
+        timer: seconds that only go up, those of a suspended machine included.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what a registry stands on
         self,
         store: Store,
         seal: Seal,
@@ -61,9 +67,15 @@ class Registry:
         deployment: str,
         anchor: Path | None = None,
         on_alarm: Callable[[TamperedError], None] | None = None,
+        memory: timedelta = timedelta(),
+        timer: Callable[[], float] = monotonic,
     ) -> None:
         self.deployment = deployment
         self.seal = seal
+        self.memory = memory
+        self._timer = timer
+        self._silence: BackendUnavailableError | None = None
+        self.looked_at = 0.0
         self._store = store
         self._proof = Proof(seal, deployment)
         self._anchor = Anchor(anchor, seal, deployment, store.id)
@@ -120,7 +132,7 @@ class Registry:
         """
         with self._looking:
             before = self._state.snapshot.revision
-            self._look()
+            self._look_or_note()
             lasts = _TRUST_SECONDS if self._watcher is not None else _LOOK_SECONDS
             self._good_until = monotonic() + lasts
             is_changed = self._state.snapshot.revision != before
@@ -130,6 +142,49 @@ class Registry:
                 alarm(untold)
         if is_changed:
             self._tell()
+
+    def _look_or_note(self) -> None:
+        """Look, and keep since when nobody answers."""
+        started = self._timer()
+        try:
+            self._look()
+        except BackendUnavailableError as error:
+            # A store that was moved lives on elsewhere: what was known of it here is of no more use.
+            self._silence = None if self._store.is_moved else error
+            raise
+        except BaseException:
+            self._silence = None
+            raise
+        self._silence, self.looked_at = None, started
+
+    @property
+    def silence(self) -> BackendUnavailableError | None:
+        """
+        The trouble that came of the last look, once the one before counts no more; None where the store
+        answers, or was moved.
+        """
+        return None if monotonic() < self._good_until else self._silence
+
+    def silent_for(self) -> float:
+        """Give how many seconds ago the last good look began."""
+        return self._timer() - self.looked_at
+
+    def remembered(self) -> Snapshot:
+        """
+        Give the rows as they stood at the last good look, for as long as `memory` says; as they stand where
+        the store answers. Only for who looks: what was revoked since is not seen.
+
+        Raises:
+            As `snapshot`; BackendUnavailableError where the last good look is too long ago.
+        """
+        silence = self.silence
+        if silence is None or not self._has_looked:
+            return self.snapshot()
+        if self._trouble is not None:
+            raise refusal()
+        if self.silent_for() >= self.memory.total_seconds():
+            raise copy(silence)
+        return self._state.snapshot
 
     def _look(self) -> None:
         bell = self._store.data_version()

@@ -9,6 +9,8 @@ Rules of this file:
 1. A route that is not public answers 401 to whoever is unknown, whatever method was used.
 2. A body is read after the identity is known, and counted while it is read.
 3. Blocking work, the handler's and the encoding's, is done on a thread.
+4. While the database of who may gives no answer, a person's session goes on for a bounded time to look at
+   pages, and nothing else is let through. An API answers 503 at once: programs wait, or have an agent.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import msgspec
 
 from strongroom.errors import (
     AccessDeniedError,
+    BackendUnavailableError,
     InvalidInputError,
     NotAuthenticatedError,
     NotFoundError,
@@ -48,7 +51,7 @@ from strongroom.server.proof import PROOF, PROOF_CODE, prove, require_proof
 from strongroom.server.request import CERTIFICATE, request_of
 from strongroom.service.access.gate import refused
 from strongroom.service.access.workload import is_signed
-from strongroom.service.guard import event_of
+from strongroom.service.guard import event_of, undecided
 from strongroom.wire.failure import (
     ErrorAnswer,
     MethodError,
@@ -166,8 +169,8 @@ class Resource:
         self._check_open(endpoint, call, request)
         is_public = self._is_public if endpoint is None else endpoint.is_public
         try:
-            is_session = await self._identify(call, request, is_public=is_public)
-        except NotAuthenticatedError:
+            is_session = await self._identify(call, request, endpoint, is_public=is_public)
+        except (NotAuthenticatedError, BackendUnavailableError):
             if endpoint is not None and endpoint.takes_form:
                 await self._keep(call, receive)
             raise
@@ -201,7 +204,9 @@ class Resource:
 
     # --- who asks, and how much ------------------------------------------------------------------
 
-    async def _identify(self, call: Call, request: Request, *, is_public: bool) -> bool:
+    async def _identify(
+        self, call: Call, request: Request, endpoint: Endpoint | None, *, is_public: bool
+    ) -> bool:
         """Find who asks; True where it came with a cookie."""
         if call.deployment in self._desk.house.seals.names:
             return False
@@ -211,7 +216,17 @@ class Resource:
             credential = credential_of(call.headers, name, allows_basic=self._allows_basic)
             access = _access(self._desk.house, call.deployment)
             is_use = credential.kind != "cookie" or BY_ITSELF not in call.headers
-            identity = await self._proven(access, credential, request.source, is_use=is_use)
+            if self._pages is None or credential.kind != "cookie":
+                identity = await self._proven(access, credential, request.source, is_use=is_use)
+            else:
+                asks = endpoint is None or not _only_looks(endpoint)
+                identity = await self._recognised(
+                    access, credential, request.source, is_use=is_use, asks=asks
+                )
+        except BackendUnavailableError:
+            if not is_public or self._pages is None:
+                raise
+            return False  # what is shown to anybody needs nobody to be known
         except NotAuthenticatedError:
             if not is_public:
                 self._desk.strangers.take(network_of(request.source))
@@ -231,8 +246,21 @@ class Resource:
             return await self._desk.threads.run(lambda: identify(access, credential, source=source))
         return identify(access, credential, source=source, is_use=is_use)
 
+    async def _recognised(
+        self, access: Access, credential: Credential, source: str, *, is_use: bool, asks: bool
+    ) -> Identity:
+        """Give who looks at a page, or sends a form; a store that is silent is waited for on a thread."""
+        if not access.is_silent:
+            with suppress(BackendUnavailableError):
+                return await self._proven(access, credential, source, is_use=is_use)
+        return await self._desk.threads.run(
+            lambda: access.recognise(credential.text, source=source, is_use=is_use, asks=asks)
+        )
+
     def _check_let_through(self, endpoint: Endpoint, call: Call, *, is_session: bool) -> None:
         self._check_origin(endpoint, call, is_session=is_session)
+        if call.has_identity and call.identity.actor.as_of is not None and not _only_looks(endpoint):
+            raise undecided()
         if endpoint.needs_proof and not endpoint.takes_form:
             require_proof(call)
         if endpoint.is_change and self._desk.house.mode.read_only:
@@ -417,6 +445,12 @@ class _Chunks:
         with self._stepping:
             if end is not None:
                 end()
+
+
+def _only_looks(endpoint: Endpoint) -> bool:
+    """Tell whether *endpoint* shows a page, and does nothing else."""
+    does = endpoint.is_change or endpoint.needs_proof or endpoint.stream
+    return endpoint.is_public or (endpoint.method in _READS and not does)
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], *, most: int = MAX_BODY_BYTES) -> bytes:

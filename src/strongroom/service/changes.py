@@ -604,7 +604,7 @@ class Changes:
 
     def _judging(self) -> tuple[Policy, Sight, str]:
         """Give the policy that decides now, what the actor sees by it, and its revision for him."""
-        policy, held = self._guard.current(), self._held
+        policy, held = self._guard.policy_of(self._actor), self._held
         if held is None or held[0] is not policy:
             said = f"{getattr(policy, 'revision', '')}\0{self._actor.roles}\0{self._actor.scope}"
             revision = hashlib.sha256(said.encode()).digest()[:_REVISION_BYTES].hex()
@@ -620,7 +620,7 @@ class Changes:
         changes = self._feed.at_hand(after)
         if changes is None or (len(changes) > _AT_ONCE and not sight.is_whole):
             return None
-        if changes and self._guard.needs_facts and not sight.is_whole:
+        if changes and policy.needs_facts and not sight.is_whole:
             return None
         return self._seen(changes, sight), changes[-1].sequence if changes else after
 
@@ -639,7 +639,7 @@ class Changes:
         return notices, changes[-1].sequence if changes else after
 
     def _seen(self, changes: Sequence[Change], sight: Sight) -> list[Notice]:
-        needs_facts = self._guard.needs_facts and not sight.is_whole
+        needs_facts = self._guard.policy_of(self._actor).needs_facts and not sight.is_whole
         return [
             Notice(self._feed.sealed(change.sequence), change.ref, change.version)
             for change in changes

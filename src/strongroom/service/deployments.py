@@ -97,12 +97,12 @@ class Deployments:
         if not self._has_register:
             self._guard.act(self._actor, Action.LIST, None, lambda: None)
             return None
-        return self._actor, id(self._guard.current()), self._room.register.mark()
+        return self._actor, id(self._guard.policy_of(self._actor)), self._room.register.mark()
 
     def _lines(self) -> tuple[object, Sequence[Row]]:
         if self._has_register:
             mark, rows = self._room.register.answering()
-            return (self._actor, id(self._guard.current()), mark), rows
+            return (self._actor, id(self._guard.policy_of(self._actor)), mark), rows
         pages = (page for team in (None, *self._teams()) for page in self._room.inventory.pages(team=team))
         return None, [row for page in pages for row in page if row.shadowed_by is None]
 

@@ -15,6 +15,8 @@ Rules of this file:
 6. Where nobody could decide, that is told as the trouble it is: nothing is done, nobody is denied, and there
    is nothing to record.
 7. What is listed is filtered name by name, unless its reader may see every name there is.
+8. Who is known only by what is remembered (`Actor.as_of`) looks: he lists, describes and sees what he is
+   shown, by the policy that is remembered with him. Whatever else he asks for is not decided at all.
 """
 
 from __future__ import annotations
@@ -28,7 +30,13 @@ from strongroom.audit import Event
 from strongroom.audit.record import run_of
 from strongroom.backend import Backend
 from strongroom.chain import outcome_of
-from strongroom.errors import AccessDeniedError, NotFoundError, ReadOnlyError, StrongroomError
+from strongroom.errors import (
+    AccessDeniedError,
+    BackendUnavailableError,
+    NotFoundError,
+    ReadOnlyError,
+    StrongroomError,
+)
 from strongroom.model.entry import Metadata
 from strongroom.policy import Action, Facts
 
@@ -39,12 +47,13 @@ if TYPE_CHECKING:
     from strongroom.model.ref import Ref
     from strongroom.policy import Actor, Decision, Policy, Run
 
-__all__ = ["Covering", "Guard", "Guarded", "Recorder", "Sight", "event_of", "facts_of"]
+__all__ = ["Covering", "Guard", "Guarded", "Recorder", "Sight", "event_of", "facts_of", "undecided"]
 
 T = TypeVar("T")
 
 _CHANGES = frozenset({Action.WRITE, Action.DELETE, Action.ROTATE, Action.ADMINISTER, Action.BREAK_GLASS})
 _RECORDED = _CHANGES | {Action.READ, Action.REVEAL}
+_LOOKS = frozenset({Action.LIST, Action.DESCRIBE})
 
 
 class Recorder(Protocol):
@@ -113,6 +122,7 @@ class Guard:
     Args:
         policy: decides; where *current* is given, that gives what decides now.
         recorder: makes records durable.
+        remembered: gives what decided last, for who is known by what is remembered; as *current* without it.
         facts: gives what is public about what a Ref leads to, None where it is nowhere; asked only where
             policy needs it. Without it every decision is made without.
         is_read_only: tells whether changes are refused for the time being.
@@ -132,10 +142,12 @@ class Guard:
         recorder: Recorder,
         *,
         current: Callable[[], Policy] | None = None,
+        remembered: Callable[[], Policy] | None = None,
         facts: Callable[[Ref], Facts | None] | None = None,
         is_read_only: Callable[[], bool] | None = None,
     ) -> None:
         self.current: Callable[[], Policy] = current or (lambda: policy)
+        self._remembered = remembered or self.current
         self.recorder = recorder
         self.claims: Callable[[], Run | None] | None = None
         self._facts = facts or _no_facts
@@ -145,6 +157,10 @@ class Guard:
     def needs_facts(self) -> bool:
         """Whether what is public about an entry may change a decision now."""
         return self.current().needs_facts
+
+    def policy_of(self, actor: Actor) -> Policy:
+        """Give the policy that decides about *actor* now; who is remembered has one of his own."""
+        return self.current() if actor.as_of is None else self._remembered()
 
     def facts(self, ref: Ref) -> Facts | None:
         """Look up what is public about what *ref* leads to; None where it is nowhere, or nobody tells."""
@@ -156,7 +172,7 @@ class Guard:
 
     def sight(self, actor: Actor, action: Action = Action.LIST) -> Sight:
         """Give what *actor* may see in a listing made now."""
-        return Sight(self.current(), actor, action)
+        return Sight(self.policy_of(actor), actor, action)
 
     def check(self, actor: Actor, action: Action, ref: Ref | None, facts: Facts | None) -> None:
         """
@@ -166,12 +182,13 @@ class Guard:
             AccessDeniedError: policy says no.
             NotRecordedError: the denial cannot be recorded.
         """
-        self._require(_Deed(actor, action, (ref,), ""), ref, self.current().decide(actor, action, ref, facts))
+        decision = self.policy_of(actor).decide(actor, action, ref, facts)
+        self._require(_Deed(actor, action, (ref,), ""), ref, decision)
 
     def _decide(
         self, actor: Actor, action: Action, ref: Ref | None, otherwise: Facts | None = None
     ) -> Decision:
-        policy = self.current()
+        policy = self.policy_of(actor)
         if ref is None or not policy.needs_facts:
             return policy.decide(actor, action, ref)
         facts = self._facts(ref)
@@ -266,6 +283,8 @@ class Guard:
         otherwise: Sequence[Facts | None] = (),
         heeds_mode: bool = True,
     ) -> Sequence[T]:
+        if deed.actor.as_of is not None and deed.action not in _LOOKS:
+            raise undecided()
         for ref, facts in zip_longest(deed.refs, otherwise):
             self._require(deed, ref, self._decide(deed.actor, deed.action, ref, facts))
         if heeds_mode and deed.action in _CHANGES and self._is_read_only():
@@ -301,13 +320,13 @@ class Guard:
     ) -> None:
         if plan is None:
             return
-        planned, policy = plan(), self.current()
+        planned, policy = plan(), self.policy_of(deed.actor)
         for ref, facts in planned if policy.needs_facts else ():
             self._require(deed, ref, policy.decide(deed.actor, deed.action, ref, facts))
 
     def _fit(self, deed: _Deed, answers: Sequence[T]) -> Sequence[T]:
         """Decide again on what is public about each answer itself: it may be newer than what was known."""
-        policy = self.current()
+        policy = self.policy_of(deed.actor)
         if deed.action in _CHANGES or not policy.needs_facts:
             return answers
         for ref, answer in zip(deed.refs, answers, strict=True):
@@ -376,6 +395,8 @@ def event_of(  # noqa: PLR0913 -- what a record tells
     policies: tuple[str, ...] = (),
 ) -> Event:
     """Give what is recorded of one act; `backend` and `version` are those of *answer*, where it has them."""
+    if actor.as_of is not None:
+        reason = f"as known at {actor.as_of:%H:%M:%S}Z: {reason}"
     return Event(
         actor=actor.id,
         assurance=int(actor.assurance),
@@ -391,6 +412,15 @@ def event_of(  # noqa: PLR0913 -- what a record tells
         run=run_of(actor.run),
         policies=policies,
         agent={"user": actor.user} if actor.user else None,
+    )
+
+
+def undecided() -> BackendUnavailableError:
+    """Give the error of what needs a decision by what stands now, while nobody can tell what does."""
+    return BackendUnavailableError(
+        "the database gives no answer, and this is not done by what was known before",
+        backend="store",
+        hint="it goes on by itself once the database is back; send it again then",
     )
 
 

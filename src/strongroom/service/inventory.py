@@ -399,7 +399,7 @@ class Inventory:
         actions = tuple(dict.fromkeys((Action.LIST, action)))
         sights = tuple(guard.sight(self._actor, one) for one in actions)
         rows = lambda names: self.these(kind, names, team=team, on_trouble=on_trouble)  # noqa: E731 -- one line
-        return Ordered(kept, Seen((self._actor, actions), sights, guard.current(), rows))
+        return Ordered(kept, Seen((self._actor, actions), sights, guard.policy_of(self._actor), rows))
 
     def deleted(
         self,

@@ -362,7 +362,7 @@ class Registered:
         views = self._views()
         if not views.register.refresh(patience):
             raise _NotYet
-        policy, sight = self._guard.current(), self._guard.sight(self._actor)
+        policy, sight = self._guard.policy_of(self._actor), self._guard.sight(self._actor)
         with views.register.lock:
             return views, sight, views.visible(self._actor, sight, policy)
 

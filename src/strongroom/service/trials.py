@@ -132,14 +132,16 @@ class Trials:
         """
         self._registry.change(lambda snapshot: keeping(snapshot, ref, trial))
 
+    # How tests went decides nothing, so that it may be what was seen last while the store is silent.
+
     def of(self, ref: Ref) -> tuple[Trial, ...]:
         """Give the tests of *ref*, newest first. Who asks must be allowed to look at it."""
-        row = self._registry.snapshot().of(TRIAL).get(_id(ref))
+        row = self._registry.remembered().of(TRIAL).get(_id(ref))
         return () if row is None else _trials(row)
 
     def all(self) -> Mapping[Ref, tuple[Trial, ...]]:
         """Give the tests of every connection that has any, newest first."""
-        rows = self._registry.snapshot().of(TRIAL)
+        rows = self._registry.remembered().of(TRIAL)
         if self._made is None or self._made[0] is not rows:
             self._made = (rows, dict(map(_read, rows.values())))
         return self._made[1]

@@ -186,6 +186,7 @@ class AccessSettings:
         step_up_seconds: after a proof of who he is, a person reveals, changes keys and policies without
             another one.
         break_glass_seconds: an administrator's role taken in need lasts at most.
+        revoke_bound: seconds a session is good for looking at pages while the database gives no answer.
         oidc: the provider people log in with.
         issuer: whose tokens say who a workload is.
         kubernetes: tokens of service accounts, by review.
@@ -196,6 +197,7 @@ class AccessSettings:
     password_login: bool = True
     step_up_seconds: float = 300.0
     break_glass_seconds: float = 14_400.0
+    revoke_bound: float = 60.0
     oidc: OidcSettings | None = None
     issuer: Mapping[str, IssuerSettings] = field(default_factory=dict)
     kubernetes: ReviewSettings | None = None
@@ -218,12 +220,13 @@ def access_of(table: Table) -> AccessSettings:
         "certificates": _part(table, "certificates", _certificates),
         "airflow": _part(table, "airflow", runs_of),
     }
-    known = (*parts, "password_login", "step_up_seconds", "break_glass_seconds")
+    known = (*parts, "password_login", "step_up_seconds", "break_glass_seconds", "revoke_bound")
     table.check_keys(known)
     rest = {key: value for key, value in table.values.items() if key not in parts}
     found = Table(rest, table.prefix, table.folder).build(AccessSettings, given=parts)
     _within(found.step_up_seconds, 30, 86_400, f"{table.prefix}step_up_seconds")
     _within(found.break_glass_seconds, 60, 86_400, f"{table.prefix}break_glass_seconds")
+    _within(found.revoke_bound, 0, 3600, f"{table.prefix}revoke_bound")
     _check_apart(found, table.prefix)
     return found
 

@@ -78,6 +78,7 @@ class Store:
         name: what the settings call it, for errors.
         engine: the database it stands in.
         id: 16 random bytes made with the store, bound into everything sealed for it.
+        is_moved: it was found to be moved away while it was open here.
     """
 
     def __init__(self, engine: Engine, *, past_marks: bool = False) -> None:
@@ -86,6 +87,7 @@ class Store:
         self.engine = engine
         self.name = engine.name
         self.id = engine.id or b""
+        self.is_moved = False
         self._heard: int | None = None
         if not past_marks:
             self._require_home()
@@ -264,6 +266,7 @@ class Store:
         found = self.engine.data_version()
         if found != self._heard:
             if self.setting(rows.MOVED) is not None:
+                self.is_moved = True
                 raise BackendUnavailableError(
                     f"the store {self.name} was moved",
                     backend=self.name,

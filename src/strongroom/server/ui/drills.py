@@ -1,6 +1,7 @@
 """
-The banners about the system: that nothing can be changed for now, on every page; and which backends are
-paused, on every page of whoever may list.
+The banners about the system: that nothing can be changed for now, on every page, or that its database is
+silent and pages are shown by what was known before; and which backends are paused, on every page of whoever
+may list.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from strongroom.policy import Action
 from strongroom.server.ui.texts import say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from strongroom.server.endpoint import Call
 
-__all__ = ["Banner", "drills", "span"]
+__all__ = ["Banner", "drills", "silence", "span"]
 
 _MINUTE = 60
 
@@ -44,6 +45,12 @@ def span(seconds: float) -> str:
     """Give a span of time as pages write it: `4 min`, `20 s`."""
     minutes, rest = divmod(int(seconds), _MINUTE)
     return f"{minutes} min" if minutes else f"{rest} s"
+
+
+def silence(call: Call) -> Mapping[str, datetime] | None:
+    """Give since when the server's own database is silent, and until when pages are shown; None for not."""
+    since = call.identity.actor.as_of if call.has_identity else None
+    return None if since is None else {"since": since, "until": since + call.place.access.memory}
 
 
 def drills(call: Call, url: Callable[[str], str]) -> tuple[Banner, ...]:

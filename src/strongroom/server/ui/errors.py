@@ -11,15 +11,23 @@ Rules of this file:
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from strongroom.errors import AccessDeniedError, NotAuthenticatedError, NotFoundError, StrongroomError
+from strongroom.errors import (
+    AccessDeniedError,
+    BackendUnavailableError,
+    NotAuthenticatedError,
+    NotFoundError,
+    StrongroomError,
+)
 from strongroom.model.principal import PERSON
 from strongroom.policy import Action
 from strongroom.server.endpoint import Answer
 from strongroom.server.ui.frame import asked, is_htmx, page, url_for
 from strongroom.server.ui.sign_in import again, provider_of, safe_path, signing_in, typed
 from strongroom.server.ui.texts import catalogue
+from strongroom.service.access.desk import rows_for
 from strongroom.service.access.standing import roles_of
 from strongroom.wire.failure import CrossSiteError, StepUpError, members_of, status_of
 
@@ -103,7 +111,7 @@ def _told(call: Call, error: StrongroomError) -> Answer:
     is_part = is_htmx(call)
     # What was wrong in a form stands in it, not after a question mark.
     is_typed = call.method == "POST" and members["code"] == "invalid_input"
-    code = "invalid_form" if is_typed else members["code"]
+    code = "invalid_form" if is_typed else _code(call, error)
     return page(
         call,
         "error.html",
@@ -121,6 +129,18 @@ def _told(call: Call, error: StrongroomError) -> Answer:
     )
 
 
+def _code(call: Call, error: StrongroomError) -> str:
+    """Give the code by which *error* is told; the server's own database is no store like others."""
+    if not isinstance(error, BackendUnavailableError):
+        return error.code
+    if call.has_identity:
+        return error.code if call.identity.actor.as_of is None else "silent"
+    with suppress(StrongroomError):  # no such deployment, or a sealed one
+        if call.place.access.is_silent:
+            return "silent_unknown"
+    return error.code
+
+
 def _told_of(members: Mapping[str, object]) -> tuple[str, str, bool]:
     """Give what the service says: a sentence, its hint, and whether that hint is a command."""
     hint = str(members.get("hint") or "")
@@ -131,7 +151,7 @@ def _ways_out(call: Call, error: AccessDeniedError) -> _Denied:
     """Say which policy it was, what one may do all the same, and whom to ask. All of it is at hand."""
     place, actor = call.place, call.identity.actor
     may = tuple(one.value for one in Action if place.guard.can(actor, one, None).is_allowed)
-    holders = roles_of(place.registry.snapshot())
+    holders = roles_of(rows_for(place.registry, call.identity.actor))
     admins = sorted(
         who.removeprefix(PERSON)
         for who, roles in holders.items()

@@ -37,7 +37,7 @@ from strongroom.server.auth import browser_cookie, cookie_value
 from strongroom.server.endpoint import Answer
 from strongroom.server.form import Form, Upload, token_of
 from strongroom.server.ui.dates import dates_in, zone_of
-from strongroom.server.ui.drills import drills
+from strongroom.server.ui.drills import drills, silence
 from strongroom.server.ui.family import family
 from strongroom.server.ui.static import address, takes_gzip
 from strongroom.server.ui.texts import catalogue, say
@@ -339,6 +339,7 @@ def _values(call: Call) -> dict[str, Any]:
         "request_id": call.request_id,
         "may": lambda action, ref=None: _may(call, action, ref),
         "partial": (),
+        "outage": silence(call),
         "banners": drills(call, lambda path: _url(call.deployment, first, path, {})),
         "counts": {},
         "errors": {},

@@ -36,7 +36,7 @@ from strongroom.service.access.shape import BREAK_GLASS, CODE, INVITATION, PERSO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from strongroom.model.secret import Secret
     from strongroom.policy import Actor
@@ -135,7 +135,8 @@ class Access:
     Attributes:
         actor: who acts in the nouns.
         people, tokens, services, agents, roles, groups, sessions: the nouns.
-        authenticate, basic, login, login_with_code, logout, change_password: the gate's; see there.
+        authenticate, recognise, basic, login, login_with_code, logout, change_password: the gate's; see
+            there.
         demands: what is asked of people.
         lifetimes: how long sessions and codes last.
         enrolment: begins agents, and sessions of theirs.
@@ -155,11 +156,22 @@ class Access:
         self._desk = Desk(gate, guard, actor)
         # The gate's own methods and not wrappers of them: the first stands on every request's way.
         self.authenticate = gate.authenticate
+        self.recognise = gate.recognise
         self.basic = gate.basic
         self.login = gate.login
         self.login_with_code = gate.login_with_code
         self.logout = gate.logout
         self.change_password = gate.change_password
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the store gave no answer when it was last looked at."""
+        return self._gate.registry.silence is not None
+
+    @property
+    def memory(self) -> timedelta:
+        """How long a session goes on to look at pages while the store gives no answer."""
+        return self._gate.registry.memory
 
     def as_actor(self, actor: Actor) -> Access:
         """Give the same as *actor*, who has been authenticated."""

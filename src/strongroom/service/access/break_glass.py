@@ -141,7 +141,7 @@ class BreakGlass:
         sees_all = self._desk.may()
         found = [
             _row(row.id, body)
-            for row in self._desk.registry.snapshot().of(BREAK_GLASS).values()
+            for row in self._desk.rows().of(BREAK_GLASS).values()
             if now < (body := decoded(row, Glass)).expires and (sees_all or PREFIX + row.id == own)
         ]
         return sorted(found, key=lambda one: (one.expires, one.actor))

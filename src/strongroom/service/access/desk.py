@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from strongroom.service.access.gate import Gate
     from strongroom.service.guard import Guard
 
-__all__ = ["Desk", "Done", "standing"]
+__all__ = ["Desk", "Done", "rows_for", "standing"]
 
 T = TypeVar("T")
 
@@ -63,7 +63,11 @@ class Desk:
             TamperedError, BackendUnavailableError, SealedError: as `Registry.snapshot`.
         """
         self.require()
-        return work(self.registry.snapshot())
+        return work(self.rows())
+
+    def rows(self) -> Snapshot:
+        """Give the rows as they stand; to who is known by what is remembered, as they stood."""
+        return rows_for(self.registry, self.actor)
 
     def require(self, action: Action = Action.ADMINISTER) -> None:
         """
@@ -96,6 +100,11 @@ class Desk:
     def act(self, work: Callable[[], T], *, reason: str) -> T:
         """Do *work* if the actor may, and record it; as `Guard.act`."""
         return self._guard.act(self.actor, Action.ADMINISTER, None, work, reason=reason)
+
+
+def rows_for(registry: Registry, actor: Actor) -> Snapshot:
+    """Give the rows that *actor*, who looks at them, is shown. Raises as `Registry.remembered`."""
+    return registry.snapshot() if actor.as_of is None else registry.remembered()
 
 
 def standing(snapshot: Snapshot, kind: str, row_id: str, what: str) -> Row:

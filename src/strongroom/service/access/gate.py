@@ -9,6 +9,8 @@ Rules of this file:
 3. Beginning a session is decided on the rows as they stand when it is written: a password that was changed
    meanwhile, or a code that was used, begins none.
 4. `authenticate` writes nothing: when a credential was last used is kept in memory and written now and then.
+5. Who only looks at a page goes on for a bounded time while the store gives no answer (`recognise`,
+   `remembering.py`). Nobody else does.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import msgspec
 
 from strongroom.audit import Event
 from strongroom.errors import (
+    BackendUnavailableError,
     ConflictError,
     InvalidInputError,
     NotAuthenticatedError,
@@ -42,6 +45,7 @@ from strongroom.service.access.ending import codes_of, sessions_of
 from strongroom.service.access.identity import Held, Identity, Login, Memo
 from strongroom.service.access.proving import WRONG, Proving
 from strongroom.service.access.refusals import NOBODY, Refusals
+from strongroom.service.access.remembering import Remembering
 from strongroom.service.access.shape import (
     BREAK_GLASS,
     CODE,
@@ -150,6 +154,7 @@ class Gate:
         self.workloads = workloads
         self.refusals = Refusals(recorder, clock)
         self.uses = Uses()
+        self._remembering = Remembering(self)
         self._proving = Proving(registry, passwords, self.refusals, clock)
         self.attempts = self._proving.attempts
         self._memo = Memo(Snapshot(-1, {}), None)
@@ -192,14 +197,48 @@ class Gate:
         if held.again is not None and now >= held.again:
             memo.held.pop(digest, None)
             held = self._held(memo, digest, token, source, waits=waits)
-        if held.expires is not None and now >= held.expires:
-            raise self.refusal(held.actor.id, source, "it has expired")
-        if held.idle is not None and now - held.seen >= held.idle:
-            raise self.refusal(held.actor.id, source, "it was not used for too long")
+        self.check_lasts(held, now, source)
         if is_use:
             held.seen = now
             self.uses.seen[held.key] = (now, source)
         return held.identities.get(source) or held.identity(source)
+
+    def check_lasts(self, held: Held, now: datetime, source: str) -> None:
+        """
+        Refuse a credential whose time is up.
+
+        Raises:
+            NotAuthenticatedError: it has expired, or was not used for too long.
+        """
+        if held.expires is not None and now >= held.expires:
+            raise self.refusal(held.actor.id, source, "it has expired")
+        if held.idle is not None and now - held.seen >= held.idle:
+            raise self.refusal(held.actor.id, source, "it was not used for too long")
+
+    def recognise(self, token: str, *, source: str, is_use: bool = True, asks: bool = False) -> Identity:
+        """
+        Give whose session *token* is to a page that is looked at: as `authenticate`, and while the store
+        gives no answer by what is remembered, which the actor says (`Actor.as_of`). Blocks while that is put
+        on record.
+
+        Args:
+            token: of a session of a person's, that was used here while the store answered.
+            source: as `authenticate`.
+            is_use: likewise.
+            asks: ask the store once more though it was silent a moment ago.
+
+        Raises:
+            NotAuthenticatedError, TamperedError: as `authenticate`.
+            BackendUnavailableError: the store gives no answer, and nobody is remembered by this token.
+            NotRecordedError: it cannot be put on record that the session goes on.
+        """
+        if asks or self.registry.silence is None:
+            try:
+                return self.authenticate(token, source=source, is_use=is_use)
+            except BackendUnavailableError:
+                if self.registry.silence is None:
+                    raise
+        return self._remembering.identity(token, source=source, is_use=is_use)
 
     def _current(self) -> Memo:
         snapshot, memo = self.registry.snapshot(), self._memo

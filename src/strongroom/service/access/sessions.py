@@ -111,6 +111,6 @@ class Sessions:
             actor: only his; None for everybody's.
         """
         if actor is not None and actor == self._desk.actor.id:
-            return self._rows(self._desk.registry.snapshot(), actor)
+            return self._rows(self._desk.rows(), actor)
         whose = None if actor is None else check_actor(actor)
         return self._desk.look(lambda snapshot: self._rows(snapshot, whose))

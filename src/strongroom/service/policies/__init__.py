@@ -69,6 +69,7 @@ class Policies:
 
     Attributes:
         current: gives the policy that decides now; the same object until it is no longer the one.
+        remembered: gives the one that decided last, for who looks while nobody can tell.
         grants: rights for a time.
         approvals: what waits for a second person.
         questions: `can`, `why`, `who_can`, `what_can`, `simulate` and `compare`, which are called here too.
@@ -90,6 +91,7 @@ class Policies:
         self._desk = desk
         self._documents = Documents(desk)
         self.current: Callable[[], CedarPolicy | Denying] = desk.book.current
+        self.remembered: Callable[[], CedarPolicy | Denying] = desk.book.remembered
         self.grants = Grants(desk)
         self.approvals = Approvals(desk)
         self.questions = Questions(desk)
@@ -120,7 +122,7 @@ class Policies:
             AccessDeniedError: he does not administer.
         """
         self._desk.look()
-        return self._desk.book.documents()
+        return self._desk.book.documents(self._desk.snapshot)
 
     def show(self, id_: str) -> Document:
         """

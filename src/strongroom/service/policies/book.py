@@ -148,6 +148,17 @@ class Book:
             snapshot = self.registry.snapshot()
         except StrongroomError as error:
             return _denying(error)
+        return self._in_force(snapshot)
+
+    def remembered(self) -> CedarPolicy | Denying:
+        """Give the policy that decided last, while nobody can tell which one does (`Registry.remembered`)."""
+        try:
+            snapshot = self.registry.remembered()
+        except StrongroomError as error:
+            return _denying(error)
+        return self._in_force(snapshot)
+
+    def _in_force(self, snapshot: Snapshot) -> CedarPolicy | Denying:
         if snapshot is self._made_of and (self._until is None or self.now() < self._until):
             return self._policy
         return self._renewed(snapshot)

@@ -55,8 +55,9 @@ class Desk(NamedTuple):
 
     @property
     def snapshot(self) -> Snapshot:
-        """What there is."""
-        return self.registry.snapshot()
+        """What there is; to who is known by what is remembered, what there was."""
+        is_now = self.actor.as_of is None
+        return self.registry.snapshot() if is_now else self.registry.remembered()
 
     @property
     def now(self) -> datetime:
