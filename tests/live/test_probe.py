@@ -70,6 +70,7 @@ class Watched:
 
     def __init__(self, silent, connection, limits=ANYWHERE, *, lines=2):
         self.found = None
+        self.silent = silent
         self.thread = threading.Thread(target=self._run, args=(connection, limits))
         before = set(psutil.Process().children())
         self.thread.start()
@@ -83,7 +84,7 @@ class Watched:
         return self
 
     def __exit__(self, *_error):
-        for one in self.accepted:
+        for one in (self.silent, *self.accepted):  # a driver that tries again is refused
             one.close()
         self.thread.join(30)
 
@@ -91,8 +92,8 @@ class Watched:
 def waiting(silent, **fields):
     """A connection to a service that is spoken to twice: by TCP, and by the driver."""
     port = silent.getsockname()[1]
-    extra = {"sslmode": "disable"}
-    return made("postgres", host="127.0.0.1", port=port, login="a", extra=extra, **fields)
+    extra = {"disable_ssl": True, "disable_tls": True, "retry_limit": 1}
+    return made("smtp", host="127.0.0.1", port=port, login="a", extra=extra, **fields)
 
 
 def test_the_process_of_a_test_has_no_environment_arguments_folder_or_files_of_ours(silent):
@@ -111,7 +112,7 @@ def test_the_process_of_a_test_has_no_environment_arguments_folder_or_files_of_o
             assert "NoNewPrivs:\t1" in (process / "status").read_text()
         assert os.getsid(watched.child.pid) == watched.child.pid
     del os.environ["STRONGROOM_F_CANARY"]
-    assert watched.found.failed.name == "authentication"
+    assert not watched.found.is_ok
 
 
 def test_a_test_that_takes_too_long_ends_with_its_time_and_names_the_step_under_way(silent):

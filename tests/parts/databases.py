@@ -118,7 +118,12 @@ class Server:
                 host=self.socket, user="postgres", dbname=database or "postgres", autocommit=True
             )
         return pymysql.connect(
-            unix_socket=self.socket, user="root", database=database, autocommit=True, charset="utf8mb4"
+            unix_socket=self.socket,
+            user="root",
+            database=database,
+            autocommit=True,
+            charset="utf8mb4",
+            ssl_disabled=True,  # else each reads every authority of the system first
         )
 
     def run(self, *statements, database=None):

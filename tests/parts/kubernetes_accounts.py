@@ -10,6 +10,7 @@ Source: `TokenReview` of k8s.io/api/authentication/v1; claims and extra of KEP-1
 from __future__ import annotations
 
 import time
+from functools import cached_property
 from uuid import uuid4
 
 from parts.kubernetes_secrets import Refused
@@ -27,10 +28,13 @@ class Accounts:
     """
 
     def __init__(self):
-        self.signer = Signer("rsa")
         self.pods = {}
         self.reviews = 0
         self._good = {}
+
+    @cached_property
+    def signer(self):
+        return Signer("rsa")  # made for those who ask: an RSA key takes longer than a test
 
     def token(self, name, *, namespace="airflow", audience="strongroom", pod=None, lasts=3600, **more):
         """Project a token of a service account, bound to a pod where one is named."""

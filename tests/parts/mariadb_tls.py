@@ -61,7 +61,9 @@ class TlsServer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _admin(self):
-        return pymysql.connect(unix_socket=str(self.folder / "s"), user="root", autocommit=True)
+        return pymysql.connect(
+            unix_socket=str(self.folder / "s"), user="root", autocommit=True, ssl_disabled=True
+        )
 
     def _answers(self):
         if self.process.poll() is not None:

@@ -113,7 +113,7 @@ class Mariadb(_Restartable):
         self._socket = str(self.folder / "s")
         self.start()
         with (
-            closing(pymysql.connect(unix_socket=self._socket, user="root")) as admin,
+            closing(pymysql.connect(unix_socket=self._socket, user="root", ssl_disabled=True)) as admin,
             admin.cursor() as cursor,
         ):
             cursor.execute("CREATE DATABASE store")
@@ -130,7 +130,7 @@ class Mariadb(_Restartable):
             except OSError:
                 return False
         with suppress(pymysql.Error):
-            pymysql.connect(unix_socket=self._socket, user="root").close()
+            pymysql.connect(unix_socket=self._socket, user="root", ssl_disabled=True).close()
             return True
         return False
 

@@ -160,9 +160,11 @@ def _parameters(url: DatabaseUrl) -> dict[str, Any]:
     found: dict[str, Any] = {"user": url.user or "", "database": url.database or None}
     if url.password is not None:
         found["password"] = url.password.reveal().encode()  # PyMySQL would take text for Latin-1
-    if url.argument("unix_socket"):
-        return found | {"unix_socket": url.argument("unix_socket")}
     tls = _tls(url)
+    if url.argument("unix_socket"):
+        # Unasked, PyMySQL would read every authority of the system for each session.
+        found |= {} if tls else {"ssl_disabled": True}
+        return found | {"unix_socket": url.argument("unix_socket")}
     found |= {"host": url.host or "localhost", "port": url.port or 3306}
     return found | ({"ssl_disabled": True} if tls is None else {"ssl": tls} if tls else {})
 
