@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 from contextlib import contextmanager
 from http.client import HTTPConnection
@@ -15,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from parts import warm
 from parts.server import serving
 from strongroom import assembly, tracing
 from strongroom.assembly.traces import traced
@@ -246,8 +246,8 @@ def test_a_server_process_sends_its_traces_and_what_waits_when_it_ends(tmp_path,
         "STRONGROOM_CONFIG": str(file),
     }
     assembly.create_room(file, environ=environ).close()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "strongroom", "serve"],
+    process = warm.Popen(
+        ["serve"],
         env=environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -18,6 +18,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
+from parts import warm
 from parts.agent import START_SECONDS, until
 from strongroom import assembly
 
@@ -60,11 +61,14 @@ class ServerProcess:
         return self._process.pid
 
     def start(self):
-        command = [*self._prefix, sys.executable, "-m", "strongroom", "serve", "--port", str(self.port)]
+        said = ["serve", "--port", str(self.port)]
         with self._log.open("ab") as log, self._out.open("wb") as out:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=log, cwd=self.home, env=self.environ
-            )
+            how = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": log, "cwd": self.home}
+            if self._prefix:
+                command = [*self._prefix, sys.executable, "-m", "strongroom", *said]
+                self._process = subprocess.Popen(command, env=self.environ, **how)
+            else:
+                self._process = warm.Popen(said, env=self.environ, **how)
         found = until(self._said, what="the server", alive=self._process, told=self.log)
         self.port = int(found.group(1))
         return self
