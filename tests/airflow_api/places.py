@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import pytest
 
+from cli_shell import Shell
 from inside_airflow.place import FERNET_KEY, end_group
 
 ROOT = Path(__file__).parent.parent.parent
@@ -113,17 +114,12 @@ class Strongroom:
         return json.loads(found)["address"]
 
     def run(self, *arguments, given=""):
-        done = subprocess.run(
-            [*self._command(), *arguments],
-            env=self.environ,
-            input=given,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        """Run a command over the same store, in this process."""
+        shell = Shell(self.home)
+        shell.environ = self.environ
+        done = shell(list(arguments), given)
+        assert done.code == 0, done.err
+        return done.out
 
     def token(self, name, role, *more):
         arguments = ("access", "tokens", "issue", "--name", name, "--role", role, "--output", "json", *more)

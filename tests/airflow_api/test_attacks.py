@@ -33,7 +33,7 @@ def path_of(route, name="canary"):
     return prefix + filled
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def served(strongroom):
     """The server, with a connection and two variables whose every secret holds the canary."""
     token = strongroom.tokens["admin"]

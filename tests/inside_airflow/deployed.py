@@ -23,7 +23,7 @@ from urllib.parse import quote
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from inside_airflow.place import end_group
+from inside_airflow.place import SHORTLY, end_group
 
 ISSUER = "https://airflow.test"
 ADMIN, VIEWER = ("admin", "of-the-admin"), ("strongroom", "of-the-viewer")
@@ -134,7 +134,7 @@ class Deployed:
         try:
             for name in _OURS:
                 log = f"{name}.log"
-                process = self._place.start(self.folder, ["-m", "airflow", name], environ, out=log, err=log)
+                process = self._place.start(self.folder, [SHORTLY, name], environ, out=log, err=log)
                 self._processes.append(process)
             self.until(self._is_up, "the API server", _START_SECONDS)
         except BaseException:

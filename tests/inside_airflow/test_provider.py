@@ -157,13 +157,11 @@ print(*sorted(set(sys.modules) - before))
 
 
 def test_our_class_can_be_imported_before_an_airflow_that_is_to_ask_it(inside, tmp_path):
-    home = inside.home(tmp_path)
-    done = subprocess.run(
-        [inside.python, "-c", "from strongroom.airflow import StrongroomBackend as it; print(it.__module__)"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=inside.environ(home) | inside.backend(chain=["env"]),
-        timeout=60,
-    )
-    assert done.stdout.splitlines()[-1:] == ["strongroom.airflow.backend"], done.stderr
+    script = """
+    import sys
+    tell(is_first="airflow" not in sys.modules)
+    from strongroom.airflow import StrongroomBackend
+    tell(module=StrongroomBackend.__module__)
+    """
+    ran = inside.run(tmp_path, script, environ=inside.backend(chain=["env"]))
+    assert ran.told == {"is_first": True, "module": "strongroom.airflow.backend"}

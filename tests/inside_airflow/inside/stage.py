@@ -17,6 +17,8 @@ import sys
 import time
 from pathlib import Path
 
+from shortly import speak_shortly
+
 # Airflow makes a hundred thousand objects that stay: looking through them again and again costs seconds.
 gc.set_threshold(100_000, 50, 50)
 
@@ -95,7 +97,7 @@ def run_dag(dag_id, conf=None, *, is_supervised=False, **options):
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
 
-    _speak_shortly()
+    speak_shortly()
     dag = bag().dags.get(dag_id)
     if dag is None:
         raise LookupError(f"no Dag {dag_id}: {bag().import_errors}")
@@ -120,15 +122,6 @@ def run_dag(dag_id, conf=None, *, is_supervised=False, **options):
                 xcoms[name] = value
         state, run_id = str(getattr(run.state, "value", run.state)), run.run_id
     return {"state": state, "tasks": tasks, "xcoms": xcoms, "run_id": run_id, "stopped": stopped}
-
-
-def _speak_shortly():
-    """Have the execution API of 3 speak its two latest versions: its client here asks for the last."""
-    try:
-        from airflow.api_fastapi.execution_api.versions import bundle
-    except ImportError:  # Airflow 2
-        return
-    bundle.versions = bundle.versions[:2]  # a second of a core for each that it is made to speak
 
 
 def main(script, told):
