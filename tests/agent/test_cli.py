@@ -2,11 +2,10 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
+from parts import warm
 from parts.agent import agent, until
 from strongroom.caller import frames
 from strongroom.caller.agent import AgentClient
@@ -24,8 +23,8 @@ def one(tmp_path_factory):
 @pytest.fixture
 def tell(one):
     def told(*words, environ=None, fails=0):
-        done = subprocess.run(
-            [sys.executable, "-m", "strongroom", "agent", *words],
+        done = warm.run(
+            ["agent", *words],
             env=environ or one.environ,
             capture_output=True,
             text=True,

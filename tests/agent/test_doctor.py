@@ -2,11 +2,11 @@
 
 import json
 import subprocess
-import sys
 from contextlib import suppress
 
 import pytest
 
+from parts import warm
 from parts.agent import agent
 from strongroom.remote.examined_host import _troubles
 
@@ -21,8 +21,8 @@ def one(tmp_path_factory):
 
 def found(one, *words, **environ):
 
-    done = subprocess.run(
-        [sys.executable, "-m", "strongroom", "doctor", "--output", "json", *words],
+    done = warm.run(
+        ["doctor", "--output", "json", *words],
         env=one.environ | environ,
         capture_output=True,
         text=True,
@@ -57,13 +57,11 @@ def test_settings_it_could_not_take_are_told(one):
     one.settings.write_text("chain = [\n")
     try:
         with suppress(subprocess.CalledProcessError):
-            subprocess.run(
-                [sys.executable, "-m", "strongroom", "agent", "reload"], env=one.environ, check=False
-            )
+            warm.run(["agent", "reload"], env=one.environ, check=False)
         assert "settings of before" in found(one)["agent-trouble", "warning"]["what"]
     finally:
         one.settings.write_text(good)
-        subprocess.run([sys.executable, "-m", "strongroom", "agent", "reload"], env=one.environ, check=True)
+        warm.run(["agent", "reload"], env=one.environ, check=True)
 
 
 WELL = {

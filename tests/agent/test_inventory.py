@@ -2,11 +2,10 @@
 
 import json
 import sqlite3
-import subprocess
-import sys
 
 import pytest
 
+from parts import warm
 from parts.agent import agent
 from parts.floor import floor
 from strongroom.caller import frames
@@ -185,10 +184,8 @@ def test_what_was_deleted_is_listed_where_the_store_is(room):
 
 def test_the_command_line_lists_through_an_agent(tmp_path):
     with agent(tmp_path, settings(tmp_path), environ=ENVIRON) as one:
-        command = [sys.executable, "-m", "strongroom", "inventory", "--all", "--output", "json"]
-        told = subprocess.run(
-            command, env=one.environ, capture_output=True, text=True, timeout=60, check=False
-        )
+        command = ["inventory", "--all", "--output", "json"]
+        told = warm.run(command, env=one.environ, capture_output=True, text=True, timeout=60, check=False)
         assert told.returncode == 0, told.stderr
         rows = json.loads(told.stdout)
         assert [(row["name"], row["backend"]) for row in rows][-2:] == [

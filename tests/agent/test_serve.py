@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from parts import warm
 from parts.agent import ROOT, agent, missing, until
 from strongroom.caller import frames
 
@@ -51,8 +52,8 @@ def test_told_to_stop_it_ends_with_0_and_takes_its_sockets_away(tmp_path):
 
 def test_a_second_one_says_who_is_there_and_ends(shared):
     for option in ([], ["--socket", str(shared.home / "run" / "second.sock")]):
-        done = subprocess.run(
-            [sys.executable, "-m", "strongroom", "agent", "--socket", str(shared.socket), *option],
+        done = warm.run(
+            ["agent", "--socket", str(shared.socket), *option],
             env=shared._own,
             capture_output=True,
             text=True,

@@ -113,8 +113,8 @@ class Agent:
 
     def command(self, *arguments, given=None):
         """Run a command of ours as its user, and give what it printed."""
-        done = subprocess.run(
-            [sys.executable, "-m", "strongroom", *arguments],
+        done = warm.run(
+            arguments,
             env=self._own,
             input=given,
             capture_output=True,

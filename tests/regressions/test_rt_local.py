@@ -10,12 +10,12 @@ import multiprocessing
 import os
 import pkgutil
 import re
-import subprocess
 import sys
 
 import pytest
 
 import strongroom
+from parts import warm
 from parts.server import serving
 from strongroom.caller import error_of
 from strongroom.cli.main import main
@@ -112,8 +112,7 @@ def test_RT15_what_a_child_of_a_child_prints_is_masked_too(tmp_path):
         "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
     }
     asked = ["run", "--as", "KEY=variable/key", "--mask", "--", "sh", "-c", "sh -c 'sh -c \"echo $KEY\"'"]
-    command = [sys.executable, "-m", "strongroom", *asked]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=60)
+    done = warm.run(asked, env=environ, capture_output=True, text=True, check=False, timeout=60)
     assert (done.stdout, done.returncode) == ("***\n", 0), done.stderr
 
 
