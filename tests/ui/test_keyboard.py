@@ -68,8 +68,23 @@ def test_slash_searches_and_the_list_answers_as_one_types(listed):
     listed.wait_for_url("**q=postg*")
     settled(listed)
     assert listed.locator(".inv-t tbody tr").count() == 3
+
+
+def test_one_search_is_one_step_back_however_slowly_it_is_typed(listed):
+    listed.keyboard.press("/")
+    for typed in ("p", "po", "pos"):  # each letter is answered before the next
+        listed.keyboard.type(typed[-1])
+        listed.wait_for_url(f"**q={typed}")
+    listed.locator("#main").focus()
+    listed.keyboard.press("/")
+    listed.keyboard.type("t")  # who comes back to the field begins another search
+    listed.wait_for_url("**q=post")
     listed.go_back()
+    listed.wait_for_url("**q=pos")
+    listed.go_back()
+    listed.wait_for_url("**/inventory")
     listed.locator(".inv-t tbody tr").nth(3).wait_for()
+    assert listed.locator("#find").input_value() == ""
 
 
 def test_a_list_does_not_move_but_says_how_much_is_newer(house, listed):

@@ -232,6 +232,13 @@
       $$("a.nm").find((a) => a.getAttribute("href") === opener)?.focus();
     } else if (head) { if (!wrong) head.tabIndex = -1; head.focus({ preventScroll: to.id !== "main" }); }
   });
+  let searched = ""; // one search is one step back, however many letters it has: the first pushes, the others replace
+  on("focusin", (e) => { if (e.target.matches(".find input")) searched = ""; });
+  on("htmx:beforeHistoryUpdate", ({ detail: { history, requestConfig } }) => {
+    if (!requestConfig.elt.matches(".find input")) return;
+    if (location.href === searched) history.type = "replace";
+    searched = new URL(history.path, location).href;
+  });
   on("htmx:beforeSwap", (e) => { // what is no page is not put into one
     if (e.detail.xhr.status >= 400 && !/html/.test(e.detail.xhr.getResponseHeader("content-type") || "")) e.detail.shouldSwap = false;
   });
