@@ -1,5 +1,5 @@
 """
-A real browser before a real server: Debian's Chromium, driven by Playwright.
+A real browser before a real server: Debian's Chromium without a window, driven by Playwright.
 
     from parts.browser import browsing, furnished
 
@@ -20,9 +20,13 @@ another host.
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import json
 import os
-from contextlib import contextmanager
+import shutil
+import tempfile
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -38,7 +42,11 @@ from strongroom.service.access.begun import Begun
 from strongroom.service.entries import Change
 from strongroom.service.transfer import ImportOptions
 
-CHROMIUM = Path("/usr/bin/chromium")
+# The same engine without the windows of a browser, which cost four fifths of a visit; else the browser.
+CHROMIUM = next(
+    (path for path in map(Path, ("/usr/bin/chromium-headless-shell", "/usr/bin/chromium")) if path.exists()),
+    Path("/usr/bin/chromium"),
+)
 TREE = Path(__file__).resolve().parents[2]
 AXE = TREE / ".venv-axe" / "node_modules" / "axe-core" / "axe.min.js"
 DATA = TREE / "tests" / "data" / "airflow3"
@@ -100,6 +108,32 @@ def launched():
             browser.close()
 
 
+@contextmanager
+def lent():
+    """
+    Give what lends one browser for the life of a worker: `with browser() as chromium: …`.
+
+    While it is lent, Playwright's loop runs in this thread. In between it is hidden: other tests begin loops
+    of their own.
+    """
+    with launched() as browser:
+        loop = asyncio.get_running_loop()
+
+        @contextmanager
+        def borrowed():
+            asyncio._set_running_loop(loop)
+            try:
+                yield browser
+            finally:
+                asyncio._set_running_loop(None)
+
+        asyncio._set_running_loop(None)
+        try:
+            yield borrowed
+        finally:
+            asyncio._set_running_loop(loop)
+
+
 def _playwright():
     import playwright.sync_api  # noqa: PLC0415 -- a part of the tests of pages alone
 
@@ -115,15 +149,36 @@ def furnished(folder, settings=SETTINGS, *, environ=None, entries=True, people=T
         entries: fill it; else it is empty, but for what the environment holds.
         people: let `alice` (admin) and `dave` (viewer) be there; both sign in with `PASSWORD`.
     """
-    with serving(folder, settings, environ=ENVIRON if environ is None else environ) as server:
-        for name in server.house.names if people else ():
-            known = server.house.deployment(name).root.access.people
-            known.add("alice", Secret(PASSWORD), roles=[Role("admin")])
-            known.add("dave", Secret(PASSWORD), roles=[Role("viewer")])
-        if entries:
-            for name in server.house.names:
-                _fill(server.house.deployment(name).root, is_whole=name == server.house.first)
+    environ = ENVIRON if environ is None else environ
+    shutil.copytree(_made(settings, environ, entries, people), folder, dirs_exist_ok=True)
+    with serving(folder, settings, environ=environ, make=False) as server:
         yield server
+
+
+_KEPT = ExitStack()
+_HOUSES = {}
+
+
+def _made(settings, environ, entries, people):
+    """Give the folder of a house that nobody has changed yet: made once for a worker, and copied."""
+    asked = (settings, tuple(sorted(environ.items())), entries, people)
+    if asked not in _HOUSES:
+        if not _HOUSES:
+            atexit.register(_KEPT.close)
+        folder = Path(_KEPT.enter_context(tempfile.TemporaryDirectory(prefix="strongroom-house-")))
+        with serving(folder, settings, environ=environ) as server:
+            _furnish(server, entries=entries, people=people)
+        _HOUSES[asked] = folder
+    return _HOUSES[asked]
+
+
+def _furnish(server, *, entries, people):
+    for name in server.house.names if people else ():
+        known = server.house.deployment(name).root.access.people
+        known.add("alice", Secret(PASSWORD), roles=[Role("admin")])
+        known.add("dave", Secret(PASSWORD), roles=[Role("viewer")])
+    for name in server.house.names if entries else ():
+        _fill(server.house.deployment(name).root, is_whole=name == server.house.first)
 
 
 def _fill(room, *, is_whole):
@@ -242,24 +297,61 @@ def _is_ours(url, server):
     return url.startswith((server.address, "data:", "blob:", "about:"))
 
 
-def axe(page, *, without=()):
-    """Give what axe-core finds wrong with *page* as it stands now: rule, and where; [] for nothing."""
+# What repeats is looked at twice, not fifty times: lines of the same parts, classes and attributes.
+_AXE = """async ([without, only]) => {
+    const seen = new Map();
+    const alike = [...document.querySelectorAll("tbody > tr, li")].filter((row) => {
+        const parts = [row, ...row.querySelectorAll("*")].map(
+            (it) => `${it.localName} ${it.className} ${it.getAttributeNames()}`);
+        const made = [row.parentElement.className, ...parts].join();
+        seen.set(made, (seen.get(made) ?? 0) + 1);
+        return seen.get(made) > 2 && !row.contains(document.activeElement);
+    });
+    axe.configure({ noHtml: true });
+    const found = await axe.run({ include: [document], exclude: alike }, {
+        resultTypes: ["violations"],
+        rules: Object.fromEntries(without.map((id) => [id, { enabled: false }])),
+        ...(only.length ? { runOnly: only } : {}),
+    });
+    return found.violations;
+}"""
+
+
+def axe(page, *, without=(), only=()):
+    """
+    Give what axe-core finds wrong with *page* as it stands now: rule, and where; [] for nothing.
+
+    Args:
+        without: rules that are left out.
+        only: the rules that are asked; all of them if unsaid.
+    """
     if not AXE.exists():
         _absent("axe-core is not there: npm install --prefix .venv-axe axe-core")
     if page.evaluate("typeof axe === 'undefined'"):  # half a megabyte, once for each document
         page.evaluate(AXE.read_text())
-    found = page.evaluate(
-        """(without) => axe.run(document, {
-            resultTypes: ["violations"],
-            rules: Object.fromEntries(without.map((id) => [id, { enabled: false }])),
-        })""",
-        list(without),
-    )
     return [
         f"{one['id']}: {node['target'][0]}: {node.get('failureSummary', '').splitlines()[-1].strip()}"
-        for one in found["violations"]
+        for one in page.evaluate(_AXE, [list(without), list(only)])
         for node in one["nodes"]
     ]
+
+
+def barriers(page):
+    """
+    Give what hinders anybody on *page* as it stands, by look; {} for nothing. Leaves it light, and 1440 wide.
+
+    Of axe's rules contrast alone depends on the theme, so that dark is asked for it alone; all the rest is
+    asked where the page is narrow, with its menu and small targets. Nothing scrolls sideways at any width.
+    """
+    found = {}
+    for width in WIDTHS:
+        turned(page, "light", width)
+        found["light", width] = [f"{over} too wide" for over in [overflows(page)] if over]
+    found["light", 360] += axe(page)
+    turned(page, "dark", 1440)
+    found["dark", 1440] = axe(page, only=["color-contrast"])
+    turned(page, "light", 1440)
+    return {look: wrong for look, wrong in found.items() if wrong}
 
 
 def shot(page, name, folder, *, theme="light", full=False):

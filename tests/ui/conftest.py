@@ -1,17 +1,22 @@
-"""What tests of pages share: one browser and one house with real entries a module."""
+"""What tests of pages share: one browser a worker, and one house with real entries a module."""
 
 from __future__ import annotations
 
 import pytest
 
-from parts.browser import browsing, furnished, launched
+from parts.browser import browsing, furnished, lent
+
+
+@pytest.fixture(scope="session")
+def browser():
+    with lent() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
-def chromium():
-    # A module's alone: while it is open a loop runs in this thread, and other tests begin loops of theirs.
-    with launched() as browser:
-        yield browser
+def chromium(browser):
+    with browser() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

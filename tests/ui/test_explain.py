@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from parts.browser import ADA, MEI, axe, browsing, looks, overflows
+from parts.browser import ADA, MEI, browsing
 from parts.pages import Pages
 
 
@@ -103,12 +103,3 @@ def test_an_answer_comes_into_the_page_and_has_an_address(chromium, house):
         page.wait_for_selector(".verdict")
         assert "name=cutoff_hour" in page.url
         page.wait_for_selector('footer.twin code:has-text("strongroom explain variable cutoff_hour")')
-
-
-def test_the_page_is_sound_in_both_themes_and_at_every_width(chromium, house):
-    with browsing(chromium, house) as page:
-        for path in ("/explain", "/explain?kind=variable&name=region&dag=orders_daily"):
-            page.goto(path)
-            for look in looks(page):
-                assert axe(page) == [], (look, path)
-                assert overflows(page) == 0, (look, path)

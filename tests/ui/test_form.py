@@ -502,7 +502,6 @@ def test_a_connection_is_edited_by_keyboard_alone(chromium, house, db, room):
         sent = asked.value.post_data
         assert "f.host=" in sent
         assert "f.port=" not in sent
-        assert axe(page) == []
         page.focus(".formfoot .btn.main")
         page.keyboard.press("Enter")
         page.wait_for_url(f"**/entries/connection/{db.name}")
@@ -557,7 +556,7 @@ def test_a_conflict_is_merged_in_the_browser(chromium, house, db, room):
     assert stored(room, db)["host"] == "db3"
 
 
-def test_errors_open_and_a_paste_bar_nobody(chromium, house, db):
+def test_errors_bar_nobody_and_a_paste_fills_the_form_without_its_secret(chromium, house, db):
     with browsing(chromium, house, allowed=("422",)) as page:
         page.goto(f"/edit/connection/{db.name}")
         page.fill("#f-port", "5432O")
@@ -569,7 +568,6 @@ def test_errors_open_and_a_paste_bar_nobody(chromium, house, db):
         page.wait_for_selector(".paste .st.ok")
         assert page.input_value("#f-host") == "db9"
         assert TYPED not in page.content()
-        assert axe(page) == []
 
 
 def test_a_save_is_undone_from_its_message(chromium, house, db, room):

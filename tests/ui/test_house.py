@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from parts.browser import ADA, MEI, SETTINGS, THEMES, axe, browsing, furnished, looks, overflows
+from parts.browser import ADA, MEI, SETTINGS, barriers, browsing, furnished
 from parts.seat import Seat
 from strongroom.model.secret import Secret
 
@@ -23,6 +23,7 @@ PAGES = (
     "/settings/backup",
     "/settings/doctor",
 )
+PICTURED = {"/settings/keys", "/settings/backup", "/settings/doctor"}  # test_barriers looks at these
 HOSTILE = "\"><img src=x onerror=alert(1)><script>alert('{{7*7}}')</script>'"
 
 
@@ -258,12 +259,14 @@ def test_the_doctor_of_a_server_asks_who_may(house):
 # --- in a browser ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", PAGES)
-def test_every_page_is_accessible_and_fits(page, path):
-    page.goto(path)
-    for look in looks(page, ((THEMES[0], 1440), (THEMES[1], 360))):
-        assert axe(page) == [], look
-        assert overflows(page) == 0, look
+def test_every_page_is_accessible_and_fits(page):
+    found = {}
+    for path in PAGES:
+        if path not in PICTURED:
+            page.goto(path)
+            if wrong := barriers(page):
+                found[path] = wrong
+    assert found == {}
 
 
 def test_without_script_an_agent_is_invited(chromium, house):

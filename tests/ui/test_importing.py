@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from parts.browser import ADA, DATA, MEI, axe, browsing, furnished, overflows, settled
+from parts.browser import ADA, DATA, MEI, browsing, furnished
 from parts.seat import Seat
 from strongroom.model.ref import Ref
 from strongroom.service.bringing import sort_out
@@ -193,22 +193,6 @@ def test_a_file_is_brought_in_by_a_browser_without_script(chromium, house, room,
             page.click(".btn.main")
         assert "/inventory" in page.url
     assert room.lookup.connection("no_script").conn_type == "http"
-
-
-@pytest.mark.parametrize(("theme", "width"), [("light", 1440), ("dark", 360)])
-def test_no_step_of_an_import_bars_anybody(chromium, house, tmp_path, theme, width):
-    file = tmp_path / "both.env"
-    file.write_text(ENV + "AIRFLOW_CONN_FINE=http://h\n")
-    with browsing(chromium, house, theme=theme, width=width) as page:
-        page.goto("/import")
-        page.set_input_files("#files", str(file))
-        page.click(".btn.main")
-        page.wait_for_selector("#import-form")
-        assert (axe(page), overflows(page)) == ([], 0)
-        page.click(".formfoot .btn.main")
-        page.wait_for_selector("#run-form", state="attached")
-        settled(page)
-        assert (axe(page), overflows(page)) == ([], 0)
 
 
 def test_the_names_of_a_team_go_to_the_team(ada, room):

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from parts.browser import ADA, MEI, THEMES, axe, browsing, looks, overflows, settled
+from parts.browser import ADA, MEI, browsing, settled
 from parts.seat import Seat
 from strongroom.model.ref import Ref
 from strongroom.model.secret import Secret
@@ -193,16 +193,6 @@ def test_three_rules_are_round_and_under_what_is_highest(most):
 
 
 # --- in a browser ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("theme", THEMES)
-def test_the_overview_is_accessible_and_fits(chromium, busy, theme):
-    with browsing(chromium, busy, theme=theme) as page:  # the picture is drawn by theme, once
-        page.goto("/")
-        page.wait_for_selector(".plot.zoomed")
-        for look in looks(page, ((theme, 1440), (theme, 360))):
-            assert axe(page) == [], look
-            assert overflows(page) == 0, look
 
 
 def test_the_picture_can_be_read_off(page, busy):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from parts.browser import MEI, THEMES, axe, browsing, overflows, settled
+from parts.browser import MEI, axe, browsing, settled
 
 
 def asked(house, text, *, actor_cookie, htmx=True):
@@ -86,24 +86,6 @@ def test_it_is_a_page_of_links_without_script(chromium, house):
         page.keyboard.press("Enter")
         page.wait_for_url("**/search?q=region")
         assert page.locator(".finds a.opt").first.get_attribute("href") == "/entries/variable/region"
-
-
-@pytest.mark.parametrize("theme", THEMES)
-def test_it_has_no_barrier_open_or_as_a_page(chromium, house, theme):
-    with browsing(chromium, house, theme=theme, width=360) as page:
-        page.goto("/search?q=region")
-        assert axe(page) == []
-        assert overflows(page) == 0
-        page.goto("/keys")
-        assert axe(page) == []
-        assert overflows(page) == 0
-    with browsing(chromium, house, theme=theme) as page:
-        page.goto("/search")
-        page.keyboard.press("Control+k")
-        page.fill("#palette-q", "region")
-        page.wait_for_selector("#pg-entries")
-        settled(page)
-        assert axe(page) == []
 
 
 def test_the_list_of_keys_opens_over_the_page_by_its_key(page):

