@@ -109,13 +109,16 @@ with DAG("reports", start_date=datetime.datetime(2024, 1, 1), schedule=None):
     @task
     def pretends():
         from strongroom.caller.agent import AgentClient
-        from strongroom.errors import StrongroomError
+        from strongroom.errors import BackendUnavailableError, StrongroomError
         claimed = ("payments", "reads", "x", -1, 1, "dags-folder", None, None, None, "task")
         client = AgentClient(os.environ["AGENT"], claims=lambda: claimed, timeout=15)
-        try:
-            return client.variable("pay_key")
-        except StrongroomError as error:
-            return f"{type(error).__name__}: {error}"
+        for _ in range(300):
+            try:
+                return client.variable("pay_key")
+            except BackendUnavailableError:
+                time.sleep(0.2)  # until the run is verified
+            except StrongroomError as error:
+                return f"{type(error).__name__}: {error}"
 
     @task
     def reads():
@@ -310,7 +313,9 @@ def test_PO10_a_token_found_in_memory_verifies_no_second_process_and_is_an_alarm
         "the run is not verified: alarm: the token was used before",
     )
     assert told["stray"]["again"].startswith("AccessDeniedError")
-    [alarm] = [row for row in told["served"] if (row[0], row[1]) == ("verify", "denied")]
+    # Beside alarms stands who asked anew for a run that had ended meanwhile.
+    [alarm] = [row for row in told["served"] if row[0] == "verify" and str(row[3]).startswith("alarm")]
+    assert alarm[1] == "denied"
     assert alarm[3].startswith("alarm: the token was used before")
     assert (alarm[4]["task_id"], alarm[4]["assurance"], alarm[5]) == ("steals", 0, "agent:host")
 
