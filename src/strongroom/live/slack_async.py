@@ -14,7 +14,14 @@ from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.webhook.async_client import AsyncWebhookClient
 
-from strongroom.live.slack_client import FollowingWeb, FollowingWebhook, is_refusal, is_refused_post, quiet
+from strongroom.live.slack_client import (
+    UNREADABLE,
+    FollowingWeb,
+    FollowingWebhook,
+    is_refusal,
+    is_refused_post,
+    quiet,
+)
 from strongroom.live.trouble import trouble
 from strongroom.live.unframed import bare
 from strongroom.live.web_trouble import trouble_of
@@ -61,7 +68,9 @@ class Web(FollowingWeb, AsyncWebClient):
             failed: Exception = trouble_of(error, self._login.name, is_timeout=is_timeout)
         except ClientResponseError:  # quotes the address and what came
             failed = trouble("read", "other", name=self._login.name)
-        except (ClientError, OSError) as error:
+        except UnicodeDecodeError:  # holds what came, which may be an echo
+            failed = trouble("read", "other", name=self._login.name)
+        except (ClientError, OSError, *UNREADABLE) as error:
             failed = bare(error)
         raise failed
 
@@ -92,6 +101,8 @@ class Webhook(FollowingWebhook, AsyncWebhookClient):
             failed: Exception = trouble_of(error, self._login.name, is_timeout=is_timeout)
         except ClientResponseError:  # quotes the address and what came
             failed = trouble("read", "other", name=self._login.name)
-        except (ClientError, OSError) as error:
+        except UnicodeDecodeError:  # holds what came, which may be an echo
+            failed = trouble("read", "other", name=self._login.name)
+        except (ClientError, OSError, *UNREADABLE) as error:
             failed = bare(error)
         raise failed

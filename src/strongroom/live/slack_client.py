@@ -35,20 +35,31 @@ if TYPE_CHECKING:
 
     from strongroom.live.slack import Said, SlackLogin
 
-__all__ = ["FollowingWeb", "FollowingWebhook", "Web", "Webhook", "is_refusal", "is_refused_post", "quiet"]
+__all__ = [
+    "UNREADABLE",
+    "FollowingWeb",
+    "FollowingWebhook",
+    "Web",
+    "Webhook",
+    "is_refusal",
+    "is_refused_post",
+    "quiet",
+]
 
 # api.slack.com/methods: what every method says of a token that counts no more.
 _REFUSALS = ("account_inactive", "invalid_auth", "not_authed", "token_expired", "token_revoked")
 # api.slack.com/messaging/webhooks, "Handling errors".
 _REFUSED_POSTS = ("invalid_token", "no_service", "no_service_id", "no_team")
 _FORBIDDEN, _NOT_FOUND = 403, 404
+# What else the library raises where an answer is none of Slack's.
+UNREADABLE = (AttributeError, KeyError, TypeError, ValueError)
 _AGAIN = "send it again: the token is another by now, and a file can be read only once"
 
 
 def is_refusal(error: SlackApiError) -> bool:
     """Tell whether *error* says that the token counts no more."""
-    said = error.response
-    return hasattr(said, "get") and said.get("error") in _REFUSALS
+    said = getattr(error.response, "data", error.response)  # a text, where the answer was none of Slack's
+    return isinstance(said, dict) and said.get("error") in _REFUSALS
 
 
 def is_refused_post(answer: WebhookResponse) -> bool:
@@ -60,7 +71,7 @@ def quiet() -> logging.Logger:
     """Give a log that takes no record of requests."""
     log = logging.getLogger("strongroom.live.slack")
     if log.level == logging.NOTSET:
-        log.setLevel(logging.INFO)
+        log.setLevel(logging.WARNING)  # where it tries again, it tells the address on the level below
     return log
 
 
@@ -179,7 +190,9 @@ class Web(FollowingWeb, WebClient):
             return super().api_call(method, **said)
         except URLError as error:  # of connecting; what breaks later has other types
             failed: Exception = trouble_of(error, self._login.name)
-        except (OSError, HTTPException, StrongroomError) as error:
+        except UnicodeDecodeError:  # holds what came, which may be an echo
+            failed = trouble("read", "other", name=self._login.name)
+        except (OSError, HTTPException, StrongroomError, *UNREADABLE) as error:
             failed = bare(error)
         raise failed
 
@@ -220,6 +233,8 @@ class Webhook(FollowingWebhook, WebhookClient):
             return super().send_dict(body, headers)
         except URLError as error:
             failed: Exception = trouble_of(error, self._login.name)
-        except (OSError, HTTPException, StrongroomError) as error:
+        except UnicodeDecodeError:  # holds what came, which may be an echo
+            failed = trouble("read", "other", name=self._login.name)
+        except (OSError, HTTPException, StrongroomError, *UNREADABLE) as error:
             failed = bare(error)
         raise failed
