@@ -344,6 +344,10 @@ class Chain(Backend):
             raise lookup.error
         return lookup.entry
 
+    def lends(self, ref: Ref) -> bool:
+        """Tell whether a backend lends what it answers for *ref*."""
+        return any(isinstance(link.backend, Lending) and link.backend.lends(ref) for link in self.links)
+
     def withdraw(self, ref: Ref) -> Callable[[], StrongroomError | None] | None:
         """Have something else lent for *ref* from now on, and give what revokes; as `Lending.withdraw`."""
         lending = [link.backend for link in self.links if isinstance(link.backend, Lending)]

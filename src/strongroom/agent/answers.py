@@ -137,7 +137,8 @@ class Answers:
         except StrongroomError as error:
             return self.refused(number, error, "invalid")
         held = (ref, entry, body, self._state(entry) | frames.CACHED)
-        if self._host.cache.entry(ref) is entry:
+        # Who is given what is lent is taken note of each time.
+        if self._host.cache.entry(ref) is entry and not entry.is_lent:
             self.remembered.keep(question, held)
         return self.again(number, held)
 
@@ -211,7 +212,7 @@ class Answers:
         return number, frames.pack_refused(refusal_of(error)), 0, None, None
 
     def _state(self, entry: Entry) -> int:
-        state = frames.STALE if entry.is_stale else 0
+        state = (frames.STALE if entry.is_stale else 0) | (frames.LENT if entry.is_lent else 0)
         return state | (frames.STRICT if self._host.is_strict(entry.ref, entry) else 0)
 
     def _milliseconds(self, key: Key, entry: Entry) -> tuple[int | None, int | None]:

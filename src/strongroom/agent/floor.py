@@ -17,6 +17,7 @@ import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.agent.announced import Announced
+from strongroom.agent.lending import Lending
 from strongroom.agent.verifying import Verifying
 from strongroom.caller import frames
 from strongroom.service.journal import where
@@ -90,6 +91,7 @@ class Floor:
         lines: every open connection.
         announced: which runs their supervisors announced.
         verifying: which of these are verified.
+        lending: who has what is lent.
         is_draining: nothing new is taken.
     """
 
@@ -115,6 +117,7 @@ class Floor:
         self.hello = frames.pack_hello(version)
         self.announced = Announced()
         self.verifying = Verifying(self)
+        self.lending = Lending(self)
         self.lines: dict[Line, None] = {}
         self.of_user: dict[int, int] = {}
         self.served = 0
@@ -244,6 +247,7 @@ class Floor:
         """Take nothing new, let what is under way be answered for at most *seconds*, then close."""
         self.is_draining = True
         self.verifying.close()
+        self.lending.close()
         lines = list(self.lines)
         for line in lines:
             line.stop()

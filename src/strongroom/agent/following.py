@@ -72,6 +72,8 @@ class Following:
                 )
             self._followed[ref] = _not_yet
             self._actors[ref] = self._line.reader.actor
+            if ref.kind == "connection":
+                self._floor.lending.follow(self._line, ref)
         self._line.spawn(number, partial(self._begin, self._line.reader, number, ref))
 
     async def _begin(self, reader: Reader, number: int, ref: Ref) -> None:
@@ -98,7 +100,7 @@ class Following:
         self._line.write(frames.frame(frames.FOLLOW | frames.ANSWER, number, frames.pack_version(version)))
 
     async def _looked(self, reader: Reader, ref: Ref) -> Entry | None:
-        (answer,) = await self._line.answers(reader, (ref,), 0)
+        (answer,) = await self._line.answers(reader, (ref,), frames.FOLLOWED)
         if answer.error is not None:
             raise answer.error
         return answer.entry
@@ -109,12 +111,15 @@ class Following:
         end = self._followed.pop(ref, None)
         if end is not None:
             end()
+            self._floor.lending.leave(self._line, ref, is_said=True)
 
     def end(self) -> None:
         """Follow nothing any more, and tell of nothing."""
-        for end in self._followed.values():
-            end()
+        followed = dict(self._followed)
         self._followed.clear()
+        for ref, end in followed.items():
+            end()
+            self._floor.lending.leave(self._line, ref, is_said=False)
         if self._telling is not None:
             self._telling.cancel()
 

@@ -206,6 +206,8 @@ class Outputs:
         wanted = set(refs)
         for ref in [ref for ref in file.ends if ref not in wanted]:
             file.ends.pop(ref)()
+        for ref in wanted:  # nobody tells when who reads the file has it no more
+            self._host.keep(ref[:2] if ref.kind == "connection" else None)
         for ref in wanted - set(file.ends):
             file.ends[ref] = self._host.follow(ref, partial(self._wake, file))
 

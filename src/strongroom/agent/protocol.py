@@ -431,12 +431,16 @@ class Line(asyncio.Protocol):
             if entry is not None:
                 self.reads += 1
                 self._floor.keep_turning()
+                if entry.is_lent:
+                    self._floor.lending.given(self, ref, entry, flags)
                 return answers.at_hand(number, question, ref, flags, entry)
             kept = KeptBack(self, number, ref)
             answer = reader.prompt(ref, kept.settle)
             if answer is not None:
                 self.reads += 1
                 self._floor.keep_turning()
+                if answer.entry is not None and answer.entry.is_lent:
+                    self._floor.lending.given(self, ref, answer.entry, flags)
                 return kept.fill(answers.from_memory(number, question, flags, answer))
         self.spawn(number, partial(self._ask, reader, number, ref, flags))
         return None
@@ -468,6 +472,18 @@ class Line(asyncio.Protocol):
 
     async def answers(self, reader: Reader, refs: Sequence[Ref], flags: int) -> list[Answer]:
         """Give what became of *refs*; what is refused is told."""
+        lending = self._floor.lending
+        answered = lending.asks(refs)
+        try:
+            found = await self._answers(reader, refs, flags)
+            for answer in found:
+                if answer.entry is not None and answer.entry.is_lent:
+                    lending.given(self, answer.ref, answer.entry, flags)
+        finally:
+            answered()
+        return found
+
+    async def _answers(self, reader: Reader, refs: Sequence[Ref], flags: int) -> list[Answer]:
         try:
             if not flags & frames.BYPASS_CACHE:
                 return await reader.aread_many(refs)

@@ -13,7 +13,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
@@ -33,10 +33,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from strongroom.agent.announced import Process
+    from strongroom.model.entry import Entry
+    from strongroom.model.ref import Kind
     from strongroom.policy import Actor, Run
     from strongroom.service.host import Host
     from strongroom.service.reading import Reader
-    from strongroom.wire.entry import Name, RunClaim
+    from strongroom.wire.entry import Name, ReadResult, RunClaim
 
 __all__ = ["Asked", "Caller", "Reply", "Routes"]
 
@@ -136,7 +138,7 @@ class Routes:
         self._is_ready = is_ready
         self._figures = figures
         self._on_trouble = on_trouble
-        self._reads = _Reads(host.cache.times)
+        self._reads = _Reads(host)
         self.changes = Changes(host)
         self._table: dict[str, tuple[str, Callable[[Asked, Caller], Reply | Awaitable[Reply]]]] = {
             "/v1/read": ("POST", self._read),
@@ -238,6 +240,9 @@ class Routes:
             found = self._reads.at_hand(reader, request.refs[0])
             if found is not None:
                 return _json(ReadAnswer(results=[found]))
+        for name in request.refs:  # nobody tells when its reader has it no more
+            if name.kind == "connection":
+                self._host.keep((name.kind, name.name))
         return self._read_later(reader, request)
 
     async def _read_later(self, reader: Reader, request: ReadRequest) -> Reply:
@@ -272,12 +277,19 @@ class Routes:
 class _Reads(Answers):
     """The reads over HTTP, counted by outcome."""
 
-    def __init__(self, times: Any) -> None:  # noqa: ANN401 -- as `Answers` has it
-        super().__init__(times)
+    def __init__(self, host: Host) -> None:
+        super().__init__(host.cache.times)
+        self._host = host
         self.counts = dict.fromkeys(("found", "absent", "denied", "unavailable", "invalid"), 0)
 
     def counted(self, outcome: str, backend: str, name: Name) -> None:  # noqa: ARG002 -- no label names an entry
         self.counts[outcome] += 1
+
+    def _found(self, name: Name, key: tuple[Kind, str, str | None], entry: Entry) -> ReadResult:
+        if entry.is_lent:
+            asked = Ref(name.kind, name.name, name.team)
+            self._host.keep(asked[:2] if self._host.is_lent(asked, entry) else None)
+        return super()._found(name, key, entry)
 
 
 def _json(value: object, status: int = 200) -> Reply:

@@ -155,6 +155,10 @@ class Writable(Protocol):
 class Lending(Protocol):
     """A backend whose answers may be lent: made when they are asked for, and revoked afterwards."""
 
+    def lends(self, ref: Ref) -> bool:
+        """Tell whether what it answers for *ref* is lent."""
+        ...
+
     def withdraw(self, ref: Ref) -> Callable[[], StrongroomError | None] | None:
         """
         Lend something else to whoever reads *ref* from now on; None where nothing is lent for it alone.

@@ -206,6 +206,10 @@ class Vault(WritingPathBackend[VaultOptions]):
             is_lent=True,
         )
 
+    def lends(self, ref: Ref) -> bool:
+        """As `Lending`."""
+        return ref in self._dynamic
+
     def withdraw(self, ref: Ref) -> Callable[[], StrongroomError | None] | None:
         """As `Lending`; what another connection shares stays."""
         path, leases = self._dynamic.get(ref), self._lending.get("")

@@ -161,7 +161,7 @@ class AgentClient:
             kind: `connection`, `variable` or `config`.
             name: as it is; the agent checks it.
             team: whose; None for the global one.
-            flags: `frames.BYPASS_CACHE`, `RAW`, `SDK`, `PARSE`.
+            flags: `frames.BYPASS_CACHE`, `RAW`, `SDK`, `PARSE`, `FOLLOWED`.
 
         Raises:
             InvalidInputError: name or team cannot be said.

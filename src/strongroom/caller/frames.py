@@ -89,6 +89,7 @@ __all__ = [
     "FIELDS",
     "FIELD_NAMES",
     "FOLLOW",
+    "FOLLOWED",
     "FOUND",
     "GAP",
     "HEAD_BYTES",
@@ -96,6 +97,7 @@ __all__ = [
     "INVALID",
     "INVENTORY",
     "KINDS",
+    "LENT",
     "MAGIC",
     "MAJOR",
     "MAX_ANSWER_BYTES",
@@ -160,7 +162,7 @@ __all__ = [
 
 MAGIC = b"SRM"
 MAJOR = 1
-MINOR = 2
+MINOR = 3
 
 MAX_REQUEST_BYTES = 262_144
 """Most bytes after the length of a frame that a client sends: 256 KiB."""
@@ -196,6 +198,8 @@ SDK = 0x04
 """Read a stored connection as Airflow's tasks do (the dialect `sdk`)."""
 PARSE = 0x08
 """Answer from the snapshot that all who parse DAG files share. An agent of minor version 0 ignores it."""
+FOLLOWED = 0x10
+"""It is read to be followed, and let go of when that ends. An agent of minor version 2 ignores it."""
 
 # Outcomes of a read, and flags of its answer.
 FOUND = 0
@@ -207,6 +211,8 @@ OUTCOMES = ("found", "absent", "denied", "unavailable", "invalid")
 STALE = 0x01
 CACHED = 0x02
 STRICT = 0x04
+LENT = 0x08
+"""Its login can be revoked: who follows it says at once when he does so no more. Since minor version 3."""
 
 # What the body of a read's answer holds.
 NOTHING = 0
@@ -251,7 +257,7 @@ class Answer:
 
     Attributes:
         outcome: `FOUND`, `ABSENT`, `DENIED`, `UNAVAILABLE` or `INVALID`.
-        flags: `STALE`, `CACHED`, `STRICT`.
+        flags: `STALE`, `CACHED`, `STRICT`, `LENT`.
         age_ms: since the backend was asked, or None.
         ttl_ms: for how long it is fresh, or None.
         backend, version: of the entry, or None.

@@ -91,12 +91,11 @@ class Notices:
             del self._followed[key]
             self._runs.pop(key, None)
             self._untold.discard(key)
-            if self._channel is None:
-                pass
-            elif self._followed:
+            if self._channel is not None:
+                # Said of the last one too: the end of a connection may be an accident.
                 self._say(self._channel, frames.UNFOLLOW, key)
-            else:
-                self._channel.shut()
+                if not self._followed:
+                    self._channel.shut()
         self._stirred.set()
 
     # --- the thread ----------------------------------------------------------------------------------

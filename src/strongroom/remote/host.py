@@ -186,7 +186,7 @@ class HostLookup(AnsweredLookup):
         on_change: Callable[[Entry], None] | None = None,
         *,
         interval: timedelta | None = None,
-        gives_back: bool = False,  # noqa: ARG002 -- see below
+        gives_back: bool = False,
     ) -> Follow:
         """
         Keep the current entry of *ref*, and read it anew when the agent tells that it changed.
@@ -195,7 +195,7 @@ class HostLookup(AnsweredLookup):
             ref: what to follow.
             on_change: called with the new entry, on the following thread.
             interval: as `Follow`, for what was not told; 5 s if unsaid.
-            gives_back: as `Lookup.follow`; what an agent was lent is the agent's.
+            gives_back: as `Lookup.follow`, by the agent, once nobody else has it either.
 
         Raises:
             As `entry`.
@@ -205,11 +205,21 @@ class HostLookup(AnsweredLookup):
         agent, key = self._agent, (ref.kind, ref.name, ref.team)
         interval = timedelta(seconds=5) if interval is None else interval
         return Follow(
-            lambda: self.entry(ref),
+            (lambda: self._followed(ref)) if gives_back else (lambda: self.entry(ref)),
             on_change,
             interval=interval,
             listen=lambda wake: agent.listen(key, wake),
         )
+
+    def anew(self, ref: Ref) -> Entry | None:
+        """Give what `find` gives, to who follows it."""
+        return _entry(self._agent.read(*ref, flags=self._flags | frames.RAW | frames.FOLLOWED), ref)
+
+    def _followed(self, ref: Ref) -> Entry:
+        found = self.anew(ref)
+        if found is None:
+            raise self.absent(ref)
+        return found
 
     async def afind(self, ref: Ref) -> Entry | None:
         """Give what `find` gives without blocking the loop, and without a thread."""
@@ -357,6 +367,7 @@ def _entry(answer: frames.Answer, ref: Ref) -> Entry | None:
         read_at=datetime.now(timezone.utc) - timedelta(milliseconds=answer.age_ms or 0),
         lifetime=None if answer.ttl_ms is None else timedelta(milliseconds=answer.ttl_ms),
         is_stale=bool(answer.flags & frames.STALE),
+        is_lent=bool(answer.flags & frames.LENT),
     )
 
 

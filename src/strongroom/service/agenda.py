@@ -47,6 +47,12 @@ class Agenda:
             self._at[ref] = at
             self._push(at, Due(ref, None))
 
+    def drop(self, ref: Ref) -> None:
+        """Do not look at *ref*; where it is global, not at any team's of its name either."""
+        with self._changed:
+            for each in [one for one in self._at if one == ref or (ref.team is None and one[:2] == ref[:2])]:
+                del self._at[each]
+
     def put_work(self, work: Callable[[], None], at: float) -> None:
         """Do *work* at that time. After the end it is done at once."""
         with self._changed:

@@ -48,6 +48,7 @@ __all__ = ["SPREAD_SECONDS", "Freshness", "Hearing"]
 
 SPREAD_SECONDS = 0.2  # over which fetching ahead after a notice is spread
 _GAP_SPREAD_SECONDS = 2.0  # the same after a gap, when every host of a server has lost all it held
+_SHORTEST_LOOK_SECONDS = 0.5  # between two looks at what is lent, however short it may live
 _RETRY_SECONDS = (1.0, 2.0, 5.0)  # after trouble with what is followed; the last one from then on
 _THREADS = 4
 _BATCH = 200  # fetched in one go, where a place answers many at once
@@ -230,6 +231,11 @@ class Freshness:
             heard(None)
         self._fetch_soon([*wanted, *self._following.refs()], _GAP_SPREAD_SECONDS)
 
+    def withdrawn(self, ref: Ref) -> None:
+        """Fetch nothing ahead of *ref*, for which something else is lent now, unless it is followed."""
+        self._agenda.drop(ref)
+        self.look_again(ref)
+
     def look_again(self, ref: Ref | None) -> None:
         """Fetch what is followed of *ref*, or of everything: it was forgotten on purpose."""
         followed = self._following.refs() if ref is None else self._following.touched_by([ref])
@@ -370,7 +376,14 @@ class Freshness:
 
     def _next_look(self, ref: Ref) -> None:
         if ref in self._following and not self.is_told_of(ref):
-            self._agenda.put(ref, self._timer() + self._follow_seconds * self._jitter())
+            self._agenda.put(ref, self._timer() + min(self._follow_seconds * self._jitter(), self._left(ref)))
+
+    def _left(self, ref: Ref) -> float:
+        """Give the seconds until what is lent for *ref* has to be renewed."""
+        entry, times = self._cache.glance(ref), self._cache.times(ref)
+        if entry is None or not entry.is_lent or times is None:
+            return self._follow_seconds * 2
+        return max(times[1], _SHORTEST_LOOK_SECONDS)
 
     def _jitter(self) -> float:
         return 0.9 + 0.2 * self._draw()  # ±10 %

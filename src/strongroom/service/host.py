@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Host", "Served"]
 
+_MAX_KEPT = 10_000  # names; beyond that any may be
 _MAX_READERS = 4096  # as `reading.py` remembers them
 _PARSE = "parse"
 _NO_RUN = Run(Assurance.CLAIMED)
@@ -183,6 +184,7 @@ class Host:
         self.reading: Reading = reading(cache, seen_by=self._seen_by)
         self.parsing: Reading = reading(self.snapshot)
         self._readers: dict[tuple[int, Run | None], Reader] = {}
+        self._kept: set[tuple[str, str] | None] = set()
         self._made_bridge: Bridge | None = None
         self._turn = threading.Lock()
         self._windows = Windows([self.reading], partial(self._on_trouble, "counted uses are not on record"))
@@ -351,6 +353,38 @@ class Host:
             if not decision.is_allowed:
                 return None if decision.trouble is not None else False
         return True
+
+    # --- what is lent ------------------------------------------------------------------------------
+
+    def keep(self, name: tuple[str, str] | None) -> None:
+        """
+        Take note that *name* (kind and name), or None for any, is about to be given to somebody of whom
+        nobody tells when he has it no more: what is lent for it is not given back. Any thread.
+        """
+        self._kept.add(name[:2] if name is not None and len(self._kept) < _MAX_KEPT else None)
+
+    def is_lent(self, asked: Ref, entry: Entry) -> bool:
+        """Tell whether *entry*, given for *asked*, is lent itself; else it was put together of what is."""
+        raw = self.cache.glance(asked)
+        return self.chain.lends(entry.ref) and not (raw is not None and raw.metadata.references)
+
+    def is_kept(self, name: tuple[str, str]) -> bool:
+        """Tell whether somebody may have *name* for good."""
+        return name in self._kept or None in self._kept
+
+    def withdraw(self, ref: Ref) -> Callable[[], StrongroomError | None] | None:
+        """
+        Have something else lent for *ref* from now on and remember nothing of what was; give what revokes
+        that. Waits.
+
+        Raises:
+            As `Lending.withdraw`.
+        """
+        revoke = self.chain.withdraw(ref)
+        for held in (self.cache, self.snapshot, self.pins):
+            held.drop(ref)
+        self.freshness.withdrawn(ref)
+        return revoke
 
     # --- settings ----------------------------------------------------------------------------------
 
