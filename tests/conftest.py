@@ -32,6 +32,11 @@ _IMPORT_A_STORE = (
     "audit/test_duties.py",
     "inside_airflow",
     "live/test_end_to_end.py",
+    "live/test_engine.py",  # SQLAlchemy comes with the store
+    "live/test_engine_dialects.py",
+    "live/test_lease_close.py",
+    "live/test_leases.py",
+    "live/test_login_token.py",
     "backends/test_remote.py",
     "docs",
     "policy",
@@ -73,6 +78,7 @@ _MAKE_A_STORE = (
     "faults/test_disk.py",
     "faults/test_processes.py",
     "faults/test_house.py",
+    "live/test_probe_databases.py",  # over SQLAlchemy, as above
     "service/test_bundle.py",
     "service/test_changes.py",
     "service/test_doctor.py",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socketserver
+import sys
 import threading
 import traceback
 from contextlib import suppress
@@ -20,6 +21,9 @@ from strongroom.live import engine
 from strongroom.live import psycopg as family
 
 PID = "SELECT pg_backend_pid()"
+WITH_SQLALCHEMY = pytest.mark.skipif(
+    sys.version_info < (3, 11), reason="SQLAlchemy is here from Python 3.11 on"
+)
 
 
 @pytest.fixture
@@ -156,7 +160,7 @@ class _Postgres(socketserver.BaseRequestHandler):
     ("host", "lasts", "reason"),
     [("127.0.0.1", -DAY, "expired"), ("elsewhere", DAY, "wrong_host"), ("127.0.0.1", DAY, "untrusted")],
 )
-@pytest.mark.parametrize("driver", ["psycopg", "sqlalchemy"])
+@pytest.mark.parametrize("driver", ["psycopg", pytest.param("sqlalchemy", marks=WITH_SQLALCHEMY)])
 def test_what_ails_a_certificate_is_told(tmp_path, driver, host, lasts, reason):
     authority = Authority(tmp_path)
     trusted = Authority(tmp_path, "other") if reason == "untrusted" else authority

@@ -254,6 +254,13 @@ def server_of(kind):
 # --- a metadata database --------------------------------------------------------------------------
 
 
+@cache
+def _made_once():
+    name = f"airflow_{os.getpid()}"
+    server_of("postgresql").run(f"CREATE DATABASE {name}")
+    return name
+
+
 class Metadata:
     """
     A metadata database of a test's own.
@@ -264,9 +271,11 @@ class Metadata:
         tables: False makes none.
         without: columns left out, as `connection.team_name`.
         wal: SQLite keeps a write-ahead log, as Airflow 3 sets it.
+        is_next: it takes the place of the last one of PostgreSQL made so, which is empty from now on: a
+            database there takes as long as many a test.
     """
 
-    def __init__(self, kind, folder, *, tables=True, without=(), wal=False):
+    def __init__(self, kind, folder, *, tables=True, without=(), wal=False, is_next=False):
         self.kind = kind
         self._held = None
         self.name = f"airflow_{os.getpid()}_{next(_numbers)}"
@@ -276,6 +285,12 @@ class Metadata:
             with self.opened() as opened:
                 opened.execute(f"PRAGMA journal_mode = {'WAL' if wal else 'DELETE'}")
                 opened.execute("CREATE TABLE log (id INTEGER)")
+        elif kind == "postgresql" and is_next:
+            self.name = _made_once()
+            self.url = server_of(kind).url(self.name)
+            self.run(
+                "DROP SCHEMA public CASCADE", "CREATE SCHEMA public", "GRANT USAGE ON SCHEMA public TO PUBLIC"
+            )
         else:
             encoding = " CHARACTER SET utf8mb4" if kind == "mariadb" else ""
             server_of(kind).run(f"CREATE DATABASE {self.name}{encoding}")

@@ -9,8 +9,10 @@ What workloads show of themselves, for tests: signed tokens, and a Kubernetes th
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import time
+from functools import cache
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
@@ -18,6 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from parts.certificates import Authority, server_context
 from parts.proxy import Scripted, reply
+
+_DIFFERENT = 3  # private keys: making one takes longer than a test
+_numbers = itertools.count()
 
 
 def _packed(data):
@@ -28,11 +33,16 @@ def _unpacked(text):
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
+@cache
+def _private(_number):
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
 class Issuer:
     """Sign tokens of claims (RFC 7519) with a key of its own; `public` is its PEM."""
 
     def __init__(self):
-        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self._key = _private(next(_numbers) % _DIFFERENT)
         self.public = (
             self._key.public_key()
             .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)

@@ -108,7 +108,7 @@ def test_real_database_equals_what_airflow_exported(version, tmp_path):
 
 @pytest.mark.parametrize("version", [2, 3])
 def test_same_content_elsewhere_equals_what_airflow_exported(kind, version, tmp_path):
-    metadata = Metadata(kind, tmp_path).fill(version)
+    metadata = Metadata(kind, tmp_path, is_next=True).fill(version)
     with closing(reader(metadata.url, fernet_key(version))) as database:
         assert_equals_the_exports(database, version)
 
@@ -116,7 +116,7 @@ def test_same_content_elsewhere_equals_what_airflow_exported(kind, version, tmp_
 @pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
 @pytest.mark.parametrize("driver", ["", "+psycopg", "+pymysql", "+asyncpg", "+mysqlconnector"])
 def test_any_driver_of_the_url_is_the_same_database(kind, driver, tmp_path):
-    metadata = Metadata(kind, tmp_path)
+    metadata = Metadata(kind, tmp_path, is_next=True)
     metadata.put("variable", [variable("region", "eu")])
     scheme = {"postgresql": "postgres" if not driver else "postgresql", "mariadb": "mariadb"}[kind]
     url = f"{scheme}{driver}://{metadata.url.partition('://')[2]}"
@@ -125,7 +125,7 @@ def test_any_driver_of_the_url_is_the_same_database(kind, driver, tmp_path):
 
 
 def test_rows_of_2_7_without_teams_are_everybodys(kind, tmp_path):
-    metadata = Metadata(kind, tmp_path, without=("connection.team_name", "variable.team_name"))
+    metadata = Metadata(kind, tmp_path, is_next=True, without=("connection.team_name", "variable.team_name"))
     metadata.put("connection", [connection("orders_db", host="Db.Example")])
     with closing(reader(metadata.url)) as database:
         held = database.read("connection", "orders_db")
@@ -135,7 +135,7 @@ def test_rows_of_2_7_without_teams_are_everybodys(kind, tmp_path):
 
 
 def test_team_is_exact(kind, tmp_path):
-    metadata = Metadata(kind, tmp_path)
+    metadata = Metadata(kind, tmp_path, is_next=True)
     metadata.put("variable", [variable("region", "eu", team_name="data"), variable("zone", "1")])
     with closing(reader(metadata.url)) as database:
         assert database.read("variable", "region") is None
@@ -148,7 +148,7 @@ def test_team_is_exact(kind, tmp_path):
 
 
 def test_name_is_exact_whatever_the_collation(kind, tmp_path):
-    metadata = Metadata(kind, tmp_path)
+    metadata = Metadata(kind, tmp_path, is_next=True)
     if kind == "mariadb":
         metadata.run("ALTER TABLE variable MODIFY `key` VARCHAR(250) COLLATE utf8mb4_general_ci")
     metadata.put("variable", [variable("Region", "eu")])
@@ -160,7 +160,7 @@ def test_name_is_exact_whatever_the_collation(kind, tmp_path):
 
 def test_rows_come_by_code_point_and_by_the_page(kind, tmp_path):
     names = [f"n{number:04}" for number in range(PAGE + 20)] + ["", "Z", "a", "ä", "名", "🔑", "with space"]
-    metadata = Metadata(kind, tmp_path)
+    metadata = Metadata(kind, tmp_path, is_next=True)
     metadata.put("variable", [variable(name, "x") for name in names])
     with closing(reader(metadata.url)) as database:
         assert [held.name for held in database.rows("variable")] == sorted(names)
@@ -189,7 +189,7 @@ def test_schema_is_where_the_tables_are(tmp_path):
 
 
 def test_each_row_has_its_own_state(kind, tmp_path):
-    metadata = Metadata(kind, tmp_path)
+    metadata = Metadata(kind, tmp_path, is_next=True)
     metadata.put(
         "connection",
         [
@@ -224,7 +224,7 @@ def test_each_row_has_its_own_state(kind, tmp_path):
 
 
 def test_without_a_key_plain_text_is_read_and_the_rest_is_told(kind, tmp_path):
-    metadata = Metadata(kind, tmp_path)
+    metadata = Metadata(kind, tmp_path, is_next=True)
     metadata.put("variable", [variable("open", "eu"), variable("shut", "eu", key=NEW)])
     with closing(reader(metadata.url)) as database:
         assert states(database, "variable") == {
@@ -235,7 +235,7 @@ def test_without_a_key_plain_text_is_read_and_the_rest_is_told(kind, tmp_path):
 
 
 def test_variable_without_a_value_is_absent_and_an_empty_one_is_not(kind, tmp_path):
-    metadata = Metadata(kind, tmp_path)
+    metadata = Metadata(kind, tmp_path, is_next=True)
     metadata.put("variable", [variable("none", None), variable("empty", ""), variable("sealed", "", key=NEW)])
     with closing(reader(metadata.url, NEW)) as database:
         assert database.read("variable", "none") is None
@@ -280,7 +280,7 @@ def test_key_that_is_none_is_refused_by_its_number(key):
 
 
 def test_database_without_tables_is_named(kind, tmp_path):
-    metadata = Metadata(kind, tmp_path, tables=False)
+    metadata = Metadata(kind, tmp_path, is_next=True, tables=False)
     with closing(reader(metadata.url)) as database, pytest.raises(BackendConfigError) as caught:
         database.read("connection", "orders_db")
     assert str(caught.value) == "the database of metastore has no table connection"
@@ -289,7 +289,7 @@ def test_database_without_tables_is_named(kind, tmp_path):
 
 @pytest.mark.parametrize("column", ["is_extra_encrypted", "conn_id"])
 def test_table_of_an_unknown_version_is_named_with_the_column(kind, column, tmp_path):
-    metadata = Metadata(kind, tmp_path, without=(f"connection.{column}",))
+    metadata = Metadata(kind, tmp_path, is_next=True, without=(f"connection.{column}",))
     if column != "conn_id":
         metadata.put("connection", [{"conn_id": "orders_db", "conn_type": "postgres"}])
     with closing(reader(metadata.url)) as database:
@@ -313,7 +313,7 @@ def lock_variables(holder, kind):
 
 
 def test_locked_database_is_unavailable_and_soon(kind, tmp_path):
-    metadata = Metadata(kind, tmp_path)
+    metadata = Metadata(kind, tmp_path, is_next=True)
     with metadata.opened() as holder, closing(reader(metadata.url, seconds=0.4)) as database:
         lock_variables(holder, kind)
         with pytest.raises(BackendUnavailableError) as caught:
@@ -323,7 +323,7 @@ def test_locked_database_is_unavailable_and_soon(kind, tmp_path):
 
 
 def test_question_waits_no_longer_than_its_caller(kind, tmp_path):
-    metadata = Metadata(kind, tmp_path)
+    metadata = Metadata(kind, tmp_path, is_next=True)
     ended = threading.Event()
 
     def work():
@@ -340,7 +340,7 @@ def test_question_waits_no_longer_than_its_caller(kind, tmp_path):
 
 
 def test_reading_is_all_that_can_be_done(kind, tmp_path):
-    metadata = Metadata(kind, tmp_path)
+    metadata = Metadata(kind, tmp_path, is_next=True)
     if kind == "sqlite":
         before = metadata.path.read_bytes()
         os.utime(metadata.path, (1, 1))
@@ -362,7 +362,7 @@ def test_reading_is_all_that_can_be_done(kind, tmp_path):
 
 @pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
 def test_wrong_password_and_wrong_database_are_settings_to_correct(kind, tmp_path):
-    metadata = Metadata(kind, tmp_path)
+    metadata = Metadata(kind, tmp_path, is_next=True)
     server = server_of(kind)
     wrong = server.url(metadata.name, "guarded", "cAnArY")
     with pytest.raises(BackendConfigError, match="refuses the user or the password") as caught:
@@ -374,7 +374,7 @@ def test_wrong_password_and_wrong_database_are_settings_to_correct(kind, tmp_pat
 
 @pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
 def test_user_without_rights_is_denied(kind, tmp_path):
-    metadata = Metadata(kind, tmp_path)
+    metadata = Metadata(kind, tmp_path, is_next=True)
     url = server_of(kind).url(metadata.name, "guarded", "p/w:@%?#")
     if kind == "mariadb":
         metadata.run(f"GRANT SELECT ON {metadata.name}.connection TO guarded@localhost")
@@ -384,7 +384,7 @@ def test_user_without_rights_is_denied(kind, tmp_path):
 
 @pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
 def test_dropped_connection_is_replaced_without_a_word(kind, tmp_path):
-    metadata = Metadata(kind, tmp_path)
+    metadata = Metadata(kind, tmp_path, is_next=True)
     metadata.put("variable", [variable("region", "eu")])
     with closing(reader(metadata.url)) as database:
         assert database.read("variable", "region") is not None
@@ -438,7 +438,7 @@ def test_name_that_the_database_cannot_spell_is_absent(kind, encoding, tmp_path)
     if kind == "postgresql":
         url = encoded_database(encoding, tmp_path)
     else:
-        metadata = Metadata(kind, tmp_path)
+        metadata = Metadata(kind, tmp_path, is_next=True)
         metadata.run(f"ALTER TABLE variable MODIFY `key` VARCHAR(250) CHARACTER SET {encoding}")
         metadata.put("variable", [variable("\u00fc", "eu")])
         url = metadata.url
@@ -471,7 +471,7 @@ def encoded_database(encoding, folder, *statements):
 
 
 def test_name_that_stands_twice_is_one_entry_on_every_page(kind, tmp_path):
-    metadata = Metadata(kind, tmp_path, without=("variable.key",))
+    metadata = Metadata(kind, tmp_path, is_next=True, without=("variable.key",))
     column = f"{metadata.quoted('key')} VARCHAR(250)"
     metadata.run(f"ALTER TABLE variable ADD COLUMN {column}")
     metadata.put("variable", [variable(name, name) for name in ["a", *["twice"] * (PAGE + 1), "z"]])
@@ -481,7 +481,7 @@ def test_name_that_stands_twice_is_one_entry_on_every_page(kind, tmp_path):
 
 @pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
 def test_server_without_a_connection_left_says_so(kind, tmp_path):
-    metadata = Metadata(kind, tmp_path)
+    metadata = Metadata(kind, tmp_path, is_next=True)
     url = server_of(kind).url(metadata.name, "guarded", "p/w:@%?#")
     server_of(kind).run(
         *{
