@@ -158,12 +158,17 @@ class Registry:
         self._silence, self.looked_at = None, started
 
     @property
+    def is_fresh(self) -> bool:
+        """Whether `snapshot` gives the rows without asking the store, so that it cannot wait for it."""
+        return monotonic() < self._good_until
+
+    @property
     def silence(self) -> BackendUnavailableError | None:
         """
         The trouble that came of the last look, once the one before counts no more; None where the store
         answers, or was moved.
         """
-        return None if monotonic() < self._good_until else self._silence
+        return None if self.is_fresh else self._silence
 
     def silent_for(self) -> float:
         """Give how many seconds ago the last good look began."""

@@ -250,9 +250,11 @@ class Resource:
         self, access: Access, credential: Credential, source: str, *, is_use: bool, asks: bool
     ) -> Identity:
         """Give who looks at a page, or sends a form; a store that is silent is waited for on a thread."""
-        if not access.is_silent:
-            with suppress(BackendUnavailableError):
-                return await self._proven(access, credential, source, is_use=is_use)
+        if is_signed(credential.text):
+            return await self._proven(access, credential, source, is_use=is_use)
+        if access.is_fresh:
+            with suppress(BackendUnavailableError):  # not any more
+                return identify(access, credential, source=source, is_use=is_use)
         return await self._desk.threads.run(
             lambda: access.recognise(credential.text, source=source, is_use=is_use, asks=asks)
         )

@@ -169,6 +169,11 @@ class Access:
         return self._gate.registry.silence is not None
 
     @property
+    def is_fresh(self) -> bool:
+        """Whether `authenticate` knows what stands without waiting for the store."""
+        return self._gate.registry.is_fresh
+
+    @property
     def memory(self) -> timedelta:
         """How long a session goes on to look at pages while the store gives no answer."""
         return self._gate.registry.memory
