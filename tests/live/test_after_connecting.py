@@ -142,6 +142,18 @@ def test_what_is_no_answer_of_slacks_is_the_librarys_own_error():
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["in line", "on a loop"])
+def test_what_comes_in_place_of_a_chunk_is_not_quoted(is_async):
+    head = _said(b"200 OK", b"transfer-encoding: chunked")
+    with (
+        echo(lambda asked: head + asked.replace(b"\r\n", b" ") + b"'\r\n") as port,
+        kept("api", **CONNECTIONS["a header"](port)) as stored,
+        pytest.raises(httpx2.RemoteProtocolError) as caught,
+    ):
+        asyncio.run(_work(stored, http, is_async))
+    assert CANARY not in _shown(caught.value)
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["in line", "on a loop"])
 @pytest.mark.parametrize("connection", CONNECTIONS)
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_no_error_of_a_library_quotes_who_asked(answer, connection, is_async, caplog, capfd):

@@ -109,10 +109,7 @@ class _Dresser:
             return trouble("tcp", "unavailable", name=name, detail="its proxy", hint="see to its proxies")
         if isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout)):
             return trouble_of(error, name, is_timeout=isinstance(error, httpx2.ConnectTimeout))
-        if isinstance(error, httpx2.ProtocolError) and "b'" in str(error):
-            # Its words quote what came, which may be what went out, or what a caller put in a header.
-            return type(error)("what came, or was to be sent, is no HTTP")
-        return error
+        return _unquoted(error)
 
     def check_again(self, request: httpx2.Request, newer: Session | None) -> Session:
         """
@@ -282,7 +279,13 @@ class _Read(httpx2.SyncByteStream):
         self._done: Callable[[], None] | None = done
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._stream)
+        try:
+            yield from self._stream
+        except httpx2.ProtocolError as caught:
+            error = _unquoted(bare(caught))
+        else:
+            return
+        raise error
 
     def close(self) -> None:
         done, self._done = self._done, None
@@ -300,9 +303,15 @@ class _AsyncRead(httpx2.AsyncByteStream):
         self._stream = stream
         self._done: Callable[[], Any] | None = done
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        found: AsyncIterator[bytes] = aiter(self._stream)
-        return found
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for part in self._stream:
+                yield part
+        except httpx2.ProtocolError as caught:
+            error = _unquoted(bare(caught))
+        else:
+            return
+        raise error
 
     async def aclose(self) -> None:
         done, self._done = self._done, None
@@ -311,6 +320,13 @@ class _AsyncRead(httpx2.AsyncByteStream):
         finally:
             if done is not None:
                 await done()
+
+
+def _unquoted(error: httpx2.HTTPError) -> httpx2.HTTPError:
+    """Give *error* without what came, which may be what went out, or what a caller put in a header."""
+    if isinstance(error, httpx2.ProtocolError) and any(quote in str(error) for quote in ("b'", 'b"')):
+        return type(error)("what came, or was to be sent, is no HTTP")
+    return error
 
 
 def _host(request: httpx2.Request) -> bytes:
