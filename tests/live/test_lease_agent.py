@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -163,6 +164,28 @@ def test_all_processes_share_one_and_only_the_end_of_the_last_revokes_it(lending
     assert three.do("user(engine)") == first
     three.kill()
     wait_for(lambda: first not in lending.logins())
+
+
+def test_a_forked_child_does_not_keep_what_its_killed_parent_followed(lending, process):
+    made, login = following(process, "db2")
+    assert made.do("child = os.fork() or (os.close(0), __import__('time').sleep(60), os._exit(0))") == "done"
+    child = int(made.do("child"))
+    try:
+        made.kill()
+        wait_for(lambda: login not in lending.logins())
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+def test_settings_that_are_taken_anew_leave_who_follows_with_a_login_that_counts(lending, process, one):
+    made, login = following(process, "db9")
+    assert one.admin({"do": "reload"}) == {"reloaded": True}
+    wait_for(lambda: login not in lending.logins())
+    again = made.do("user(engine)")
+    assert again.startswith("v-")
+    assert again != login
+    made.do("engine.dispose()")
+    wait_for(lambda: again not in lending.logins())
 
 
 def test_a_plain_read_keeps_it(lending, process):

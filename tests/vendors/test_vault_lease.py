@@ -285,6 +285,43 @@ def test_close_does_not_wait_for_a_server_that_says_nothing(lending, opened, pro
     gc.collect()
 
 
+def test_what_is_withdrawn_during_its_renewal_is_revoked_and_something_else_is_lent(
+    lending, opened, proxy, timer
+):
+    leases, path = opened(), lending.role(default_ttl="1h", max_ttl="24h")
+    login, _ = plain(leases.credentials(path))
+    timer.now += 0.7 * HOUR
+    proxy._stall_seconds = 0.5
+    proxy.become("stall")
+    with ThreadPoolExecutor(1) as pool:
+        renewing = pool.submit(leases.credentials, path)
+        wait_for(lambda: asked(proxy, "leases/renew"))
+        revoke = leases.withdraw(path)
+        assert plain(renewing.result())[0] == login
+    proxy.become("pass")
+    other, _ = plain(leases.credentials(path))
+    assert other != login
+    assert revoke() is None
+    wait_for(lambda: login not in lending.logins())
+    assert other in lending.logins()
+
+
+def test_what_could_not_be_revoked_is_when_it_is_tried_again_or_at_the_end(lending, opened, proxy):
+    leases, path = opened(timeout=timedelta(seconds=0.2)), lending.role(default_ttl="1h")
+    assert leases.withdraw(path) is None
+    first, _ = plain(leases.credentials(path))
+    revoke = leases.withdraw(path)
+    proxy.become("refuse")
+    assert isinstance(revoke(), BackendUnavailableError)
+    proxy.become("pass")
+    wait_for(lambda: revoke() is None)
+    wait_for(lambda: first not in lending.logins())
+    second, _ = plain(leases.credentials(path))
+    leases.withdraw(path)  # and never revoked
+    leases.close()
+    wait_for(lambda: second not in lending.logins())
+
+
 def test_what_is_lent_while_it_is_closed_is_revoked_at_once(lending, bao, opened, proxy):
     leases, path = opened(), lending.role(default_ttl="1h")
     leases._session.look()

@@ -117,14 +117,15 @@ class Lending:
         """Take note that *line* follows *ref*."""
         row = self._row(ref)
         row.followers[line, ref] = row.last = line.reader.actor
-        row.beginning.pop(line.peer.pid, None)
+        if line.peer.pid > 0:  # else it may be another process
+            row.beginning.pop(line.peer.pid, None)
 
     def leave(self, line: Line, ref: Ref, *, is_said: bool) -> None:
         """Take note that *line* follows *ref* no more: it said so, or it ended."""
         row = self._rows.get(ref[:2])
         if row is not None and row.followers.pop((line, ref), None) is not None:
             if not is_said:
-                row.beginning[line.peer.pid] = self._floor.clock() + _RETURN_SECONDS
+                self._await(row, line.peer.pid, _RETURN_SECONDS)
             self._look(ref[:2])
 
     def asks(self, refs: Sequence[Ref]) -> Callable[[], None]:
@@ -151,10 +152,15 @@ class Lending:
         if not flags & frames.FOLLOWED:
             self._hold(line, row, asked, self._fresh_for(asked, entry), now)
             return
-        if not any(follower.peer.pid == line.peer.pid for follower, _ in row.followers):
+        pid = line.peer.pid
+        if pid <= 0 or not any(follower.peer.pid == pid for follower, _ in row.followers):
             row.last = line.reader.actor
-            row.beginning[line.peer.pid] = now + _BEGIN_SECONDS
+            self._await(row, pid, _BEGIN_SECONDS)
             self._look(asked[:2])
+
+    def _await(self, row: _Row, pid: int, seconds: float) -> None:
+        """Take note that the process *pid* may follow within so many seconds."""
+        row.beginning[pid] = max(row.beginning.get(pid, 0.0), self._floor.clock() + seconds)
 
     def _fresh_for(self, asked: Ref, entry: Entry) -> float:
         times = self._floor.host.cache.times(asked)

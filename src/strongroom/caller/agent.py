@@ -382,6 +382,8 @@ class AgentClient:
     def _forked(self) -> None:
         self._idle = []
         self._native = None
+        if self._notices is not None:
+            self._notices.forked()
         self._notices = None
 
 

@@ -98,6 +98,11 @@ class Notices:
                     self._channel.shut()
         self._stirred.set()
 
+    def forked(self) -> None:
+        """Let go of the connection, which is the parent's: it must end when the parent does."""
+        if self._channel is not None:
+            self._channel.close()
+
     # --- the thread ----------------------------------------------------------------------------------
 
     def _run(self) -> None:

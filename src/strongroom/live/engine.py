@@ -49,6 +49,12 @@ _KEY = "strongroom"  # of a pooled session, in what SQLAlchemy keeps beside it
 _PYMYSQL = "mysql+pymysql"
 _GREETING_SECONDS = 10  # PyMySQL's own, for the machine to answer
 _PATIENCE = timedelta(seconds=1)  # between two tries to replace a session whose successor is refused
+_BRINGING = (
+    "mssql",
+    "redshift",
+    "snowflake",
+    "trino",
+)  # types whose extra, of their name, brings SQLAlchemy too
 _RESERVED = ("creator", "module", "pool", "plugins", "strategy", "_is_async", "_initialize")
 
 
@@ -69,10 +75,12 @@ async def aclient(held: Held, asked: Asked) -> object:
 
 
 def _made(held: Held, asked: Asked, *, is_asynchronous: bool) -> object:
-    sa = loaded("sqlalchemy", held, extra="sql")
+    conn_type = held.known.connection.conn_type
+    extra = conn_type if conn_type in _BRINGING else "sql"
+    sa = loaded("sqlalchemy", held, extra=extra)
     maker = sa
     if is_asynchronous:
-        maker = loaded("sqlalchemy.ext.asyncio", held, extra="sql")
+        maker = loaded("sqlalchemy.ext.asyncio", held, extra=extra)
     release = int(sa.__version__.partition(".")[0])
     scheme = dialects.scheme_of(held, release, is_asynchronous=is_asynchronous).name
     connecting = _Connecting(held, asked, sa, scheme, is_asynchronous=is_asynchronous)
@@ -289,6 +297,7 @@ class _Connecting:
         elif session.process != os.getpid():
             # Its socket is the parent's as well: let go of it without a word to the server.
             record.dbapi_connection = proxy.dbapi_connection = None
+            self._open.out.pop(id(opened), None)
             raise self._sa.exc.DisconnectionError
         elif session.number != self._held.known.number:
             self._follow(record, session)

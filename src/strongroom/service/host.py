@@ -425,6 +425,11 @@ class Host:
         self.freshness.use(served.chain, served.heard, told_of=served.told_of)
         if _asks_otherwise(before.settings, served.settings):
             self.freshness.gap(None)
+        # The backends of before revoke what they lent when they are closed.
+        lent = [held.ref for held in self.cache.held() if held.entry.is_lent]
+        self.snapshot.drop(*lent)
+        self.pins.drop(*lent)
+        self.freshness.drop(*lent)
         before.close()
         # Questions under way end by themselves within their time.
         self.freshness.later(before.settings.lookup.deadline_seconds, before.chain.close)
