@@ -114,6 +114,24 @@ def test_a_connection_string_says_where_and_who(blobs, conn_type):
         assert opened(stored).cat("lake/in/one") == b"1"
 
 
+@pytest.mark.parametrize("conn_type", ["wasb", "adls"])
+def test_a_key_and_a_signature_may_stand_in_the_extra(blobs, conn_type):
+    blobs.signatures = {SIGNED}
+    for extra, how in (({"account_key": key("first")}, "key"), ({"sas_token": SIGNED}, "signature")):
+        said = {"conn_type": conn_type, "host": blobs.url, "login": ACCOUNT, "extra": extra}
+        with kept(**said) as stored:
+            assert opened(stored).cat_file("lake/in/one") == b"1"
+        assert blobs.asked[-1].how == how
+
+
+def test_who_is_said_to_be_nobody_and_somebody_asks_as_somebody(blobs):
+    said = principal(blobs)
+    said["extra"]["anon"] = True
+    with kept(**said) as stored:
+        assert opened(stored).cat_file("lake/in/one") == b"1"
+    assert blobs.asked[-1].how == CLIENT
+
+
 def test_the_account_is_where_the_connection_says_it_or_the_caller():
     with kept(conn_type="azure") as stored:
         assert opened(stored, account_name="lake").account_url == "https://lake.blob.core.windows.net"

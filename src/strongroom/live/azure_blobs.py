@@ -180,8 +180,10 @@ class SignedTransport(AioHttpTransport):  # type: ignore[misc]  # of a module wi
         return place_of(self._held.name, known.connection, self._asked.options)
 
     def _is_nobody(self, known: Known) -> bool:
-        said = self._asked.options.get("anon", fields_of(known.connection).get("anon"))
-        return str(said).lower() in ("true", "1") and shown_by(known.connection) is None
+        fields = fields_of(known.connection)
+        said = self._asked.options.get("anon", fields.get("anon"))
+        is_said = str(said).lower() in ("true", "1")
+        return is_said and not fields.get("tenant_id") and shown_by(known.connection) is None
 
     def _check(self, known: Known) -> None:
         """Refuse now what could log in nobody."""

@@ -112,10 +112,12 @@ def shown_by(connection: Connection) -> Shown | None:
     if said.get("tenant_id"):
         return None
     password = None if not connection.password else connection.password.reveal()
-    if kind == "blob" and said.get("sas_token") and not said.get("shared_access_key"):
+    stored = said.get("shared_access_key") if kind == "blob" else None
+    key = stored or password or said.get("account_key")
+    # WasbHook takes a signature before a password; that of the data lake knows none, Airflow's files do.
+    if said.get("sas_token") and (not stored if kind == "blob" else not key):
         signed = str(said["sas_token"])
         return Shown(None, Secret(urlsplit(signed).query if signed.startswith("https:") else signed))
-    key = said.get("shared_access_key") or password or said.get("account_key") if kind == "blob" else password
     return None if key is None else Shown(_account(connection), Secret(str(key)))
 
 
