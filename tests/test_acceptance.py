@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from parts import warm
+
 DATA = Path(__file__).parent / "data"
 CONNECTION_FILES = ["connections.json", "connections.yaml", "connections.env", "connections-json.env"]
 OUT_CONNECTIONS = {
@@ -76,16 +78,19 @@ for home, *arguments in json.load(sys.stdin):
 """
 
 
-def run(folder, *command, stdin=None):
-    environ = {
+def environ_in(folder):
+    return {
         "PATH": os.environ["PATH"],
         "HOME": str(folder / "no home"),
         "STRONGROOM_HOME": str(folder / "first"),
     }
-    done = subprocess.run(
-        [sys.executable, *command],
+
+
+def run(folder, *command, stdin=None, by=subprocess.run):
+    done = by(
+        command,
         cwd=folder,
-        env=environ,
+        env=environ_in(folder),
         input=stdin,
         capture_output=True,
         text=True,
@@ -97,7 +102,7 @@ def run(folder, *command, stdin=None):
 
 
 def strongroom(folder, *arguments):
-    run(folder, "-m", "strongroom", *arguments)
+    run(folder, *arguments, by=warm.run)
 
 
 def go_out_and_come_again(folder, noun, outs, before=()):
@@ -115,7 +120,7 @@ def go_out_and_come_again(folder, noun, outs, before=()):
             [home, noun, "import", str(folder / name)],
             [home, noun, "export", str(folder / f"{name}.again.json")],
         ]
-    run(folder, "-c", BATCH, stdin=json.dumps(commands))
+    run(folder, sys.executable, "-c", BATCH, stdin=json.dumps(commands))
     return {name: json.loads((folder / f"{name}.again.json").read_text()) for name in outs}
 
 
