@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from strongroom.server.ui.texts import say
 
@@ -45,8 +45,13 @@ def span(length: timedelta) -> str:
     seconds = abs(int(length.total_seconds()))
     for unit, size in _UNITS:
         if seconds >= size:
-            return str(say(f"dates.{unit}", count=seconds // size))
-    return str(say("dates.s", count=0))
+            return _counted(unit, seconds // size)
+    return _counted("s", 0)
+
+
+@lru_cache(maxsize=2048)
+def _counted(unit: str, count: int) -> str:
+    return str(say(f"dates.{unit}", count=count))
 
 
 def dates_in(zone: tzinfo, now: datetime) -> Mapping[str, Callable[[datetime | None], Markup]]:
@@ -74,10 +79,10 @@ def dates_in(zone: tzinfo, now: datetime) -> Mapping[str, Callable[[datetime | N
         aware = at if at.tzinfo is not None else at.replace(tzinfo=timezone.utc)
         exact = aware.astimezone(timezone.utc)
         local = aware.astimezone(zone)
-        title = f"{local:%Y-%m-%d %H:%M:%S} {local.tzname()}"
-        return Markup('<time datetime="{}" title="{}">{}</time>').format(
-            f"{exact:%Y-%m-%dT%H:%M:%SZ}", title, shown(local)
-        )
+        # A page has a hundred of these, and `Markup.format` takes three times as long.
+        title, text = escape(f"{local:%Y-%m-%d %H:%M:%S} {local.tzname()}"), escape(shown(local))
+        whole = f'<time datetime="{exact:%Y-%m-%dT%H:%M:%SZ}" title="{title}">{text}</time>'
+        return Markup(whole)  # noqa: S704 -- every part was escaped
 
     return {"when": when, "day": day, "clock": clock, "hm": hm, "ago": ago}
 

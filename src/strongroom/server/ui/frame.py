@@ -89,6 +89,7 @@ _HEADERS = {
 }
 _HTML = "text/html; charset=utf-8"
 _LEAST_PACKED = 1024  # bytes: what is smaller is sent as it is
+_PACKED = 3  # of 9: a tenth more bytes than 5, in half the time
 _PARTS = (("ui", "ui"), ("form", "form"), ("lists", "list"), ("frame", "frame"))
 _SAID = "strongroom.said"
 _SAID_SECONDS = 60
@@ -278,7 +279,7 @@ def _html(call: Call, text: str, status: int, headers: Mapping[str, str] | None)
     # What holds a secret says so: its length, packed beside what somebody else typed, would tell of it.
     is_plain = ours.pop("content-encoding", "") == "identity"
     if len(body) > _LEAST_PACKED and not is_plain and takes_gzip(call):
-        body, ours["content-encoding"] = gzip.compress(body, 5, mtime=0), "gzip"
+        body, ours["content-encoding"] = gzip.compress(body, _PACKED, mtime=0), "gzip"
     return Answer(body, status=status, headers=ours, media_type=_HTML)
 
 
