@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from parts import warm
 from parts.agent import agent, until
 from parts.proxy import Proxy
 from parts.server import serving
@@ -64,11 +65,8 @@ def of_server(folder):
 
 
 @contextmanager
-def process(one, *command):
-    """Run *command* as a process that asks the agent, and give what reads its lines."""
-    running = subprocess.Popen(
-        [sys.executable, *command], env=one.environ, stdout=subprocess.PIPE, text=True, cwd=one.home
-    )
+def lines_of(running):
+    """Give what reads the lines of a process, which ends with the block."""
     try:
         yield lambda: running.stdout.readline().strip()
     finally:
@@ -85,8 +83,12 @@ def test_what_is_written_reaches_who_follows_files_and_commands(tmp_path, place)
         one.start()
         file = tmp_path / "region"
         until(lambda: file.exists() and file.read_text() == "eu", what="the file", told=one.log)
-        run = ("-m", "strongroom", "run", "--watch", "--variable", "region", "--", "sh", "-c", COMMAND)
-        with process(one, "-c", FOLLOWER) as follower, process(one, *run) as command:
+        run = ["run", "--watch", "--variable", "region", "--", "sh", "-c", COMMAND]
+        how = {"env": one.environ, "stdout": subprocess.PIPE, "text": True, "cwd": one.home}
+        with (
+            lines_of(subprocess.Popen([sys.executable, "-c", FOLLOWER], **how)) as follower,
+            lines_of(warm.Popen(run, **how)) as command,
+        ):
             assert (follower(), command()) == ("eu", "eu")
             until(lambda: one.status()["followed"] == 1, what="the followers")
             write(Change(ref=REGION, secret=Secret("us")))

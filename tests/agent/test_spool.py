@@ -585,7 +585,14 @@ PLACES = {
     "unlink": (1, 2),
     "flock": (3, 20, 40),
 }
-CASES = [(call, at) for call, places in PLACES.items() for at in places]
+# Of each call an early and a late one are in the suite, and the others in trials.
+IN_TRIALS = {("pwrite64", 2), ("pwrite64", 3), ("pwrite64", 25), ("pwrite64", 90), ("fdatasync", 2)}
+IN_TRIALS |= {("fdatasync", 4), ("fsync", 2), ("flock", 20)}
+CASES = [
+    pytest.param(call, at, marks=pytest.mark.trial if (call, at) in IN_TRIALS else ())
+    for call, places in PLACES.items()
+    for at in places
+]
 
 
 def struck(top, call, at, strike="signal=KILL"):

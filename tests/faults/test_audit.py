@@ -47,11 +47,16 @@ PLACES = {
     "write": (1, 2, 3, 5),
     "fdatasync": (1, 2, 20),
     "fsync": (1, 3, 5, 8),
+    "ftruncate": (1,),
+    "rename": (1, 3),
 }
-CASES = [(call, at) for call, places in PLACES.items() for at in places] + [
-    ("ftruncate", 1),
-    ("rename", 1),
-    ("rename", 3),
+# Of each call an early and a late one are in the suite, and the others in trials.
+IN_TRIALS = {("pwrite64", 2), ("pwrite64", 9), ("pwrite64", 60), ("write", 2), ("write", 3), ("fdatasync", 2)}
+IN_TRIALS |= {("fsync", 3), ("fsync", 8)}
+CASES = [
+    pytest.param(call, at, marks=pytest.mark.trial if (call, at) in IN_TRIALS else ())
+    for call, places in PLACES.items()
+    for at in places
 ]
 
 

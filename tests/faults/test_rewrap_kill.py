@@ -6,16 +6,16 @@ at some moment within each. `make trials` does it with 100,000 entries; kills at
 are those of test_kill.py and test_sql_kill.py.
 """
 
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 from contextlib import closing, contextmanager
 
 import pytest
 
+import rewrap_victim
 from native_room import Clock, HeldKey, draft
 from parts.homes import KINDS, home
 from strongroom.barrier import Barrier
@@ -25,37 +25,23 @@ from strongroom.store.store import Store
 ENTRIES = int(os.environ.get("STRONGROOM_REWRAP_ENTRIES", "500"))
 KILLS = int(os.environ.get("STRONGROOM_REWRAP_KILLS", "4"))
 
-WORKER = """
-import os, random, signal, sys, time
-from native_room import Clock, HeldKey
-from strongroom.barrier import Barrier
-from strongroom.store.store import Store
-
-place, until = sys.argv[1], int(sys.argv[2])
-began = [time.monotonic()]
-is_aimed = []
-
-def look(done, total):
-    took, began[0] = time.monotonic() - began[0], time.monotonic()
-    if is_aimed:
-        os.kill(os.getpid(), signal.SIGKILL)
-    if done >= until:
-        is_aimed.append(True)
-        signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, took))  # ends the process where it stands
-
-barrier = Barrier.open(Store.open(place), [HeldKey()], deployment="prod", clock=Clock())
-barrier.rotation.resume(author="bob")  # whoever was at work on it was killed
-barrier.rewrap.run(progress=look)
-barrier.close()
-"""
 KILLED = (-signal.SIGALRM, -signal.SIGKILL)
 
 
-def worked(place, until):
-    """Work at the job, killed in the batch after *until* versions were moved; give the exit status."""
-    environ = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    command = [sys.executable, "-c", WORKER, str(place), str(until)]
-    return subprocess.run(command, env=environ, check=False).returncode
+@pytest.fixture(scope="module")
+def worked():
+    """Give what works at the job in a process of its own, forked from one that has imported it all."""
+    forks = multiprocessing.get_context("forkserver")
+    forks.set_forkserver_preload(["rewrap_victim"])
+
+    def work(place, until):
+        """Be killed in the batch after *until* versions were moved; give the exit status."""
+        process = forks.Process(target=rewrap_victim.work, args=(place, until))
+        process.start()
+        process.join()
+        return process.exitcode
+
+    return work
 
 
 def text(number):
@@ -72,7 +58,7 @@ def beside(barrier):
     wrong, reads, ended, chosen = [], [0], threading.Event(), random.Random(7)
 
     def read_on():
-        while not ended.is_set():
+        while not ended.wait(0.005):  # beside whoever works, not in place of them
             number = chosen.randrange(ENTRIES)
             try:
                 found = barrier.read(ref(number)).secret.reveal()
@@ -92,7 +78,7 @@ def beside(barrier):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_job_that_is_killed_over_and_over_leaves_no_row_unreadable(kind, tmp_path):
+def test_job_that_is_killed_over_and_over_leaves_no_row_unreadable(kind, worked, tmp_path):
     place = home(kind, tmp_path)
     store = Store.open(place, create=True)
     with closing(Barrier.create(store, [HeldKey()], deployment="prod", clock=Clock())) as barrier:
