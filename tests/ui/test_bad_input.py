@@ -6,7 +6,9 @@ They are tests of a class: they walk every POST route, so that a form that is ad
 
 from __future__ import annotations
 
+import copy
 import re
+from contextlib import contextmanager
 from html import unescape
 
 import pytest
@@ -65,30 +67,47 @@ def judged(path, answer, *, may_pass=True):
     assert MACHINE.search(re.sub(r"<[^>]+>", " ", body)) is None, f"{path} speaks to a machine"
 
 
-@pytest.fixture
+@contextmanager
+def signed_in_throughout(house, actor):
+    seat = Seat(house, actor)
+    assert seat.get("/settings/you").status == 200
+    yield seat
+    assert seat.get("/settings/you").status == 200, "the answers from there on were about the session"
+
+
+@pytest.fixture(scope="module")
 def ada(house):
-    seat = Seat(house, ADA)
-    seat.get("/settings/you")
-    return seat
+    with signed_in_throughout(house, ADA) as seat:
+        yield seat
+
+
+@pytest.fixture(scope="module")
+def mei(house):
+    with signed_in_throughout(house, MEI) as seat:
+        yield seat
+
+
+def sender(path, house, ada):
+    """Give who sends to *path*: Ada, or where her sessions would end with it, somebody who comes in anew."""
+    return ada if path not in ("/sign-out", "/settings/sessions/end-all") else Seat(house, "local:0")
 
 
 @pytest.mark.parametrize("path", FORMS)
 def test_whatever_is_wrong_with_a_form_is_told_in_a_page(house, ada, path):
-    judged(path, ada.post(filled(path), {}))
     for typed in (
+        {},
         {"surprise": "x"},
         dict.fromkeys(NAMES, ""),
         dict.fromkeys(NAMES, "x" * 70_000),
         {"name": "\0", "id": "\0", "comment": "\0"},
         {"name": ["a", "b"], "id": ["a", "b"]},
     ):
-        seat = ada if path not in ("/sign-out", "/settings/sessions/end-all") else Seat(house, ADA)
-        judged(path, seat.post(filled(path), typed))
+        judged(path, sender(path, house, ada).post(filled(path), typed))
 
 
 @pytest.mark.parametrize("path", FORMS)
 def test_what_is_too_large_or_no_form_is_told_in_a_page(house, ada, path):
-    seat = ada if path not in ("/sign-out", "/settings/sessions/end-all") else Seat(house, ADA)
+    seat = sender(path, house, ada)
     many = {f"f{number}": "" for number in range(5_000)}
     judged(path, seat.post(filled(path), many), may_pass=False)
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
@@ -97,9 +116,7 @@ def test_what_is_too_large_or_no_form_is_told_in_a_page(house, ada, path):
 
 
 @pytest.mark.parametrize("path", [one for one in FORMS if one not in OWN])
-def test_who_may_not_is_told_so_in_a_page_and_whom_to_ask(house, path):
-    mei = Seat(house, MEI)
-    mei.get("/settings/you")
+def test_who_may_not_is_told_so_in_a_page_and_whom_to_ask(mei, path):
     answer = mei.post(filled(path), {})
     judged(path, answer, may_pass=path == "/access/check")
     if answer.status == 403:
@@ -107,11 +124,11 @@ def test_who_may_not_is_told_so_in_a_page_and_whom_to_ask(house, path):
 
 
 @pytest.mark.parametrize("path", [one for one in FORMS if one not in ("/sign-in", "/sign-out")])
-def test_a_session_that_ended_keeps_what_was_typed_into_any_form(house, ada, path):
-    token = ada.csrf
-    del ada._cookies["strongroom"]
+def test_a_session_that_ended_keeps_what_was_typed_into_any_form(ada, path):
+    seat = copy.copy(ada)
+    seat._cookies = {name: value for name, value in ada._cookies.items() if name != "strongroom"}
     typed = {"name": 'a "quoted" & <b>', "comment": "one\r\ntwo"}
-    answer = ada.post(filled(path), typed, csrf=token)
+    answer = seat.post(filled(path), typed)
     assert answer.status == 401, path
     text = answer.body.decode()
     assert "Your session ended" in text
