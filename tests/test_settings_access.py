@@ -206,3 +206,16 @@ def test_it_can_be_said_in_the_environment(tmp_path):
     (tmp_path / "strongroom.toml").write_text("")
     environ = {"HOME": str(tmp_path), "STRONGROOM__ACCESS__STEP_UP_SECONDS": "60"}
     assert load(tmp_path / "strongroom.toml", environ=environ).access.step_up_seconds == 60
+
+
+@pytest.mark.parametrize(
+    ("said", "is_good"), [("0", True), ("300", True), ("3600", True), ("-1", False), ("3601", False)]
+)
+def test_a_session_is_remembered_for_an_hour_at_most(tmp_path, said, is_good):
+    (tmp_path / "strongroom.toml").write_text(f"[access]\nrevoke_bound = {said}\n")
+    environ = {"HOME": str(tmp_path)}
+    if is_good:
+        assert load(tmp_path / "strongroom.toml", environ=environ).access.revoke_bound == float(said)
+        return
+    with pytest.raises(SettingsError, match=r"access\.revoke_bound must be from 0 to 3600"):
+        load(tmp_path / "strongroom.toml", environ=environ)
