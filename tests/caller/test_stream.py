@@ -206,7 +206,7 @@ def test_a_place_the_server_does_not_know_is_given_up_for_a_gap():
 )
 def test_what_is_no_stream_of_events_is_lost_and_tried_again(scene):
     with hearing(scene) as (script, heard, found):
-        until(lambda: len(script.requests) >= 3)
+        until(lambda: len(script.requests) >= 2)
         until(lambda: any(one.is_lost for one in heard))
         until(lambda: found.trouble is not None)
         assert not any(one.refs for one in heard)

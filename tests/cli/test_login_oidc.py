@@ -91,6 +91,9 @@ def place(request, tmp_path):
         yield Place(tmp_path, provider, server, url)
 
 
+whoever_provides = pytest.mark.parametrize("place", ["strict"], indirect=True)
+
+
 def test_a_browser_here_comes_back_to_the_program(place):
     pages, thread = place.follow_when_opened()
     seen = on_terminal(["login", place.url, "--oidc"], place.environ)
@@ -155,6 +158,7 @@ def test_a_server_that_wants_a_fresh_proof_gets_one_by_browser_and_the_command_g
     assert reveal(place).code == 0  # the new session was kept
 
 
+@whoever_provides
 def test_a_server_that_wants_a_fresh_proof_gets_a_password_where_that_is_how(place):
     place.server.house.deployment().root.access.people.add("anna", Secret(PASSWORD), roles=[Role("admin")])
     place.put_secret()
@@ -165,6 +169,7 @@ def test_a_server_that_wants_a_fresh_proof_gets_a_password_where_that_is_how(pla
     assert PASSWORD not in seen.text
 
 
+@whoever_provides
 def test_somebody_else_s_proof_does_not_do(place):
     place.log_in_there(f"{place.url}/v1/login/oidc")
     place.put_secret()
@@ -179,6 +184,7 @@ def test_somebody_else_s_proof_does_not_do(place):
     assert SECRET not in seen.text
 
 
+@whoever_provides
 def test_without_a_terminal_the_refusal_says_what_to_do(place):
     place.log_in_there(f"{place.url}/v1/login/oidc")
     place.put_secret()
