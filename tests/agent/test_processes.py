@@ -17,7 +17,7 @@ import pytest
 
 from parts.agent import ROOT, agent, missing, until
 
-FORKS = int(os.environ.get("STRONGROOM_FORKS", "200"))
+FORKS = int(os.environ.get("STRONGROOM_FORKS", "500"))
 WORKERS = ROOT / ".venv-workers"
 MISSING = "gunicorn and Celery are not here: run scripts/make-peers"
 ENVIRON = {f"AIRFLOW_VAR_V{number}": f"value {number}" for number in range(10)}

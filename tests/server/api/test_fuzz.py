@@ -1,7 +1,7 @@
 """
 Schemathesis over our own OpenAPI document: any request it thinks of, valid or not, is answered as documented.
 
-In the suite 1,500 cases with a fixed seed, each request asked as three roles;
+In the suite 5,000 cases with a fixed seed, each request asked as three roles;
 `STRONGROOM_FUZZ_CASES=20000` in the long trial takes new ones each time. The server is called as an ASGI
 application: what is proven is its answers, not its sockets. A test is one route, so that workers share them.
 """
@@ -32,7 +32,7 @@ from parts.api import SETTINGS, asking
 from strongroom.server import openapi
 from strongroom.server.api import DESCRIBED
 
-CASES = int(os.environ.get("STRONGROOM_FUZZ_CASES", "1500"))
+CASES = int(os.environ.get("STRONGROOM_FUZZ_CASES", "5000"))
 IS_TRIAL = "STRONGROOM_FUZZ_CASES" in os.environ
 # Making a request up costs more than answering it, so each is asked as three roles.
 ROLES = ("admin", "op", "viewer")
