@@ -458,7 +458,7 @@ INHERITED = {
     "Inventory": {"page"},
     "AuditTrail": {"tail", "readers"}
     | {"sign", "hold", "lift", "retain", "known_keys", "prove", "proof", "checkpoints"},
-    "Access": {"as_actor"},
+    "Access": {"as_actor", "memory", "is_fresh", "is_silent"},  # of the server's own process
     "Policies": {"as_actor"},
     "Grants": {"write"},
 }

@@ -326,22 +326,31 @@ def follow(wire, name, team=None):
 
 def notices(one, wire, value):
     """Have everything changed to *value*, and give the names that are told; twice is as good as once."""
+    freshness = one.host.freshness
+    woken = {ref: threading.Event() for ref in freshness._following.refs()}
+    ends = [freshness.follow(ref, lambda *_, seen=seen: seen.set()) for ref, seen in woken.items()]
     one.put(value)
-    one.host.freshness.gap(None)
-    kept = [Ref("variable", "public"), *one.host.freshness._following.refs()]
-    until(
-        lambda: all((held := one.host.cache.glance(ref)) and held.secret.reveal() == value for ref in kept),
-        what="the new values",
-    )
-    told = []
-    while not told or told[-1] != "public":
-        type_, number, payload = wire.receive()
-        assert (type_, number) == (frames.NOTICE, 0)
-        told.append(frames.read_notice(payload)[1])
+    freshness.gap(None)
+    for seen in woken.values():  # after the one who is asked, who followed before
+        assert seen.wait(10)
+    for end in ends:
+        end()
+    until(lambda: not is_telling(one.loop), what="the end of telling")
     wire.send(frames.frame(frames.PING, 9))
+    told = []
     while (found := wire.receive())[0] == frames.NOTICE:
+        assert found[1] == 0
         told.append(frames.read_notice(found[2])[1])
     return sorted({*told})
+
+
+def is_telling(loop):
+    """Tell whether *loop*, once it has done what it was given so far, is still at telling somebody."""
+
+    async def looked():
+        return any(task.get_coro().__name__ == "_notify" for task in asyncio.all_tasks())
+
+    return asyncio.run_coroutine_threadsafe(looked(), loop).result(10)
 
 
 def test_nothing_is_looked_up_for_who_follows_what_he_may_not_read(ruled):

@@ -84,7 +84,8 @@ def traced(log, limit, strike="signal=KILL", *, program=victim, environ=()):
     command += ["-e", f"inject={CALLS}:{strike}:when={limit}"]
     command += [sys.executable, str(Path(program.__file__)), str(theirs.fileno())]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    environment |= dict(environ)
+    # What is imported late is compiled once and written by the first child alone: calls that no other makes.
+    environment |= {"PYTHONDONTWRITEBYTECODE": "1", **dict(environ)}
     process = subprocess.Popen(
         command, pass_fds=[theirs.fileno()], env=environment, stderr=subprocess.PIPE, text=True
     )
