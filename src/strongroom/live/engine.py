@@ -131,6 +131,8 @@ class _Connecting:
         # What comes next for a session that is being replaced.
         self._ready: dict[object, tuple[object, Known] | StrongroomError] = {}
         self._open = _Open()
+        # Of each record of a pool that has opened a session; none holds its pool up.
+        self._records: dict[int, weakref.ref[Any]] = {}
         self._ended: Callable[[], None] | None = None
         self._locks: dict[int, threading.Lock] = {}
         self.options = dict(asked.options)
@@ -168,10 +170,10 @@ class _Connecting:
         """Have *engine* open its sessions here; follow for as long as it is used."""
         self._engine = weakref.ref(engine)
         self._dialect = engine.dialect
+        self._pool = weakref.ref(engine.pool)
         listen = self._sa.event.listen
         listen(engine, "do_connect", self._connect)
         listen(engine, "checkout", self._check_out)
-        listen(engine, "checkin", self._open.back)
         listen(engine, "engine_disposed", self._disposed)
         for event in ("close", "detach"):
             listen(engine, event, self._open.leave)
@@ -194,10 +196,24 @@ class _Connecting:
                 self._held = self._around.held(self._held.ref.name, self._held.ref.team)
                 self._begin()
 
-    def _disposed(self, _engine: object) -> None:
+    def _disposed(self, engine: Any) -> None:  # noqa: ANN401 -- as above
+        pool, self._pool = self._pool(), weakref.ref(engine.pool)
         ended, self._ended = self._ended, None
-        if ended is not None:
-            self._open.when_back(partial(self._let_go, ended))
+        if ended is None:
+            return
+        if pool is not None and self._out():  # not before, since to listen costs each session that comes back
+            self._sa.event.listen(pool, "checkin", self._open.back)
+        self._open.when_back(self._out, partial(self._let_go, ended))
+
+    def _out(self) -> set[int]:
+        """Give which sessions of this process are out of their pools, by the driver's connection."""
+        process = os.getpid()
+        records = [record for found in list(self._records.values()) if (record := found()) is not None]
+        return {
+            id(record.dbapi_connection)
+            for record in records
+            if record.in_use and (session := record.info.get(_KEY)) is not None and session.process == process
+        }
 
     def _let_go(self, ended: Callable[[], None]) -> None:
         self._open.is_disposed = True
@@ -220,6 +236,8 @@ class _Connecting:
             self._open.add(opened)
         if record is not None:
             record.info[_KEY] = _Session(known)
+            key = id(record)
+            self._records[key] = weakref.ref(record, lambda _ended: self._records.pop(key, None))
         return opened
 
     def _opened(self, dialect: Any) -> tuple[object, Known]:  # noqa: ANN401
@@ -286,9 +304,8 @@ class _Connecting:
         result: T = self._sa.util.await_only(to_thread(work))
         return result
 
-    def _check_out(self, opened: object, record: Any, proxy: Any) -> None:  # noqa: ANN401
+    def _check_out(self, _opened: object, record: Any, proxy: Any) -> None:  # noqa: ANN401
         """Look whether a session of the pool is still what its connection says; at most microseconds."""
-        self._open.out[id(opened)] = os.getpid()
         session: _Session | None = record.info.get(_KEY)
         if session is None:
             return
@@ -297,7 +314,6 @@ class _Connecting:
         elif session.process != os.getpid():
             # Its socket is the parent's as well: let go of it without a word to the server.
             record.dbapi_connection = proxy.dbapi_connection = None
-            self._open.out.pop(id(opened), None)
             raise self._sa.exc.DisconnectionError
         elif session.number != self._held.known.number:
             self._follow(record, session)
@@ -334,7 +350,6 @@ class _Open:
     def __init__(self) -> None:
         self._opened: dict[int, tuple[int, Any]] = {}
         self._waiting: list[tuple[set[int], Callable[[], None]]] = []
-        self.out: dict[int, int] = {}  # checked out, by the process that did
         self.is_disposed = False
 
     def add(self, opened: Any) -> None:  # noqa: ANN401 -- a driver's
@@ -348,20 +363,18 @@ class _Open:
     def back(self, opened: object, *_details: object) -> None:
         """Take note that *opened* is out no more; close it, where its pool is disposed of and would not."""
         key = id(opened)
-        self.out.pop(key, None)
         for waiting in list(self._waiting) if self._waiting else ():
             if key in waiting[0]:
                 waiting[0].discard(key)
                 self._close(self._opened.pop(key, None))
             self._tell(waiting)
 
-    def when_back(self, call: Callable[[], None]) -> None:
-        """Call *call* once what this process has out now is back: at once, where that is nothing."""
-        process = os.getpid()
-        waiting = {one for one, opener in list(self.out.items()) if opener == process}, call
+    def when_back(self, out: Callable[[], set[int]], call: Callable[[], None]) -> None:
+        """Call *call* once what *out* gives now is back: at once, where that is nothing."""
+        waiting = out(), call
         self._waiting.append(waiting)
         # What came back in between told nobody.
-        waiting[0].intersection_update(list(self.out))
+        waiting[0].intersection_update(out())
         self._tell(waiting)
 
     def _tell(self, waiting: tuple[set[int], Callable[[], None]]) -> None:
