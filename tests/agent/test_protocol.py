@@ -16,7 +16,6 @@ from strongroom.agent.floor import Bounds, Peer
 from strongroom.agent.protocol import MAX_FOLLOWED, MAX_IN_FLIGHT
 from strongroom.caller import frames
 from strongroom.errors import AccessDeniedError
-from strongroom.model.ref import Ref
 from strongroom.settings import load
 
 ENVIRON = {
