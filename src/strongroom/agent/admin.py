@@ -20,7 +20,7 @@ from strongroom.errors import InvalidInputError
 from strongroom.model.ref import Ref
 from strongroom.policy import Action
 from strongroom.service.guard import event_of
-from strongroom.service.house import LOG_LEVELS
+from strongroom.service.mode import LOG_LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

@@ -28,7 +28,7 @@ from strongroom.service.changes import Feed, Watch
 from strongroom.service.freshness import Freshness
 from strongroom.service.host import Host, Served
 from strongroom.service.host_inventory import LastReads
-from strongroom.service.house import Mode
+from strongroom.service.mode import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -25,8 +25,9 @@ from strongroom.place import require_library
 from strongroom.policy import OwnerPolicy
 from strongroom.service.changes import Feed, Watch
 from strongroom.service.guard import Guard
-from strongroom.service.house import Deployment, House, Mode
+from strongroom.service.house import Deployment, House
 from strongroom.service.known import known_facts
+from strongroom.service.mode import Mode
 from strongroom.service.room import Room
 from strongroom.service.sealing import Opening
 from strongroom.service.series import Ring

@@ -51,7 +51,8 @@ if TYPE_CHECKING:
     from strongroom.errors import StrongroomError
     from strongroom.model.secret import Secret
     from strongroom.server.app import Application
-    from strongroom.service.house import House, Mode
+    from strongroom.service.house import House
+    from strongroom.service.mode import Mode
     from strongroom.service.sealing import SealNotice
     from strongroom.settings import ServerSettings, Settings
 

@@ -45,9 +45,9 @@ if TYPE_CHECKING:
     from strongroom.service.entries import Written
     from strongroom.service.freshness import Freshness
     from strongroom.service.guard import Recorder
-    from strongroom.service.house import Mode
     from strongroom.service.inventory import Inventory
     from strongroom.service.kept import KeptDecisions
+    from strongroom.service.mode import Mode
     from strongroom.service.reading import Reader, Uses
     from strongroom.service.runs import RunVerifier
     from strongroom.service.writing import Wanted

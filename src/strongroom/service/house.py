@@ -13,17 +13,17 @@ Rules of this file:
 
 from __future__ import annotations
 
-import threading
 from datetime import datetime, timezone
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
-from strongroom.errors import InvalidInputError, NotFoundError, StrongroomError
+from strongroom.errors import NotFoundError, StrongroomError
 from strongroom.policy import Action
 from strongroom.service.changes import Watch
 from strongroom.service.comparison import Comparison
 from strongroom.service.keeping import Keeper
+from strongroom.service.mode import level_of
 from strongroom.service.scheduled import Schedule
 from strongroom.service.sealing import Seals
 from strongroom.service.series import Ticker
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from strongroom.service.arrangement import Arrangement
     from strongroom.service.changes import Feed
     from strongroom.service.guard import Guard, Recorder
+    from strongroom.service.mode import Mode
     from strongroom.service.policies import Policies
     from strongroom.service.reading import Reading, Uses
     from strongroom.service.room import Room
@@ -51,9 +52,7 @@ if TYPE_CHECKING:
     from strongroom.service.verified import VerifiedRuns
     from strongroom.settings import Settings
 
-__all__ = ["LOG_LEVELS", "Deployment", "House", "Mode"]
-
-LOG_LEVELS = ("debug", "info", "warning", "error")
+__all__ = ["Deployment", "House"]
 
 
 @runtime_checkable
@@ -161,41 +160,6 @@ class Deployment(NamedTuple):
         self.root.close()
 
 
-class Mode:
-    """
-    How the process runs, changed while it does.
-
-    Threads: may be used from several threads at once.
-
-    Args:
-        log_level: one of `LOG_LEVELS`.
-
-    Attributes:
-        read_only: no entry and nothing of who may is changed for the time being.
-        log_level: what is logged.
-    """
-
-    def __init__(self, *, log_level: str = "info") -> None:
-        self.read_only = False
-        self.log_level = _level(log_level)
-        self._callbacks: list[Callable[[Mode], None]] = []
-        self._lock = threading.Lock()
-
-    def watch(self, callback: Callable[[Mode], None]) -> None:
-        """Call *callback* now and after every change; it must not block or raise."""
-        self._callbacks.append(callback)
-        callback(self)
-
-    def _change(self, *, read_only: bool | None, log_level: str | None) -> None:
-        with self._lock:
-            if read_only is not None:
-                self.read_only = read_only
-            if log_level is not None:
-                self.log_level = log_level
-        for callback in list(self._callbacks):
-            callback(self)
-
-
 class House:
     """
     Every deployment of this process.
@@ -298,13 +262,13 @@ class House:
             AccessDeniedError: *actor* does not administer the first deployment.
             NotRecordedError: the change cannot be recorded; nothing was changed.
         """
-        level = None if log_level is None else _level(log_level)
+        level = None if log_level is None else level_of(log_level)
         said = [f"read_only={str(read_only).lower()}"] if read_only is not None else []
         said += [f"log_level={level}"] if level is not None else []
         why = " ".join(["mode", *said]) + (f": {reason}" if reason else "")
         guard = self.deployment().guard
         # Read-only mode must be possible to end.
-        guard.administer(actor, lambda: self.mode._change(read_only=read_only, log_level=level), reason=why)  # noqa: SLF001 -- only here
+        guard.administer(actor, lambda: self.mode.change(read_only=read_only, log_level=level), reason=why)
         return self.mode
 
     def may_set_mode(self, actor: Actor) -> bool:
@@ -411,9 +375,3 @@ class House:
 
 def _stir(feed: Feed, _snapshot: Snapshot) -> None:
     feed.stir()  # who may has changed: who listens may be told more, less, or nothing any more
-
-
-def _level(name: str) -> str:
-    if name not in LOG_LEVELS:
-        raise InvalidInputError("there is no such log level", hint=f"one of {', '.join(LOG_LEVELS)}")
-    return name

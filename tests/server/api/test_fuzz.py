@@ -181,6 +181,6 @@ def test_any_request_is_answered_as_documented(api, caller, operation):
                 case.validate_response(response, checks=CHECKS)
         mode = api.house.mode
         if mode.read_only or mode.log_level != "error":
-            mode._change(read_only=False, log_level="error")
+            mode.change(read_only=False, log_level="error")
 
     ask()

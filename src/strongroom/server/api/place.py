@@ -29,7 +29,7 @@ from strongroom.wire.shape import UNSET
 if TYPE_CHECKING:
     from strongroom.server.endpoint import Call
     from strongroom.service.comparison import Line
-    from strongroom.service.house import Mode
+    from strongroom.service.mode import Mode
 
 __all__ = ["ENDPOINTS"]
 
