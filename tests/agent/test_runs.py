@@ -296,11 +296,12 @@ from strongroom.caller.agent import AgentClient
 path = os.environ["STRONGROOM_SOCKET"]
 supervisor = AgentClient(path)
 asked, asks = os.pipe()
+ended, ends = os.pipe()
 told, tells = os.pipe()
 supervisor.announce(("first",) + (None,) * 9)
 if (task := os.fork()) == 0:
     if os.fork():
-        os.read(asked, 1)
+        os.read(ended, 1)
         os._exit(0)
     client = AgentClient(path)
     client.variable("v10")
@@ -310,7 +311,7 @@ if (task := os.fork()) == 0:
     os.write(tells, b".")
     os._exit(0)
 os.read(told, 1)
-os.write(asks, b".")
+os.write(ends, b".")
 os.waitpid(task, 0)
 supervisor.announce(None)
 supervisor.announce(("second",) + (None,) * 9)

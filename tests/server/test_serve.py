@@ -74,10 +74,10 @@ def process(home, *arguments, is_cold=False, **more):
             assert line, (home / "stderr").read_text()
             yield running, re.match(r"serving at (\S+);", line)[1]
         finally:
-            if running.poll() is None:
-                running.send_signal(signal.SIGTERM)
-            assert running.wait(SECONDS) == 0, (home / "stderr").read_text()
-            running.stdout.close()
+            with running.stdout:
+                if running.poll() is None:
+                    running.send_signal(signal.SIGTERM)
+                assert running.wait(SECONDS) == 0, (home / "stderr").read_text()
 
 
 def ask(address, path="/health/ready", *, context=None, **headers):
@@ -423,10 +423,11 @@ def test_up_takes_another_port_where_its_own_is_taken(home):
 
 
 def test_a_second_server_is_refused_and_the_first_is_still_found(home):
-    with process(home, "--port", "0") as (_, address):
+    with process(home, "--port", "0") as (running, address):
         for _ in range(2):
             assert f"already at {address}" in strongroom(home, "serve", "--port", "0", code=5)
         assert f"ended the server at {address}" in strongroom(home, "serve", "--stop")
+        running.wait(SECONDS)  # or another signal would meet a process that heeds none any more
 
 
 def test_the_link_of_another_deployment_signs_in_there_by_a_name_the_server_answers_for(home):
