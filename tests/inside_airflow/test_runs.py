@@ -91,7 +91,7 @@ with DAG("payments", start_date=datetime.datetime(2024, 1, 1), schedule=None, ta
     @task
     def long():
         told = [read("pay_key")]
-        time.sleep(9)                       # longer than a receipt is good for
+        time.sleep(15)                      # longer than a receipt is good for
         return [*told, read("pay_key")]
 
     @task
@@ -178,13 +178,13 @@ def _made(place, folder):
     (folder / "own" / "own.cedar").write_text(OWN_FLOOR)
     air = Deployed(place, folder, dags={"runs.py": DAGS})
     own_settings = 'chain = ["env"]\n[agent]\npolicy = "own.cedar"\n' + air.settings(
-        receipt_seconds=6, timeout_seconds=8
+        receipt_seconds=12, timeout_seconds=8
     )
     own_environ = {**air.password, "AIRFLOW_VAR_OWN_KEY": "0wn"}
     with (
         serving(
             folder / "server",
-            'chain = ["native"]\n' + air.settings(receipt_seconds=6, timeout_seconds=8),
+            'chain = ["native"]\n' + air.settings(receipt_seconds=12, timeout_seconds=8),
             environ=air.password,
         ) as server,
         agent(folder / "agent", "", start=False) as one,
