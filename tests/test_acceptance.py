@@ -173,17 +173,8 @@ def as_a_uri_reads(fields):
     }
 
 
-@pytest.mark.parametrize(
-    ("major", "file"),
-    [
-        *(("airflow3", file) for file in CONNECTION_FILES),
-        ("airflow2", "connections.json"),
-        ("airflow2", "connections.env"),
-        # As in 3 but for the entries, which the two above bring.
-        pytest.param("airflow2", "connections.yaml", marks=pytest.mark.trial),
-        pytest.param("airflow2", "connections-json.env", marks=pytest.mark.trial),
-    ],
-)
+@pytest.mark.parametrize("file", CONNECTION_FILES)
+@pytest.mark.parametrize("major", ["airflow3", "airflow2"])
 def test_real_connections_come_in_go_out_come_in_again_and_reach_a_job(tmp_path, major, file):
     expected = expected_connections(major, file)
     assert len(expected) == 60

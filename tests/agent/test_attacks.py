@@ -473,7 +473,7 @@ def test_DS01_two_hundred_cold_clients_ask_the_store_once_for_each_of_20_names(t
 
 
 def test_DS03_names_that_are_nowhere_fill_a_table_of_their_own_and_push_nothing_out(tmp_path):
-    rounds = int(os.environ.get("STRONGROOM_ABSENT", "22000")) // 1000
+    rounds = int(os.environ.get("STRONGROOM_ABSENT", "30000")) // 1000
     with agent(tmp_path, environ=ENVIRON) as one:
         client = one.client()
         client.read("variable", "region")

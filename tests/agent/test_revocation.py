@@ -343,8 +343,8 @@ def test_AU09_a_writer_that_is_killed_while_records_come_neither_loses_nor_doubl
     """The server's own process of the log, under a delivery that goes on."""
     host = site.host()
     writer = server.house.deployment().recorder._writer
-    for number in range(3):  # the more often it dies, the longer it is waited before the next one
-        for each in range(60):
+    for number in range(6):
+        for each in range(30):
             host.recorder.append(event(f"{number}-{each}"))
         host.recorder.append_strict(event(f"{number}"))
         pid = writer.pid

@@ -1,7 +1,7 @@
 """
 A soak: everything at once for a while, with faults in between; memory and descriptors are flat afterwards.
 
-`STRONGROOM_SOAK` says for how many seconds; nine where it is unsaid, ten minutes in `make trials`.
+`STRONGROOM_SOAK` says for how many seconds; twenty where it is unsaid, ten minutes in `make trials`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from strongroom.errors import BackendUnavailableError
 
 __all__ = ["bao"]
 
-SECONDS = float(os.environ.get("STRONGROOM_SOAK", "9"))
+SECONDS = float(os.environ.get("STRONGROOM_SOAK", "20"))
 NAMES = [f"v{number}" for number in range(20)]
 STALENESS_SECONDS = 8  # a lifetime of one second, five of an outage, and what a busy machine adds
 MODES = ("refuse", "hang", "mute", "reset", "drop", "half")

@@ -6,7 +6,7 @@ import json
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -22,7 +22,6 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=30)  # both readers are slow
 @given(st.dictionaries(st.text(min_size=1), JSON, min_size=1))
 def test_yaml_reads_back_alike_by_the_rules_of_1_1_and_1_2(value):
     text = format_yaml(value)

@@ -23,7 +23,7 @@ from parts.backups import BackedUp, identity
 from parts.homes import home
 
 # In three scenarios; `make trials` kills more often.
-KILLS_EACH = max(4, int(os.environ.get("STRONGROOM_KILLS", "210")) // 24)
+KILLS_EACH = max(4, int(os.environ.get("STRONGROOM_KILLS", "240")) // 24)
 
 
 def victims(log, limit):

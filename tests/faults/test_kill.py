@@ -27,7 +27,7 @@ from strongroom.model.ref import Ref
 
 CALLS = ",".join(victim.CALLS)
 # In nine scenarios. `make trials` kills more often; then boundaries come up several times.
-KILLS_EACH = int(os.environ.get("STRONGROOM_KILLS", "210")) // len(victim.SCENARIOS)
+KILLS_EACH = int(os.environ.get("STRONGROOM_KILLS", "240")) // len(victim.SCENARIOS)
 OF_KEYS = ("rewrap", "keys")
 NO_LIMIT = 60_000  # strace counts in 16 bits
 

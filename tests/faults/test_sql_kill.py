@@ -32,7 +32,7 @@ from strongroom.store.store import REVISION
 
 KINDS = ("postgresql", "mariadb")
 # Of the 300 in the suite; `make trials` kills more often, then boundaries come up several times.
-KILLS = int(os.environ.get("STRONGROOM_KILLS", "210")) // 5
+KILLS = int(os.environ.get("STRONGROOM_KILLS", "240")) // 5
 OF_KEYS = ("rewrap", "keys")
 SOCKETS = {"postgresql": ".s.PGSQL.5432", "mariadb": "s"}
 SHARES = {

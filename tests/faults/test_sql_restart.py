@@ -27,9 +27,9 @@ from strongroom.policy import Role
 from strongroom.service.entries import Change
 
 READERS = int(os.environ.get("STRONGROOM_READERS", "1000"))
-SECONDS = float(os.environ.get("STRONGROOM_READ_SECONDS", "1"))  # before the kill
+SECONDS = float(os.environ.get("STRONGROOM_READ_SECONDS", "3"))  # before the kill
 DOWN_SECONDS = 1.0
-AFTER_SECONDS = float(os.environ.get("STRONGROOM_READ_SECONDS", "0"))
+AFTER_SECONDS = float(os.environ.get("STRONGROOM_READ_SECONDS", "3"))
 MOST_SECONDS = 60  # until all are served
 NAMES = 200
 
