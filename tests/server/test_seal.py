@@ -11,6 +11,8 @@ from contextlib import closing, contextmanager
 
 import pytest
 
+from parts.homes import by_hand
+from parts.homes import home as database
 from parts.openbao import Dev, until
 from parts.server import Running
 from strongroom import assembly
@@ -353,3 +355,22 @@ def test_followers_are_let_go_and_requests_under_way_end_well(tmp_path):
     assert {one for one in seen if one[0] == 200} <= {(200, "eu"), (200, "unavailable")}
     refused = {(503, "sealed"), (503, "backend_unavailable"), (429, "rate_limited")}
     assert {one for one in seen if one[0] != 200} <= refused
+
+
+def test_a_store_of_a_database_that_is_sealed_leaves_no_session_there(tmp_path):
+    home = Home(tmp_path, '{ kind = "file", path = "outer.key" }')
+    place = database("postgresql", tmp_path)
+    home.write('{ kind = "file", path = "outer.key" }', store=f'url = "{place}"')
+    token = home.make()
+    with by_hand(place) as hand, home.serving() as server:
+
+        def sessions():
+            asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> "
+            return hand.execute(asked + "pg_backend_pid()").fetchone()[0]
+
+        header = {"Authorization": f"Bearer {token}"}
+        for _ in range(2):
+            until(lambda: sessions() > 1, what="it to listen")
+            assert server.ask("POST", "/v1/seal", {}, token=token).status == 200
+            until(lambda: sessions() == 0, what="its sessions to end")
+            until(lambda: unseal(server, headers=header).status == 200, what="it to open")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 
@@ -42,7 +44,7 @@ class Quiet:
 class Bench:
     """A register of fake backends, a clock and a timer in the hand of a test."""
 
-    def __init__(self, *backends, teams=TEAMS, tests=None):
+    def __init__(self, *backends, teams=TEAMS, tests=None, aside=lambda work: work()):
         self.now, self.seconds = START, 0.0
         links = [one if isinstance(one, Link) else Link(backend=one) for one in backends]
         self.chain = Chain(links, clock=self.clock)
@@ -55,7 +57,7 @@ class Bench:
             clock=self.clock,
             timer=lambda: self.seconds,
             tests=tests,
-            aside=lambda work: work(),
+            aside=aside,
         )
         self.views = Views(self.register, lambda: self.seconds)
 
@@ -107,6 +109,33 @@ def test_its_rows_are_those_of_the_inventory_of_every_team():
     assert ("x", "upper", None) in [
         (row.ref.name, row.backend, None) for row in rows(found) if row.ref.team == "ml"
     ]
+
+
+def test_closing_waits_for_a_thread_that_is_about_to_begin(monkeypatch):
+    bench = Bench(Memory("native", {variable("a"): "1"}), aside=None)
+    begins, start = threading.Event(), threading.Thread.start
+
+    def slowly(thread):
+        if thread.name == "strongroom-register":
+            begins.set()
+            time.sleep(0.1)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", slowly)
+    warming = threading.Thread(target=bench.register.warm)
+    warming.start()
+    assert begins.wait(10)
+    bench.register.close()
+    warming.join()
+    assert not [one for one in threading.enumerate() if one.name == "strongroom-register"]
+
+
+def test_nobody_waits_for_what_was_closed_before_it_began():
+    bench = Bench(Memory("native", {variable("a"): "1"}), aside=None)
+    bench.register.close()
+    bench.register.warm()
+    with pytest.raises(BackendUnavailableError):
+        bench.register.refresh()
 
 
 def test_what_changes_in_a_backend_that_tells_nothing_is_seen_some_seconds_later():

@@ -1,5 +1,6 @@
 """What rings when somebody writes: a number that differs, in every database, and a PostgreSQL's own bell."""
 
+import os
 import threading
 import time
 
@@ -78,4 +79,16 @@ def test_bell_that_is_closed_keeps_nobody_waiting(place):
     assert not bell.wait(60)
     assert time.monotonic() - started < 30
     bell.end()
+    store.close()
+
+
+def test_bell_that_ended_closes_no_descriptor_of_somebody_else(place):
+    store = Store.open(place)
+    bell = store.engine.bell()
+    bell.end()
+    others = os.pipe()  # takes the numbers that have become free
+    bell.close()
+    bell.end()
+    for descriptor in others:
+        os.close(descriptor)
     store.close()

@@ -457,14 +457,17 @@ class Watch:
                 self._hearing.start()
 
     def _hear(self, bell: Bell) -> None:
-        while not self._ended.is_set():
-            try:
-                if bell.wait(_BELL_SECONDS):
-                    self._rung.set()
-                    self._ended.wait(_GATHER_SECONDS)
-            except StrongroomError:
-                # Polling goes on; the database is asked again for a session that listens.
-                self._ended.wait(_BELL_SECONDS)
+        try:
+            while not self._ended.is_set():
+                try:
+                    if bell.wait(_BELL_SECONDS):
+                        self._rung.set()
+                        self._ended.wait(_GATHER_SECONDS)
+                except StrongroomError:
+                    # Polling goes on; the database is asked again for a session that listens.
+                    self._ended.wait(_BELL_SECONDS)
+        finally:
+            bell.end()  # here: whoever forgets the last feed does not wait, and the session must go
 
     def forget(self, feed: Feed) -> None:
         """Look at *feed* no more; without any the looking ends."""
@@ -493,8 +496,6 @@ class Watch:
         for thread in (self._thread, self._hearing):
             if thread is not None:
                 thread.join()
-        if self._bell is not None:
-            self._bell.end()
 
     def _end(self) -> None:
         self._ended.set()

@@ -118,7 +118,7 @@ class Register:
         self._threads: set[threading.Thread] = set()
         self._closing = threading.Event()
         self._reading = threading.Lock()
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()  # nothing begins behind once it is closing
         self._build: _Build | None = None
         self._rested_at = 0.0
         self.reads = reads
@@ -159,7 +159,8 @@ class Register:
 
     def close(self) -> None:
         """End what runs behind, and wait for it. Safe to call twice."""
-        self._closing.set()
+        with self._starting:
+            self._closing.set()
         for thread in list(self._threads):
             thread.join()
 
@@ -194,13 +195,12 @@ class Register:
 
     def warm(self) -> None:
         """Begin to read behind what whoever comes will ask for; no other machine but the store's is asked."""
-        if not self._is_made and not self._closing.is_set():
-            self._begin(is_wanted=False)
+        with suppress(BackendUnavailableError):
+            if not self._is_made:
+                self._begin(is_wanted=False)
 
     def _make(self, patience: float | None) -> bool:
         """Begin to read all there is, or wait with who began; tell whether it is there."""
-        if self._closing.is_set():
-            raise _closed()
         build = self._begin(is_wanted=True)
         if patience is None:
             build.is_over.wait()
@@ -212,12 +212,14 @@ class Register:
 
     def _begin(self, *, is_wanted: bool) -> _Build:
         with self._starting:
+            if self._closing.is_set():
+                raise _closed()
             build, is_first = self._build, self._build is None
             if build is None:
                 build = self._build = _Build()
             build.is_wanted = build.is_wanted or is_wanted
-        if is_first:
-            self._aside(partial(self._read_first, build))
+            if is_first:
+                self._aside(partial(self._read_first, build))
         return build
 
     def _rest(self) -> None:
@@ -473,10 +475,11 @@ class Register:
             finally:
                 self._threads.discard(threading.current_thread())
 
-        if not self._closing.is_set():
-            thread = threading.Thread(target=run, name="strongroom-register", daemon=True)
-            self._threads.add(thread)
-            thread.start()
+        with self._starting:  # `close` waits for what has begun: it may find none that is about to
+            if not self._closing.is_set():
+                thread = threading.Thread(target=run, name="strongroom-register", daemon=True)
+                self._threads.add(thread)
+                thread.start()
 
     def _read_others(self, *, is_near: bool = False) -> None:
         """Read backends (*is_near*: of this host) that tell of no change, and look up what differs."""

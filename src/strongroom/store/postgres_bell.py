@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import select
-from contextlib import suppress
+import threading
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ class PostgresBell:
         self._translate = translate
         self._session: _Listening | None = None
         self._woken, self._wake = os.pipe()
+        self._descriptors: tuple[int, ...] = (self._woken, self._wake)
         self._is_closed = False
+        self._closing = threading.Lock()  # a descriptor that was closed may be another's by now
 
     def wait(self, seconds: float) -> bool:
         """
@@ -82,16 +84,18 @@ class PostgresBell:
 
     def close(self) -> None:
         """Let who waits go on, and no wait be one any more."""
-        if not self._is_closed:
-            self._is_closed = True
-            with suppress(OSError):
+        with self._closing:
+            if not self._is_closed:
+                self._is_closed = True
                 os.write(self._wake, b".")
 
     def end(self) -> None:
-        """Let go of the session; nobody waits any more."""
+        """Let go of the session; nobody waits any more. Safe to call twice."""
         session, self._session = self._session, None
         if session is not None:
             session.close()
-        for descriptor in (self._woken, self._wake):
-            with suppress(OSError):
-                os.close(descriptor)
+        with self._closing:
+            self._is_closed = True
+            descriptors, self._descriptors = self._descriptors, ()
+        for descriptor in descriptors:
+            os.close(descriptor)

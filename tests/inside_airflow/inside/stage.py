@@ -117,11 +117,22 @@ def run_dag(dag_id, conf=None, *, is_supervised=False, **options):
         for ti in asked:
             name = ti.task_id if ti.map_index < 0 else f"{ti.task_id}[{ti.map_index}]"
             tasks[name] = str(getattr(ti.state, "value", ti.state))
-            value = ti.xcom_pull(task_ids=ti.task_id, map_indexes=ti.map_index, session=session)
+            value = _returned(ti, session)
             if value is not None:
                 xcoms[name] = value
         state, run_id = str(getattr(run.state, "value", run.state)), run.run_id
     return {"state": state, "tasks": tasks, "xcoms": xcoms, "run_id": run_id, "stopped": stopped}
+
+
+def _returned(ti, session):
+    try:
+        from airflow.models.xcom import XComModel
+    except ImportError:
+        return ti.xcom_pull(task_ids=ti.task_id, map_indexes=ti.map_index, session=session)
+    # Airflow 3 keeps it as it is, and its `xcom_pull` here reads a text as JSON once more: eight digits that
+    # happen to be decimal would be a number.
+    of_task = {name: getattr(ti, name) for name in ("dag_id", "run_id", "task_id", "map_index")}
+    return session.query(XComModel.value).filter_by(key="return_value", **of_task).scalar()
 
 
 def main(script, told):
