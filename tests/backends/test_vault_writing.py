@@ -231,7 +231,11 @@ def test_write_whose_answer_is_lost_is_made_once(opened, proxy):
 
 def test_value_larger_than_the_storage_holds_is_refused_by_its_limit(bao_raft):
     options = VaultOptions(
-        url=bao_raft.url, token=Secret(bao_raft.root), mount_point=bao_raft.mount(), ca=bao_raft.ca
+        url=bao_raft.url,
+        token=Secret(bao_raft.root),
+        mount_point=bao_raft.mount(),
+        ca=bao_raft.ca,
+        timeout=timedelta(seconds=30),  # it takes six megabytes in before it says no
     )
     backend = Vault("vault", options, clock)
     with pytest.raises(InvalidInputError, match="larger than the backend vault holds") as caught:

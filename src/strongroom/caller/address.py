@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.errors import SettingsError
+from strongroom.model.machine import is_loopback
 from strongroom.vendors.stream import Address
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def checked(address: ServerAddress) -> Address:
             key=address.setting,
             hint="write https://host[:port], without user, query and fragment",
         )
-    if not (found.is_tls or address.allows_plain_http or _is_loopback(found.host)):
+    if not (found.is_tls or address.allows_plain_http or is_loopback(found.host)):
         raise SettingsError(
             f"{address.setting} says http to another machine: the token and every value would be readable "
             "on the way",
@@ -59,12 +59,3 @@ def checked(address: ServerAddress) -> Address:
             hint="name a PEM file, or a folder of them",
         )
     return found
-
-
-def _is_loopback(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

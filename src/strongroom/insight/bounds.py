@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from strongroom.insight.finding import Finding
+from strongroom.model.machine import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,13 +111,7 @@ def _says(value: object, *, is_on: bool) -> bool:
 
 def _is_plain(url: str) -> bool:
     found = _HTTP.match(url)
-    return found is not None and not _is_loopback(found[1].strip("[]").lower())
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
+    if found is None:
         return False
+    host = found[1].strip("[]").lower()
+    return not is_loopback(host) and not host.endswith(".localhost")

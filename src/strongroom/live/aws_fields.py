@@ -18,20 +18,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from strongroom.errors import InvalidInputError
 from strongroom.live.trouble import trouble
 from strongroom.model.jsontext import decode
+from strongroom.model.machine import is_private_way
 from strongroom.model.secret import Secret
 
 if TYPE_CHECKING:
     from strongroom.errors import StrongroomError
     from strongroom.model.connection import Connection
 
-__all__ = ["AwsFields", "Key", "Role", "WebIdentity", "is_private_way", "read"]
+__all__ = ["AwsFields", "Key", "Role", "WebIdentity", "read"]
 
 _ROLE = re.compile(r"arn:[a-z-]{1,20}:iam::[0-9]{0,12}:role/[\w+=,.@/-]{1,512}", re.ASCII)
 _ASSUME, _WEB = "assume_role", "assume_role_with_web_identity"
@@ -143,17 +143,6 @@ def read(name: str, connection: Connection) -> AwsFields:
     )
     _check_ways(extra, found)
     return found
-
-
-def is_private_way(url: str | None) -> bool:
-    """Tell whether nobody reads along on the way to *url*: by TLS, or within this machine."""
-    parts = urlsplit(url or "https://")
-    if parts.scheme == "https":
-        return True
-    try:
-        return ip_address(parts.hostname or "").is_loopback
-    except ValueError:
-        return parts.hostname == "localhost"
 
 
 class _Extra:
@@ -295,7 +284,7 @@ def _check_ways(extra: _Extra, found: AwsFields) -> None:
     ):
         if url is not None and not _is_address(url):
             raise extra.malformed(key, "write http(s)://host[:port]")
-    if found.web is not None and not is_private_way(found.login_endpoint):
+    if found.web is not None and not is_private_way(found.login_endpoint or "https://"):
         # The token of a web identity is all there is to show: who reads it is us.
         raise extra.malformed("service_config.sts.endpoint_url", "a web identity is shown over https only")
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import aiohttp
 
 from strongroom.live.trouble import trouble
 from strongroom.live.web_trouble import trouble_of
+from strongroom.model.machine import is_private_way
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -69,17 +68,9 @@ def check_hidden(url: str, name: str, field: str) -> None:
     Raises:
         BackendConfigError: it has no TLS, and is no address of this machine.
     """
-    parts = urlsplit(url)
-    if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
+    if not is_private_way(url):
         hint = "write https: what is sent there is secret"
         raise trouble("options", "malformed", name=name, detail=field, hint=hint)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def ending(loop: asyncio.AbstractEventLoop | None, close: Callable[[], Awaitable[None]]) -> None:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
 import json
 import re
 from collections.abc import Mapping
@@ -37,6 +36,7 @@ from strongroom.errors import (
 from strongroom.live.reaching import cause_of
 from strongroom.live.trouble import trouble
 from strongroom.live.unframed import unframed
+from strongroom.model.machine import is_private_way
 from strongroom.model.secret import Secret
 from strongroom.vendors.answer import json_in
 from strongroom.vendors.google_login import GoogleAccess, GoogleLogin
@@ -334,8 +334,9 @@ class Identity:
         given = headers or {}
         host = urlsplit(url).hostname or ""
         is_machine = self._is_machine(host)
-        if not is_machine and (body or any(key.lower() == "authorization" for key in given)):
-            self._check_hidden(url, host)
+        is_secret = not is_machine and (body or any(key.lower() == "authorization" for key in given))
+        if is_secret and not is_private_way(url):
+            raise self._malformed("an address without TLS", "write https: what is sent there is secret")
         try:
             reply = self.origins.request(method, url, given, body)
         except BackendConfigError:
@@ -352,10 +353,6 @@ class Identity:
     def _is_machine(self, host: str) -> bool:
         said = self._environ.get("GCE_METADATA_HOST")
         return host in _MACHINES if not said else host == urlsplit(f"//{said}").hostname
-
-    def _check_hidden(self, url: str, host: str) -> None:
-        if urlsplit(url).scheme != "https" and not _is_loopback(host):
-            raise self._malformed("an address without TLS", "write https: what is sent there is secret")
 
     def _unanswered(self, error: BackendUnavailableError, *, is_machine: bool) -> StrongroomError:
         if not is_machine:
@@ -403,13 +400,6 @@ class _Supplier:
         """Give a token. Raises as `Identity.subject_token`."""
         del context, request
         return self._identity.subject_token(self._url, self._form)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _text(value: object) -> str | None:

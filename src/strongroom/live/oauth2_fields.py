@@ -9,7 +9,6 @@ HttpHook knows nothing of it.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -20,6 +19,7 @@ from strongroom.errors import InvalidInputError
 from strongroom.live.trouble import trouble
 from strongroom.model.extra import Extra
 from strongroom.model.jsontext import decode
+from strongroom.model.machine import is_private_way
 
 if TYPE_CHECKING:
     from strongroom.errors import StrongroomError
@@ -205,19 +205,12 @@ def _url(said: dict[str, Any], name: str) -> str:
     try:
         parts = urlsplit(text)
         is_sound = bool(parts.hostname) and not parts.username and parts.port != 0 and not parts.fragment
+        is_http = parts.scheme in ("https", "http")
     except ValueError:
         raise _malformed(name, "token_url") from None
-    is_private = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname or ""))
-    if not is_sound or not is_private or _NO_URL.search(text):
+    if not is_sound or not is_http or not is_private_way(text) or _NO_URL.search(text):
         raise _malformed(name, "token_url", "it begins with https://, since a secret is sent there")
     return text
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _text(said: dict[str, Any], key: str, name: str) -> str | None:

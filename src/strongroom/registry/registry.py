@@ -93,13 +93,15 @@ class Registry:
         self._full_after = 0.0
         self._full_before = 0.0
         self._looking = Lock()
+        self._installing = Lock()
         self._ended = Event()
         self._watcher: Thread | None = None
         _registries.add(self)
 
     def _after_fork(self) -> None:
-        # The watcher is the parent's, and it may have held the lock at that moment.
+        # The watcher is the parent's, and it may have held the locks at that moment.
         self._looking = Lock()
+        self._installing = Lock()
         self._watcher = None
         self._good_until = 0.0
         self._anchor.after_fork()
@@ -237,9 +239,10 @@ class Registry:
         return max(self._state.snapshot.revision, self._anchor.read())
 
     def _install(self, state: State) -> None:
-        # A thread that wrote meanwhile may be ahead of one that looked.
-        if state.snapshot.revision > self._state.snapshot.revision or self._state.head is None:
-            self._state = state
+        # A thread that wrote meanwhile may be ahead of one that looked: what it wrote must not be unseen.
+        with self._installing:
+            if state.snapshot.revision > self._state.snapshot.revision or self._state.head is None:
+                self._state = state
 
     def _alarm(self, error: TamperedError) -> None:
         if self._trouble is None:

@@ -11,10 +11,10 @@ Rules of this file:
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING
 
 from strongroom.errors import AccessDeniedError, NotAuthenticatedError, StrongroomError
+from strongroom.model.machine import is_loopback
 from strongroom.policy import Action
 from strongroom.server.endpoint import Answer, Call, Endpoint
 from strongroom.server.metrics import CONTENT_TYPE
@@ -110,7 +110,7 @@ class Health:
         return None
 
     def _figures(self, call: Call) -> Answer:
-        if not (self._trust_loopback and _is_loopback(call.source)):
+        if not (self._trust_loopback and is_loopback(call.source)):
             self._check(call)
         return Answer(self._metrics.render(), media_type=CONTENT_TYPE)
 
@@ -130,10 +130,3 @@ class Health:
 
 def _live(_call: Call) -> Answer:
     return Answer({"status": "live"})
-
-
-def _is_loopback(source: str) -> bool:
-    try:
-        return ipaddress.ip_address(source).is_loopback
-    except ValueError:
-        return False

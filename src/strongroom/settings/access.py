@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from strongroom.errors import InvalidInputError, SettingsError
+from strongroom.model.machine import is_private_way
 from strongroom.model.principal import canonical
 from strongroom.settings.oidc import OidcSettings, oidc_of
 from strongroom.settings.runs import AirflowRunSettings, runs_of
-from strongroom.settings.server import is_in_the_open
 from strongroom.settings.source import SecretSource
 from strongroom.settings.table import Table
 
@@ -361,7 +361,7 @@ def _check_algorithms(found: tuple[str, ...], key: str) -> None:
 def _check_url(url: str, key: str) -> None:
     if not _URL.fullmatch(url):
         raise SettingsError(f"{key} must be http:// or https://, without user, query and fragment", key=key)
-    if is_in_the_open(url):
+    if not is_private_way(url):
         raise SettingsError(
             f"{key} must be https://: whoever is on the way could answer in its place",
             key=key,

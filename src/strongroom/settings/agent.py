@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from strongroom.errors import SettingsError
-from strongroom.settings.server import LogLevel, is_loopback
+from strongroom.model.machine import is_loopback
+from strongroom.settings.server import LogLevel
 from strongroom.settings.source import SecretSource
 from strongroom.settings.table import Converter, check_most
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from strongroom.errors import InvalidInputError, SettingsError
+from strongroom.model.machine import is_private_way
 from strongroom.model.principal import canonical
 from strongroom.model.ref import check_team
-from strongroom.settings.server import is_loopback
 from strongroom.settings.source import SecretSource
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def role_named(text: str) -> tuple[str, str | None]:
 def _check_url(url: str, key: str) -> None:
     if not _URL.fullmatch(url) or not urlsplit(url).hostname:
         raise SettingsError(f"{key} must be https://, without user, query and fragment", key=key)
-    if url.startswith("http://") and not is_loopback(str(urlsplit(url).hostname)):
+    if not is_private_way(url):
         raise SettingsError(
             f"{key} must be https://: who logs in would be told to whoever listens",
             key=key,

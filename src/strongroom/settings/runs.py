@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from strongroom.errors import SettingsError
-from strongroom.settings.server import is_in_the_open
+from strongroom.model.machine import is_private_way
 from strongroom.settings.source import SecretSource
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def runs_of(table: Table) -> AirflowRunSettings:
                 f"{key}{name} must be http:// or https://, without user, query and fragment",
                 key=f"{key}{name}",
             )
-    if found.jwks_url is not None and is_in_the_open(found.jwks_url):
+    if found.jwks_url is not None and not is_private_way(found.jwks_url):
         raise SettingsError(
             f"{key}jwks_url must be https://: whoever is on the way could answer with his own keys",
             key=f"{key}jwks_url",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from strongroom.errors import SettingsError
+from strongroom.model.machine import is_loopback
 from strongroom.settings.table import check_most
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ __all__ = ["DEFAULT_PORT", "LimitSettings", "ServerSettings", "server_of"]
 DEFAULT_PORT = 8250
 LogLevel = Literal["debug", "info", "warning", "error"]
 _HOST = re.compile(r"(?:\*\.)?[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]+\]", re.ASCII)
-_LOOPBACK_NAMES = frozenset({"localhost"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,28 +110,6 @@ class ServerSettings:
         return self.tls_cert is not None
 
 
-def is_in_the_open(url: str) -> bool:
-    """Tell whether *url* is one of plain HTTP that leads away from this machine."""
-    from urllib.parse import urlsplit  # noqa: PLC0415 -- as in `is_loopback`
-
-    try:
-        return url.startswith("http://") and not is_loopback(urlsplit(url).hostname or "")
-    except ValueError:  # half an address of IPv6
-        return True
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether *host* is an address, or the name, that only this machine reaches."""
-    import ipaddress  # noqa: PLC0415 -- a process that reads needs no networks
-
-    if host.lower() in _LOOPBACK_NAMES:
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def server_of(table: Table) -> ServerSettings:
     """
     Make the settings of the server.
@@ -216,7 +194,7 @@ def _check_names(found: ServerSettings, prefix: str) -> None:
             )
     if not found.trusted_proxies:
         return
-    import ipaddress  # noqa: PLC0415 -- as `is_loopback`
+    import ipaddress  # noqa: PLC0415 -- a process that reads needs no networks
 
     for network in found.trusted_proxies:
         try:

@@ -16,15 +16,14 @@ Source: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKE
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from strongroom.errors import BackendConfigError
+from strongroom.model.machine import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,7 +123,7 @@ class Address:
     @property
     def is_here(self) -> bool:
         """Whether nobody stands between us and it: a socket, or this machine's loopback."""
-        return self.is_socket or all(map(_is_loopback, self.host.split(",")))
+        return self.is_socket or all(map(is_loopback, self.host.split(",")))
 
     def conninfo(self, password: Callable[[], Secret[str]] | None) -> bytes:
         """
@@ -193,12 +192,6 @@ def _arguments(given: list[tuple[str, str]]) -> dict[str, str]:
             raise _wrong(f"has the argument {name} twice", hint="leave one out")
         found[name] = value
     return found
-
-
-def _is_loopback(host: str) -> bool:
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
 
 
 def _quoted(value: str) -> str:
