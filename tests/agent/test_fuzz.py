@@ -110,8 +110,8 @@ def test_a_claim_is_read_as_it_was_packed(run):
 def test_whatever_frames_come_the_agent_answers_in_whole_frames_and_goes_on(agent_end, sent, data):
     pieces = cut(data.draw, HELLO + b"".join(sent) + PING)
     found = agent_end.frames(pieces)
-    assert found[0][0] == frames.HELLO | frames.ANSWER
-    if not any(frame[4] == frames.HELLO for frame in sent):
+    assert found[0][0] == frames.HELLO | frames.ANSWER, found[0]
+    if not any(frame[4] == frames.HELLO for frame in sent):  # a second one may be of another version
         assert PONG in found, "one frame that cannot be understood ended the connection"
 
 

@@ -233,6 +233,17 @@ def test_another_major_version_is_told_both_numbers_and_ended(one):
         assert wire.is_ended()
 
 
+def test_what_was_answered_before_a_frame_that_ends_the_connection_is_not_lost(one):
+    hello = frames.frame(frames.HELLO, 1, frames.pack_hello("t"))
+    last = frames.frame(frames.HELLO, 3, frames.pack_hello("t", major=frames.MAJOR + 1))
+    with one.connect(hello=False) as wire:
+        wire.send(hello + frames.frame(frames.PING, 2, b"still there") + last)
+        assert wire.receive()[0] == frames.HELLO | frames.ANSWER
+        assert wire.receive()[1:] == (2, b"still there")
+        assert wire.error()[1].code == "unsupported_version"
+        assert wire.is_ended()
+
+
 def test_a_minor_version_more_or_less_is_answered(one):
     for minor in (frames.MINOR + 1, 0):
         with one.connect(hello=False) as wire:

@@ -121,23 +121,21 @@ class AgentEnd:
 
     async def _speak(self, pieces, *, http):
         ours, theirs = socket.socketpair()
+        ours.setblocking(False)
         theirs.setblocking(False)
         make = self.web.unix if http else lambda: Line(self.floor)
         await self.loop.connect_accepted_socket(make, theirs)
-        reader, writer = await asyncio.open_connection(sock=ours)
-        with suppress(ConnectionError):
-            for piece in pieces:
-                writer.write(piece)
-                await writer.drain()
-                await asyncio.sleep(0)
-            writer.write_eof()
         found = bytearray()
-        with suppress(ConnectionError):
-            while part := await reader.read(65536):
-                found += part
-        writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
+        # By the socket itself: a stream forgets what came before the connection was reset.
+        with ours:
+            with suppress(OSError):
+                for piece in pieces:
+                    await self.loop.sock_sendall(ours, piece)
+                    await asyncio.sleep(0)
+                ours.shutdown(socket.SHUT_WR)
+            with suppress(OSError):
+                while part := await self.loop.sock_recv(ours, 65536):
+                    found += part
         return bytes(found)
 
     def frames(self, pieces):

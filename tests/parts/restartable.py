@@ -4,12 +4,15 @@ Database servers of a test's own that can be killed and started again on what th
     with restartable("postgresql", folder) as server:
         server.place                        # the address of an empty database for a store
         server.kill(); server.start()
+        with server.frozen():           # it takes what is sent, and answers nothing
+            ...
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -48,6 +51,22 @@ class _Restartable:
     def kill(self):
         self.process.kill()
         self.process.wait(START_SECONDS)
+
+    @contextmanager
+    def frozen(self):
+        pid = self.process.pid
+        os.kill(pid, signal.SIGSTOP)  # first: it begins a process for each session
+        sessions = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        everybody = [pid, *map(int, sessions)]
+        try:
+            for each in everybody:
+                with suppress(ProcessLookupError):
+                    os.kill(each, signal.SIGSTOP)
+            yield
+        finally:
+            for each in everybody:
+                with suppress(ProcessLookupError):
+                    os.kill(each, signal.SIGCONT)
 
     def stop(self):
         with suppress(ProcessLookupError):

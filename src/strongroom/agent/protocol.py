@@ -95,6 +95,7 @@ class Line(asyncio.Protocol):
         "_is_plain",
         "_is_stopped",
         "_needed",
+        "_out",
         "_parser",
         "_peek",
         "_reader",
@@ -136,6 +137,7 @@ class Line(asyncio.Protocol):
         self.peer = _NOBODY
         self.seen = self.ends_at = 0.0
         self.reads = 0
+        self._out: list[bytes] = []  # answered in this turn, and not sent yet
         self.tasks: set[asyncio.Task[None]] = set()
 
     # --- the connection ------------------------------------------------------------------------------
@@ -239,6 +241,7 @@ class Line(asyncio.Protocol):
         """Close once what was answered is taken."""
         self._is_stopped = True
         self._is_plain = False
+        self._send_out()
         self._transport.close()
 
     def end(self) -> None:
@@ -274,6 +277,7 @@ class Line(asyncio.Protocol):
         self._is_stopped = True
         self._is_plain = False
         self._floor.leave(self)
+        self._send_out()
         self.write(_error(0, error))
         self._transport.close()
 
@@ -319,7 +323,7 @@ class Line(asyncio.Protocol):
     def _go(self, data: bytes) -> None:
         """Answer the frames in *data*, as many as have their turn, and hold the rest."""
         at, end, turns, size = 0, len(data), _MAX_A_TURN, 0
-        out: list[bytes] = []
+        out = self._out
         try:
             while end - at >= _HEAD_BYTES:
                 length, type_, number = _HEAD(data, at)
@@ -335,14 +339,13 @@ class Line(asyncio.Protocol):
                     out.append(answer)
                     size += len(answer)
                     if size > _HIGH_BYTES:
-                        self.write(b"".join(out))
-                        out.clear()
+                        self._send_out()
                         size = 0
                 if not turns or self._is_stopped or self._is_full():
                     break
         finally:
             if out:
-                self.write(out[0] if len(out) == 1 else b"".join(out))
+                self._send_out()
         if not self._is_stopped:
             self._hold(data[at:] if at < end else b"", is_turn_over=not turns)
 
@@ -542,6 +545,13 @@ class Line(asyncio.Protocol):
         errands.explain(self, number, _ref(payload))
 
     # --- answers out ---------------------------------------------------------------------------------
+
+    def _send_out(self) -> None:
+        out = self._out
+        if out:
+            data = out[0] if len(out) == 1 else b"".join(out)
+            out.clear()
+            self.write(data)
 
     def write(self, data: bytes) -> None:
         """Send *data*, unless the connection is gone."""

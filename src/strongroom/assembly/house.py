@@ -252,6 +252,7 @@ class _Serving:
             recorder,
             current=who.current,
             remembered=who.remembered,
+            is_fresh=who.is_fresh,
             facts=known_facts(chain),
             is_read_only=lambda: self._mode.read_only,
         )
@@ -270,6 +271,9 @@ class _Who:
         if self.policies is None:
             return OwnerPolicy(local_owner())
         return self.policies.current()
+
+    def is_fresh(self) -> bool:
+        return self._given is not None or self.policies is None or self.policies.is_fresh
 
     def remembered(self) -> Policy:
         if self._given is not None or self.policies is None:

@@ -75,6 +75,7 @@ class Registry:
         self.memory = memory
         self._timer = timer
         self._silence: BackendUnavailableError | None = None
+        self._silent_at = 0.0
         self.looked_at = 0.0
         self._store = store
         self._proof = Proof(seal, deployment)
@@ -132,7 +133,10 @@ class Registry:
         Raises:
             BackendUnavailableError, SealedError: as `snapshot`. Tampering is kept for `snapshot` to tell.
         """
+        asked = self._timer()
         with self._looking:
+            if self._silence is not None and self._silent_at >= asked:
+                raise copy(self._silence)  # it began later than we came: however many wait, they wait for one
             before = self._state.snapshot.revision
             self._look_or_note()
             lasts = _TRUST_SECONDS if self._watcher is not None else _LOOK_SECONDS
@@ -152,7 +156,7 @@ class Registry:
             self._look()
         except BackendUnavailableError as error:
             # A store that was moved lives on elsewhere: what was known of it here is of no more use.
-            self._silence = None if self._store.is_moved else error
+            self._silence, self._silent_at = None if self._store.is_moved else error, started
             raise
         except BaseException:
             self._silence = None

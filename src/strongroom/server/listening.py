@@ -37,31 +37,16 @@ def is_good(call: Call, *, is_use: bool = True) -> Callable[[], bool]:
     """
     name = cookie_name(call.deployment, call.house.first, is_secure=call.is_secure)
     credential = credential_of(call.headers, name, allows_basic=False)
-    actor = call.identity.actor
-
-    def proves(*, waits: bool) -> bool:
-        # Another role is another actor: what it may see is decided anew with a new stream.
-        found = call.place.access.authenticate(
-            credential.text, source=call.source, waits=waits, is_use=is_use
-        )
-        return found.actor == actor
-
-    def good() -> bool:
-        try:
-            return proves(waits=True)
-        except StrongroomError:
-            return False
-
-    return _Aside(call, proves, good) if is_signed(credential.text) else good
+    return _Proving(call, credential.text, is_use=is_use)
 
 
-class _Aside:
-    """Proves a credential that somebody else may have to be asked about, without holding the loop for it."""
+class _Proving:
+    """Proves a credential again and again, without holding the loop where somebody has to be asked for it."""
 
-    def __init__(self, call: Call, proves: Callable[..., bool], is_good: Callable[[], bool]) -> None:
+    def __init__(self, call: Call, text: str, *, is_use: bool) -> None:
         self._call = call
-        self._proves = proves
-        self._is_good = is_good
+        self._text = text
+        self._is_use = is_use
         self._asking: asyncio.Future[bool] | None = None
 
     def __call__(self) -> bool:
@@ -72,11 +57,37 @@ class _Aside:
             return not asking.done() or asking.result()
         try:
             return self._proves(waits=False)
-        except NotAuthenticatedError:  # it has to be proven again, or is nobody's: a thread finds out
-            self._asking = asyncio.ensure_future(self._call.aside(self._is_good))
-            return True
+        except NotAuthenticatedError:
+            return self._is_good_or_asked()
         except StrongroomError:
             return False
+
+    def _is_good_or_asked(self) -> bool:
+        """Tell of who is not known at once: it has to be proven again, or is nobody's any more."""
+        if self._call.place.access.is_fresh and not is_signed(self._text):
+            return self._is_good()
+        self._asking = asyncio.ensure_future(self._asked())
+        return True
+
+    async def _asked(self) -> bool:
+        try:
+            found: bool = await self._call.aside(self._is_good)
+        except StrongroomError:  # too much is under way to find out
+            return False
+        return found
+
+    def _is_good(self) -> bool:
+        try:
+            return self._proves(waits=True)
+        except StrongroomError:
+            return False
+
+    def _proves(self, *, waits: bool) -> bool:
+        # Another role is another actor: what it may see is decided anew with a new stream.
+        found = self._call.place.access.authenticate(
+            self._text, source=self._call.source, waits=waits, is_use=self._is_use
+        )
+        return found.actor == self._call.identity.actor
 
 
 class _Listening:

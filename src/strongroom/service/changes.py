@@ -573,13 +573,12 @@ class Changes:
                 if turns != self._feed.turns:
                     turns, last = self._feed.turns, self._feed.last
                     yield Notice(self._feed.sealed(last), None, is_gap=True)
-                found = self._at_once(last)
+                found = self._at_once(last) if self._guard.is_fresh() else None
                 if found is None:
                     found = await run(partial(self._at_length, last))
-                notices, last = found
+                notices, last, revision = found
                 for notice in notices:
                     yield notice
-                revision = self.revision()
                 if seat.is_due or revision != told:
                     told, seat.is_due = revision, False
                     yield Beat(revision)
@@ -612,9 +611,9 @@ class Changes:
             held = self._held = (policy, self._guard.sight(self._actor), revision)
         return held
 
-    def _at_once(self, after: int) -> tuple[list[Notice], int] | None:
-        """Give what `_told` gives where that needs no waiting and no long thinking; None where it does."""
-        policy, sight, _ = self._judging()
+    def _at_once(self, after: int) -> tuple[list[Notice], int, str] | None:
+        """Give what `_at_length` gives where that needs no long thinking; None where it does."""
+        policy, sight, revision = self._judging()
         # A denial is recorded, which waits.
         if not policy.decide(self._actor, Action.LIST, None).is_allowed:
             return None
@@ -623,10 +622,12 @@ class Changes:
             return None
         if changes and policy.needs_facts and not sight.is_whole:
             return None
-        return self._seen(changes, sight), changes[-1].sequence if changes else after
+        return self._seen(changes, sight), changes[-1].sequence if changes else after, revision
 
-    def _at_length(self, after: int) -> tuple[list[Notice], int]:
-        return self._guard.act(self._actor, Action.LIST, None, lambda: self._told(after, _PAGE))
+    def _at_length(self, after: int) -> tuple[list[Notice], int, str]:
+        """Give what is told of the changes after the number *after*, the next such number, and `revision`."""
+        found = self._guard.act(self._actor, Action.LIST, None, lambda: self._told(after, _PAGE))
+        return *found, self.revision()
 
     def _told(self, after: int, limit: int) -> tuple[list[Notice], int]:
         """Give the visible changes of one page after the number *after*, and the number it ends with."""

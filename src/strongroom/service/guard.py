@@ -126,17 +126,19 @@ class Guard:
         facts: gives what is public about what a Ref leads to, None where it is nowhere; asked only where
             policy needs it. Without it every decision is made without.
         is_read_only: tells whether changes are refused for the time being.
+        is_fresh: tells whether what decides now is known without waiting for anybody.
 
     Threads: may be used from several threads at once.
 
     Attributes:
         current: gives the policy that decides now.
         recorder: where records go.
+        is_fresh: as given; a loop must not ask for what is not.
         claims: gives for which run the code that reads is running; None where nobody tells. Only reads by
             a room's owner are asked for it (`Guarded`).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what it decides by, each to be left out
         self,
         policy: Policy,
         recorder: Recorder,
@@ -145,6 +147,7 @@ class Guard:
         remembered: Callable[[], Policy] | None = None,
         facts: Callable[[Ref], Facts | None] | None = None,
         is_read_only: Callable[[], bool] | None = None,
+        is_fresh: Callable[[], bool] | None = None,
     ) -> None:
         self.current: Callable[[], Policy] = current or (lambda: policy)
         self._remembered = remembered or self.current
@@ -152,6 +155,7 @@ class Guard:
         self.claims: Callable[[], Run | None] | None = None
         self._facts = facts or _no_facts
         self._is_read_only = is_read_only or (lambda: False)
+        self.is_fresh: Callable[[], bool] = is_fresh or (lambda: True)
 
     @property
     def needs_facts(self) -> bool:

@@ -179,7 +179,8 @@ class Gate:
         Args:
             token: as it came.
             source: the address it came from.
-            waits: False refuses what would take a question, which counts for nothing.
+            waits: False refuses what would take a question, to the store or to whoever signed it, and
+                whatever is to be refused; which counts for nothing: ask again where waiting hurts nobody.
             is_use: False leaves when it was last used as it is: nobody did anything.
 
         Raises:
@@ -188,6 +189,8 @@ class Gate:
             BackendUnavailableError: the store gave no answer for a second; or whoever signed it gives none.
         """
         digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
+        if not waits and not self.registry.is_fresh:
+            raise refused()
         snapshot = self.registry.snapshot()
         memo = self._memo
         if memo.snapshot is not snapshot:
@@ -197,7 +200,9 @@ class Gate:
         if held.again is not None and now >= held.again:
             memo.held.pop(digest, None)
             held = self._held(memo, digest, token, source, waits=waits)
-        self.check_lasts(held, now, source)
+        reason = _over(held, now)
+        if reason:
+            raise self.refusal(held.actor.id, source, reason) if waits else refused()
         if is_use:
             held.seen = now
             self.uses.seen[held.key] = (now, source)
@@ -210,10 +215,9 @@ class Gate:
         Raises:
             NotAuthenticatedError: it has expired, or was not used for too long.
         """
-        if held.expires is not None and now >= held.expires:
-            raise self.refusal(held.actor.id, source, "it has expired")
-        if held.idle is not None and now - held.seen >= held.idle:
-            raise self.refusal(held.actor.id, source, "it was not used for too long")
+        reason = _over(held, now)
+        if reason:
+            raise self.refusal(held.actor.id, source, reason)
 
     def recognise(self, token: str, *, source: str, is_use: bool = True, asks: bool = False) -> Identity:
         """
@@ -254,6 +258,8 @@ class Gate:
                 memo.held[digest] = held
             return held
         found = self._found(memo, digest)
+        if found is None and not waits:
+            raise refused()
         now = monotonic()
         if found is None and now >= self._missed_at and tokens.is_wellformed(token):
             # Issued by another process a moment ago: whoever was given it need not wait for the bell.
@@ -622,6 +628,15 @@ class Gate:
         if self.workloads is not None:
             self.workloads.close()
         self.refusals.record(is_last=True)
+
+
+def _over(held: Held, now: datetime) -> str:
+    """Tell why the time of a credential is up; "" where it is not."""
+    if held.expires is not None and now >= held.expires:
+        return "it has expired"
+    if held.idle is not None and now - held.seen >= held.idle:
+        return "it was not used for too long"
+    return ""
 
 
 def refused() -> NotAuthenticatedError:

@@ -110,6 +110,11 @@ class Policies:
         return made
 
     @property
+    def is_fresh(self) -> bool:
+        """Whether `current` knows what decides without waiting for the store."""
+        return self._desk.book.registry.is_fresh
+
+    @property
     def revision(self) -> str:
         """What tells the policies in force from any others; 12 characters, the same in every process."""
         return self._desk.book.current().revision
