@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from strongroom.store.transaction import Transaction
 
 _LOOK_SECONDS = 0.25  # between two looks at the bell
+_SILENT_SECONDS = 0.5  # for which a look without an answer speaks for all who come; the watcher looks on
 _TRUST_SECONDS = 0.75  # how long the watcher's last look counts; with a look every 0.25 s: within a second
 _FULL_SECONDS = 60.0  # all rows are read and authenticated anew at least this often
 _FULL_SHARE = 100  # a full look may take a hundredth of the time
@@ -75,7 +76,7 @@ class Registry:
         self.memory = memory
         self._timer = timer
         self._silence: BackendUnavailableError | None = None
-        self._silent_at = 0.0
+        self._silent_at = self._silent_until = 0.0
         self.looked_at = 0.0
         self._store = store
         self._proof = Proof(seal, deployment)
@@ -120,6 +121,9 @@ class Registry:
             SealedError: the key is not to be had.
         """
         if monotonic() >= self._good_until:
+            silence = self._known_silence()
+            if silence is not None:
+                raise copy(silence)
             self.look()
         if self._trouble is not None:
             # To whoever asks, known or not: that it is so, and not which name it is about.
@@ -135,7 +139,7 @@ class Registry:
         """
         asked = self._timer()
         with self._looking:
-            if self._silence is not None and self._silent_at >= asked:
+            if self._silence is not None and self._silent_at > asked:
                 raise copy(self._silence)  # it began later than we came: however many wait, they wait for one
             before = self._state.snapshot.revision
             self._look_or_note()
@@ -157,6 +161,7 @@ class Registry:
         except BackendUnavailableError as error:
             # A store that was moved lives on elsewhere: what was known of it here is of no more use.
             self._silence, self._silent_at = None if self._store.is_moved else error, started
+            self._silent_until = monotonic() + _SILENT_SECONDS
             raise
         except BaseException:
             self._silence = None
@@ -167,6 +172,16 @@ class Registry:
     def is_fresh(self) -> bool:
         """Whether `snapshot` gives the rows without asking the store, so that it cannot wait for it."""
         return monotonic() < self._good_until
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether `snapshot` asks nobody: `is_fresh`, or it says at once that the store is silent."""
+        return self.is_fresh or self._known_silence() is not None
+
+    def _known_silence(self) -> BackendUnavailableError | None:
+        """Give the trouble of the last look where the watcher is about to look again: others need not."""
+        is_known = self._watcher is not None and monotonic() < self._silent_until
+        return self._silence if is_known else None
 
     @property
     def silence(self) -> BackendUnavailableError | None:

@@ -241,9 +241,10 @@ class Resource:
         return credential.kind == "cookie"
 
     async def _proven(self, access: Access, credential: Credential, source: str, *, is_use: bool) -> Identity:
-        found = _at_once(access, credential, source, is_use=is_use)
-        if found is not None:
-            return found
+        # A password takes long to check, whoever signed a token may have to be asked for his keys, and a
+        # store of which it is not known that it is silent is waited for.
+        if credential.kind != "basic" and not is_signed(credential.text) and access.is_prompt:
+            return identify(access, credential, source=source, is_use=is_use)
         return await self._desk.threads.run(
             lambda: identify(access, credential, source=source, is_use=is_use)
         )
@@ -254,9 +255,9 @@ class Resource:
         """Give who looks at a page, or sends a form."""
         if is_signed(credential.text):
             return await self._proven(access, credential, source, is_use=is_use)
-        found = _at_once(access, credential, source, is_use=is_use)
-        if found is not None:
-            return found
+        if access.is_fresh:
+            with suppress(BackendUnavailableError):  # not any more
+                return identify(access, credential, source=source, is_use=is_use)
         return await self._desk.threads.run(
             lambda: access.recognise(credential.text, source=source, is_use=is_use, asks=asks)
         )
@@ -449,17 +450,6 @@ class _Chunks:
         with self._stepping:
             if end is not None:
                 end()
-
-
-def _at_once(access: Access, credential: Credential, source: str, *, is_use: bool) -> Identity | None:
-    """
-    Give who asks, on the loop; None where that would hold it: a password takes long to check, whoever signed
-    a token may have to be asked for his keys, and a store that is silent is waited for.
-    """
-    if credential.kind != "basic" and not is_signed(credential.text) and access.is_fresh:
-        with suppress(BackendUnavailableError):  # it has fallen silent at this moment
-            return identify(access, credential, source=source, is_use=is_use)
-    return None
 
 
 def _only_looks(endpoint: Endpoint) -> bool:

@@ -174,6 +174,11 @@ class Access:
         return self._gate.registry.is_fresh
 
     @property
+    def is_prompt(self) -> bool:
+        """Whether `authenticate` waits for no store: `is_fresh`, or it says at once that it is silent."""
+        return self._gate.registry.is_prompt
+
+    @property
     def memory(self) -> timedelta:
         """How long a session goes on to look at pages while the store gives no answer."""
         return self._gate.registry.memory

@@ -238,6 +238,8 @@ class Gate:
         """
         if asks or self.registry.silence is None:
             try:
+                if self.registry.silence is not None:
+                    self.registry.look()
                 return self.authenticate(token, source=source, is_use=is_use)
             except BackendUnavailableError:
                 if self.registry.silence is None:
