@@ -14,9 +14,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --extra server --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
-# Five workers for two cores, and never fewer: half of the suite's time is waiting for processes of its own. With
-# three the cores are idle for a fifth of it.
-WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); n=$$(((n * 5 + 1) / 2)); [ "$$n" -lt 5 ] && echo 5 || echo "$$n")
+# Three workers for two cores, and never fewer: half of the suite's time is waiting for processes of its own.
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); n=$$(((n * 3 + 1) / 2)); [ "$$n" -lt 3 ] && echo 3 || echo "$$n")
 
 .PHONY: help up test check bench trials lock format clean
 

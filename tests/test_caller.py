@@ -458,8 +458,8 @@ INHERITED = {
     "Inventory": {"page"},
     "AuditTrail": {"tail", "readers"}
     | {"sign", "hold", "lift", "retain", "known_keys", "prove", "proof", "checkpoints"},
-    "Access": {"as_actor", "memory", "is_fresh", "is_silent"},  # of the server's own process
-    "Policies": {"as_actor"},
+    "Access": {"as_actor", "memory", "is_fresh", "is_prompt", "is_silent"},  # of the server's own process
+    "Policies": {"as_actor", "is_fresh"},
     "Grants": {"write"},
 }
 

@@ -327,10 +327,10 @@ def test_a_run_that_is_only_announced_is_denied_behind_a_floor(told):
 
 def test_an_agent_without_a_server_verifies_runs_itself(told):
     assert told["runs"]["alone"]["xcoms"]["reads"] == "0wn"
-    assert [(action, outcome, run["assurance"]) for action, outcome, _, _, run in told["owns"]] == [
-        ("verify", "done", 2),
-        ("read", "found", 2),
-    ]
+    # Where the machine is slow it is asked again after the task, and told that nothing is at work any more.
+    found = [(action, outcome, run["assurance"]) for action, outcome, _, _, run in told["owns"]]
+    assert found[:2] == [("verify", "done", 2), ("read", "found", 2)]
+    assert set(found[2:]) <= {("verify", "denied", 0)}
 
 
 def test_every_verified_run_is_on_record_at_the_server_with_its_bundle(told):
