@@ -12,6 +12,7 @@ from service.access_room import HERE, Desk
 from strongroom.assembly.identity import workloads_of
 from strongroom.errors import AccessDeniedError, ConflictError, NotAuthenticatedError, NotFoundError
 from strongroom.policy import Actor, Assurance, Role, Run
+from strongroom.service.access import token as tokens
 from strongroom.service.access.workload import Rule, is_signed, pod_of
 from strongroom.settings import load
 
@@ -163,6 +164,15 @@ def test_what_would_take_a_question_is_refused_to_who_does_not_wait_and_counts_f
     assert desk.told() == []
     access.authenticate(text, source=HERE)
     assert access.authenticate(text, source=HERE, waits=False).actor.id == "service:deployer"
+
+
+def test_who_does_not_wait_is_refused_what_nobody_knows_and_it_counts_once_he_does(desk, access):
+    unknown = tokens.draw(tokens.TOKEN).reveal()
+    for waits in (False, True):
+        with pytest.raises(NotAuthenticatedError):
+            access.authenticate(unknown, source=HERE, waits=waits)
+        access._gate.tick()
+        assert len(desk.told()) == waits
 
 
 def test_the_first_use_of_a_token_is_on_record_and_the_next_are_not(desk, access):
