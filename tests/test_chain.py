@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 
@@ -768,9 +769,11 @@ class TestMany:
 
         backend = Timed(is_many=True)
         chain = self.chain(Link(backend=backend, timeout=timedelta(seconds=2)))
-        for many in (100, 101, 1000):
+        for many, allowed in ((100, 2), (101, 4), (1000, 10)):
+            begun = time.monotonic()
             chain.read_many([Ref("variable", str(number)) for number in range(many)])
-        assert [round(seconds) for seconds in given] == [2, 4, 10]
+            # Some of it has gone by until it is looked at: on a machine that stands still, much.
+            assert allowed - (time.monotonic() - begun) <= given[-1] <= allowed
 
 
 class TestReadOnly:
