@@ -56,16 +56,16 @@ class _Proving:
                 self._asking = None
             return not asking.done() or asking.result()
         try:
-            return self._proves(waits=False)
-        except NotAuthenticatedError:
-            return self._is_good_or_asked()
-        except StrongroomError:
+            return self._at_once()
+        except StrongroomError:  # sealed meanwhile, for one
             return False
 
-    def _is_good_or_asked(self) -> bool:
-        """Tell of who is not known at once: it has to be proven again, or is nobody's any more."""
-        if self._call.place.access.is_fresh and not is_signed(self._text):
-            return self._is_good()
+    def _at_once(self) -> bool:
+        try:
+            return self._proves(waits=False)
+        except NotAuthenticatedError:  # it has to be proven again, or is nobody's any more
+            if self._call.place.access.is_fresh and not is_signed(self._text):
+                return self._is_good()
         self._asking = asyncio.ensure_future(self._asked())
         return True
 
