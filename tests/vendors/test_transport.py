@@ -672,9 +672,18 @@ def test_a_probe_that_is_broken_off_leaves_its_place():
         clock.now += 5
         server.say = lambda _: None
         bulkhead = Bulkhead("vault")
+        has_left = threading.Event()
+
+        def probe():
+            try:
+                return get(transport)
+            finally:
+                has_left.set()
+
         with pytest.raises(BackendUnavailableError):
-            bulkhead.call(lambda: get(transport), 0.05)
-        until(lambda: not server._open)
+            bulkhead.call(probe, 0.05)
+        # Its connection is closed before its place is given back, and its caller waits for neither.
+        assert has_left.wait(PATIENCE)
         server.say = lambda _: OK
         assert get(transport).status == 200
         bulkhead.close()
