@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import pickle
+import re
 import socket
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from parts.proxy import CLOSE, RESET, Proxy, Scripted, reply
-from strongroom.bulkhead import Bulkhead, seconds_left
+from strongroom.bulkhead import within
 from strongroom.errors import (
     BackendConfigError,
     BackendUnavailableError,
@@ -345,40 +346,16 @@ def test_a_server_that_drips_holds_nobody_longer_than_the_total():
 
 
 def test_nobody_waits_longer_than_the_caller_does():
-    bulkhead = Bulkhead("vault")
-    landed = threading.Event()
-
-    def work(transport):
-        try:
-            get(transport)
-        finally:
-            landed.set()
-
-    with serving(lambda _: None, timeout=timedelta(seconds=60)) as (_, transport):
-        with pytest.raises(BackendUnavailableError):
-            bulkhead.call(lambda: work(transport), 0.1)
-        assert landed.wait(PATIENCE), "the thread went on waiting for nobody"
-    bulkhead.close()
+    with serving(lambda _: None, timeout=timedelta(seconds=60)) as (_, transport), within(1):
+        waited = re.search(r"no whole answer within ([\d.]+) s", str(fails(transport)))
+        assert waited is not None
+        assert float(waited[1]) <= 1
 
 
 def test_nothing_is_sent_when_nobody_waits_any_more():
-    bulkhead = Bulkhead("vault")
-    errors = []
-
-    def work(transport):
-        until(lambda: seconds_left() < 0)
-        try:
-            get(transport)
-        except BackendUnavailableError as error:
-            errors.append(error)
-
-    with serving(lambda _: OK) as (server, transport):
-        with suppress(BackendUnavailableError):  # told by whichever notices first
-            bulkhead.call(lambda: work(transport), 0.05)
-        until(lambda: errors)
-        assert "nobody waits" in str(errors[0])
+    with serving(lambda _: OK) as (server, transport), within(0):
+        assert "nobody waits" in str(fails(transport))
         assert server.connections == 0
-    bulkhead.close()
 
 
 # --- faults ------------------------------------------------------------------------------------
@@ -611,15 +588,12 @@ def test_every_kind_of_silence_opens_it(say):
 
 
 def test_a_caller_who_hardly_waited_says_nothing_of_the_server():
-    bulkhead = Bulkhead("vault", threads=20)
     with serving(lambda _: None, timeout=timedelta(seconds=30)) as (server, transport):
         for _ in range(8):
-            with pytest.raises(BackendUnavailableError):
-                bulkhead.call(lambda: get(transport), 0.02)
-        until(lambda: not server._open)
+            with within(0.02):
+                fails(transport)
         server.say = lambda _: OK
         assert get(transport).status == 200
-    bulkhead.close()
 
 
 def test_what_is_refused_before_it_is_sent_says_nothing_of_the_server():
@@ -671,22 +645,10 @@ def test_a_probe_that_is_broken_off_leaves_its_place():
             get(transport)
         clock.now += 5
         server.say = lambda _: None
-        bulkhead = Bulkhead("vault")
-        has_left = threading.Event()
-
-        def probe():
-            try:
-                return get(transport)
-            finally:
-                has_left.set()
-
-        with pytest.raises(BackendUnavailableError):
-            bulkhead.call(probe, 0.05)
-        # Its connection is closed before its place is given back, and its caller waits for neither.
-        assert has_left.wait(PATIENCE)
+        with within(0.05):
+            fails(transport)
         server.say = lambda _: OK
         assert get(transport).status == 200
-        bulkhead.close()
 
 
 # --- ending and forking ------------------------------------------------------------------------
