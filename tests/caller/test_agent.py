@@ -361,7 +361,7 @@ def test_an_agent_that_is_away_is_waited_for_once_and_then_told_at_once(tmp_path
 
 
 def test_a_late_answer_is_unavailable_and_never_anybody_elses(peer):
-    client = AgentClient(peer.path, **QUICK)
+    client = AgentClient(peer.path, timeout=1)
     assert client.variable("first") == "first"
     peer.answer = lambda *_told: b""
     with pytest.raises(errors.BackendUnavailableError, match="not answered in time"):

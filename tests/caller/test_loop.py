@@ -142,7 +142,7 @@ def test_an_agent_that_is_away_is_unavailable_after_patience(tmp_path):
 
 
 def test_a_late_answer_is_unavailable_and_dropped(peer):
-    client = client_of(peer, timeout=0.2)
+    client = client_of(peer, timeout=1)
 
     def hang(line, type_, number, payload):
         return b"" if type_ == frames.READ else usual(line, type_, number, payload)

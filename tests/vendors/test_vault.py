@@ -160,7 +160,7 @@ def test_caller_with_little_time_breaks_off_no_login_that_others_wait_for(opened
         ask = partial(session.request, "GET", "/v1/x")
         place = Bulkhead("vault")
         with pytest.raises(BackendUnavailableError, match="within"):
-            place.call(ask, 0.1)
+            place.call(ask, 1)
         assert asked.wait(10)
         patient = pool.submit(ask)
         hurried.set()
