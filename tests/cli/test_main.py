@@ -16,6 +16,7 @@ import pytest
 from cli_shell import Shell
 from parts import warm
 from strongroom import errors
+from strongroom.cli import answering
 from strongroom.cli.main import EXIT_CODES, main
 from strongroom.cli.session import Session
 from strongroom.cli.value import Request, parse
@@ -210,6 +211,59 @@ def test_read_loads_neither_typer_nor_rich(tmp_path):
         check=False,
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"eu", b"")
+
+
+# --- an agent that serves ---------------------------------------------------------------------------
+
+
+def test_the_usual_command_lines_of_an_agent_are_read_without_the_full_reading():
+    session = Session(environ={})
+    assert answering.parse([], session) == answering.Request(None)
+    assert session == Session(environ={})
+    line = ["--socket", "/run/a.sock", "--config=a.toml", "--deployment", "prod"]
+    assert answering.parse(line, session) == answering.Request("/run/a.sock")
+    assert (session.config, session.deployment) == ("a.toml", "prod")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["status"],
+        ["--once"],
+        ["--help"],
+        ["--socket"],
+        ["--socket="],
+        ["--socket", "--once"],
+        ["--socket", "/run/a.sock", "status"],
+        ["--config", "a.toml", "-o", "json"],
+        ["--profile", "prod"],
+    ],
+    ids=" ".join,
+)
+def test_unusual_command_lines_of_an_agent_are_left_to_the_full_reading(arguments):
+    session = Session(environ={})
+    assert answering.parse(arguments, session) is None
+    assert session == Session(environ={})
+
+
+def test_an_agent_that_serves_keeps_no_parser_of_command_lines_in_memory(tmp_path):
+    program = (
+        "import os, signal, sys; from strongroom.cli.main import main\n"
+        "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
+        "code = main(['agent', '--socket', sys.argv[1]], os.environ)\n"
+        "print(code, sorted({'typer', 'rich', 'email', 'tomlkit'} & set(sys.modules)))\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "run" / "agent.sock")]
+    with subprocess.Popen(
+        command,
+        env={"STRONGROOM_HOME": str(tmp_path / "room"), "HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as agent:
+        assert "answering at" in agent.stdout.readline()
+        agent.terminate()
+        assert agent.stdout.readline() == "0 []\n"
 
 
 # --- streams and signals ----------------------------------------------------------------------------

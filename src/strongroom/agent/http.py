@@ -19,7 +19,6 @@ import asyncio
 import hmac
 import time
 from collections import Counter
-from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -242,6 +241,8 @@ class Web:
         """Give the status line and the headers every answer has."""
         now = int(time.time())
         if now != self._date[0]:
+            from email.utils import formatdate  # noqa: PLC0415 -- half a megabyte, where nobody asks over HTTP
+
             self._date = (now, formatdate(now, usegmt=True).encode())
         return b"HTTP/1.1 %d %b\r\ndate: %b\r\n%bx-request-id: %b\r\n" % (
             status,

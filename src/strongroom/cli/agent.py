@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
 from strongroom import place
 from strongroom.cli import enrol
+from strongroom.cli.answering import Request, path_of, serve, settings_of
 from strongroom.cli.app import Group, command
 from strongroom.cli.output import Column, sentence, show_record, show_rows, write
 from strongroom.cli.session import Session, ask_passphrase
@@ -21,7 +18,6 @@ from strongroom.errors import BackendUnavailableError, InvalidInputError, Settin
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from strongroom.settings import Settings
 
 app = typer.Typer(
     name="agent",
@@ -71,11 +67,11 @@ def agent(
     elif is_once:
         _write_once(session)
     else:
-        _serve(session, socket)
+        serve(Request(socket), session)
 
 
 def _write_once(session: Session) -> None:
-    settings = _settings(session, None)
+    settings = settings_of(session, None)
     if not settings.agent.file:
         raise SettingsError(
             "there is no file to write",
@@ -95,41 +91,6 @@ def _write_once(session: Session) -> None:
             worst = worst or error
     if worst is not None:
         raise typer.Exit(exit_code(worst))
-
-
-def _settings(session: Session, socket: str | None) -> Settings:
-    from strongroom.settings import load  # noqa: PLC0415 -- `--help` does without
-
-    # What says where others ask says nothing to the one that is asked.
-    found = load(session.config, environ=session.environ, deployment=session.deployment)
-    return found if socket is None else replace(found, agent=replace(found.agent, socket=_path(socket)))
-
-
-def _path(text: str) -> Path:
-    if not text or "\0" in text:
-        raise InvalidInputError("--socket is no path")
-    return Path(os.path.abspath(text))  # noqa: PTH100 -- a link at the end is not followed here
-
-
-def _serve(session: Session, socket: str | None) -> None:
-    if session.profile is not None:
-        raise InvalidInputError(
-            "an agent has its server from its settings", hint="strongroom agent enrol; leave --profile out"
-        )
-    from strongroom.agent.serve import Agent, serve  # noqa: PLC0415 -- `--help` does without
-
-    def on_ready(one: Agent) -> None:
-        facts = {"socket": one.doors.main.name, "pid": os.getpid(), "deployment": one.host.deployment}
-        sentence(session, f"answering at {one.doors.main.name}; Ctrl-C ends it", facts)
-        sys.stdout.flush()  # whoever started us through a pipe waits for it
-
-    serve(
-        _settings(session, socket),
-        environ=session.environ,
-        reload=lambda: _settings(session, socket),
-        passphrase=ask_passphrase,
-        on_ready=on_ready,
-    )
 
 
 # --- looking after it ---------------------------------------------------------------------------------
@@ -158,11 +119,11 @@ def _where(context: typer.Context) -> str:
     session: Session = context.obj
     said = context.meta.get("socket")
     if said is not None:
-        return str(_path(said))
+        return str(path_of(said))
     if session.environ.get("STRONGROOM_SOCKET"):
         return session.environ["STRONGROOM_SOCKET"]
     try:
-        found = _settings(session, None).agent.socket
+        found = settings_of(session, None).agent.socket
     except SettingsError:
         usual = place.find({**session.environ, "STRONGROOM_URL": "", "STRONGROOM_PROFILE": ""})
         if session.deployment is not None or usual.kind != place.AGENT:

@@ -9,7 +9,8 @@ Rules of this file:
 3. Ctrl-C ends quietly with 130, a closed pipe quietly with 141, as a shell reports those signals.
 4. What nobody expected is told by its class and place alone: its text may quote a secret.
 5. SIGTERM and SIGHUP end as Ctrl-C does: what holds a secret is removed on the way out.
-6. Nothing heavy is imported before it is known to be needed: programs call `strongroom read` often.
+6. Nothing heavy is imported before it is known to be needed: programs call `strongroom read` often, and an
+   agent keeps what it has imported for as long as its machine runs.
 """
 
 from __future__ import annotations
@@ -122,6 +123,13 @@ def _dispatch(arguments: list[str], session: Session) -> int:
         request = value.parse(arguments[1:], session)
         if request is not None:
             value.answer(request, session)
+            return 0
+    if arguments[:1] == ["agent"]:
+        from strongroom.cli import answering  # noqa: PLC0415 -- rule 6
+
+        where = answering.parse(arguments[1:], session)
+        if where is not None:
+            answering.serve(where, session)
             return 0
     from strongroom.cli import app  # noqa: PLC0415 -- rule 6
 
