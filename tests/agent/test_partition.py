@@ -190,9 +190,11 @@ def prefix_of(network):
 @pytest.fixture(scope="module")
 def stores(bao, tmp_path_factory):
     """Every way in which a store is cut off, behind a proxy or in a network that loses packets."""
+    home = tmp_path_factory.mktemp("stores")  # here: pytest makes its own folder in one thread alone
 
     def work(way):
-        mount, folder = bao.mount(), tmp_path_factory.mktemp("store")
+        mount, folder = bao.mount(), home / way.replace(" ", "-")
+        folder.mkdir()
         token = bao.token(bao.policy(f'path "{mount}/*" {{ capabilities = ["read"] }}'))
         with (
             cutting(way, "127.0.0.1", bao.port) as (proxy, network, cut, heal),

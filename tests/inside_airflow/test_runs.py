@@ -85,8 +85,9 @@ with DAG("payments", start_date=datetime.datetime(2024, 1, 1), schedule=None, ta
     def child():
         read("pay_key")
         code = "import os; from strongroom.caller.agent import AgentClient as Client; "
-        code += "print(Client(os.environ['AGENT']).variable('pay_key'))"
-        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
+        code += "print(Client(os.environ['AGENT'], timeout=15).variable('pay_key'))"
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        return (ran.stdout or ran.stderr[-200:]).strip()
 
     @task
     def long():
