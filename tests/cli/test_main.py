@@ -251,7 +251,8 @@ def test_an_agent_that_serves_keeps_no_parser_of_command_lines_in_memory(tmp_pat
         "import os, signal, sys; from strongroom.cli.main import main\n"
         "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
         "code = main(['agent', '--socket', sys.argv[1]], os.environ)\n"
-        "print(code, sorted({'typer', 'rich', 'email', 'tomlkit'} & set(sys.modules)))\n"
+        "heavy = {'typer', 'rich', 'email', 'tomlkit', 'shutil', 'strongroom.wire.shapes'}\n"
+        "print(code, sorted(heavy & set(sys.modules)))\n"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "run" / "agent.sock")]
     with subprocess.Popen(

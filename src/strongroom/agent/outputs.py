@@ -17,7 +17,6 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from strongroom.agent.content import write_file
 from strongroom.agent.telling import NOTICE_SECONDS, notify
 from strongroom.cache import boot_seconds
 from strongroom.errors import BackendConfigError, StrongroomError
@@ -186,6 +185,8 @@ class Outputs:
                 self._changed.notify_all()
 
     def _write(self, file: _File) -> None:
+        from strongroom.agent.content import write_file  # noqa: PLC0415 -- most hosts write no file
+
         try:
             has_changed = write_file(self._host, file.settings, follow=partial(self._follow, file))
         except StrongroomError as error:
@@ -242,6 +243,8 @@ def write_files(host: Host) -> list[tuple[str, StrongroomError | None]]:
 
 
 def _tried(host: Host, file: FileSettings) -> StrongroomError | None:
+    from strongroom.agent.content import write_file  # noqa: PLC0415 -- as above
+
     try:
         write_file(host, file)
     except StrongroomError as error:

@@ -71,11 +71,10 @@ class Window:
     """
 
     # Few objects: many thousands of them are looked through whenever Python collects garbage.
-    __slots__ = ("_counter", "key", "repeat", "since", "until")
+    __slots__ = ("key", "repeat", "since", "until")
 
     def __init__(self, key: _Key, since: datetime, until: float) -> None:
-        self._counter = itertools.count()
-        self.repeat: Callable[[], object] = self._counter.__next__
+        self.repeat: Callable[[], object] = itertools.count().__next__
         self.until = until
         self.since = since
         self.key = key
@@ -87,7 +86,7 @@ class Window:
 
     def repeats(self) -> int:
         """Give how often it was counted; asked once, at the end."""
-        return next(self._counter)
+        return cast("int", self.repeat())
 
 
 class Uses:

@@ -20,7 +20,6 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from shutil import get_terminal_size
 from textwrap import wrap
 from typing import Any, Literal
 
@@ -106,8 +105,14 @@ def wrapped(text: str, *, indent: int) -> list[str]:
     """Give *text* in lines that fit the terminal beside *indent* cells; one line in a pipe."""
     if not sys.stdout.isatty():
         return [text]
-    room = max(get_terminal_size().columns - indent, _LEAST)
+    room = max(_columns() - indent, _LEAST)
     return wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def _columns() -> int:
+    from shutil import get_terminal_size  # noqa: PLC0415 -- it comes with compressors that an agent would keep
+
+    return get_terminal_size().columns
 
 
 def sentence(session: Session, text: str, facts: Row) -> None:
@@ -229,7 +234,7 @@ class _Table:
 
     def __init__(self, session: Session, columns: Sequence[Column], cells: list[list[str]]) -> None:
         self._has_colour = session.has_colour(sys.stdout)
-        self._room = get_terminal_size().columns if sys.stdout.isatty() else _UNLIMITED
+        self._room = _columns() if sys.stdout.isatty() else _UNLIMITED
         self._columns = columns
         self._widths = [_cells(column.header) for column in columns]
         self._widen(cells)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from strongroom import wire
+from strongroom.wire import shapes as wire
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from strongroom import wire
 from strongroom.server.examples import EXAMPLES
+from strongroom.wire import shapes as wire
 from strongroom.wire.policy import ApprovalRow
 from strongroom.wire.shape import Failure
 

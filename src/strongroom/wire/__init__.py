@@ -1,16 +1,5 @@
-"""JSON shapes of the HTTP API `/v1`, used by both ends; rules in `shape`."""
+"""
+JSON shapes of the HTTP API `/v1`, used by both ends; rules in `shape`.
 
-from __future__ import annotations
-
-from strongroom.wire.access import *  # noqa: F403 -- each module names what it gives
-from strongroom.wire.agents import *  # noqa: F403
-from strongroom.wire.audit import *  # noqa: F403
-from strongroom.wire.backup import *  # noqa: F403
-from strongroom.wire.entry import *  # noqa: F403
-from strongroom.wire.found import *  # noqa: F403
-from strongroom.wire.keys import *  # noqa: F403
-from strongroom.wire.place import *  # noqa: F403
-from strongroom.wire.policy import *  # noqa: F403
-from strongroom.wire.seal import *  # noqa: F403
-from strongroom.wire.shape import *  # noqa: F403
-from strongroom.wire.tested import *  # noqa: F403
+A module of it is imported by its name: whoever asks needs few of them, and `shapes` has them all.
+"""

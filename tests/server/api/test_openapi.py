@@ -9,11 +9,11 @@ import msgspec
 import pytest
 from schemathesis.specs.openapi import definitions
 
-from strongroom import wire
 from strongroom.server import openapi
 from strongroom.server.api import DESCRIBED
 from strongroom.server.examples import EXAMPLES
 from strongroom.server.idempotency import has_secret
+from strongroom.wire import shapes as wire
 
 DOCUMENT = json.loads(msgspec.json.encode(openapi.document(DESCRIBED, version="1.2.3")))
 ROWS = pytest.mark.parametrize("endpoint", DESCRIBED, ids=[f"{row.method} {row.path}" for row in DESCRIBED])
