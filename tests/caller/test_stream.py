@@ -224,7 +224,7 @@ def test_a_test_that_is_asked_for_is_told_after_the_changes_before_it():
 
 
 def test_a_stream_that_falls_silent_is_lost_whatever_the_connection_says(monkeypatch):
-    monkeypatch.setattr(streams, "_SILENCE_SECONDS", 0.2)  # a bound, not a function of ours
+    monkeypatch.setattr(streams, "_SILENCE_SECONDS", 1.0)  # a bound, not a function of ours
     with hearing((HEAD, chunk(BEGIN + POLICY), "hang")) as (script, heard, _):
         until(lambda: len(script.requests) >= 2)
         until(lambda: any(one.is_lost for one in heard))
