@@ -20,11 +20,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from hatchling import build
 
+import sql_victim
 from parts.homes import KINDS, by_hand, everything, home
 from strongroom.errors import BackendConfigError
 from strongroom.store import migration, schema, sqlite
 from strongroom.store.engine import engine_of
-from strongroom.store.rows import ChangeRow
 from strongroom.store.sqlite_engine import TABLES
 from strongroom.store.store import REVISION, Store, require_current, step_back
 
@@ -192,12 +192,9 @@ def test_newer_store_with_an_unfolded_log_keeps_it(path):
 
 @pytest.fixture(params=KINDS)
 def place(request, tmp_path):
-    """Where a store with one change is, in each kind of database."""
+    """Where a store with a key, entries and their changes is, in each kind of database."""
     place = home(request.param, tmp_path)
-    store = Store.open(place, create=True)
-    with store.write() as transaction:
-        transaction.add_changes("prod", [ChangeRow(0, "", "variable", "a", 1)])
-    store.close()
+    sql_victim.seed(place)
     return place
 
 

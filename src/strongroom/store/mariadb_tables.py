@@ -32,6 +32,8 @@ _AGAIN = (
     (re.compile(r"^\s*DROP TABLE (?!IF\b)", re.IGNORECASE), "DROP TABLE IF EXISTS "),
     (re.compile(r"^\s*DROP INDEX (?!IF\b)", re.IGNORECASE), "DROP INDEX IF EXISTS "),
     (re.compile(r"^\s*INSERT INTO settings\b", re.IGNORECASE), "INSERT IGNORE INTO settings"),
+    # Counted anew, not kept: what was in between may have been written by the version before.
+    (re.compile(r"^\s*INSERT INTO kek_uses\b", re.IGNORECASE), "REPLACE INTO kek_uses"),
 )
 
 
