@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import socket
 import sqlite3
 import subprocess
 import tempfile
@@ -192,31 +193,45 @@ def postgresql():
 @cache
 def mariadb():
     """Give this process's MariaDB."""
-    install, daemon = shutil.which("mariadb-install-db"), shutil.which("mariadbd") or "/usr/sbin/mariadbd"
-    if install is None or not Path(daemon).exists():
-        missing("mariadbd")
     folder = Path(tempfile.mkdtemp(prefix="srmy"))
-    found = start_mariadb(folder, install, daemon)
+    found = start_mariadb(folder)
     found.run("CREATE USER guarded@localhost IDENTIFIED BY 'p/w:@%?#'")
     return found
 
 
-def start_mariadb(folder, install, daemon):
-    """Make a data folder below *folder* and start a server on it."""
+def laid_out_mariadb(folder):
+    """
+    Make the data of a MariaDB below *folder*; give the command that serves them, but for where it listens.
+
+    Its temporary tables have a folder of their own: a server that starts removes every one it finds in the
+    folder for them, and those of others that just start with it.
+    """
+    install, daemon = shutil.which("mariadb-install-db"), shutil.which("mariadbd") or "/usr/sbin/mariadbd"
+    if install is None or not Path(daemon).exists():
+        missing("mariadbd")
+    temporary = folder / "tmp"
+    temporary.mkdir()
     user = ["--user=mysql"] if os.geteuid() == 0 else []
     if user:
         shutil.chown(folder, "mysql")
-    data, socket = folder / "data", folder / "s"
-    common = ["--no-defaults", *user, f"--datadir={data}"]
+        shutil.chown(temporary, "mysql")
+    common = ["--no-defaults", *user, f"--datadir={folder / 'data'}", f"--tmpdir={temporary}"]
     subprocess.run(
         [install, *common, "--auth-root-authentication-method=normal", "--skip-test-db"],
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+    return [daemon, *common, "--innodb-buffer-pool-size=32M"]
+
+
+def start_mariadb(folder):
+    """Make a data folder below *folder* and start a server on it."""
+    path = folder / "s"
+    command = laid_out_mariadb(folder)
     process = subprocess.Popen(
         [
-            *(daemon, *common, f"--socket={socket}", "--skip-networking", "--innodb-buffer-pool-size=32M"),
+            *(*command, f"--socket={path}", "--skip-networking"),
             *("--innodb-flush-log-at-trx-commit=2", "--innodb-doublewrite=0"),  # as above
         ],
         stdout=subprocess.DEVNULL,
@@ -232,16 +247,20 @@ def start_mariadb(folder, install, daemon):
         shutil.rmtree(folder, ignore_errors=True)
 
     _stops.append(stop)
-    found = Server("mariadb", str(socket), process)
-    wait_for(lambda: process.poll() is not None or _answers(found))
+    found = Server("mariadb", str(path), process)
+    wait_for(lambda: process.poll() is not None or mariadb_answers(path))
     return found
 
 
-def _answers(server):
-    if not Path(server.socket).exists():
-        return False  # PyMySQL would leave its own end open
+def mariadb_answers(path):
+    """Tell whether a MariaDB lets its superuser in at the socket *path*."""
+    with socket.socket(socket.AF_UNIX) as probe:  # PyMySQL would leave its own end open
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
     try:
-        server.admin().close()
+        pymysql.connect(unix_socket=str(path), user="root", ssl_disabled=True).close()
     except pymysql.Error:
         return False
     return True

@@ -25,24 +25,18 @@ class TlsServer:
     """
 
     def __init__(self, folder, authority):
-        install, daemon = shutil.which("mariadb-install-db"), shutil.which("mariadbd") or "/usr/sbin/mariadbd"
-        if install is None or not Path(daemon).exists():
-            databases.missing("mariadbd")
+        command = databases.laid_out_mariadb(folder)
         self.folder, self.ca, self.port = folder, authority.file, _free_port()
         certificate, key = (Path(folder) / name for name in ("server.crt", "server.key"))
         for issued, ours in zip(authority.issue("mariadb", "127.0.0.1"), (certificate, key), strict=True):
             shutil.copyfile(issued, ours)
-        user = ["--user=mysql"] if os.geteuid() == 0 else []
-        if user:
-            for path in (folder, certificate, key):
+        if os.geteuid() == 0:
+            for path in (certificate, key):
                 shutil.chown(path, "mysql")
-        common = ["--no-defaults", *user, f"--datadir={folder / 'data'}"]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        how = ["--auth-root-authentication-method=normal", "--skip-test-db"]
-        subprocess.run([install, *common, *how], check=True, **quiet)
         listens = [f"--socket={folder / 's'}", f"--port={self.port}", "--bind-address=127.0.0.1"]
-        speaks = [f"--ssl-cert={certificate}", f"--ssl-key={key}", "--innodb-buffer-pool-size=32M"]
-        self.process = subprocess.Popen([daemon, *common, *listens, *speaks], **quiet)
+        speaks = [f"--ssl-cert={certificate}", f"--ssl-key={key}"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen([*command, *listens, *speaks], **quiet)
         databases.wait_for(self._answers)
         self.run("CREATE DATABASE store", f"CREATE USER keeper@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'")
         self.run("GRANT ALL ON store.* TO keeper@'127.0.0.1'")
@@ -66,15 +60,7 @@ class TlsServer:
         )
 
     def _answers(self):
-        if self.process.poll() is not None:
-            return True
-        if not (self.folder / "s").exists():
-            return False  # PyMySQL would leave its own end open
-        try:
-            self._admin().close()
-        except pymysql.Error:
-            return False
-        return True
+        return self.process.poll() is not None or databases.mariadb_answers(self.folder / "s")
 
 
 @contextmanager

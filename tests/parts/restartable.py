@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -117,18 +116,7 @@ class Postgres(_Restartable):
 class Mariadb(_Restartable):
     def __init__(self):
         super().__init__()
-        install, self._program = (
-            shutil.which("mariadb-install-db"),
-            shutil.which("mariadbd") or "/usr/sbin/mariadbd",
-        )
-        if install is None or not Path(self._program).exists():
-            databases.missing("mariadbd")
-        user = ["--user=mysql"] if os.geteuid() == 0 else []
-        if user:
-            shutil.chown(self.folder, "mysql")
-        self._common = ["--no-defaults", *user, f"--datadir={self.folder / 'data'}"]
-        how = ["--auth-root-authentication-method=normal", "--skip-test-db"]
-        assert self._run([install, *self._common, *how]).wait(60) == 0
+        self._command = databases.laid_out_mariadb(self.folder)
         self._socket = str(self.folder / "s")
         self.start()
         with (
@@ -139,19 +127,11 @@ class Mariadb(_Restartable):
         self.place = f"mariadb://root@/store?unix_socket={self._socket}"
 
     def _begun(self):
-        more = [f"--socket={self._socket}", "--skip-networking", "--innodb-buffer-pool-size=32M"]
-        return self._run([self._program, *self._common, *more])
+        more = [f"--socket={self._socket}", "--skip-networking"]
+        return self._run([*self._command, *more])
 
     def _answers(self):
-        with socket.socket(socket.AF_UNIX) as probe:  # PyMySQL would leave its own end open
-            try:
-                probe.connect(self._socket)
-            except OSError:
-                return False
-        with suppress(pymysql.Error):
-            pymysql.connect(unix_socket=self._socket, user="root", ssl_disabled=True).close()
-            return True
-        return False
+        return databases.mariadb_answers(self._socket)
 
 
 @contextmanager
