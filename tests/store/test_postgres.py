@@ -346,8 +346,7 @@ def test_thread_that_waits_in_vain_for_a_session_is_told_to_come_back(place, mon
     store.close()
 
 
-def test_server_that_stops_answering_is_unavailable_in_bounded_time(store, place, monkeypatch):
-    monkeypatch.setattr("strongroom.store.postgres_session.READ_MILLISECONDS", 1000)
+def test_server_that_stops_answering_is_unavailable_in_bounded_time(store, place):
     store.engine._pool.forget()
     store.last_sequence()
     (session,) = idle(store)

@@ -330,7 +330,7 @@ def test_question_waits_no_longer_than_its_caller(kind, tmp_path):
         began = time.monotonic()
         with within(0.5), pytest.raises(BackendUnavailableError):
             database.read("variable", "region")
-        assert time.monotonic() - began < 30
+        assert time.monotonic() - began < 10
 
 
 def test_reading_is_all_that_can_be_done(kind, tmp_path):
