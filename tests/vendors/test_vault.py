@@ -521,7 +521,7 @@ def test_renewal_is_due_at_about_two_thirds_and_not_for_all_at_once(bao, proxy, 
 
 
 def test_token_is_renewed_while_nobody_reads(bao, proxy, kv, opened):
-    role = bao.role(kv[1], token_ttl="1s", token_max_ttl="1h")
+    role = bao.role(kv[1], token_ttl="2s", token_max_ttl="1h")
     session = opened(proxy.url(), approle(role))
     for _ in range(2):  # the second starts the thread: a process that reads once needs none
         session.request("GET", kv[2])
@@ -538,7 +538,7 @@ def test_token_near_its_longest_life_is_replaced_before_it_ends(bao, proxy, kv, 
 
 
 def test_batch_token_is_replaced_because_it_cannot_be_renewed(bao, proxy, kv, opened):
-    role = bao.role(kv[1], token_ttl="1s", token_type="batch")
+    role = bao.role(kv[1], token_ttl="2s", token_type="batch")  # whole seconds: of one hardly any is left
     session = opened(proxy.url(), approle(role))
     reads_until(session, kv[2], lambda: logins(proxy, role) == 3, "two more logins")
     assert renewals(proxy) == 0
